@@ -1,0 +1,63 @@
+package pratique
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Lane orders work: a push goes before a manual submission, and both before re-judging.
+type Lane string
+
+// The lanes, most urgent first.
+const (
+	LanePush   Lane = "push"
+	LaneManual Lane = "manual"
+	LaneRescan Lane = "rescan"
+)
+
+// Lanes returns every lane, most urgent first.
+func Lanes() []Lane { return []Lane{LanePush, LaneManual, LaneRescan} }
+
+// Event is a push that was reported, by a registry's webhook or by a submission.
+type Event struct {
+	// ID is deterministic: the same report delivered twice has the same ID. See [EventID].
+	ID string `json:"id"`
+	// Ref is what the sender said was pushed; its registry comes from the receiver's configuration.
+	Ref ImageRef `json:"ref"`
+	// Source names the receiver ("distribution", "submission"): who told us.
+	Source string `json:"source"`
+	// Actor is who pushed, as far as the sender said. It is a claim, not an identity.
+	Actor string `json:"actor,omitempty"`
+	// Lane is the urgency that the receiver gave the event.
+	Lane Lane `json:"lane"`
+	// OccurredAt is the sender's time, zero if it gave none; ReceivedAt is ours. Both are UTC.
+	OccurredAt time.Time `json:"occurredAt,omitzero"`
+	ReceivedAt time.Time `json:"receivedAt"`
+}
+
+// EventID derives the identity of a report: source, ref, and the sender's own id of the delivery where it
+// has one that survives retries. With such an id, pushing A, B and A again to one tag gives three ids, while
+// a retried delivery keeps its own.
+func EventID(source string, ref ImageRef, senderID string) string {
+	h := sha256.New()
+	for _, part := range []string{source, ref.String(), senderID} {
+		// The length before each part keeps ("ab","c") and ("a","bc") apart.
+		fmt.Fprintf(h, "%d:", len(part))
+		_, _ = io.WriteString(h, part) // a hash never fails to write
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Validate checks an event that came over the wire.
+func (e Event) Validate() error {
+	if e.ID == "" {
+		return fmt.Errorf("event without an id")
+	}
+	if err := e.Ref.Validate(); err != nil {
+		return fmt.Errorf("event %s: %w", e.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package pratique
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Digest is a sha256 content digest. It is comparable; the zero value means "no digest".
+// Its text form is "sha256:" and 64 lower-case hexadecimal digits.
+type Digest struct {
+	sum [sha256.Size]byte
+}
+
+const digestPrefix = "sha256:"
+
+// DigestOf returns the digest of b.
+func DigestOf(b []byte) Digest {
+	return Digest{sum: sha256.Sum256(b)}
+}
+
+// DigestFromSum wraps a sha256 sum that was computed elsewhere, for example while streaming.
+func DigestFromSum(sum [sha256.Size]byte) Digest {
+	return Digest{sum: sum}
+}
+
+// ParseDigest reads the text form. Other algorithms and upper-case digits are refused: two spellings of one
+// digest would be two keys.
+func ParseDigest(s string) (Digest, error) {
+	rest, ok := strings.CutPrefix(s, digestPrefix)
+	if !ok {
+		return Digest{}, fmt.Errorf("digest %q: want sha256:<64 hex digits>", clip(s))
+	}
+	return ParseDigestHex(rest)
+}
+
+// ParseDigestHex reads the 64 hexadecimal digits without the algorithm.
+func ParseDigestHex(s string) (Digest, error) {
+	var d Digest
+	if len(s) != hex.EncodedLen(sha256.Size) || strings.ToLower(s) != s {
+		return Digest{}, fmt.Errorf("digest %q: want 64 lower-case hex digits after sha256:", clip(s))
+	}
+	if _, err := hex.Decode(d.sum[:], []byte(s)); err != nil {
+		return Digest{}, fmt.Errorf("digest %q: %w", clip(s), err)
+	}
+	return d, nil
+}
+
+// IsZero reports whether d is the zero value, "no digest".
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+// Hex returns the 64 hexadecimal digits without the algorithm.
+func (d Digest) Hex() string { return hex.EncodeToString(d.sum[:]) }
+
+// String returns the text form, or "" for the zero value.
+func (d Digest) String() string {
+	if d.IsZero() {
+		return ""
+	}
+	return digestPrefix + d.Hex()
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]; the empty text is the zero value.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = Digest{}
+		return nil
+	}
+	parsed, err := ParseDigest(string(text))
+	if err != nil {
+		return err
+	}
+	*d = parsed
+	return nil
+}
+
+// Repository names an image repository: a registry host with optional port, and a path. It is comparable.
+type Repository struct {
+	Registry string `json:"registry"`
+	Path     string `json:"path"`
+}
+
+// The grammar of the OCI distribution specification, with its length limits checked apart.
+var (
+	hostPattern = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?$`)
+	pathPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+const maxRepositoryName = 255
+
+// ParseRepository reads "registry/path". The registry must be there: a default would make two services
+// read one name differently.
+func ParseRepository(s string) (Repository, error) {
+	host, path, ok := strings.Cut(s, "/")
+	if !ok || !looksLikeHost(host) {
+		return Repository{}, fmt.Errorf("repository %q: name the registry too, as in docker.io/library/alpine", clip(s))
+	}
+	r := Repository{Registry: host, Path: path}
+	return r, r.Validate()
+}
+
+func looksLikeHost(s string) bool {
+	return s == "localhost" || strings.ContainsAny(s, ".:")
+}
+
+// Validate checks both parts against the grammar of the OCI distribution specification.
+func (r Repository) Validate() error {
+	if !hostPattern.MatchString(r.Registry) || len(r.Registry) > maxRepositoryName {
+		return fmt.Errorf("registry %q is not a host with an optional port", clip(r.Registry))
+	}
+	if !pathPattern.MatchString(r.Path) || len(r.Path) > maxRepositoryName {
+		return fmt.Errorf("repository path %q is not lower-case words separated by slashes", clip(r.Path))
+	}
+	return nil
+}
+
+// IsZero reports whether r names nothing.
+func (r Repository) IsZero() bool { return r == Repository{} }
+
+// String returns "registry/path".
+func (r Repository) String() string {
+	if r.IsZero() {
+		return ""
+	}
+	return r.Registry + "/" + r.Path
+}
+
+// ImageRef is what somebody said: a repository with a tag, a digest, or both. A tag may mean another image
+// tomorrow; only a resolver may turn a ref into a [Subject].
+type ImageRef struct {
+	Repository Repository `json:"repository"`
+	Tag        string     `json:"tag,omitempty"`
+	Digest     Digest     `json:"digest,omitzero"`
+}
+
+// ParseImageRef reads "registry/path[:tag][@sha256:…]". Without tag and digest the tag is "latest".
+func ParseImageRef(s string) (ImageRef, error) {
+	var ref ImageRef
+	name, digest, hasDigest := strings.Cut(s, "@")
+	if hasDigest {
+		d, err := ParseDigest(digest)
+		if err != nil {
+			return ImageRef{}, fmt.Errorf("image %q: %w", clip(s), err)
+		}
+		ref.Digest = d
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, ref.Tag = name[:i], name[i+1:]
+		if !tagPattern.MatchString(ref.Tag) {
+			return ImageRef{}, fmt.Errorf("image %q: %q is not a tag", clip(s), clip(ref.Tag))
+		}
+	}
+	if ref.Tag == "" && !hasDigest {
+		ref.Tag = "latest"
+	}
+	repo, err := ParseRepository(name)
+	if err != nil {
+		return ImageRef{}, fmt.Errorf("image %q: %w", clip(s), err)
+	}
+	ref.Repository = repo
+	return ref, nil
+}
+
+// Validate checks a ref that was not made by [ParseImageRef], for example one decoded from JSON.
+func (r ImageRef) Validate() error {
+	if err := r.Repository.Validate(); err != nil {
+		return err
+	}
+	if r.Tag != "" && !tagPattern.MatchString(r.Tag) {
+		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores", clip(r.Tag))
+	}
+	if r.Tag == "" && r.Digest.IsZero() {
+		return fmt.Errorf("image %s has neither tag nor digest", r.Repository)
+	}
+	return nil
+}
+
+// String returns the text form that [ParseImageRef] reads.
+func (r ImageRef) String() string {
+	s := r.Repository.String()
+	if r.Tag != "" {
+		s += ":" + r.Tag
+	}
+	if !r.Digest.IsZero() {
+		s += "@" + r.Digest.String()
+	}
+	return s
+}
+
+// Subject is what is meant: one manifest in one repository. It is comparable. Every stage after the resolver
+// takes a Subject, so acting on a tag that has moved does not compile.
+type Subject struct {
+	Repository Repository `json:"repository"`
+	Digest     Digest     `json:"digest"`
+}
+
+// ParseSubject reads "registry/path@sha256:…", as written by [Subject.String].
+func ParseSubject(s string) (Subject, error) {
+	ref, err := ParseImageRef(s)
+	if err != nil {
+		return Subject{}, err
+	}
+	if ref.Tag != "" || ref.Digest.IsZero() {
+		return Subject{}, fmt.Errorf("subject %q: want registry/path@sha256:… without a tag", clip(s))
+	}
+	return Subject{Repository: ref.Repository, Digest: ref.Digest}, nil
+}
+
+// IsZero reports whether s names nothing.
+func (s Subject) IsZero() bool { return s == Subject{} }
+
+// Sibling is another manifest of the same repository, for example a platform child of an index.
+func (s Subject) Sibling(d Digest) Subject { return Subject{Repository: s.Repository, Digest: d} }
+
+// String returns "registry/path@sha256:…".
+func (s Subject) String() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.Repository.String() + "@" + s.Digest.String()
+}
+
+// Platform is "os/architecture[/variant]" as registries write it, for example "linux/arm64/v8".
+type Platform string
+
+// clip keeps hostile input out of error messages that end in logs and API answers.
+func clip(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,198 @@
+package pratique
+
+import "time"
+
+// FactKind says what happened to a subject.
+type FactKind string
+
+// The kinds of facts, in the order of a push that goes well, then the ways it can end otherwise.
+const (
+	FactSeen      FactKind = "seen"
+	FactInspected FactKind = "inspected"
+	FactMatched   FactKind = "matched"
+	FactJudged    FactKind = "judged"
+	FactAttested  FactKind = "attested"
+	FactDeployed  FactKind = "deployed"
+	FactSettled   FactKind = "settled"
+	FactFailed    FactKind = "failed"
+)
+
+// FactKinds returns every kind, in the order above.
+func FactKinds() []FactKind {
+	return []FactKind{FactSeen, FactInspected, FactMatched, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed}
+}
+
+// Fact is one immutable thing that happened to a subject. Exactly one of the pointers is set, the one its
+// kind names.
+type Fact struct {
+	Kind    FactKind  `json:"kind"`
+	Subject Subject   `json:"subject,omitzero"`
+	At      time.Time `json:"at"`
+	// By is the role and instance that recorded it, for example "attest@host-1".
+	By string `json:"by"`
+	// Event is the report that led to it; empty for work that no push asked for.
+	Event string `json:"event,omitempty"`
+
+	Seen      *Seen      `json:"seen,omitempty"`
+	Inspected *Inspected `json:"inspected,omitempty"`
+	Matched   *Matched   `json:"matched,omitempty"`
+	Judged    *Judged    `json:"judged,omitempty"`
+	Attested  *Attested  `json:"attested,omitempty"`
+	Deployed  *Commit    `json:"deployed,omitempty"`
+	Settled   *Settled   `json:"settled,omitempty"`
+	Failed    *Failed    `json:"failed,omitempty"`
+}
+
+// Seen says that an event's ref was resolved to the fact's subject.
+type Seen struct {
+	Event    Event    `json:"event"`
+	Manifest Manifest `json:"manifest"`
+}
+
+// Inspected lists the documents made from one platform image. For an index it lists only the children.
+type Inspected struct {
+	Image     ImageConfig `json:"image,omitzero"`
+	Inventory Digest      `json:"inventory,omitzero"`
+	SPDX      Digest      `json:"spdx,omitzero"`
+	CycloneDX Digest      `json:"cyclonedx,omitzero"`
+	Packages  int         `json:"packages"`
+	// Scanner and Generator are the tools that made the inventory and the SBOMs.
+	Scanner   Tool      `json:"scanner,omitzero"`
+	Generator Tool      `json:"generator,omitzero"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	Children  []Child   `json:"children,omitempty"`
+}
+
+// Matched names the report of an inventory against a database.
+type Matched struct {
+	Report    Digest    `json:"report"`
+	Inventory Digest    `json:"inventory"`
+	Database  Database  `json:"database"`
+	Counts    Counts    `json:"counts"`
+	Fixable   int       `json:"fixable"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+}
+
+// Judged is a verdict and the digest of its document.
+type Judged struct {
+	Verdict Verdict `json:"verdict"`
+	Digest  Digest  `json:"digest"`
+}
+
+// Attested lists the signature and the attestations that were read back from the registry and verified.
+type Attested struct {
+	// Verdict is the digest of the verdict document that the VSA states.
+	Verdict Digest `json:"verdict"`
+	// VSA is the digest of the verification summary's envelope.
+	VSA          Digest        `json:"vsa"`
+	Attestations []Attestation `json:"attestations"`
+}
+
+// Attestation is one signed object in the registry.
+type Attestation struct {
+	// PredicateType is empty for the plain image signature.
+	PredicateType string `json:"predicateType,omitempty"`
+	// Digest is that of the envelope, or of the signed payload of a plain signature; Size in bytes.
+	Digest Digest `json:"digest"`
+	Size   int64  `json:"size"`
+	// Location is the reference it was read back from; KeyID the sha256 of the public key that verified it.
+	Location string `json:"location"`
+	KeyID    string `json:"keyID"`
+}
+
+// State is how the work for an event ended.
+type State string
+
+// The end states. Every accepted event reaches exactly one of them.
+const (
+	StateDeployed   State = "deployed"   // allowed, and every matching target names the digest
+	StateAllowed    State = "allowed"    // allowed, and no target asks for this image
+	StateDenied     State = "denied"     // the verdict is deny; nothing was written to Git
+	StateSuperseded State = "superseded" // allowed, but the tag names a newer image by now
+	StateIgnored    State = "ignored"    // not a container image
+	StateFailed     State = "failed"     // could not find out; see the failed fact
+)
+
+// Settled is the end of the work for one event.
+type Settled struct {
+	State  State    `json:"state"`
+	Detail string   `json:"detail,omitempty"`
+	Ref    ImageRef `json:"ref"`
+}
+
+// Failed says that a stage could not find out, and why.
+type Failed struct {
+	Stage   string   `json:"stage"`
+	Kind    Kind     `json:"kind"`
+	Message string   `json:"message"`
+	Ref     ImageRef `json:"ref,omitzero"`
+	// Attempts counts the deliveries so far; Final is set when there will be no other.
+	Attempts int  `json:"attempts"`
+	Final    bool `json:"final"`
+}
+
+// Record is all facts of one subject, folded: for each kind the newest, and the list of when and by whom.
+type Record struct {
+	Subject   Subject    `json:"subject"`
+	Seen      *Seen      `json:"seen,omitempty"`
+	Inspected *Inspected `json:"inspected,omitempty"`
+	Matched   *Matched   `json:"matched,omitempty"`
+	Judged    *Judged    `json:"judged,omitempty"`
+	Attested  *Attested  `json:"attested,omitempty"`
+	Settled   *Settled   `json:"settled,omitempty"`
+	Failed    *Failed    `json:"failed,omitempty"`
+	// Deployed holds every commit, oldest first.
+	Deployed []Commit  `json:"deployed,omitempty"`
+	History  []FactRef `json:"history"`
+}
+
+// FactRef is a fact without its content. Seq is its position in the ledger.
+type FactRef struct {
+	Seq   uint64    `json:"seq"`
+	Kind  FactKind  `json:"kind"`
+	At    time.Time `json:"at"`
+	By    string    `json:"by"`
+	Event string    `json:"event,omitempty"`
+}
+
+// Fold adds the fact at ledger position seq. Facts must be folded in ledger order.
+func (r *Record) Fold(seq uint64, f Fact) {
+	r.Subject = f.Subject
+	r.History = append(r.History, FactRef{Seq: seq, Kind: f.Kind, At: f.At, By: f.By, Event: f.Event})
+	switch f.Kind {
+	case FactSeen:
+		r.Seen = f.Seen
+	case FactInspected:
+		r.Inspected = f.Inspected
+	case FactMatched:
+		r.Matched = f.Matched
+	case FactJudged:
+		r.Judged = f.Judged
+	case FactAttested:
+		r.Attested = f.Attested
+	case FactDeployed:
+		r.Deployed = append(r.Deployed, *f.Deployed)
+	case FactSettled:
+		r.Settled = f.Settled
+	case FactFailed:
+		r.Failed = f.Failed
+	}
+}
+
+// Validate checks that the fact carries the content that its kind names, and no other.
+func (f Fact) Validate() error {
+	content := map[FactKind]bool{
+		FactSeen: f.Seen != nil, FactInspected: f.Inspected != nil, FactMatched: f.Matched != nil,
+		FactJudged: f.Judged != nil, FactAttested: f.Attested != nil, FactDeployed: f.Deployed != nil,
+		FactSettled: f.Settled != nil, FactFailed: f.Failed != nil,
+	}
+	if !content[f.Kind] {
+		return Errorf(Internal, "validate fact", "fact of kind %q without its content", f.Kind)
+	}
+	for kind, set := range content {
+		if set && kind != f.Kind {
+			return Errorf(Internal, "validate fact", "fact of kind %q carries content of %q", f.Kind, kind)
+		}
+	}
+	return nil
+}

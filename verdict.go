@@ -1,0 +1,93 @@
+package pratique
+
+import "time"
+
+// Outcome is what a verdict says.
+type Outcome string
+
+// The two outcomes. There is no third: what could not be found out is an [Error].
+const (
+	Allow Outcome = "allow"
+	Deny  Outcome = "deny"
+)
+
+// Verdict is the answer of the policy about one subject.
+type Verdict struct {
+	Subject Subject `json:"subject"`
+	Outcome Outcome `json:"outcome"`
+	// Reasons are the rules that denied, each with why; empty if the outcome is Allow.
+	Reasons []Reason `json:"reasons,omitempty"`
+	// Notes are the rules that spoke without denying.
+	Notes []Reason `json:"notes,omitempty"`
+	// Policy names and pins the rules; the digest covers every file and the parameters.
+	Policy Policy `json:"policy"`
+	// Inputs are the documents that the policy saw, by digest.
+	Inputs []Input `json:"inputs,omitempty"`
+	// Children are the verdicts of an index's platforms; the index has the worst of them.
+	Children []ChildVerdict `json:"children,omitempty"`
+	JudgedAt time.Time      `json:"judgedAt"`
+}
+
+// Reason is a rule that spoke, and why.
+type Reason struct {
+	Rule    string `json:"rule"`
+	Message string `json:"message"`
+	// Platform is set where the reason concerns one platform of an index.
+	Platform Platform `json:"platform,omitempty"`
+	// Finding is the vulnerability concerned, Package the package, where the rule named one.
+	Finding string `json:"finding,omitempty"`
+	Package string `json:"package,omitempty"`
+}
+
+// Policy identifies a set of rules with its parameters.
+type Policy struct {
+	Name   string `json:"name"`
+	Digest Digest `json:"digest"`
+}
+
+// Input is a document that a verdict rests on.
+type Input struct {
+	// Kind is what it is: "report", "inventory", "spdx", "cyclonedx".
+	Kind   string `json:"kind"`
+	Digest Digest `json:"digest"`
+}
+
+// ChildVerdict is the outcome for one platform of an index.
+type ChildVerdict struct {
+	Child
+	Outcome Outcome `json:"outcome"`
+}
+
+// Change is an edit wanted in a config repository: this image, now at this digest, because of that verdict.
+type Change struct {
+	Subject Subject `json:"subject"`
+	// Tag is the tag that was pushed; it is written beside the digest for people to read.
+	Tag string `json:"tag,omitempty"`
+	// Verdict, VSA and Policy are the digests that the commit's trailers name.
+	Verdict Digest `json:"verdict"`
+	VSA     Digest `json:"vsa"`
+	Policy  Digest `json:"policy"`
+	// Event is the report that asked for it.
+	Event string `json:"event"`
+}
+
+// Commit is the commit that made a change, or that was found to have made it already.
+type Commit struct {
+	// Target is the configured name of the repository and path; Remote and Branch are where it was pushed.
+	Target string `json:"target"`
+	Remote string `json:"remote"`
+	Branch string `json:"branch"`
+	// ID is the hexadecimal id of the Git commit.
+	ID    string       `json:"id"`
+	Files []FileChange `json:"files,omitempty"`
+	// At is the committer's time.
+	At time.Time `json:"at"`
+}
+
+// FileChange is one value that was replaced in one file.
+type FileChange struct {
+	Path string `json:"path"`
+	Line int    `json:"line"`
+	Old  string `json:"old"`
+	New  string `json:"new"`
+}
