@@ -7,6 +7,7 @@ type FactKind string
 
 // The kinds of facts, in the order of a push that goes well, then the ways it can end otherwise.
 const (
+	FactReceived  FactKind = "received"
 	FactSeen      FactKind = "seen"
 	FactInspected FactKind = "inspected"
 	FactMatched   FactKind = "matched"
@@ -19,11 +20,14 @@ const (
 
 // FactKinds returns every kind, in the order above.
 func FactKinds() []FactKind {
-	return []FactKind{FactSeen, FactInspected, FactMatched, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed}
+	return []FactKind{
+		FactReceived, FactSeen, FactInspected, FactMatched, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed,
+	}
 }
 
 // Fact is one immutable thing that happened to a subject. Exactly one of the pointers is set, the one its
-// kind names.
+// kind names. The subject is zero while an event's ref is not resolved: then only Event says what it is about.
+// A received fact is recorded for submissions, which people wait for; a webhook's first fact is seen.
 type Fact struct {
 	Kind    FactKind  `json:"kind"`
 	Subject Subject   `json:"subject,omitzero"`
@@ -33,6 +37,7 @@ type Fact struct {
 	// Event is the report that led to it; empty for work that no push asked for.
 	Event string `json:"event,omitempty"`
 
+	Received  *Event     `json:"received,omitempty"`
 	Seen      *Seen      `json:"seen,omitempty"`
 	Inspected *Inspected `json:"inspected,omitempty"`
 	Matched   *Matched   `json:"matched,omitempty"`
@@ -182,7 +187,7 @@ func (r *Record) Fold(seq uint64, f Fact) {
 // Validate checks that the fact carries the content that its kind names, and no other.
 func (f Fact) Validate() error {
 	content := map[FactKind]bool{
-		FactSeen: f.Seen != nil, FactInspected: f.Inspected != nil, FactMatched: f.Matched != nil,
+		FactReceived: f.Received != nil, FactSeen: f.Seen != nil, FactInspected: f.Inspected != nil, FactMatched: f.Matched != nil,
 		FactJudged: f.Judged != nil, FactAttested: f.Attested != nil, FactDeployed: f.Deployed != nil,
 		FactSettled: f.Settled != nil, FactFailed: f.Failed != nil,
 	}
