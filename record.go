@@ -1,6 +1,9 @@
 package pratique
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // FactKind says what happened to a subject.
 type FactKind string
@@ -176,7 +179,11 @@ func (r *Record) Fold(seq uint64, f Fact) {
 	case FactAttested:
 		r.Attested = f.Attested
 	case FactDeployed:
-		r.Deployed = append(r.Deployed, *f.Deployed)
+		// A redelivered job may report the commit it found again.
+		same := func(c Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
+		if !slices.ContainsFunc(r.Deployed, same) {
+			r.Deployed = append(r.Deployed, *f.Deployed)
+		}
 	case FactSettled:
 		r.Settled = f.Settled
 	case FactFailed:

@@ -1,0 +1,174 @@
+// Package config reads the configuration of the service: strict YAML in which an unknown key, a missing
+// secret or a bad value is an error that names file, line and key, and in which secrets stand only as
+// references.
+package config
+
+import (
+	_ "embed"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Sample is a complete configuration with every field explained.
+//
+//go:embed sample.yaml
+var Sample []byte
+
+// Config is the whole file. Every field has a usable zero value.
+type Config struct {
+	// DataDir holds everything that must outlive the process; default "pratique-data".
+	DataDir string `yaml:"dataDir"`
+	// Listen is the address of the HTTP server; default 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// PublicURL is how others reach this server; default "http://" and Listen. It is the verifier id's base.
+	PublicURL string `yaml:"publicURL"`
+	Log       Log    `yaml:"log"`
+
+	Registries []Registry `yaml:"registries"`
+	Receivers  []Receiver `yaml:"receivers"`
+	// Platforms limits which children of an index are inspected, for example linux/amd64; default all.
+	Platforms []pratique.Platform `yaml:"platforms"`
+	Inspect   Inspect             `yaml:"inspect"`
+	Database  Database            `yaml:"database"`
+	Policy    Policy              `yaml:"policy"`
+	Signing   Signing             `yaml:"signing"`
+	Deploy    Deploy              `yaml:"deploy"`
+	API       API                 `yaml:"api"`
+	Queue     Queue               `yaml:"queue"`
+	Evidence  Evidence            `yaml:"evidence"`
+}
+
+// Log says how much is logged, and how.
+type Log struct {
+	// Level is debug, info, warn or error; default info.
+	Level string `yaml:"level"`
+	// Format is text or json; default text.
+	Format string `yaml:"format"`
+}
+
+// Registry is a host that images are read from and attestations are written to. No other host is contacted.
+type Registry struct {
+	Host      string   `yaml:"host"`
+	Aliases   []string `yaml:"aliases"`
+	PlainHTTP bool     `yaml:"plainHTTP"`
+	Username  string   `yaml:"username"`
+	Password  Secret   `yaml:"password"`
+}
+
+// Receiver is one webhook, served at /webhooks/NAME.
+type Receiver struct {
+	Name string `yaml:"name"`
+	// Format is the sender's format; default distribution.
+	Format string `yaml:"format"`
+	// Registry is the host that this receiver's pushes are for; it must be one of Registries.
+	Registry string `yaml:"registry"`
+	// Repositories are the paths that may be reported, as globs by segment; default all of them.
+	Repositories []string `yaml:"repositories"`
+	// Header carries the secret; default Authorization. Secrets are full header values; all are valid at once.
+	Header  string   `yaml:"header"`
+	Secrets []Secret `yaml:"secrets"`
+	// Insecure accepts pushes from anybody.
+	Insecure bool `yaml:"insecure"`
+	// Untagged also judges manifests that are pushed by digest alone.
+	Untagged bool `yaml:"untagged"`
+}
+
+// Inspect bounds the processes that parse images.
+type Inspect struct {
+	// Workers is how many images are inspected at a time; default the number of processors, at most 4.
+	Workers int `yaml:"workers"`
+	// Timeout is for one image; default 10m. Memory is for one process; default 2GiB.
+	Timeout Duration `yaml:"timeout"`
+	Memory  Size     `yaml:"memory"`
+	// LayerStore bounds the decompressed layers kept on disk; default 20GiB.
+	LayerStore Size `yaml:"layerStore"`
+}
+
+// Database says where the vulnerability database comes from.
+type Database struct {
+	// Sources are OCI references, tried in order; default Trivy's own two.
+	Sources []string `yaml:"sources"`
+	// Dir is a directory on disk with trivy.db and metadata.json, used in place of Sources.
+	Dir string `yaml:"dir"`
+	// Interval between looks for a new one; default 6h.
+	Interval Duration `yaml:"interval"`
+}
+
+// Policy chooses the rules and sets their parameters.
+type Policy struct {
+	// Dir holds Rego files; default the shipped policy.
+	Dir string `yaml:"dir"`
+	// BlockAt is the severity from which a finding denies; default HIGH. OnlyFixable spares findings
+	// that no version mends. Unknown says whether findings without a severity deny: "deny" or "allow".
+	BlockAt     string `yaml:"blockAt"`
+	OnlyFixable bool   `yaml:"onlyFixable"`
+	Unknown     string `yaml:"unknownSeverity"`
+	// MaxDatabaseAge is how old the vulnerability database may be; default 72h.
+	MaxDatabaseAge Duration `yaml:"maxDatabaseAge"`
+	// AllowedRepositories are globs by segment of registry/path; default all.
+	AllowedRepositories []string `yaml:"allowedRepositories"`
+}
+
+// Signing names the key pair. Without a key, a pair is made in DataDir at the first start.
+type Signing struct {
+	// Key is a cosign-compatible encrypted private key, Passphrase opens it.
+	Key        Secret `yaml:"key"`
+	Passphrase Secret `yaml:"passphrase"`
+	// VerifierID is the URI that verification summaries carry; default PublicURL.
+	VerifierID string `yaml:"verifierID"`
+}
+
+// Deploy says where approved digests are written.
+type Deploy struct {
+	// MaxVerdictAge is how old a verification summary may be when it is acted on; default 24h.
+	MaxVerdictAge Duration `yaml:"maxVerdictAge"`
+	Targets       []Target `yaml:"targets"`
+}
+
+// Target is a folder of a branch of a config repository, and the images that belong there.
+type Target struct {
+	Name string `yaml:"name"`
+	// Repository is a URL: https, http, ssh or file.
+	Repository string `yaml:"repository"`
+	// Branch defaults to main, Path to the whole tree.
+	Branch string `yaml:"branch"`
+	Path   string `yaml:"path"`
+	// Images are globs by segment of registry/path; Tags are globs, default all.
+	Images []string `yaml:"images"`
+	Tags   []string `yaml:"tags"`
+
+	Username   string `yaml:"username"`
+	Password   Secret `yaml:"password"`
+	SSHKey     Secret `yaml:"sshKey"`
+	KnownHosts Secret `yaml:"sshKnownHosts"`
+	// SigningKey is an OpenSSH private key that signs the commits; default unsigned.
+	SigningKey  Secret `yaml:"signingKey"`
+	AuthorName  string `yaml:"authorName"`
+	AuthorEmail string `yaml:"authorEmail"`
+}
+
+// API guards the query API and the submissions.
+type API struct {
+	// AnonymousRead lets anybody read; submissions always need a token.
+	AnonymousRead bool    `yaml:"anonymousRead"`
+	Tokens        []Token `yaml:"tokens"`
+}
+
+// Token is a bearer token. Every token may read; with Submit it may also submit images.
+type Token struct {
+	Name   string `yaml:"name"`
+	Token  Secret `yaml:"token"`
+	Submit bool   `yaml:"submit"`
+}
+
+// Queue tunes the embedded NATS.
+type Queue struct {
+	// NoSync leaves syncing to the operating system: faster, and a power cut may lose acknowledged events.
+	NoSync bool `yaml:"noSync"`
+}
+
+// Evidence says where documents are kept.
+type Evidence struct {
+	// URL is a blob bucket; default a directory below DataDir.
+	URL string `yaml:"url"`
+}

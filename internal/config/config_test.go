@@ -1,0 +1,118 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEmptyFileIsUsable(t *testing.T) {
+	if _, err := Parse("pratique.yaml", nil); err != nil {
+		t.Fatalf("an empty file is refused: %v", err)
+	}
+}
+
+func TestSampleIsValid(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN"} {
+		t.Setenv(name, "0123456789abcdef")
+	}
+	sample := string(Sample)
+	for _, name := range []string{"cosign.key", "commit-signing"} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("key\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sample = strings.ReplaceAll(sample, "/etc/pratique/"+name, path)
+	}
+	c, err := Parse("sample.yaml", []byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Policy.MaxDatabaseAge.Std(0); got != 72*time.Hour {
+		t.Errorf("maxDatabaseAge = %v", got)
+	}
+	if got := c.Inspect.LayerStore.Bytes(0); got != 20<<30 {
+		t.Errorf("layerStore = %d", got)
+	}
+	if got := c.Registries[0].Password.Text(); got != "0123456789abcdef" {
+		t.Errorf("password = %q", got)
+	}
+	if c.Signing.Key.Text() != "key" {
+		t.Errorf("key = %q", c.Signing.Key.Text())
+	}
+}
+
+// TestProblems checks that each mistake is named with file, line and key, and that no secret is repeated.
+func TestProblems(t *testing.T) {
+	const reg = "registries:\n  - host: r.example.com\n"
+	tests := []struct{ name, yaml, want string }{
+		{"unknown key", "listen: 127.0.0.1:1\nlisten2: x\n", "f.yaml:2: listen2: unknown key; known here: dataDir, listen,"},
+		{"unknown nested key", "policy:\n  blockat: HIGH\n", "f.yaml:2: blockat: unknown key; known here: dir, blockAt"},
+		{"duplicate key", "listen: a:1\nlisten: b:1\n", "f.yaml:2: "},
+		{"syntax", "a: [\n", "f.yaml:"},
+		{"second document", "listen: a:1\n---\nlisten: b:1\n", "more than one YAML document"},
+		{"literal secret", reg + "    username: u\n    password: hunter2hunter2\n", "f.yaml:4: secrets are given by reference only"},
+		{"missing variable", reg + "    username: u\n    password: env:PRATIQUE_NOT_SET\n", "f.yaml:4: registries[0].password: env:PRATIQUE_NOT_SET: the environment variable"},
+		{"missing file", reg + "    username: u\n    password: file:/nowhere/x\n", "f.yaml:4: registries[0].password: file:/nowhere/x: read secret"},
+		{"half credentials", reg + "    username: u\n", "f.yaml:2: registries[0]: username and password go together"},
+		{"host with scheme", "registries:\n  - host: https://r.example.com\n", "f.yaml:2: registries[0].host: want a host"},
+		{"bad url", "publicURL: ftp://x\n", "f.yaml:1: publicURL: want a URL that starts with http://"},
+		{"url with password", "deploy:\n  targets:\n    - name: a\n      images: [r/x]\n      repository: https://u:hunter2@h/x\n", "f.yaml:5: deploy.targets[0].repository: the URL holds a password"},
+		{"target without images", "deploy:\n  targets:\n    - name: a\n      repository: https://h/x\n", "f.yaml:3: deploy.targets[0].images: say which images"},
+		{"path escape", "deploy:\n  targets:\n    - {name: a, images: [r/x], repository: 'https://h/x', path: a/../..}\n", "deploy.targets[0].path: want a path inside"},
+		{"receiver without secret", reg + "receivers:\n  - name: a\n    registry: r.example.com\n", "f.yaml:4: receivers[0].secrets: without a secret"},
+		{"receiver of unknown registry", reg + "receivers:\n  - name: a\n    insecure: true\n    registry: other.example.com\n", `f.yaml:6: receivers[0].registry: "other.example.com" is not`},
+		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "receivers[0].format: want one of distribution"},
+		{"bad duration", "database:\n  interval: soon\n", `f.yaml:2: want a time span such as 90s, 6h or 3d, not "soon"`},
+		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: want a size such as 512MiB or 20GiB, not "2GB"`},
+		{"wrong type", "inspect:\n  workers: many\n", `f.yaml:2: want a whole number, not "many"`},
+		{"bad listen", "listen: 8080\n", `f.yaml:1: listen: want host:port`},
+		{"bad severity", "policy:\n  blockAt: high\n", `f.yaml:2: policy.blockAt: want one of CRITICAL`},
+		{"key without passphrase", "signing:\n  key: file:/dev/null\n", "f.yaml:"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f.yaml", []byte(tt.yaml))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q\nlacks %q", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error repeats a secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("listen: 1\npublicURL: x\n"))
+	if err == nil || !strings.Contains(err.Error(), "f.yaml:1") || !strings.Contains(err.Error(), "f.yaml:2") {
+		t.Errorf("want both lines in %v", err)
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	t.Setenv("PRATIQUE_TEST_SECRET", "hunter2hunter2hunter2")
+	c, err := Parse("f.yaml", []byte("api:\n  tokens:\n    - {name: a, token: 'env:PRATIQUE_TEST_SECRET'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.API.Tokens[0].Token.String(); got != "env:PRATIQUE_TEST_SECRET" {
+		t.Errorf("String() = %q", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(Sample)
+	f.Add([]byte("receivers: [{name: a}]"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if _, err := Parse("f.yaml", content); err != nil && !strings.Contains(err.Error(), "f.yaml") {
+			t.Errorf("error without the file's name: %v", err)
+		}
+	})
+}

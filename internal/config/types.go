@@ -1,0 +1,137 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Secret is a reference to a secret: env:NAME or file:PATH. A secret itself in the file is refused.
+// It never prints its value.
+type Secret struct {
+	ref   string
+	value []byte
+}
+
+// IsZero reports whether nothing was configured.
+func (s Secret) IsZero() bool { return s.ref == "" }
+
+// Value is the secret's content, without the line feed at its end. It is nil before the file is loaded.
+func (s Secret) Value() []byte { return s.value }
+
+// Text is Value as a string.
+func (s Secret) Text() string { return string(s.value) }
+
+// String returns the reference, never the secret.
+func (s Secret) String() string { return s.ref }
+
+// UnmarshalYAML implements [yaml.Unmarshaler].
+func (s *Secret) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind != yaml.ScalarNode {
+		return lineError(node, "want a reference to a secret: env:NAME or file:PATH")
+	}
+	scheme, rest, _ := strings.Cut(node.Value, ":")
+	if (scheme != "env" && scheme != "file") || rest == "" {
+		// The value is not repeated: it may be the secret.
+		return lineError(node, "secrets are given by reference only: write env:NAME or file:PATH")
+	}
+	s.ref = node.Value
+	return nil
+}
+
+// resolve reads what the reference points to.
+func (s *Secret) resolve() error {
+	scheme, name, _ := strings.Cut(s.ref, ":")
+	switch scheme {
+	case "env":
+		v, ok := os.LookupEnv(name)
+		if !ok || v == "" {
+			return fmt.Errorf("the environment variable %s is not set", name)
+		}
+		s.value = []byte(v)
+	case "file":
+		f, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("read secret: %w", err)
+		}
+		defer f.Close()
+		const most = 1 << 20 // a path such as /dev/zero must not fill the memory
+		b, err := io.ReadAll(io.LimitReader(f, most))
+		if err != nil {
+			return fmt.Errorf("read secret: %w", err)
+		}
+		s.value = bytes.TrimRight(b, "\r\n")
+		if len(s.value) == 0 {
+			return fmt.Errorf("the file %s is empty", name)
+		}
+	}
+	return nil
+}
+
+// Duration is a time span such as 90s, 6h or 3d.
+type Duration time.Duration
+
+// Std returns the span, or fallback when none was configured.
+func (d Duration) Std(fallback time.Duration) time.Duration {
+	if d == 0 {
+		return fallback
+	}
+	return time.Duration(d)
+}
+
+// UnmarshalYAML implements [yaml.Unmarshaler].
+func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
+	text := node.Value
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			*d = Duration(time.Duration(n) * 24 * time.Hour)
+			return nil
+		}
+	}
+	span, err := time.ParseDuration(text)
+	if err != nil || span < 0 {
+		return lineError(node, "want a time span such as 90s, 6h or 3d, not %q", text)
+	}
+	*d = Duration(span)
+	return nil
+}
+
+// Size is a number of bytes such as 512MiB or 20GiB.
+type Size int64
+
+// Bytes returns the size, or fallback when none was configured.
+func (s Size) Bytes(fallback int64) int64 {
+	if s == 0 {
+		return fallback
+	}
+	return int64(s)
+}
+
+// UnmarshalYAML implements [yaml.Unmarshaler].
+func (s *Size) UnmarshalYAML(node *yaml.Node) error {
+	text, unit := node.Value, int64(1)
+	for suffix, factor := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			text, unit = strings.TrimSpace(number), factor
+			break
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return lineError(node, "want a size such as 512MiB or 20GiB, not %q", node.Value)
+	}
+	*s = Size(n * unit)
+	return nil
+}
+
+// lineError is in the form of yaml.v3's own errors, which Load rewrites to file:line.
+func lineError(node *yaml.Node, format string, args ...any) error {
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", node.Line, fmt.Sprintf(format, args...))}}
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// checker collects every problem, so that a file is mended in one go.
+type checker struct {
+	file     string
+	lines    map[string]int
+	problems []Problem
+}
+
+func (c *checker) fail(key, format string, args ...any) {
+	c.problems = append(c.problems, Problem{
+		File: c.file, Line: c.line(key), Key: key, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// line finds the key's line, or that of the nearest group around it when the key itself is absent.
+func (c *checker) line(key string) int {
+	for key != "" {
+		if line, ok := c.lines[key]; ok {
+			return line
+		}
+		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+	}
+	return 0
+}
+
+// secrets resolves every secret reference below v.
+func (c *checker) secrets(v reflect.Value, path string) {
+	switch {
+	case v.Type() == reflect.TypeFor[Secret]():
+		secret := v.Addr().Interface().(*Secret) //nolint:forcetypeassert // the case says so
+		if err := secret.resolve(); err != nil {
+			c.fail(path, "%s: %v", secret.ref, err)
+		}
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			c.secrets(v.Field(i), join(path, yamlName(v.Type().Field(i))))
+		}
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			c.secrets(v.Index(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+	}
+}
+
+func (c *checker) config(conf *Config) {
+	if conf.Listen != "" {
+		if _, _, err := net.SplitHostPort(conf.Listen); err != nil {
+			c.fail("listen", "want host:port, not %q", conf.Listen)
+		}
+	}
+	c.url("publicURL", conf.PublicURL, "http", "https")
+	c.url("evidence.url", conf.Evidence.URL, "file", "mem", "s3", "gs", "azblob")
+	c.oneOf("log.level", conf.Log.Level, "debug", "info", "warn", "error")
+	c.oneOf("log.format", conf.Log.Format, "text", "json")
+	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN", "NONE")
+	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
+	if conf.Inspect.Workers < 0 {
+		c.fail("inspect.workers", "want a number above 0")
+	}
+	for i, p := range conf.Platforms {
+		if strings.Count(string(p), "/") < 1 {
+			c.fail(fmt.Sprintf("platforms[%d]", i), "want os/architecture, for example linux/amd64, not %q", p)
+		}
+	}
+	c.registries(conf.Registries)
+	c.receivers(conf)
+	c.signing(conf.Signing)
+	c.targets(conf.Deploy.Targets)
+	c.tokens(conf.API.Tokens)
+}
+
+func (c *checker) registries(all []Registry) {
+	seen := map[string]bool{}
+	for i, r := range all {
+		key := fmt.Sprintf("registries[%d]", i)
+		for n, host := range append([]string{r.Host}, r.Aliases...) {
+			at := key + ".host"
+			if n > 0 {
+				at = fmt.Sprintf("%s.aliases[%d]", key, n-1)
+			}
+			if err := (pratique.Repository{Registry: host, Path: "x"}).Validate(); err != nil {
+				c.fail(at, "want a host with an optional port and no scheme, not %q", host)
+			}
+			if seen[host] {
+				c.fail(at, "%q is there twice", host)
+			}
+			seen[host] = true
+		}
+		if (r.Username == "") != r.Password.IsZero() {
+			c.fail(key, "username and password go together")
+		}
+	}
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+func (c *checker) name(key, name string, seen map[string]bool) {
+	if !namePattern.MatchString(name) {
+		c.fail(key+".name", "want lower-case letters, digits and dashes, not %q", name)
+	} else if seen[name] {
+		c.fail(key+".name", "%q is there twice", name)
+	}
+	seen[name] = true
+}
+
+func (c *checker) receivers(conf *Config) {
+	seen := map[string]bool{}
+	for i, r := range conf.Receivers {
+		key := fmt.Sprintf("receivers[%d]", i)
+		c.name(key, r.Name, seen)
+		c.oneOf(key+".format", r.Format, "distribution")
+		known := func(reg Registry) bool { return reg.Host == r.Registry }
+		if !slices.ContainsFunc(conf.Registries, known) {
+			c.fail(key+".registry", "%q is not the host of one of the registries", r.Registry)
+		}
+		switch {
+		case len(r.Secrets) == 0 && !r.Insecure:
+			c.fail(key+".secrets", "without a secret anybody can report pushes: give one, or say insecure: true")
+		case len(r.Secrets) > 0 && r.Insecure:
+			c.fail(key+".insecure", "insecure: true and secrets exclude each other")
+		}
+		for n, s := range r.Secrets {
+			const least = 16
+			if len(s.Value()) > 0 && len(s.Value()) < least {
+				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s, least)
+			}
+		}
+	}
+}
+
+func (c *checker) signing(s Signing) {
+	if s.Key.IsZero() != s.Passphrase.IsZero() {
+		c.fail("signing", "key and passphrase go together; pratique key generate makes both")
+	}
+	c.url("signing.verifierID", s.VerifierID, "http", "https", "urn")
+}
+
+func (c *checker) targets(all []Target) {
+	seen := map[string]bool{}
+	for i, t := range all {
+		key := fmt.Sprintf("deploy.targets[%d]", i)
+		c.name(key, t.Name, seen)
+		if t.Repository == "" {
+			c.fail(key+".repository", "name the config repository: an https, ssh or file URL")
+		}
+		c.url(key+".repository", t.Repository, "https", "http", "ssh", "file")
+		if len(t.Images) == 0 {
+			c.fail(key+".images", "say which images this target takes, for example registry.example.com/team/**")
+		}
+		if slices.Contains(strings.Split(t.Path, "/"), "..") || strings.HasPrefix(t.Path, "/") {
+			c.fail(key+".path", "want a path inside the repository, not %q", t.Path)
+		}
+		if u, err := url.Parse(t.Repository); err == nil && u.Scheme == "ssh" && (t.SSHKey.IsZero() || t.KnownHosts.IsZero()) {
+			c.fail(key, "ssh needs sshKey and sshKnownHosts")
+		}
+	}
+}
+
+func (c *checker) tokens(all []Token) {
+	seen := map[string]bool{}
+	for i, t := range all {
+		key := fmt.Sprintf("api.tokens[%d]", i)
+		c.name(key, t.Name, seen)
+		const least = 16
+		if t.Token.IsZero() {
+			c.fail(key+".token", "give the token as env:NAME or file:PATH")
+		} else if len(t.Token.Value()) > 0 && len(t.Token.Value()) < least {
+			c.fail(key+".token", "%s is shorter than %d characters", t.Token, least)
+		}
+	}
+}
+
+func (c *checker) oneOf(key, value string, allowed ...string) {
+	if value != "" && !slices.Contains(allowed, value) {
+		c.fail(key, "want one of %s, not %q", strings.Join(allowed, ", "), value)
+	}
+}
+
+// url checks scheme and host, and refuses passwords: a URL ends in logs, trailers and answers.
+func (c *checker) url(key, value string, schemes ...string) {
+	if value == "" {
+		return
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || !slices.Contains(schemes, u.Scheme):
+		c.fail(key, "want a URL that starts with %s://", strings.Join(schemes, ":// or "))
+	case u.Host == "" && u.Path == "" && u.Opaque == "":
+		c.fail(key, "the URL %q names no host", value)
+	case u.User != nil && u.User.String() != u.User.Username():
+		c.fail(key, "the URL holds a password: use the password key with env:NAME or file:PATH")
+	}
+}
