@@ -1,0 +1,87 @@
+package scanner
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// InventoryDigest is the digest of inv's JSON form, the bytes under which it is stored.
+func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
+	b, err := json.Marshal(inv)
+	if err != nil {
+		return pratique.Digest{}, pratique.Wrap(pratique.Internal, "encode inventory", "", err)
+	}
+	return pratique.DigestOf(b), nil
+}
+
+// SortFindings orders findings for people and makes equal reports equal bytes: gravest first, then by id,
+// package, version and place.
+func SortFindings(findings []pratique.Finding) {
+	slices.SortStableFunc(findings, func(a, b pratique.Finding) int {
+		return cmp.Or(
+			cmp.Compare(b.Severity, a.Severity),
+			cmp.Compare(a.ID, b.ID),
+			cmp.Compare(a.Class, b.Class),
+			cmp.Compare(a.Type, b.Type),
+			cmp.Compare(a.Package, b.Package),
+			cmp.Compare(a.Installed, b.Installed),
+			cmp.Compare(a.Target, b.Target),
+			cmp.Compare(a.Path, b.Path),
+			cmp.Compare(a.PackageID, b.PackageID),
+			cmp.Compare(a.UID, b.UID),
+		)
+	})
+}
+
+// SortInventory orders lists and packages, so that equal contents are equal bytes whatever order the
+// analysers finished in.
+func SortInventory(inv *pratique.Inventory) {
+	for _, l := range inv.Lists {
+		slices.SortStableFunc(l.Packages, comparePackages)
+	}
+	slices.SortStableFunc(inv.Lists, func(a, b pratique.PackageList) int {
+		return cmp.Or(
+			-cmp.Compare(a.Class, b.Class), // os-pkgs before lang-pkgs
+			cmp.Compare(a.Type, b.Type),
+			cmp.Compare(a.Path, b.Path),
+			cmp.Compare(len(a.Packages), len(b.Packages)),
+			slices.CompareFunc(a.Packages, b.Packages, comparePackages),
+		)
+	})
+}
+
+func comparePackages(a, b pratique.Package) int {
+	return cmp.Or(
+		cmp.Compare(a.Name, b.Name),
+		cmp.Compare(a.Version, b.Version),
+		cmp.Compare(a.Release, b.Release),
+		cmp.Compare(a.Epoch, b.Epoch),
+		cmp.Compare(a.Arch, b.Arch),
+		cmp.Compare(a.ID, b.ID),
+		cmp.Compare(a.FilePath, b.FilePath),
+		cmp.Compare(a.UID, b.UID),
+		cmp.Compare(a.PURL, b.PURL),
+	)
+}
+
+// Worst returns the gravest severity among findings; ok is false if there are none.
+func Worst(findings []pratique.Finding) (worst pratique.Severity, ok bool) {
+	for _, f := range findings {
+		worst = max(worst, f.Severity)
+	}
+	return worst, len(findings) > 0
+}
+
+// Fixable counts the findings for which a mended version is known.
+func Fixable(findings []pratique.Finding) int {
+	n := 0
+	for _, f := range findings {
+		if f.Fixed != "" {
+			n++
+		}
+	}
+	return n
+}

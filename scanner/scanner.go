@@ -1,0 +1,35 @@
+// Package scanner is the contract of vulnerability scanning, in two steps that need not happen together: an
+// image's layers are analysed into an inventory once, and an inventory is matched against a vulnerability
+// database as often as there is a new one. Beside the contract it holds pure functions over findings and
+// inventories. Adapters live in folders below.
+package scanner
+
+import (
+	"context"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// Analyzer reads the layers of one platform image and lists the packages in them.
+type Analyzer interface {
+	// Analyze returns the sorted inventory of img. The same image gives the same inventory. An image that
+	// cannot be read to its end is an error, never a partial inventory.
+	Analyze(ctx context.Context, img layers.Image) (pratique.Inventory, error)
+}
+
+// Matcher finds the vulnerabilities of the packages in an inventory.
+type Matcher interface {
+	// Match returns the sorted findings of inv in db. It needs no layers. A database that is missing,
+	// damaged or empty is an error, never a report without findings. Report.Inventory is the digest of inv
+	// as [InventoryDigest] computes it.
+	Match(ctx context.Context, inv pratique.Inventory, db DatabaseDir) (pratique.Report, error)
+}
+
+// DatabaseDir is a vulnerability database on disk.
+type DatabaseDir struct {
+	pratique.Database
+	// Dir is the directory that holds the database file. Its content never changes: a new database comes in
+	// a new directory.
+	Dir string `json:"dir"`
+}

@@ -1,0 +1,164 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/aquasecurity/trivy/pkg/cache"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+)
+
+var _ cache.Cache = (*layerCache)(nil)
+
+var errNotCached = errors.New("not in the layer cache")
+
+// maxWeight bounds what the cache keeps between images, counted in packages and installed files; the files
+// are most of it, at about a hundred bytes each.
+const maxWeight = 1_000_000
+
+// layerCache remembers the analysis of layers, by the key that Trivy derives from their diff id, so that a
+// known base image is not read again. It grows while an image is analysed and is trimmed after it.
+type layerCache struct {
+	mu       sync.Mutex
+	blobs    map[string]*cachedLayer
+	artifact map[string]ftypes.ArtifactInfo
+	clock    int64
+}
+
+type cachedLayer struct {
+	info   ftypes.BlobInfo
+	weight int
+	used   int64
+}
+
+func newLayerCache() *layerCache {
+	return &layerCache{blobs: map[string]*cachedLayer{}, artifact: map[string]ftypes.ArtifactInfo{}}
+}
+
+// trim forgets the images, and the layers used longest ago until the rest is light enough.
+func (c *layerCache) trim(limit int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.artifact)
+	total := 0
+	keys := make([]string, 0, len(c.blobs))
+	for k, l := range c.blobs {
+		total += l.weight
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b string) int { return int(c.blobs[a].used - c.blobs[b].used) })
+	for _, k := range keys {
+		if total <= limit {
+			return
+		}
+		total -= c.blobs[k].weight
+		delete(c.blobs, k)
+	}
+}
+
+// MissingBlobs implements [cache.ArtifactCache].
+func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs []string) (bool, []string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, known := c.artifact[artifactID]
+	var missing []string
+	for _, id := range blobIDs {
+		// An image may have one layer twice; Trivy must not analyse it twice at the same time.
+		if c.blobs[id] == nil && !slices.Contains(missing, id) {
+			missing = append(missing, id)
+		}
+	}
+	return !known, missing, nil
+}
+
+// PutArtifact implements [cache.ArtifactCache].
+func (c *layerCache) PutArtifact(_ context.Context, id string, info ftypes.ArtifactInfo) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.artifact[id] = info
+	return nil
+}
+
+// PutBlob implements [cache.ArtifactCache].
+func (c *layerCache) PutBlob(_ context.Context, id string, info ftypes.BlobInfo) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	c.blobs[id] = &cachedLayer{info: info, weight: weigh(info), used: c.clock}
+	return nil
+}
+
+// DeleteBlobs implements [cache.ArtifactCache].
+func (c *layerCache) DeleteBlobs(_ context.Context, ids []string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		delete(c.blobs, id)
+	}
+	return nil
+}
+
+// GetArtifact implements [cache.LocalArtifactCache].
+func (c *layerCache) GetArtifact(_ context.Context, id string) (ftypes.ArtifactInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info, ok := c.artifact[id]
+	if !ok {
+		return info, errNotCached
+	}
+	return info, nil
+}
+
+// GetBlob implements [cache.LocalArtifactCache]. Packages are copied, because applying layers writes into
+// them what holds for one image only: the layer that a package came from, its identifiers.
+func (c *layerCache) GetBlob(_ context.Context, id string) (ftypes.BlobInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.blobs[id]
+	if !ok {
+		return ftypes.BlobInfo{}, errNotCached
+	}
+	c.clock++
+	l.used = c.clock
+	info := l.info
+	info.PackageInfos = slices.Clone(info.PackageInfos)
+	for i := range info.PackageInfos {
+		info.PackageInfos[i].Packages = slices.Clone(info.PackageInfos[i].Packages)
+	}
+	info.Applications = slices.Clone(info.Applications)
+	for i := range info.Applications {
+		info.Applications[i].Packages = slices.Clone(info.Applications[i].Packages)
+	}
+	return info, nil
+}
+
+// Close implements [cache.LocalArtifactCache].
+func (c *layerCache) Close() error { return nil }
+
+// Clear implements [cache.LocalArtifactCache].
+func (c *layerCache) Clear(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.blobs)
+	clear(c.artifact)
+	return nil
+}
+
+func weigh(info ftypes.BlobInfo) int {
+	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses)
+	for _, p := range info.PackageInfos {
+		for _, pkg := range p.Packages {
+			n += 1 + len(pkg.InstalledFiles) + len(pkg.DependsOn)
+		}
+	}
+	for _, a := range info.Applications {
+		for _, pkg := range a.Packages {
+			n += 1 + len(pkg.InstalledFiles) + len(pkg.DependsOn)
+		}
+	}
+	return n
+}

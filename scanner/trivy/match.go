@@ -1,0 +1,136 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"cmp"
+	"context"
+	"strings"
+	"time"
+
+	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
+	dbtypes "github.com/aquasecurity/trivy-db/pkg/types"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/result"
+	"github.com/aquasecurity/trivy/pkg/scan/langpkg"
+	"github.com/aquasecurity/trivy/pkg/scan/local"
+	"github.com/aquasecurity/trivy/pkg/scan/ospkg"
+	"github.com/aquasecurity/trivy/pkg/types"
+	"github.com/aquasecurity/trivy/pkg/vulnerability"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Match implements [scanner.Matcher]. The error is Unavailable when there is no database at db.Dir, Invalid
+// when it has another schema, Corrupt when it is damaged or empty.
+func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+	const op = "match inventory"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	digest, err := scanner.InventoryDigest(inv)
+	if err != nil {
+		return pratique.Report{}, err
+	}
+	if err := s.handle.use(db); err != nil {
+		return pratique.Report{}, pratique.Wrap(cmp.Or(pratique.KindOf(err), pratique.Unavailable), op, digest.String(), err)
+	}
+	results, err := match(ctx, toTarget(inv))
+	if err != nil {
+		return pratique.Report{}, pratique.Wrap(kindOf(ctx, err), op, digest.String(), err)
+	}
+	now := s.now().UTC()
+	report := pratique.Report{
+		Scanner: tool(), Inventory: digest, Database: db.Database, MatchedAt: now,
+		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Findings: []pratique.Finding{},
+	}
+	for _, r := range results {
+		for _, v := range r.Vulnerabilities {
+			f, err := toFinding(r, v)
+			if err != nil {
+				return pratique.Report{}, pratique.Wrap(pratique.Corrupt, op, digest.String(), err)
+			}
+			report.Findings = append(report.Findings, f)
+		}
+	}
+	scanner.SortFindings(report.Findings)
+	return report, nil
+}
+
+// match does what Trivy's command line does between the layers and the report.
+func match(ctx context.Context, target types.ScanTarget) (types.Results, error) {
+	service := local.NewService(nil, ospkg.NewScanner(), langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
+	results, _, err := service.ScanTarget(ctx, target, types.ScanOptions{
+		PkgTypes:            types.PkgTypes,
+		PkgRelationships:    ftypes.Relationships,
+		Scanners:            types.Scanners{types.VulnerabilityScanner},
+		VulnSeveritySources: []dbtypes.SourceID{"auto"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The filter takes nothing away here, but it is what removes duplicates.
+	all := result.FilterOptions{Severities: []dbtypes.Severity{
+		dbtypes.SeverityUnknown, dbtypes.SeverityLow, dbtypes.SeverityMedium, dbtypes.SeverityHigh, dbtypes.SeverityCritical,
+	}}
+	for i := range results {
+		if err := result.FilterResult(ctx, &results[i], result.IgnoreConfig{}, all); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding, error) {
+	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity, dbtypes.SeverityUnknown.String()))
+	if err != nil {
+		return pratique.Finding{}, err
+	}
+	f := pratique.Finding{
+		ID: v.VulnerabilityID, Aliases: v.VendorIDs,
+		Package: v.PkgName, PackageID: v.PkgID, PURL: v.PkgIdentifier.BOMRef, UID: v.PkgIdentifier.UID,
+		Installed: v.InstalledVersion, Fixed: v.FixedVersion, Status: v.Status.String(),
+		Severity: severity, SeveritySource: string(v.SeveritySource),
+		Class: pratique.PackageClass(r.Class), Type: string(r.Type), Target: target(r), Path: path(r, v),
+		Title: v.Title, Description: v.Description, PrimaryURL: v.PrimaryURL, References: v.References, CWEs: v.CweIDs,
+		CVSS: toCVSS(v.CVSS), Published: toTime(v.PublishedDate), Modified: toTime(v.LastModifiedDate), Layer: toLayer(v.Layer),
+	}
+	if v.DataSource != nil {
+		f.DataSource = pratique.DataSource{ID: string(v.DataSource.ID), Name: v.DataSource.Name, URL: v.DataSource.URL}
+	}
+	return f, nil
+}
+
+// target is Trivy's name of a result, less the image's name, which an inventory does not know.
+func target(r types.Result) string {
+	if r.Class == types.ClassOSPkg {
+		return strings.Trim(strings.TrimSpace(r.Target), "()")
+	}
+	return r.Target
+}
+
+// path is the file that a finding points to: the package's own, or that of the list it is in.
+func path(r types.Result, v types.DetectedVulnerability) string {
+	if v.PkgPath != "" || r.Class == types.ClassOSPkg || r.Target == langpkg.PkgTargets[ftypes.LangType(r.Type)] {
+		return v.PkgPath
+	}
+	return r.Target
+}
+
+func toCVSS(in dbtypes.VendorCVSS) map[string]pratique.CVSS {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make(map[string]pratique.CVSS, len(in))
+	for source, c := range in {
+		out[string(source)] = pratique.CVSS(c)
+	}
+	return out
+}
+
+func toTime(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}

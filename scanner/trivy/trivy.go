@@ -1,0 +1,134 @@
+//go:build goexperiment.jsonv2
+
+// Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
+// and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
+// of the same version with its default, precise detection; secrets and misconfigurations are not looked for,
+// and nothing here ever uses the network.
+//
+// Trivy keeps its logger, its temporary directory, its Java database and its vulnerability database in
+// package variables. So a process has one [Scanner], made before anything else runs; that process should be
+// a child that parses images and nothing else.
+//
+// Without a Java database (see [Config]) a jar is known by the pom.properties inside it and by nothing else.
+// What Trivy would look up by SHA-1, by manifest or by file name is then missing from the inventory, and no
+// finding is reported for it: among others Spring's own jars, which Gradle builds without pom.properties.
+package trivy
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	javadb "github.com/aquasecurity/trivy-java-db/pkg/db"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	trivyjava "github.com/aquasecurity/trivy/pkg/javadb"
+	xos "github.com/aquasecurity/trivy/pkg/x/os"
+	_ "modernc.org/sqlite" // the driver with which Trivy reads RPM and Java databases
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+var (
+	_ scanner.Analyzer = (*Scanner)(nil)
+	_ scanner.Matcher  = (*Scanner)(nil)
+)
+
+// Config of a [Scanner]. The zero value is usable.
+type Config struct {
+	// JavaDir is a directory with Trivy's Java database (trivy-java.db and metadata.json); "" means none. It
+	// is read, never updated.
+	JavaDir string
+}
+
+// Scanner analyses images and matches inventories, one call at a time. It remembers what it found in the
+// layers it saw lately, and keeps the vulnerability database of the last match open.
+type Scanner struct {
+	mu     sync.Mutex
+	temp   string
+	layers *layerCache
+	handle handle
+	now    func() time.Time
+}
+
+// New prepares Trivy in this process: it silences the default logger, which Trivy writes to, and makes a
+// directory below the system's for temporary files, which [Scanner.Close] deletes. now stamps the reports.
+func New(cfg Config, now func() time.Time) (*Scanner, error) {
+	const op = "start trivy"
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	temp, err := os.MkdirTemp("", "pratique-trivy-")
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	if err := prepareJava(temp, cfg.JavaDir); err != nil {
+		_ = os.RemoveAll(temp) // the first error is the one to tell
+		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	return &Scanner{temp: temp, layers: newLayerCache(), handle: handle{temp: temp}, now: now}, nil
+}
+
+// Close closes the database and deletes the temporary files.
+func (s *Scanner) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.handle.close()
+	if cleanErr := xos.Cleanup(); err == nil {
+		err = cleanErr
+	}
+	if removeErr := os.RemoveAll(s.temp); err == nil {
+		err = removeErr
+	}
+	return pratique.Wrap(pratique.Unavailable, "stop trivy", "", err)
+}
+
+// Tool names Trivy and the version that is built in.
+func (s *Scanner) Tool() pratique.Tool { return tool() }
+
+func tool() pratique.Tool {
+	t := pratique.Tool{Name: "trivy", Version: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return t
+	}
+	for _, m := range info.Deps {
+		if m.Path == "github.com/aquasecurity/trivy" {
+			t.Version = m.Version
+		}
+	}
+	return t
+}
+
+// prepareJava points Trivy to the Java database in dir, or to an empty one: with none at all it fails on the
+// first jar. Updates are off, so Trivy never tries to download one.
+func prepareJava(temp, dir string) error {
+	place := filepath.Join(temp, "java-db") // the name that Trivy expects below its cache directory
+	if dir != "" {
+		if err := os.Symlink(dir, place); err != nil {
+			return err
+		}
+	} else if err := emptyJava(place); err != nil {
+		return err
+	}
+	const skipUpdate, quiet = true, true
+	trivyjava.Init(temp, nil, skipUpdate, quiet, ftypes.RegistryOptions{})
+	return nil
+}
+
+func emptyJava(dir string) error {
+	db, err := javadb.New(dir)
+	if err != nil {
+		return err
+	}
+	if err := db.Init(); err != nil {
+		_ = db.Close() // the first error is the one to tell
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	meta := javadb.NewMetadata(dir)
+	return meta.Update(javadb.Metadata{Version: javadb.SchemaVersion})
+}
