@@ -1,0 +1,191 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Inspect is the stage that turns a ref into a subject, and the subject's images into inventories, SBOMs
+// and reports. It is the only stage that touches image content, and it holds no secret but a registry's.
+type Inspect struct {
+	Base
+	Resolver Resolver
+	Images   Images
+	Parser   Parser
+	Database func() (scanner.DatabaseDir, error)
+	// Scanner is the tool whose inventories are up to date; those of another version are made anew.
+	Scanner pratique.Tool
+	// Platforms limits the children of an index; empty means all of them.
+	Platforms []pratique.Platform
+}
+
+// Resolver finds the manifest behind a ref. Nothing else turns a ref into a subject.
+type Resolver interface {
+	Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.Manifest, error)
+}
+
+// Images brings an image to this machine. Its files stay until release is called.
+type Images interface {
+	Fetch(ctx context.Context, s pratique.Subject, p pratique.Platform) (img layers.Image, release func(), err error)
+}
+
+// Parser reads hostile images, in processes of its own.
+type Parser interface {
+	Inspect(ctx context.Context, img layers.Image) (Inspection, error)
+	Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error)
+}
+
+// Inspection is what parsing one platform image gives.
+type Inspection struct {
+	Image           pratique.ImageConfig
+	Inventory       pratique.Inventory
+	SPDX, CycloneDX []byte
+	Generator       pratique.Tool
+}
+
+// Handle does the stage for one message.
+func (s *Inspect) Handle(ctx context.Context, body []byte) error {
+	w, err := decodeWork(body)
+	if err != nil {
+		return err
+	}
+	m, err := s.Resolver.Resolve(ctx, w.Event.Ref)
+	if err != nil {
+		return err
+	}
+	w.Subject = m.Subject
+	seen := pratique.Seen{Event: w.Event, Manifest: m}
+	if m.NotImage == "" {
+		if seen.Manifest, err = s.wanted(m); err != nil {
+			return err
+		}
+	}
+	if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactSeen, Seen: &seen}); err != nil {
+		return err
+	}
+	if m.NotImage != "" {
+		return s.settle(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
+	}
+	for _, child := range seen.Manifest.Images() {
+		if err := s.image(ctx, w, child); err != nil {
+			return err
+		}
+	}
+	if children := seen.Manifest.Children; len(children) > 0 {
+		inspected := pratique.Inspected{Children: children}
+		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: &inspected}); err != nil {
+			return err
+		}
+	}
+	return s.pass(ctx, StageAttest, w)
+}
+
+// wanted keeps the configured platforms. An index that has none of them cannot be judged.
+func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
+	if len(s.Platforms) == 0 || len(m.Children) == 0 {
+		return m, nil
+	}
+	all := m.Children
+	m.Children = nil
+	for _, c := range all {
+		if slices.Contains(s.Platforms, c.Platform) {
+			m.Children = append(m.Children, c)
+		}
+	}
+	if len(m.Children) == 0 {
+		return m, &pratique.Error{
+			Op: "select platforms", Subject: m.Subject.String(), Kind: pratique.Invalid,
+			Err: pratique.Errorf(pratique.Invalid, "index", "it has none of the platforms %v that the configuration asks for", s.Platforms),
+		}
+	}
+	return m, nil
+}
+
+// image makes sure that one platform image is inspected and matched.
+func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
+	subject := w.Subject.Sibling(c.Digest)
+	inspected, err := s.inspected(ctx, w, subject, c.Platform)
+	if err != nil {
+		return err
+	}
+	return s.matched(ctx, w, subject, inspected)
+}
+
+func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject, p pratique.Platform) (*pratique.Inspected, error) {
+	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
+		return nil, err
+	} else if ok && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() {
+		return last.Inspected, nil
+	}
+	started := s.Now().UTC()
+	img, release, err := s.Images.Fetch(ctx, subject, p)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	result, err := s.Parser.Inspect(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	fact, err := s.keep(ctx, result, started)
+	if err != nil {
+		return nil, err
+	}
+	return fact, s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: fact})
+}
+
+// keep stores the documents of an inspection and describes them.
+func (s *Inspect) keep(ctx context.Context, r Inspection, started time.Time) (*pratique.Inspected, error) {
+	fact := pratique.Inspected{
+		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
+	}
+	var err error
+	if fact.Inventory, err = s.putJSON(ctx, r.Inventory); err != nil {
+		return nil, err
+	}
+	if fact.SPDX, err = s.Documents.Put(ctx, r.SPDX); err != nil {
+		return nil, err
+	}
+	if fact.CycloneDX, err = s.Documents.Put(ctx, r.CycloneDX); err != nil {
+		return nil, err
+	}
+	return &fact, nil
+}
+
+func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inspected *pratique.Inspected) error {
+	db, err := s.Database()
+	if err != nil {
+		return err
+	}
+	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
+		return err
+	} else if ok && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
+		return nil
+	}
+	started := s.Now().UTC()
+	var inventory pratique.Inventory
+	if err := s.getJSON(ctx, inspected.Inventory, &inventory); err != nil {
+		return err
+	}
+	report, err := s.Parser.Match(ctx, inventory, db)
+	if err != nil {
+		return err
+	}
+	report.Inventory, report.Database = inspected.Inventory, db.Database
+	report.MatchedAt = s.Now().UTC()
+	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
+	digest, err := s.putJSON(ctx, report)
+	if err != nil {
+		return err
+	}
+	fact := pratique.Matched{
+		Report: digest, Inventory: inspected.Inventory, Database: db.Database, Counts: report.Counts(),
+		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
+	}
+	return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: &fact})
+}

@@ -1,0 +1,154 @@
+// Package pipeline is the order of the stages: what each one reads, what it leaves behind, and which stage
+// comes next. It knows contracts only; adapters are given to it by the composition root.
+//
+// Every stage is written for redelivery. It first looks in the ledger for the fact that it would record; if
+// the fact is there for the same inputs, the work is not repeated. It records its fact before it asks for the
+// next stage, and the queue acknowledges only after both. So a process may die between any two lines here,
+// and the next delivery resumes.
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// The stages that have a queue, in order.
+const (
+	StageInspect = "inspect"
+	StageAttest  = "attest"
+	StageDeploy  = "deploy"
+)
+
+// Work is what travels between stages: ids and digests, never documents.
+type Work struct {
+	Event pratique.Event `json:"event"`
+	// Subject is what the event's ref was resolved to; zero until the inspect stage has done so.
+	Subject pratique.Subject `json:"subject,omitzero"`
+}
+
+// Ledger is where facts are kept.
+type Ledger interface {
+	// Append records a fact and returns its position.
+	Append(ctx context.Context, f pratique.Fact) (uint64, error)
+	// Last returns the newest fact of that kind about the subject, and whether there is one.
+	Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error)
+}
+
+// Documents is where evidence is kept, by digest.
+type Documents interface {
+	Put(ctx context.Context, content []byte) (pratique.Digest, error)
+	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
+}
+
+// Queue hands work to the next stage. Enqueue returns once the work is durable; the same id twice is once.
+type Queue interface {
+	Enqueue(ctx context.Context, stage string, lane pratique.Lane, id string, body []byte) error
+}
+
+// Base is what all stages share.
+type Base struct {
+	Ledger    Ledger
+	Documents Documents
+	Queue     Queue
+	Now       func() time.Time
+	// Instance names this process in facts, for example a host name.
+	Instance string
+	// Edge is told each point at which a process could die with something half done; nil outside tests.
+	Edge func(point string)
+}
+
+func (b *Base) edge(point string) {
+	if b.Edge != nil {
+		b.Edge(point)
+	}
+}
+
+// record completes the fact and appends it.
+func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subject, f pratique.Fact) error {
+	f.Subject, f.Event = s, w.Event.ID
+	f.At, f.By = b.Now().UTC(), role+"@"+b.Instance
+	b.edge(role + ":before-" + string(f.Kind))
+	if _, err := b.Ledger.Append(ctx, f); err != nil {
+		return err
+	}
+	b.edge(role + ":after-" + string(f.Kind))
+	return nil
+}
+
+// settle records the end of the work for an event.
+func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
+	settled := pratique.Settled{State: state, Detail: detail, Ref: w.Event.Ref}
+	return b.record(ctx, role, w, w.Subject, pratique.Fact{Kind: pratique.FactSettled, Settled: &settled})
+}
+
+// pass hands the work to the next stage. The id makes a redelivered hand-over one message.
+func (b *Base) pass(ctx context.Context, stage string, w Work) error {
+	body, err := json.Marshal(w)
+	if err != nil {
+		return pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
+	}
+	b.edge(stage + ":before-enqueue")
+	if err := b.Queue.Enqueue(ctx, stage, w.Event.Lane, w.Event.ID+"."+stage, body); err != nil {
+		return err
+	}
+	b.edge(stage + ":after-enqueue")
+	return nil
+}
+
+// Failed records that a delivery could not find out. After the last one the event is settled as failed.
+func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
+	w, err := decodeWork(body)
+	if err != nil { // not our message, so there is no event to settle; the cause goes to the log
+		return nil
+	}
+	subject := w.Subject
+	if subject.IsZero() && !w.Event.Ref.Digest.IsZero() {
+		subject = pratique.Subject{Repository: w.Event.Ref.Repository, Digest: w.Event.Ref.Digest}
+	}
+	w.Subject = subject
+	failed := pratique.Failed{
+		Stage: stage, Kind: pratique.KindOf(cause), Message: cause.Error(), Ref: w.Event.Ref,
+		Attempts: attempt, Final: final,
+	}
+	if err := b.record(ctx, stage, w, subject, pratique.Fact{Kind: pratique.FactFailed, Failed: &failed}); err != nil {
+		return err
+	}
+	if !final {
+		return nil
+	}
+	return b.settle(ctx, stage, w, pratique.StateFailed, stage+": "+cause.Error())
+}
+
+func decodeWork(body []byte) (Work, error) {
+	var w Work
+	if err := json.Unmarshal(body, &w); err != nil {
+		return Work{}, pratique.Wrap(pratique.Invalid, "decode work", "", err)
+	}
+	if err := w.Event.Validate(); err != nil {
+		return Work{}, pratique.Wrap(pratique.Invalid, "decode work", "", err)
+	}
+	return w, nil
+}
+
+// putJSON stores v as a JSON document.
+func (b *Base) putJSON(ctx context.Context, v any) (pratique.Digest, error) {
+	content, err := json.Marshal(v)
+	if err != nil {
+		return pratique.Digest{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
+	}
+	return b.Documents.Put(ctx, content)
+}
+
+func (b *Base) getJSON(ctx context.Context, d pratique.Digest, v any) error {
+	content, err := b.Documents.Get(ctx, d)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, v); err != nil {
+		return pratique.Wrap(pratique.Corrupt, "decode document", d.String(), err)
+	}
+	return nil
+}
