@@ -1,0 +1,198 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Config sets the bounds of the work. Every zero value means its default.
+type Config struct {
+	// AckWait is how long a message may go without a sign of life before it is delivered again; a
+	// heartbeat is sent every third of it. Default 30 s. It is also the wait after a crash.
+	AckWait time.Duration
+	// MaxAttempts is how often a job is started at most. Default 8.
+	MaxAttempts int
+	// MinDelay and MaxDelay bound the wait before another attempt. Defaults 1 s and 5 min.
+	MinDelay, MaxDelay time.Duration
+	// Grace is how long running handlers may take after [Broker.Run] was told to stop. Default 25 s.
+	Grace time.Duration
+	// Replicas is the number of copies of each stream in a cluster. Default 1.
+	Replicas int
+	// LedgerBytes replaces the size of the LEDGER stream in [Topology].
+	LedgerBytes int64
+	// Now is the clock; nil means [time.Now].
+	Now func() time.Time
+	// Trouble hears of what is retried by itself: a lost connection, an acknowledgement that did not
+	// arrive, a panic with its stack. It may be nil, and may be called from any goroutine.
+	Trouble func(error)
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	set(&c.AckWait, 30*time.Second)
+	set(&c.MinDelay, time.Second)
+	set(&c.MaxDelay, 5*time.Minute)
+	set(&c.Grace, 25*time.Second)
+	if c.MaxAttempts <= 0 {
+		c.MaxAttempts = 8
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Trouble == nil {
+		c.Trouble = func(error) {}
+	}
+	return c
+}
+
+// Broker publishes work and runs the workers that do it.
+type Broker struct {
+	js     jetstream.JetStream
+	config Config
+}
+
+// New returns a broker on js. Call [Broker.Setup] once before using it.
+func New(js jetstream.JetStream, c Config) *Broker {
+	return &Broker{js: js, config: c.withDefaults()}
+}
+
+// Setup creates or updates every stream and consumer of [Topology]. It may be called any number of times.
+func (b *Broker) Setup(ctx context.Context) error {
+	for _, s := range Topology() {
+		if s.Name == LedgerStream && b.config.LedgerBytes > 0 {
+			s.MaxBytes = b.config.LedgerBytes
+		}
+		if _, err := b.js.CreateOrUpdateStream(ctx, s.Config(b.config.Replicas)); err != nil {
+			return setupError("set up stream "+s.Name, err)
+		}
+		if s.Stage == "" {
+			continue
+		}
+		for _, lane := range pratique.Lanes() {
+			if _, err := b.js.CreateOrUpdateConsumer(ctx, s.Name, s.Consumer(lane, b.config)); err != nil {
+				return setupError(fmt.Sprintf("set up consumer %s of stream %s", lane, s.Name), err)
+			}
+		}
+	}
+	return nil
+}
+
+func setupError(op string, err error) error {
+	const noStorage jetstream.ErrorCode = 10047
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == noStorage {
+		return pratique.Errorf(pratique.Exhausted, op,
+			"the server's store limit is smaller than the streams ask for: raise it or set a smaller ledger: %w", err)
+	}
+	return pratique.Wrap(pratique.Unavailable, op, "", err)
+}
+
+const publishWait = 5 * time.Second
+
+// Publish puts work into a stage's lane and waits until the server has stored it, at most until ctx ends or
+// 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
+// error is Unavailable, and the message may still have been stored: publish again with the same id.
+func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, id string, body []byte) error {
+	op := "publish to " + string(stage)
+	s, err := streamOf(stage)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		return pratique.Errorf(pratique.Internal, op, "message without an id")
+	}
+	if !known(lane) {
+		return pratique.Wrap(pratique.Internal, op, id, fmt.Errorf("there is no lane %q", lane))
+	}
+	// The library would buffer while it reconnects, and the caller would wait for nothing.
+	if !b.js.Conn().IsConnected() {
+		return pratique.Wrap(pratique.Unavailable, op, id, fmt.Errorf("no connection to nats"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	_, err = b.js.Publish(ctx, s.Subject(lane), body, jetstream.WithMsgID(id), jetstream.WithExpectStream(s.Name))
+	return publishError(op, id, err)
+}
+
+func publishError(op, id string, err error) error {
+	const tooLarge jetstream.ErrorCode = 10054
+	var api *jetstream.APIError
+	if errors.Is(err, nats.ErrMaxPayload) || (errors.As(err, &api) && api.ErrorCode == tooLarge) {
+		return pratique.Wrap(pratique.Exhausted, op, id, err)
+	}
+	return pratique.Wrap(pratique.Unavailable, op, id, err)
+}
+
+func known(lane pratique.Lane) bool {
+	for _, l := range pratique.Lanes() {
+		if l == lane {
+			return true
+		}
+	}
+	return false
+}
+
+// Backlog is the work of one lane that is not done.
+type Backlog struct {
+	Stage Stage
+	Lane  pratique.Lane
+	// Total counts all messages of the lane; Running those that a worker has or that wait for another
+	// attempt; Waiting those never delivered since they were put in or since their last attempt.
+	Total, Running, Waiting uint64
+	// OldestAge is how long the oldest of them has been in the queue; zero if there is none.
+	OldestAge time.Duration
+}
+
+// Pending returns the backlog of every stage and lane, in the order of the line and most urgent lane first.
+func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
+	var all []Backlog
+	for _, stage := range Stages() {
+		s, err := streamOf(stage)
+		if err != nil {
+			return nil, err
+		}
+		stream, err := b.js.Stream(ctx, s.Name)
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Unavailable, "read backlog", s.Name, err)
+		}
+		for _, lane := range pratique.Lanes() {
+			backlog, err := b.backlog(ctx, stream, s, lane)
+			if err != nil {
+				return nil, pratique.Wrap(pratique.Unavailable, "read backlog", s.Subject(lane), err)
+			}
+			all = append(all, backlog)
+		}
+	}
+	return all, nil
+}
+
+func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, lane pratique.Lane) (Backlog, error) {
+	out := Backlog{Stage: s.Stage, Lane: lane}
+	consumer, err := stream.Consumer(ctx, string(lane))
+	if err != nil {
+		return out, err
+	}
+	info := consumer.CachedInfo()
+	out.Waiting, out.Running = info.NumPending, uint64(max(0, info.NumAckPending))
+	out.Total = out.Waiting + out.Running
+	oldest, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(s.Subject(lane)))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return out, nil
+	case err != nil:
+		return out, err
+	}
+	out.OldestAge = max(0, b.config.Now().Sub(oldest.Time))
+	return out, nil
+}

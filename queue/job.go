@@ -1,0 +1,113 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// ackWait bounds the wait for the server's confirmation of an acknowledgement.
+const ackWait = 5 * time.Second
+
+// process does one job and says what becomes of its message. It never fails: whatever goes wrong here brings
+// the message back.
+func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lane) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		p.config.Trouble(fmt.Errorf("message on %s is not from a stream: %w", msg.Subject(), err))
+		return
+	}
+	job := Job{
+		Stage: p.work.Stage, Lane: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
+		Attempt: int(meta.NumDelivered), EnqueuedAt: meta.Timestamp.UTC(),
+	}
+	var end func()
+	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.decide(ctx, job, msg) })
+	// A heartbeat after a delayed return would undo the delay, so the message is settled only now.
+	end()
+}
+
+// decide runs the handler unless the message has had its attempts, records a failure, and returns how to
+// settle the message.
+func (p *pool) decide(ctx context.Context, job Job, msg jetstream.Msg) func() {
+	var err error
+	if job.Attempt > p.config.MaxAttempts {
+		err = pratique.Wrap(pratique.Exhausted, "start job", job.ID,
+			fmt.Errorf("given up after %d attempts: the worker died or could not record its failure each time", job.Attempt-1))
+	} else {
+		err = p.guard(job, func() error { return p.work.Handle(ctx, job) })
+		if err != nil && ctx.Err() != nil {
+			// The pool was told to stop and the grace period is over: this says nothing about the job.
+			return func() { p.nak(msg, 0) }
+		}
+	}
+	d := Dispose(err, job.Attempt, p.config, rand.Float64())
+	if d.Action == Ack {
+		return func() { p.acknowledge(job, msg) }
+	}
+	final := d.Action == Term
+	if recordErr := p.guard(job, func() error { return p.work.Failed(ctx, job, err, final) }); recordErr != nil {
+		p.config.Trouble(fmt.Errorf("record failure of job %s (%w): %w", job.ID, err, recordErr))
+		if final {
+			wait := delay(p.config.MinDelay, p.config.MaxDelay, job.Attempt, rand.Float64())
+			return func() { p.nak(msg, wait) }
+		}
+	}
+	if final {
+		return func() { p.terminate(job, msg) }
+	}
+	return func() { p.nak(msg, d.Delay) }
+}
+
+// guard turns a panic into an Internal error.
+func (p *pool) guard(job Job, f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = pratique.Wrap(pratique.Internal, "handle job", job.ID, fmt.Errorf("panic: %v", v))
+			p.config.Trouble(fmt.Errorf("%w\n%s", err, debug.Stack()))
+		}
+	}()
+	return f()
+}
+
+func (p *pool) acknowledge(job Job, msg jetstream.Msg) {
+	ctx, cancel := context.WithTimeout(context.Background(), ackWait)
+	defer cancel()
+	if err := msg.DoubleAck(ctx); err != nil {
+		p.config.Trouble(fmt.Errorf("acknowledge job %s, it comes again: %w", job.ID, err))
+	}
+}
+
+func (p *pool) terminate(job Job, msg jetstream.Msg) {
+	if err := p.term(msg); err != nil {
+		p.config.Trouble(fmt.Errorf("end job %s, it comes again: %w", job.ID, err))
+	}
+}
+
+// withHeartbeat calls beat every interval while f runs, and not after it has returned.
+func withHeartbeat(interval time.Duration, beat, f func()) {
+	done := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				beat()
+			case <-done:
+				return
+			}
+		}
+	})
+	defer waiting.Wait()
+	defer close(done)
+	f()
+}

@@ -1,0 +1,178 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Work is what the workers of one stage do.
+type Work struct {
+	Stage Stage
+	// Workers is how many jobs run at once; less than 1 means 1.
+	Workers int
+	// Handle does the job. Its error's kind decides what follows, see [Dispose]. A job may come again after
+	// it was done, when the acknowledgement was lost.
+	Handle func(ctx context.Context, job Job) error
+	// Failed records that a job failed. With final set there will be no other attempt; a message is
+	// ended only after Failed returned nil for it, until then it comes back.
+	Failed func(ctx context.Context, job Job, err error, final bool) error
+}
+
+// Job is one delivery of a message.
+type Job struct {
+	Stage Stage
+	Lane  pratique.Lane
+	// ID is the id the message was published with.
+	ID   string
+	Body []byte
+	// Attempt counts deliveries from 1.
+	Attempt    int
+	EnqueuedAt time.Time
+}
+
+// Run does the work until ctx ends, then drains: it takes no more messages, lets running handlers finish for
+// at most [Config.Grace], cancels the context of the rest, and returns when every handler has. A free worker
+// takes from the most urgent lane that has a message. The error is nil after a drain; anything else is a
+// reason why the work could not begin.
+func (b *Broker) Run(ctx context.Context, works []Work) error {
+	pools := make([]*pool, 0, len(works))
+	for _, w := range works {
+		p, err := b.newPool(ctx, w)
+		if err != nil {
+			return err
+		}
+		pools = append(pools, p)
+	}
+	// Handlers outlive ctx by the grace period.
+	workCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	finished := make(chan struct{})
+	var all, reaper sync.WaitGroup
+	reaper.Go(func() { cancelAfterGrace(ctx, b.config.Grace, cancel, finished) })
+	for _, p := range pools {
+		all.Go(func() { p.run(ctx, workCtx) })
+	}
+	all.Wait()
+	close(finished)
+	reaper.Wait()
+	return nil
+}
+
+func cancelAfterGrace(ctx context.Context, grace time.Duration, cancel func(), finished <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-finished:
+		return
+	}
+	patience := time.NewTimer(grace)
+	defer patience.Stop()
+	select {
+	case <-patience.C:
+		cancel()
+	case <-finished:
+	}
+}
+
+// pool runs the jobs of one stage. One dispatcher gives messages to workers; it looks for a message only
+// when a worker is free, so no message waits here while a worker elsewhere could do it.
+type pool struct {
+	work    Work
+	config  Config
+	lanes   []*lane // most urgent first
+	arrived chan struct{}
+	nak     func(jetstream.Msg, time.Duration)
+	term    func(jetstream.Msg) error
+}
+
+func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
+	op := "start workers of " + string(w.Stage)
+	s, err := streamOf(w.Stage)
+	if err != nil {
+		return nil, err
+	}
+	if w.Handle == nil || w.Failed == nil {
+		return nil, pratique.Errorf(pratique.Internal, op, "Handle and Failed must both be set")
+	}
+	w.Workers = max(1, w.Workers)
+	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term}
+	for _, name := range pratique.Lanes() {
+		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Unavailable, op, s.Subject(name), err)
+		}
+		p.lanes = append(p.lanes, &lane{
+			name: name, consumer: consumer, beat: b.config.AckWait / 3,
+			signal: p.signal, trouble: b.config.Trouble, nak: b.nak,
+		})
+	}
+	return p, nil
+}
+
+func (p *pool) run(ctx, workCtx context.Context) {
+	free := make(chan struct{}, p.work.Workers)
+	var running, polls sync.WaitGroup
+	defer running.Wait()
+	defer polls.Wait()
+	for {
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		msg, from := p.next(ctx, &polls)
+		if msg == nil {
+			return
+		}
+		running.Go(func() {
+			defer func() { <-free }()
+			p.process(workCtx, msg, from)
+		})
+	}
+}
+
+// next waits for a message. It asks the lanes in order; when all are empty it leaves one long poll open in
+// each, so that the next message arrives without delay.
+func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, pratique.Lane) {
+	for ctx.Err() == nil {
+		for _, l := range p.lanes {
+			if msg := l.take(ctx); msg != nil {
+				return msg, l.name
+			}
+		}
+		for _, l := range p.lanes {
+			l.startPoll(ctx, polls)
+		}
+		select {
+		case <-p.arrived:
+		case <-ctx.Done():
+		}
+	}
+	return nil, ""
+}
+
+func (p *pool) signal() {
+	select {
+	case p.arrived <- struct{}{}:
+	default: // one signal is enough: the dispatcher looks at every lane
+	}
+}
+
+func (b *Broker) nak(msg jetstream.Msg, delay time.Duration) {
+	if err := msg.NakWithDelay(delay); err != nil {
+		b.config.Trouble(fmt.Errorf("return message, it comes back after %s: %w", b.config.AckWait, err))
+	}
+}
+
+// term ends a message and waits until the server confirms: the library's Term does not.
+func (b *Broker) term(msg jetstream.Msg) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ackWait)
+	defer cancel()
+	_, err := b.js.Conn().RequestWithContext(ctx, msg.Reply(), []byte("+TERM"))
+	return err
+}

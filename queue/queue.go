@@ -1,0 +1,117 @@
+// Package queue moves work between the stages over NATS JetStream: streams and consumers as data, an embedded
+// server for one machine, and a pool of workers that says what becomes of every message.
+//
+// Each stage has one work-queue stream with one subject and one durable pull consumer per lane. A message
+// carries ids and digests, never documents, and is deleted only by an acknowledgement that the server has
+// confirmed. Whatever else happens (a crash, a panic, a lost connection) the message comes back, so every
+// handler must be able to run twice. Two traps of JetStream shape the code: the delivery count is looked at
+// before the work starts, because a message that kills its worker never reaches the code after it; and the
+// server syncs its files only every two minutes unless [EmbeddedConfig.SyncAlways] is set.
+//
+// Publishing the same id twice to a stage within [Stream.Duplicates] stores it once, even when the first
+// message is long done: work that is wanted again needs a new id.
+package queue
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Stage is a step of the line that takes its work from a queue.
+type Stage string
+
+// The stages, in the order of the line.
+const (
+	StageInspect Stage = "inspect"
+	StageAttest  Stage = "attest"
+	StageDeploy  Stage = "deploy"
+)
+
+// Stages returns every stage in the order of the line.
+func Stages() []Stage { return []Stage{StageInspect, StageAttest, StageDeploy} }
+
+// Stream describes one JetStream stream. A stream with a Stage is that stage's work queue: its subjects are
+// Prefix + "." + lane, and a message is deleted once it is acknowledged. A stream without one keeps
+// everything, and refuses to forget.
+type Stream struct {
+	Name   string
+	Stage  Stage
+	Prefix string
+	// MaxBytes bounds the stream; a full stream refuses new messages and never drops old ones.
+	MaxBytes int64
+	// MaxMsgSize bounds one message, headers included, in bytes.
+	MaxMsgSize int32
+	// Duplicates is how long the server remembers message ids.
+	Duplicates time.Duration
+}
+
+// LedgerStream is the name of the stream of facts.
+const LedgerStream = "LEDGER"
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// Topology returns every stream of the service. Queued messages are a few hundred bytes, so 256 MiB hold
+// several hundred thousand; facts are one or two KiB.
+func Topology() []Stream {
+	return []Stream{
+		{Name: "EVENTS", Stage: StageInspect, Prefix: "events", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		{Name: "ATTEST", Stage: StageAttest, Prefix: "attest", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		{Name: "DEPLOY", Stage: StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		// The window for facts is short on purpose: it only has to cover a publisher that retries.
+		{Name: LedgerStream, Prefix: "ledger", MaxBytes: 8 * gib, MaxMsgSize: 576 * kib, Duplicates: 2 * time.Minute},
+	}
+}
+
+// Subject is where work of a lane is published; for a stream without a stage, lane is the rest of the subject.
+func (s Stream) Subject(lane pratique.Lane) string { return s.Prefix + "." + string(lane) }
+
+// Config is the stream in JetStream's terms. replicas is 1 on one machine.
+func (s Stream) Config(replicas int) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name: s.Name, Storage: jetstream.FileStorage, Replicas: max(1, replicas), Discard: jetstream.DiscardNew,
+		MaxBytes: s.MaxBytes, MaxMsgs: -1, MaxMsgSize: s.MaxMsgSize, Duplicates: s.Duplicates,
+	}
+	if s.Stage == "" {
+		c.Subjects = []string{s.Prefix + ".>"}
+		c.Retention, c.DenyDelete, c.DenyPurge = jetstream.LimitsPolicy, true, true
+		return c
+	}
+	c.Retention = jetstream.WorkQueuePolicy
+	for _, lane := range pratique.Lanes() {
+		c.Subjects = append(c.Subjects, s.Subject(lane))
+	}
+	return c
+}
+
+// Consumer is the durable consumer of one lane in JetStream's terms.
+func (s Stream) Consumer(lane pratique.Lane, c Config) jetstream.ConsumerConfig {
+	c = c.withDefaults()
+	return jetstream.ConsumerConfig{
+		Durable: string(lane), FilterSubject: s.Subject(lane),
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
+		DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
+		// A backstop only. Beyond it JetStream keeps the message and never delivers it again, so it must
+		// never be met before our own bound has recorded the failure, however often recording fails.
+		MaxDeliver:    c.MaxAttempts + backstop,
+		MaxAckPending: 1000, MaxRequestBatch: 64,
+	}
+}
+
+const backstop = 10_000
+
+// streamOf finds the work queue of a stage.
+func streamOf(stage Stage) (Stream, error) {
+	for _, s := range Topology() {
+		if s.Stage == stage && stage != "" {
+			return s, nil
+		}
+	}
+	return Stream{}, pratique.Errorf(pratique.Internal, "find work queue", "there is no stage %q", stage)
+}
