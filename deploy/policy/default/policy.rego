@@ -1,0 +1,121 @@
+# The policy that Pratique ships. It reads nothing but `input` (see input.schema.json) and `params`.
+#
+# params.block_at                  the mildest severity that denies: CRITICAL, HIGH (default), MEDIUM, LOW
+# params.only_fixable              true: findings without a fixed version pass, with a note
+# params.unknown_severity          deny, or allow (default): findings without a severity pass, with a note
+# params.max_database_age_seconds  how old the vulnerability database may be (default 259200, three days)
+# params.allowed_repositories      patterns of registry/path; empty (default): every repository
+#
+# Each element of `deny` and `note` is {rule, message} and, where there is one, {finding, package}. An image
+# with an empty `deny` is allowed.
+package pratique
+
+severity_rank := {"LOW": 1, "MEDIUM": 2, "HIGH": 3, "CRITICAL": 4}
+
+deny contains {"rule": "repository", "message": message} if {
+	count(params.allowed_repositories) > 0
+	not repository_allowed
+	message := sprintf("repository %s is not among the allowed ones", [input.image.repository])
+}
+
+repository_allowed if {
+	some pattern in params.allowed_repositories
+	glob.match(pattern, ["/"], input.image.repository)
+}
+
+deny contains {"rule": "database_age", "message": message} if {
+	input.scan.database.ageSeconds > params.max_database_age_seconds
+	message := sprintf(
+		"the vulnerability database is of %s, %s old; at most %s are allowed",
+		[input.scan.database.updatedAt, hours(input.scan.database.ageSeconds), hours(params.max_database_age_seconds)],
+	)
+}
+
+# A database from the future would never grow old. An hour is left for clocks that differ.
+deny contains {"rule": "database_age", "message": message} if {
+	input.scan.database.ageSeconds < -3600
+	message := sprintf(
+		"the vulnerability database says it is of %s, which is later than now, %s: check the clock",
+		[input.scan.database.updatedAt, input.now],
+	)
+}
+
+hours(seconds) := sprintf("%d h", [floor(seconds / 3600)])
+
+deny contains reason("severity", finding, message) if {
+	some finding in input.scan.findings
+	blocking(finding)
+	not excused(finding)
+	message := describe(finding)
+}
+
+deny contains reason("unknown_severity", finding, message) if {
+	params.unknown_severity != "allow"
+	some finding in input.scan.findings
+	unknown(finding)
+	not excused(finding)
+	message := describe(finding)
+}
+
+note contains reason("unknown_severity", finding, message) if {
+	params.unknown_severity == "allow"
+	some finding in input.scan.findings
+	unknown(finding)
+	message := describe(finding)
+}
+
+note contains reason("no_fix", finding, message) if {
+	some finding in input.scan.findings
+	blocking(finding)
+	excused(finding)
+	message := describe(finding)
+}
+
+note contains reason("no_fix", finding, message) if {
+	params.unknown_severity != "allow"
+	some finding in input.scan.findings
+	unknown(finding)
+	excused(finding)
+	message := describe(finding)
+}
+
+note contains {"rule": "no_packages", "message": message} if {
+	input.sbom.packages == 0
+	message := "no packages were found in the image, so nothing could be matched"
+}
+
+blocking(finding) if severity_rank[finding.severity] >= severity_rank[params.block_at]
+
+# Whatever is not one of the four known severities counts as unknown, so no finding falls between the rules.
+unknown(finding) if not severity_rank[finding.severity]
+
+excused(finding) if {
+	params.only_fixable
+	finding.fixed == ""
+}
+
+reason(rule, finding, message) := {
+	"rule": rule,
+	"message": message,
+	"finding": finding.id,
+	"package": finding.package,
+}
+
+describe(finding) := sprintf("%s %s in %s %s, fixed in %s", [
+	finding.severity,
+	finding.id,
+	finding.package,
+	finding.installed,
+	finding.fixed,
+]) if {
+	finding.fixed != ""
+}
+
+describe(finding) := sprintf("%s %s in %s %s, no fixed version is known", [
+	finding.severity,
+	finding.id,
+	finding.package,
+	finding.installed,
+]) if {
+	finding.fixed == ""
+}

@@ -1,0 +1,208 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pratique-dev/pratique"
+)
+
+func TestNewInputRefusesHalfTheEvidence(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(*pratique.Subject, *pratique.Inspected, *pratique.Report, *time.Time){
+		"no digest": func(s *pratique.Subject, _ *pratique.Inspected, _ *pratique.Report, _ *time.Time) {
+			s.Digest = pratique.Digest{}
+		},
+		"no repository": func(s *pratique.Subject, _ *pratique.Inspected, _ *pratique.Report, _ *time.Time) {
+			s.Repository = pratique.Repository{}
+		},
+		"no inventory": func(_ *pratique.Subject, i *pratique.Inspected, r *pratique.Report, _ *time.Time) {
+			i.Inventory, r.Inventory = pratique.Digest{}, pratique.Digest{}
+		},
+		"other inventory": func(_ *pratique.Subject, _ *pratique.Inspected, r *pratique.Report, _ *time.Time) {
+			r.Inventory = pratique.DigestOf(nil)
+		},
+		"no scanner": func(_ *pratique.Subject, _ *pratique.Inspected, r *pratique.Report, _ *time.Time) {
+			r.Scanner = pratique.Tool{}
+		},
+		"no database": func(_ *pratique.Subject, _ *pratique.Inspected, r *pratique.Report, _ *time.Time) {
+			r.Database.Digest = pratique.Digest{}
+		},
+		"undated database": func(_ *pratique.Subject, _ *pratique.Inspected, r *pratique.Report, _ *time.Time) {
+			r.Database.UpdatedAt = time.Time{}
+		},
+		"no time": func(_ *pratique.Subject, _ *pratique.Inspected, _ *pratique.Report, now *time.Time) {
+			*now = time.Time{}
+		},
+	}
+	for name, spoil := range tests {
+		subject, now := testSubject(t), testNow
+		inspected, report := testEvidence()
+		spoil(&subject, &inspected, &report, &now)
+		if _, err := NewInput(subject, "", inspected, report, now); pratique.KindOf(err) != pratique.Corrupt {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNewInput(t *testing.T) {
+	t.Parallel()
+	in := testInput(t, pratique.Finding{
+		ID: "CVE-1", Severity: pratique.SeverityHigh, Published: testNow.Add(-24 * time.Hour),
+		CVSS: map[string]pratique.CVSS{"nvd": {V2Score: 9.9, V3Score: 7.5}, "ghsa": {V3Score: 8.1}},
+	})
+	if got := in.Scan.Database.AgeSeconds; got != 3600 {
+		t.Errorf("age %d", got)
+	}
+	f := in.Scan.Findings[0]
+	if f.Score != 8.1 || f.Severity != "HIGH" || f.Published != "2026-07-31T12:00:00Z" || f.Modified != "" {
+		t.Errorf("finding %+v", f)
+	}
+	if diff := cmp.Diff([]string{"spdx"}, in.SBOM.Formats); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The schema is what rules are checked against, so it must name exactly the fields of Input, all of them
+// always written.
+func TestSchemaDescribesTheInput(t *testing.T) {
+	t.Parallel()
+	var schema, doc any
+	if err := json.Unmarshal(inputSchema, &schema); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(testInput(t, pratique.Finding{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	compareWithSchema(t, "input", schema.(map[string]any), doc)
+}
+
+func compareWithSchema(t *testing.T, at string, schema map[string]any, doc any) {
+	t.Helper()
+	switch v := doc.(type) {
+	case nil:
+		t.Errorf("%s is null: a rule cannot iterate over it", at)
+	case map[string]any:
+		properties, ok := schema["properties"].(map[string]any)
+		if !ok {
+			return // labels: free keys
+		}
+		required := map[string]bool{}
+		for _, name := range schema["required"].([]any) {
+			required[name.(string)] = true
+		}
+		for name := range properties {
+			if _, ok := v[name]; !ok || !required[name] {
+				t.Errorf("%s.%s: written %v, required %v", at, name, ok, required[name])
+			}
+		}
+		for name, value := range v {
+			sub, ok := properties[name].(map[string]any)
+			if !ok {
+				t.Errorf("%s.%s is not in the schema", at, name)
+				continue
+			}
+			compareWithSchema(t, at+"."+name, sub, value)
+		}
+	case []any:
+		for _, e := range v {
+			compareWithSchema(t, at+"[]", schema["items"].(map[string]any), e)
+		}
+	}
+}
+
+func TestWorst(t *testing.T) {
+	t.Parallel()
+	shared := pratique.Reason{Rule: "severity", Message: "HIGH CVE-1", Finding: "CVE-1"}
+	own := pratique.Reason{Rule: "severity", Message: "HIGH CVE-2", Finding: "CVE-2"}
+	more := pratique.Reason{Rule: RuleMore, Message: "and 7 more"}
+	amd := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: Decision{
+		Outcome: pratique.Deny, Reasons: []pratique.Reason{shared, own, more}, Notes: []pratique.Reason{shared},
+	}}
+	arm := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("b")), Platform: "linux/arm64"}, Decision: Decision{
+		Outcome: pratique.Deny, Reasons: []pratique.Reason{shared},
+	}}
+	clean := Platform{Child: pratique.Child{Platform: "linux/s390x"}, Decision: Decision{Outcome: pratique.Allow}}
+
+	got, verdicts, err := Worst([]Platform{amd, arm})
+	tagged := func(r pratique.Reason, p pratique.Platform) pratique.Reason { r.Platform = p; return r }
+	want := Decision{
+		Outcome: pratique.Deny,
+		Reasons: []pratique.Reason{shared, tagged(own, "linux/amd64"), tagged(more, "linux/amd64")},
+		Notes:   []pratique.Reason{tagged(shared, "linux/amd64")},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	if len(verdicts) != 2 || verdicts[0].Digest != amd.Digest || verdicts[1].Outcome != pratique.Deny {
+		t.Errorf("verdicts %v", verdicts)
+	}
+	if got, _, err := Worst([]Platform{clean, clean}); err != nil || got.Outcome != pratique.Allow {
+		t.Error(got, err)
+	}
+	if got, _, err := Worst([]Platform{clean, arm}); err != nil || got.Outcome != pratique.Deny || got.Reasons[0].Platform != "linux/arm64" {
+		t.Error(got, err)
+	}
+	if _, _, err := Worst(nil); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("no platforms: %v", err)
+	}
+	if _, _, err := Worst([]Platform{clean, {}}); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("no outcome: %v", err)
+	}
+}
+
+func TestWorstIsBounded(t *testing.T) {
+	t.Parallel()
+	var platforms []Platform
+	for _, p := range []pratique.Platform{"linux/amd64", "linux/arm64", "linux/arm/v7"} {
+		d := Decision{Outcome: pratique.Deny}
+		for i := range MaxReasons {
+			d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: string(p), Finding: strings.Repeat("x", i)})
+		}
+		platforms = append(platforms, Platform{Child: pratique.Child{Platform: p}, Decision: d})
+	}
+	got, _, err := Worst(platforms)
+	if err != nil || len(got.Reasons) != MaxReasons+1 || !strings.Contains(got.Reasons[MaxReasons].Message, "200 more") {
+		t.Error(len(got.Reasons), got.Reasons[len(got.Reasons)-1], err)
+	}
+}
+
+func TestTestNamesTheLineThatFailed(t *testing.T) {
+	t.Parallel()
+	dir := policyDir(t,
+		"a.rego", "package pratique\n\ndeny contains {\"rule\": \"r\", \"message\": \"m\"} if input.now == \"x\"\n",
+		"a_test.rego", "package pratique_test\n\nimport data.pratique\n\ntest_good if count(pratique.deny) == 0 with input as {\"now\": \"y\"}\n\n"+
+			"test_bad if {\n\ttrue\n\tcount(pratique.deny) == 5 with input as {\"now\": \"x\"}\n}\n\n"+
+			"test_broken if {\n\tto_number(\"x\") == 1\n}\n\ntodo_test_later if false\n")
+	var out bytes.Buffer
+	passed, failed, err := Test(t.Context(), dir, &out)
+	if err != nil || passed != 1 || failed != 2 {
+		t.Fatalf("passed %d, failed %d, %v\n%s", passed, failed, err, &out)
+	}
+	for _, want := range []string{"a_test.rego:9", "test_broken", "a_test.rego:13", "SKIP", "1 passed, 2 failed; 100%"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, &out)
+		}
+	}
+}
+
+func TestTestWantsTests(t *testing.T) {
+	t.Parallel()
+	dir := policyDir(t, "a.rego", "package pratique\n\ndeny contains \"x\" if input.now == \"x\"\n")
+	if _, _, err := Test(t.Context(), dir, &bytes.Buffer{}); pratique.KindOf(err) != pratique.NotFound {
+		t.Errorf("no tests: %v", err)
+	}
+	broken := policyDir(t, "a.rego", "package pratique\n\ndeny contains x\n")
+	if _, _, err := Test(t.Context(), broken, &bytes.Buffer{}); pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "a.rego:3") {
+		t.Errorf("broken: %v", err)
+	}
+}
