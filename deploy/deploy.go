@@ -1,0 +1,106 @@
+// Package deploy turns an allowed image into commits in config repositories. It is the gate: whatever asks
+// for a change, the gate verifies the signed verification summary itself before it writes, and it refuses when
+// the tag has moved on. Editing files is the job of package edit, pushing commits that of package gitrepo.
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Target is a place in a config repository where digests of matching images are written.
+type Target struct {
+	// Name is written into commits, so it has to stay the same for one place.
+	Name string
+	// Images are patterns for "registry/path", in the syntax of [path.Match]: a star stays within one segment.
+	Images []string
+	// Tags are patterns for the pushed tag; none means every tag.
+	Tags []string
+	// Path is the folder below which files are edited; empty means the whole repository.
+	Path string
+	// Repository is where commits go.
+	Repository Repository
+}
+
+// Validate checks the names and patterns of a target.
+func (t Target) Validate() error {
+	if t.Name == "" || t.Name != oneLine(t.Name) {
+		return fmt.Errorf("target %q: give it a name of one line", t.Name)
+	}
+	if len(t.Images) == 0 {
+		return fmt.Errorf("target %s: name at least one image pattern, such as registry.example.com/team/*", t.Name)
+	}
+	for _, pattern := range append(append([]string(nil), t.Images...), t.Tags...) {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("target %s: pattern %q: %w", t.Name, pattern, err)
+		}
+	}
+	if t.Repository == nil {
+		return fmt.Errorf("target %s: no repository", t.Name)
+	}
+	return nil
+}
+
+// Matches reports whether the target asks for this image under this tag. An image that was pushed by digest
+// alone, as the platform children of an index are, matches no target.
+func (t Target) Matches(repository pratique.Repository, tag string) bool {
+	return tag != "" && matchAny(t.Images, repository.String()) && (len(t.Tags) == 0 || matchAny(t.Tags, tag))
+}
+
+func matchAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if ok, _ := path.Match(p, name); ok { // a bad pattern was refused by Validate
+			return true
+		}
+	}
+	return false
+}
+
+// VSA is what a verified verification summary says. Its signature has been checked by whoever returns it.
+type VSA struct {
+	// Envelope is the digest of the signed envelope as it is in the registry.
+	Envelope pratique.Digest
+	// Subject is the digest of the statement's subject; ResourceURI names the artifact once more.
+	Subject     pratique.Digest
+	ResourceURI string
+	// Verifier is the id of the service that judged.
+	Verifier string
+	// Passed is true only if the result is PASSED.
+	Passed bool
+	// Policy is the digest of the rules; Verdict that of the verdict document, zero if the summary names none.
+	Policy  pratique.Digest
+	Verdict pratique.Digest
+	// VerifiedAt is the time the summary claims.
+	VerifiedAt time.Time
+}
+
+// Attestations reads verification summaries from the registry.
+type Attestations interface {
+	// VerifiedVSA returns the newest summary of the subject whose signature holds. It fails with kind
+	// NotFound if there is none and Unverified if there are some but none holds.
+	VerifiedVSA(ctx context.Context, subject pratique.Subject) (VSA, error)
+}
+
+// Tags says what a tag names now.
+type Tags interface {
+	// Digest returns the digest behind ref's tag, uncached; kind NotFound if the tag is gone.
+	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
+}
+
+// Outcome is how a change ended when nothing went wrong.
+type Outcome struct {
+	// Commits has one entry for each target that holds the digest now. Files lists the values that name it;
+	// where Old equals New nothing had to be written. ID is empty if the digest was in place already and the
+	// commit that brought it is older than the history at hand.
+	Commits []pratique.Commit
+	// Superseded says that the tag names another image by now, so nothing more was written.
+	Superseded bool
+	// NoTarget says that no target asks for the image, or that those which do have no file that names it.
+	NoTarget bool
+	// Detail explains Superseded and NoTarget for people.
+	Detail string
+}
