@@ -1,0 +1,176 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+// Attest is the stage that judges a subject, and signs what was found and decided. It alone holds the
+// signing key, and it never touches image content.
+type Attest struct {
+	Base
+	Policy   Policy
+	Signer   signer.Signer
+	Registry Attestations
+	// VerifierID is the URI that verification summaries name; Version is this program's.
+	VerifierID, Version string
+	// Refresh is the age from which an unchanged verdict is signed again, so that a summary that is acted on
+	// is never too old. Zero signs again each time.
+	Refresh time.Duration
+}
+
+// Attestations writes signed objects to the subject's registry.
+type Attestations interface {
+	// Attach writes the signature, if it is not nil, and the envelopes, reads everything back, verifies it
+	// with the signer's key, and returns what it read.
+	Attach(ctx context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error)
+	// Holds reports whether the registry still has all of these, verified.
+	Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error)
+}
+
+// Handle does the stage for one message.
+func (s *Attest) Handle(ctx context.Context, body []byte) error {
+	w, err := decodeWork(body)
+	if err != nil {
+		return err
+	}
+	seen, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactSeen)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never seen")
+	}
+	judged, children, err := s.judge(ctx, w, seen.Seen.Manifest)
+	if err != nil {
+		return err
+	}
+	for _, c := range children {
+		if err := s.attest(ctx, w, c); err != nil {
+			return err
+		}
+	}
+	if len(seen.Seen.Manifest.Children) > 0 {
+		// The index is attested last: whoever finds its summary finds its children's, too.
+		if err := s.attest(ctx, w, judgement{Judged: judged}); err != nil {
+			return err
+		}
+	}
+	if judged.Verdict.Outcome != pratique.Allow {
+		return s.settle(ctx, StageAttest, w, pratique.StateDenied, summary(judged.Verdict))
+	}
+	return s.pass(ctx, StageDeploy, w)
+}
+
+func summary(v pratique.Verdict) string {
+	if len(v.Reasons) == 0 {
+		return ""
+	}
+	return v.Reasons[0].Message
+}
+
+// attest makes sure that the registry holds the signed evidence of one judgement.
+func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
+	subject := j.Verdict.Subject
+	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactAttested); err != nil {
+		return err
+	} else if ok && last.Attested.Verdict == j.Digest {
+		// A registry may have lost what it held, or somebody may have overwritten it.
+		holds, err := s.Registry.Holds(ctx, subject, last.Attested.Attestations)
+		if err != nil || holds {
+			return err
+		}
+	}
+	envelopes, err := s.evidence(ctx, w, j)
+	if err != nil {
+		return err
+	}
+	vsa, err := s.vsa(ctx, j, envelopes)
+	if err != nil {
+		return err
+	}
+	// A plain signature on a denied image would let it past a verifier that looks at nothing else.
+	var signature *signer.SimpleSignature
+	if j.Verdict.Outcome == pratique.Allow {
+		made, err := signer.SignImage(ctx, s.Signer, subject)
+		if err != nil {
+			return err
+		}
+		signature = &made
+	}
+	s.edge(StageAttest + ":before-attach")
+	attached, err := s.Registry.Attach(ctx, subject, signature, append(envelopes, vsa))
+	if err != nil {
+		return err
+	}
+	s.edge(StageAttest + ":after-attach")
+	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached}
+	for _, a := range attached {
+		if a.PredicateType == pratique.PredicateVSA {
+			fact.VSA = a.Digest
+		}
+	}
+	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Kind: pratique.FactAttested, Attested: &fact})
+}
+
+// evidence signs the SBOMs and the report of a platform image. An index has none of its own.
+func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.Envelope, error) {
+	if j.inspected == nil {
+		return nil, nil
+	}
+	spdx, err := s.Documents.Get(ctx, j.inspected.SPDX)
+	if err != nil {
+		return nil, err
+	}
+	cyclonedx, err := s.Documents.Get(ctx, j.inspected.CycloneDX)
+	if err != nil {
+		return nil, err
+	}
+	subject := j.Verdict.Subject
+	builders := []func() (pratique.Statement, error){
+		func() (pratique.Statement, error) { return attest.SPDX(subject, spdx) },
+		func() (pratique.Statement, error) { return attest.CycloneDX(subject, cyclonedx) },
+		func() (pratique.Statement, error) {
+			return attest.Vulnerability(attest.VulnerabilityInput{
+				Subject: subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
+			})
+		},
+	}
+	var envelopes []pratique.Envelope
+	for _, build := range builders {
+		statement, err := build()
+		if err != nil {
+			return nil, err
+		}
+		envelope, err := signer.SignStatement(ctx, s.Signer, statement)
+		if err != nil {
+			return nil, err
+		}
+		envelopes = append(envelopes, envelope)
+	}
+	return envelopes, nil
+}
+
+// vsa signs the verdict. Its inputs are the envelopes just made, or the documents where there are none.
+func (s *Attest) vsa(ctx context.Context, j judgement, envelopes []pratique.Envelope) (pratique.Envelope, error) {
+	in := attest.VSAInput{
+		Verdict: j.Verdict, VerdictDigest: j.Digest, VerifierID: s.VerifierID,
+		Version: map[string]string{"pratique": s.Version},
+	}
+	for _, e := range envelopes {
+		encoded, err := signer.EncodeEnvelope(e)
+		if err != nil {
+			return pratique.Envelope{}, err
+		}
+		in.Inputs = append(in.Inputs, attest.Resource{Digest: pratique.DigestOf(encoded)})
+	}
+	statement, err := attest.NewVSA(in)
+	if err != nil {
+		return pratique.Envelope{}, err
+	}
+	return signer.SignStatement(ctx, s.Signer, statement)
+}

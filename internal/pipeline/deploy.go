@@ -1,0 +1,61 @@
+package pipeline
+
+import (
+	"context"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
+)
+
+// Deploy is the stage that hands an allowed subject to the gate. The gate trusts nothing in the message: it
+// verifies the signed summary in the registry itself.
+type Deploy struct {
+	Base
+	Gate Gate
+}
+
+// Gate writes changes to config repositories.
+type Gate interface {
+	Deploy(ctx context.Context, c pratique.Change) (deploy.Outcome, error)
+}
+
+// Handle does the stage for one message.
+func (s *Deploy) Handle(ctx context.Context, body []byte) error {
+	w, err := decodeWork(body)
+	if err != nil {
+		return err
+	}
+	attested, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactAttested)
+	if err != nil {
+		return err
+	}
+	judged, ok2, err := s.Ledger.Last(ctx, w.Subject, pratique.FactJudged)
+	if err != nil {
+		return err
+	}
+	if !ok || !ok2 {
+		return pratique.Errorf(pratique.Internal, "deploy "+w.Subject.String(), "it is not judged and attested")
+	}
+	s.edge(StageDeploy + ":before-commit")
+	out, err := s.Gate.Deploy(ctx, pratique.Change{
+		Subject: w.Subject, Tag: w.Event.Ref.Tag, Verdict: attested.Attested.Verdict, VSA: attested.Attested.VSA,
+		Policy: judged.Judged.Verdict.Policy.Digest, Event: w.Event.ID,
+	})
+	if err != nil {
+		return err
+	}
+	s.edge(StageDeploy + ":after-commit")
+	for _, c := range out.Commits {
+		if err := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDeployed, Deployed: &c}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case out.Superseded:
+		return s.settle(ctx, StageDeploy, w, pratique.StateSuperseded, out.Detail)
+	case len(out.Commits) == 0:
+		return s.settle(ctx, StageDeploy, w, pratique.StateAllowed, out.Detail)
+	default:
+		return s.settle(ctx, StageDeploy, w, pratique.StateDeployed, "")
+	}
+}

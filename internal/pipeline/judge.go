@@ -1,0 +1,139 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Policy decides about one platform image.
+type Policy interface {
+	ID() pratique.Policy
+	Judge(ctx context.Context, e Evidence) (Decision, error)
+}
+
+// Evidence is all that a policy may look at.
+type Evidence struct {
+	Subject   pratique.Subject
+	Tag       string
+	Inspected pratique.Inspected
+	Report    pratique.Report
+	Now       time.Time
+}
+
+// Decision is a policy's answer about one platform image.
+type Decision struct {
+	Outcome        pratique.Outcome
+	Reasons, Notes []pratique.Reason
+}
+
+// judgement is a verdict with the facts that it rests on; an index has no facts of its own.
+type judgement struct {
+	pratique.Judged
+	inspected *pratique.Inspected
+	matched   *pratique.Matched
+	report    pratique.Report
+}
+
+// judge decides about every image of the manifest, and gives an index the worst of its children's verdicts.
+func (s *Attest) judge(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, []judgement, error) {
+	var children []judgement
+	for _, c := range m.Images() {
+		j, err := s.judgeImage(ctx, w, m.Subject.Sibling(c.Digest))
+		if err != nil {
+			return pratique.Judged{}, nil, err
+		}
+		children = append(children, j)
+	}
+	if len(m.Children) == 0 {
+		return children[0].Judged, children, nil
+	}
+	verdict := worst(m, children)
+	verdict.Policy, verdict.JudgedAt = s.Policy.ID(), s.Now().UTC()
+	judged, err := s.decide(ctx, w, verdict)
+	return judged, children, err
+}
+
+// worst combines the verdicts of an index's children: it allows only what every child allows.
+func worst(m pratique.Manifest, children []judgement) pratique.Verdict {
+	v := pratique.Verdict{Subject: m.Subject, Outcome: pratique.Allow}
+	for i, c := range children {
+		child := m.Children[i]
+		if c.Verdict.Outcome != pratique.Allow {
+			v.Outcome = pratique.Deny
+		}
+		v.Children = append(v.Children, pratique.ChildVerdict{Child: child, Outcome: c.Verdict.Outcome})
+		v.Inputs = append(v.Inputs, pratique.Input{Kind: "verdict", Digest: c.Digest})
+		v.Reasons = append(v.Reasons, onPlatform(c.Verdict.Reasons, child.Platform)...)
+		v.Notes = append(v.Notes, onPlatform(c.Verdict.Notes, child.Platform)...)
+	}
+	return v
+}
+
+func onPlatform(reasons []pratique.Reason, p pratique.Platform) []pratique.Reason {
+	reasons = slices.Clone(reasons)
+	for i := range reasons {
+		reasons[i].Platform = p
+	}
+	return reasons
+}
+
+func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subject) (judgement, error) {
+	inspected, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected)
+	if err != nil {
+		return judgement{}, err
+	}
+	matched, ok2, err := s.Ledger.Last(ctx, subject, pratique.FactMatched)
+	if err != nil {
+		return judgement{}, err
+	}
+	if !ok || !ok2 || matched.Matched.Inventory != inspected.Inspected.Inventory {
+		return judgement{}, pratique.Errorf(pratique.Internal, "judge "+subject.String(), "it is not inspected and matched")
+	}
+	j := judgement{inspected: inspected.Inspected, matched: matched.Matched}
+	if err := s.getJSON(ctx, matched.Matched.Report, &j.report); err != nil {
+		return judgement{}, err
+	}
+	now := s.Now().UTC()
+	decision, err := s.Policy.Judge(ctx, Evidence{
+		Subject: subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Now: now,
+	})
+	if err != nil {
+		return judgement{}, err
+	}
+	j.Judged, err = s.decide(ctx, w, pratique.Verdict{
+		Subject: subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
+		Policy: s.Policy.ID(), JudgedAt: now,
+		Inputs: []pratique.Input{
+			{Kind: "report", Digest: j.matched.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
+			{Kind: "spdx", Digest: j.inspected.SPDX}, {Kind: "cyclonedx", Digest: j.inspected.CycloneDX},
+		},
+	})
+	return j, err
+}
+
+// decide records the verdict, unless it says what the last one says and that one is young: then the last one
+// stands, and nothing is written. So a redelivery, or a second push of the same digest, changes nothing.
+func (s *Attest) decide(ctx context.Context, w Work, v pratique.Verdict) (pratique.Judged, error) {
+	last, ok, err := s.Ledger.Last(ctx, v.Subject, pratique.FactJudged)
+	if err != nil {
+		return pratique.Judged{}, err
+	}
+	if ok && v.JudgedAt.Sub(last.Judged.Verdict.JudgedAt) < s.Refresh && sameVerdict(v, last.Judged.Verdict) {
+		return *last.Judged, nil
+	}
+	digest, err := s.putJSON(ctx, v)
+	if err != nil {
+		return pratique.Judged{}, err
+	}
+	judged := pratique.Judged{Verdict: v, Digest: digest}
+	return judged, s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Kind: pratique.FactJudged, Judged: &judged})
+}
+
+// sameVerdict compares all but the time.
+func sameVerdict(a, b pratique.Verdict) bool {
+	return a.Outcome == b.Outcome && a.Policy == b.Policy && slices.Equal(a.Reasons, b.Reasons) &&
+		slices.Equal(a.Notes, b.Notes) && slices.Equal(a.Inputs, b.Inputs) && slices.Equal(a.Children, b.Children)
+}

@@ -1,0 +1,71 @@
+package pratique
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestFactCarriesWhatItsKindNames(t *testing.T) {
+	good := Fact{Kind: FactSettled, Settled: &Settled{State: StateDenied}}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]Fact{
+		"nothing": {Kind: FactJudged}, "another": {Kind: FactJudged, Settled: &Settled{}},
+		"two": {Kind: FactSettled, Settled: &Settled{}, Judged: &Judged{}}, "unknown kind": {Kind: "rumour"},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestFold(t *testing.T) {
+	var r Record
+	r.Fold(1, Fact{Kind: FactJudged, Judged: &Judged{Verdict: Verdict{Outcome: Allow}}})
+	r.Fold(2, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "a", ID: "1"}})
+	r.Fold(3, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "b", ID: "2"}})
+	r.Fold(4, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "a", ID: "1"}})
+	r.Fold(5, Fact{Kind: FactJudged, Judged: &Judged{Verdict: Verdict{Outcome: Deny}}})
+	if r.Judged.Verdict.Outcome != Deny || len(r.Deployed) != 2 || len(r.History) != 5 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestErrorKind(t *testing.T) {
+	cause := errors.New("boom")
+	inner := Wrap(RateLimited, "fetch layer", "sha256:x", cause)
+	outer := fmt.Errorf("inspect: %w", Wrap(Unknown, "inspect", "r/app", inner))
+	if KindOf(outer) != RateLimited || !errors.Is(outer, cause) {
+		t.Errorf("%v: %v", outer, KindOf(outer))
+	}
+	if KindOf(cause) != Unknown || Wrap(Invalid, "x", "", nil) != nil {
+		t.Error("a plain error has a kind, or nil was wrapped")
+	}
+	if want := "inspect r/app: fetch layer sha256:x: boom"; Wrap(Unknown, "inspect", "r/app", inner).Error() != want {
+		t.Errorf("message %q", Wrap(Unknown, "inspect", "r/app", inner))
+	}
+	for kind := Unknown; kind <= Internal; kind++ {
+		encoded, err := json.Marshal(kind)
+		var back Kind
+		if err != nil || json.Unmarshal(encoded, &back) != nil || back != kind || kind.String() == "" {
+			t.Errorf("kind %d: %s, %v", kind, encoded, err)
+		}
+	}
+}
+
+func TestSeverityJSON(t *testing.T) {
+	encoded, err := json.Marshal(Counts{SeverityHigh: 2, SeverityUnknown: 1})
+	if err != nil || string(encoded) != `{"HIGH":2,"UNKNOWN":1}` {
+		t.Fatalf("%s, %v", encoded, err)
+	}
+	var back Counts
+	if err := json.Unmarshal(encoded, &back); err != nil || back.Total() != 3 {
+		t.Fatalf("%v, %v", back, err)
+	}
+	if json.Unmarshal([]byte(`{"high":1}`), &back) == nil {
+		t.Error("a severity in lower case was read")
+	}
+}
