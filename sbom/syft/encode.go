@@ -1,0 +1,103 @@
+package syft
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/CycloneDX/cyclonedx-go"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/uuid"
+	"github.com/spdx/tools-golang/spdx"
+
+	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
+	"github.com/anchore/syft/syft/format/common/spdxhelpers"
+	syftsbom "github.com/anchore/syft/syft/sbom"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// namespace is the start of the SPDX document namespaces. It names documents and need not answer.
+const namespace = "https://github.com/pratique-dev/pratique/spdx/"
+
+// stamp is what makes a document unique, derived from what it describes and from the tool that made it.
+type stamp struct {
+	id   uuid.UUID
+	made time.Time
+}
+
+// stampOf takes the image's time of creation for the document's: when it was really made would differ between
+// two equal runs. Images without one, and reproducible builds that say 1970 or year 1, get the epoch.
+func stampOf(img layers.Image, tool pratique.Tool) (stamp, error) {
+	config, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
+	if err != nil {
+		return stamp{}, err
+	}
+	s := stamp{made: config.Created.UTC().Truncate(time.Second)}
+	if epoch := time.Unix(0, 0).UTC(); s.made.Before(epoch) || s.made.Year() > 9999 {
+		s.made = epoch
+	}
+	s.id = uuid.NewSHA1(uuid.NameSpaceURL, []byte(namespace+img.Subject.String()+"?"+tool.Name+"="+tool.Version))
+	return s, nil
+}
+
+// encodeSPDX writes SPDX 2.3, the version of Syft's own model.
+func encodeSPDX(s syftsbom.SBOM, stamp stamp) ([]byte, error) {
+	doc := spdxhelpers.ToFormatModel(s)
+	doc.DocumentNamespace = namespace + stamp.id.String()
+	doc.CreationInfo.Created = stamp.made.Format(time.RFC3339)
+	sortSPDX(doc)
+	return encode(doc)
+}
+
+// sortSPDX orders what Syft collects from maps.
+func sortSPDX(doc *spdx.Document) {
+	slices.SortStableFunc(doc.Packages, func(a, b *spdx.Package) int {
+		return cmp.Or(
+			cmp.Compare(a.PackageName, b.PackageName),
+			cmp.Compare(a.PackageVersion, b.PackageVersion),
+			cmp.Compare(a.PackageSPDXIdentifier, b.PackageSPDXIdentifier),
+		)
+	})
+	slices.SortStableFunc(doc.Files, func(a, b *spdx.File) int {
+		return cmp.Or(cmp.Compare(a.FileName, b.FileName), cmp.Compare(a.FileSPDXIdentifier, b.FileSPDXIdentifier))
+	})
+	slices.SortStableFunc(doc.Relationships, func(a, b *spdx.Relationship) int {
+		return cmp.Or(
+			cmp.Compare(a.RefA.ElementRefID, b.RefA.ElementRefID),
+			cmp.Compare(a.Relationship, b.Relationship),
+			cmp.Compare(a.RefB.ElementRefID, b.RefB.ElementRefID),
+			cmp.Compare(a.RelationshipComment, b.RelationshipComment),
+		)
+	})
+	slices.SortStableFunc(doc.OtherLicenses, func(a, b *spdx.OtherLicense) int {
+		return cmp.Compare(a.LicenseIdentifier, b.LicenseIdentifier)
+	})
+}
+
+// encodeCycloneDX writes CycloneDX 1.6. Syft sorts components and dependencies itself.
+func encodeCycloneDX(s syftsbom.SBOM, stamp stamp) ([]byte, error) {
+	bom := cyclonedxhelpers.ToFormatModel(s)
+	bom.SerialNumber = stamp.id.URN()
+	bom.Metadata.Timestamp = stamp.made.Format(time.RFC3339)
+	var out bytes.Buffer
+	encoder := cyclonedx.NewBOMEncoder(&out, cyclonedx.BOMFileFormatJSON)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.EncodeVersion(bom, cyclonedx.SpecVersion1_6); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func encode(v any) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
