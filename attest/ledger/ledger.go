@@ -1,0 +1,222 @@
+// Package ledger keeps what happened: facts on a JetStream stream that refuses to forget, and the documents
+// they name as blobs by digest.
+//
+// A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up.
+// Facts of which there is one per event (received, settled, failed) have the event as a fifth part. The digest
+// and the repository are "none" while an event's ref is not resolved.
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// The stream that must exist, and what its subjects begin with. See queue.Topology.
+const (
+	StreamName    = "LEDGER"
+	SubjectPrefix = "ledger"
+)
+
+const (
+	maxFact    = 512 << 10
+	appendWait = 5 * time.Second
+	none       = "none"
+)
+
+// Ledger appends and reads facts.
+type Ledger struct {
+	js  jetstream.JetStream
+	now func() time.Time
+}
+
+// New returns the ledger on js. now is the clock for facts without a time.
+func New(js jetstream.JetStream, now func() time.Time) *Ledger {
+	return &Ledger{js: js, now: now}
+}
+
+// Append stores a fact and returns its position once the server has stored it; it waits at most until ctx
+// ends or 5 s. A fact without a time gets the present. A fact that differs from one appended in the last two
+// minutes by nothing but its time is not stored again: the position is that of the first. Unavailable means
+// that it may or may not have been stored; append it again.
+func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
+	const op = "append fact"
+	if f.At.IsZero() {
+		f.At = l.now()
+	}
+	f.At = f.At.UTC()
+	subject, err := subjectFor(f)
+	if err != nil {
+		return 0, err
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Internal, op, subject, err)
+	}
+	if len(body) > maxFact {
+		return 0, pratique.Wrap(pratique.Internal, op, subject,
+			fmt.Errorf("%d bytes, more than %d: name documents by digest", len(body), maxFact))
+	}
+	id, err := messageID(f)
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Internal, op, subject, err)
+	}
+	// The library would buffer while it reconnects.
+	if !l.js.Conn().IsConnected() {
+		return 0, pratique.Wrap(pratique.Unavailable, op, subject, errors.New("no connection to nats"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, appendWait)
+	defer cancel()
+	ack, err := l.js.Publish(ctx, subject, body, jetstream.WithMsgID(id), jetstream.WithExpectStream(StreamName))
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Unavailable, op, subject, err)
+	}
+	return ack.Sequence, nil
+}
+
+// messageID covers everything but the time of the fact. Times inside its content count: a verdict that
+// returns to an earlier answer is news.
+func messageID(f pratique.Fact) (string, error) {
+	f.At = time.Time{}
+	b, err := json.Marshal(f)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16]), err
+}
+
+// Last returns the newest fact of a kind about a subject, whatever its event.
+func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error) {
+	if s.IsZero() {
+		return pratique.Fact{}, false, pratique.Errorf(pratique.Internal, "read fact", "newest %s fact of no subject", kind)
+	}
+	subject := joined(s, kind)
+	if perEvent(kind) {
+		subject += ".*"
+	}
+	return l.last(ctx, s, subject)
+}
+
+// Settled returns how the work for an event ended. The subject is zero if it ended before the event's ref was
+// resolved.
+func (l *Ledger) Settled(ctx context.Context, s pratique.Subject, eventID string) (pratique.Fact, bool, error) {
+	token, err := eventToken(eventID)
+	if err != nil {
+		return pratique.Fact{}, false, err
+	}
+	return l.last(ctx, s, joined(s, pratique.FactSettled)+"."+token)
+}
+
+// End returns the position of the newest fact; 0 if there is none.
+func (l *Ledger) End(ctx context.Context) (uint64, error) {
+	stream, err := l.js.Stream(ctx, StreamName)
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Unavailable, "find end of ledger", "", err)
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+func (l *Ledger) last(ctx context.Context, s pratique.Subject, subject string) (pratique.Fact, bool, error) {
+	const op = "read fact"
+	body, err := l.lastMessage(ctx, subject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return pratique.Fact{}, false, nil
+	case err != nil:
+		return pratique.Fact{}, false, pratique.Wrap(pratique.Unavailable, op, subject, err)
+	}
+	f, err := decode(body)
+	if err == nil && f.Subject != s {
+		err = fmt.Errorf("it is about %s", f.Subject)
+	}
+	if err != nil {
+		return pratique.Fact{}, false, pratique.Wrap(pratique.Corrupt, op, subject, err)
+	}
+	return f, true, nil
+}
+
+// lastMessage asks the stream's leader. A direct get could be answered by a replica that lags behind, and
+// what was just appended would seem not to be there.
+func (l *Ledger) lastMessage(ctx context.Context, subject string) ([]byte, error) {
+	if !l.js.Conn().IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	stream, err := l.js.Stream(ctx, StreamName)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	return msg.Data, nil
+}
+
+func decode(body []byte) (pratique.Fact, error) {
+	var f pratique.Fact
+	if err := json.Unmarshal(body, &f); err != nil {
+		return pratique.Fact{}, err
+	}
+	return f, f.Validate()
+}
+
+func perEvent(kind pratique.FactKind) bool {
+	switch kind {
+	case pratique.FactReceived, pratique.FactSettled, pratique.FactFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// subjectFor validates a fact and says where it belongs.
+func subjectFor(f pratique.Fact) (string, error) {
+	const op = "append fact"
+	if err := f.Validate(); err != nil {
+		return "", err
+	}
+	if f.By == "" {
+		return "", pratique.Wrap(pratique.Internal, op, f.Subject.String(), fmt.Errorf("%s fact without an author", f.Kind))
+	}
+	if !perEvent(f.Kind) {
+		if f.Subject.IsZero() {
+			return "", pratique.Errorf(pratique.Internal, op, "%s fact without a subject", f.Kind)
+		}
+		return joined(f.Subject, f.Kind), nil
+	}
+	if f.Subject.IsZero() && f.Event == "" {
+		return "", pratique.Errorf(pratique.Internal, op, "%s fact with neither subject nor event", f.Kind)
+	}
+	token, err := eventToken(f.Event)
+	return joined(f.Subject, f.Kind) + "." + token, err
+}
+
+func joined(s pratique.Subject, kind pratique.FactKind) string {
+	digest, repository := none, none
+	if !s.IsZero() {
+		sum := sha256.Sum256([]byte(s.Repository.String()))
+		digest, repository = s.Digest.Hex(), hex.EncodeToString(sum[:8])
+	}
+	return SubjectPrefix + "." + digest + "." + string(kind) + "." + repository
+}
+
+var tokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// eventToken checks that an event id is one part of a subject. Work that no push asked for has none.
+func eventToken(id string) (string, error) {
+	if id == "" {
+		return none, nil
+	}
+	if !tokenPattern.MatchString(id) {
+		return "", pratique.Errorf(pratique.Internal, "place fact", "event id %q is not 1 to 64 letters, digits, - and _", id)
+	}
+	return id, nil
+}

@@ -1,0 +1,151 @@
+package attest
+
+import (
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Names in a verification summary that are ours. The specification lets producers add fields whose names are
+// URIs, and lets consumers expect any level they agreed on with the producer.
+const (
+	// ExtensionVerdict is the predicate's member that holds the rules that spoke.
+	ExtensionVerdict = "https://github.com/pratique-dev/pratique/verdict/v1"
+
+	evidencePrefix = "https://github.com/pratique-dev/pratique/evidence/"
+	resultPassed   = "PASSED"
+	resultFailed   = "FAILED"
+	levelFailed    = "FAILED"
+	// levelPassed makes no claim on the build track: the policy admits images, it does not rate their builds.
+	levelPassed = "SLSA_BUILD_LEVEL_UNEVALUATED"
+	slsaVersion = "1.1"
+	// mostReasons bounds the signed statement; the count says how many there were, and the verdict's document
+	// has them all.
+	mostReasons = 100
+)
+
+// Resource is something that a verification summary names by digest.
+type Resource struct {
+	URI    string
+	Digest pratique.Digest
+}
+
+// VSAInput is what [NewVSA] states.
+type VSAInput struct {
+	Verdict pratique.Verdict
+	// VerdictDigest is that of the verdict's stored document.
+	VerdictDigest pratique.Digest
+	// VerifierID is the URI of this service; Version maps component names to versions and may be empty.
+	VerifierID string
+	Version    map[string]string
+	// PolicyURI is where the policy can be found; if empty, the policy's name is used.
+	PolicyURI string
+	// Inputs are all documents that the verdict rests on. If nil, they are taken from the verdict.
+	Inputs []Resource
+}
+
+// The predicate of SLSA's verification summary, version 1.
+type vsaPredicate struct {
+	Verifier           vsaVerifier   `json:"verifier"`
+	TimeVerified       time.Time     `json:"timeVerified"`
+	ResourceURI        string        `json:"resourceUri"`
+	Policy             vsaResource   `json:"policy"`
+	InputAttestations  []vsaResource `json:"inputAttestations,omitempty"`
+	VerificationResult string        `json:"verificationResult"`
+	VerifiedLevels     []string      `json:"verifiedLevels"`
+	SLSAVersion        string        `json:"slsaVersion,omitempty"`
+	Verdict            verdictDetail `json:"https://github.com/pratique-dev/pratique/verdict/v1,omitzero"`
+}
+
+type vsaVerifier struct {
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version,omitempty"`
+}
+
+type vsaResource struct {
+	URI    string            `json:"uri,omitempty"`
+	Digest map[string]string `json:"digest,omitempty"`
+}
+
+type verdictDetail struct {
+	Digest      pratique.Digest         `json:"digest,omitzero"`
+	ReasonCount int                     `json:"reasonCount,omitzero"`
+	Reasons     []pratique.Reason       `json:"reasons,omitempty"`
+	NoteCount   int                     `json:"noteCount,omitzero"`
+	Notes       []pratique.Reason       `json:"notes,omitempty"`
+	Children    []pratique.ChildVerdict `json:"children,omitempty"`
+}
+
+// NewVSA states a verdict as a SLSA verification summary about the verdict's subject. resourceUri is
+// "registry/repository@sha256:…", so a summary that was copied to another repository does not hold there.
+// Reasons and notes beyond the first hundred are only counted. A verdict that lacks an outcome, a policy
+// digest or a time is Invalid.
+func NewVSA(in VSAInput) (pratique.Statement, error) {
+	const op = "state verdict"
+	v := in.Verdict
+	switch {
+	case v.Outcome != pratique.Allow && v.Outcome != pratique.Deny:
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has outcome %q", v.Subject, v.Outcome)
+	case v.Outcome == pratique.Allow && len(v.Reasons) > 0:
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s allows and gives reasons to deny", v.Subject)
+	case v.Policy.Digest.IsZero():
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s does not pin its policy", v.Subject)
+	case v.JudgedAt.IsZero():
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no time", v.Subject)
+	case in.VerifierID == "":
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "no verifier id is configured")
+	}
+	predicate := vsaPredicate{
+		Verifier:           vsaVerifier{ID: in.VerifierID, Version: in.Version},
+		TimeVerified:       v.JudgedAt.UTC(),
+		ResourceURI:        v.Subject.String(),
+		Policy:             newVSAResource(Resource{URI: in.PolicyURI, Digest: v.Policy.Digest}),
+		VerificationResult: resultPassed,
+		VerifiedLevels:     []string{levelPassed},
+		SLSAVersion:        slsaVersion,
+		Verdict: verdictDetail{
+			Digest:      in.VerdictDigest,
+			ReasonCount: len(v.Reasons), Reasons: v.Reasons[:min(len(v.Reasons), mostReasons)],
+			NoteCount: len(v.Notes), Notes: v.Notes[:min(len(v.Notes), mostReasons)],
+			Children: v.Children,
+		},
+	}
+	if predicate.Policy.URI == "" {
+		predicate.Policy.URI = v.Policy.Name
+	}
+	if v.Outcome == pratique.Deny {
+		predicate.VerificationResult, predicate.VerifiedLevels = resultFailed, []string{levelFailed}
+	}
+	inputs, err := vsaInputs(op, in)
+	if err != nil {
+		return pratique.Statement{}, err
+	}
+	predicate.InputAttestations = inputs
+	encoded, err := marshalPredicate(op, predicate)
+	if err != nil {
+		return pratique.Statement{}, err
+	}
+	return newStatement(op, v.Subject, pratique.PredicateVSA, encoded)
+}
+
+// vsaInputs lists everything the verdict rests on; the specification allows no partial list.
+func vsaInputs(op string, in VSAInput) ([]vsaResource, error) {
+	inputs := in.Inputs
+	if inputs == nil {
+		for _, i := range in.Verdict.Inputs {
+			inputs = append(inputs, Resource{URI: evidencePrefix + i.Kind, Digest: i.Digest})
+		}
+	}
+	var out []vsaResource
+	for _, i := range inputs {
+		if i.Digest.IsZero() {
+			return nil, pratique.Errorf(pratique.Invalid, op, "input %q of the verdict on %s has no digest", i.URI, in.Verdict.Subject)
+		}
+		out = append(out, newVSAResource(i))
+	}
+	return out, nil
+}
+
+func newVSAResource(r Resource) vsaResource {
+	return vsaResource{URI: r.URI, Digest: map[string]string{"sha256": r.Digest.Hex()}}
+}

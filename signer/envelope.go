@@ -1,0 +1,125 @@
+package signer
+
+import (
+	"context"
+	"encoding/json/v2"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// PayloadType is the DSSE payload type of in-toto statements, the only one that is signed or accepted.
+const PayloadType = "application/vnd.in-toto+json"
+
+const (
+	statementV1  = "https://in-toto.io/Statement/v1"
+	statementV01 = "https://in-toto.io/Statement/v0.1"
+	// mostSignatures bounds the work that an envelope can ask of a verifier.
+	mostSignatures = 16
+)
+
+// SignStatement puts a statement into a DSSE envelope with one signature. The same statement always gives the
+// same payload bytes; the signature may differ each time.
+func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (pratique.Envelope, error) {
+	const op = "sign statement"
+	if err := checkStatement(st); err != nil {
+		return pratique.Envelope{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	payload, err := json.Marshal(st, json.Deterministic(true))
+	if err != nil {
+		return pratique.Envelope{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	sig, err := s.Sign(ctx, dsse.PAE(PayloadType, payload))
+	if err != nil {
+		return pratique.Envelope{}, pratique.Wrap(pratique.Unknown, op, "", err)
+	}
+	return pratique.Envelope{
+		PayloadType: PayloadType,
+		Payload:     payload,
+		Signatures:  []pratique.EnvelopeSignature{{KeyID: s.KeyID(), Sig: sig}},
+	}, nil
+}
+
+// OpenEnvelope returns the statement in an envelope that the verifier's key signed. At least one signature has
+// to hold; the key ids in the envelope are hints that nobody signed, so they decide nothing. Payload type and
+// statement are read strictly: another payload type, duplicate names, a statement without subject, predicate
+// type or predicate are Unverified, as is a wrong signature.
+func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, error) {
+	const op = "open envelope"
+	if e.PayloadType != PayloadType {
+		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "payload type %.100q is not %s", e.PayloadType, PayloadType)
+	}
+	if len(e.Signatures) > mostSignatures {
+		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "%d signatures, at most %d are looked at", len(e.Signatures), mostSignatures)
+	}
+	message := dsse.PAE(e.PayloadType, e.Payload)
+	verified := false
+	for _, s := range e.Signatures {
+		if v.Verify(message, s.Sig) == nil {
+			verified = true
+			break
+		}
+	}
+	if !verified {
+		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "none of %d signatures is by key %s", len(e.Signatures), v.KeyID())
+	}
+	var st pratique.Statement
+	if err := json.Unmarshal(e.Payload, &st); err != nil {
+		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
+	}
+	if err := checkStatement(st); err != nil {
+		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
+	}
+	return st, nil
+}
+
+// EncodeEnvelope returns the DSSE JSON form of an envelope, payload and signatures in standard base64. These
+// are the bytes whose digest names the envelope.
+func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, &pratique.Error{Op: "encode envelope", Kind: pratique.Internal, Err: err}
+	}
+	return b, nil
+}
+
+// DecodeEnvelope reads the DSSE JSON form. Duplicate names and trailing data are Corrupt; members that DSSE
+// does not define are ignored, as DSSE asks. It verifies nothing.
+func DecodeEnvelope(data []byte) (pratique.Envelope, error) {
+	var e pratique.Envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return pratique.Envelope{}, &pratique.Error{Op: "decode envelope", Kind: pratique.Corrupt, Err: err}
+	}
+	return e, nil
+}
+
+// IsAbout reports whether one of the statement's subjects has the digest.
+func IsAbout(st pratique.Statement, d pratique.Digest) bool {
+	for _, s := range st.Subject {
+		if s.Digest["sha256"] == d.Hex() {
+			return true
+		}
+	}
+	return false
+}
+
+func checkStatement(st pratique.Statement) error {
+	switch {
+	case st.Type != statementV1 && st.Type != statementV01:
+		return fmt.Errorf("_type %.100q is not an in-toto statement", st.Type)
+	case len(st.Subject) == 0:
+		return fmt.Errorf("the statement has no subject")
+	case st.PredicateType == "":
+		return fmt.Errorf("the statement has no predicate type")
+	case len(st.Predicate) == 0 || st.Predicate[0] != '{':
+		return fmt.Errorf("the statement's predicate is not an object")
+	}
+	for _, s := range st.Subject {
+		if len(s.Digest) == 0 {
+			return fmt.Errorf("subject %.100q has no digest", s.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+// Package key signs with an encrypted key pair in the format of cosign: what `cosign generate-key-pair` writes
+// is loaded here, and what is generated here is loaded by cosign. It reads no files and no environment.
+package key
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/pem"
+	"strings"
+
+	"github.com/sigstore/cosign/v2/pkg/cosign"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"github.com/sigstore/sigstore/pkg/signature"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+// Signer signs with an ECDSA P-256 key over sha256. It is safe for concurrent use.
+type Signer struct {
+	key      signature.SignerVerifier
+	verifier *Verifier
+}
+
+// Verifier verifies with a public key: ECDSA or RSA (PKCS #1 v1.5) over sha256, or Ed25519. It is safe for
+// concurrent use.
+type Verifier struct {
+	key    signature.Verifier
+	public crypto.PublicKey
+	id     string
+}
+
+var (
+	_ signer.Signer   = (*Signer)(nil)
+	_ signer.Verifier = (*Verifier)(nil)
+)
+
+// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which may be empty.
+// Both are PEM, as cosign writes them.
+func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
+	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return passphrase, nil })
+	if err != nil {
+		return nil, nil, &pratique.Error{Op: "generate key pair", Kind: pratique.Internal, Err: err}
+	}
+	return pair.PrivateBytes, pair.PublicBytes, nil
+}
+
+// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text that is not
+// such a key, or a key other than ECDSA P-256, is Invalid.
+func Load(privatePEM, passphrase []byte) (*Signer, error) {
+	const op = "load private key"
+	block, _ := pem.Decode(privatePEM)
+	if block == nil {
+		return nil, pratique.Errorf(pratique.Invalid, op, "not a PEM file; make one with \"pratique key generate\"")
+	}
+	if block.Type != cosign.SigstorePrivateKeyPemType && block.Type != cosign.CosignPrivateKeyPemType {
+		return nil, pratique.Errorf(pratique.Invalid, op, "PEM type %q, want %q; make one with \"pratique key generate\" or \"cosign generate-key-pair\"",
+			block.Type, cosign.SigstorePrivateKeyPemType)
+	}
+	key, err := cosign.LoadPrivateKey(privatePEM, passphrase, nil)
+	if err != nil {
+		// The library has no error value for it: an authenticated decryption fails for a wrong key only.
+		if strings.Contains(err.Error(), "decryption failed") {
+			return nil, pratique.Errorf(pratique.Denied, op, "the passphrase is wrong")
+		}
+		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	if ec, ok := public.(*ecdsa.PublicKey); !ok || ec.Curve != elliptic.P256() {
+		return nil, pratique.Errorf(pratique.Invalid, op, "the key is a %T, want ECDSA P-256", public)
+	}
+	verifier, err := NewVerifier(public)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{key: key, verifier: verifier}, nil
+}
+
+// Sign returns an ASN.1 ECDSA signature of the message's sha256.
+func (s *Signer) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &pratique.Error{Op: "sign", Kind: pratique.Unavailable, Err: err}
+	}
+	sig, err := s.key.SignMessage(bytes.NewReader(message))
+	if err != nil {
+		return nil, &pratique.Error{Op: "sign", Kind: pratique.Internal, Err: err}
+	}
+	return sig, nil
+}
+
+// Public returns the public key.
+func (s *Signer) Public() crypto.PublicKey { return s.verifier.public }
+
+// KeyID returns the hexadecimal sha256 of the public key's DER form.
+func (s *Signer) KeyID() string { return s.verifier.id }
+
+// Verifier returns the verifier of the public half.
+func (s *Signer) Verifier() *Verifier { return s.verifier }
+
+// LoadVerifier reads a public key in PEM. Anything else is Invalid.
+func LoadVerifier(publicPEM []byte) (*Verifier, error) {
+	public, err := cryptoutils.UnmarshalPEMToPublicKey(publicPEM)
+	if err != nil {
+		return nil, &pratique.Error{Op: "load public key", Kind: pratique.Invalid, Err: err}
+	}
+	return NewVerifier(public)
+}
+
+// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or one that is
+// known to be weak, is Invalid.
+func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
+	const op = "load public key"
+	if err := cryptoutils.ValidatePubKey(public); err != nil {
+		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	key, err := signature.LoadVerifier(public, crypto.SHA256)
+	if err != nil {
+		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
+	}
+	id, err := signer.KeyID(public)
+	if err != nil {
+		return nil, err
+	}
+	return &Verifier{key: key, public: public, id: id}, nil
+}
+
+// Verify returns nil only if signature is one of message by this key; otherwise the error is Unverified.
+func (v *Verifier) Verify(message, sig []byte) error {
+	if err := v.key.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)); err != nil {
+		return &pratique.Error{Op: "verify signature", Kind: pratique.Unverified, Err: err}
+	}
+	return nil
+}
+
+// Public returns the public key.
+func (v *Verifier) Public() crypto.PublicKey { return v.public }
+
+// KeyID returns the hexadecimal sha256 of the public key's DER form.
+func (v *Verifier) KeyID() string { return v.id }

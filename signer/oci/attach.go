@@ -1,0 +1,267 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/sigstore/cosign/v2/pkg/oci/static"
+	cosign "github.com/sigstore/cosign/v2/pkg/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+// predicateAnnotation is where cosign notes the predicate type of an attestation's layer. Nobody signs it.
+const predicateAnnotation = "predicateType"
+
+// item is one signature or envelope that is wanted in the registry.
+type item struct {
+	predicateType string // empty for the image signature
+	payload       []byte // what is signed
+	content       []byte // the layer
+	desc          v1.Descriptor
+}
+
+// half is what is wanted under one of the two tags.
+type half struct {
+	suffix string
+	items  []item
+	// candidate says, without fetching it, whether a layer may be one that own signed and this replaces.
+	candidate func(v1.Descriptor) bool
+	// open returns what a layer says, if the own key signed it about the subject.
+	open func(desc v1.Descriptor, content []byte) (predicateType string, payload []byte, err error)
+}
+
+// Attach writes the signature and the envelopes of one subject to its registry, and returns them as they were
+// read back from there and verified, the signature first. Everything must be signed by own's key and be about
+// the subject, with one envelope for each predicate type; otherwise it is Unverified or Invalid and nothing is
+// written.
+//
+// What others attached stays. An attestation of the same predicate type that own's key signed is replaced; if
+// it says the same, it stays, and its digest is the one returned. What should be there and is not when read
+// back is a Conflict: somebody else wrote at the same time, and trying again helps.
+func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature signer.SimpleSignature, envelopes []pratique.Envelope, own signer.Verifier) ([]pratique.Attestation, error) {
+	sig, err := s.signatureHalf(subject, signature, own)
+	if err != nil {
+		return nil, err
+	}
+	att, err := s.attestationHalf(subject, envelopes, own)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.locks.acquire(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ses, err := s.open(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	halves := []half{sig, att}
+	results := make([][]pratique.Attestation, len(halves))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, h := range halves {
+		if len(h.items) == 0 {
+			continue
+		}
+		g.Go(func() error {
+			var err error
+			results[i], err = ses.attach(ctx, h, own.KeyID())
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(results...), nil
+}
+
+func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignature, own signer.Verifier) (half, error) {
+	if err := signer.VerifyImage(own, subject, sig); err != nil {
+		return half{}, err
+	}
+	desc := describe(cosign.SimpleSigningMediaType, sig.Payload)
+	desc.Annotations = map[string]string{static.SignatureAnnotationKey: base64.StdEncoding.EncodeToString(sig.Signature)}
+	return half{
+		suffix:    sigSuffix,
+		items:     []item{{payload: sig.Payload, content: sig.Payload, desc: desc}},
+		candidate: func(d v1.Descriptor) bool { return d.Digest == desc.Digest },
+		open: func(d v1.Descriptor, content []byte) (string, []byte, error) {
+			raw, err := base64.StdEncoding.DecodeString(d.Annotations[static.SignatureAnnotationKey])
+			if err != nil {
+				return "", nil, pratique.Errorf(pratique.Unverified, "read signature", "not base64")
+			}
+			return "", content, signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: content, Signature: raw})
+		},
+	}, nil
+}
+
+func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.Envelope, own signer.Verifier) (half, error) {
+	const op = "attach attestations to"
+	h := half{suffix: attSuffix}
+	wanted := map[string]bool{}
+	for _, e := range envelopes {
+		content, err := signer.EncodeEnvelope(e)
+		if err != nil {
+			return half{}, err
+		}
+		if int64(len(content)) > s.limits.EnvelopeBytes {
+			return half{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Exhausted,
+				Err: pratique.Errorf(pratique.Exhausted, "envelope", "%d bytes, the limit is %d", len(content), s.limits.EnvelopeBytes)}
+		}
+		st, err := openAbout(own, subject, e)
+		if err != nil {
+			return half{}, err
+		}
+		if wanted[st.PredicateType] {
+			return half{}, pratique.Errorf(pratique.Invalid, op, "%s: two envelopes of type %s", subject, st.PredicateType)
+		}
+		wanted[st.PredicateType] = true
+		desc := describe(types.MediaType(cosign.DssePayloadType), content)
+		// cosign writes the empty signature too; some readers look for the name only.
+		desc.Annotations = map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: st.PredicateType}
+		h.items = append(h.items, item{predicateType: st.PredicateType, payload: e.Payload, content: content, desc: desc})
+	}
+	h.candidate = func(d v1.Descriptor) bool {
+		return wanted[d.Annotations[predicateAnnotation]] && d.Size <= s.limits.EnvelopeBytes
+	}
+	h.open = func(d v1.Descriptor, content []byte) (string, []byte, error) {
+		e, err := signer.DecodeEnvelope(content)
+		if err != nil {
+			return "", nil, err
+		}
+		st, err := openAbout(own, subject, e)
+		if err != nil {
+			return "", nil, err
+		}
+		if st.PredicateType != d.Annotations[predicateAnnotation] {
+			return "", nil, pratique.Errorf(pratique.Unverified, "read attestation", "the layer says %.100q, the statement %.100q",
+				d.Annotations[predicateAnnotation], st.PredicateType)
+		}
+		return st.PredicateType, e.Payload, nil
+	}
+	return h, nil
+}
+
+// openAbout opens an envelope and checks that it is about the subject.
+func openAbout(v signer.Verifier, subject pratique.Subject, e pratique.Envelope) (pratique.Statement, error) {
+	st, err := signer.OpenEnvelope(v, e)
+	if err != nil {
+		return pratique.Statement{}, err
+	}
+	if !signer.IsAbout(st, subject.Digest) {
+		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, "open envelope", "the statement is not about %s", subject)
+	}
+	return st, nil
+}
+
+// attach brings one tag to hold the half's items, and reads it back.
+func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.Attestation, error) {
+	current, err := s.manifest(ctx, h.suffix)
+	if err != nil {
+		return nil, err
+	}
+	if current == nil {
+		current = &v1.Manifest{}
+	}
+	kept, missing, err := s.sort(ctx, h, current.Layers)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 || len(kept) < len(current.Layers) {
+		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
+		var contents [][]byte
+		for _, i := range missing {
+			next.Layers = append(next.Layers, i.desc)
+			contents = append(contents, i.content)
+		}
+		if len(next.Layers) > s.limits.Layers {
+			return nil, s.errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", s.tag(h.suffix), len(next.Layers), s.limits.Layers)
+		}
+		if err := s.write(ctx, h.suffix, next, contents); err != nil {
+			return nil, err
+		}
+		if current, err = s.manifest(ctx, h.suffix); err != nil {
+			return nil, err
+		}
+		if current == nil {
+			return nil, s.errorf(pratique.Conflict, "read back", "%s is not there any more", s.tag(h.suffix))
+		}
+	}
+	return s.readBack(ctx, h, current.Layers, keyID)
+}
+
+// sort says which layers stay, and which items have to be added. An own layer stays if it says what an item
+// says, and goes if it says something else under the same predicate type.
+func (s *session) sort(ctx context.Context, h half, layers []v1.Descriptor) (kept []v1.Descriptor, missing []item, err error) {
+	missing = slices.Clone(h.items)
+	for _, desc := range layers {
+		if !h.candidate(desc) {
+			kept = append(kept, desc)
+			continue
+		}
+		content, err := s.layer(ctx, desc)
+		switch pratique.KindOf(err) {
+		case pratique.Corrupt:
+			kept = append(kept, desc)
+			continue
+		case pratique.NotFound:
+			// The registry lost it: it attests nothing, and naming it would have the new manifest refused.
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		predicateType, payload, err := h.open(desc, content)
+		if err != nil { // somebody else's
+			kept = append(kept, desc)
+			continue
+		}
+		same := func(i item) bool { return i.predicateType == predicateType && bytes.Equal(i.payload, payload) }
+		if at := slices.IndexFunc(missing, same); at >= 0 {
+			missing = slices.Delete(missing, at, at+1)
+			kept = append(kept, desc)
+		}
+	}
+	return kept, missing, nil
+}
+
+// readBack finds every item among the layers of the registry, fetches and verifies it.
+func (s *session) readBack(ctx context.Context, h half, layers []v1.Descriptor, keyID string) ([]pratique.Attestation, error) {
+	out := make([]pratique.Attestation, len(h.items))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploads)
+	for n, i := range h.items {
+		g.Go(func() error {
+			for _, desc := range layers {
+				if !h.candidate(desc) || desc.Annotations[predicateAnnotation] != i.predicateType {
+					continue
+				}
+				content, err := s.layer(ctx, desc)
+				if err != nil {
+					return err
+				}
+				predicateType, payload, err := h.open(desc, content)
+				if err != nil || predicateType != i.predicateType || !bytes.Equal(payload, i.payload) {
+					continue
+				}
+				out[n] = pratique.Attestation{
+					PredicateType: predicateType, Digest: pratique.DigestOf(content), Size: int64(len(content)),
+					Location: s.location(h.suffix), KeyID: keyID,
+				}
+				return nil
+			}
+			return s.errorf(pratique.Conflict, "read back", "%s does not hold what was written; somebody else wrote at the same time", s.tag(h.suffix))
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

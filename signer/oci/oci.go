@@ -1,0 +1,64 @@
+// Package oci attaches signatures and attestations to images in a registry, and reads them back, in the layout
+// of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and sha256-<hex>.att with one layer
+// for each DSSE envelope. policy-controller, Kyverno and cosign 2 and 3 read it for images signed with a key.
+//
+// The layout has no compare-and-swap: who writes a tag replaces what is there. A [Store] therefore lets one
+// writer at a time work on a subject, keeps what others attached, and reads back from the registry before it
+// says that something is attached. Writers in other processes have to be kept apart by the queue; if one
+// slipped in between, that shows as a Conflict.
+package oci
+
+import (
+	"context"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP. The options
+// must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the registry may have forgotten.
+type Registry interface {
+	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
+}
+
+// Limits bound what is read from a registry. A zero field means the default.
+type Limits struct {
+	// Layers is the greatest number of layers in a .sig or .att manifest: 1000, which is cosign's limit too.
+	Layers int
+	// ManifestBytes is the greatest size of such a manifest: 16 MiB.
+	ManifestBytes int
+	// EnvelopeBytes is the greatest size of one envelope: 128 MiB, which is cosign's limit too.
+	EnvelopeBytes int64
+	// TotalBytes is how much one call reads of all layers together: 512 MiB.
+	TotalBytes int64
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Layers == 0 {
+		l.Layers = 1000
+	}
+	if l.ManifestBytes == 0 {
+		l.ManifestBytes = 16 << 20
+	}
+	if l.EnvelopeBytes == 0 {
+		l.EnvelopeBytes = 128 << 20
+	}
+	if l.TotalBytes == 0 {
+		l.TotalBytes = 512 << 20
+	}
+	return l
+}
+
+// Store attaches to and reads from registries. It is safe for concurrent use.
+type Store struct {
+	registry Registry
+	limits   Limits
+	locks    locks
+}
+
+// NewStore makes a store over the registries that r knows.
+func NewStore(r Registry, limits Limits) *Store {
+	return &Store{registry: r, limits: limits.withDefaults(), locks: locks{held: map[pratique.Subject]*lock{}}}
+}

@@ -1,0 +1,189 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	cosign "github.com/sigstore/cosign/v2/pkg/oci/remote"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// The endings of cosign's tags.
+const (
+	sigSuffix = cosign.SignatureTagSuffix
+	attSuffix = cosign.AttestationTagSuffix
+)
+
+// session is one call's dealings with one repository. Pusher and Puller live as long as the call: they share
+// its connections and tokens, and forget which blobs they have seen.
+type session struct {
+	subject pratique.Subject
+	repo    name.Repository
+	puller  *remote.Puller
+	pusher  *remote.Pusher
+	limits  Limits
+
+	mu sync.Mutex
+	// read holds the layers that were fetched, so that each is fetched once; left is what may still be read.
+	read map[v1.Hash][]byte
+	left int64
+}
+
+func (s *Store) open(ctx context.Context, subject pratique.Subject) (*session, error) {
+	const op = "open repository of"
+	if err := subject.Repository.Validate(); err != nil || subject.Digest.IsZero() {
+		return nil, pratique.Errorf(pratique.Invalid, op, "%q is not a subject", subject)
+	}
+	options, names, err := s.registry.RemoteOptions(ctx, subject.Repository)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unknown, op, subject.String(), err)
+	}
+	repo, err := name.NewRepository(subject.Repository.String(), names...)
+	if err != nil {
+		return nil, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Invalid, Err: err}
+	}
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		return nil, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Internal, Err: err}
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		return nil, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Internal, Err: err}
+	}
+	return &session{
+		subject: subject, repo: repo, puller: puller, pusher: pusher, limits: s.limits,
+		read: map[v1.Hash][]byte{}, left: s.limits.TotalBytes,
+	}, nil
+}
+
+func (s *session) tag(suffix string) name.Tag {
+	return s.repo.Tag("sha256-" + s.subject.Digest.Hex() + "." + suffix)
+}
+
+// location is how people and tools find what is attached.
+func (s *session) location(suffix string) string {
+	return s.subject.Repository.String() + ":" + s.tag(suffix).TagStr()
+}
+
+// manifest reads a tag. No tag is nil, nil.
+func (s *session) manifest(ctx context.Context, suffix string) (*v1.Manifest, error) {
+	const op = "read attached manifest of"
+	desc, err := s.puller.Get(ctx, s.tag(suffix))
+	var answer *transport.Error
+	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.fail(op, err)
+	}
+	if len(desc.Manifest) > s.limits.ManifestBytes {
+		return nil, s.errorf(pratique.Exhausted, op, "%s has %d bytes, the limit is %d", s.tag(suffix), len(desc.Manifest), s.limits.ManifestBytes)
+	}
+	if desc.MediaType != types.OCIManifestSchema1 && desc.MediaType != types.DockerManifestSchema2 {
+		return nil, s.errorf(pratique.Corrupt, op, "%s is a %.100q, not an image manifest; delete the tag", s.tag(suffix), desc.MediaType)
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
+	if err != nil {
+		return nil, s.errorf(pratique.Corrupt, op, "%s cannot be read (%w); delete the tag", s.tag(suffix), err)
+	}
+	if len(m.Layers) > s.limits.Layers {
+		return nil, s.errorf(pratique.Exhausted, op, "%s has %d layers, the limit is %d", s.tag(suffix), len(m.Layers), s.limits.Layers)
+	}
+	return m, nil
+}
+
+// layer reads one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt.
+func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
+	const op = "read attached layer of"
+	s.mu.Lock()
+	content, known := s.read[desc.Digest]
+	allowed := known || (desc.Size >= 0 && desc.Size <= s.left)
+	if !known && allowed {
+		s.left -= desc.Size
+	}
+	s.mu.Unlock()
+	switch {
+	case known:
+		return content, nil
+	case desc.Size > s.limits.EnvelopeBytes:
+		return nil, s.errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest, desc.Size, s.limits.EnvelopeBytes)
+	case !allowed:
+		return nil, s.errorf(pratique.Exhausted, op, "layers of more than %d bytes together", s.limits.TotalBytes)
+	}
+	l, err := s.puller.Layer(ctx, s.repo.Digest(desc.Digest.String()))
+	if err != nil {
+		return nil, s.fail(op, err)
+	}
+	body, err := l.Compressed() // which only means: as the registry has it
+	if err != nil {
+		return nil, s.fail(op, err)
+	}
+	defer body.Close() //nolint:errcheck // nothing was written
+	// One byte more than announced, so that too much is noticed and not read.
+	content, err = io.ReadAll(io.LimitReader(body, desc.Size+1))
+	if err != nil {
+		return nil, s.fail(op, err)
+	}
+	if int64(len(content)) != desc.Size || pratique.DigestOf(content).String() != desc.Digest.String() {
+		return nil, s.errorf(pratique.Corrupt, op, "layer %s does not have its size and digest", desc.Digest)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read[desc.Digest] = content
+	return content, nil
+}
+
+// fail gives an error of the registry library its kind.
+func (s *session) fail(op string, err error) error {
+	kind := pratique.KindOf(err)
+	var answer *transport.Error
+	switch {
+	case kind != pratique.Unknown:
+	case errors.As(err, &answer):
+		kind = kindOfStatus(answer.StatusCode)
+	case strings.Contains(err.Error(), "error verifying"):
+		// The library's error for bytes that do not match is of an internal type.
+		kind = pratique.Corrupt
+	default:
+		kind = pratique.Unavailable
+	}
+	return &pratique.Error{Op: op, Subject: s.subject.String(), Kind: kind, Err: err}
+}
+
+func kindOfStatus(status int) pratique.Kind {
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return pratique.Denied
+	case status == http.StatusNotFound:
+		return pratique.NotFound
+	case status == http.StatusTooManyRequests:
+		return pratique.RateLimited
+	case status == http.StatusRequestEntityTooLarge:
+		return pratique.Exhausted
+	case status == http.StatusConflict || status == http.StatusPreconditionFailed:
+		return pratique.Conflict
+	case status >= 500 || status == http.StatusRequestTimeout:
+		return pratique.Unavailable
+	case status >= 400:
+		return pratique.Invalid
+	default:
+		return pratique.Unavailable
+	}
+}
+
+func (s *session) errorf(kind pratique.Kind, op, format string, args ...any) error {
+	err := pratique.Errorf(kind, op, format, args...)
+	err.Subject = s.subject.String()
+	return err
+}

@@ -1,0 +1,98 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"sync/atomic"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/stream"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// uploads is how many blobs travel at once.
+const uploads = 4
+
+// write uploads the new layers and a configuration that fits, then moves the tag to the manifest.
+func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, contents [][]byte) error {
+	const op = "attach to"
+	config, err := newConfig(m.Layers)
+	if err != nil {
+		return s.errorf(pratique.Internal, op, "%w", err)
+	}
+	m.Config = describe(types.OCIConfigJSON, config)
+	g, uploading := errgroup.WithContext(ctx)
+	g.SetLimit(uploads)
+	for _, content := range append([][]byte{config}, contents...) {
+		g.Go(func() error { return s.pusher.Upload(uploading, s.repo, &blob{content: content}) })
+	}
+	if err := g.Wait(); err != nil {
+		return s.fail(op, err)
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return s.errorf(pratique.Internal, op, "%w", err)
+	}
+	if len(raw) > s.limits.ManifestBytes {
+		return s.errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d", s.tag(suffix), len(raw), s.limits.ManifestBytes)
+	}
+	// Put writes the manifest and nothing else; Push would first ask whether it is there.
+	if err := s.pusher.Put(ctx, s.tag(suffix), rawManifest(raw)); err != nil {
+		return s.fail(op, err)
+	}
+	return nil
+}
+
+// newConfig is the image configuration that cosign would write for these layers: they are not compressed, so
+// their digests are their diff ids.
+func newConfig(layers []v1.Descriptor) ([]byte, error) {
+	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}}
+	for _, l := range layers {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
+		config.History = append(config.History, v1.History{})
+	}
+	return json.Marshal(config)
+}
+
+func describe(mediaType types.MediaType, content []byte) v1.Descriptor {
+	return v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Size: int64(len(content))}
+}
+
+func hashOf(content []byte) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(content).Hex()}
+}
+
+type rawManifest []byte
+
+func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
+func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+// blob is a layer that is known to be new: a signature is never the same twice. It names its digest only once
+// the upload has begun, as a streamed layer does, which saves the question whether the registry has it.
+type blob struct {
+	content []byte
+	begun   atomic.Bool
+}
+
+func (b *blob) Digest() (v1.Hash, error) {
+	if !b.begun.Load() {
+		return v1.Hash{}, stream.ErrNotComputed
+	}
+	return hashOf(b.content), nil
+}
+
+func (b *blob) DiffID() (v1.Hash, error) { return b.Digest() }
+
+func (b *blob) Compressed() (io.ReadCloser, error) {
+	b.begun.Store(true)
+	return io.NopCloser(bytes.NewReader(b.content)), nil
+}
+
+func (b *blob) Uncompressed() (io.ReadCloser, error) { return b.Compressed() }
+func (b *blob) Size() (int64, error)                 { return int64(len(b.content)), nil }
+func (b *blob) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }

@@ -1,0 +1,76 @@
+package signer
+
+import (
+	"context"
+	"encoding/json/v2"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// SimpleSignature is what cosign calls the signature of an image: a payload that names the image, and the
+// signature of the payload's bytes.
+type SimpleSignature struct {
+	Payload   []byte
+	Signature []byte
+}
+
+const simpleSigningType = "cosign container image signature"
+
+// The container signature format of containers/image, as cosign fills it.
+type simpleSigning struct {
+	Critical struct {
+		Identity struct {
+			DockerReference string `json:"docker-reference"`
+		} `json:"identity"`
+		Image struct {
+			DockerManifestDigest string `json:"docker-manifest-digest"`
+		} `json:"image"`
+		Type string `json:"type"`
+	} `json:"critical"`
+	// Optional is written as null, as cosign does; it may hold anything in payloads of others.
+	Optional map[string]any `json:"optional"`
+}
+
+// SignImage signs the digest of subject in cosign's simple-signing format. The payload is the same each time.
+func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleSignature, error) {
+	const op = "sign image"
+	var p simpleSigning
+	p.Critical.Identity.DockerReference = subject.Repository.String()
+	p.Critical.Image.DockerManifestDigest = subject.Digest.String()
+	p.Critical.Type = simpleSigningType
+	if subject.Digest.IsZero() {
+		return SimpleSignature{}, pratique.Errorf(pratique.Invalid, op, "%s has no digest", subject.Repository)
+	}
+	payload, err := json.Marshal(p, json.FormatNilMapAsNull(true))
+	if err != nil {
+		return SimpleSignature{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Internal, Err: err}
+	}
+	sig, err := s.Sign(ctx, payload)
+	if err != nil {
+		return SimpleSignature{}, pratique.Wrap(pratique.Unknown, op, subject.String(), err)
+	}
+	return SimpleSignature{Payload: payload, Signature: sig}, nil
+}
+
+// VerifyImage checks that the verifier's key signed the payload, and that the payload names subject: its
+// digest, its repository, and cosign's type. Anything else is Unverified.
+func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) error {
+	const op = "verify image signature"
+	if err := v.Verify(sig.Payload, sig.Signature); err != nil {
+		return pratique.Wrap(pratique.Unverified, op, subject.String(), err)
+	}
+	var p simpleSigning
+	if err := json.Unmarshal(sig.Payload, &p); err != nil {
+		return pratique.Wrap(pratique.Unverified, op, subject.String(), err)
+	}
+	c := p.Critical
+	switch {
+	case c.Type != simpleSigningType:
+		return pratique.Errorf(pratique.Unverified, op, "%s: type %.100q is not %q", subject, c.Type, simpleSigningType)
+	case c.Image.DockerManifestDigest != subject.Digest.String():
+		return pratique.Errorf(pratique.Unverified, op, "%s: the signature names %.100q", subject, c.Image.DockerManifestDigest)
+	case c.Identity.DockerReference != subject.Repository.String():
+		return pratique.Errorf(pratique.Unverified, op, "%s: the signature is for repository %.200q", subject, c.Identity.DockerReference)
+	}
+	return nil
+}
