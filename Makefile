@@ -1,0 +1,55 @@
+# Two commands do everything on a machine with Go, git and make: make demo, make test.
+
+# Trivy needs it to build; see README.md.
+export GOEXPERIMENT = jsonv2
+
+GO       ?= go
+BIN      := bin
+# The tools whose word the tests take are built from this module's own graph, so their versions are pinned.
+COSIGN   := $(BIN)/cosign
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+FUZZTIME ?= 20s
+
+.PHONY: help build demo test test-race fuzz lint e2e-real bench clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
+
+build: $(BIN)/pratique ## build bin/pratique
+
+$(BIN)/pratique: FORCE
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $@ ./cmd/pratique
+
+demo: build ## run the whole line on this machine: one image is committed, one is denied
+	$(BIN)/pratique demo
+
+test: $(COSIGN) ## all quick tests
+	$(GO) vet ./...
+	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test ./...
+
+$(COSIGN): go.mod
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $@ github.com/sigstore/cosign/v2/cmd/cosign
+
+test-race: $(COSIGN) ## the tests of everything concurrent, under the race detector
+	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; $(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... \
+	  | xargs grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sort -u | while IFS=: read -r file func; do \
+	    echo "$$func in $$(dirname $$file)"; \
+	    $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; done
+
+lint: ## the linter, from the module proxy
+	$(GO) run $(LINT) run ./...
+
+e2e-real: build $(COSIGN) ## the line over real images and a real database: make e2e-real DATA=DIR
+	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
+
+bench: ## benchmarks; docs/performance.md says what they measure
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what make built
+	rm -rf $(BIN)

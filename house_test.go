@@ -1,0 +1,163 @@
+package pratique_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pratique-dev/pratique"
+
+// layers says for each package which packages of this module it may import besides the nouns. Arrows point
+// downwards only: nouns ← contracts and pure functions ← adapters ← pipeline ← cmd. A package that is not
+// listed may import the nouns alone; cmd and the test environment may import everything.
+var layers = map[string][]string{
+	// Contracts and pure functions.
+	"scanner": {"internal/layers"},
+	"sbom":    {"internal/layers"},
+	// Adapters: one foreign library each, behind the contract of their own stage.
+	"scanner/trivy":          {"scanner", "internal/layers"},
+	"scanner/trivy/database": {"scanner"},
+	"sbom/syft":              {"sbom", "internal/layers"},
+	"signer/key":             {"signer"},
+	"signer/oci":             {"signer"},
+	"deploy/gitrepo":         {"deploy"},
+	"attest/api":             {"attest/index"},
+	"attest/index":           {},
+	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
+	"internal/registry":      {},
+	// The gate is the only contract that uses an editor.
+	"deploy": {"deploy/edit"},
+	// The order of the stages: contracts only.
+	"internal/pipeline": {"scanner", "attest", "signer", "deploy", "internal/layers"},
+}
+
+// unlimited may import any package of this module: they are where everything meets.
+var unlimited = []string{"cmd/", "internal/testenv", "internal/demo"}
+
+type goPackage struct {
+	ImportPath, Dir, Doc, Name    string
+	Imports, GoFiles, TestGoFiles []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,Name,Imports,GoFiles,TestGoFiles", "./...")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []goPackage
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		all = append(all, p)
+	}
+	if len(all) < 10 {
+		t.Fatalf("go list found %d packages only", len(all))
+	}
+	return all
+}
+
+func TestLayers(t *testing.T) {
+	for _, p := range packages(t) {
+		if hasAnyPrefix(p.ImportPath, unlimited) {
+			continue
+		}
+		for _, path := range p.Imports {
+			if path == module {
+				continue
+			}
+			path, ours := strings.CutPrefix(path, module+"/")
+			if !ours {
+				if first, _, _ := strings.Cut(path, "/"); p.ImportPath == "" && strings.Contains(first, ".") {
+					t.Errorf("the nouns import %s: they use the standard library only", path)
+				}
+				continue
+			}
+			if !contains(layers[p.ImportPath], path) {
+				t.Errorf("%s imports %s: the layering does not allow it", p.ImportPath, path)
+			}
+			if strings.HasPrefix(path, p.ImportPath+"/") && p.ImportPath != "deploy" {
+				t.Errorf("%s imports its own adapter %s", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// TestHouseRules checks what keeps packages readable: a comment that says the one job, files of a bounded
+// length, small interfaces, no init and no log below cmd.
+func TestHouseRules(t *testing.T) {
+	const mostLines, mostMethods = 400, 4
+	for _, p := range packages(t) {
+		want := "Package " + p.Name
+		if p.Name == "main" {
+			want = "Command "
+		}
+		if !strings.HasPrefix(p.Doc, want) {
+			t.Errorf("%s: want a package comment that starts with %q", p.ImportPath, want)
+		}
+		for _, file := range p.GoFiles {
+			set := token.NewFileSet()
+			parsed, err := parser.ParseFile(set, filepath.Join(p.Dir, file), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			where := p.ImportPath + "/" + file
+			if lines := set.File(parsed.FileStart).LineCount(); lines > mostLines {
+				t.Errorf("%s has %d lines, more than %d: is it two things?", where, lines, mostLines)
+			}
+			for _, spec := range parsed.Imports {
+				if path := strings.Trim(spec.Path.Value, `"`); path == "log/slog" && !hasAnyPrefix(p.ImportPath, []string{"cmd/", "internal/pipeline", "internal/telemetry"}) {
+					t.Errorf("%s logs: only cmd and the pipeline do", where)
+				}
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					if n.Name.Name == "init" && n.Recv == nil {
+						t.Errorf("%s has an init function", where)
+					}
+				case *ast.InterfaceType:
+					if n.Methods.NumFields() > mostMethods {
+						t.Errorf("%s:%d: an interface of %d methods, more than %d", where, set.Position(n.Pos()).Line, n.Methods.NumFields(), mostMethods)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
