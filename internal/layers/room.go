@@ -1,0 +1,215 @@
+package layers
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// pin returns the entry of a layer and keeps it from being evicted.
+func (s *Store) pin(diffID pratique.Digest) *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[diffID]
+	if !ok {
+		e = &entry{turn: make(chan struct{}, 1)}
+		s.entries[diffID] = e
+	}
+	s.uses++
+	e.users, e.lastUse = e.users+1, s.uses
+	return e
+}
+
+func (s *Store) unpin(diffID pratique.Digest, e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.users--
+	if e.users == 0 && !e.stored {
+		delete(s.entries, diffID)
+	}
+}
+
+// reserve makes room for n more bytes, at the cost of the layers that were not used for longest.
+func (s *Store) reserve(n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.used+n > s.max {
+		victim, ok := s.oldestIdle()
+		if !ok {
+			return errFull(s.max)
+		}
+		if err := s.drop(victim, s.entries[victim]); err != nil {
+			return pratique.Wrap(pratique.Unavailable, "make room for layer", "", err)
+		}
+		delete(s.entries, victim)
+	}
+	s.used += n
+	return nil
+}
+
+func (s *Store) oldestIdle() (pratique.Digest, bool) {
+	var oldest pratique.Digest
+	for diffID, e := range s.entries {
+		if e.stored && e.users == 0 && (oldest.IsZero() || e.lastUse < s.entries[oldest].lastUse) {
+			oldest = diffID
+		}
+	}
+	return oldest, !oldest.IsZero()
+}
+
+// drop removes a layer's files; the mutex is held.
+func (s *Store) drop(diffID pratique.Digest, e *entry) error {
+	for _, path := range []string{s.path(diffID), s.notePath(diffID)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s.used -= e.size
+	e.stored, e.size = false, 0
+	e.checked, e.verified = false, nil // nobody has the turn, or the caller has it
+	return nil
+}
+
+// space is the room taken for one layer while it is written, in steps.
+type space struct {
+	store *Store
+	taken int64
+}
+
+const spaceStep = 4 << 20
+
+func (s *space) need(written int64) error {
+	if written > s.store.max {
+		return errWider("the whole layer store's", s.store.max)
+	}
+	for written > s.taken {
+		step := min(spaceStep, s.store.max-s.taken)
+		if err := s.store.reserve(step); err != nil {
+			return err
+		}
+		s.taken += step
+	}
+	return nil
+}
+
+func (s *space) giveBack() {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.store.used -= s.taken
+	s.taken = 0
+}
+
+// keep turns the room into that of a stored layer.
+func (s *space) keep(e *entry, size int64) {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.store.used += size - s.taken
+	s.taken = 0
+	e.stored, e.size = true, size
+}
+
+type spacedWriter struct {
+	space   *space
+	to      io.Writer
+	written int64
+}
+
+func (w *spacedWriter) Write(p []byte) (int, error) {
+	w.written += int64(len(p))
+	if err := w.space.need(w.written); err != nil {
+		return 0, err
+	}
+	n, err := w.to.Write(p)
+	return n, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
+}
+
+// remember notes on disk which compressed forms were verified. Without the note they are fetched again.
+func (s *Store) remember(diffID pratique.Digest, verified []compressed) error {
+	raw, err := json.Marshal(verified)
+	if err != nil {
+		return pratique.Wrap(pratique.Internal, "note layer", "", err)
+	}
+	tmp := filepath.Join(s.dir, "tmp", diffID.Hex()+".json")
+	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
+		return pratique.Wrap(pratique.Unavailable, "note layer", "", err)
+	}
+	return pratique.Wrap(pratique.Unavailable, "note layer", "", os.Rename(tmp, s.notePath(diffID)))
+}
+
+func (s *Store) notePath(diffID pratique.Digest) string {
+	return filepath.Join(s.dir, diffID.Hex()+".json")
+}
+
+// load removes leftovers and lists the layers that are there, oldest first.
+func (s *Store) load() error {
+	tmp := filepath.Join(s.dir, "tmp")
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return err
+	}
+	listed, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	var files []fs.FileInfo
+	for _, item := range listed {
+		if !strings.HasSuffix(item.Name(), ".tar") {
+			continue
+		}
+		info, err := item.Info()
+		if err != nil {
+			return err
+		}
+		files = append(files, info)
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int {
+		return cmp.Or(a.ModTime().Compare(b.ModTime()), strings.Compare(a.Name(), b.Name()))
+	})
+	for _, info := range files {
+		diffID, err := pratique.ParseDigestHex(strings.TrimSuffix(info.Name(), ".tar"))
+		if err != nil || !info.Mode().IsRegular() {
+			continue // not ours, leave it
+		}
+		s.uses++
+		s.used += info.Size()
+		s.entries[diffID] = &entry{turn: make(chan struct{}, 1), verified: s.recall(diffID), stored: true, size: info.Size(), lastUse: s.uses}
+	}
+	if err := s.removeOrphans(listed); err != nil {
+		return err
+	}
+	return s.reserve(0) // the store may have been larger before
+}
+
+// recall reads a note. One that is missing or damaged means only that a layer is looked at again.
+func (s *Store) recall(diffID pratique.Digest) []compressed {
+	var verified []compressed
+	raw, err := os.ReadFile(s.notePath(diffID))
+	if err != nil || json.Unmarshal(raw, &verified) != nil {
+		return nil
+	}
+	return verified
+}
+
+func (s *Store) removeOrphans(listed []fs.DirEntry) error {
+	for _, item := range listed {
+		hex, isNote := strings.CutSuffix(item.Name(), ".json")
+		diffID, err := pratique.ParseDigestHex(hex)
+		if !isNote || err != nil || s.entries[diffID] != nil {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.dir, item.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// fault gives an error of the network or of a registry its kind. What is not recognised is taken for trouble
+// on the way, which is worth another try.
+func fault(op, subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var ours *pratique.Error
+	if errors.As(err, &ours) {
+		return &pratique.Error{Op: op, Subject: subject, Kind: ours.Kind, Err: ours}
+	}
+	var status *transport.Error
+	if errors.As(err, &status) {
+		return &pratique.Error{Op: op, Subject: subject, Kind: statusKind(status), Err: describe(status)}
+	}
+	// The URL may be a signed one of an object store: a secret, and of no use to the reader.
+	var located *url.Error
+	if errors.As(err, &located) {
+		err = located.Err
+	}
+	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: err}
+}
+
+// loginFault is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
+func loginFault(host string, err error) error {
+	const op = "log in to registry"
+	var status *transport.Error
+	if errors.As(err, &status) && statusKind(status) == pratique.NotFound {
+		return &pratique.Error{Op: op, Subject: host, Kind: pratique.Unavailable,
+			Err: fmt.Errorf("no registry answers there: %w", describe(status))}
+	}
+	return fault(op, host, err)
+}
+
+func statusKind(e *transport.Error) pratique.Kind {
+	for _, d := range e.Errors {
+		if d.Code == transport.TooManyRequestsErrorCode {
+			return pratique.RateLimited
+		}
+	}
+	switch {
+	case e.StatusCode == http.StatusTooManyRequests:
+		return pratique.RateLimited
+	case e.StatusCode == http.StatusUnauthorized, e.StatusCode == http.StatusForbidden:
+		return pratique.Denied
+	case e.StatusCode == http.StatusNotFound, e.StatusCode == http.StatusGone:
+		return pratique.NotFound
+	case e.StatusCode == http.StatusBadRequest, e.StatusCode == http.StatusMethodNotAllowed,
+		e.StatusCode == http.StatusNotAcceptable, e.StatusCode == http.StatusUnsupportedMediaType:
+		return pratique.Invalid
+	default:
+		return pratique.Unavailable
+	}
+}
+
+// describe keeps the status and the registry's own first words; the rest of the answer may be a megabyte of
+// HTML or whatever else somebody wants in our logs.
+func describe(e *transport.Error) error {
+	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	if len(e.Errors) > 0 {
+		text += fmt.Sprintf(": %s: %s", clip(string(e.Errors[0].Code)), clip(e.Errors[0].Message))
+	}
+	return errors.New(text)
+}
+
+// clip makes foreign text safe to show: printable, and short.
+func clip(s string) string {
+	const most = 160
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

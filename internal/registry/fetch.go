@@ -1,0 +1,219 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// stallAfter ends a download that makes no progress; a slow one may take as long as its context allows.
+const stallAfter = time.Minute
+
+const maxRedirects = 5
+
+// accept is every manifest type there is, so that a registry never converts and never hides: what cannot be
+// used is refused here, with a reason.
+var accept = strings.Join([]string{
+	typeOCIIndex, typeOCIManifest, typeDockerList, typeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
+}, ", ")
+
+// request sends one request and returns the answer to a 200. The body ends with an error of ours.
+func (c *Client) request(ctx context.Context, t target, method, kind, id string) (*http.Response, error) {
+	op, subject := method+" "+kind, t.repo.String()+" "+id
+	rt, err := c.login(ctx, t, transport.PullScope, pullSessionAge)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: t.host.registry.Scheme(), Host: t.host.registry.RegistryStr(),
+		Path: fmt.Sprintf("/v2/%s/%s/%s", t.name.RepositoryStr(), kind, id)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, pratique.Wrap(pratique.Invalid, op, subject, err)
+	}
+	if kind == "manifests" {
+		req.Header.Set("Accept", accept)
+	}
+	client := &http.Client{Transport: rt, CheckRedirect: fewRedirects}
+	resp, err := client.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, fault(op, subject, err)
+	}
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		_ = resp.Body.Close() // the error says more
+		cancel(nil)
+		return nil, fault(op, subject, err)
+	}
+	resp.Body = newStream(ctx, cancel, resp.Body, op, subject)
+	return resp, nil
+}
+
+// fewRedirects leaves the question where to the guard, which sees every request.
+func fewRedirects(_ *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return pratique.Errorf(pratique.Unavailable, "follow redirects", "stopped after %d", maxRedirects)
+	}
+	return nil
+}
+
+// stream is a body whose errors carry a kind and which gives up when no bytes come.
+type stream struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	body    io.ReadCloser
+	stalled *time.Timer
+	op      string
+	subject string
+}
+
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, op, subject string) *stream {
+	stop := func() { cancel(fmt.Errorf("no bytes for %s", stallAfter)) }
+	return &stream{ctx: ctx, cancel: cancel, body: body, stalled: time.AfterFunc(stallAfter, stop), op: op, subject: subject}
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	s.stalled.Reset(stallAfter)
+	n, err := s.body.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if cause := context.Cause(s.ctx); cause != nil {
+		err = cause
+	}
+	return n, fault(s.op, s.subject, err)
+}
+
+func (s *stream) Close() error {
+	s.stalled.Stop()
+	s.cancel(nil)
+	return s.body.Close()
+}
+
+// document is a manifest as it came: the bytes, and the type the registry gave it.
+type document struct {
+	raw         []byte
+	contentType string
+}
+
+// manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that digest.
+func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.Digest) (document, error) {
+	resp, err := c.request(ctx, t, http.MethodGet, "manifests", id)
+	if err != nil {
+		return document{}, err
+	}
+	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
+	raw, err := readAll(resp.Body, "manifest", c.limits.ManifestBytes)
+	if err != nil {
+		return document{}, err
+	}
+	if got := pratique.DigestOf(raw); !want.IsZero() && got != want {
+		return document{}, &pratique.Error{Op: "read manifest", Subject: t.repo.String() + "@" + want.String(), Kind: pratique.Corrupt,
+			Err: fmt.Errorf("the bytes have digest %s", got)}
+	}
+	doc := document{raw: raw, contentType: resp.Header.Get("Content-Type")}
+	c.documents.put(t.repo, pratique.DigestOf(raw), doc)
+	return doc, nil
+}
+
+// manifestOf is manifest for a subject. It may answer from memory: what a digest names never changes.
+func (c *Client) manifestOf(ctx context.Context, t target, d pratique.Digest) (document, error) {
+	if doc, ok := c.documents.get(t.repo, d); ok {
+		return doc, nil
+	}
+	return c.manifest(ctx, t, d.String(), d)
+}
+
+// config gets an image's configuration and checks it against its descriptor.
+func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, error) {
+	digest, err := d.digest()
+	if err != nil {
+		return nil, err
+	}
+	if d.Size > c.limits.ManifestBytes {
+		return nil, tooBig("image configuration", c.limits.ManifestBytes)
+	}
+	if doc, ok := c.documents.get(t.repo, digest); ok {
+		return doc.raw, nil
+	}
+	resp, err := c.request(ctx, t, http.MethodGet, "blobs", digest.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
+	raw, err := readAll(resp.Body, "image configuration", c.limits.ManifestBytes)
+	if err != nil {
+		return nil, err
+	}
+	if got := pratique.DigestOf(raw); got != digest || int64(len(raw)) != d.Size {
+		return nil, &pratique.Error{Op: "read image configuration", Subject: t.repo.String() + "@" + digest.String(), Kind: pratique.Corrupt,
+			Err: fmt.Errorf("got %d bytes with digest %s, want %d", len(raw), got, d.Size)}
+	}
+	c.documents.put(t.repo, digest, document{raw: raw})
+	return raw, nil
+}
+
+// Layer opens the compressed stream of one layer. It is not checked against its digest here, since who reads
+// it to the end hashes it anyway; it never gives more than d.Size bytes. Reading it fails with errors of kind
+// Unavailable when the network does, and when no bytes come for a minute. Close it in any case: it holds one
+// of the client's slots.
+func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.Descriptor) (io.ReadCloser, error) {
+	t, err := c.target(repo)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fault("fetch layer", d.Digest.String(), ctx.Err())
+	}
+	free := sync.OnceFunc(func() { <-c.slots })
+	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.Digest.String())
+	if err != nil {
+		free()
+		return nil, err
+	}
+	mismatch := &pratique.Error{Op: "fetch layer", Subject: d.Digest.String(), Kind: pratique.Corrupt,
+		Err: fmt.Errorf("the registry sends another number of bytes than the manifest's %d", d.Size)}
+	if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
+		_ = resp.Body.Close() // refused unread
+		free()
+		return nil, mismatch
+	}
+	return &layerStream{Reader: &boundedBody{ReadCloser: resp.Body, left: d.Size, err: mismatch}, body: resp.Body, free: free}, nil
+}
+
+type layerStream struct {
+	io.Reader
+	body io.Closer
+	free func()
+}
+
+func (l *layerStream) Close() error {
+	defer l.free()
+	return l.body.Close()
+}
+
+func readAll(r io.Reader, what string, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	n, err := io.Copy(&b, io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > limit {
+		return nil, tooBig(what, limit)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,192 @@
+// Package registry is the only place that reads images from registries. It resolves what somebody said to
+// what is meant, refuses what is not a container image, and hands out the bytes of manifests, configurations
+// and layers within limits.
+//
+// It contacts the configured hosts, and hosts that these send it to, and no other: a payload that names a
+// registry nobody configured gets nowhere. Credentials are those of the configuration, never those of the
+// environment, and are sent to the host they belong to and to its token servers alone.
+package registry
+
+import (
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Host is one registry that may be contacted.
+type Host struct {
+	// Name is the host with its port, if it has one, as subjects are to spell it.
+	Name string
+	// Aliases are other names by which payloads call the same registry. They are mapped to Name and are never
+	// contacted themselves.
+	Aliases []string
+	// PlainHTTP allows HTTP without TLS. Loopback hosts use it without being told.
+	PlainHTTP bool
+	// Username and Password are both set, or both empty for anonymous access.
+	Username, Password string
+	// TokenHosts are the hosts, other than Name, whose token servers may see the credentials. Those of Docker
+	// Hub and GitLab are known.
+	TokenHosts []string
+	// RedirectHosts are hosts at private addresses that may serve this registry's bytes, for example an object
+	// store. Hosts at public addresses need not be named. Neither gets credentials.
+	RedirectHosts []string
+}
+
+// Limits bound what a registry can make the service read. Zero values mean the defaults.
+type Limits struct {
+	// ManifestBytes is for one manifest and for one configuration; 4 MiB.
+	ManifestBytes int64
+	// IndexChildren is the number of manifests in an index, of whatever sort; 64.
+	IndexChildren int
+	// Layers is the number of layers of one image; 256.
+	Layers int
+	// LayerBytes is for one compressed layer, 8 GiB; ImageBytes for the sum of an image's, 16 GiB.
+	LayerBytes, ImageBytes int64
+}
+
+// Config says which registries there are. The zero value refuses every image.
+type Config struct {
+	Hosts []Host
+	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its gate.
+	UserAgent string
+	Limits    Limits
+	// Concurrency is the number of layers that are read at the same time; 8.
+	Concurrency int
+}
+
+// Client reads images. It is safe for concurrent use, and keeps connections and tokens.
+type Client struct {
+	hosts     map[string]*host // by name and by alias
+	userAgent string
+	limits    Limits
+	slots     chan struct{}
+	sessions  sessions
+	documents documents
+}
+
+// host is a configured host, ready to be asked.
+type host struct {
+	Host
+	registry name.Registry
+	names    []name.Option
+	guard    *guard
+}
+
+// tokenServers are well-known token servers on another host than their registry.
+var tokenServers = map[string]string{
+	"index.docker.io":      "auth.docker.io",
+	"registry-1.docker.io": "auth.docker.io",
+	"registry.gitlab.com":  "gitlab.com",
+}
+
+var hostPattern = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?$`)
+
+const defaultConcurrency = 8
+
+// New checks the configuration; it contacts nobody. Errors are of kind Invalid.
+func New(cfg Config) (*Client, error) {
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = defaultConcurrency
+	}
+	c := &Client{
+		hosts:     map[string]*host{},
+		userAgent: cfg.UserAgent,
+		limits:    cfg.Limits.withDefaults(),
+		slots:     make(chan struct{}, cfg.Concurrency),
+	}
+	trusted, public := newTransport(false), newTransport(true)
+	for _, h := range cfg.Hosts {
+		ready, err := h.prepare()
+		if err != nil {
+			return nil, err
+		}
+		ready.guard = newGuard(ready, trusted, public, c.limits.ManifestBytes)
+		for _, known := range append([]string{h.Name}, h.Aliases...) {
+			if !hostPattern.MatchString(known) {
+				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is not a host with an optional port", clip(known))
+			}
+			if _, twice := c.hosts[known]; twice {
+				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is named twice", known)
+			}
+			c.hosts[known] = ready
+		}
+	}
+	return c, nil
+}
+
+func (h Host) prepare() (*host, error) {
+	if (h.Username == "") != (h.Password == "") {
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", clip(h.Name))
+	}
+	h.PlainHTTP = h.PlainHTTP || loopback(h.Name)
+	ready := &host{Host: h}
+	if h.PlainHTTP {
+		ready.names = []name.Option{name.Insecure}
+	}
+	reg, err := name.NewRegistry(h.Name, ready.names...)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Invalid, "configure registries", clip(h.Name), err)
+	}
+	ready.registry = reg
+	if server, ok := tokenServers[reg.RegistryStr()]; ok {
+		ready.TokenHosts = append([]string{server}, h.TokenHosts...)
+	}
+	return ready, nil
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.ManifestBytes <= 0 {
+		l.ManifestBytes = 4 << 20
+	}
+	if l.IndexChildren <= 0 {
+		l.IndexChildren = 64
+	}
+	if l.Layers <= 0 {
+		l.Layers = 256
+	}
+	if l.LayerBytes <= 0 {
+		l.LayerBytes = 8 << 30
+	}
+	if l.ImageBytes <= 0 {
+		l.ImageBytes = 16 << 30
+	}
+	return l
+}
+
+// target is a repository of a configured host, under the name that subjects use.
+type target struct {
+	host *host
+	repo pratique.Repository
+	name name.Repository
+}
+
+// target looks the registry up, exactly as written: a suffix or pattern match would send credentials astray.
+func (c *Client) target(repo pratique.Repository) (target, error) {
+	if err := repo.Validate(); err != nil {
+		return target{}, &pratique.Error{Op: "find registry", Kind: pratique.Invalid, Err: err}
+	}
+	h, ok := c.hosts[repo.Registry]
+	if !ok {
+		return target{}, pratique.Errorf(pratique.Invalid, "find registry",
+			"%q is not configured: add it to `registries` if images may come from there", repo.Registry)
+	}
+	repo.Registry = h.Name
+	return target{host: h, repo: repo, name: h.registry.Repo(repo.Path)}, nil
+}
+
+func loopback(hostport string) bool {
+	bare := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		bare = h
+	}
+	if bare == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(bare, "[]"))
+	return err == nil && addr.IsLoopback()
+}

@@ -1,0 +1,137 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const (
+	// Tokens live for a minute where the server does not say. Reading renews them by itself; an upload whose
+	// token runs out half-way cannot be repeated by the transport, so those sessions are made anew before.
+	pullSessionAge = 10 * time.Minute
+	pushSessionAge = 45 * time.Second
+	maxSessions    = 1024
+)
+
+// sessions holds the authenticated transports, one for each repository and scope: registries give tokens
+// per repository.
+type sessions struct {
+	mu   sync.Mutex
+	open map[sessionKey]*session
+}
+
+type sessionKey struct {
+	repository string
+	scope      string
+}
+
+type session struct {
+	lock      chan struct{} // held while logging in; a channel, so that waiting ends with the context
+	transport http.RoundTripper
+	madeAt    time.Time
+}
+
+func (s *sessions) get(key sessionKey) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil || len(s.open) >= maxSessions {
+		// Forgetting all is rare and costs one login for each repository in use.
+		s.open = map[sessionKey]*session{}
+	}
+	entry, ok := s.open[key]
+	if !ok {
+		entry = &session{lock: make(chan struct{}, 1)}
+		s.open[key] = entry
+	}
+	return entry
+}
+
+// login returns a transport that is authenticated for the scope ("pull" or "push,pull").
+func (c *Client) login(ctx context.Context, t target, scope string, age time.Duration) (http.RoundTripper, error) {
+	s := c.sessions.get(sessionKey{repository: t.repo.String(), scope: scope})
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	case <-ctx.Done():
+		return nil, fault("log in to registry", t.host.Name, ctx.Err())
+	}
+	if s.transport != nil && time.Since(s.madeAt) < age {
+		return s.transport, nil
+	}
+	base := transport.NewUserAgent(retryReads(t.host.guard), c.userAgent)
+	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base, []string{t.name.Scope(scope)})
+	if err != nil {
+		return nil, loginFault(t.host.Name, err)
+	}
+	s.transport, s.madeAt = made, time.Now()
+	return made, nil
+}
+
+// credentials are those of the configuration; there is no fallback to a keychain on purpose.
+func (h *host) credentials() authn.Authenticator {
+	if h.Username == "" {
+		return authn.Anonymous
+	}
+	return &authn.Basic{Username: h.Username, Password: h.Password}
+}
+
+// RemoteOptions returns what reading and writing signatures in a repository needs: the authenticated
+// transport for pull and push, with its connections, its token and its guards. The options hold ctx, so make
+// them for one job; make a [remote.Pusher] per job too, because it remembers uploads for ever.
+func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([]remote.Option, []name.Option, error) {
+	t, err := c.target(repo)
+	if err != nil {
+		return nil, nil, err
+	}
+	rt, err := c.login(ctx, t, transport.PushScope, pushSessionAge)
+	if err != nil {
+		return nil, nil, err
+	}
+	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}, t.host.names, nil
+}
+
+// readRetries repeats requests that change nothing and have no body; uploads are repeated by those who hold
+// the bytes.
+type readRetries struct {
+	once, repeated http.RoundTripper
+}
+
+func retryReads(inner http.RoundTripper) http.RoundTripper {
+	return &readRetries{once: inner, repeated: transport.NewRetry(inner,
+		transport.WithRetryBackoff(transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
+		transport.WithRetryPredicate(passing),
+		// Not 429: waiting for that is the queue's business.
+		transport.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
+			http.StatusServiceUnavailable, http.StatusGatewayTimeout))}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *readRetries) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil || req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return r.once.RoundTrip(req)
+	}
+	return r.repeated.RoundTrip(req)
+}
+
+// passing reports errors that the next moment may not have.
+func passing(err error) bool {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		return status.Temporary()
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,179 @@
+package registry
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const opGuard = "guard registry request"
+
+// newTransport makes a long-lived transport; with publicOnly it refuses to connect to addresses that are not
+// on the public internet, whatever name they were found under.
+func newTransport(publicOnly bool) *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	if publicOnly {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error { return checkPublic(address) }
+	}
+	return &http.Transport{
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          64,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// Digests are over the bytes as stored. Go would ask for gzip and undo it behind our back.
+		DisableCompression: true,
+	}
+}
+
+// reserved are the address blocks that netip has no name for and that lead into private networks, directly
+// or by translation.
+var reserved = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT, also used inside clouds
+	netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"),          // IPv4-compatible
+	netip.MustParsePrefix("64:ff9b::/96"),   // NAT64
+	netip.MustParsePrefix("64:ff9b:1::/48"), // NAT64, local use
+	netip.MustParsePrefix("2001::/32"),      // Teredo
+	netip.MustParsePrefix("2002::/16"),      // 6to4
+	netip.MustParsePrefix("fec0::/10"),      // site-local
+}
+
+// checkPublic runs after the name is resolved, so a name that changes its address between check and use
+// gains nothing.
+func checkPublic(address string) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return pratique.Errorf(pratique.Denied, opGuard, "address %q: %w", clip(address), err)
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	inside := !addr.IsGlobalUnicast() || addr.IsPrivate() ||
+		slices.ContainsFunc(reserved, func(p netip.Prefix) bool { return p.Contains(addr) })
+	if inside {
+		return pratique.Errorf(pratique.Denied, opGuard,
+			"the registry sends us to the private address %s: name that host in redirectHosts if it belongs to the registry", addr)
+	}
+	return nil
+}
+
+// guard is the transport of one configured host. Whatever the host answers (redirects, token realms, upload
+// locations), requests with credentials or bodies leave for the host itself and its token servers only.
+type guard struct {
+	host            *host
+	own             string // host[:port] as it stands in URLs
+	trusted, public http.RoundTripper
+	manifestBytes   int64
+}
+
+func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *guard {
+	return &guard{host: h, own: h.registry.RegistryStr(), trusted: trusted, public: public, manifestBytes: manifestBytes}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	transport, err := g.route(req)
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close() // the contract of RoundTripper; nothing was read from it
+		}
+		return nil, err
+	}
+	if g.host.PlainHTTP && authority(req.URL) == g.own && req.URL.Scheme != "http" {
+		// Tried first by the library; asking a plain server for TLS costs a round trip and says nothing.
+		req = req.Clone(req.Context())
+		req.URL.Scheme = "http"
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	return g.bound(req, resp)
+}
+
+func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
+	to := authority(req.URL)
+	if req.URL.Scheme != "https" && !g.host.PlainHTTP {
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s leads to %s without TLS: set plainHTTP if that is meant", g.own, clip(to))
+	}
+	// The header can name another host than the address; it decides who answers behind a proxy.
+	if req.Host != "" && req.Host != req.URL.Host {
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s", clip(req.Host), clip(to))
+	}
+	if to == g.own || slices.Contains(g.host.TokenHosts, to) {
+		return g.trusted, nil
+	}
+	if req.Header.Get("Authorization") != "" {
+		return nil, pratique.Errorf(pratique.Denied, opGuard,
+			"registry %s asks to send credentials to %s: name that host in tokenHosts if it is its token server", g.own, clip(to))
+	}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s", g.own, req.Method, clip(to))
+	}
+	if slices.Contains(g.host.RedirectHosts, to) {
+		return g.trusted, nil
+	}
+	return g.public, nil
+}
+
+// authority is the host with its port, without the port that the scheme implies.
+func authority(u *url.URL) string {
+	port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
+	if port == "" {
+		return u.Host
+	}
+	return strings.TrimSuffix(u.Host, port)
+}
+
+// bound limits what libraries read into memory whole.
+func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, error) {
+	whole := strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/")
+	if !whole || req.Method == http.MethodHead {
+		return resp, nil
+	}
+	if resp.ContentLength > g.manifestBytes {
+		_ = resp.Body.Close() // refused unread
+		return nil, tooBig("manifest", g.manifestBytes)
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: tooBig("manifest", g.manifestBytes)}
+	return resp, nil
+}
+
+func tooBig(what string, limit int64) error {
+	return pratique.Errorf(pratique.Exhausted, "read "+what, "larger than the limit of %d bytes", limit)
+}
+
+// boundedBody fails with err, where [io.LimitedReader] would pretend that the body ends.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+	err  error
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, b.err
+	}
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if b.left < 0 {
+		return n - 1, b.err
+	}
+	return n, err
+}
