@@ -1,0 +1,171 @@
+package index
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Entry is a fact with its position in the ledger, which starts at 1.
+type Entry struct {
+	Seq  uint64
+	Fact pratique.Fact
+}
+
+// Apply folds entries into the index, and moves the position, in one transaction: all of them count or none.
+// Entries at or below the position are skipped, so any part of the ledger may be replayed. A fact that
+// contradicts itself is set aside, counted in [Stats], and does not stop the rest. Positions that do not
+// ascend are an error of kind Internal; a file that cannot be written is Unavailable.
+func (ix *Index) Apply(entries []Entry) error {
+	const op = "apply facts"
+	err := ix.db.Update(func(tx *bbolt.Tx) error {
+		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}}
+		at := position(tx)
+		for i, e := range entries {
+			if i > 0 && e.Seq <= entries[i-1].Seq {
+				return pratique.Errorf(pratique.Internal, op, "position %d follows %d", e.Seq, entries[i-1].Seq)
+			}
+			if e.Seq <= at {
+				continue
+			}
+			if err := b.apply(e); err != nil {
+				return err
+			}
+			at = e.Seq
+		}
+		if err := b.flush(); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(keyPosition, number(at))
+	})
+	if err != nil && pratique.KindOf(err) == pratique.Unknown {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	return err
+}
+
+// batch keeps what one transaction changes, so a record is encoded once however many facts it gets.
+type batch struct {
+	tx      *bbolt.Tx
+	records map[string]*pratique.Record
+	events  map[string]*EventStatus
+}
+
+func (b *batch) apply(e Entry) error {
+	f := e.Fact
+	if err := f.Validate(); err != nil {
+		return b.tx.Bucket(bucketRejected).Put(number(e.Seq), []byte(err.Error()))
+	}
+	if f.Event != "" {
+		if err := b.applyEvent(f); err != nil {
+			return err
+		}
+	}
+	if f.Subject.IsZero() {
+		return nil
+	}
+	key := subjectKey(f.Subject)
+	record, err := b.record(key)
+	if err != nil {
+		return err
+	}
+	record.Fold(e.Seq, f)
+	if f.Seen != nil {
+		return b.applySeen(e.Seq, f)
+	}
+	return nil
+}
+
+func (b *batch) record(key []byte) (*pratique.Record, error) {
+	if r, ok := b.records[string(key)]; ok {
+		return r, nil
+	}
+	r := &pratique.Record{}
+	if _, err := get(b.tx.Bucket(bucketRecords), key, r); err != nil {
+		return nil, err
+	}
+	b.records[string(key)] = r
+	return r, nil
+}
+
+func (b *batch) applyEvent(f pratique.Fact) error {
+	s, ok := b.events[f.Event]
+	if !ok {
+		s = &EventStatus{ID: f.Event}
+		if _, err := get(b.tx.Bucket(bucketEvents), []byte(f.Event), s); err != nil {
+			return err
+		}
+		b.events[f.Event] = s
+	}
+	s.fold(f)
+	return nil
+}
+
+// applySeen writes what a resolved ref says about tags and children.
+func (b *batch) applySeen(seq uint64, f pratique.Fact) error {
+	if f.Subject != f.Seen.Manifest.Subject {
+		return nil // a platform child that carries its parent's event: the tag names the parent
+	}
+	for _, child := range f.Seen.Manifest.Children {
+		key := append(parentPrefix(f.Subject.Sibling(child.Digest)), digestKey(f.Subject.Digest)...)
+		if err := b.tx.Bucket(bucketParents).Put(key, []byte{}); err != nil {
+			return err
+		}
+	}
+	ref := f.Seen.Event.Ref
+	if ref.Tag == "" {
+		return nil
+	}
+	imageTag := join(subjectKey(f.Subject), []byte(ref.Tag))
+	if err := b.tx.Bucket(bucketImageTags).Put(imageTag, []byte{}); err != nil {
+		return err
+	}
+	return b.putTag(slices.Concat(tagPrefix(f.Subject.Repository, ref.Tag), instant(pushedAt(f.Seen.Event))), seq, digestKey(f.Subject.Digest))
+}
+
+// putTag adds a step of a tag's history. The position breaks ties between pushes of one instant; a
+// redelivery of the same push keeps the place that the first delivery got.
+func (b *batch) putTag(prefix []byte, seq uint64, digest []byte) error {
+	bucket := b.tx.Bucket(bucketTags)
+	c := bucket.Cursor()
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if bytes.Equal(v, digest) {
+			return nil
+		}
+	}
+	return bucket.Put(append(prefix, number(seq)...), digest)
+}
+
+// pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery of an old
+// push stays old; but a sender cannot claim a time later than the one at which we heard of it.
+func pushedAt(e pratique.Event) time.Time {
+	if e.OccurredAt.IsZero() || e.OccurredAt.After(e.ReceivedAt) {
+		return e.ReceivedAt
+	}
+	return e.OccurredAt
+}
+
+func (b *batch) flush() error {
+	for key, r := range b.records {
+		if err := put(b.tx.Bucket(bucketRecords), []byte(key), r); err != nil {
+			return err
+		}
+		first := number(r.History[0].Seq)
+		if err := put(b.tx.Bucket(bucketList), first, summarise(*r)); err != nil {
+			return err
+		}
+		if err := b.tx.Bucket(bucketByRepo).Put(join([]byte(r.Subject.Repository.String()), first), []byte{}); err != nil {
+			return err
+		}
+	}
+	for id, s := range b.events {
+		if err := put(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

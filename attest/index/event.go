@@ -1,0 +1,104 @@
+package index
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// EventStatus is how far the work for an event has come. It is what somebody who waits for it asks for.
+type EventStatus struct {
+	ID  string            `json:"id"`
+	Ref pratique.ImageRef `json:"ref"`
+	// Subject is zero until the ref is resolved.
+	Subject pratique.Subject `json:"subject,omitzero"`
+	Source  string           `json:"source,omitempty"`
+	Actor   string           `json:"actor,omitempty"`
+	// State is the kind of the furthest fact (received … deployed) while Done is false, and one of
+	// [pratique.State] when it is true.
+	State string `json:"state"`
+	Done  bool   `json:"done"`
+	// Outcome and Reasons are those of the verdict, Detail is why the work ended as it did.
+	Outcome pratique.Outcome  `json:"outcome,omitempty"`
+	Reasons []pratique.Reason `json:"reasons,omitempty"`
+	Detail  string            `json:"detail,omitempty"`
+	// Failure is the last attempt that could not find out; later attempts may have gone further.
+	Failure *pratique.Failed `json:"failure,omitempty"`
+	// Commits are those made, or found again, for this event.
+	Commits    []pratique.Commit `json:"commits,omitempty"`
+	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
+	UpdatedAt  time.Time         `json:"updatedAt"`
+}
+
+// progress orders the facts of a push that goes on.
+var progress = map[string]int{
+	string(pratique.FactReceived): 1, string(pratique.FactSeen): 2, string(pratique.FactInspected): 3, string(pratique.FactMatched): 4,
+	string(pratique.FactJudged): 5, string(pratique.FactAttested): 6, string(pratique.FactDeployed): 7,
+}
+
+// fold adds a fact that names this event. Facts about platform children move nothing but the time: the event
+// is as far as its own subject is. An end is kept, except that a failed event may be taken up again.
+func (s *EventStatus) fold(f pratique.Fact) {
+	s.UpdatedAt = f.At
+	s.describe(f)
+	if f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
+		s.Subject = f.Subject
+	}
+	if f.Failed != nil {
+		// A child's failure is the event's failure: people who wait want to know.
+		s.Failure = f.Failed
+		if f.Failed.Final && !s.Done {
+			s.State, s.Done, s.Detail = string(pratique.StateFailed), true, f.Failed.Message
+		}
+		return
+	}
+	if !s.Subject.IsZero() && !f.Subject.IsZero() && f.Subject != s.Subject {
+		return
+	}
+	switch {
+	case f.Judged != nil:
+		s.Outcome, s.Reasons = f.Judged.Verdict.Outcome, f.Judged.Verdict.Reasons
+	case f.Deployed != nil:
+		same := func(c pratique.Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
+		if !slices.ContainsFunc(s.Commits, same) {
+			s.Commits = append(s.Commits, *f.Deployed)
+		}
+	}
+	failed := s.Done && s.State == string(pratique.StateFailed)
+	switch {
+	case f.Settled != nil && (!s.Done || failed):
+		s.State, s.Done = string(f.Settled.State), true
+		if f.Settled.Detail != "" || f.Settled.State != pratique.StateFailed {
+			s.Detail = f.Settled.Detail
+		}
+	case failed && f.Kind != pratique.FactSettled:
+		s.State, s.Done, s.Detail = string(f.Kind), false, ""
+	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
+		s.State = string(f.Kind)
+	}
+}
+
+// describe takes over what the fact says about the event itself.
+func (s *EventStatus) describe(f pratique.Fact) {
+	var e *pratique.Event
+	switch {
+	case f.Received != nil:
+		e = f.Received
+	case f.Seen != nil:
+		e = &f.Seen.Event
+	}
+	if e != nil {
+		s.Ref, s.Source, s.Actor, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.ReceivedAt
+		return
+	}
+	if !s.Ref.Repository.IsZero() {
+		return
+	}
+	switch {
+	case f.Failed != nil:
+		s.Ref = f.Failed.Ref
+	case f.Settled != nil:
+		s.Ref = f.Settled.Ref
+	}
+}

@@ -1,0 +1,194 @@
+package index
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// The bounds of [Query.Limit].
+const (
+	DefaultLimit = 50
+	MaxLimit     = 200
+)
+
+// maxExamined bounds the work for one page, so a rare filter gives short pages instead of long transactions.
+const maxExamined = 2000
+
+// Query asks for a page of summaries. Zero fields do not filter.
+type Query struct {
+	Repository pratique.Repository
+	// State is a fact kind (work in progress) or a [pratique.State].
+	State   string
+	Outcome pratique.Outcome
+	// Limit is how many are wanted; 0 means 50, and more than 200 is an error.
+	Limit int
+	// Cursor is [Page.Next] of the page before, with the same filters; empty for the first page.
+	Cursor string
+}
+
+// Page is a part of a list. Next is the cursor of the following page, empty on the last. A page may be short,
+// even empty, and still have a next one: filters are applied to a bounded number of images at a time.
+type Page struct {
+	Items []Summary
+	Next  string
+}
+
+// Summary is a line of a list.
+type Summary struct {
+	Subject  pratique.Subject  `json:"subject"`
+	Tag      string            `json:"tag,omitempty"`
+	Platform pratique.Platform `json:"platform,omitempty"`
+	// State is a fact kind while work goes on, or a [pratique.State].
+	State   string           `json:"state"`
+	Outcome pratique.Outcome `json:"outcome,omitempty"`
+	// Reasons is how many reasons the verdict lists.
+	Reasons     int             `json:"reasons"`
+	Counts      pratique.Counts `json:"counts,omitempty"`
+	Fixable     int             `json:"fixable"`
+	Deployments int             `json:"deployments"`
+	FirstAt     time.Time       `json:"firstAt"`
+	UpdatedAt   time.Time       `json:"updatedAt"`
+}
+
+// List returns images, the one that was first seen last coming first. That order never changes, so a walk
+// with cursors meets every image that was there when it began exactly once, whatever is written meanwhile.
+// The error is of kind Invalid for a limit or a cursor that does not fit.
+func (ix *Index) List(q Query) (Page, error) {
+	const op = "list images"
+	limit := q.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if limit < 1 || limit > MaxLimit {
+		return Page{}, pratique.Errorf(pratique.Invalid, op, "limit %d is not between 1 and %d", q.Limit, MaxLimit)
+	}
+	before, err := q.decodeCursor()
+	if err != nil {
+		return Page{}, pratique.Wrap(pratique.Invalid, op, "", err)
+	}
+	page := Page{Items: []Summary{}}
+	err = ix.view(op, func(tx *bbolt.Tx) error {
+		list := tx.Bucket(bucketList)
+		examined := 0
+		for seq := range newestFirst(tx, q.Repository, before) {
+			if len(page.Items) == limit || examined == maxExamined {
+				page.Next = q.encodeCursor(before)
+				return nil
+			}
+			examined++
+			before = seq
+			var s Summary
+			if found, err := get(list, number(seq), &s); err != nil || !found {
+				return fmt.Errorf("entry %d of the list is missing: %w", seq, err)
+			}
+			if (q.State == "" || q.State == s.State) && (q.Outcome == "" || q.Outcome == s.Outcome) {
+				page.Items = append(page.Items, s)
+			}
+		}
+		return nil
+	})
+	return page, err
+}
+
+// newestFirst yields the list positions below before, of one repository or of all.
+func newestFirst(tx *bbolt.Tx, repository pratique.Repository, before uint64) func(func(uint64) bool) {
+	c, prefix := tx.Bucket(bucketList).Cursor(), []byte{}
+	if !repository.IsZero() {
+		c, prefix = tx.Bucket(bucketByRepo).Cursor(), join([]byte(repository.String()), nil)
+	}
+	return func(yield func(uint64) bool) {
+		k, _ := c.Seek(append(bytes.Clone(prefix), number(before)...))
+		if k == nil {
+			k, _ = c.Last()
+		} else {
+			k, _ = c.Prev()
+		}
+		for ; k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Prev() {
+			if !yield(binary.BigEndian.Uint64(k[len(prefix):])) {
+				return
+			}
+		}
+	}
+}
+
+// A cursor is the version, eight bytes that name the filters, and the position before which to go on.
+const cursorVersion = 1
+
+func (q Query) fingerprint() []byte {
+	sum := sha256.Sum256(join([]byte(q.Repository.String()), []byte(q.State), []byte(q.Outcome)))
+	return sum[:8]
+}
+
+func (q Query) encodeCursor(before uint64) string {
+	raw := append([]byte{cursorVersion}, q.fingerprint()...)
+	return base64.RawURLEncoding.EncodeToString(append(raw, number(before)...))
+}
+
+func (q Query) decodeCursor() (before uint64, err error) {
+	if q.Cursor == "" {
+		return 1<<64 - 1, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+	if err != nil || len(raw) != 17 || raw[0] != cursorVersion {
+		return 0, fmt.Errorf("the cursor is not one of this list: start again without it")
+	}
+	if !bytes.Equal(raw[1:9], q.fingerprint()) {
+		return 0, fmt.Errorf("the cursor belongs to a list with other filters: start again without it")
+	}
+	return binary.BigEndian.Uint64(raw[9:]), nil
+}
+
+func summarise(r pratique.Record) Summary {
+	s := Summary{
+		Subject: r.Subject, State: State(r), Deployments: len(r.Deployed),
+		FirstAt: r.History[0].At, UpdatedAt: r.History[len(r.History)-1].At,
+	}
+	if r.Seen != nil {
+		s.Tag, s.Platform = r.Seen.Event.Ref.Tag, r.Seen.Manifest.Platform
+	}
+	if r.Inspected != nil && r.Inspected.Image.Platform != "" {
+		s.Platform = r.Inspected.Image.Platform
+	}
+	if r.Matched != nil {
+		s.Counts, s.Fixable = r.Matched.Counts, r.Matched.Fixable
+	}
+	if r.Judged != nil {
+		s.Outcome, s.Reasons = r.Judged.Verdict.Outcome, len(r.Judged.Verdict.Reasons)
+	}
+	return s
+}
+
+// State is how far the newest work on a subject has come: the kind of its last fact, or a [pratique.State]
+// once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it.
+func State(r pratique.Record) string {
+	state, lastFailed := "", -1
+	for i, h := range r.History {
+		if h.Kind == pratique.FactFailed {
+			lastFailed = i
+		}
+	}
+	const settled = string(pratique.FactSettled)
+	for i, h := range r.History {
+		switch {
+		case h.Kind == pratique.FactSettled, h.Kind == pratique.FactSeen:
+			state = string(h.Kind)
+		case state == settled:
+		case h.Kind != pratique.FactFailed:
+			state = string(h.Kind)
+		case i == lastFailed && r.Failed.Final:
+			state = string(pratique.StateFailed)
+		}
+	}
+	if state == settled {
+		return string(r.Settled.State)
+	}
+	return state
+}

@@ -1,0 +1,171 @@
+package index
+
+import (
+	"bytes"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// maxHistory bounds the answer of [Index.Tag].
+const maxHistory = 100
+
+// TagStep says that a tag was pushed with this digest at that time.
+type TagStep struct {
+	Digest pratique.Digest `json:"digest"`
+	At     time.Time       `json:"at"`
+}
+
+// TagName is a tag that was pushed with a digest. Current is false if it names another digest by now.
+type TagName struct {
+	Tag     string `json:"tag"`
+	Current bool   `json:"current"`
+}
+
+// Links are what else is known to hang together with a subject.
+type Links struct {
+	Tags []TagName `json:"tags,omitempty"`
+	// Parents are the indexes that list the subject as a platform.
+	Parents []pratique.Subject `json:"parents,omitempty"`
+}
+
+// Images returns the records of a digest, one for each repository that it is in, sorted by repository.
+// The error is of kind NotFound if there is none.
+func (ix *Index) Images(d pratique.Digest) ([]pratique.Record, error) {
+	const op = "find image"
+	var raws [][]byte
+	err := ix.view(op, func(tx *bbolt.Tx) error {
+		c, prefix := tx.Bucket(bucketRecords).Cursor(), digestKey(d)
+		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			raws = append(raws, bytes.Clone(v)) // decoded after the transaction, which is kept short
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(raws) == 0 {
+		return nil, notFound(op, d.String())
+	}
+	records := make([]pratique.Record, len(raws))
+	for i, raw := range raws {
+		if err := decode(raw, &records[i]); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// Image returns the record of a subject. The error is of kind NotFound if there is none.
+func (ix *Index) Image(s pratique.Subject) (pratique.Record, error) {
+	const op = "find image"
+	var (
+		raw    []byte
+		record pratique.Record
+	)
+	err := ix.view(op, func(tx *bbolt.Tx) error {
+		raw = bytes.Clone(tx.Bucket(bucketRecords).Get(subjectKey(s)))
+		return nil
+	})
+	switch {
+	case err != nil:
+		return record, err
+	case raw == nil:
+		return record, notFound(op, s.String())
+	}
+	return record, decode(raw, &record)
+}
+
+// Tag returns the history of a ref's tag, newest push first, at most 100 steps. Its order is the time of the
+// pushes as their senders gave it, so a late report of an old push does not become the newest. The error is of
+// kind NotFound if the tag was never seen, Invalid if the ref has no tag.
+func (ix *Index) Tag(ref pratique.ImageRef) ([]TagStep, error) {
+	const op = "find tag"
+	if ref.Tag == "" {
+		return nil, pratique.Wrap(pratique.Invalid, op, ref.String(), pratique.Errorf(pratique.Invalid, op, "there is no tag in it"))
+	}
+	var steps []TagStep
+	err := ix.view(op, func(tx *bbolt.Tx) error {
+		steps = tagHistory(tx, ref.Repository, ref.Tag, maxHistory)
+		return nil
+	})
+	if err == nil && len(steps) == 0 {
+		err = notFound(op, ref.String())
+	}
+	return steps, err
+}
+
+func tagHistory(tx *bbolt.Tx, repository pratique.Repository, tag string, limit int) []TagStep {
+	var steps []TagStep
+	prefix := tagPrefix(repository, tag)
+	c := tx.Bucket(bucketTags).Cursor()
+	for k, v := seekLast(c, prefix); k != nil && bytes.HasPrefix(k, prefix) && len(steps) < limit; k, v = c.Prev() {
+		steps = append(steps, TagStep{Digest: digestFromKey(v), At: instantFromKey(k[len(prefix) : len(prefix)+8])})
+	}
+	return steps
+}
+
+// seekLast moves to the last key with the prefix, or to one before it.
+func seekLast(c *bbolt.Cursor, prefix []byte) (key, value []byte) {
+	// No key holds a run of 0xff this long: positions and times stay far below.
+	if k, _ := c.Seek(append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 17)...)); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+// Links returns the tags and the parents of a subject; there may be none.
+func (ix *Index) Links(s pratique.Subject) (Links, error) {
+	var links Links
+	err := ix.view("find links", func(tx *bbolt.Tx) error {
+		prefix := join(subjectKey(s), nil)
+		c := tx.Bucket(bucketImageTags).Cursor()
+		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			tag := string(k[len(prefix):])
+			newest := tagHistory(tx, s.Repository, tag, 1)
+			links.Tags = append(links.Tags, TagName{Tag: tag, Current: len(newest) == 1 && newest[0].Digest == s.Digest})
+		}
+		prefix = parentPrefix(s)
+		c = tx.Bucket(bucketParents).Cursor()
+		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			links.Parents = append(links.Parents, s.Sibling(digestFromKey(k[len(prefix):])))
+		}
+		return nil
+	})
+	return links, err
+}
+
+// Event returns how far the work for an event has come. A second event of an image that was judged before has
+// no verdict of its own; then Outcome and Reasons are those of the image's record. The error is of kind
+// NotFound if nothing is known of the event (yet: the index follows the ledger at a small distance).
+func (ix *Index) Event(id string) (EventStatus, error) {
+	const op = "find event"
+	var status EventStatus
+	err := ix.view(op, func(tx *bbolt.Tx) error {
+		found, err := get(tx.Bucket(bucketEvents), []byte(id), &status)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return notFound(op, id)
+		}
+		if status.Outcome != "" || status.Subject.IsZero() {
+			return nil
+		}
+		var record pratique.Record
+		if _, err := get(tx.Bucket(bucketRecords), subjectKey(status.Subject), &record); err != nil {
+			return err
+		}
+		if record.Judged != nil {
+			status.Outcome, status.Reasons = record.Judged.Verdict.Outcome, record.Judged.Verdict.Reasons
+		}
+		return nil
+	})
+	return status, err
+}
+
+func notFound(op, what string) error {
+	return pratique.Wrap(pratique.NotFound, op, what, pratique.Errorf(pratique.NotFound, op, "nothing is known about it"))
+}
