@@ -1,0 +1,178 @@
+// Package gitrepo pushes commits to one branch of a remote Git repository. It keeps the branch's objects in
+// memory, builds trees itself and has no worktree and no git binary, except for file:// remotes. A push names
+// the tip it was built on, so the server accepts it only if nobody else was faster; then the edit is made
+// again on the new tip. Nothing is ever merged, rebased or forced.
+package gitrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
+)
+
+// Config says where to push and as whom.
+type Config struct {
+	// URL is an http, https, ssh (also git@host:path) or file remote, without credentials.
+	URL string
+	// Branch is the branch to commit to, "main" if empty. It has to exist.
+	Branch string
+	Auth   Auth
+	// Author is the author and committer; "Pratique <pratique@localhost>" if empty.
+	Author Signature
+	// SigningKey is an OpenSSH private key in PEM that commits are signed with; none means unsigned.
+	SigningKey []byte
+	// Timeout bounds each exchange with the server, 60 seconds if zero.
+	Timeout time.Duration
+	// Tries is how often an edit is made again when the branch moved on, 10 if zero.
+	Tries int
+}
+
+// Auth is how to log in. Over http a password without a user name is sent as a bearer token. Over ssh both
+// the private key and the host's key are needed.
+type Auth struct {
+	Username, Password string
+	// SSHKey is an OpenSSH private key in PEM, SSHKnownHosts the text of a known_hosts file.
+	SSHKey, SSHKnownHosts []byte
+}
+
+// Signature names a person or service in a commit.
+type Signature struct{ Name, Email string }
+
+// Repo is one branch of one remote. It is safe for concurrent use; updates are made one at a time.
+type Repo struct {
+	remote   string // without credentials
+	branch   string
+	author   Signature
+	signer   ssh.Signer
+	timeout  time.Duration
+	tries    int
+	now      func() time.Time
+	endpoint func() (*transport.Endpoint, error) // a new one each time: sessions write to it
+	client   transport.Transport
+	auth     transport.AuthMethod
+	http     *http.Transport
+
+	mu    sync.Mutex
+	local *store // nil until the first update, and after trouble
+}
+
+var _ deploy.Repository = (*Repo)(nil)
+
+// Open checks the configuration and returns the branch without talking to the remote.
+func Open(c Config, now func() time.Time) (*Repo, error) {
+	r := &Repo{branch: c.Branch, author: c.Author, timeout: c.Timeout, tries: c.Tries, now: now}
+	if r.branch == "" {
+		r.branch = "main"
+	}
+	if err := plumbing.NewBranchReferenceName(r.branch).Validate(); err != nil {
+		return nil, pratique.Errorf(pratique.Invalid, "open config repository", "branch %q: %w", r.branch, err)
+	}
+	if r.author == (Signature{}) {
+		r.author = Signature{Name: "Pratique", Email: "pratique@localhost"}
+	}
+	if strings.ContainsAny(r.author.Name+r.author.Email, "<>\n\r\x00") {
+		return nil, pratique.Errorf(pratique.Invalid, "open config repository", "author name and email must be free of angle brackets and line breaks")
+	}
+	if r.timeout <= 0 {
+		r.timeout = time.Minute
+	}
+	if r.tries <= 0 {
+		r.tries = 10
+	}
+	if len(c.SigningKey) > 0 {
+		signer, err := parseKey(c.SigningKey)
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Invalid, "read commit signing key", "", err)
+		}
+		r.signer = signer
+	}
+	if err := r.connect(c); err != nil {
+		return nil, pratique.Wrap(pratique.Invalid, "open config repository", "", err)
+	}
+	return r, nil
+}
+
+// Close drops idle connections. The repository can still be used afterwards.
+func (r *Repo) Close() {
+	if r.http != nil {
+		r.http.CloseIdleConnections()
+	}
+}
+
+// Remote returns the remote's URL without credentials, Branch the branch.
+func (r *Repo) Remote() string { return r.remote }
+
+// Branch returns the branch that commits go to.
+func (r *Repo) Branch() string { return r.branch }
+
+func (r *Repo) ref() plumbing.ReferenceName { return plumbing.NewBranchReferenceName(r.branch) }
+
+// Update implements [deploy.Repository]. When an answer of the server was lost, the branch is looked at before
+// anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login or
+// push (with its words), NotFound if there is no such repository or branch, Conflict if others were faster too
+// often, Unavailable for network trouble; errors of u.Edit are returned as they are.
+func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := &work{repo: r, update: u}
+	var err error
+	for try := range r.tries {
+		if try > 0 {
+			if waitErr := backOff(ctx, try); waitErr != nil {
+				return deploy.Pushed{}, pratique.Wrap(pratique.Unavailable, "update config repository", r.remote, fmt.Errorf("%w: %w", waitErr, err))
+			}
+		}
+		var pushed deploy.Pushed
+		pushed, err = w.attempt(ctx)
+		if err == nil {
+			return pushed, nil
+		}
+		if !w.again(err) {
+			break
+		}
+	}
+	var ours *editError
+	if errors.As(err, &ours) {
+		return deploy.Pushed{}, ours.error
+	}
+	return deploy.Pushed{}, pratique.Wrap(pratique.Unknown, "update config repository", r.remote+" "+r.branch, err)
+}
+
+// backOff waits before another try, longer each time and by chance, so that writers do not meet again.
+func backOff(ctx context.Context, try int) error {
+	const first, most = 50 * time.Millisecond, 5 * time.Second
+	wait := min(most, first<<min(try-1, 10))
+	t := time.NewTimer(wait/2 + rand.N(wait))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// redacted returns the URL as it may be shown, and refuses one that holds a password.
+func redacted(raw string) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw, nil
+	}
+	if _, set := u.User.Password(); set {
+		return "", fmt.Errorf("the URL of the repository holds a password: give it as a secret of its own instead")
+	}
+	return raw, nil
+}

@@ -1,0 +1,208 @@
+package gitrepo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"github.com/go-git/go-git/v5/storage/memory"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Limits on what a remote may send, in bytes and commits.
+const (
+	maxPack = 512 << 20
+	maxText = 4 << 10
+	// depth is how much history a new clone has. It is there to find our earlier commits, not for content.
+	depth = 20
+)
+
+// pushSession is an open exchange with the remote's receive-pack.
+type pushSession struct {
+	repo    *Repo
+	session transport.ReceivePackSession
+	offer   *packp.AdvRefs
+}
+
+// openPush asks the remote where the branch is. The question goes to receive-pack, so one exchange serves
+// reading and pushing, and missing rights to push are known before anything is done.
+func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	ep, err := r.endpoint()
+	if err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	session, err := r.client.NewReceivePackSession(ep, r.auth)
+	if err != nil {
+		return nil, plumbing.ZeroHash, classify("connect", err)
+	}
+	s := &pushSession{repo: r, session: session}
+	s.offer, err = session.AdvertisedReferencesContext(ctx)
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		err = nil
+	}
+	if err != nil {
+		s.close()
+		return nil, plumbing.ZeroHash, classify("list branches", err)
+	}
+	var tip plumbing.Hash
+	if s.offer != nil {
+		tip = s.offer.References[r.ref().String()]
+	}
+	if tip.IsZero() {
+		s.close()
+		return nil, tip, pratique.Errorf(pratique.NotFound, "find branch",
+			"the repository has no branch %q: push a first commit to it, or name another branch", r.branch)
+	}
+	return s, tip, nil
+}
+
+func (s *pushSession) close() { _ = s.session.Close() } // nothing was asked, or the answer was read
+
+// sync brings everything of the tip here: a shallow clone at first, later only what is new.
+func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
+	if r.local != nil && r.local.full() {
+		r.local = nil
+	}
+	if r.local != nil && r.local.tip == tip {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	local := r.local
+	if local == nil {
+		local = &store{objects: memory.NewStorage()}
+	}
+	if err := r.fetch(ctx, local, tip); err != nil {
+		r.local = nil // what came of it may be half a commit
+		return classify("fetch", err)
+	}
+	if r.local == nil {
+		local.cloned = len(local.objects.Objects)
+	}
+	local.tip = tip
+	r.local = local
+	return nil
+}
+
+func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash) (err error) {
+	ep, err := r.endpoint()
+	if err != nil {
+		return err
+	}
+	session, err := r.client.NewUploadPackSession(ep, r.auth)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = session.Close() }()
+	offer, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		return err
+	}
+	req := packp.NewUploadPackRequestFromCapabilities(offer.Capabilities)
+	req.Wants = []plumbing.Hash{tip}
+	if offer.Capabilities.Supports(capability.NoProgress) {
+		_ = req.Capabilities.Set(capability.NoProgress)
+	}
+	if offer.Capabilities.Supports(capability.Shallow) {
+		_ = req.Capabilities.Set(capability.Shallow)
+		req.Shallows, _ = local.objects.Shallow()
+		if local.tip.IsZero() {
+			req.Depth = packp.DepthCommits(depth)
+		}
+	}
+	if !local.tip.IsZero() {
+		req.Haves = []plumbing.Hash{local.tip}
+	}
+	answer, err := session.UploadPack(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Close() }()
+	if !req.Depth.IsZero() {
+		if err := local.objects.SetShallow(answer.Shallows); err != nil {
+			return err
+		}
+	}
+	return packfile.UpdateObjectStorage(local.objects, &limited{demux(req.Capabilities, answer, nil), maxPack})
+}
+
+// push sends the commit with the tip it was built on, so that the server takes it only if that is still the
+// tip. It returns errMoved if it is not, and errUnknown if the answer was lost.
+func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) error {
+	r := s.repo
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	var pack bytes.Buffer
+	if _, err := packfile.NewEncoder(&pack, r.local.objects, false).Encode(m.objects, 0); err != nil {
+		return err
+	}
+	said := &tail{}
+	req := packp.NewReferenceUpdateRequestFromCapabilities(s.offer.Capabilities)
+	if !s.offer.Capabilities.Supports(capability.ReportStatus) {
+		return pratique.Errorf(pratique.Invalid, "push", "the server does not report the status of pushes, so none can be relied on")
+	}
+	if s.offer.Capabilities.Supports(capability.Sideband64k) {
+		_ = req.Capabilities.Set(capability.Sideband64k)
+		req.Progress = said
+	}
+	if s.offer.Capabilities.Supports(capability.Atomic) {
+		_ = req.Capabilities.Set(capability.Atomic)
+	}
+	req.Commands = []*packp.Command{{Name: r.ref(), Old: base, New: m.commit.Hash}}
+	req.Packfile = io.NopCloser(&pack)
+	report, err := s.session.ReceivePack(ctx, req)
+	return judge(report, err, said.String())
+}
+
+// demux returns the pack of an answer without the messages around it.
+func demux(caps *capability.List, r io.Reader, progress sideband.Progress) io.Reader {
+	kind := sideband.Sideband64k
+	switch {
+	case caps.Supports(capability.Sideband64k):
+	case caps.Supports(capability.Sideband):
+		kind = sideband.Sideband
+	default:
+		return r
+	}
+	d := sideband.NewDemuxer(kind, r)
+	d.Progress = progress
+	return d
+}
+
+// limited fails, instead of ending, when more than its number of bytes come.
+type limited struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return n, pratique.Errorf(pratique.Exhausted, "read pack", "the branch has more than %d MiB", maxPack>>20)
+	}
+	return n, err
+}
+
+// tail keeps the end of what the server says while it works.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if over := len(t.b) - maxText; over > 0 {
+		t.b = t.b[over:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return fmt.Sprintf("%s", bytes.TrimSpace(t.b)) }
