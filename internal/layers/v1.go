@@ -2,9 +2,12 @@ package layers
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -134,3 +137,24 @@ func (d *diskLayer) MediaType() (types.MediaType, error) {
 }
 
 func hash(d pratique.Digest) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: d.Hex()} }
+
+// KindOf classes what a parser of images reports. Trouble of this machine may pass and is Unavailable: no room
+// or no file, too many open files, ctx ended. Everything else is the image's and stays: Corrupt. An error that
+// carries a kind keeps it.
+func KindOf(ctx context.Context, err error) pratique.Kind {
+	if kind := pratique.KindOf(err); kind != pratique.Unknown {
+		return kind
+	}
+	if ctx.Err() != nil {
+		return pratique.Unavailable
+	}
+	for _, passing := range []error{
+		context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission, syscall.ENOSPC, syscall.EDQUOT,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
+	} {
+		if errors.Is(err, passing) {
+			return pratique.Unavailable
+		}
+	}
+	return pratique.Corrupt
+}

@@ -8,11 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/anchore/stereoscope/pkg/file"
 	"github.com/anchore/stereoscope/pkg/image"
@@ -72,7 +70,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	subject := img.Subject.String()
 	catalogue, err := g.catalogue(ctx, img)
 	if err != nil {
-		return sbom.Documents{}, pratique.Wrap(kindOf(ctx, err), op, subject, err)
+		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), op, subject, err)
 	}
 	stamp, err := stampOf(img, g.tool)
 	if err != nil {
@@ -164,23 +162,4 @@ func (c valuesContext) Value(key any) any {
 		return v
 	}
 	return c.values.Value(key)
-}
-
-// kindOf tells trouble of this machine, which may pass, from an image that cannot be parsed.
-func kindOf(ctx context.Context, err error) pratique.Kind {
-	if kind := pratique.KindOf(err); kind != pratique.Unknown {
-		return kind
-	}
-	for _, passing := range []error{
-		context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission,
-		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
-	} {
-		if errors.Is(err, passing) {
-			return pratique.Unavailable
-		}
-	}
-	if ctx.Err() != nil {
-		return pratique.Unavailable
-	}
-	return pratique.Corrupt
 }

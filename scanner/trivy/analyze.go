@@ -5,11 +5,9 @@ package trivy
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -43,7 +41,7 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image) (pratique.Inven
 		err = cleanErr
 	}
 	if err != nil {
-		return pratique.Inventory{}, pratique.Wrap(kindOf(ctx, err), op, img.Subject.String(), err)
+		return pratique.Inventory{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
 	return toInventory(detail), nil
 }
@@ -122,23 +120,3 @@ func cleanTemp() error {
 	}
 	return nil
 }
-
-// kindOf tells trouble of this machine, which may pass, from an image that cannot be parsed.
-func kindOf(ctx context.Context, err error) pratique.Kind {
-	if kind := pratique.KindOf(err); kind != pratique.Unknown {
-		return kind
-	}
-	for _, passing := range []error{
-		context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission,
-		syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
-	} {
-		if errors.Is(err, passing) {
-			return pratique.Unavailable
-		}
-	}
-	if ctx.Err() != nil {
-		return pratique.Unavailable
-	}
-	return pratique.Corrupt
-}
-

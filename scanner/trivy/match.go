@@ -19,6 +19,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/vulnerability"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -37,7 +38,7 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	}
 	results, err := match(ctx, toTarget(inv))
 	if err != nil {
-		return pratique.Report{}, pratique.Wrap(kindOf(ctx, err), op, digest.String(), err)
+		return pratique.Report{}, pratique.Wrap(layers.KindOf(ctx, err), op, digest.String(), err)
 	}
 	now := s.now().UTC()
 	report := pratique.Report{

@@ -15,6 +15,7 @@
 package trivy
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -63,7 +64,11 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	if err := prepareJava(temp, cfg.JavaDir); err != nil {
+	// Trivy settles its directory at first use, and the system's may be another one by then.
+	if dir := xos.TempDir(); dir == os.TempDir() {
+		err = errors.New("no directory for temporary files")
+	}
+	if err = errors.Join(err, prepareJava(temp, cfg.JavaDir)); err != nil {
 		_ = os.RemoveAll(temp) // the first error is the one to tell
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}

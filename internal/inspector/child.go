@@ -1,0 +1,262 @@
+package inspector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// startTimeout is how long a child may take until it is ready; building the licence scanner on a busy machine
+// takes seconds.
+const startTimeout = time.Minute
+
+// watchEvery is how often the memory of a working child is looked at.
+const watchEvery = 50 * time.Millisecond
+
+// child is one process that parses images, used by one goroutine at a time.
+type child struct {
+	cmd    *exec.Cmd
+	dir    string
+	in     *os.File
+	out    *os.File
+	stderr *tail
+	ready  bool
+	// gone is closed when the process has ended and was waited for.
+	gone chan struct{}
+	// reaped says that the process id may belong to somebody else by now.
+	mu     sync.Mutex
+	reaped bool
+}
+
+// spawn starts a child that keeps its files in dir, which must not exist. It has to run on a thread that lives
+// as long as the child shall, see attributes.
+func spawn(cfg Config, dir string) (*child, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	childIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, childIn.Close(), in.Close())
+	}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, gone: make(chan struct{})}
+	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
+	c.cmd.Dir = dir
+	c.cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10)}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, c.stderr
+	c.cmd.SysProcAttr = attributes()
+	// A grandchild that keeps standard error open must not keep Wait from returning.
+	c.cmd.WaitDelay = time.Second
+	err = c.cmd.Start()
+	closeErr := errors.Join(childIn.Close(), childOut.Close())
+	if err = errors.Join(err, closeErr); err != nil {
+		if c.cmd.Process != nil {
+			killGroup(c.cmd)
+		}
+		return nil, errors.Join(err, in.Close(), out.Close(), os.RemoveAll(dir))
+	}
+	go c.reap()
+	return c, nil
+}
+
+// reap waits for the child's end. What the child had started is killed while the child's process id, which is
+// the group's too, is still taken.
+func (c *child) reap() {
+	defer close(c.gone)
+	ended := awaitExit(c.cmd.Process.Pid)
+	c.mu.Lock()
+	if ended {
+		killGroup(c.cmd)
+	}
+	c.reaped = ended
+	c.mu.Unlock()
+	_ = c.cmd.Wait() // how it ended is in ProcessState
+}
+
+// stop kills the child, waits for its end and deletes its files. It may be called again.
+func (c *child) stop() {
+	c.mu.Lock()
+	if !c.reaped && c.alive() {
+		killGroup(c.cmd)
+	}
+	c.mu.Unlock()
+	<-c.gone
+	// Errors of closing and deleting concern nobody's result any more.
+	_ = c.in.Close()
+	_ = c.out.Close()
+	_ = os.RemoveAll(c.dir)
+}
+
+// alive reports whether the process has not ended yet.
+func (c *child) alive() bool {
+	select {
+	case <-c.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// errNotAsked marks failures from before the child had the whole request: they say nothing about the image.
+var errNotAsked = errors.New("the child was not asked")
+
+// exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
+func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
+	if err := c.await(ctx); err != nil {
+		return response{}, err
+	}
+	var resp response
+	done := make(chan error, 1)
+	go func() {
+		if err := writeFrame(c.in, req); err != nil {
+			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			return
+		}
+		done <- readFrame(c.out, &resp)
+	}()
+	err := c.watch(ctx, done, cfg)
+	if err != nil {
+		return response{}, err
+	}
+	if resp.ID != req.ID {
+		return response{}, fmt.Errorf("%w: answer %d to question %d", errGarbage, resp.ID, req.ID)
+	}
+	return resp, nil
+}
+
+// await reads the child's first message, once.
+func (c *child) await(ctx context.Context) error {
+	if c.ready {
+		return nil
+	}
+	var h hello
+	done := make(chan error, 1)
+	go func() { done <- readFrame(c.out, &h) }()
+	err := c.watch(ctx, done, Config{Timeout: startTimeout})
+	if err == nil && h.Protocol != protocol {
+		err = fmt.Errorf("%w: protocol %q, want %q", errGarbage, h.Protocol, protocol)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: it did not start: %w", errNotAsked, err)
+	}
+	c.ready = true
+	return nil
+}
+
+// The reasons for which watch kills a child.
+var (
+	errTimeout = errors.New("it took too long")
+	errMemory  = errors.New("it used too much memory")
+)
+
+// watch waits for done, and kills the child when ctx ends, time is up or it holds too much memory. It returns
+// after done was received in every case: killing closes the pipes that the sender waits for.
+func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error {
+	timer := time.NewTimer(cfg.Timeout)
+	defer timer.Stop()
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		var reason error
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			reason = ctx.Err()
+		case <-timer.C:
+			reason = fmt.Errorf("%w: more than %s", errTimeout, cfg.Timeout)
+		case <-ticker.C:
+			if bytes, ok := resident(c.cmd.Process.Pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
+				reason = fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
+			}
+		}
+		if reason != nil {
+			c.stop()
+			<-done
+			return reason
+		}
+	}
+}
+
+// errCrash marks the end of a child that nobody asked for.
+var errCrash = errors.New("the child died")
+
+// blame stops the child after an error of exchange, classes the error and adds what the child had to say.
+func (c *child) blame(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = c.crash(err)
+	}
+	c.stop()
+	kind := pratique.Corrupt
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
+	case errors.Is(err, errNotAsked):
+		kind = pratique.Unavailable
+	case errors.Is(err, errTimeout), errors.Is(err, errMemory):
+		kind = pratique.Exhausted
+	}
+	if said := c.stderr.String(); said != "" {
+		err = fmt.Errorf("%w; it said: %s", err, said)
+	}
+	return &pratique.Error{Op: "run inspector", Kind: kind, Err: err}
+}
+
+// crash says how a child ended that closed its side of the conversation. A kill that did not come from here
+// is taken for the kernel's, which kills when memory runs out.
+func (c *child) crash(err error) error {
+	select {
+	case <-c.gone:
+	case <-time.After(time.Second):
+		return fmt.Errorf("%w: it closed its output", errCrash)
+	}
+	state := c.cmd.ProcessState
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		err = errMemory
+	} else {
+		err = errCrash
+	}
+	return fmt.Errorf("%w: %s", err, state)
+}
+
+// document reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
+// name is not followed out of the directory, and what is not a regular file is not opened to be waited for.
+func document(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+	}
+	defer func() { _ = root.Close() }() // nothing was written
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errGarbage, err)
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	info, err := f.Stat()
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is not a file", errGarbage, name)
+	}
+	if info.Size() > maxDocument {
+		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), maxDocument)
+	}
+	body, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	return body, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+}

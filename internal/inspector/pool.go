@@ -1,0 +1,278 @@
+package inspector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+var errClosed = errors.New("the pool is closed")
+
+// Pool keeps children and gives each one piece of work at a time. Its methods may be called by any number of
+// goroutines; those that find no idle child wait.
+type Pool struct {
+	cfg     Config
+	root    string
+	idle    chan *child // nil stands for a child that could not be started
+	starts  chan start
+	stopped sync.WaitGroup // the starter
+	ctx     context.Context
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	closed  bool
+	working sync.WaitGroup
+	serial  atomic.Int64
+}
+
+// start asks the starter for a child.
+type start struct {
+	dir   string
+	reply chan<- started
+}
+
+type started struct {
+	child *child
+	err   error
+}
+
+// New checks cfg. Nothing runs before [Pool.Start].
+func New(cfg Config) (*Pool, error) {
+	if len(cfg.Command) == 0 {
+		return nil, pratique.Errorf(pratique.Invalid, "make inspector pool", "no command for the children")
+	}
+	if cfg.Children < 1 {
+		cfg.Children = 1
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.MemoryBytes <= 0 {
+		cfg.MemoryBytes = defaultMemory
+	}
+	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), starts: make(chan start)}, nil
+}
+
+// Start starts the children and returns while they warm up; the first call waits for that. They live until
+// [Pool.Close], not until ctx ends. The error is Unavailable when the command cannot be run. Call it once.
+func (p *Pool) Start(ctx context.Context) error {
+	const op = "start inspector"
+	if err := ctx.Err(); err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	base, err := filepath.Abs(cmp.Or(p.cfg.TempDir, os.TempDir()))
+	if err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	root, err := os.MkdirTemp(base, "pratique-inspector-")
+	if err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	p.mu.Lock()
+	p.root = root
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.mu.Unlock()
+	p.stopped.Go(p.starter)
+	var first error
+	for range p.cfg.Children {
+		c, err := p.spawn()
+		if err != nil && first == nil {
+			first = err
+		}
+		p.idle <- c
+	}
+	if first != nil {
+		return errors.Join(pratique.Wrap(pratique.Unavailable, op, "", first), p.Close())
+	}
+	return nil
+}
+
+// starter starts all children from one thread, and keeps that thread: Linux kills a child when the thread that
+// started it ends, and Go may end any other.
+func (p *Pool) starter() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for s := range p.starts {
+		c, err := spawn(p.cfg, s.dir)
+		s.reply <- started{child: c, err: err}
+	}
+}
+
+func (p *Pool) spawn() (*child, error) {
+	reply := make(chan started, 1)
+	p.starts <- start{dir: filepath.Join(p.root, fmt.Sprintf("child-%d", p.serial.Add(1))), reply: reply}
+	s := <-reply
+	return s.child, s.err
+}
+
+// Close kills the children, waits for the calls that were running to fail, and deletes the pool's files. It
+// may be called again.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.closed || p.cancel == nil {
+		p.closed = true
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	p.cancel()
+	p.working.Wait()
+	for range p.cfg.Children {
+		if c := <-p.idle; c != nil {
+			c.stop()
+		}
+	}
+	close(p.starts)
+	p.stopped.Wait()
+	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", os.RemoveAll(p.root))
+}
+
+// Inspect has a child analyse img and make its SBOMs. The error is Exhausted when the child ran over time or
+// memory, Corrupt when it died of the image or could not parse it, Unavailable when this machine was in the
+// way; after a crash it quotes what the child said last. The next call gets a fresh child.
+func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
+	img.Layers = slices.Clone(img.Layers)
+	for i := range img.Layers {
+		path, err := filepath.Abs(img.Layers[i].Path) // a child has another working directory
+		if err != nil {
+			return Result{}, pratique.Wrap(pratique.Unavailable, "inspect image", img.Subject.String(), err)
+		}
+		img.Layers[i].Path = path
+	}
+	var result Result
+	err := p.do(ctx, request{Op: opInspect, Image: &img}, func(resp response, dir string) error {
+		if resp.Inspected == nil {
+			return errGarbage
+		}
+		in := resp.Inspected
+		result = Result{Image: in.Image, Inventory: in.Inventory, Generator: in.Generator, Packages: in.Packages}
+		var err error
+		if result.SPDX, err = document(dir, fileSPDX); err != nil {
+			return err
+		}
+		result.CycloneDX, err = document(dir, fileCycloneDX)
+		return err
+	})
+	if err != nil {
+		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
+	}
+	return result, nil
+}
+
+// Match has a child match inv against the database in db.Dir. A crash is Internal, because it is more likely
+// to be ours or the database's than the inventory's; otherwise errors are those of Inspect.
+func (p *Pool) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+	const op = "match inventory"
+	dir, err := filepath.Abs(db.Dir)
+	if err != nil {
+		return pratique.Report{}, pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	db.Dir = dir
+	var report pratique.Report
+	err = p.do(ctx, request{Op: opMatch, Inventory: &inv, Database: &db}, func(resp response, _ string) error {
+		if resp.Report == nil {
+			return errGarbage
+		}
+		report = *resp.Report
+		return nil
+	})
+	if errors.Is(err, errCrash) || errors.Is(err, errGarbage) {
+		return pratique.Report{}, pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	if err != nil {
+		return pratique.Report{}, pratique.Wrap(pratique.Unknown, op, "", err)
+	}
+	return report, nil
+}
+
+// do gives req to an idle child and what it answers to take, with the directory where its documents lie.
+func (p *Pool) do(ctx context.Context, req request, take func(resp response, dir string) error) error {
+	ctx, leave, err := p.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	var c *child
+	select {
+	case c = <-p.idle:
+	case <-ctx.Done():
+		return pratique.Wrap(pratique.Unavailable, "wait for inspector", "", context.Cause(ctx))
+	}
+	defer func() { p.idle <- c }()
+	const attempts = 2 // a child that died while it was idle is not this request's fault
+	for range attempts {
+		if c, err = p.fit(c); err != nil {
+			return pratique.Wrap(pratique.Unavailable, "start inspector", "", err)
+		}
+		if err = p.run(ctx, c, req, take); !errors.Is(err, errNotAsked) || ctx.Err() != nil {
+			break
+		}
+	}
+	if ctx.Err() == nil {
+		c, _ = p.fit(c) // warm a replacement now; if that fails, the next call tries again and says why
+	}
+	return err
+}
+
+// enter counts a call, and ties its context to the pool's.
+func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.cancel == nil {
+		return nil, nil, pratique.Wrap(pratique.Unavailable, "run inspector", "", errClosed)
+	}
+	p.working.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	release := context.AfterFunc(p.ctx, func() { cancel(errClosed) })
+	return ctx, func() {
+		release()
+		cancel(nil)
+		p.working.Done()
+	}, nil
+}
+
+// fit returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
+func (p *Pool) fit(c *child) (*child, error) {
+	if c != nil && c.alive() {
+		if bytes, ok := resident(c.cmd.Process.Pid); !ok || bytes <= p.cfg.MemoryBytes/2 {
+			return c, nil
+		}
+	}
+	if c != nil {
+		c.stop()
+	}
+	return p.spawn()
+}
+
+// run does one job with c. When it returns c is either ready for the next one or stopped.
+func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp response, dir string) error) error {
+	req.ID = p.serial.Add(1)
+	req.Dir = filepath.Join(c.dir, fmt.Sprintf("job-%d", req.ID))
+	if err := os.Mkdir(req.Dir, 0o700); err != nil {
+		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
+	}
+	resp, err := c.exchange(ctx, p.cfg, req)
+	if err != nil {
+		return c.blame(err) // stopping the child deleted the directory
+	}
+	if resp.Failure != nil {
+		err = resp.Failure.err()
+	} else if err = take(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
+		err = c.blame(err)
+	}
+	if removeErr := os.RemoveAll(req.Dir); err == nil && removeErr != nil {
+		err = pratique.Wrap(pratique.Unavailable, "run inspector", "", removeErr)
+	}
+	return err
+}

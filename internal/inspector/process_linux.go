@@ -1,0 +1,56 @@
+package inspector
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// attributes puts a child into a process group of its own, so that all it started is killed with it, and lets
+// the kernel kill it when the thread that starts it ends. That thread belongs to the pool.
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// killGroup kills the child and everything in its process group.
+func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // already gone is fine too
+
+// awaitExit waits until a process has ended and leaves it to be waited for; false if that cannot be done.
+func awaitExit(pid int) bool {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err == nil
+		}
+	}
+}
+
+// resident returns the bytes of memory that a process holds for itself. Pages of mapped files are left out:
+// the kernel drops them when it needs the room, and a vulnerability database is hundreds of megabytes of them.
+func resident(pid int) (int64, bool) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	var total int64
+	for line := range bytes.Lines(status) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if string(name) != "RssAnon" && string(name) != "RssShmem" {
+			continue
+		}
+		fields := bytes.Fields(value)
+		if len(fields) == 0 {
+			return 0, false
+		}
+		kib, err := strconv.ParseInt(string(fields[0]), 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		total += kib << 10
+	}
+	return total, total > 0
+}

@@ -1,0 +1,135 @@
+package inspector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/sbom"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
+// when the parent is gone. It owns the process: the directory for temporary files is set anew for each
+// request, and what libraries print to standard output goes to standard error.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, a scanner.Analyzer, m scanner.Matcher, g sbom.Generator) error {
+	const op = "serve inspector"
+	if out == io.Writer(os.Stdout) {
+		os.Stdout = os.Stderr
+	}
+	if err := writeFrame(out, hello{Protocol: protocol}); err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	s := server{analyzer: a, matcher: m, generator: g}
+	for ctx.Err() == nil {
+		var req request
+		if err := readFrame(in, &req); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return pratique.Wrap(pratique.Unavailable, op, "", err)
+		}
+		if err := os.Setenv("TMPDIR", req.Dir); err != nil {
+			return pratique.Wrap(pratique.Internal, op, "", err)
+		}
+		resp := s.answer(ctx, req)
+		resp.ID = req.ID
+		if err := writeFrame(out, resp); err != nil {
+			return pratique.Wrap(pratique.Unavailable, op, "", err)
+		}
+	}
+	return pratique.Wrap(pratique.Unavailable, op, "", ctx.Err())
+}
+
+type server struct {
+	analyzer  scanner.Analyzer
+	matcher   scanner.Matcher
+	generator sbom.Generator
+}
+
+func (s server) answer(ctx context.Context, req request) response {
+	switch {
+	case req.Op == opInspect && req.Image != nil:
+		result, err := s.inspect(ctx, *req.Image, req.Dir)
+		if err != nil {
+			return response{Failure: toFailure("inspect image", err)}
+		}
+		return response{Inspected: result}
+	case req.Op == opMatch && req.Inventory != nil && req.Database != nil:
+		report, err := s.matcher.Match(ctx, *req.Inventory, *req.Database)
+		if err != nil {
+			return response{Failure: toFailure("match inventory", err)}
+		}
+		return response{Report: &report}
+	default:
+		return response{Failure: &failure{Op: "serve inspector", Kind: pratique.Internal, Message: "incomplete request " + req.Op}}
+	}
+}
+
+// inspect lets the scanner and the SBOM generator read the same layer files side by side.
+func (s server) inspect(ctx context.Context, img layers.Image, dir string) (*inspected, error) {
+	config, err := imageConfig(img)
+	if err != nil {
+		return nil, err
+	}
+	result := inspected{Image: config, Generator: s.generator.Tool()}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		result.Inventory, err = s.analyzer.Analyze(ctx, img)
+		return err
+	})
+	group.Go(func() error {
+		docs, err := s.generator.Generate(ctx, img)
+		if err != nil {
+			return err
+		}
+		result.Packages = docs.Packages
+		return errors.Join(
+			store(filepath.Join(dir, fileSPDX), docs.SPDX),
+			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
+		)
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return &result, nil
+}
+
+func store(path string, body []byte) error {
+	return pratique.Wrap(pratique.Unavailable, "store document", "", os.WriteFile(path, body, 0o600))
+}
+
+// imageConfig reads what policies and people ask of an image's configuration.
+func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
+	file, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
+	if err != nil {
+		return pratique.ImageConfig{}, pratique.Wrap(pratique.Corrupt, "read image configuration", img.Subject.String(), err)
+	}
+	c := pratique.ImageConfig{
+		Digest: img.Subject.Digest, Platform: platform(img, file), Created: file.Created.UTC(), User: file.Config.User,
+		Labels: file.Config.Labels, Layers: len(img.Layers),
+	}
+	for _, l := range img.Layers {
+		c.Size += l.Size
+	}
+	return c, nil
+}
+
+// platform is what the configuration says, which is what an image runs on; the manifest list only repeats it.
+func platform(img layers.Image, file *v1.ConfigFile) pratique.Platform {
+	if file.OS == "" || file.Architecture == "" {
+		return img.Platform
+	}
+	p := file.OS + "/" + file.Architecture
+	if file.Variant != "" {
+		p += "/" + file.Variant
+	}
+	return pratique.Platform(p)
+}

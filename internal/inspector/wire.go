@@ -1,0 +1,140 @@
+package inspector
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// maxFrame bounds one message in either direction. Inventories and reports travel in messages; the SBOMs,
+// which are bigger, as files in the directory of the job.
+const maxFrame = 128 << 20
+
+// maxDocument bounds one of these files.
+const maxDocument = 256 << 20
+
+// The files of a job.
+const (
+	fileSPDX      = "spdx.json"
+	fileCycloneDX = "cyclonedx.json"
+)
+
+// protocol is sent by a child when it is ready; the parent refuses another one.
+const protocol = "pratique-inspector/1"
+
+// hello is the first message of a child.
+type hello struct {
+	Protocol string `json:"protocol"`
+}
+
+// The operations.
+const (
+	opInspect = "inspect"
+	opMatch   = "match"
+)
+
+// request is what the parent asks. The image is set for opInspect, inventory and database for opMatch.
+type request struct {
+	ID int64  `json:"id"`
+	Op string `json:"op"`
+	// Dir is the directory of this job: documents and temporary files go there, and the parent deletes it.
+	Dir       string               `json:"dir"`
+	Image     *layers.Image        `json:"image,omitempty"`
+	Inventory *pratique.Inventory  `json:"inventory,omitempty"`
+	Database  *scanner.DatabaseDir `json:"database,omitempty"`
+}
+
+// response is the answer to the request with the same id: exactly one of the three is set.
+type response struct {
+	ID        int64            `json:"id"`
+	Inspected *inspected       `json:"inspected,omitempty"`
+	Report    *pratique.Report `json:"report,omitempty"`
+	Failure   *failure         `json:"failure,omitempty"`
+}
+
+type inspected struct {
+	Image     pratique.ImageConfig `json:"image"`
+	Inventory pratique.Inventory   `json:"inventory"`
+	Generator pratique.Tool        `json:"generator"`
+	Packages  int                  `json:"packages"`
+}
+
+// failure is a pratique.Error on its way.
+type failure struct {
+	Op      string        `json:"op"`
+	Subject string        `json:"subject,omitempty"`
+	Kind    pratique.Kind `json:"kind"`
+	Message string        `json:"message"`
+}
+
+func toFailure(op string, err error) *failure {
+	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: clip(err.Error())}
+	var e *pratique.Error
+	if errors.As(err, &e) {
+		f.Op, f.Subject = e.Op, e.Subject
+		if e.Err != nil {
+			f.Message = clip(e.Err.Error())
+		}
+	}
+	return f
+}
+
+func (f *failure) err() error {
+	return &pratique.Error{Op: f.Op, Subject: f.Subject, Kind: f.Kind, Err: errors.New(f.Message)}
+}
+
+// clip keeps what parsers say about hostile input short.
+func clip(s string) string {
+	const most = 2048
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// writeFrame writes v as JSON behind its length, four bytes big-endian.
+func writeFrame(w io.Writer, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxFrame {
+		return fmt.Errorf("message of %d bytes, at most %d are sent", len(body), maxFrame)
+	}
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	_, err = w.Write(append(frame, body...))
+	return err
+}
+
+// readFrame reads what writeFrame wrote. The end of the stream between two frames is io.EOF.
+func readFrame(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > maxFrame {
+		return fmt.Errorf("%w: message of %d bytes, at most %d are read", errGarbage, size, maxFrame)
+	}
+	// LimitReader and not a buffer of that size: a length is easily made up.
+	body, err := io.ReadAll(io.LimitReader(r, int64(size)))
+	if err != nil {
+		return err
+	}
+	if len(body) != int(size) {
+		return io.ErrUnexpectedEOF
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("%w: %w", errGarbage, err)
+	}
+	return nil
+}
+
+// errGarbage marks bytes that are not the protocol.
+var errGarbage = errors.New("not a message")
