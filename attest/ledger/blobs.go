@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -142,8 +144,9 @@ func (b *Blobs) read(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	if r.Size() > maxBlob {
 		return nil, pratique.Errorf(pratique.Corrupt, "read blob", "%d bytes, at most %d", r.Size(), maxBlob)
 	}
-	packed := make([]byte, 0, r.Size())
-	return readAll(r, packed)
+	packed := bytes.NewBuffer(make([]byte, 0, r.Size()+bytes.MinRead))
+	_, err = packed.ReadFrom(io.LimitReader(r, maxBlob))
+	return packed.Bytes(), err
 }
 
 // syncDirs makes the names of a blob and of its directories durable.
@@ -158,6 +161,14 @@ func (b *Blobs) syncDirs(d pratique.Digest) error {
 		}
 	}
 	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func key(d pratique.Digest) string {

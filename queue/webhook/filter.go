@@ -1,0 +1,147 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/pratique-dev/pratique"
+)
+
+var manifestTypes = map[string]bool{
+	"application/vnd.oci.image.manifest.v1+json":                true,
+	"application/vnd.oci.image.index.v1+json":                   true,
+	"application/vnd.docker.distribution.manifest.v2+json":      true,
+	"application/vnd.docker.distribution.manifest.list.v2+json": true,
+}
+
+// signatureTag matches what cosign calls its signatures, attestations and SBOMs, with any prefix, and the tag of
+// an index of referrers. Their media types are those of images, so the tag is all there is to see.
+var signatureTag = regexp.MustCompile(`sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
+
+// ignore says why a notification is none of our business, or "". The answers are a closed list.
+func (r *receiver) ignore(n Notification) string {
+	switch n.Action {
+	case "push":
+	case "pull", "mount", "delete":
+		return n.Action
+	default:
+		return "action"
+	}
+	switch {
+	case n.MediaType == "application/octet-stream":
+		return "blob"
+	case !manifestTypes[n.MediaType]:
+		return "media-type"
+	case signatureTag.MatchString(n.Tag):
+		return "signature-tag"
+	case n.Tag == "" && !r.Untagged:
+		return "untagged"
+	}
+	return ""
+}
+
+// event checks a notification and makes its event. The first result is the reason for a drop, or "".
+func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event, error) {
+	var event pratique.Event
+	if !r.hosts[strings.ToLower(n.Host)] {
+		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", clip(n.Host), r.Registry)
+	}
+	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: n.Repository}, Tag: n.Tag}
+	if n.Digest != "" {
+		d, err := pratique.ParseDigest(n.Digest)
+		if err != nil {
+			return "reference", event, err
+		}
+		ref.Digest = d
+	}
+	if err := ref.Validate(); err != nil {
+		return "reference", event, err
+	}
+	if !r.allows(n.Repository) {
+		return "repository", event, fmt.Errorf("repository %q is not among those allowed", clip(n.Repository))
+	}
+	if n.ID == "" || len(n.ID) > 256 {
+		return "no-id", event, errors.New("the event has no id of at most 256 bytes: its retries could not be told from new pushes")
+	}
+	return "", pratique.Event{
+		ID: pratique.EventID(r.Name, ref, n.ID), Ref: ref, Source: r.Name, Actor: plain(n.Actor),
+		Lane: pratique.LanePush, OccurredAt: n.At, ReceivedAt: now.UTC(),
+	}, nil
+}
+
+func (r *receiver) allows(repository string) bool {
+	if len(r.allowed) == 0 {
+		return true
+	}
+	segments := strings.Split(repository, "/")
+	for _, pattern := range r.allowed {
+		if matches(pattern, segments) {
+			return true
+		}
+	}
+	return false
+}
+
+func parsePatterns(patterns []string) ([][]string, error) {
+	var out [][]string
+	for _, p := range patterns {
+		segments := strings.Split(p, "/")
+		rests := 0
+		for _, s := range segments {
+			if _, err := path.Match(s, ""); err != nil || s == "" || (strings.Contains(s, "**") && s != "**") {
+				return nil, fmt.Errorf("repository pattern %q: want segments with *, or ** alone, separated by slashes", p)
+			}
+			if s == "**" {
+				rests++
+			}
+		}
+		if rests > 2 { // matching would become slow
+			return nil, fmt.Errorf("repository pattern %q: at most two **", p)
+		}
+		out = append(out, segments)
+	}
+	return out, nil
+}
+
+// matches compares segment by segment, so "team/*" is neither "team-evil/app" nor "team/a/b".
+func matches(pattern, segments []string) bool {
+	if len(pattern) == 0 {
+		return len(segments) == 0
+	}
+	if pattern[0] == "**" {
+		for skip := range len(segments) + 1 {
+			if matches(pattern[1:], segments[skip:]) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(segments) == 0 {
+		return false
+	}
+	ok, err := path.Match(pattern[0], segments[0])
+	return err == nil && ok && matches(pattern[1:], segments[1:])
+}
+
+// plain keeps control characters and length out of what ends in commits and pages.
+func plain(s string) string {
+	return clip(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, s))
+}
+
+func clip(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
