@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -84,6 +83,9 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 		local = &store{objects: memory.NewStorage()}
 	}
 	if err := r.fetch(ctx, local, tip); err != nil {
+		if errors.Is(err, errMoved) {
+			return pratique.Wrap(pratique.Conflict, "fetch", "", err)
+		}
 		r.local = nil // what came of it may be half a commit
 		return classify("fetch", err)
 	}
@@ -108,6 +110,9 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash) (err 
 	offer, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
 		return err
+	}
+	if offer.References[r.ref().String()] != tip {
+		return errMoved // while we asked; servers hand out nothing but tips
 	}
 	req := packp.NewUploadPackRequestFromCapabilities(offer.Capabilities)
 	req.Wants = []plumbing.Hash{tip}
@@ -156,9 +161,6 @@ func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) err
 		_ = req.Capabilities.Set(capability.Sideband64k)
 		req.Progress = said
 	}
-	if s.offer.Capabilities.Supports(capability.Atomic) {
-		_ = req.Capabilities.Set(capability.Atomic)
-	}
 	req.Commands = []*packp.Command{{Name: r.ref(), Old: base, New: m.commit.Hash}}
 	req.Packfile = io.NopCloser(&pack)
 	report, err := s.session.ReceivePack(ctx, req)
@@ -205,4 +207,4 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string { return fmt.Sprintf("%s", bytes.TrimSpace(t.b)) }
+func (t *tail) String() string { return string(bytes.TrimSpace(t.b)) }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -159,7 +160,7 @@ func (s *Server) allowed(r *http.Request) bool {
 // backend hands a request to Git.
 func (s *Server) backend(w http.ResponseWriter, r *http.Request) {
 	h := cgi.Handler{
-		Path: s.git, Args: []string{"http-backend"}, Dir: s.dir,
+		Path: s.git, Args: []string{"http-backend"}, Dir: s.dir, Stderr: io.Discard,
 		Env: append(environment(s.dir), "GIT_PROJECT_ROOT="+s.dir, "GIT_HTTP_EXPORT_ALL=1",
 			// The protocol version is a header that Git wants in a variable of this name.
 			"GIT_PROTOCOL="+r.Header.Get("Git-Protocol")),

@@ -1,0 +1,485 @@
+package gitrepo
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
+)
+
+var files = map[string]string{
+	"README.md":            "# config\n",
+	"apps/a/deploy.yaml":   "image: a:1\n",
+	"apps/a.b/deploy.yaml": "image: ab:1\n", // sorts between "a" and "a/" in Git's order
+	"apps/b/deploy.yaml":   "image: b:1\n",
+}
+
+func start(t testing.TB) *gitserver.Server {
+	t.Helper()
+	s, err := gitserver.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func create(t testing.TB, s *gitserver.Server, name string, files map[string]string) string {
+	t.Helper()
+	url, err := s.Create(t.Context(), name, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+func open(t testing.TB, c Config) *Repo {
+	t.Helper()
+	r, err := Open(c, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func git(t testing.TB, s *gitserver.Server, name string, args ...string) string {
+	t.Helper()
+	out, err := s.Git(context.WithoutCancel(t.Context()), name, nil, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// set is an update that writes one file.
+func set(path, content string) deploy.Update {
+	return deploy.Update{Edit: func(context.Context, deploy.Tree) (deploy.Edit, error) {
+		return deploy.Edit{Files: map[string][]byte{path: []byte(content)}, Message: "set " + path, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}}}, nil
+	}}
+}
+
+func wantKind(t *testing.T, err error, kind pratique.Kind, text string) {
+	t.Helper()
+	if pratique.KindOf(err) != kind || !strings.Contains(err.Error(), text) {
+		t.Errorf("error is %v (kind %v), want kind %v with %q", err, pratique.KindOf(err), kind, text)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, scheme := range []string{"http", "file"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			url := create(t, s, scheme, files)
+			if scheme == "file" {
+				url = s.FileURL(scheme)
+			}
+			before := git(t, s, scheme, "rev-parse", "main")
+			r := open(t, Config{URL: url, Author: Signature{"Gate", "gate@example.com"}})
+			p, err := r.Update(t.Context(), set("apps/a/deploy.yaml", "image: a:2\n"))
+			if err == nil {
+				t.Fatal("a trailer with a line break was accepted")
+			}
+			u := set("apps/a/deploy.yaml", "image: a:2")
+			p, err = r.Update(t.Context(), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !p.Created || p.Parent != before || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
+				t.Errorf("pushed %+v", p)
+			}
+			if got := git(t, s, scheme, "show", "main:apps/a/deploy.yaml"); got != "image: a:2" {
+				t.Errorf("file is %q", got)
+			}
+			if got := git(t, s, scheme, "diff", "--name-only", before, "main"); got != "apps/a/deploy.yaml" {
+				t.Errorf("changed %q", got)
+			}
+			if got := git(t, s, scheme, "log", "-1", "--format=%an <%ae> %cn%n%B", "main"); got != "Gate <gate@example.com> Gate\nset apps/a/deploy.yaml\n\nPratique-Event: image: a:2" {
+				t.Errorf("commit is %q", got)
+			}
+			git(t, s, scheme, "fsck", "--strict")
+
+			// The same content again, and then the same trailer with other content: no commit.
+			again, err := r.Update(t.Context(), u)
+			if err != nil || again.Created || again.Commit != "" {
+				t.Errorf("no change: %+v, %v", again, err)
+			}
+			u = set("apps/a/deploy.yaml", "image: a:3")
+			u.Done = []deploy.Trailer{{Key: "Pratique-Event", Value: "image: a:2"}}
+			again, err = r.Update(t.Context(), u)
+			if err != nil || again.Created || again.Commit != p.Commit {
+				t.Errorf("done before: %+v, %v", again, err)
+			}
+			// Somebody else commits; a new file in a new folder goes on top of it.
+			if _, err := s.Advance(t.Context(), scheme, "other", map[string]string{"README.md": "other\n"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err = r.Update(t.Context(), set("new/folder/x.yaml", "x")); err != nil {
+				t.Fatal(err)
+			}
+			want := "new/folder/x.yaml\nREADME.md\napps/a/deploy.yaml"
+			if got := git(t, s, scheme, "log", "--name-only", "--format=", before+"..main"); strings.ReplaceAll(got, "\n\n", "\n") != want {
+				t.Errorf("log is %q, want %q", got, want)
+			}
+			git(t, s, scheme, "fsck", "--strict")
+		})
+	}
+}
+
+// TestColdFindsEarlier: a new process finds a commit of its predecessor although others came after it.
+func TestColdFindsEarlier(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	u := set("apps/a/deploy.yaml", "one")
+	u.Done = []deploy.Trailer{{Key: "Pratique-Event", Value: "one"}}
+	p, err := open(t, Config{URL: url}).Update(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if _, err := s.Advance(t.Context(), "r", "other", map[string]string{"apps/a/deploy.yaml": fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := open(t, Config{URL: url}).Update(t.Context(), u)
+	if err != nil || again.Created || again.Commit != p.Commit || again.Parent != p.Parent {
+		t.Errorf("got %+v, %v; want %+v found again", again, err, p)
+	}
+}
+
+// TestWriters: several writers without a common lock, and somebody who pushes in between. Every change is made
+// once, history is a line, and nothing else is touched.
+func TestWriters(t *testing.T) {
+	t.Parallel()
+	const writers, changes = 4, 6
+	s := start(t)
+	initial := map[string]string{"untouched.yaml": "same\n"}
+	for w := range writers {
+		initial[fmt.Sprintf("w%d/list", w)] = ""
+	}
+	url := create(t, s, "r", initial)
+	var wg sync.WaitGroup
+	for w := range writers {
+		remote := url
+		if w%2 == 1 {
+			remote = s.FileURL("r")
+		}
+		r := open(t, Config{URL: remote, Tries: 100})
+		wg.Go(func() {
+			for i := range changes {
+				id := fmt.Sprintf("%d-%d", w, i)
+				// Every writer appends to one shared file too, so a lost update would show.
+				_, err := r.Update(t.Context(), deploy.Update{
+					Done: []deploy.Trailer{{Key: "Pratique-Event", Value: id}},
+					Edit: func(_ context.Context, tree deploy.Tree) (deploy.Edit, error) {
+						e := deploy.Edit{Message: "add " + id, Files: map[string][]byte{}, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: id}}}
+						for _, name := range []string{fmt.Sprintf("w%d/list", w), "all"} {
+							old, err := tree.Read(name)
+							if err != nil && pratique.KindOf(err) != pratique.NotFound {
+								return e, err
+							}
+							e.Files[name] = append(old, id+"\n"...)
+						}
+						return e, nil
+					},
+				})
+				if err != nil {
+					t.Errorf("%s: %v", id, err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range 5 {
+			if _, err := s.Advance(t.Context(), "r", "other", map[string]string{"other.yaml": fmt.Sprint(i)}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	all := strings.Fields(git(t, s, "r", "show", "main:all"))
+	seen := map[string]int{}
+	for _, id := range all {
+		seen[id]++
+	}
+	if len(all) != writers*changes || len(seen) != writers*changes {
+		t.Errorf("%d lines, %d different, want %d", len(all), len(seen), writers*changes)
+	}
+	if n := git(t, s, "r", "rev-list", "--count", "main"); n != fmt.Sprint(1+writers*changes+5) {
+		t.Errorf("%s commits", n)
+	}
+	if n := git(t, s, "r", "rev-list", "--count", "--min-parents=2", "main"); n != "0" {
+		t.Errorf("%s merges", n)
+	}
+	if got := git(t, s, "r", "show", "main:untouched.yaml"); got != "same" {
+		t.Errorf("untouched.yaml is %q", got)
+	}
+	git(t, s, "r", "fsck", "--strict", "--no-dangling")
+}
+
+func TestMovedBetweenFetchAndPush(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	r := open(t, Config{URL: url, Tries: 3})
+	calls := 0
+	u := set("apps/a/deploy.yaml", "mine")
+	edit := u.Edit
+	u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+		if calls++; calls == 1 {
+			if _, err := s.Advance(ctx, "r", "other", map[string]string{"apps/a/deploy.yaml": "theirs\n"}); err != nil {
+				return deploy.Edit{}, err
+			}
+		} else if got, err := tree.Read("apps/a/deploy.yaml"); string(got) != "theirs\n" {
+			t.Errorf("second call sees %q, %v", got, err)
+		}
+		return edit(ctx, tree)
+	}
+	p, err := r.Update(t.Context(), u)
+	if err != nil || calls != 2 || p.Parent != git(t, s, "r", "rev-parse", "main^") || git(t, s, "r", "log", "-1", "--format=%s", "main^") != "other" {
+		t.Errorf("%+v, %v after %d calls", p, err, calls)
+	}
+
+	// It never stops moving: give up with a conflict.
+	u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+		calls++
+		if _, err := s.Advance(ctx, "r", "other", map[string]string{"README.md": fmt.Sprint(calls)}); err != nil {
+			return deploy.Edit{}, err
+		}
+		return set("apps/a/deploy.yaml", "mine again").Edit(ctx, tree)
+	}
+	_, err = r.Update(t.Context(), u)
+	wantKind(t, err, pratique.Conflict, "moved on")
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	before := git(t, s, "r", "rev-parse", "main")
+	for _, remote := range []string{url, s.FileURL("r")} {
+		r := open(t, Config{URL: remote})
+		if err := s.Reject("r", "GH006: Protected branch: ask 'ops' first"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.Update(t.Context(), set("README.md", "x"))
+		wantKind(t, err, pratique.Denied, "Protected branch: ask 'ops' first")
+		if err := s.Hook("r", "pre-receive", ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Hook("r", "update", "echo not on a Friday >&2; exit 1"); err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Update(t.Context(), set("README.md", "x"))
+		wantKind(t, err, pratique.Denied, "not on a Friday")
+		if got := git(t, s, "r", "rev-parse", "main"); got != before {
+			t.Errorf("the branch moved to %s", got)
+		}
+		if err := s.Hook("r", "update", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What was refused is sent whole again: its objects are in our store but not in theirs.
+	r := open(t, Config{URL: url})
+	if err := s.Reject("r", "no"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Update(t.Context(), set("apps/b/deploy.yaml", "y"))
+	wantKind(t, err, pratique.Denied, "no")
+	if err := s.Hook("r", "pre-receive", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Update(t.Context(), set("apps/b/deploy.yaml", "y")); err != nil {
+		t.Fatal(err)
+	}
+	git(t, s, "r", "fsck", "--strict", "--no-dangling")
+}
+
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		faults []gitserver.Fault
+		pushes int
+	}{
+		{"accepted, then dropped", []gitserver.Fault{{DropAfter: true}}, 1},
+		{"dropped before", []gitserver.Fault{{DropBefore: true}}, 2},
+		{"both", []gitserver.Fault{{DropBefore: true}, {DropAfter: true}}, 2},
+		{"gateway says 502", []gitserver.Fault{{Status: 502}}, 2},
+		{"empty answer", []gitserver.Fault{{Status: 200}}, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			r := open(t, Config{URL: create(t, s, "r", files)})
+			if test.faults[0].DropAfter { // somebody commits on top before we look again
+				test.faults[0].Before = func() {}
+			}
+			s.Fail(test.faults...)
+			p, err := r.Update(t.Context(), set("README.md", "x"))
+			if err != nil || !p.Created || p.Commit != git(t, s, "r", "rev-parse", "main") {
+				t.Errorf("%+v, %v", p, err)
+			}
+			if n := git(t, s, "r", "rev-list", "--count", "main"); n != "2" || s.Pushes() != test.pushes {
+				t.Errorf("%s commits after %d pushes, want 2 and %d", n, s.Pushes(), test.pushes)
+			}
+		})
+	}
+	t.Run("others on top", func(t *testing.T) {
+		t.Parallel()
+		s := start(t)
+		r := open(t, Config{URL: create(t, s, "r", files)})
+		if err := s.Hook("r", "post-receive", "touch accepted"); err != nil {
+			t.Fatal(err)
+		}
+		s.Fail(gitserver.Fault{DropAfter: true})
+		calls := 0
+		u := set("README.md", "x")
+		edit := u.Edit
+		u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+			if calls++; calls > 1 {
+				t.Error("edited again although the first commit was taken")
+			}
+			return edit(ctx, tree)
+		}
+		go func() { // as soon as it is accepted, before the writer has waited out its pause
+			for {
+				if _, err := os.Stat(s.Dir("r") + "/accepted"); err == nil {
+					_, _ = s.Advance(context.Background(), "r", "other", map[string]string{"README.md": "theirs"})
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		p, err := r.Update(t.Context(), u)
+		if err != nil || !p.Created || git(t, s, "r", "log", "--format=%s", "-1", p.Commit) != "set README.md" {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	empty := create(t, s, "empty", nil)
+	for _, test := range []struct {
+		name   string
+		config Config
+		kind   pratique.Kind
+		text   string
+	}{
+		{"no branch", Config{URL: url, Branch: "prod"}, pratique.NotFound, `no branch "prod": push a first commit`},
+		{"empty", Config{URL: empty}, pratique.NotFound, "push a first commit"},
+		{"empty file", Config{URL: s.FileURL("empty")}, pratique.NotFound, "push a first commit"},
+		{"no repository", Config{URL: s.URL + "/none.git"}, pratique.NotFound, "repository not found"},
+		{"no folder", Config{URL: "file://" + t.TempDir() + "/none"}, pratique.NotFound, "repository not found"},
+		{"nobody there", Config{URL: "http://127.0.0.1:1/r.git"}, pratique.Unavailable, "refused"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := open(t, test.config).Update(t.Context(), set("README.md", "x"))
+			wantKind(t, err, test.kind, test.text)
+		})
+	}
+	for _, test := range []struct {
+		name   string
+		config Config
+		text   string
+	}{
+		{"password in URL", Config{URL: "https://me:hunter2@example.com/r.git"}, "holds a password"},
+		{"git protocol", Config{URL: "git://example.com/r.git"}, "not supported"},
+		{"ssh without keys", Config{URL: "git@example.com:r.git"}, "ssh-keyscan"},
+		{"branch", Config{URL: url, Branch: "a..b"}, "branch"},
+		{"author", Config{URL: url, Author: Signature{"a\nb", "c"}}, "line breaks"},
+		{"signing key", Config{URL: url, SigningKey: []byte("no key")}, "key"},
+	} {
+		_, err := Open(test.config, time.Now)
+		wantKind(t, err, pratique.Invalid, test.text)
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	s.RequireAuth("gate", "secret")
+	_, err := open(t, Config{URL: url}).Update(t.Context(), set("README.md", "x"))
+	wantKind(t, err, pratique.Denied, "authentication required")
+	_, err = open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "wrong"}}).Update(t.Context(), set("README.md", "x"))
+	wantKind(t, err, pratique.Denied, "authentication required")
+	p, err := open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "secret"}}).Update(t.Context(), set("README.md", "x"))
+	if err != nil || !p.Created {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestTree(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	git(t, s, "r", "config", "core.symlinks", "true")
+	// A link, and an executable file, next to the others.
+	if _, err := s.Git(t.Context(), "r", []byte("commit refs/heads/main\ncommitter A <a@b> now\ndata 1\nx\nfrom refs/heads/main^0\n"+
+		"M 120000 inline apps/link.yaml\ndata 10\n/etc/hosts\nM 755 inline apps/run\ndata 3\n#!/\n"), "fast-import", "--quiet", "--date-format=now"); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, Config{URL: url})
+	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, content deploy.Tree) (deploy.Edit, error) {
+		for prefix, want := range map[string][]string{
+			"":                   {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml", "apps/b/deploy.yaml", "apps/run"},
+			"apps/a/":            {"apps/a/deploy.yaml"},
+			"apps/a/deploy.yaml": {"apps/a/deploy.yaml"},
+			"apps/link.yaml":     nil,
+			"ap":                 nil,
+			"none/at/all":        nil,
+		} {
+			var got []string
+			if err := content.Walk(ctx, prefix, func(p string) error { got = append(got, p); return nil }); err != nil {
+				t.Errorf("walk %q: %v", prefix, err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("walk %q (-want +got):\n%s", prefix, diff)
+			}
+		}
+		for _, bad := range []string{"../x", "apps/../README.md", "/README.md", "apps//a/deploy.yaml", "", ".git/config", "apps/.GIT/x", `apps\a`} {
+			if _, err := content.Read(bad); pratique.KindOf(err) != pratique.Invalid {
+				t.Errorf("read %q: %v", bad, err)
+			}
+			if _, err := (&builder{store: r.local}).update(content.(*tree).root, map[string][]byte{bad: nil}); pratique.KindOf(err) != pratique.Invalid {
+				t.Errorf("write %q: %v", bad, err)
+			}
+		}
+		for _, none := range []string{"none", "apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
+			if _, err := content.Read(none); pratique.KindOf(err) != pratique.NotFound {
+				t.Errorf("read %q: %v", none, err)
+			}
+		}
+		for _, kept := range []string{"apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
+			if _, err := (&builder{store: r.local}).update(content.(*tree).root, map[string][]byte{kept: nil}); pratique.KindOf(err) != pratique.Invalid {
+				t.Errorf("write %q: %v", kept, err)
+			}
+		}
+		return deploy.Edit{Message: "run", Files: map[string][]byte{"apps/run": []byte("#!/bin/sh\n")}}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := git(t, s, "r", "ls-tree", "main", "apps/run", "apps/link.yaml"); !strings.Contains(got, "100755") || !strings.Contains(got, "120000") {
+		t.Errorf("modes were lost: %s", got)
+	}
+}
