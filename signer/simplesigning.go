@@ -14,6 +14,9 @@ type SimpleSignature struct {
 	Signature []byte
 }
 
+// IsZero reports whether s is the zero value, "no signature".
+func (s SimpleSignature) IsZero() bool { return s.Payload == nil && s.Signature == nil }
+
 const simpleSigningType = "cosign container image signature"
 
 // The container signature format of containers/image, as cosign fills it.
@@ -31,23 +34,32 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// SignImage signs the digest of subject in cosign's simple-signing format. The payload is the same each time.
-func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleSignature, error) {
+// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same each time.
+func ImagePayload(subject pratique.Subject) ([]byte, error) {
 	const op = "sign image"
+	if subject.Digest.IsZero() {
+		return nil, pratique.Errorf(pratique.Invalid, op, "%s has no digest", subject.Repository)
+	}
 	var p simpleSigning
 	p.Critical.Identity.DockerReference = subject.Repository.String()
 	p.Critical.Image.DockerManifestDigest = subject.Digest.String()
 	p.Critical.Type = simpleSigningType
-	if subject.Digest.IsZero() {
-		return SimpleSignature{}, pratique.Errorf(pratique.Invalid, op, "%s has no digest", subject.Repository)
-	}
 	payload, err := json.Marshal(p, json.FormatNilMapAsNull(true))
 	if err != nil {
-		return SimpleSignature{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Internal, Err: err}
+		return nil, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Internal, Err: err}
+	}
+	return payload, nil
+}
+
+// SignImage signs the [ImagePayload] of subject.
+func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleSignature, error) {
+	payload, err := ImagePayload(subject)
+	if err != nil {
+		return SimpleSignature{}, err
 	}
 	sig, err := s.Sign(ctx, payload)
 	if err != nil {
-		return SimpleSignature{}, pratique.Wrap(pratique.Unknown, op, subject.String(), err)
+		return SimpleSignature{}, pratique.Wrap(pratique.Unknown, "sign image", subject.String(), err)
 	}
 	return SimpleSignature{Payload: payload, Signature: sig}, nil
 }

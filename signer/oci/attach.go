@@ -43,8 +43,9 @@ type half struct {
 // written.
 //
 // What others attached stays. An attestation of the same predicate type that own's key signed is replaced; if
-// it says the same, it stays, and its digest is the one returned. What should be there and is not when read
-// back is a Conflict: somebody else wrote at the same time, and trying again helps.
+// it says the same, it stays, and its digest is the one returned. A zero signature withdraws the one that own's
+// key may have given before. What should be there and is not when read back is a Conflict: somebody else wrote
+// at the same time, and trying again helps.
 func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature signer.SimpleSignature, envelopes []pratique.Envelope, own signer.Verifier) ([]pratique.Attestation, error) {
 	sig, err := s.signatureHalf(subject, signature, own)
 	if err != nil {
@@ -63,13 +64,13 @@ func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature 
 	if err != nil {
 		return nil, err
 	}
-	halves := []half{sig, att}
+	halves := []half{sig}
+	if len(att.items) > 0 {
+		halves = append(halves, att)
+	}
 	results := make([][]pratique.Attestation, len(halves))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, h := range halves {
-		if len(h.items) == 0 {
-			continue
-		}
 		g.Go(func() error {
 			var err error
 			results[i], err = ses.attach(ctx, h, own.KeyID())
@@ -83,15 +84,26 @@ func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature 
 }
 
 func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignature, own signer.Verifier) (half, error) {
-	if err := signer.VerifyImage(own, subject, sig); err != nil {
+	payload, err := signer.ImagePayload(subject)
+	if err != nil {
 		return half{}, err
 	}
-	desc := describe(cosign.SimpleSigningMediaType, sig.Payload)
-	desc.Annotations = map[string]string{static.SignatureAnnotationKey: base64.StdEncoding.EncodeToString(sig.Signature)}
+	var items []item
+	if !sig.IsZero() {
+		if err := signer.VerifyImage(own, subject, sig); err != nil {
+			return half{}, err
+		}
+		payload = sig.Payload
+		desc := describe(cosign.SimpleSigningMediaType, sig.Payload)
+		desc.Annotations = map[string]string{static.SignatureAnnotationKey: base64.StdEncoding.EncodeToString(sig.Signature)}
+		items = append(items, item{payload: sig.Payload, content: sig.Payload, desc: desc})
+	}
+	digest := hashOf(payload)
 	return half{
-		suffix:    sigSuffix,
-		items:     []item{{payload: sig.Payload, content: sig.Payload, desc: desc}},
-		candidate: func(d v1.Descriptor) bool { return d.Digest == desc.Digest },
+		suffix: sigSuffix,
+		items:  items,
+		// Everybody who signs this subject with cosign signs the same bytes; the signature is in the annotation.
+		candidate: func(d v1.Descriptor) bool { return d.Digest == digest },
 		open: func(d v1.Descriptor, content []byte) (string, []byte, error) {
 			raw, err := base64.StdEncoding.DecodeString(d.Annotations[static.SignatureAnnotationKey])
 			if err != nil {
@@ -175,6 +187,7 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 		return nil, err
 	}
 	if len(missing) > 0 || len(kept) < len(current.Layers) {
+		// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
 		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
 		var contents [][]byte
 		for _, i := range missing {
@@ -190,9 +203,12 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 		if current, err = s.manifest(ctx, h.suffix); err != nil {
 			return nil, err
 		}
-		if current == nil {
+		if current == nil && len(h.items) > 0 {
 			return nil, s.errorf(pratique.Conflict, "read back", "%s is not there any more", s.tag(h.suffix))
 		}
+	}
+	if len(h.items) == 0 {
+		return nil, nil
 	}
 	return s.readBack(ctx, h, current.Layers, keyID)
 }
@@ -201,6 +217,7 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 // says, and goes if it says something else under the same predicate type.
 func (s *session) sort(ctx context.Context, h half, layers []v1.Descriptor) (kept []v1.Descriptor, missing []item, err error) {
 	missing = slices.Clone(h.items)
+	kept = []v1.Descriptor{} // in JSON, a manifest without layers has an empty list
 	for _, desc := range layers {
 		if !h.candidate(desc) {
 			kept = append(kept, desc)

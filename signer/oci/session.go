@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 
@@ -144,21 +146,32 @@ func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error)
 	return content, nil
 }
 
-// fail gives an error of the registry library its kind.
+// fail gives an error of the registry library its kind, and leaves out what does not belong into logs: pages
+// of HTML, and addresses that may be signed.
 func (s *session) fail(op string, err error) error {
-	kind := pratique.KindOf(err)
+	var ours *pratique.Error
 	var answer *transport.Error
+	var located *url.Error
+	kind := pratique.Unavailable
 	switch {
-	case kind != pratique.Unknown:
+	case errors.As(err, &ours):
+		kind, err = ours.Kind, ours
 	case errors.As(err, &answer):
-		kind = kindOfStatus(answer.StatusCode)
+		kind, err = kindOfStatus(answer.StatusCode), describeAnswer(answer)
+	case errors.As(err, &located):
+		err = located.Err
 	case strings.Contains(err.Error(), "error verifying"):
 		// The library's error for bytes that do not match is of an internal type.
 		kind = pratique.Corrupt
-	default:
-		kind = pratique.Unavailable
 	}
 	return &pratique.Error{Op: op, Subject: s.subject.String(), Kind: kind, Err: err}
+}
+
+func describeAnswer(e *transport.Error) error {
+	if len(e.Errors) == 0 {
+		return fmt.Errorf("the registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	}
+	return fmt.Errorf("the registry answered %d %s: %.60q %.160q", e.StatusCode, http.StatusText(e.StatusCode), e.Errors[0].Code, e.Errors[0].Message)
 }
 
 func kindOfStatus(status int) pratique.Kind {
