@@ -6,7 +6,7 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"path"
+	"slices"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -16,10 +16,10 @@ import (
 type Target struct {
 	// Name is written into commits, so it has to stay the same for one place.
 	Name string
-	// Images are patterns for "registry/path", in the syntax of [path.Match]: a star stays within one segment.
-	Images []string
+	// Images are patterns for "registry/path". At least one.
+	Images []pratique.Glob
 	// Tags are patterns for the pushed tag; none means every tag.
-	Tags []string
+	Tags []pratique.Glob
 	// Path is the folder below which files are edited; empty means the whole repository.
 	Path string
 	// Repository is where commits go.
@@ -34,9 +34,9 @@ func (t Target) Validate() error {
 	if len(t.Images) == 0 {
 		return fmt.Errorf("target %s: name at least one image pattern, such as registry.example.com/team/*", t.Name)
 	}
-	for _, pattern := range append(append([]string(nil), t.Images...), t.Tags...) {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return fmt.Errorf("target %s: pattern %q: %w", t.Name, pattern, err)
+	for _, g := range slices.Concat(t.Images, t.Tags) {
+		if err := g.Validate(); err != nil {
+			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}
 	if t.Repository == nil {
@@ -48,25 +48,15 @@ func (t Target) Validate() error {
 // Matches reports whether the target asks for this image under this tag. An image that was pushed by digest
 // alone, as the platform children of an index are, matches no target.
 func (t Target) Matches(repository pratique.Repository, tag string) bool {
-	return tag != "" && matchAny(t.Images, repository.String()) && (len(t.Tags) == 0 || matchAny(t.Tags, tag))
-}
-
-func matchAny(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if ok, _ := path.Match(p, name); ok { // a bad pattern was refused by Validate
-			return true
-		}
-	}
-	return false
+	return tag != "" && pratique.MatchAny(t.Images, repository.String()) && (len(t.Tags) == 0 || pratique.MatchAny(t.Tags, tag))
 }
 
 // VSA is what a verified verification summary says. Its signature has been checked by whoever returns it.
 type VSA struct {
 	// Envelope is the digest of the signed envelope as it is in the registry.
 	Envelope pratique.Digest
-	// Subject is the digest of the statement's subject; ResourceURI names the artifact once more.
-	Subject     pratique.Digest
-	ResourceURI string
+	// Subject is what the statement is about: its resourceUri and its subject's digest agree on it.
+	Subject pratique.Subject
 	// Verifier is the id of the service that judged.
 	Verifier string
 	// Passed is true only if the result is PASSED.

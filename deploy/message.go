@@ -1,0 +1,104 @@
+package deploy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// The trailers of a commit. Each verdict, summary and policy is named by digest, so that a commit can be
+// checked with git and cosign alone.
+const (
+	trailerImage    = "Pratique-Image"    // registry/path@sha256:…
+	trailerTag      = "Pratique-Tag"      // the tag that was pushed
+	trailerTarget   = "Pratique-Target"   // the configured name of the place
+	trailerVerdict  = "Pratique-Verdict"  // digest of the verdict document
+	trailerVSA      = "Pratique-VSA"      // digest of the signed verification summary
+	trailerPolicy   = "Pratique-Policy"   // digest of the rules
+	trailerEvent    = "Pratique-Event"    // the push that led here
+	trailerPrevious = "Pratique-Previous" // a digest that was replaced
+)
+
+// shownFiles bounds the list of files in a message.
+const shownFiles = 50
+
+// message is the subject and body of a commit.
+func message(t Target, c pratique.Change, changes []pratique.FileChange) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "deploy %s:%s sha256:%.12s to %s\n", c.Subject.Repository, c.Tag, c.Subject.Digest.Hex(), oneLine(t.Name))
+	shown := 0
+	for _, change := range changes {
+		if change.Old == change.New {
+			continue
+		}
+		if shown++; shown > shownFiles {
+			continue
+		}
+		old := oneLine(change.Old)
+		if old == "" {
+			old = "(none)"
+		}
+		fmt.Fprintf(&b, "\n- %s, line %d: %s -> %s", oneLine(change.Path), change.Line, old, change.New)
+	}
+	if shown > shownFiles {
+		fmt.Fprintf(&b, "\n- and %d more", shown-shownFiles)
+	}
+	return b.String()
+}
+
+// trailers are the evidence of a commit. Empty values are left out.
+func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trailer {
+	all := []Trailer{
+		{trailerImage, c.Subject.String()},
+		{trailerTag, c.Tag},
+		{trailerTarget, t.Name},
+		{trailerVerdict, digest(c.Verdict)},
+		{trailerVSA, digest(c.VSA)},
+		{trailerPolicy, digest(c.Policy)},
+		{trailerEvent, c.Event},
+	}
+	seen := map[string]bool{}
+	for _, change := range changes {
+		if old := digestIn(change.Old); old != "" && change.Old != change.New && !seen[old] {
+			seen[old] = true
+			all = append(all, Trailer{trailerPrevious, old})
+		}
+	}
+	var kept []Trailer
+	for _, tr := range all {
+		if tr.Value = oneLine(tr.Value); tr.Value != "" {
+			kept = append(kept, tr)
+		}
+	}
+	return kept
+}
+
+// doneTrailers mark a commit made for this event, image and target; none without an event.
+func doneTrailers(t Target, c pratique.Change) []Trailer {
+	if oneLine(c.Event) == "" {
+		return nil
+	}
+	return append(earlierTrailers(t, c), Trailer{trailerEvent, oneLine(c.Event)})
+}
+
+// earlierTrailers mark a commit that brought this image to this target.
+func earlierTrailers(t Target, c pratique.Change) []Trailer {
+	return []Trailer{{trailerImage, c.Subject.String()}, {trailerTarget, oneLine(t.Name)}}
+}
+
+func digest(d pratique.Digest) string {
+	if d.IsZero() {
+		return ""
+	}
+	return d.String()
+}
+
+// digestIn returns the digest in a replaced value, which is a digest or an image reference.
+func digestIn(value string) string {
+	d, err := pratique.ParseDigest(value[strings.LastIndexByte(value, '@')+1:])
+	if err != nil || d.IsZero() {
+		return ""
+	}
+	return d.String()
+}
