@@ -1,0 +1,186 @@
+package database
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const (
+	layerType = "application/vnd.aquasec.trivy.db.layer.v1.tar+gzip"
+	// stallAfter ends a download that makes no progress.
+	stallAfter = time.Minute
+)
+
+func newTransport() http.RoundTripper {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		IdleConnTimeout:       30 * time.Second, // hours pass between two updates
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		DisableCompression:    true, // digests are over the bytes as stored
+	}
+}
+
+// reference reads a source. The tag is the version of the schema unless it says otherwise.
+func (s *Store) reference(source string) (name.Reference, error) {
+	opts := []name.Option{name.WithDefaultTag(fmt.Sprint(schemaVersion))}
+	ref, err := name.ParseReference(source, opts...)
+	if err == nil && s.host(ref).PlainHTTP {
+		ref, err = name.ParseReference(source, append(opts, name.Insecure)...)
+	}
+	return ref, pratique.Wrap(pratique.Invalid, "read database source", source, err)
+}
+
+func (s *Store) host(ref name.Reference) Host {
+	for _, h := range s.cfg.Hosts {
+		if h.Name == ref.Context().RegistryStr() {
+			return h
+		}
+	}
+	return Host{}
+}
+
+// puller keeps the login for the requests of one update.
+func (s *Store) puller(ref name.Reference) (*remote.Puller, error) {
+	// Explicit also where anonymous: there is no keychain to fall back to.
+	auth := authn.Anonymous
+	if h := s.host(ref); h.Username != "" {
+		auth = &authn.Basic{Username: h.Username, Password: h.Password}
+	}
+	return remote.NewPuller(
+		remote.WithTransport(s.transport), remote.WithAuth(auth),
+		// The next source is the better answer to a source in trouble.
+		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
+		remote.WithRetryStatusCodes(http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
+	)
+}
+
+// artifact is a database as one source offers it.
+type artifact struct {
+	source   string
+	ref      name.Reference
+	puller   *remote.Puller
+	manifest pratique.Digest
+}
+
+// find asks a source what it has, with a HEAD where it answers one: that costs no pull.
+func (s *Store) find(ctx context.Context, source string) (artifact, error) {
+	const op = "look up vulnerability database"
+	ref, err := s.reference(source)
+	if err != nil {
+		return artifact{}, err
+	}
+	puller, err := s.puller(ref)
+	if err != nil {
+		return artifact{}, pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	found, err := puller.Head(ctx, ref)
+	if err != nil && worthAGet(err) {
+		var got *remote.Descriptor
+		if got, err = puller.Get(ctx, ref); err == nil {
+			found = &got.Descriptor
+		}
+	}
+	if err != nil {
+		return artifact{}, fault(op, err)
+	}
+	manifest, err := pratique.ParseDigest(found.Digest.String())
+	return artifact{source: source, ref: ref, puller: puller, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
+}
+
+// worthAGet tells registries that do not answer HEAD well from those that do not answer.
+func worthAGet(err error) bool {
+	var status *transport.Error
+	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusMethodNotAllowed
+}
+
+// layer reads the manifest, which must name exactly one database of a bearable size.
+func (a artifact) layer(ctx context.Context, maxBytes int64) (v1.Descriptor, error) {
+	const op = "read database manifest"
+	got, err := a.puller.Get(ctx, a.ref.Context().Digest(a.manifest.String()))
+	if err != nil {
+		return v1.Descriptor{}, fault(op, err)
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
+	if err != nil {
+		return v1.Descriptor{}, pratique.Wrap(pratique.Corrupt, op, "", err)
+	}
+	if len(m.Layers) != 1 || m.Layers[0].MediaType != layerType {
+		return v1.Descriptor{}, pratique.Errorf(pratique.Corrupt, op, "not a vulnerability database: want one layer of type %s", layerType)
+	}
+	if size := m.Layers[0].Size; size < 0 || size > maxBytes {
+		return v1.Descriptor{}, pratique.Errorf(pratique.Exhausted, op, "%d bytes to download, the limit is %d", size, maxBytes)
+	}
+	return m.Layers[0], nil
+}
+
+// download unpacks the layer into dir.
+func (a artifact) download(ctx context.Context, d v1.Descriptor, dir string, maxBytes int64) (unpacked, error) {
+	const op = "download vulnerability database"
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("no bytes for %s", stallAfter)) })
+	defer stalled.Stop()
+	layer, err := a.puller.Layer(ctx, a.ref.Context().Digest(d.Digest.String()))
+	if err != nil {
+		return unpacked{}, fault(op, err)
+	}
+	body, err := layer.Compressed()
+	if err != nil {
+		return unpacked{}, fault(op, err)
+	}
+	defer func() { _ = body.Close() }() // what was read is checked by its digest
+	alive := readerFunc(func(p []byte) (int, error) {
+		stalled.Reset(stallAfter)
+		n, err := body.Read(p)
+		if cause := context.Cause(ctx); cause != nil && err != nil {
+			err = cause
+		}
+		return n, err
+	})
+	return unpack(alive, d, dir, maxBytes)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+var _ io.Reader = readerFunc(nil)
+
+// fault gives an error of a registry its kind.
+func fault(op string, err error) error {
+	kind := pratique.Unavailable
+	var status *transport.Error
+	var located *url.Error
+	switch {
+	case errors.As(err, &status):
+		switch status.StatusCode {
+		case http.StatusTooManyRequests:
+			kind = pratique.RateLimited
+		case http.StatusUnauthorized, http.StatusForbidden:
+			kind = pratique.Denied
+		case http.StatusNotFound:
+			kind = pratique.NotFound
+		}
+		err = fmt.Errorf("registry answered %d %s", status.StatusCode, http.StatusText(status.StatusCode))
+	case errors.As(err, &located):
+		err = located.Err // the URL may be a signed one
+	}
+	return &pratique.Error{Op: op, Kind: kind, Err: err}
+}

@@ -1,0 +1,93 @@
+package database
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// static is what was found in the static directory, and what the files looked like then.
+type static struct {
+	seen  [2]look
+	found Generation
+}
+
+// look is how a file looks from outside; when that changes, it is read again.
+type look struct {
+	size     int64
+	modified time.Time
+}
+
+func (s *Store) currentStatic() (Generation, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readStatic()
+}
+
+func (s *Store) updateStatic() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.static.found.Digest
+	now, err := s.readStatic()
+	return err == nil && now.Digest != before, err
+}
+
+// readStatic hashes the directory's files if they look different from the last time. The mutex is held, so
+// that those who come meanwhile wait for one answer.
+func (s *Store) readStatic() (Generation, error) {
+	dir := s.cfg.StaticDir
+	before, err := lookAt(dir)
+	if err != nil {
+		return Generation{}, s.staticFault(err)
+	}
+	if !s.static.found.Digest.IsZero() && before == s.static.seen {
+		return s.static.found, nil
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, metadataFile))
+	if err != nil {
+		return Generation{}, s.staticFault(err)
+	}
+	digest, err := hashFile(filepath.Join(dir, databaseFile))
+	if err != nil {
+		return Generation{}, s.staticFault(err)
+	}
+	meta, err := parseMetadata(raw, s.now())
+	if err == nil {
+		err = inspect(filepath.Join(dir, databaseFile))
+	}
+	after, lookErr := lookAt(dir)
+	if lookErr != nil || after != before {
+		return Generation{}, s.staticFault(errors.New("the files are being replaced"))
+	}
+	if err != nil {
+		// Not Invalid: somebody can put a better one there, and waiting work should then go on.
+		return Generation{}, s.staticFault(err)
+	}
+	s.static = static{seen: before, found: Generation{Dir: dir, Database: pratique.Database{
+		Digest: digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(), NextUpdate: meta.NextUpdate.UTC(),
+		DownloadedAt: meta.DownloadedAt.UTC(), Source: dir,
+	}}}
+	return s.static.found, nil
+}
+
+func (s *Store) staticFault(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return pratique.Errorf(pratique.Unavailable, opOpen, "%w: put %s and %s there", err, databaseFile, metadataFile)
+	}
+	return pratique.Wrap(pratique.Unavailable, opOpen, s.cfg.StaticDir, err)
+}
+
+func lookAt(dir string) (both [2]look, err error) {
+	for i, name := range []string{databaseFile, metadataFile} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			return both, err
+		}
+		both[i] = look{size: info.Size(), modified: info.ModTime()}
+	}
+	return both, nil
+}
