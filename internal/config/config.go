@@ -63,7 +63,7 @@ type Receiver struct {
 	// Registry is the host that this receiver's pushes are for; it must be one of Registries.
 	Registry string `yaml:"registry"`
 	// Repositories are the paths that may be reported, as globs by segment; default all of them.
-	Repositories []string `yaml:"repositories"`
+	Repositories []pratique.Glob `yaml:"repositories"`
 	// Header carries the secret; default Authorization. Secrets are full header values; all are valid at once.
 	Header  string   `yaml:"header"`
 	Secrets []Secret `yaml:"secrets"`
@@ -99,14 +99,15 @@ type Policy struct {
 	// Dir holds Rego files; default the shipped policy.
 	Dir string `yaml:"dir"`
 	// BlockAt is the severity from which a finding denies; default HIGH. OnlyFixable spares findings
-	// that no version mends. Unknown says whether findings without a severity deny: "deny" or "allow".
+	// that no version mends. Unknown says whether findings without a severity deny: "deny" or "allow",
+	// which is the default.
 	BlockAt     string `yaml:"blockAt"`
 	OnlyFixable bool   `yaml:"onlyFixable"`
 	Unknown     string `yaml:"unknownSeverity"`
 	// MaxDatabaseAge is how old the vulnerability database may be; default 72h.
 	MaxDatabaseAge Duration `yaml:"maxDatabaseAge"`
 	// AllowedRepositories are globs by segment of registry/path; default all.
-	AllowedRepositories []string `yaml:"allowedRepositories"`
+	AllowedRepositories []pratique.Glob `yaml:"allowedRepositories"`
 }
 
 // Signing names the key pair. Without a key, a pair is made in DataDir at the first start.
@@ -134,8 +135,8 @@ type Target struct {
 	Branch string `yaml:"branch"`
 	Path   string `yaml:"path"`
 	// Images are globs by segment of registry/path; Tags are globs, default all.
-	Images []string `yaml:"images"`
-	Tags   []string `yaml:"tags"`
+	Images []pratique.Glob `yaml:"images"`
+	Tags   []pratique.Glob `yaml:"tags"`
 
 	Username   string `yaml:"username"`
 	Password   Secret `yaml:"password"`

@@ -70,6 +70,7 @@ func TestProblems(t *testing.T) {
 		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: want a size such as 512MiB or 20GiB, not "2GB"`},
 		{"wrong type", "inspect:\n  workers: many\n", `f.yaml:2: want a whole number, not "many"`},
 		{"bad listen", "listen: 8080\n", `f.yaml:1: listen: want host:port`},
+		{"bad glob", "policy:\n  allowedRepositories:\n    - r/a**\n", "f.yaml:3: policy.allowedRepositories[0]: pattern"},
 		{"bad severity", "policy:\n  blockAt: high\n", `f.yaml:2: policy.blockAt: want one of CRITICAL`},
 		{"key without passphrase", "signing:\n  key: file:/dev/null\n", "f.yaml:"},
 	}

@@ -65,7 +65,7 @@ func (c *checker) config(conf *Config) {
 	c.url("evidence.url", conf.Evidence.URL, "file", "mem", "s3", "gs", "azblob")
 	c.oneOf("log.level", conf.Log.Level, "debug", "info", "warn", "error")
 	c.oneOf("log.format", conf.Log.Format, "text", "json")
-	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN", "NONE")
+	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
 	if conf.Inspect.Workers < 0 {
 		c.fail("inspect.workers", "want a number above 0")
@@ -75,6 +75,7 @@ func (c *checker) config(conf *Config) {
 			c.fail(fmt.Sprintf("platforms[%d]", i), "want os/architecture, for example linux/amd64, not %q", p)
 		}
 	}
+	c.globs("policy.allowedRepositories", conf.Policy.AllowedRepositories)
 	c.registries(conf.Registries)
 	c.receivers(conf)
 	c.signing(conf.Signing)
@@ -122,6 +123,7 @@ func (c *checker) receivers(conf *Config) {
 		key := fmt.Sprintf("receivers[%d]", i)
 		c.name(key, r.Name, seen)
 		c.oneOf(key+".format", r.Format, "distribution")
+		c.globs(key+".repositories", r.Repositories)
 		known := func(reg Registry) bool { return reg.Host == r.Registry }
 		if !slices.ContainsFunc(conf.Registries, known) {
 			c.fail(key+".registry", "%q is not the host of one of the registries", r.Registry)
@@ -157,6 +159,8 @@ func (c *checker) targets(all []Target) {
 			c.fail(key+".repository", "name the config repository: an https, ssh or file URL")
 		}
 		c.url(key+".repository", t.Repository, "https", "http", "ssh", "file")
+		c.globs(key+".images", t.Images)
+		c.globs(key+".tags", t.Tags)
 		if len(t.Images) == 0 {
 			c.fail(key+".images", "say which images this target takes, for example registry.example.com/team/**")
 		}
@@ -179,6 +183,14 @@ func (c *checker) tokens(all []Token) {
 			c.fail(key+".token", "give the token as env:NAME or file:PATH")
 		} else if len(t.Token.Value()) > 0 && len(t.Token.Value()) < least {
 			c.fail(key+".token", "%s is shorter than %d characters", t.Token, least)
+		}
+	}
+}
+
+func (c *checker) globs(key string, all []pratique.Glob) {
+	for i, g := range all {
+		if err := g.Validate(); err != nil {
+			c.fail(fmt.Sprintf("%s[%d]", key, i), "%v", err)
 		}
 	}
 }
