@@ -38,11 +38,12 @@ var progress = map[string]int{
 }
 
 // fold adds a fact that names this event. Facts about platform children move nothing but the time: the event
-// is as far as its own subject is. An end is kept, except that a failed event may be taken up again.
+// is as far as its own subject is. An end is kept, except that a failed event may be taken up again. Being
+// received is no such thing: that fact is written after the event is enqueued, and may come late.
 func (s *EventStatus) fold(f pratique.Fact) {
 	s.UpdatedAt = f.At
 	s.describe(f)
-	if f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
+	if f.Settled != nil && s.Subject.IsZero() || f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
 		s.Subject = f.Subject
 	}
 	if f.Failed != nil {
@@ -72,7 +73,7 @@ func (s *EventStatus) fold(f pratique.Fact) {
 		if f.Settled.Detail != "" || f.Settled.State != pratique.StateFailed {
 			s.Detail = f.Settled.Detail
 		}
-	case failed && f.Kind != pratique.FactSettled:
+	case failed && progress[string(f.Kind)] > progress[string(pratique.FactReceived)]:
 		s.State, s.Done, s.Detail = string(f.Kind), false, ""
 	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
 		s.State = string(f.Kind)

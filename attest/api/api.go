@@ -1,0 +1,133 @@
+// Package api answers, over HTTP, what is known about images: verdicts with their reasons, facts with times
+// and authors, documents, attestations and deployments. It also takes submissions, and reports how far they
+// have come. Every error is a problem document (RFC 9457), and the OpenAPI document describes all of it.
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/index"
+)
+
+// Records answers questions about one image.
+type Records interface {
+	Images(d pratique.Digest) ([]pratique.Record, error)
+	Tag(ref pratique.ImageRef) ([]index.TagStep, error)
+	Links(s pratique.Subject) (index.Links, error)
+}
+
+// Lists answers questions about many, and about events.
+type Lists interface {
+	List(q index.Query) (index.Page, error)
+	Event(id string) (index.EventStatus, error)
+	Position() (uint64, error)
+}
+
+// Index is what the API reads; [index.Index] is one. Errors carry kinds.
+type Index interface {
+	Records
+	Lists
+}
+
+// Documents returns evidence by digest. It must not return bytes that do not match.
+type Documents interface {
+	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
+}
+
+// Service is what the running service says about itself.
+type Service struct {
+	Version string
+	Policy  pratique.Policy
+	// Database is the vulnerability database in use, nil if none is loaded.
+	Database *pratique.Database
+}
+
+// Config is what the API is made of. All but Auth, Now and OnError must be set.
+type Config struct {
+	Index     Index
+	Documents Documents
+	// Submit makes an event durable and returns; its errors carry kinds.
+	Submit func(ctx context.Context, e pratique.Event) error
+	// Describe tells about the service.
+	Describe func(ctx context.Context) (Service, error)
+	Auth     Auth
+	// Now is the clock; nil means [time.Now].
+	Now func() time.Time
+	// OnError is told the cause of every answer of 500 and above, whose text the client does not get to
+	// see; nil ignores it.
+	OnError func(r *http.Request, err error)
+}
+
+type service struct {
+	Config
+}
+
+// New returns the handler of /api/ and of /openapi.json and /openapi.yaml. Other paths are answered with a problem.
+func New(cfg Config) http.Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	mux := http.NewServeMux()
+	s := &service{Config: cfg}
+	doc := s.register(humago.New(mux, humaConfig()))
+	mux.HandleFunc("GET /openapi.json", doc.serveJSON)
+	mux.HandleFunc("GET /openapi.yaml", doc.serveYAML)
+	return &front{mux: mux, auth: newAuthenticator(cfg.Auth)}
+}
+
+// humaConfig leaves out what huma adds by default: $schema links in answers, pages that load scripts from
+// elsewhere, and its own route of the OpenAPI document, which is built on the first request without a lock.
+func humaConfig() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:   "Pratique attestation query API",
+				Version: "1",
+				Description: "What Pratique found out about container images, and why it decided as it did. " +
+					"Errors are problem documents; their type names the kind of error, as in urn:pratique:error:not-found.",
+			},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
+			},
+			Security: []map[string][]string{{"token": {}}},
+			Tags: []*huma.Tag{
+				{Name: "images", Description: "Verdicts, facts and documents of images"},
+				{Name: "submissions", Description: "Images to be judged because somebody asks"},
+				{Name: "service", Description: "The service itself"},
+			},
+		},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	}
+}
+
+func (s *service) register(api huma.API) document {
+	s.registerImages(api)
+	s.registerDocuments(api)
+	s.registerSubmissions(api)
+	s.registerStatus(api)
+	return renderDocument(api.OpenAPI())
+}
+
+// answer runs a handler and turns its error into a problem. The cause of a server's error stays here.
+func answer[I, O any](s *service, fn func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+	return func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err == nil {
+			return out, nil
+		}
+		if Status(err) >= http.StatusInternalServerError && s.OnError != nil {
+			s.OnError(callerOf(ctx).request, err)
+		}
+		return nil, problem(err)
+	}
+}

@@ -1,0 +1,218 @@
+// Package client asks a running service over its HTTP API: submit an image, see how far it has come, and read
+// what is known about it. Problem documents come back as errors with the kind that the service gave them.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+)
+
+const (
+	maxAnswer    = 16 << 20
+	maxProblem   = 64 << 10
+	retryPause   = time.Second
+	unknownGrace = 30 * time.Second
+	askTimeout   = 30 * time.Second
+)
+
+// Config says where the service is.
+type Config struct {
+	// URL is the service's base, for example https://pratique.example.
+	URL string
+	// Token is the bearer token; empty reads anonymously, where the service allows that.
+	Token string
+	// HTTP is the client to use; nil means one of its own.
+	HTTP *http.Client
+}
+
+// Client is a client of the API. It may be used by several goroutines.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// New checks the URL; the error is of kind Invalid.
+func New(cfg Config) (*Client, error) {
+	base, err := url.Parse(cfg.URL)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") || base.RawQuery != "" || base.User != nil {
+		return nil, pratique.Errorf(pratique.Invalid, "make client", "%q is not the base URL of a service, such as https://pratique.example", cfg.URL)
+	}
+	client := cfg.HTTP
+	if client == nil {
+		client = &http.Client{}
+	}
+	return &Client{base: base, token: cfg.Token, http: client}, nil
+}
+
+// Submit asks for an image to be judged. Two calls with the same key, which may be empty, are one submission.
+// With a wait above zero the answer comes when the work has ended or the wait is over; at most [api.MaxWait].
+func (c *Client) Submit(ctx context.Context, image, key string, wait time.Duration) (api.Submission, error) {
+	var out api.Submission
+	body, err := json.Marshal(api.SubmissionRequest{Image: image, Wait: seconds(wait)})
+	if err != nil {
+		return out, pratique.Wrap(pratique.Internal, "submit", image, err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if key != "" {
+		header.Set("Idempotency-Key", key)
+	}
+	return out, c.do(ctx, http.MethodPost, "/api/v1/submissions", nil, header, body, wait, &out)
+}
+
+// Submission returns how far the work has come; see [Client.Submit] for wait.
+func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) (api.Submission, error) {
+	var out api.Submission
+	query := url.Values{}
+	if s := seconds(wait); s > 0 {
+		query.Set("wait", strconv.Itoa(s))
+	}
+	return out, c.do(ctx, http.MethodGet, "/api/v1/submissions/"+url.PathEscape(id), query, nil, nil, wait, &out)
+}
+
+// Wait returns the submission once it is done. It calls progress, if not nil, with every state that it sees,
+// and goes on through outages of the service until ctx ends; then the error is of kind Unavailable.
+func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submission)) (api.Submission, error) {
+	const op = "wait for submission"
+	var last api.Submission
+	started, cause := time.Now(), error(nil)
+	for {
+		// Short requests show the steps in between; long ones would show only the end.
+		s, err := c.Submission(ctx, id, time.Second)
+		switch {
+		case ctx.Err() != nil:
+			return last, pratique.Wrap(pratique.Unavailable, op, id, errors.Join(ctx.Err(), cause))
+		case pratique.KindOf(err) == pratique.NotFound && last.ID == "" && time.Since(started) < unknownGrace:
+			cause = err // accepted, and not yet indexed
+		case err != nil && pratique.KindOf(err).Permanent(), pratique.KindOf(err) == pratique.Denied:
+			return last, err
+		case err != nil:
+			cause = err
+		default:
+			cause = nil
+			if progress != nil && s.State != last.State {
+				progress(s)
+			}
+			if last = s; s.Done {
+				return s, nil
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// Image returns what is known about an image, named as a digest, as registry/path@digest, or as registry/path:tag.
+func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
+	var out api.Image
+	if digest, err := pratique.ParseDigest(name); err == nil {
+		return out, c.do(ctx, http.MethodGet, "/api/v1/images/"+digest.String(), nil, nil, nil, 0, &out)
+	}
+	if _, err := pratique.ParseImageRef(name); err != nil {
+		return out, pratique.Wrap(pratique.Invalid, "find image", "", err)
+	}
+	return out, c.do(ctx, http.MethodGet, "/api/v1/images", url.Values{"ref": {name}}, nil, nil, 0, &out)
+}
+
+func seconds(wait time.Duration) int {
+	return int(min(max(wait, 0), api.MaxWait) / time.Second)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, header http.Header, body []byte, wait time.Duration, out any) error {
+	op := strings.ToLower(method) + " " + path
+	ctx, cancel := context.WithTimeout(ctx, askTimeout+max(wait, 0))
+	defer cancel()
+	u := *c.base
+	u.Path = strings.TrimSuffix(u.Path, "/") + path
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return pratique.Wrap(pratique.Invalid, op, "", err)
+	}
+	if header != nil {
+		req.Header = header
+	}
+	req.Header.Set("Accept", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	defer func() { _ = res.Body.Close() }() // the body was read, or is not wanted
+	if res.StatusCode >= http.StatusBadRequest {
+		return problem(op, res)
+	}
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	case len(raw) > maxAnswer:
+		return pratique.Errorf(pratique.Exhausted, op, "the answer is larger than %d bytes", maxAnswer)
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return pratique.Wrap(pratique.Corrupt, op, "", fmt.Errorf("the answer is not from a Pratique service: %w", err))
+	}
+	return nil
+}
+
+// problem turns an answer that refuses into an error; the kind is the service's, or follows from the status.
+func problem(op string, res *http.Response) error {
+	var p huma.ErrorModel
+	raw, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // what could be read has to do
+	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if mediaType != "application/problem+json" || json.Unmarshal(raw, &p) != nil {
+		return pratique.Errorf(kindOf("", res.StatusCode), op, "the server answers %s", res.Status)
+	}
+	text := p.Detail
+	for _, e := range p.Errors {
+		text += "; " + e.Error()
+	}
+	return pratique.Errorf(kindOf(p.Type, res.StatusCode), op, "%s (%d)", text, res.StatusCode)
+}
+
+func kindOf(problemType string, status int) pratique.Kind {
+	if name, ok := strings.CutPrefix(problemType, api.ProblemType); ok {
+		var kind pratique.Kind
+		// An unknown name gives Unknown, never an error; then the status decides.
+		if _ = kind.UnmarshalText([]byte(strings.ReplaceAll(name, "-", " "))); kind != pratique.Unknown {
+			return kind
+		}
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return pratique.Denied
+	case http.StatusNotFound:
+		return pratique.NotFound
+	case http.StatusConflict:
+		return pratique.Conflict
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong:
+		return pratique.Exhausted
+	case http.StatusTooManyRequests:
+		return pratique.RateLimited
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
+		return pratique.Unavailable
+	case http.StatusInternalServerError:
+		return pratique.Unknown
+	}
+	return pratique.Invalid
+}

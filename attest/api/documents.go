@@ -1,0 +1,133 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pratique-dev/pratique"
+)
+
+type documentInput struct {
+	imageInput
+	IfNoneMatch string `header:"If-None-Match" maxLength:"1024"`
+}
+
+type sbomInput struct {
+	documentInput
+	Format string `query:"format" enum:"spdx,cyclonedx" default:"spdx"`
+}
+
+type documentOutput struct {
+	Status       int
+	ContentType  string `header:"Content-Type"`
+	ETag         string `header:"ETag" doc:"The digest of the document, in quotes"`
+	CacheControl string `header:"Cache-Control"`
+	Body         []byte
+}
+
+type factsOutput struct {
+	Body FactList
+}
+
+// FactList is what happened to an image, in the order of the ledger.
+type FactList struct {
+	Items []pratique.FactRef `json:"items"`
+}
+
+func (s *service) registerDocuments(api huma.API) {
+	errs := []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
+	content := func(types ...string) map[string]*huma.Response {
+		r := &huma.Response{Description: "The document, byte for byte as it was stored", Content: map[string]*huma.MediaType{}}
+		for _, t := range types {
+			r.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeObject}}
+		}
+		return map[string]*huma.Response{"200": r, "304": {Description: "The client has it already"}}
+	}
+	huma.Register(api, huma.Operation{
+		OperationID: "getSBOM", Method: http.MethodGet, Path: "/api/v1/images/{digest}/sbom", Tags: []string{"images"},
+		Summary: "The SBOM of an image", Responses: content(pratique.MediaTypeSPDX, pratique.MediaTypeCycloneDX), Errors: errs,
+	}, answer(s, s.sbom))
+	huma.Register(api, huma.Operation{
+		OperationID: "getReport", Method: http.MethodGet, Path: "/api/v1/images/{digest}/report", Tags: []string{"images"},
+		Summary: "The vulnerability report of an image", Responses: content(pratique.MediaTypeReport), Errors: errs,
+	}, answer(s, s.report))
+	huma.Register(api, huma.Operation{
+		OperationID: "getFacts", Method: http.MethodGet, Path: "/api/v1/images/{digest}/facts", Tags: []string{"images"},
+		Summary: "What happened to an image, when, and recorded by whom", Errors: errs,
+	}, answer(s, func(_ context.Context, in *imageInput) (*factsOutput, error) {
+		record, err := s.find(in)
+		return &factsOutput{Body: FactList{Items: record.History}}, err
+	}))
+}
+
+func (s *service) sbom(ctx context.Context, in *sbomInput) (*documentOutput, error) {
+	record, err := s.find(&in.imageInput)
+	if err != nil {
+		return nil, err
+	}
+	var digest pratique.Digest
+	mediaType := pratique.MediaTypeSPDX
+	if record.Inspected != nil {
+		digest = record.Inspected.SPDX
+	}
+	if in.Format == "cyclonedx" {
+		mediaType = pratique.MediaTypeCycloneDX
+		if record.Inspected != nil {
+			digest = record.Inspected.CycloneDX
+		}
+	}
+	return s.document(ctx, record, "an SBOM", digest, mediaType, in.IfNoneMatch)
+}
+
+func (s *service) report(ctx context.Context, in *documentInput) (*documentOutput, error) {
+	record, err := s.find(&in.imageInput)
+	if err != nil {
+		return nil, err
+	}
+	var digest pratique.Digest
+	if record.Matched != nil {
+		digest = record.Matched.Report
+	}
+	return s.document(ctx, record, "a report", digest, pratique.MediaTypeReport, in.IfNoneMatch)
+}
+
+func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, mediaType, ifNoneMatch string) (*documentOutput, error) {
+	const op = "find document"
+	if d.IsZero() {
+		if children := childrenOf(r); len(children) > 0 {
+			var names []string
+			for _, c := range children {
+				names = append(names, string(c.Platform)+" "+c.Digest.String())
+			}
+			return nil, pratique.Errorf(pratique.NotFound, op, "%s is an index; ask for %s of one of its platforms: %s", r.Subject, what, strings.Join(names, ", "))
+		}
+		return nil, pratique.Errorf(pratique.NotFound, op, "there is not yet %s of %s", what, r.Subject)
+	}
+	// The document of an image may be made anew, so a cache has to ask; it gets no bytes that it has.
+	out := &documentOutput{Status: http.StatusOK, ContentType: mediaType, ETag: `"` + d.String() + `"`, CacheControl: "private, no-cache"}
+	if matches(ifNoneMatch, out.ETag) {
+		out.Status = http.StatusNotModified
+		return out, nil
+	}
+	content, err := s.Documents.Get(ctx, d)
+	if pratique.KindOf(err) == pratique.NotFound {
+		// The index names it, so that it is missing is our fault and not the client's.
+		return nil, pratique.Wrap(pratique.Internal, op, d.String(), err)
+	}
+	out.Body = content
+	return out, err
+}
+
+// matches compares weakly, as RFC 9110 asks for If-None-Match.
+func matches(header, etag string) bool {
+	for candidate := range strings.SplitSeq(header, ",") {
+		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
+		if candidate == etag || candidate == "*" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// ProblemType is what the type of every problem begins with; the rest is the kind, with dashes.
+const ProblemType = "urn:pratique:error:"
+
+// Status gives the HTTP status of an error. It is pure, and reads nothing but the kind; nil is 200.
+func Status(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	switch pratique.KindOf(err) {
+	case pratique.Invalid:
+		return http.StatusUnprocessableEntity
+	case pratique.NotFound:
+		return http.StatusNotFound
+	case pratique.Denied:
+		return http.StatusForbidden
+	case pratique.Conflict:
+		return http.StatusConflict
+	case pratique.Exhausted:
+		return http.StatusRequestEntityTooLarge
+	case pratique.RateLimited:
+		return http.StatusTooManyRequests
+	case pratique.Unavailable, pratique.Stale:
+		return http.StatusServiceUnavailable
+	case pratique.Unknown:
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return http.StatusServiceUnavailable
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+// problem is the problem document of an error. The text of a server's error may name hosts, paths and keys,
+// so it is not shown.
+func problem(err error) *huma.ErrorModel {
+	status, kind := Status(err), pratique.KindOf(err)
+	detail := err.Error()
+	switch {
+	case status == http.StatusServiceUnavailable:
+		detail = "a part of the service that is needed does not answer now; try again later"
+	case status >= http.StatusInternalServerError:
+		detail = "the service could not find out; its log says why"
+	}
+	return &huma.ErrorModel{
+		Type: ProblemType + strings.ReplaceAll(kind.String(), " ", "-"), Title: http.StatusText(status), Status: status, Detail: detail,
+	}
+}
+
+// plainProblem is a problem that no error of ours stands behind.
+func plainProblem(status int, detail string) *huma.ErrorModel {
+	return &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// writeProblem writes a problem outside huma's handlers.
+func writeProblem(w http.ResponseWriter, p *huma.ErrorModel) {
+	body, err := json.Marshal(p)
+	if err != nil { // strings and a number always encode
+		body = []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
+}

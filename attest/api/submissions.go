@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/index"
+)
+
+// MaxWait is the longest that a request may wait for the end of a submission.
+const MaxWait = 60 * time.Second
+
+const pollEvery = 100 * time.Millisecond
+
+// SourceSubmission is the source of the events that submissions make.
+const SourceSubmission = "submission"
+
+// SubmissionRequest asks for an image to be judged.
+type SubmissionRequest struct {
+	Image string `json:"image" minLength:"3" maxLength:"512" doc:"registry/path[:tag][@sha256:…]" example:"registry.example/team/app:1.0"`
+	Wait  int    `json:"wait,omitempty" minimum:"0" maximum:"60" doc:"How many seconds to wait for the end before answering"`
+}
+
+// Submission is how far the work for an event has come; webhooks' events can be asked for too.
+type Submission struct {
+	ID  string `json:"id"`
+	Ref string `json:"ref" doc:"The image as it was named"`
+	// Image is what the ref was resolved to, registry/path@digest.
+	Image  string          `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
+	Digest pratique.Digest `json:"digest,omitzero"`
+	Source string          `json:"source,omitempty"`
+	Actor  string          `json:"actor,omitempty"`
+	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, ignored or failed"`
+	Done   bool            `json:"done"`
+	// Outcome is allow or deny once there is a verdict; a failed submission has none.
+	Outcome    pratique.Outcome  `json:"outcome,omitempty"`
+	Reasons    []pratique.Reason `json:"reasons,omitempty"`
+	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
+	Failure    *pratique.Failed  `json:"failure,omitempty" doc:"The last attempt that could not find out"`
+	Commits    []pratique.Commit `json:"commits,omitempty"`
+	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
+	UpdatedAt  time.Time         `json:"updatedAt,omitzero"`
+	Links      SubmissionLinks   `json:"links"`
+}
+
+// SubmissionLinks are paths on this server.
+type SubmissionLinks struct {
+	Self  string `json:"self"`
+	Image string `json:"image,omitempty"`
+}
+
+type submitInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"The same key, token and image give the same submission, so a request may be repeated"`
+	Body           SubmissionRequest
+}
+
+type submitOutput struct {
+	Status   int
+	Location string `header:"Location"`
+	Body     Submission
+}
+
+type submissionInput struct {
+	ID   string `path:"id" minLength:"1" maxLength:"128"`
+	Wait int    `query:"wait" minimum:"0" maximum:"60" doc:"How many seconds to wait for the end before answering"`
+}
+
+type submissionOutput struct {
+	Body Submission
+}
+
+func (s *service) registerSubmissions(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
+		Summary: "Ask for an image to be judged",
+		Description: "The answer 202 means that the request is stored durably. With wait, the answer is 200 if the work ended in time. " +
+			"The token must allow submissions.",
+		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient},
+		Errors: []int{
+			http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+			http.StatusServiceUnavailable,
+		},
+	}, answer(s, s.submit))
+	huma.Register(api, huma.Operation{
+		OperationID: "getSubmission", Method: http.MethodGet, Path: "/api/v1/submissions/{id}", Tags: []string{"submissions"},
+		Summary: "How far the work for a submission has come",
+		Description: "The index follows the ledger at a distance of milliseconds, so a submission may be unknown (404) for a moment after it " +
+			"was accepted; wait covers that too.",
+		Middlewares: huma.Middlewares{patient},
+		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
+	}, answer(s, func(ctx context.Context, in *submissionInput) (*submissionOutput, error) {
+		status, err := s.await(ctx, in.ID, time.Duration(in.Wait)*time.Second)
+		return &submissionOutput{Body: submissionOf(status)}, err
+	}))
+}
+
+// patient gives an answer that may be waited for the time it needs: the server's own limit on writing is
+// meant for answers that are ready.
+func patient(ctx huma.Context, next func(huma.Context)) {
+	_, w := humago.Unwrap(ctx)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(MaxWait + 10*time.Second)) // writers of tests have none
+	next(ctx)
+}
+
+func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
+	const op = "submit"
+	ref, err := pratique.ParseImageRef(in.Body.Image)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
+	}
+	actor := callerOf(ctx).name
+	unique := rand.Text()
+	if in.IdempotencyKey != "" {
+		unique = actor + "\x00" + in.IdempotencyKey
+	}
+	event := pratique.Event{
+		ID: pratique.EventID(SourceSubmission, ref, unique), Ref: ref, Source: SourceSubmission, Actor: actor,
+		Lane: pratique.LaneManual, ReceivedAt: s.Now().UTC(),
+	}
+	if err := s.Submit(ctx, event); err != nil {
+		return nil, err
+	}
+	accepted := index.EventStatus{
+		ID: event.ID, Ref: ref, Source: event.Source, Actor: actor, State: string(pratique.FactReceived),
+		ReceivedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
+	}
+	out := &submitOutput{Status: http.StatusAccepted}
+	if in.Body.Wait > 0 {
+		// The event is durable, so from here on an error of the index must not look like a refusal.
+		if status, err := s.await(ctx, event.ID, time.Duration(in.Body.Wait)*time.Second); err == nil {
+			accepted = status
+		}
+	}
+	if accepted.Done {
+		out.Status = http.StatusOK
+	}
+	out.Body = submissionOf(accepted)
+	out.Location = out.Body.Links.Self
+	return out, nil
+}
+
+// await returns the event's status once it is done, or as it is when the time is over.
+func (s *service) await(ctx context.Context, id string, wait time.Duration) (index.EventStatus, error) {
+	status, err := s.Index.Event(id)
+	if wait <= 0 {
+		return status, err
+	}
+	timer, ticker := time.NewTimer(wait), time.NewTicker(pollEvery)
+	defer timer.Stop()
+	defer ticker.Stop()
+	for {
+		if (err == nil && status.Done) || (err != nil && pratique.KindOf(err) != pratique.NotFound) {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return status, pratique.Wrap(pratique.Unavailable, "wait for submission", id, ctx.Err())
+		case <-timer.C:
+			return status, err
+		case <-ticker.C:
+		}
+		status, err = s.Index.Event(id)
+	}
+}
+
+func submissionOf(e index.EventStatus) Submission {
+	s := Submission{
+		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest, Source: e.Source, Actor: e.Actor,
+		State: e.State, Done: e.Done, Outcome: e.Outcome, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
+		Commits: e.Commits, ReceivedAt: e.ReceivedAt, UpdatedAt: e.UpdatedAt,
+		Links: SubmissionLinks{Self: "/api/v1/submissions/" + e.ID},
+	}
+	if !e.Subject.IsZero() {
+		s.Links.Image = selfPath(e.Subject, "")
+	}
+	return s
+}

@@ -1,0 +1,160 @@
+package api
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/index"
+)
+
+// Image is everything known about one image, or one index of images.
+type Image struct {
+	Image      string            `json:"image" doc:"registry/path@digest"`
+	Repository string            `json:"repository" doc:"registry/path"`
+	Digest     pratique.Digest   `json:"digest"`
+	Platform   pratique.Platform `json:"platform,omitempty"`
+	State      string            `json:"state" doc:"The kind of the last fact while work goes on; then deployed, allowed, denied, superseded, ignored or failed"`
+	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
+	Outcome    pratique.Outcome  `json:"outcome,omitempty" doc:"allow or deny; absent while there is no verdict"`
+	Verdict    *pratique.Verdict `json:"verdict,omitempty"`
+	// VerdictDigest is that of the verdict's document, which the VSA and the commits name.
+	VerdictDigest pratique.Digest       `json:"verdictDigest,omitzero"`
+	Counts        pratique.Counts       `json:"counts,omitempty" doc:"Findings by severity; for an index see children"`
+	Fixable       int                   `json:"fixable" doc:"Findings for which a fixed version is known"`
+	Packages      int                   `json:"packages"`
+	Config        *pratique.ImageConfig `json:"config,omitempty"`
+	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
+	Tags          []index.TagName       `json:"tags,omitempty"`
+	Children      []ImageChild          `json:"children,omitempty" doc:"The platform images of an index"`
+	Parents       []string              `json:"parents,omitempty" doc:"The indexes that list this image, as registry/path@digest"`
+	// VSA is the digest of the signed summary of the verdict.
+	VSA          pratique.Digest        `json:"vsa,omitzero"`
+	Attestations []pratique.Attestation `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
+	Deployments  []pratique.Commit      `json:"deployments,omitempty" doc:"Commits, oldest first"`
+	Failure      *pratique.Failed       `json:"failure,omitempty" doc:"The last attempt that could not find out"`
+	Facts        []pratique.FactRef     `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger"`
+	Links        ImageLinks             `json:"links"`
+}
+
+// DatabaseAge is a vulnerability database and how old it is now.
+type DatabaseAge struct {
+	pratique.Database
+	AgeSeconds int64 `json:"ageSeconds"`
+}
+
+// ImageChild is one platform of an index.
+type ImageChild struct {
+	Digest   pratique.Digest   `json:"digest"`
+	Platform pratique.Platform `json:"platform"`
+	Outcome  pratique.Outcome  `json:"outcome,omitempty"`
+	Counts   pratique.Counts   `json:"counts,omitempty"`
+	Fixable  int               `json:"fixable"`
+	Links    ImageLinks        `json:"links"`
+}
+
+// ImageLinks are paths on this server; a document that does not exist has none.
+type ImageLinks struct {
+	Self      string `json:"self"`
+	Facts     string `json:"facts"`
+	Report    string `json:"report,omitempty"`
+	SPDX      string `json:"spdx,omitempty"`
+	CycloneDX string `json:"cyclonedx,omitempty"`
+}
+
+// ImageSummary is a line of the list of images.
+type ImageSummary struct {
+	Image       string            `json:"image"`
+	Repository  string            `json:"repository"`
+	Digest      pratique.Digest   `json:"digest"`
+	Tag         string            `json:"tag,omitempty" doc:"The tag of its last push"`
+	Platform    pratique.Platform `json:"platform,omitempty"`
+	State       string            `json:"state"`
+	Outcome     pratique.Outcome  `json:"outcome,omitempty"`
+	Reasons     int               `json:"reasons" doc:"How many reasons the verdict lists"`
+	Counts      pratique.Counts   `json:"counts,omitempty"`
+	Fixable     int               `json:"fixable"`
+	Deployments int               `json:"deployments"`
+	FirstAt     time.Time         `json:"firstAt"`
+	UpdatedAt   time.Time         `json:"updatedAt"`
+	Self        string            `json:"self"`
+}
+
+// ImagePage is a page of the list. A page may be short, even empty, and have a next one.
+type ImagePage struct {
+	Items      []ImageSummary `json:"items"`
+	NextCursor string         `json:"nextCursor,omitempty" doc:"Absent on the last page"`
+}
+
+func selfPath(s pratique.Subject, below string) string {
+	return "/api/v1/images/" + s.Digest.String() + below + "?repository=" + url.QueryEscape(s.Repository.String())
+}
+
+func summaryOf(s index.Summary) ImageSummary {
+	return ImageSummary{
+		Image: s.Subject.String(), Repository: s.Subject.Repository.String(), Digest: s.Subject.Digest, Tag: s.Tag,
+		Platform: s.Platform, State: s.State, Outcome: s.Outcome, Reasons: s.Reasons, Counts: s.Counts,
+		Fixable: s.Fixable, Deployments: s.Deployments, FirstAt: s.FirstAt, UpdatedAt: s.UpdatedAt,
+		Self: selfPath(s.Subject, ""),
+	}
+}
+
+func linksOf(r pratique.Record) ImageLinks {
+	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts")}
+	if r.Matched != nil {
+		l.Report = selfPath(r.Subject, "/report")
+	}
+	if r.Inspected != nil && !r.Inspected.SPDX.IsZero() {
+		l.SPDX = selfPath(r.Subject, "/sbom") + "&format=spdx"
+	}
+	if r.Inspected != nil && !r.Inspected.CycloneDX.IsZero() {
+		l.CycloneDX = selfPath(r.Subject, "/sbom") + "&format=cyclonedx"
+	}
+	return l
+}
+
+// imageOf is the answer about one record, without what other records tell.
+func imageOf(r pratique.Record, now time.Time) Image {
+	img := Image{
+		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
+		State: index.State(r), Deployments: r.Deployed, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
+	}
+	if r.Seen != nil {
+		img.Platform = r.Seen.Manifest.Platform
+	}
+	if i := r.Inspected; i != nil {
+		img.Packages = i.Packages
+		if !i.Image.Digest.IsZero() || i.Image.Platform != "" {
+			img.Config, img.Platform = &i.Image, i.Image.Platform
+		}
+	}
+	if r.Matched != nil {
+		img.Counts, img.Fixable = r.Matched.Counts, r.Matched.Fixable
+		img.Database = databaseAge(r.Matched.Database, now)
+	}
+	if r.Judged != nil {
+		img.Outcome, img.Verdict, img.VerdictDigest = r.Judged.Verdict.Outcome, &r.Judged.Verdict, r.Judged.Digest
+	}
+	if r.Attested != nil {
+		img.VSA, img.Attestations = r.Attested.VSA, r.Attested.Attestations
+	}
+	if r.Settled != nil && img.State == string(r.Settled.State) {
+		img.Detail = r.Settled.Detail
+	}
+	return img
+}
+
+func databaseAge(d pratique.Database, now time.Time) *DatabaseAge {
+	return &DatabaseAge{Database: d, AgeSeconds: int64(d.Age(now) / time.Second)}
+}
+
+// childrenOf lists the platforms of an index; empty for an image.
+func childrenOf(r pratique.Record) []pratique.Child {
+	switch {
+	case r.Seen != nil && len(r.Seen.Manifest.Children) > 0:
+		return r.Seen.Manifest.Children
+	case r.Inspected != nil:
+		return r.Inspected.Children
+	}
+	return nil
+}
