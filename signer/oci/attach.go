@@ -260,7 +260,7 @@ func (s *session) readBack(ctx context.Context, h half, layers []v1.Descriptor, 
 				if !h.candidate(desc) || desc.Annotations[predicateAnnotation] != i.predicateType {
 					continue
 				}
-				content, err := s.layer(ctx, desc)
+				content, err := s.usable(ctx, desc)
 				if err != nil {
 					return err
 				}

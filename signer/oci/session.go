@@ -108,9 +108,12 @@ func (s *session) manifest(ctx context.Context, suffix string) (*v1.Manifest, er
 // layer reads one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt.
 func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	const op = "read attached layer of"
+	if desc.Size < 0 {
+		return nil, s.errorf(pratique.Corrupt, op, "layer %s has %d bytes", desc.Digest, desc.Size)
+	}
 	s.mu.Lock()
 	content, known := s.read[desc.Digest]
-	allowed := known || (desc.Size >= 0 && desc.Size <= s.left)
+	allowed := known || desc.Size <= s.left
 	if !known && allowed {
 		s.left -= desc.Size
 	}

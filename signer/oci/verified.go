@@ -29,12 +29,17 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 		return nil, err
 	}
 	var out []Verified
-	seen := map[v1.Hash]bool{}
+	// A digest alone will not do: somebody could announce the good layer before it with a wrong size.
+	type announced struct {
+		digest v1.Hash
+		size   int64
+	}
+	seen := map[announced]bool{}
 	for _, desc := range layers {
-		if desc.Annotations[predicateAnnotation] != predicateType || seen[desc.Digest] {
+		if desc.Annotations[predicateAnnotation] != predicateType || seen[announced{desc.Digest, desc.Size}] {
 			continue
 		}
-		seen[desc.Digest] = true
+		seen[announced{desc.Digest, desc.Size}] = true
 		content, err := ses.usable(ctx, desc)
 		if err != nil {
 			return nil, err
