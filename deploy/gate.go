@@ -188,7 +188,7 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (commit p
 		return commit, false, err
 	}
 	var changes []pratique.FileChange
-	u := Update{Done: doneTrailers(t, c), Earlier: earlierTrailers(t, c)}
+	u := Update{Done: done(t, c), Earlier: earlier(t, c)}
 	edited := false
 	u.Edit = func(ctx context.Context, tree Tree) (Edit, error) {
 		edited = true

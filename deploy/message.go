@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pratique-dev/pratique"
@@ -74,17 +75,36 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 	return kept
 }
 
-// doneTrailers mark a commit made for this event, image and target; none without an event.
-func doneTrailers(t Target, c pratique.Change) []Trailer {
-	if oneLine(c.Event) == "" {
+// done finds the commit made for this very event. It looks no further than the newest commit for the same
+// image, tag and target: if that was for another event, what this one wrote has been replaced since by us. If
+// it is ours and the file says something else, a person has changed it, and the event must not undo that.
+func done(t Target, c pratique.Change) Search {
+	event := Trailer{trailerEvent, oneLine(c.Event)}
+	if event.Value == "" {
 		return nil
 	}
-	return append(earlierTrailers(t, c), Trailer{trailerEvent, oneLine(c.Event)})
+	return func(has []Trailer) Step {
+		sameImage := slices.ContainsFunc(has, func(tr Trailer) bool {
+			return tr.Key == trailerImage && strings.HasPrefix(tr.Value, c.Subject.Repository.String()+"@")
+		})
+		if !sameImage || !slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) || !slices.Contains(has, Trailer{trailerTag, c.Tag}) {
+			return GoOn
+		}
+		if slices.Contains(has, event) && slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) {
+			return Found
+		}
+		return Stop
+	}
 }
 
-// earlierTrailers mark a commit that brought this image to this target.
-func earlierTrailers(t Target, c pratique.Change) []Trailer {
-	return []Trailer{{trailerImage, c.Subject.String()}, {trailerTarget, oneLine(t.Name)}}
+// earlier finds the newest commit that brought this image to this target.
+func earlier(t Target, c pratique.Change) Search {
+	return func(has []Trailer) Step {
+		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) && slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) {
+			return Found
+		}
+		return GoOn
+	}
 }
 
 func digest(d pratique.Digest) string {

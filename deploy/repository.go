@@ -15,15 +15,28 @@ type Repository interface {
 
 // Update is a commit wanted.
 type Update struct {
-	// Done are trailers that together mark this very update: if a commit in the known history has all of
-	// them, the update was made before and Edit is not called. None means that Edit always decides.
-	Done []Trailer
-	// Earlier are trailers that mark the commit to name when Edit finds nothing to change.
-	Earlier []Trailer
+	// Done is asked about the trailers of each commit at hand, newest first, until it does not say Go on. If it
+	// says Found, the update was made by that commit and Edit is not called. Nil means that Edit decides.
+	Done Search
+	// Earlier finds in the same way the commit to name when Edit has nothing to change; it may be nil.
+	Earlier Search
 	// Edit says what to change. It is called once for each new tip of the branch, holding the writer's lock,
 	// and its errors are returned as they are. The tree must not be kept.
 	Edit func(ctx context.Context, tree Tree) (Edit, error)
 }
+
+// Search looks for a commit by its trailers.
+type Search func(trailers []Trailer) Step
+
+// Step is what a [Search] says about one commit.
+type Step int
+
+// The steps.
+const (
+	GoOn  Step = iota // look at older commits
+	Found             // this is the one
+	Stop              // there is none
+)
 
 // Edit is the content of a commit. Without files, or with the content they have already, no commit is made.
 type Edit struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,16 @@ func set(path, content string) deploy.Update {
 	}}
 }
 
+// event finds the commit of an event.
+func event(id string) deploy.Search {
+	return func(has []deploy.Trailer) deploy.Step {
+		if slices.Contains(has, deploy.Trailer{Key: "Pratique-Event", Value: id}) {
+			return deploy.Found
+		}
+		return deploy.GoOn
+	}
+}
+
 func wantKind(t *testing.T, err error, kind pratique.Kind, text string) {
 	t.Helper()
 	if pratique.KindOf(err) != kind || !strings.Contains(err.Error(), text) {
@@ -116,7 +127,7 @@ func TestUpdate(t *testing.T) {
 				t.Errorf("no change: %+v, %v", again, err)
 			}
 			u = set("apps/a/deploy.yaml", "image: a:3")
-			u.Done = []deploy.Trailer{{Key: "Pratique-Event", Value: "image: a:2"}}
+			u.Done = event("image: a:2")
 			again, err = r.Update(t.Context(), u)
 			if err != nil || again.Created || again.Commit != p.Commit {
 				t.Errorf("done before: %+v, %v", again, err)
@@ -143,7 +154,7 @@ func TestColdFindsEarlier(t *testing.T) {
 	s := start(t)
 	url := create(t, s, "r", files)
 	u := set("apps/a/deploy.yaml", "one")
-	u.Done = []deploy.Trailer{{Key: "Pratique-Event", Value: "one"}}
+	u.Done = event("one")
 	p, err := open(t, Config{URL: url}).Update(t.Context(), u)
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +193,7 @@ func TestWriters(t *testing.T) {
 				id := fmt.Sprintf("%d-%d", w, i)
 				// Every writer appends to one shared file too, so a lost update would show.
 				_, err := r.Update(t.Context(), deploy.Update{
-					Done: []deploy.Trailer{{Key: "Pratique-Event", Value: id}},
+					Done: event(id),
 					Edit: func(_ context.Context, tree deploy.Tree) (deploy.Edit, error) {
 						e := deploy.Edit{Message: "add " + id, Files: map[string][]byte{}, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: id}}}
 						for _, name := range []string{fmt.Sprintf("w%d/list", w), "all"} {

@@ -27,8 +27,9 @@ func (s *store) commit(h plumbing.Hash) (*object.Commit, error) {
 	return object.GetCommit(s.objects, h)
 }
 
-// find walks the history that is here along first parents and merges, newest first, at most so far.
-func (s *store) find(tip plumbing.Hash, is func(*object.Commit) bool) *object.Commit {
+// find walks the history that is here, newest first and at most so far, until is says something else than
+// GoOn. It returns nil if nothing is found.
+func (s *store) find(tip plumbing.Hash, is func(*object.Commit) deploy.Step) *object.Commit {
 	const most = 2000
 	seen := map[plumbing.Hash]bool{tip: true}
 	queue := []plumbing.Hash{tip}
@@ -37,8 +38,11 @@ func (s *store) find(tip plumbing.Hash, is func(*object.Commit) bool) *object.Co
 		if err != nil {
 			continue // behind the shallow boundary
 		}
-		if is(c) {
+		switch is(c) {
+		case deploy.Found:
 			return c
+		case deploy.Stop:
+			return nil
 		}
 		for _, p := range c.ParentHashes {
 			if !seen[p] {
@@ -50,30 +54,22 @@ func (s *store) find(tip plumbing.Hash, is func(*object.Commit) bool) *object.Co
 	return nil
 }
 
-// findTrailers returns the newest commit that has all of the trailers, nil if none are asked for.
-func (s *store) findTrailers(tip plumbing.Hash, want []deploy.Trailer) *object.Commit {
-	if len(want) == 0 {
+// search finds a commit by its trailers.
+func (s *store) search(tip plumbing.Hash, by deploy.Search) *object.Commit {
+	if by == nil {
 		return nil
 	}
-	return s.find(tip, func(c *object.Commit) bool {
-		has := trailersOf(c.Message)
-		for _, t := range want {
-			if !has[t] {
-				return false
-			}
-		}
-		return true
-	})
+	return s.find(tip, func(c *object.Commit) deploy.Step { return by(trailersOf(c.Message)) })
 }
 
 // trailersOf reads the "Key: value" lines of the last paragraph.
-func trailersOf(message string) map[deploy.Trailer]bool {
+func trailersOf(message string) []deploy.Trailer {
 	message = strings.TrimRight(message, "\n")
 	last := message[strings.LastIndex(message, "\n\n")+1:]
-	found := map[deploy.Trailer]bool{}
+	var found []deploy.Trailer
 	for line := range strings.Lines(last) {
 		if key, value, ok := strings.Cut(line, ":"); ok && trailerKey.MatchString(key) {
-			found[deploy.Trailer{Key: key, Value: strings.TrimSpace(value)}] = true
+			found = append(found, deploy.Trailer{Key: key, Value: strings.TrimSpace(value)})
 		}
 	}
 	return found

@@ -58,10 +58,10 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 	if err := r.sync(ctx, tip); err != nil {
 		return deploy.Pushed{}, err
 	}
-	if c := r.local.find(tip, func(c *object.Commit) bool { return w.unknown[c.Hash] }); c != nil {
+	if c := r.local.find(tip, w.sent); c != nil {
 		return r.pushed(c, true), nil
 	}
-	if c := r.local.findTrailers(tip, w.update.Done); c != nil {
+	if c := r.local.search(tip, w.update.Done); c != nil {
 		return r.pushed(c, false), nil
 	}
 	base, err := r.local.commit(tip)
@@ -92,6 +92,17 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 	return r.pushed(made.commit, true), nil
 }
 
+// sent finds a commit that we sent without hearing what became of it.
+func (w *work) sent(c *object.Commit) deploy.Step {
+	switch {
+	case len(w.unknown) == 0:
+		return deploy.Stop
+	case w.unknown[c.Hash]:
+		return deploy.Found
+	}
+	return deploy.GoOn
+}
+
 // pushed describes a commit of the branch.
 func (r *Repo) pushed(c *object.Commit, created bool) deploy.Pushed {
 	p := deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), Created: created, At: c.Committer.When.UTC().Truncate(time.Second)}
@@ -102,8 +113,8 @@ func (r *Repo) pushed(c *object.Commit, created bool) deploy.Pushed {
 }
 
 // unchanged describes an update that had nothing to do.
-func (r *Repo) unchanged(tip plumbing.Hash, earlier []deploy.Trailer) deploy.Pushed {
-	if c := r.local.findTrailers(tip, earlier); c != nil {
+func (r *Repo) unchanged(tip plumbing.Hash, earlier deploy.Search) deploy.Pushed {
+	if c := r.local.search(tip, earlier); c != nil {
 		return r.pushed(c, false)
 	}
 	return deploy.Pushed{Remote: r.remote, Branch: r.branch}
