@@ -1,0 +1,234 @@
+package edit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/pratique-dev/pratique"
+)
+
+var (
+	digest = pratique.DigestOf([]byte("new"))
+	old    = pratique.DigestOf([]byte("old"))
+	change = pratique.Change{
+		Subject: pratique.Subject{Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"}, Digest: digest},
+		Tag:     "1.20",
+	}
+)
+
+// fill puts digests for short words, so that the golden files can be read.
+func fill(b []byte) []byte {
+	b = bytes.ReplaceAll(b, []byte("NEW"), []byte(digest.String()))
+	b = bytes.ReplaceAll(b, []byte("OLD"), []byte(old.String()))
+	return bytes.TrimSuffix(b, []byte("(no newline)\n"))
+}
+
+// TestGolden runs the archives: file "in/NAME" becomes "out/NAME" with the changes in "changes", or fails with
+// the text in "error". The comment's first word "crlf" or "bom" changes the bytes of both sides.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	archives, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			a, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var name, wantChanges, wantErr string
+			var in, want []byte
+			for _, f := range a.Files {
+				switch data := fill(f.Data); {
+				case strings.HasPrefix(f.Name, "in/"):
+					name, in = strings.TrimPrefix(f.Name, "in/"), data
+				case strings.HasPrefix(f.Name, "out/"):
+					want = data
+				case f.Name == "changes":
+					wantChanges = string(data)
+				case f.Name == "error":
+					wantErr = strings.TrimSpace(string(data))
+				}
+			}
+			if strings.HasPrefix(string(a.Comment), "crlf") {
+				in, want = bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n")), bytes.ReplaceAll(want, []byte("\n"), []byte("\r\n"))
+			}
+			if strings.HasPrefix(string(a.Comment), "bom") {
+				in, want = append([]byte("\ufeff"), in...), append([]byte("\ufeff"), want...)
+			}
+			golden(t, name, in, want, wantChanges, wantErr)
+		})
+	}
+}
+
+func golden(t *testing.T, name string, in, want []byte, wantChanges, wantErr string) {
+	t.Helper()
+	before := bytes.Clone(in)
+	out, changes, err := Apply(name, in, change)
+	if !bytes.Equal(in, before) {
+		t.Error("the input was written to")
+	}
+	if wantErr != "" {
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), wantErr) {
+			t.Errorf("error is %v, want a refusal with %q", err, wantErr)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(out)); diff != "" {
+		t.Errorf("content (-want +got):\n%s", diff)
+	}
+	var got strings.Builder
+	for _, c := range changes {
+		if c.Path != name {
+			t.Errorf("change names %s", c.Path)
+		}
+		fmt.Fprintf(&got, "%d: %q -> %q\n", c.Line, c.Old, c.New)
+	}
+	if diff := cmp.Diff(wantChanges, got.String()); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	// Once more on the result: the same places, and nothing to do.
+	again, changes2, err := Apply(name, out, change)
+	if err != nil || !bytes.Equal(again, out) || len(changes2) != len(changes) && !strings.Contains(wantChanges, `"" ->`) {
+		t.Errorf("second time: %v, %d changes, same bytes %v", err, len(changes2), bytes.Equal(again, out))
+	}
+	for _, c := range changes2 {
+		if c.Old != c.New {
+			t.Errorf("second time: line %d %q -> %q", c.Line, c.Old, c.New)
+		}
+	}
+}
+
+func TestRelevant(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"a/b.yaml": true, "b.yml": true, "x/Kustomization": true, "kustomization.yaml": true,
+		"a.json": false, "Kustomization.txt": false, "yaml": false, "a.yaml.tmpl": false,
+	} {
+		if Relevant(name) != want {
+			t.Errorf("Relevant(%q) is %v", name, !want)
+		}
+	}
+}
+
+// TestOtherImages: a file full of other people's images is left alone, byte for byte and without parsing.
+func TestOtherImages(t *testing.T) {
+	t.Parallel()
+	in := []byte("image: registry.example.com/team/app-evil:1 # {\"$pratique\": \"registry.example.com/team/app-evil\"}\n{{ not YAML }}: [\n")
+	out, changes, err := Apply("x.yaml", in, change)
+	if err != nil || len(changes) != 0 || !bytes.Equal(in, out) {
+		t.Errorf("%q, %v, %v", out, changes, err)
+	}
+}
+
+// FuzzApply: no input makes it panic; when it edits, the result parses to what went in but for the values
+// that the changes name; and a second run has nothing to do.
+func FuzzApply(f *testing.F) {
+	archives, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range archives {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range txtar.Parse(raw).Files {
+			if strings.HasPrefix(file.Name, "in/") {
+				f.Add(strings.HasSuffix(file.Name, "kustomization.yaml"), fill(file.Data))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, kustomize bool, in []byte) {
+		name := "deploy.yaml"
+		if kustomize {
+			name = "kustomization.yaml"
+		}
+		out, changes, err := Apply(name, in, change)
+		if err != nil {
+			return
+		}
+		real := 0
+		for _, c := range changes {
+			if c.Old != c.New {
+				real++
+			}
+		}
+		if real == 0 {
+			if !bytes.Equal(in, out) {
+				t.Fatalf("changed without saying so: %q -> %q", in, out)
+			}
+			return
+		}
+		before, err := leaves(in)
+		if err != nil {
+			t.Fatalf("edited what cannot be read: %v", err)
+		}
+		after, err := leaves(out)
+		if err != nil {
+			t.Fatalf("cannot read the result: %v", err)
+		}
+		replaced := 0
+		for i, j := 0, 0; j < len(after); j++ {
+			switch {
+			case i < len(before) && before[i] == after[j]:
+				i++
+			case after[j] == "digest" && j+1 < len(after) && after[j+1] == digest.String() && (i >= len(before) || before[i] != "digest"):
+				j++
+				replaced++
+			case i < len(before) && (after[j] == change.Tag || strings.HasSuffix(after[j], digest.String())):
+				i++
+				replaced++
+			default:
+				t.Fatalf("value %d is %q, was %q\n%q\n%q", j, after[j], before[min(i, len(before)-1)], in, out)
+			}
+		}
+		if replaced > real {
+			t.Fatalf("%d values differ, %d changes\n%q\n%q", replaced, real, in, out)
+		}
+		if again, _, err := Apply(name, out, change); err != nil || !bytes.Equal(again, out) {
+			t.Fatalf("second run: %v\n%q\n%q", err, out, again)
+		}
+	})
+}
+
+// leaves returns all scalars in the order of the text, by a walk of its own.
+func leaves(content []byte) ([]string, error) {
+	docs, err := parse(content)
+	var all []string
+	for _, d := range docs {
+		stack := d.Content
+		for len(stack) > 0 {
+			n := stack[0]
+			stack = append(append(stack[:0:0], n.Content...), stack[1:]...)
+			if len(n.Content) == 0 {
+				all = append(all, n.Value)
+			}
+		}
+	}
+	return all, err
+}
+
+func BenchmarkScreen(b *testing.B) {
+	content := bytes.Repeat([]byte("image: registry.example.com/other/app:1 # {\"$pratique\": \"registry.example.com/other/app\"}\n"), 15)
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		if _, changes, err := Apply("x.yaml", content, change); err != nil || len(changes) != 0 {
+			b.Fatal(changes, err)
+		}
+	}
+}
