@@ -57,7 +57,7 @@ func (c *Client) request(ctx context.Context, t target, method, kind, id string)
 		cancel(nil)
 		return nil, fault(op, subject, err)
 	}
-	resp.Body = newStream(ctx, cancel, resp.Body, op, subject)
+	resp.Body = newStream(ctx, cancel, resp.Body, c.stall, op, subject)
 	return resp, nil
 }
 
@@ -71,21 +71,22 @@ func fewRedirects(_ *http.Request, via []*http.Request) error {
 
 // stream is a body whose errors carry a kind and which gives up when no bytes come.
 type stream struct {
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	body    io.ReadCloser
-	stalled *time.Timer
-	op      string
-	subject string
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	body     io.ReadCloser
+	stalled  *time.Timer
+	patience time.Duration
+	op       string
+	subject  string
 }
 
-func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, op, subject string) *stream {
-	stop := func() { cancel(fmt.Errorf("no bytes for %s", stallAfter)) }
-	return &stream{ctx: ctx, cancel: cancel, body: body, stalled: time.AfterFunc(stallAfter, stop), op: op, subject: subject}
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, patience time.Duration, op, subject string) *stream {
+	stop := func() { cancel(fmt.Errorf("no bytes for %s", patience)) }
+	return &stream{ctx: ctx, cancel: cancel, body: body, stalled: time.AfterFunc(patience, stop), patience: patience, op: op, subject: subject}
 }
 
 func (s *stream) Read(p []byte) (int, error) {
-	s.stalled.Reset(stallAfter)
+	s.stalled.Reset(s.patience)
 	n, err := s.body.Read(p)
 	if err == nil || err == io.EOF {
 		return n, err

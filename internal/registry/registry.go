@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -65,6 +66,7 @@ type Client struct {
 	userAgent string
 	limits    Limits
 	slots     chan struct{}
+	stall     time.Duration
 	sessions  sessions
 	documents documents
 }
@@ -98,6 +100,7 @@ func New(cfg Config) (*Client, error) {
 		userAgent: cfg.UserAgent,
 		limits:    cfg.Limits.withDefaults(),
 		slots:     make(chan struct{}, cfg.Concurrency),
+		stall:     stallAfter,
 	}
 	trusted, public := newTransport(false), newTransport(true)
 	for _, h := range cfg.Hosts {

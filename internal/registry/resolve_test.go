@@ -1,0 +1,343 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pratique-dev/pratique"
+)
+
+var comparable = cmpopts.EquateComparable(pratique.Digest{})
+
+func TestResolveImage(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	digest := f.image(t, "v1", nil)
+	c := client(t, f, Config{})
+	want := pratique.Manifest{
+		Subject:   pratique.Subject{Repository: ref(f, "").Repository, Digest: digest},
+		MediaType: typeOCIManifest, Platform: "linux/arm64/v8",
+	}
+	byAlias := ref(f, "v1")
+	byAlias.Repository.Registry = "registry.test"
+	byDigest := ref(f, "")
+	byDigest.Digest = digest
+	for _, r := range []pratique.ImageRef{ref(f, "v1"), byAlias, byDigest} {
+		got, err := c.Resolve(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, comparable); diff != "" {
+			t.Errorf("%s: %s", r, diff)
+		}
+	}
+	if n := f.count("/manifests/"); n != 3 {
+		t.Errorf("%d manifest requests for 3 refs", n)
+	}
+	if n := f.count("/blobs/"); n != 1 {
+		t.Errorf("%d requests for one configuration", n)
+	}
+	got, err := c.Digest(t.Context(), ref(f, "v1"))
+	if err != nil || got != digest {
+		t.Errorf("Digest = %v, %v", got, err)
+	}
+}
+
+func TestResolveIndex(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	amd, arm, bare := f.image(t, "amd", nil), f.image(t, "arm", nil), f.image(t, "bare", nil)
+	attestation := f.image(t, "att", func(_, layer, _ object) { layer["mediaType"] = "application/vnd.in-toto+json" })
+	annotated := object{"vnd.docker.reference.type": "attestation-manifest"}
+	child := func(d pratique.Digest, platform any, annotations object) object {
+		return object{"mediaType": typeOCIManifest, "digest": d.String(), "size": 7, "platform": platform, "annotations": annotations}
+	}
+	amd64 := object{"os": "linux", "architecture": "amd64"}
+	f.manifest(t, "multi", typeOCIIndex, object{"schemaVersion": 2, "mediaType": typeOCIIndex, "manifests": []any{
+		child(amd, amd64, nil),
+		child(attestation, object{"os": "unknown", "architecture": "unknown"}, annotated),
+		// Only annotated: runtimes would run it, so it counts.
+		child(arm, object{"os": "linux", "architecture": "arm64"}, annotated),
+		child(attestation, nil, annotated),
+		child(bare, nil, nil),
+		child(amd, amd64, nil), // twice
+		object{"mediaType": "application/vnd.example.thing", "digest": amd.String(), "size": 7},
+	}})
+	got, err := client(t, f, Config{}).Resolve(t.Context(), ref(f, "multi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []pratique.Child{{Digest: amd, Platform: "linux/amd64"}, {Digest: arm, Platform: "linux/arm64"}, {Digest: bare, Platform: "linux/arm64/v8"}}
+	if diff := cmp.Diff(want, got.Children, comparable); diff != "" || got.NotImage != "" {
+		t.Errorf("NotImage %q, children %s", got.NotImage, diff)
+	}
+
+	f.manifest(t, "attested", typeOCIIndex, object{"schemaVersion": 2, "manifests": []any{
+		child(attestation, object{"os": "unknown", "architecture": "unknown"}, annotated)}})
+	got, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "attested"))
+	if err != nil || got.NotImage == "" {
+		t.Errorf("index of attestations: NotImage %q, error %v", got.NotImage, err)
+	}
+}
+
+func TestNotImage(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(m, layer, config object)
+		want   string
+	}{
+		"cosign signature":   {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dev.cosign.simplesigning.v1+json" }, "simplesigning"},
+		"cosign attestation": {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dsse.envelope.v1+json" }, "dsse"},
+		"bundle layers":      {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dev.sigstore.bundle.v0.3+json" }, "bundle"},
+		"sbom":               {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.cyclonedx+json" }, "cyclonedx"},
+		"helm chart": {func(m, _, _ object) {
+			m["config"] = object{"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
+		}, "helm"},
+		"referrer": {func(m, _, _ object) {
+			m["subject"] = object{"mediaType": typeOCIManifest, "digest": "sha256:" + strings.Repeat("1", 64), "size": 2}
+		}, "refers"},
+		"artifact":         {func(m, _, _ object) { m["artifactType"] = "application/vnd.example+type" }, "example"},
+		"unknown manifest": {func(m, _, _ object) { m["mediaType"] = "application/vnd.example.manifest+json" }, "example"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			f.image(t, "v1", test.change)
+			got, err := client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(got.NotImage, test.want) {
+				t.Errorf("NotImage %q, want something with %q", got.NotImage, test.want)
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	hash := func(c string) string { return "sha256:" + strings.Repeat(c, 64) }
+	tests := map[string]struct {
+		change func(m, layer, config object)
+		want   pratique.Kind
+	}{
+		"foreign layer":    {func(_, l, _ object) { l["urls"] = []string{"http://169.254.169.254/"} }, pratique.Invalid},
+		"encrypted layer":  {func(_, l, _ object) { l["mediaType"] = gzipLayer + "+encrypted" }, pratique.Invalid},
+		"layer over limit": {func(_, l, _ object) { l["size"] = int64(9) << 30 }, pratique.Exhausted},
+		"overflowing layers": {func(m, l, _ object) {
+			m["layers"] = []any{l, object{"mediaType": gzipLayer, "digest": hash("2"), "size": int64(math.MaxInt64)}}
+		}, pratique.Exhausted},
+		"negative size":        {func(_, l, _ object) { l["size"] = -1 }, pratique.Invalid},
+		"sha512":               {func(_, l, _ object) { l["digest"] = "sha512:" + strings.Repeat("0", 128) }, pratique.Invalid},
+		"schema 1":             {func(m, _, _ object) { m["schemaVersion"] = 1 }, pratique.Invalid},
+		"schema 1 by type":     {func(m, _, _ object) { m["mediaType"] = typeSchema1Signed }, pratique.Invalid},
+		"index and image":      {func(m, _, _ object) { m["manifests"] = []any{} }, pratique.Invalid},
+		"index type, no index": {func(m, _, _ object) { m["mediaType"] = typeOCIIndex }, pratique.Invalid},
+		"name twice":           {func(m, l, _ object) { m["Layers"] = []any{l, l} }, pratique.Invalid},
+		"platform":             {func(_, _, c object) { c["os"] = "linux\nFAKE LOG LINE" }, pratique.Invalid},
+		"config missing": {func(m, _, _ object) {
+			m["config"] = object{"mediaType": typeOCIConfig, "digest": hash("3"), "size": 2}
+		}, pratique.NotFound},
+		"config over limit": {func(m, _, _ object) {
+			m["config"] = object{"mediaType": typeOCIConfig, "digest": hash("3"), "size": 5 << 20}
+		}, pratique.Exhausted},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			f.image(t, "v1", test.change)
+			got, err := client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
+			if err == nil {
+				t.Fatalf("resolved to %+v", got)
+			}
+			wantKind(t, err, test.want)
+		})
+	}
+}
+
+func TestRefusedManifests(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	good := f.image(t, "good", nil)
+	nested := object{"schemaVersion": 2, "mediaType": typeOCIIndex, "manifests": []any{
+		object{"mediaType": typeDockerList, "digest": good.String(), "size": 3}}}
+	many := make([]any, 65)
+	for i := range many {
+		many[i] = object{"mediaType": typeOCIManifest, "digest": good.String(), "size": 3}
+	}
+	f.manifest(t, "nested", typeOCIIndex, nested)
+	f.manifest(t, "children", typeOCIIndex, object{"schemaVersion": 2, "manifests": many})
+	f.manifest(t, "large", typeOCIManifest, []byte(`{"schemaVersion":2,"annotations":{"x":"`+strings.Repeat("x", 5<<20)+`"}}`))
+	f.manifest(t, "html", "text/html", []byte("<html>welcome to the captive portal</html>"))
+	f.manifest(t, "deep", typeOCIManifest, []byte(strings.Repeat("[", 10000)))
+	f.manifest(t, "two", typeOCIManifest, []byte(`{"schemaVersion":2}{}`))
+	f.manifest(t, "empty", typeOCIManifest, []byte(``))
+	f.manifest(t, "liar", typeDockerManifest, f.manifests["good"])
+	f.manifest(t, "good", typeOCIManifest, f.manifests["good"])
+	c := client(t, f, Config{})
+	for tag, want := range map[string]pratique.Kind{
+		"nested": pratique.Invalid, "children": pratique.Exhausted, "large": pratique.Exhausted, "html": pratique.Invalid,
+		"deep": pratique.Invalid, "two": pratique.Invalid, "empty": pratique.Invalid, "liar": pratique.Invalid, "gone": pratique.NotFound,
+	} {
+		_, err := c.Resolve(t.Context(), ref(f, tag))
+		if err == nil {
+			t.Errorf("%s: no error", tag)
+		}
+		if got := pratique.KindOf(err); got != want {
+			t.Errorf("%s: kind %v, want %v: %v", tag, got, want, err)
+		}
+		if err != nil && len(err.Error()) > 1000 {
+			t.Errorf("%s: error of %d bytes", tag, len(err.Error()))
+		}
+	}
+	_, err := c.Resolve(t.Context(), pratique.ImageRef{})
+	wantKind(t, err, pratique.Invalid)
+	_, err = c.Digest(t.Context(), ref(f, "gone"))
+	wantKind(t, err, pratique.NotFound)
+}
+
+// TestChunkedManifestOverLimit hides the length that a header would give away.
+func TestChunkedManifestOverLimit(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/manifests/") {
+			return false
+		}
+		for range 3 {
+			_, _ = w.Write(make([]byte, 1<<10))
+			w.(http.Flusher).Flush()
+		}
+		return true
+	}
+	_, err := client(t, f, Config{Limits: Limits{ManifestBytes: 2 << 10}}).Resolve(t.Context(), ref(f, "v1"))
+	wantKind(t, err, pratique.Exhausted)
+}
+
+func TestWrongDigest(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	digest := f.image(t, "v1", nil)
+	f.manifests[digest.String()] = append(f.manifests[digest.String()], ' ')
+	r := ref(f, "")
+	r.Digest = digest
+	_, err := client(t, f, Config{}).Resolve(t.Context(), r)
+	wantKind(t, err, pratique.Corrupt)
+
+	// A configuration that was replaced by another of the same length.
+	var m manifest
+	if err := json.Unmarshal(f.manifests["v1"], &m); err != nil {
+		t.Fatal(err)
+	}
+	f.blobs[m.Config.Digest] = []byte(strings.Replace(string(f.blobs[m.Config.Digest]), "linux", "lunix", 1))
+	_, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
+	wantKind(t, err, pratique.Corrupt)
+}
+
+func TestImage(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	digest := f.image(t, "v1", nil)
+	c := client(t, f, Config{})
+	subject := pratique.Subject{Repository: ref(f, "").Repository, Digest: digest}
+	img, err := c.Image(t.Context(), subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img.Subject != subject || pratique.DigestOf(img.Manifest) != digest || img.Platform != "linux/arm64/v8" || len(img.Layers) != 1 {
+		t.Errorf("image %+v", img)
+	}
+	rc, err := c.Layer(t.Context(), subject.Repository, img.Layers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := readClose(rc); err != nil || pratique.DigestOf(b) != img.Layers[0].Digest {
+		t.Errorf("layer of %d bytes, %v", len(b), err)
+	}
+
+	refused := map[string]func(m, l, c object){
+		"diff ids": func(_, _, c object) { c["rootfs"] = object{"type": "layers", "diff_ids": []string{}} },
+		"evidence": func(_, l, _ object) { l["mediaType"] = "application/vnd.dsse.envelope.v1+json" },
+		"rootfs":   func(_, _, c object) { c["rootfs"] = object{"type": "blob", "diff_ids": []string{}} },
+	}
+	for name, change := range refused {
+		bad := subject.Sibling(f.image(t, name, change))
+		_, err := c.Image(t.Context(), bad)
+		if pratique.KindOf(err) != pratique.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	index := f.manifest(t, "multi", typeOCIIndex, object{"schemaVersion": 2, "manifests": []any{}})
+	_, err = c.Image(t.Context(), subject.Sibling(index))
+	wantKind(t, err, pratique.Invalid)
+}
+
+func TestImageLimits(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	digest := f.image(t, "v1", nil)
+	for _, limits := range []Limits{{LayerBytes: 10}, {ImageBytes: 10}} {
+		c := client(t, f, Config{Limits: limits})
+		_, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository, Digest: digest})
+		wantKind(t, err, pratique.Exhausted)
+	}
+	digest = f.image(t, "v2", func(m, l, _ object) { m["layers"] = []any{l, l} })
+	c := client(t, f, Config{Limits: Limits{Layers: 1}})
+	_, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository, Digest: digest})
+	wantKind(t, err, pratique.Exhausted)
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:00","size":1},"layers":[]}`), typeOCIManifest)
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"platform":{"os":"linux"}}]}`), "")
+	f.Add([]byte(`{"schemaVersion":2,"Manifests":[],"manifests":[]}`), typeOCIIndex)
+	c, err := New(Config{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, contentType string) {
+		m, err := parse(document{raw: raw, contentType: contentType})
+		if err != nil {
+			if !pratique.KindOf(err).Permanent() {
+				t.Errorf("kind of %v", err)
+			}
+			return
+		}
+		if m.isIndex() && m.runnable() {
+			t.Error("an index that is an image")
+		}
+		if m.notImage() == "" && !m.isIndex() && !m.runnable() {
+			t.Error("an image that cannot be run")
+		}
+		if _, err := c.descriptors(m); err == nil && len(m.Layers) > 256 {
+			t.Error("limit of layers not kept")
+		}
+		_, _ = parseConfig(raw)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if !m.isIndex() {
+			return
+		}
+		_, _ = c.children(ctx, target{host: &host{}}, manifest{Manifests: withPlatforms(m.Manifests)})
+	})
+}
+
+// withPlatforms leaves out the children that would have to be fetched.
+func withPlatforms(all []descriptor) []descriptor {
+	var some []descriptor
+	for _, d := range all {
+		if d.Platform != nil && (d.Platform.OS != "" || d.Platform.Architecture != "") {
+			some = append(some, d)
+		}
+	}
+	return some
+}
