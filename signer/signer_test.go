@@ -1,0 +1,276 @@
+package signer_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+// edKey is a small real signer: Ed25519 signatures do not vary, which makes golden text possible.
+type edKey struct{ private ed25519.PrivateKey }
+
+func newKey(seed byte) edKey {
+	return edKey{ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))}
+}
+
+func (k edKey) Sign(_ context.Context, message []byte) ([]byte, error) {
+	return ed25519.Sign(k.private, message), nil
+}
+
+func (k edKey) Verify(message, signature []byte) error {
+	if !ed25519.Verify(k.private.Public().(ed25519.PublicKey), message, signature) {
+		return pratique.Errorf(pratique.Unverified, "verify", "wrong")
+	}
+	return nil
+}
+
+func (k edKey) Public() crypto.PublicKey { return k.private.Public() }
+
+func (k edKey) KeyID() string {
+	id, err := signer.KeyID(k.private.Public())
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+func subject(t testing.TB) pratique.Subject {
+	t.Helper()
+	s, err := pratique.ParseSubject("registry.test/team/app@sha256:" + strings.Repeat("ab", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func statement(t testing.TB) pratique.Statement {
+	s := subject(t)
+	return pratique.Statement{
+		Type:          "https://in-toto.io/Statement/v1",
+		Subject:       []pratique.StatementSubject{{Name: s.Repository.String(), Digest: map[string]string{"sha256": s.Digest.Hex()}}},
+		PredicateType: "https://example.test/p",
+		Predicate:     json.RawMessage(`{"a":"<b> & c"}`),
+	}
+}
+
+func TestEnvelopeIsDSSE(t *testing.T) {
+	k := newKey(1)
+	e, err := signer.SignStatement(t.Context(), k, statement(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := signer.EncodeEnvelope(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The members of DSSE and no others, payload and signature in standard base64.
+	payload := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"registry.test/team/app","digest":{"sha256":"` +
+		strings.Repeat("ab", 32) + `"}}],"predicateType":"https://example.test/p","predicate":{"a":"<b> & c"}}`
+	pae := "DSSEv1 28 application/vnd.in-toto+json " + "245 " + payload
+	if len(payload) != 245 {
+		t.Fatalf("the payload has %d bytes", len(payload))
+	}
+	want := `{"payloadType":"application/vnd.in-toto+json","payload":"` + base64.StdEncoding.EncodeToString([]byte(payload)) +
+		`","signatures":[{"keyid":"` + k.KeyID() + `","sig":"` + base64.StdEncoding.EncodeToString(ed25519.Sign(k.private, []byte(pae))) + `"}]}`
+	if diff := cmp.Diff(want, string(encoded)); diff != "" {
+		t.Errorf("envelope (-want +got):\n%s", diff)
+	}
+	decoded, err := signer.DecodeEnvelope(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(e, decoded); diff != "" {
+		t.Errorf("decoded (-want +got):\n%s", diff)
+	}
+	got, err := signer.OpenEnvelope(k, decoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(statement(t), got); diff != "" {
+		t.Errorf("opened (-want +got):\n%s", diff)
+	}
+	if !signer.IsAbout(got, subject(t).Digest) || signer.IsAbout(got, pratique.DigestOf(nil)) {
+		t.Error("IsAbout does not tell subjects apart")
+	}
+}
+
+// sealed signs any payload, also those that SignStatement would refuse.
+func sealed(k edKey, payload string) pratique.Envelope {
+	pae := append([]byte("DSSEv1 28 application/vnd.in-toto+json "), []byte(itoa(len(payload))+" "+payload)...)
+	return pratique.Envelope{
+		PayloadType: signer.PayloadType, Payload: []byte(payload),
+		Signatures: []pratique.EnvelopeSignature{{Sig: ed25519.Sign(k.private, pae)}},
+	}
+}
+
+func itoa(n int) string {
+	b, _ := json.Marshal(n)
+	return string(b)
+}
+
+func TestOpenEnvelopeIsStrict(t *testing.T) {
+	k, other := newKey(1), newKey(2)
+	const good = `{"_type":"https://in-toto.io/Statement/v0.1","subject":[{"name":"x","digest":{"sha256":"aa"}}],"predicateType":"p","predicate":{}}`
+	if _, err := signer.OpenEnvelope(k, sealed(k, good)); err != nil {
+		t.Fatalf("a good one: %v", err)
+	}
+	several := sealed(k, good)
+	several.Signatures = append([]pratique.EnvelopeSignature{{KeyID: k.KeyID(), Sig: []byte("wrong")}, {}}, several.Signatures...)
+	if _, err := signer.OpenEnvelope(k, several); err != nil {
+		t.Errorf("one good signature of three: %v", err)
+	}
+	flooded := sealed(k, good)
+	flooded.Signatures = append(make([]pratique.EnvelopeSignature, 100), flooded.Signatures...)
+	retyped := sealed(k, good)
+	retyped.PayloadType = "application/vnd.in-toto+json; charset=utf-8"
+	altered := sealed(k, good)
+	altered.Payload = []byte(strings.Replace(good, `"aa"`, `"bb"`, 1))
+	for name, e := range map[string]pratique.Envelope{
+		"empty":                  {},
+		"another key":            sealed(other, good),
+		"altered payload":        altered,
+		"another payload type":   retyped,
+		"a hundred signatures":   flooded,
+		"no signature":           {PayloadType: signer.PayloadType, Payload: []byte(good)},
+		"not JSON":               sealed(k, `x`),
+		"null":                   sealed(k, `null`),
+		"list":                   sealed(k, `[]`),
+		"trailing data":          sealed(k, good+`{}`),
+		"a name twice":           sealed(k, strings.Replace(good, `"predicateType":"p"`, `"predicateType":"q","predicateType":"p"`, 1)),
+		"a name in another case": sealed(k, strings.Replace(good, `"predicateType"`, `"PredicateType"`, 1)),
+		"invalid UTF-8":          sealed(k, strings.Replace(good, `"p"`, "\"\xff\"", 1)),
+		"another _type":          sealed(k, strings.Replace(good, `v0.1`, `v9`, 1)),
+		"no subject":             sealed(k, strings.Replace(good, `{"name":"x","digest":{"sha256":"aa"}}`, ``, 1)),
+		"subject without digest": sealed(k, strings.Replace(good, `{"sha256":"aa"}`, `{}`, 1)),
+		"no predicate type":      sealed(k, strings.Replace(good, `"p"`, `""`, 1)),
+		"predicate is a string":  sealed(k, strings.Replace(good, `"predicate":{}`, `"predicate":"{}"`, 1)),
+		"predicate is null":      sealed(k, strings.Replace(good, `"predicate":{}`, `"predicate":null`, 1)),
+	} {
+		if st, err := signer.OpenEnvelope(k, e); pratique.KindOf(err) != pratique.Unverified {
+			t.Errorf("%s: opened %+v, %v", name, st, err)
+		}
+	}
+}
+
+func TestSignStatementRefusesNonsense(t *testing.T) {
+	_, err := signer.SignStatement(t.Context(), newKey(1), pratique.Statement{})
+	if pratique.KindOf(err) != pratique.Invalid {
+		t.Errorf("an empty statement: %v", err)
+	}
+	denied := pratique.Errorf(pratique.Denied, "sign", "no")
+	if _, err := signer.SignStatement(t.Context(), failing{newKey(1), denied}, statement(t)); pratique.KindOf(err) != pratique.Denied {
+		t.Errorf("the key store's kind is lost: %v", err)
+	}
+	if _, err := signer.SignImage(t.Context(), failing{newKey(1), errors.New("x")}, subject(t)); err == nil {
+		t.Error("a failure to sign is not an error")
+	}
+}
+
+type failing struct {
+	edKey
+	err error
+}
+
+func (f failing) Sign(context.Context, []byte) ([]byte, error) { return nil, f.err }
+
+func TestImageSignature(t *testing.T) {
+	k := newKey(1)
+	s := subject(t)
+	sig, err := signer.SignImage(t.Context(), k, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Byte for byte what cosign 2.6.5 signs.
+	want := `{"critical":{"identity":{"docker-reference":"registry.test/team/app"},"image":{"docker-manifest-digest":"sha256:` +
+		strings.Repeat("ab", 32) + `"},"type":"cosign container image signature"},"optional":null}`
+	if diff := cmp.Diff(want, string(sig.Payload)); diff != "" {
+		t.Errorf("payload (-want +got):\n%s", diff)
+	}
+	if err := signer.VerifyImage(k, s, sig); err != nil {
+		t.Error(err)
+	}
+	sign := func(payload string) signer.SimpleSignature {
+		return signer.SimpleSignature{Payload: []byte(payload), Signature: ed25519.Sign(k.private, []byte(payload))}
+	}
+	moved := s
+	moved.Repository.Path = "team/other"
+	for name, c := range map[string]struct {
+		sig     signer.SimpleSignature
+		subject pratique.Subject
+		key     edKey
+	}{
+		"another key":        {sig, s, newKey(2)},
+		"another image":      {sig, s.Sibling(pratique.DigestOf(nil)), k},
+		"another repository": {sig, moved, k},
+		"another type":       {sign(strings.Replace(want, "cosign container", "atomic container", 1)), s, k},
+		"a digest twice":     {sign(strings.Replace(want, `"image":{`, `"image":{"docker-manifest-digest":"sha256:00",`, 1)), s, k},
+		"not JSON":           {sign("x"), s, k},
+		"altered":            {signer.SimpleSignature{Payload: append(bytes.Clone(sig.Payload), ' '), Signature: sig.Signature}, s, k},
+		"nothing":            {signer.SimpleSignature{}, s, k},
+	} {
+		if err := signer.VerifyImage(c.key, c.subject, c.sig); pratique.KindOf(err) != pratique.Unverified {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// anyKey accepts every signature, so that the fuzzer gets past it.
+type anyKey struct{ edKey }
+
+func (anyKey) Verify([]byte, []byte) error { return nil }
+
+func FuzzOpenEnvelope(f *testing.F) {
+	k := anyKey{newKey(1)}
+	e, err := signer.SignStatement(f.Context(), k, statement(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	encoded, err := signer.EncodeEnvelope(e)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encoded, []byte(nil))
+	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"bnVsbA==","signatures":[{}]}`), e.Payload)
+	f.Fuzz(func(t *testing.T, data, payload []byte) {
+		e, err := signer.DecodeEnvelope(data)
+		if err != nil {
+			if pratique.KindOf(err) != pratique.Corrupt {
+				t.Errorf("kind %s", pratique.KindOf(err))
+			}
+			e = pratique.Envelope{PayloadType: signer.PayloadType, Signatures: []pratique.EnvelopeSignature{{}}}
+		}
+		if payload != nil {
+			e.Payload = payload
+		}
+		st, err := signer.OpenEnvelope(k, e)
+		if err != nil {
+			if pratique.KindOf(err) != pratique.Unverified {
+				t.Errorf("kind %s", pratique.KindOf(err))
+			}
+			return
+		}
+		// What was opened can be signed and opened again, and says the same.
+		again, err := signer.SignStatement(t.Context(), k, st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := signer.OpenEnvelope(k, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.PredicateType != same.PredicateType || !cmp.Equal(st.Subject, same.Subject) {
+			t.Errorf("%+v became %+v", st, same)
+		}
+	})
+}
