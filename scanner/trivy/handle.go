@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -29,8 +29,7 @@ type handle struct {
 	link string
 }
 
-// use makes db the open database. It is opened read-only, through a link of our own: when trivy-db meets a
-// damaged file it deletes it, and that has to be the link and not a file that others use.
+// use makes db the open database. After an error none is open.
 func (h *handle) use(db scanner.DatabaseDir) error {
 	if h.link != "" && h.open.Dir == db.Dir && h.open.Digest == db.Digest {
 		return nil
@@ -39,14 +38,29 @@ func (h *handle) use(db scanner.DatabaseDir) error {
 		return err
 	}
 	if db.Version != 0 && db.Version != trivydb.SchemaVersion {
-		return pratique.Errorf(pratique.Invalid, "open database", "schema %d, want %d", db.Version, trivydb.SchemaVersion)
+		return fmt.Errorf("database of schema %d, want %d", db.Version, trivydb.SchemaVersion)
 	}
+	err := guard(func() error {
+		if err := h.init(db); err != nil {
+			return err
+		}
+		return notEmpty()
+	})
+	if err != nil {
+		return errors.Join(err, h.close())
+	}
+	return nil
+}
+
+// init opens db read-only, through a link of our own: when trivy-db meets a damaged file it deletes it, and
+// that has to be the link and not a file that others use.
+func (h *handle) init(db scanner.DatabaseDir) error {
 	file, err := filepath.Abs(trivydb.Path(db.Dir))
 	if err != nil {
 		return err
 	}
 	if _, err := os.Stat(file); err != nil {
-		return pratique.Wrap(pratique.Unavailable, "open database", "", err)
+		return err
 	}
 	dir, err := os.MkdirTemp(h.temp, "db-")
 	if err != nil {
@@ -57,13 +71,22 @@ func (h *handle) use(db scanner.DatabaseDir) error {
 	}
 	options := &bolt.Options{ReadOnly: true, Timeout: lockTimeout}
 	if err := trivydb.Init(dir, trivydb.WithBoltOptions(options)); err != nil {
-		return errors.Join(pratique.Wrap(pratique.Corrupt, "open database", "", err), os.RemoveAll(dir))
+		return errors.Join(err, os.RemoveAll(dir))
 	}
 	h.open, h.link = db, dir
-	if err := notEmpty(); err != nil {
-		return errors.Join(pratique.Wrap(pratique.Corrupt, "open database", "", err), h.close())
-	}
 	return nil
+}
+
+// guard turns a panic of f into an error. A damaged database makes bbolt panic, and one that is cut short
+// while it is open makes the memory behind it fault.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return f()
 }
 
 // notEmpty refuses a file that is a database but holds no vulnerabilities: every image would pass.

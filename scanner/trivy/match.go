@@ -5,6 +5,7 @@ package trivy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -19,12 +20,11 @@ import (
 	"github.com/aquasecurity/trivy/pkg/vulnerability"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Match implements [scanner.Matcher]. The error is Unavailable when there is no database at db.Dir, Invalid
-// when it has another schema, Corrupt when it is damaged or empty.
+// Match implements [scanner.Matcher]. The error is Unavailable when the database is missing, damaged, empty or
+// of another schema, because the next one may be sound, and Internal when matching itself goes wrong.
 func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
 	const op = "match inventory"
 	s.mu.Lock()
@@ -34,11 +34,19 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 		return pratique.Report{}, err
 	}
 	if err := s.handle.use(db); err != nil {
-		return pratique.Report{}, pratique.Wrap(cmp.Or(pratique.KindOf(err), pratique.Unavailable), op, digest.String(), err)
+		return pratique.Report{}, pratique.Wrap(pratique.Unavailable, op, digest.String(), err)
 	}
-	results, err := match(ctx, toTarget(inv))
+	var results types.Results
+	err = guard(func() (err error) {
+		results, err = match(ctx, toTarget(inv))
+		return err
+	})
+	if ctx.Err() != nil {
+		return pratique.Report{}, pratique.Wrap(pratique.Unavailable, op, digest.String(), ctx.Err())
+	}
 	if err != nil {
-		return pratique.Report{}, pratique.Wrap(layers.KindOf(ctx, err), op, digest.String(), err)
+		err = errors.Join(err, s.handle.close())
+		return pratique.Report{}, pratique.Wrap(pratique.Internal, op, digest.String(), err)
 	}
 	now := s.now().UTC()
 	report := pratique.Report{
@@ -49,7 +57,7 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 		for _, v := range r.Vulnerabilities {
 			f, err := toFinding(r, v)
 			if err != nil {
-				return pratique.Report{}, pratique.Wrap(pratique.Corrupt, op, digest.String(), err)
+				return pratique.Report{}, pratique.Wrap(pratique.Internal, op, digest.String(), err)
 			}
 			report.Findings = append(report.Findings, f)
 		}
