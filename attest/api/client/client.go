@@ -140,8 +140,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	op := strings.ToLower(method) + " " + path
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+max(wait, 0))
 	defer cancel()
-	u := *c.base
-	u.Path = strings.TrimSuffix(u.Path, "/") + path
+	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {

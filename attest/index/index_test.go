@@ -1,0 +1,385 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+var epoch = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
+
+var (
+	repoA = pratique.Repository{Registry: "registry.example", Path: "team/app"}
+	repoB = pratique.Repository{Registry: "registry.example", Path: "team/app2"} // a prefix of one must not match the other
+)
+
+// equal compares values, telling neither nil from empty nor one spelling of a time from another.
+func equal(t testing.TB, what string, want, got any) {
+	t.Helper()
+	opts := cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })}
+	if diff := cmp.Diff(want, got, opts); diff != "" {
+		t.Fatalf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func digest(name string) pratique.Digest { return pratique.DigestOf([]byte(name)) }
+
+func subject(r pratique.Repository, name string) pratique.Subject {
+	return pratique.Subject{Repository: r, Digest: digest(name)}
+}
+
+func event(id string, r pratique.Repository, tag string, at time.Time) pratique.Event {
+	return pratique.Event{
+		ID: id, Ref: pratique.ImageRef{Repository: r, Tag: tag}, Source: "test", Lane: pratique.LanePush, OccurredAt: at, ReceivedAt: at.Add(time.Second),
+	}
+}
+
+func seen(e pratique.Event, s pratique.Subject, children ...pratique.Child) pratique.Fact {
+	return pratique.Fact{
+		Kind: pratique.FactSeen, Subject: s, Event: e.ID, At: e.ReceivedAt, By: "inspect@test",
+		Seen: &pratique.Seen{Event: e, Manifest: pratique.Manifest{Subject: s, Children: children}},
+	}
+}
+
+func judged(e string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
+	v := pratique.Verdict{Subject: s, Outcome: o}
+	if o == pratique.Deny {
+		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH"}}
+	}
+	return pratique.Fact{Kind: pratique.FactJudged, Subject: s, Event: e, At: epoch, By: "attest@test", Judged: &pratique.Judged{Verdict: v}}
+}
+
+func settled(e pratique.Event, s pratique.Subject, state pratique.State) pratique.Fact {
+	return pratique.Fact{
+		Kind: pratique.FactSettled, Subject: s, Event: e.ID, At: epoch, By: "deploy@test",
+		Settled: &pratique.Settled{State: state, Detail: "so it is", Ref: e.Ref},
+	}
+}
+
+func failed(e pratique.Event, s pratique.Subject, attempt int, final bool) pratique.Fact {
+	return pratique.Fact{
+		Kind: pratique.FactFailed, Subject: s, Event: e.ID, At: epoch, By: "inspect@test",
+		Failed: &pratique.Failed{Stage: "inspect", Kind: pratique.Unavailable, Message: "no answer", Ref: e.Ref, Attempts: attempt, Final: final},
+	}
+}
+
+func open(t testing.TB, path string) *Index {
+	t.Helper()
+	ix, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ix.Close() }) // closing twice does nothing
+	return ix
+}
+
+func fresh(t testing.TB) *Index { return open(t, filepath.Join(t.TempDir(), "index.db")) }
+
+func entries(first uint64, facts ...pratique.Fact) []Entry {
+	var out []Entry
+	for i, f := range facts {
+		out = append(out, Entry{Seq: first + uint64(i), Fact: f})
+	}
+	return out
+}
+
+func apply(t testing.TB, ix *Index, es ...Entry) {
+	t.Helper()
+	if err := ix.Apply(es); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPositionAndReplay(t *testing.T) {
+	t.Parallel()
+	ix, s := fresh(t), subject(repoA, "a")
+	all := entries(5, seen(event("e", repoA, "1", epoch), s), judged("e", s, pratique.Deny))
+	apply(t, ix, all...)
+	apply(t, ix, all...)
+	apply(t, ix)
+	if at, err := ix.Position(); err != nil || at != 6 {
+		t.Fatal(at, err)
+	}
+	r, err := ix.Image(s)
+	if err != nil || len(r.History) != 2 {
+		t.Fatalf("replayed facts were folded again: %v %v", r.History, err)
+	}
+	err = ix.Apply([]Entry{{Seq: 9, Fact: all[0].Fact}, {Seq: 8, Fact: all[1].Fact}})
+	if pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("descending positions: %v", err)
+	}
+	if at, _ := ix.Position(); at != 6 {
+		t.Errorf("a refused batch moved the position to %d", at)
+	}
+}
+
+func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
+	t.Parallel()
+	ix, s := fresh(t), subject(repoA, "a")
+	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Kind: pratique.FactSeen, Subject: s}}, Entry{Seq: 2, Fact: judged("", s, pratique.Allow)})
+	stats, err := ix.Stats()
+	if err != nil || stats.Rejected != 1 || stats.Images != 1 || stats.Position != 2 {
+		t.Errorf("%+v %v", stats, err)
+	}
+}
+
+func TestTagHistory(t *testing.T) {
+	t.Parallel()
+	ix := fresh(t)
+	old, young := subject(repoA, "old"), subject(repoA, "new")
+	e1, e2 := event("1", repoA, "v1", epoch), event("2", repoA, "v1", epoch.Add(time.Minute))
+	retried := e1
+	retried.ReceivedAt = epoch.Add(time.Hour)
+	liar := event("3", repoA, "v2", epoch.Add(1000*time.Hour))
+	liar.ReceivedAt = epoch
+	apply(t, ix, entries(1,
+		seen(e2, young), seen(e1, old), seen(retried, old), // the older push is reported late, and twice
+		seen(event("4", repoA, "v11", epoch.Add(2*time.Minute)), old), // a tag that begins like the other
+		seen(liar, old), seen(event("5", repoA, "v2", epoch.Add(time.Second)), young),
+	)...)
+	history, err := ix.Tag(e1.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "history", []TagStep{{Digest: young.Digest, At: e2.OccurredAt}, {Digest: old.Digest, At: e1.OccurredAt}}, history)
+	if h, err := ix.Tag(liar.Ref); err != nil || h[0].Digest != young.Digest {
+		t.Errorf("a push from the future won: %v %v", h, err)
+	}
+	links, err := ix.Links(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "tags", []TagName{{"v1", false}, {"v11", true}, {"v2", false}}, links.Tags)
+	for _, ref := range []pratique.ImageRef{{Repository: repoB, Tag: "v1"}, {Repository: repoA, Tag: "v"}} {
+		if _, err := ix.Tag(ref); pratique.KindOf(err) != pratique.NotFound {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	if _, err := ix.Tag(pratique.ImageRef{Repository: repoA, Digest: digest("x")}); pratique.KindOf(err) != pratique.Invalid {
+		t.Errorf("no tag: %v", err)
+	}
+}
+
+func TestTagPushesOfOneInstantKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	for i := range 8 { // the digests sort either way
+		ix := fresh(t)
+		a, b := subject(repoA, fmt.Sprint("a", i)), subject(repoA, fmt.Sprint("b", i))
+		e := event("1", repoA, "v1", epoch)
+		apply(t, ix, entries(1, seen(e, a), seen(e, b), seen(e, a))...)
+		if h, err := ix.Tag(e.Ref); err != nil || len(h) != 2 || h[0].Digest != b.Digest {
+			t.Fatal(h, err)
+		}
+	}
+}
+
+func TestParents(t *testing.T) {
+	t.Parallel()
+	ix := fresh(t)
+	one, two, child := subject(repoA, "one"), subject(repoA, "two"), subject(repoA, "child")
+	c := pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}
+	e := event("1", repoA, "v1", epoch)
+	ofChild := seen(e, child)
+	ofChild.Seen.Manifest.Subject = one // a fact about the child that repeats its parent's manifest
+	apply(t, ix, entries(1, seen(e, one, c), seen(event("2", repoA, "", epoch), two, c), ofChild)...)
+	links, err := ix.Links(child)
+	if err != nil || len(links.Parents) != 2 || len(links.Tags) != 0 {
+		t.Errorf("%+v %v", links, err)
+	}
+	if links, _ := ix.Links(subject(repoB, "child")); len(links.Parents) != 0 {
+		t.Errorf("a parent in another repository: %v", links)
+	}
+}
+
+func TestImagesOfOneDigestInTwoRepositories(t *testing.T) {
+	t.Parallel()
+	ix := fresh(t)
+	apply(t, ix, entries(1, judged("", subject(repoB, "a"), pratique.Deny), judged("", subject(repoA, "a"), pratique.Allow))...)
+	records, err := ix.Images(digest("a"))
+	if err != nil || len(records) != 2 || records[0].Subject.Repository != repoA || records[1].Judged.Verdict.Outcome != pratique.Deny {
+		t.Errorf("%+v %v", records, err)
+	}
+	if _, err := ix.Images(digest("b")); pratique.KindOf(err) != pratique.NotFound {
+		t.Error(err)
+	}
+	if _, err := ix.Image(subject(repoA, "b")); pratique.KindOf(err) != pratique.NotFound {
+		t.Error(err)
+	}
+}
+
+func TestEventStates(t *testing.T) {
+	t.Parallel()
+	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
+	received := pratique.Fact{Kind: pratique.FactReceived, At: epoch, Event: "e", By: "receive@test", Received: &e}
+	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
+	tests := map[string]struct {
+		facts   []pratique.Fact
+		state   string
+		done    bool
+		outcome pratique.Outcome
+	}{
+		"received":              {[]pratique.Fact{received}, "received", false, ""},
+		"received late":         {[]pratique.Fact{seen(e, s), received}, "seen", false, ""},
+		"a child is further":    {[]pratique.Fact{seen(e, s), judged("e", child, pratique.Deny)}, "seen", false, ""},
+		"judged":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged", false, pratique.Deny},
+		"denied":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
+		"redelivered after end": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
+		"deployed, not ended":   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
+		"an attempt failed":     {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1, false)}, "received", false, ""},
+		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
+		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
+			"failed", true, ""},
+		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "seen", false, ""},
+		"judged before":         {[]pratique.Fact{judged("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ix := fresh(t)
+			for i, f := range tt.facts { // one by one, as they come
+				apply(t, ix, Entry{Seq: uint64(i + 1), Fact: f})
+			}
+			got, err := ix.Event("e")
+			if err != nil || got.State != tt.state || got.Done != tt.done || got.Outcome != tt.outcome || got.Ref != e.Ref {
+				t.Errorf("%+v %v", got, err)
+			}
+			if len(got.Commits) > 1 {
+				t.Errorf("one commit is listed twice")
+			}
+		})
+	}
+	if _, err := fresh(t).Event("nobody"); pratique.KindOf(err) != pratique.NotFound {
+		t.Error(err)
+	}
+}
+
+func TestStateOfRecord(t *testing.T) {
+	t.Parallel()
+	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
+	tests := map[string]struct {
+		facts []pratique.Fact
+		want  string
+	}{
+		"judged":                   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
+		"settled":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
+		"judged again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
+		"pushed again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s)}, "seen"},
+		"an attempt failed":        {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
+		"failed":                   {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
+		"failed, then went on":     {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
+		"failed, and said so last": {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
+	}
+	for name, tt := range tests {
+		var r pratique.Record
+		for i, f := range tt.facts {
+			r.Fold(uint64(i+1), f)
+		}
+		if got := State(r); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	ix := open(t, path)
+	if err := ix.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("99")) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := ix.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(path)
+	var schema *SchemaError
+	if !errors.As(err, &schema) || schema.Have != 99 || pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pratique index rebuild") {
+		t.Errorf("other schema: %v", err)
+	}
+	if _, _, err := Check(path); !errors.As(err, &schema) {
+		t.Errorf("check of other schema: %v", err)
+	}
+	garbage := filepath.Join(dir, "garbage.db")
+	if err := os.WriteFile(garbage, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(garbage); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "rebuild") {
+		t.Errorf("garbage: %v (%v)", err, pratique.KindOf(err))
+	}
+	if _, _, err := Check(filepath.Join(dir, "absent.db")); pratique.KindOf(err) != pratique.NotFound {
+		t.Errorf("check of nothing: %v", err)
+	}
+	if !testing.Short() {
+		held := open(t, filepath.Join(dir, "held.db"))
+		if _, err := Open(held.db.Path()); pratique.KindOf(err) != pratique.Unavailable {
+			t.Errorf("held: %v", err)
+		}
+	}
+}
+
+func TestCheckFindsDamage(t *testing.T) {
+	t.Parallel()
+	s := subject(repoA, "a")
+	first := number(1)
+	tests := map[string]struct {
+		spoil func(tx *bbolt.Tx) error
+		want  string
+	}{
+		"none":            {func(*bbolt.Tx) error { return nil }, ""},
+		"unreadable":      {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Put(subjectKey(s), []byte("{")) }, "record"},
+		"wrong key":       {func(tx *bbolt.Tx) error { return put(tx.Bucket(bucketRecords), subjectKey(s), pratique.Record{}) }, "is of"},
+		"not in list":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketList).Delete(first) }, "not in the list"},
+		"not in repo":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketByRepo).Delete(join([]byte(repoA.String()), first)) }, "list of its repository"},
+		"no record":       {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Delete(subjectKey(s)) }, "has no record"},
+		"position behind": {func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyPosition, number(0)) }, "beyond the position"},
+		"broken event":    {func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put([]byte("e"), []byte("[]")) }, "event"},
+		"no bucket":       {func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketParents) }, "missing"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ix := fresh(t)
+			apply(t, ix, Entry{Seq: 1, Fact: seen(event("e", repoA, "1", epoch), s)})
+			if err := ix.db.Update(tt.spoil); err != nil {
+				t.Fatal(err)
+			}
+			path := ix.db.Path()
+			if err := ix.Close(); err != nil {
+				t.Fatal(err)
+			}
+			_, problems, err := Check(path)
+			if err != nil || (tt.want == "") != (len(problems) == 0) || !strings.Contains(strings.Join(problems, "\n"), tt.want) {
+				t.Errorf("%q %v", problems, err)
+			}
+		})
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	for _, size := range []int{1, 100} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			ix, random, seq := fresh(b), rand.New(rand.NewPCG(1, 2)), uint64(0)
+			g := newGenerator(random, 5000)
+			for b.Loop() {
+				var batch []Entry
+				for range size {
+					seq++
+					batch = append(batch, Entry{Seq: seq, Fact: g.fact()})
+				}
+				apply(b, ix, batch...)
+			}
+			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "facts/s")
+		})
+	}
+}

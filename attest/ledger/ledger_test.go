@@ -1,0 +1,374 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/ledger"
+)
+
+var byValue = cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })
+
+// start runs a server with the ledger's stream on disk, as queue.Broker.Setup makes it.
+func start(t testing.TB) (*ledger.Ledger, jetstream.JetStream, *server.Server) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the server did not start")
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: ledger.StreamName, Subjects: []string{ledger.SubjectPrefix + ".>"}, Storage: jetstream.FileStorage,
+		DenyDelete: true, DenyPurge: true, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ledger.New(js, clock()), js, s
+}
+
+// clock moves one second at each reading.
+func clock() func() time.Time {
+	at := time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC)
+	return func() time.Time { at = at.Add(time.Second); return at }
+}
+
+func subject(path, content string) pratique.Subject {
+	return pratique.Subject{Repository: pratique.Repository{Registry: "r.example", Path: path}, Digest: pratique.DigestOf([]byte(content))}
+}
+
+func matched(s pratique.Subject, fixable int) pratique.Fact {
+	return pratique.Fact{Kind: pratique.FactMatched, Subject: s, By: "inspect@test", Matched: &pratique.Matched{
+		Fixable: fixable, Counts: pratique.Counts{pratique.SeverityHigh: 2, pratique.SeverityLow: 1},
+	}}
+}
+
+func settled(s pratique.Subject, event string, state pratique.State) pratique.Fact {
+	return pratique.Fact{Kind: pratique.FactSettled, Subject: s, By: "deploy@test", Event: event, Settled: &pratique.Settled{State: state}}
+}
+
+func add(t testing.TB, l *ledger.Ledger, f pratique.Fact) uint64 {
+	t.Helper()
+	seq, err := l.Append(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+func TestLast(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app, other := subject("team/app", "A"), subject("team/other", "A") // one digest in two repositories
+	if _, found, err := l.Last(t.Context(), app, pratique.FactMatched); err != nil || found {
+		t.Fatalf("in an empty ledger: found %v, %v", found, err)
+	}
+	add(t, l, matched(app, 1))
+	add(t, l, matched(app, 2))
+	add(t, l, matched(other, 9))
+	got, found, err := l.Last(t.Context(), app, pratique.FactMatched)
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	want := matched(app, 2)
+	want.At = time.Date(2026, 3, 9, 15, 0, 2, 0, time.UTC)
+	if diff := cmp.Diff(want, got, byValue); diff != "" {
+		t.Error(diff)
+	}
+	if _, found, _ := l.Last(t.Context(), subject("team/app", "B"), pratique.FactMatched); found {
+		t.Error("found a fact of another digest")
+	}
+}
+
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app, other := subject("team/app", "A"), subject("team/other", "A")
+	add(t, l, settled(app, "e1", pratique.StateDenied))
+	add(t, l, settled(app, "e2", pratique.StateDeployed))
+	add(t, l, settled(other, "e3", pratique.StateIgnored))
+	add(t, l, settled(pratique.Subject{}, "e4", pratique.StateFailed))
+	for _, c := range []struct {
+		subject pratique.Subject
+		event   string
+		want    pratique.State
+	}{{app, "e1", pratique.StateDenied}, {app, "e2", pratique.StateDeployed}, {pratique.Subject{}, "e4", pratique.StateFailed}} {
+		f, found, err := l.Settled(t.Context(), c.subject, c.event)
+		if err != nil || !found || f.Settled.State != c.want {
+			t.Errorf("event %s: found %v, %+v, %v", c.event, found, f, err)
+		}
+	}
+	if _, found, err := l.Settled(t.Context(), app, "e3"); found || err != nil {
+		t.Errorf("another repository's event: found %v, %v", found, err)
+	}
+	f, found, err := l.Last(t.Context(), app, pratique.FactSettled)
+	if err != nil || !found || f.Event != "e2" {
+		t.Errorf("newest of the subject: %v %+v %v", found, f, err)
+	}
+}
+
+func TestAppendTwiceStoresOnce(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app := subject("team/app", "A")
+	first := add(t, l, matched(app, 1))
+	add(t, l, matched(app, 2))
+	if again := add(t, l, matched(app, 1)); again != first {
+		t.Errorf("the same fact at %d and %d", first, again)
+	}
+	// What differs in a time of its content is another fact: allow, deny, allow must end with allow.
+	judged := func(at int, o pratique.Outcome) pratique.Fact {
+		return pratique.Fact{Kind: pratique.FactJudged, Subject: app, By: "attest@test", Judged: &pratique.Judged{
+			Verdict: pratique.Verdict{Subject: app, Outcome: o, JudgedAt: time.Unix(int64(at), 0)},
+		}}
+	}
+	add(t, l, judged(1, pratique.Allow))
+	add(t, l, judged(2, pratique.Deny))
+	add(t, l, judged(3, pratique.Allow))
+	f, _, err := l.Last(t.Context(), app, pratique.FactJudged)
+	if err != nil || f.Judged.Verdict.Outcome != pratique.Allow {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if end, err := l.End(t.Context()); err != nil || end != 5 {
+		t.Errorf("end %d, %v; want 5", end, err)
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app := subject("team/app", "A")
+	without := func(change func(*pratique.Fact)) pratique.Fact { f := settled(app, "e", "x"); change(&f); return f }
+	large := settled(app, "e", pratique.StateFailed)
+	large.Settled.Detail = strings.Repeat("x", 600<<10)
+	for name, f := range map[string]pratique.Fact{
+		"no content":       {Kind: pratique.FactMatched, Subject: app, By: "x"},
+		"other content":    without(func(f *pratique.Fact) { f.Kind = pratique.FactMatched }),
+		"no author":        without(func(f *pratique.Fact) { f.By = "" }),
+		"wildcard event":   without(func(f *pratique.Fact) { f.Event = "*" }),
+		"event with parts": without(func(f *pratique.Fact) { f.Event = "a.b" }),
+		"about nothing":    without(func(f *pratique.Fact) { f.Event = ""; f.Subject = pratique.Subject{} }),
+		"no subject":       matched(pratique.Subject{}, 1),
+		"too large":        large,
+	} {
+		if _, err := l.Append(t.Context(), f); pratique.KindOf(err) != pratique.Internal {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if _, _, err := l.Settled(t.Context(), app, ">"); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("wildcard in a question: %v", err)
+	}
+}
+
+func TestEveryKindHasAPlace(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app := subject("team/app", "A")
+	facts := []pratique.Fact{
+		{Kind: pratique.FactReceived, Received: &pratique.Event{ID: "e"}},
+		{Kind: pratique.FactSeen, Subject: app, Seen: &pratique.Seen{}},
+		{Kind: pratique.FactInspected, Subject: app, Inspected: &pratique.Inspected{}},
+		matched(app, 1),
+		{Kind: pratique.FactJudged, Subject: app, Judged: &pratique.Judged{}},
+		{Kind: pratique.FactAttested, Subject: app, Attested: &pratique.Attested{}},
+		{Kind: pratique.FactDeployed, Subject: app, Deployed: &pratique.Commit{}},
+		settled(app, "e", pratique.StateDeployed),
+		{Kind: pratique.FactFailed, Subject: app, Failed: &pratique.Failed{}},
+	}
+	var kinds []pratique.FactKind
+	for _, f := range facts {
+		f.By, f.Event = "test", "e"
+		add(t, l, f)
+		kinds = append(kinds, f.Kind)
+		if f.Subject.IsZero() {
+			continue
+		}
+		if _, found, err := l.Last(t.Context(), app, f.Kind); err != nil || !found {
+			t.Errorf("%s: found %v, %v", f.Kind, found, err)
+		}
+	}
+	if diff := cmp.Diff(pratique.FactKinds(), kinds); diff != "" {
+		t.Errorf("this test does not cover every kind: %s", diff)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app := subject("team/app", "A")
+	const waiting = 700 // more than one batch
+	for i := range waiting {
+		add(t, l, matched(app, i))
+	}
+	for _, after := range []uint64{0, 1, 600, waiting} {
+		ctx, cancel := context.WithCancel(t.Context())
+		entries, batches := make(chan ledger.Entry, 2*waiting), 0
+		done := make(chan error, 1)
+		go func() {
+			done <- l.Follow(ctx, after, func(b []ledger.Entry) error {
+				batches++
+				for _, e := range b {
+					entries <- e
+				}
+				return nil
+			})
+		}()
+		for want := after + 1; want <= waiting; want++ {
+			if e := receive(t, entries); e.Seq != want || e.Fact.Matched.Fixable >= waiting+9 {
+				t.Fatalf("after %d: got %d, want %d", after, e.Seq, want)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("after %d: %v", after, err)
+		}
+		if batches > 20 {
+			t.Errorf("after %d: %d batches for %d facts that were waiting", after, batches, waiting-after)
+		}
+	}
+}
+
+func TestFollowHearsOfNews(t *testing.T) {
+	t.Parallel()
+	l, js, _ := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	entries := make(chan ledger.Entry, 10)
+	done := make(chan error, 1)
+	go func() {
+		done <- l.Follow(ctx, 0, func(b []ledger.Entry) error {
+			for _, e := range b {
+				entries <- e
+			}
+			return nil
+		})
+	}()
+	writer := ledger.New(js, clock())
+	for i := range 3 {
+		seq := add(t, writer, matched(subject("team/app", "A"), i))
+		begin := time.Now()
+		if e := receive(t, entries); e.Seq != seq {
+			t.Errorf("got %d, want %d", e.Seq, seq)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("news took %s", took)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFollowEndsWithTheErrorOfItsReader(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	add(t, l, matched(subject("team/app", "A"), 1))
+	stop := errors.New("index is full")
+	if err := l.Follow(t.Context(), 0, func([]ledger.Entry) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFollowRefuses(t *testing.T) {
+	t.Parallel()
+	l, js, _ := start(t)
+	never := func(b []ledger.Entry) error { return fmt.Errorf("called with %d", len(b)) }
+	if err := l.Follow(t.Context(), 5, never); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("a ledger that is shorter than what was read: %v", err)
+	}
+	if _, err := js.Publish(t.Context(), "ledger.none.settled.none.x", []byte(`{"kind":"settled"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Follow(t.Context(), 0, never); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("an entry that is not a fact: %v", err)
+	}
+	if _, _, err := l.Settled(t.Context(), pratique.Subject{}, "x"); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("the same by question: %v", err)
+	}
+}
+
+func TestWithoutServer(t *testing.T) {
+	t.Parallel()
+	l, _, s := start(t)
+	app := subject("team/app", "A")
+	s.Shutdown()
+	s.WaitForShutdown()
+	begin := time.Now()
+	if _, err := l.Append(t.Context(), matched(app, 1)); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("append: %v", err)
+	}
+	if _, _, err := l.Last(t.Context(), app, pratique.FactMatched); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("last: %v", err)
+	}
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(15 * time.Second):
+		t.Fatal("nothing arrived within 15 s")
+		panic("unreachable")
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	l, _, _ := start(b)
+	app, i := subject("team/app", "A"), 0
+	for b.Loop() {
+		i++
+		add(b, l, matched(app, i))
+	}
+}
+
+func BenchmarkLast(b *testing.B) {
+	l, _, _ := start(b)
+	app := subject("team/app", "A")
+	for i := range 1000 {
+		add(b, l, matched(app, i))
+		add(b, l, settled(app, fmt.Sprint(i), pratique.StateDenied))
+	}
+	b.Run("exact", func(b *testing.B) {
+		for b.Loop() {
+			if _, found, err := l.Last(b.Context(), app, pratique.FactMatched); !found || err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("perEvent", func(b *testing.B) {
+		for b.Loop() {
+			if _, found, err := l.Last(b.Context(), app, pratique.FactSettled); !found || err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
