@@ -19,10 +19,12 @@ type file struct {
 	content []byte
 	change  pratique.Change
 
-	lines   []int        // offset of each line
-	docs    []*yaml.Node // positions come from here
-	aliased map[*yaml.Node]bool
-	wanted  []want
+	lines  []int               // offset of each line
+	docs   []*yaml.Node        // positions come from here
+	nodes  []*yaml.Node        // all of them, in the order of the text
+	keys   map[*yaml.Node]bool // keys of mappings
+	shared map[*yaml.Node]bool // used through an alias too, or inside of such: a change there shows elsewhere
+	wanted []want
 
 	out     []byte
 	changes []pratique.FileChange
@@ -48,14 +50,8 @@ func (f *file) apply() error {
 	if err != nil {
 		return f.refuse(1, "this file names the image but is not YAML that can be read: %v", err)
 	}
-	f.docs, f.lines, f.aliased = docs, lineStarts(f.content), map[*yaml.Node]bool{}
-	for _, d := range docs {
-		walk(d, func(n *yaml.Node, _ bool) {
-			if n.Kind == yaml.AliasNode {
-				f.aliased[n.Alias] = true
-			}
-		})
-	}
+	f.docs, f.lines = docs, lineStarts(f.content)
+	f.list()
 	if isKustomization(f.path) {
 		if err := f.kustomization(); err != nil {
 			return err
@@ -193,34 +189,32 @@ func parse(content []byte) ([]*yaml.Node, error) {
 	}
 }
 
-// walk visits every node in the order of the text; key is true for the keys of mappings.
-func walk(n *yaml.Node, visit func(n *yaml.Node, key bool)) {
-	visit(n, false)
-	walkContent(n, visit)
-}
-
-func walkContent(n *yaml.Node, visit func(n *yaml.Node, key bool)) {
-	for i, child := range n.Content {
-		visit(child, n.Kind == yaml.MappingNode && i%2 == 0)
-		walkContent(child, visit)
-	}
-}
-
-// shared reports whether target, or a node around it, is also used through an alias: a change there would
-// be a change elsewhere too.
-func (f *file) shared(root, target *yaml.Node) bool {
-	var inside func(n *yaml.Node, under bool) bool
-	inside = func(n *yaml.Node, under bool) bool {
-		under = under || f.aliased[n]
-		if n == target {
-			return under
+// list fills nodes, keys and shared.
+func (f *file) list() {
+	f.keys, f.shared = map[*yaml.Node]bool{}, map[*yaml.Node]bool{}
+	aliased := map[*yaml.Node]bool{}
+	var visit func(n *yaml.Node)
+	visit = func(n *yaml.Node) {
+		f.nodes = append(f.nodes, n)
+		if n.Kind == yaml.AliasNode {
+			aliased[n.Alias] = true
 		}
-		for _, child := range n.Content {
-			if inside(child, under) {
-				return true
+		for i, child := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 0 {
+				f.keys[child] = true
+			}
+			visit(child)
+		}
+	}
+	for _, d := range f.docs {
+		visit(d)
+	}
+	for _, n := range f.nodes { // parents come before their children
+		if aliased[n] || f.shared[n] {
+			f.shared[n] = true
+			for _, child := range n.Content {
+				f.shared[child] = true
 			}
 		}
-		return false
 	}
-	return len(f.aliased) > 0 && inside(root, false)
 }

@@ -17,7 +17,7 @@ func (f *file) kustomization() error {
 			continue
 		}
 		for _, entry := range images.Content {
-			if err := f.entry(doc, entry); err != nil {
+			if err := f.entry(entry); err != nil {
 				return err
 			}
 		}
@@ -25,7 +25,7 @@ func (f *file) kustomization() error {
 	return nil
 }
 
-func (f *file) entry(doc, entry *yaml.Node) error {
+func (f *file) entry(entry *yaml.Node) error {
 	merged := entry.Kind == yaml.AliasNode
 	fields := flatten(entry, &merged, 0)
 	// newName is what will run; name only says what to look for in the manifests.
@@ -39,7 +39,7 @@ func (f *file) entry(doc, entry *yaml.Node) error {
 	switch {
 	case merged:
 		return f.refuse(entry.Line, "this images entry uses an alias or a merge key; write its fields out")
-	case f.shared(doc, entry):
+	case f.shared[entry]:
 		return f.refuse(entry.Line, "this images entry is used elsewhere through an alias; write its fields out")
 	case duplicate(entry):
 		return f.refuse(entry.Line, "this images entry has the same field twice")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"sort"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -120,7 +121,7 @@ func (f *file) markers() error {
 		return nil
 	}
 	for _, s := range suspects(f.content, f.change) {
-		doc, n := f.marked(s)
+		n := f.marked(s)
 		switch {
 		case n == nil && f.isText(s):
 			continue
@@ -128,7 +129,7 @@ func (f *file) markers() error {
 			return f.refuse(s.line, "%v", s.err)
 		case n == nil:
 			return f.refuse(s.line, "a marker belongs behind one value that stands on the same line, plain or in quotes")
-		case f.shared(doc, n):
+		case f.shared[n]:
 			return f.refuse(s.line, "the marked value is used elsewhere through an alias")
 		}
 		value := s.marker.value(f.change)
@@ -142,19 +143,26 @@ func (f *file) markers() error {
 	return nil
 }
 
-// marked returns the scalar that ends right before the comment, and its document.
-func (f *file) marked(s suspect) (doc, scalar *yaml.Node) {
-	for _, d := range f.docs {
-		walk(d, func(n *yaml.Node, key bool) {
-			if key || n.Kind != yaml.ScalarNode || n.Line != s.line {
-				return
-			}
-			if _, end, reason := f.scalarSpan(n); reason == "" && end < s.comment && blank(f.content[end:s.comment]) {
-				doc, scalar = d, n
-			}
-		})
+// last returns the last node that begins on the line or before, nil if there is none.
+func (f *file) last(line int) *yaml.Node {
+	i := sort.Search(len(f.nodes), func(i int) bool { return f.nodes[i].Line > line })
+	if i == 0 {
+		return nil
 	}
-	return doc, scalar
+	return f.nodes[i-1]
+}
+
+// marked returns the scalar that ends right before the comment.
+func (f *file) marked(s suspect) *yaml.Node {
+	n := f.last(s.line)
+	if n == nil || n.Kind != yaml.ScalarNode || n.Line != s.line || f.keys[n] {
+		return nil
+	}
+	_, end, reason := f.scalarSpan(n)
+	if reason != "" || end >= s.comment || !blank(f.content[end:s.comment]) {
+		return nil
+	}
+	return n
 }
 
 // isText reports whether the number sign begins no marker: it stands on a line of its own, which is a comment
@@ -163,29 +171,18 @@ func (f *file) isText(s suspect) bool {
 	if blank(f.content[f.lines[s.line-1]:s.comment]) {
 		return true
 	}
-	text := false
-	var open *yaml.Node // the last value before the node at hand
-	for _, d := range f.docs {
-		walk(d, func(n *yaml.Node, _ bool) {
-			text = text || f.holds(open, s, n.Line)
-			open = n
-		})
-	}
-	return text || f.holds(open, s, len(f.lines)+1)
-}
-
-// holds reports whether scalar n, which ends before the line of the next node, has the comment inside.
-func (f *file) holds(n *yaml.Node, s suspect, next int) bool {
-	if n == nil || n.Kind != yaml.ScalarNode || s.line < n.Line {
+	n := f.last(s.line)
+	if n == nil || n.Kind != yaml.ScalarNode {
 		return false
 	}
 	inside, _, reason := f.scalarSpan(n)
 	if reason == "" {
 		return inside.start <= s.comment && s.comment < inside.end
 	}
+	// The value goes on until the next node, which is below this line.
 	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
-	return (block && n.Line < s.line || quoted) && s.line < next
+	return block && n.Line < s.line || quoted
 }
 
 func blank(b []byte) bool { return len(bytes.Trim(b, " \t")) == 0 }

@@ -1,0 +1,468 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/deploy/gitrepo"
+	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
+)
+
+var (
+	app    = pratique.Repository{Registry: "registry.example.com", Path: "team/app"}
+	policy = pratique.DigestOf([]byte("policy"))
+	one    = pratique.DigestOf([]byte("one"))
+	two    = pratique.DigestOf([]byte("two"))
+	now    = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// world is a registry that knows tags and summaries, and a real config repository.
+type world struct {
+	t      *testing.T
+	server *gitserver.Server
+	url    string
+	gate   *deploy.Gate
+	before string
+
+	mu      sync.Mutex
+	tags    map[string]pratique.Digest
+	vsas    map[pratique.Digest]deploy.VSA
+	vsaErr  error
+	tagErr  error
+	asked   int
+	onAsked func(n int) // called with the number of the question, before it is answered
+}
+
+func (w *world) VerifiedVSA(_ context.Context, s pratique.Subject) (deploy.VSA, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v, ok := w.vsas[s.Digest]
+	if w.vsaErr != nil || !ok {
+		return deploy.VSA{}, pratique.Wrap(pratique.NotFound, "read", "", fmt.Errorf("none: %w", w.vsaErr))
+	}
+	return v, nil
+}
+
+func (w *world) Digest(_ context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	w.mu.Lock()
+	w.asked++
+	n, f := w.asked, w.onAsked
+	w.mu.Unlock()
+	if f != nil {
+		f(n)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tagErr != nil {
+		return pratique.Digest{}, w.tagErr
+	}
+	d, ok := w.tags[ref.Tag]
+	if !ok || ref.Repository != app {
+		return pratique.Digest{}, pratique.Errorf(pratique.NotFound, "resolve", "no tag")
+	}
+	return d, nil
+}
+
+const kustomization = `images:
+- name: registry.example.com/team/app
+  newTag: old # for people
+`
+
+var files = map[string]string{
+	"prod/kustomization.yaml": kustomization,
+	"prod/deploy.yaml":        "# note\r\nimage: x # {\"$pratique\": \"registry.example.com/team/app\"}\r\n",
+	"test/kustomization.yaml": kustomization,
+	"prod/README.md":          "registry.example.com/team/app\n",
+}
+
+func newWorld(t *testing.T, targets ...deploy.Target) *world {
+	t.Helper()
+	server, err := gitserver.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	w := &world{t: t, server: server, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]deploy.VSA{}}
+	for _, d := range []pratique.Digest{one, two} {
+		w.vsas[d] = deploy.VSA{
+			Envelope: pratique.DigestOf([]byte("vsa " + d.Hex())), Subject: pratique.Subject{Repository: app, Digest: d}, Verifier: "https://pratique.example",
+			Passed: true, Policy: policy, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
+		}
+	}
+	if w.url, err = server.Create(t.Context(), "config", files); err != nil {
+		t.Fatal(err)
+	}
+	w.before = w.git("rev-parse", "main")
+	if len(targets) == 0 {
+		targets = []deploy.Target{{Name: "prod", Path: "prod"}}
+	}
+	w.gate = w.newGate(targets...)
+	return w
+}
+
+// newGate opens the repository anew, as another process would.
+func (w *world) newGate(targets ...deploy.Target) *deploy.Gate {
+	w.t.Helper()
+	repo, err := gitrepo.Open(gitrepo.Config{URL: w.url, Tries: 50}, time.Now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(repo.Close)
+	for i := range targets {
+		if targets[i].Images == nil {
+			targets[i].Images = []pratique.Glob{"registry.example.com/team/*"}
+		}
+		targets[i].Repository = repo
+	}
+	g, err := deploy.New(deploy.Config{Targets: targets, Attestations: w, Tags: w, Policies: []pratique.Digest{policy},
+		Verifier: "https://pratique.example", Now: func() time.Time { return now }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+func (w *world) git(args ...string) string {
+	w.t.Helper()
+	out, err := w.server.Git(context.WithoutCancel(w.t.Context()), "config", nil, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+func (w *world) commits() string { return w.git("rev-list", "--count", w.before+"..main") }
+
+func (w *world) tag(name string, d pratique.Digest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tags[name] = d
+}
+
+func change(d pratique.Digest, event string) pratique.Change {
+	return pratique.Change{Subject: pratique.Subject{Repository: app, Digest: d}, Tag: "v1", Event: event,
+		Verdict: pratique.DigestOf([]byte("claimed")), VSA: pratique.DigestOf([]byte("claimed")), Policy: pratique.DigestOf([]byte("claimed"))}
+}
+
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, deploy.Target{Name: "prod", Path: "prod"}, deploy.Target{Name: "test", Path: "test"}, deploy.Target{Name: "none", Path: "none"},
+		deploy.Target{Name: "releases", Tags: []pratique.Glob{"release-*"}})
+	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	if err != nil || o.Superseded || o.NoTarget || len(o.Commits) != 2 {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	c := o.Commits[0]
+	if c.Target != "prod" || c.Remote != w.url || c.Branch != "main" || c.ID != w.git("rev-parse", "main^") || o.Commits[1].ID != w.git("rev-parse", "main") || c.At.IsZero() {
+		t.Errorf("commit %+v", c)
+	}
+	ref := "registry.example.com/team/app:v1@" + one.String()
+	want := []pratique.FileChange{
+		{Path: "prod/deploy.yaml", Line: 2, Old: "x", New: ref},
+		{Path: "prod/kustomization.yaml", Line: 3, Old: "old", New: "v1"},
+		{Path: "prod/kustomization.yaml", Line: 4, New: one.String()},
+	}
+	if diff := cmp.Diff(want, c.Files); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if got := w.git("show", "main:prod/deploy.yaml"); got != "# note\r\nimage: "+ref+" # {\"$pratique\": \"registry.example.com/team/app\"}\r" {
+		t.Errorf("deploy.yaml is %q", got)
+	}
+	if got := w.git("diff", "--name-only", w.before, "main^"); got != "prod/deploy.yaml\nprod/kustomization.yaml" {
+		t.Errorf("the commit for prod changed %q", got)
+	}
+	message := w.git("log", "-1", "--format=%B", "main^")
+	if subject, _, _ := strings.Cut(message, "\n"); subject != fmt.Sprintf("deploy registry.example.com/team/app:v1 sha256:%.12s to prod", one.Hex()) {
+		t.Errorf("subject is %q", subject)
+	}
+	// The evidence is what the gate verified, not what the message claimed.
+	vsa := w.vsas[one]
+	wantTrailers := fmt.Sprintf("Pratique-Image: registry.example.com/team/app@%s\nPratique-Tag: v1\nPratique-Target: prod\nPratique-Verdict: %s\n"+
+		"Pratique-VSA: %s\nPratique-Policy: %s\nPratique-Event: event-1", one, vsa.Verdict, vsa.Envelope, policy)
+	if diff := cmp.Diff(wantTrailers, parsedTrailers(t, message)); diff != "" {
+		t.Errorf("trailers as git reads them (-want +got):\n%s", diff)
+	}
+	w.git("fsck", "--strict")
+}
+
+// parsedTrailers asks git what the trailers of a message are.
+func parsedTrailers(t *testing.T, message string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", "interpret-trailers", "--parse")
+	cmd.Stdin = strings.NewReader(message)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func TestRepeated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(name string, g *deploy.Gate, event, commits, id string) {
+		t.Helper()
+		o, err := g.Deploy(t.Context(), change(one, event))
+		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != id || w.commits() != commits {
+			t.Errorf("%s: %+v, %v, %s commits", name, o, err, w.commits())
+		}
+	}
+	prod := deploy.Target{Name: "prod", Path: "prod"}
+	again("same event", w.gate, "event-1", "1", first.Commits[0].ID)
+	again("same event, new process", w.newGate(prod), "event-1", "1", first.Commits[0].ID)
+	again("other event", w.gate, "event-2", "1", first.Commits[0].ID)
+	if _, err := w.server.Advance(t.Context(), "config", "other", map[string]string{"x": "y"}); err != nil {
+		t.Fatal(err)
+	}
+	again("others on top, new process", w.newGate(prod), "event-2", "2", first.Commits[0].ID)
+
+	// A person takes it back: the event, delivered once more, must not bring it again; a new push does.
+	if _, err := w.server.Advance(t.Context(), "config", "take back", files); err != nil {
+		t.Fatal(err)
+	}
+	again("after a revert", w.gate, "event-1", "3", first.Commits[0].ID)
+	o, err := w.gate.Deploy(t.Context(), change(one, "event-3"))
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != "4" {
+		t.Errorf("pushed again: %+v, %v", o, err)
+	}
+}
+
+// TestBackAndForth: pushing one, two and one again deploys one, even if the sender gave both pushes one id.
+func TestBackAndForth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, step := range []struct {
+		digest pratique.Digest
+		event  string
+	}{{one, "event-1"}, {two, "event-2"}, {one, "event-1"}} {
+		w.tag("v1", step.digest)
+		o, err := w.gate.Deploy(t.Context(), change(step.digest, step.event))
+		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(i+1) {
+			t.Errorf("step %d: %+v, %v", i, o, err)
+		}
+		if !strings.Contains(w.git("show", "main:prod/kustomization.yaml"), "digest: "+step.digest.String()) {
+			t.Errorf("step %d: not deployed", i)
+		}
+	}
+	if got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main")); !strings.HasSuffix(got, "Pratique-Previous: "+two.String()) {
+		t.Errorf("the replaced digest is not named: %s", got)
+	}
+}
+
+func TestSuperseded(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(w *world){
+		"moved before":          func(w *world) { w.tag("v1", two) },
+		"moved inside the lock": func(w *world) { w.onAsked = func(n int) { w.moveAt(n, 2) } },
+		"moved after a conflict": func(w *world) {
+			w.onAsked = func(n int) {
+				if n == 2 {
+					w.advance()
+				}
+				w.moveAt(n, 3)
+			}
+		},
+		"gone": func(w *world) { w.mu.Lock(); delete(w.tags, "v1"); w.mu.Unlock() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			prepare(w)
+			o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+			if err != nil || !o.Superseded || len(o.Commits) != 0 || o.Detail == "" {
+				t.Errorf("%+v, %v", o, err)
+			}
+			if got := w.git("log", "--format=%s", w.before+"..main"); strings.Contains(got, "deploy") {
+				t.Errorf("committed: %s", got)
+			}
+		})
+	}
+}
+
+func (w *world) moveAt(n, at int) {
+	if n == at {
+		w.tag("v1", two)
+	}
+}
+
+func (w *world) advance() {
+	if _, err := w.server.Advance(context.WithoutCancel(w.t.Context()), "config", "other", map[string]string{"other": "x"}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil func(w *world, v *deploy.VSA, c *pratique.Change)
+		kind  pratique.Kind
+	}{
+		"failed":         {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Passed = false }, pratique.Unverified},
+		"other digest":   {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Subject.Digest = two }, pratique.Unverified},
+		"other place":    {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Subject.Repository.Path = "team/other" }, pratique.Unverified},
+		"other policy":   {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Policy = one }, pratique.Unverified},
+		"no policy":      {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Policy = pratique.Digest{} }, pratique.Unverified},
+		"other verifier": {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Verifier = "https://evil.example" }, pratique.Unverified},
+		"no envelope":    {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Envelope = pratique.Digest{} }, pratique.Unverified},
+		"stale":          {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
+		"no time":        {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = time.Time{} }, pratique.Stale},
+		"from tomorrow":  {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(time.Hour) }, pratique.Unverified},
+		"none":           {func(w *world, _ *deploy.VSA, _ *pratique.Change) { w.vsaErr = fmt.Errorf("x") }, pratique.NotFound},
+		"tag unknown": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			w.tagErr = pratique.Errorf(pratique.Unavailable, "resolve", "away")
+		}, pratique.Unavailable},
+		"forged tag":     {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Tag = "v1\nPratique-Tag: v2" }, pratique.Invalid},
+		"no digest":      {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Subject.Digest = pratique.Digest{} }, pratique.Invalid},
+		"forged subject": {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Subject.Repository.Path = "a\nb" }, pratique.Invalid},
+		"push refused": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			if err := w.server.Reject("config", "frozen"); err != nil {
+				w.t.Error(err)
+			}
+		}, pratique.Denied},
+		"bad marker": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			if _, err := w.server.Advance(context.Background(), "config", "x", map[string]string{"prod/bad.yaml": "a: b # {\"$pratique\": 1}\n"}); err != nil {
+				w.t.Error(err)
+			}
+			w.before = w.git("rev-parse", "main")
+		}, pratique.Invalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			c := change(one, "event-1")
+			v := w.vsas[one]
+			test.spoil(w, &v, &c)
+			w.vsas[one] = v
+			o, err := w.gate.Deploy(t.Context(), c)
+			if err == nil || pratique.KindOf(err) != test.kind || len(o.Commits) != 0 {
+				t.Errorf("%+v, %v (kind %v), want kind %v", o, err, pratique.KindOf(err), test.kind)
+			}
+			if w.commits() != "0" {
+				t.Errorf("%s commits", w.commits())
+			}
+		})
+	}
+}
+
+func TestNoTarget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, deploy.Target{Name: "docs", Path: "docs"}, deploy.Target{Name: "prod", Path: "prod", Tags: []pratique.Glob{"v*"}})
+	w.tag("main", one)
+	for _, tag := range []string{"", "main"} {
+		c := change(one, "event-1")
+		c.Tag = tag
+		if o, err := w.gate.Deploy(t.Context(), c); err != nil || !o.NoTarget || len(o.Commits) != 0 || o.Detail == "" {
+			t.Errorf("tag %q: %+v, %v", tag, o, err)
+		}
+	}
+	if w.commits() != "0" {
+		t.Errorf("%s commits", w.commits())
+	}
+}
+
+// TestOneTargetFails: the others are served, the error says which failed, and the next delivery finishes.
+func TestOneTargetFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, deploy.Target{Name: "broken", Path: "broken"}, deploy.Target{Name: "prod", Path: "prod"})
+	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": 1}\n"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": \"registry.example.com/team/app\"}\n"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err = w.gate.Deploy(t.Context(), change(one, "event-1"))
+	if err != nil || len(o.Commits) != 2 || w.commits() != "4" {
+		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
+	}
+}
+
+// TestEventText: whatever an event's id holds, it stays one trailer.
+func TestEventText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.gate.Deploy(t.Context(), change(one, "x\nPratique-Policy: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
+		t.Fatal(err)
+	}
+	got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main"))
+	if strings.Count(got, "\n") != 6 || strings.Contains(got, "\nPratique-Policy: forged") {
+		t.Errorf("trailers: %s", got)
+	}
+}
+
+// TestConcurrentGates: two processes and many events, each digest and event several times: at most one commit
+// for each digest, and the newest is in place at the end.
+func TestConcurrentGates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	prod := deploy.Target{Name: "prod", Path: "prod"}
+	gates := []*deploy.Gate{w.gate, w.newGate(prod)}
+	var wg sync.WaitGroup
+	for i := range 12 {
+		d, event := one, "event-1"
+		if i%2 == 1 {
+			d, event = two, "event-2"
+		}
+		if i == 6 {
+			w.tag("v1", two)
+		}
+		wg.Go(func() {
+			if _, err := gates[i%3%2].Deploy(t.Context(), change(d, event)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.commits(); n != "1" && n != "2" {
+		t.Errorf("%s commits", n)
+	}
+	if got := w.git("show", "main:prod/kustomization.yaml"); !strings.Contains(got, two.String()) {
+		t.Errorf("the newest is not in place: %s", got)
+	}
+	w.git("fsck", "--strict", "--no-dangling")
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	repo, err := gitrepo.Open(gitrepo.Config{URL: w.url}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := deploy.Target{Name: "a", Images: []pratique.Glob{"x.example/*"}, Repository: repo}
+	for name, spoil := range map[string]func(c *deploy.Config){
+		"no policy":   func(c *deploy.Config) { c.Policies = nil },
+		"zero policy": func(c *deploy.Config) { c.Policies = []pratique.Digest{{}} },
+		"no reader":   func(c *deploy.Config) { c.Attestations = nil },
+		"twice":       func(c *deploy.Config) { c.Targets = append(c.Targets, good) },
+		"no images":   func(c *deploy.Config) { c.Targets[0].Images = nil },
+		"bad pattern": func(c *deploy.Config) { c.Targets[0].Tags = []pratique.Glob{"["} },
+		"bad name":    func(c *deploy.Config) { c.Targets[0].Name = "a\nb" },
+		"no repo":     func(c *deploy.Config) { c.Targets[0].Repository = nil },
+	} {
+		c := deploy.Config{Targets: []deploy.Target{good}, Attestations: w, Tags: w, Policies: []pratique.Digest{policy}, Now: time.Now}
+		if _, err := deploy.New(c); err != nil {
+			t.Fatal(err)
+		}
+		spoil(&c)
+		if _, err := deploy.New(c); pratique.KindOf(err) != pratique.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
