@@ -33,7 +33,7 @@ var layers = map[string][]string{
 	"attest/api":             {"attest/index"},
 	"attest/index":           {},
 	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
-	"internal/registry":      {},
+	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.
 	"deploy": {"deploy/edit"},
 	// The order of the stages: contracts only.

@@ -31,7 +31,7 @@ type Resolver interface {
 
 // Images brings an image to this machine. Its files stay until release is called.
 type Images interface {
-	Fetch(ctx context.Context, s pratique.Subject, p pratique.Platform) (img layers.Image, release func(), err error)
+	Fetch(ctx context.Context, s pratique.Subject) (img layers.Image, release func(), err error)
 }
 
 // Parser reads hostile images, in processes of its own.
@@ -109,21 +109,21 @@ func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
 // image makes sure that one platform image is inspected and matched.
 func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
 	subject := w.Subject.Sibling(c.Digest)
-	inspected, err := s.inspected(ctx, w, subject, c.Platform)
+	inspected, err := s.inspected(ctx, w, subject)
 	if err != nil {
 		return err
 	}
 	return s.matched(ctx, w, subject, inspected)
 }
 
-func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject, p pratique.Platform) (*pratique.Inspected, error) {
+func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
 		return nil, err
 	} else if ok && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() {
 		return last.Inspected, nil
 	}
 	started := s.Now().UTC()
-	img, release, err := s.Images.Fetch(ctx, subject, p)
+	img, release, err := s.Images.Fetch(ctx, subject)
 	if err != nil {
 		return nil, err
 	}

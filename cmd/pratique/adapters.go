@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/inspector"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/signer"
+	"github.com/pratique-dev/pratique/signer/oci"
+)
+
+// The types below fit adapters to the contracts of the pipeline, a few lines each, so that neither side
+// knows the other.
+
+// stageQueue names queues as the pipeline does.
+type stageQueue struct{ broker *queue.Broker }
+
+func (q stageQueue) Enqueue(ctx context.Context, stage string, lane pratique.Lane, id string, body []byte) error {
+	return q.broker.Publish(ctx, queue.Stage(stage), lane, id, body)
+}
+
+// imageStore brings images from the registry into the layer store.
+type imageStore struct {
+	registry *registry.Client
+	layers   *layers.Store
+}
+
+func (i imageStore) Fetch(ctx context.Context, s pratique.Subject) (layers.Image, func(), error) {
+	return i.layers.Image(ctx, i.registry, s)
+}
+
+// parser is the pool of child processes.
+type parser struct{ *inspector.Pool }
+
+func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
+	r, err := p.Pool.Inspect(ctx, img)
+	return pipeline.Inspection{
+		Image: r.Image, Inventory: r.Inventory, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
+	}, err
+}
+
+// rules is the policy.
+type rules struct{ *policy.Policy }
+
+func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+	input, err := policy.NewInput(e.Subject, e.Tag, e.Inspected, e.Report, e.Now)
+	if err != nil {
+		return pipeline.Decision{}, err
+	}
+	d, err := r.Policy.Judge(ctx, input)
+	return pipeline.Decision(d), err
+}
+
+// attestations writes and reads signed objects with one key.
+type attestations struct {
+	store    *oci.Store
+	verifier signer.Verifier
+}
+
+func (a attestations) Attach(ctx context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error) {
+	var signature signer.SimpleSignature
+	if sig != nil {
+		signature = *sig
+	}
+	return a.store.Attach(ctx, s, signature, envelopes, a.verifier)
+}
+
+// Holds looks at the signature and at the summary, which names the others; both were written together with
+// them.
+func (a attestations) Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error) {
+	for _, want := range all {
+		var found []pratique.Attestation
+		var err error
+		switch want.PredicateType {
+		case "":
+			var signature pratique.Attestation
+			signature, err = a.store.VerifiedSignature(ctx, s, a.verifier)
+			found = append(found, signature)
+		case pratique.PredicateVSA:
+			var summaries []oci.Verified
+			summaries, err = a.store.Verified(ctx, s, a.verifier, want.PredicateType)
+			for _, v := range summaries {
+				found = append(found, v.Attestation)
+			}
+		default:
+			continue
+		}
+		switch pratique.KindOf(err) {
+		case pratique.NotFound, pratique.Unverified:
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		same := func(have pratique.Attestation) bool { return have.Digest == want.Digest }
+		if !slices.ContainsFunc(found, same) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// VerifiedVSA reads the newest verification summary for the gate.
+func (a attestations) VerifiedVSA(ctx context.Context, s pratique.Subject) (deploy.VSA, error) {
+	found, err := a.store.Verified(ctx, s, a.verifier, pratique.PredicateVSA)
+	if err != nil {
+		return deploy.VSA{}, err
+	}
+	var newest deploy.VSA
+	for _, v := range found {
+		summary, err := attest.ParseVSA(v.Statement)
+		if err != nil {
+			return deploy.VSA{}, err
+		}
+		if summary.VerifiedAt.Before(newest.VerifiedAt) {
+			continue
+		}
+		newest = deploy.VSA{
+			Envelope: v.Attestation.Digest, Subject: summary.Subject,
+			Verifier: summary.VerifierID, Passed: summary.Outcome == pratique.Allow, Policy: summary.Policy.Digest,
+			Verdict: summary.Verdict, VerifiedAt: summary.VerifiedAt,
+		}
+	}
+	if newest.Envelope.IsZero() {
+		return deploy.VSA{}, pratique.Errorf(pratique.Unverified, "read verification summary of "+s.String(), "none is signed by the configured key")
+	}
+	return newest, nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+)
+
+// writeGitHub writes the outputs and the summary of a GitHub Actions step to the files that the runner names.
+func writeGitHub(s api.Submission) error {
+	outputs, summary := os.Getenv("GITHUB_OUTPUT"), os.Getenv("GITHUB_STEP_SUMMARY")
+	if outputs == "" || summary == "" {
+		return errors.New("--github needs the runner's GITHUB_OUTPUT and GITHUB_STEP_SUMMARY")
+	}
+	reasons, err := json.Marshal(s.Reasons)
+	if err != nil {
+		return err
+	}
+	commit := ""
+	if len(s.Commits) > 0 {
+		commit = s.Commits[0].ID
+	}
+	var b strings.Builder
+	for _, o := range [][2]string{
+		{"decision", headline(s.State, s.Outcome)}, {"state", s.State}, {"id", s.ID}, {"digest", s.Digest.String()},
+		{"image", s.Image}, {"reasons", string(reasons)}, {"commit", commit},
+	} {
+		// A line break would let a value set another output.
+		fmt.Fprintf(&b, "%s=%s\n", o[0], strings.NewReplacer("\n", " ", "\r", " ").Replace(o[1]))
+	}
+	return errors.Join(appendTo(outputs, b.String()), appendTo(summary, stepSummary(s)))
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // the runner's own file, read by the runner
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+func stepSummary(s api.Submission) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### Pratique: %s\n\n`%s`\n\n", headline(s.State, s.Outcome), imageOr(s.Image, s.Ref))
+	if s.Failure != nil && s.State == string(pratique.StateFailed) {
+		fmt.Fprintf(&b, "Could not find out, in stage %s: %s\n\n", s.Failure.Stage, cell(s.Failure.Message))
+	}
+	if len(s.Reasons) > 0 {
+		b.WriteString("| rule | why | platform |\n|---|---|---|\n")
+		for i, r := range s.Reasons {
+			if i == mostReasons {
+				fmt.Fprintf(&b, "| | … and %d more | |\n", len(s.Reasons)-mostReasons)
+				break
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(r.Rule), cell(r.Message), cell(string(r.Platform)))
+		}
+		b.WriteString("\n")
+	}
+	for _, c := range s.Commits {
+		fmt.Fprintf(&b, "Committed to %s: `%s`\n", c.Target, c.ID)
+	}
+	return b.String()
+}
+
+// cell keeps text from breaking out of a table cell, or from being markup: it may come from an image.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;", "`", "'").Replace(s)
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pratique-dev/pratique/attest/index"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/spf13/cobra"
+)
+
+func newIndex() *cobra.Command {
+	group := &cobra.Command{Use: "index", Short: "Check or rebuild the index that answers queries"}
+	var file string
+	group.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration file, for dataDir")
+	path := func() (string, error) {
+		var conf config.Config
+		if file != "" {
+			var err error
+			if conf, err = config.Load(file); err != nil {
+				return "", err
+			}
+		}
+		return filepath.Join(withDefaults(conf).DataDir, "index.db"), nil
+	}
+	group.AddCommand(
+		&cobra.Command{
+			Use:   "check",
+			Short: "Check the index for contradictions",
+			Long:  "Reads the whole index while the service is stopped. Exit status 0 if it is sound, 1 if not.",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				file, err := path()
+				if err != nil {
+					return err
+				}
+				stats, problems, err := index.Check(file)
+				if err != nil {
+					return err
+				}
+				out := cmd.OutOrStdout()
+				for _, p := range problems {
+					fmt.Fprintln(out, p)
+				}
+				fmt.Fprintf(out, "%+v\n", stats)
+				if len(problems) > 0 {
+					return &exitError{status: exitDenied}
+				}
+				return nil
+			},
+		},
+		&cobra.Command{
+			Use:   "rebuild",
+			Short: "Forget the index; the next start makes it anew from the ledger",
+			Long: `The index holds nothing of its own: every answer comes from a fact in the ledger. This removes it while
+the service is stopped; pratique serve replays the ledger into a new one.`,
+			Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				file, err := path()
+				if err != nil {
+					return err
+				}
+				if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed; start the service to make it anew\n", file)
+				return nil
+			},
+		},
+	)
+	return group
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/pratique-dev/pratique/internal/inspector"
+	"github.com/pratique-dev/pratique/sbom/syft"
+	"github.com/pratique-dev/pratique/scanner/trivy"
+	"github.com/spf13/cobra"
+)
+
+// inspectChild is the hidden verb under which this binary parses images for its parent.
+const inspectChild = "inspect-child"
+
+func newInspectChild() *cobra.Command {
+	return &cobra.Command{
+		Use:    inspectChild,
+		Short:  "Parse images for a parent process (internal)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			scan, err := trivy.New(trivy.Config{}, time.Now)
+			if err != nil {
+				return err
+			}
+			defer scan.Close()
+			bill, err := syft.New()
+			if err != nil {
+				return err
+			}
+			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, scan, scan, bill)
+		},
+	}
+}

@@ -1,0 +1,81 @@
+// Command pratique is the whole service and its tools in one binary: pratique serve runs every role,
+// pratique submit and pratique why are for developers, pratique demo shows the line at work.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses that scripts may rely on; see pratique submit --help.
+const (
+	exitDenied  = 1
+	exitUnknown = 2
+)
+
+// exitError ends the program with a status of its own. Without a cause nothing more is printed.
+type exitError struct {
+	status int
+	cause  error
+}
+
+func (e *exitError) Error() string {
+	if e.cause == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.cause.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.cause }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newCommand().ExecuteContext(ctx)
+	stop()
+	os.Exit(report(err))
+}
+
+// report prints what went wrong and returns the exit status: 2 means "could not find out" everywhere.
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if exit.cause != nil {
+			fmt.Fprintln(os.Stderr, "pratique: "+exit.cause.Error())
+		}
+		return exit.status
+	}
+	fmt.Fprintln(os.Stderr, "pratique: "+err.Error())
+	return exitUnknown
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pratique",
+		Short: "Let only inspected images into the GitOps config repository",
+		Long: `Pratique inspects every image that is pushed to a registry, writes signed SBOMs, findings and a verdict
+beside it, and commits the digest to the GitOps config repository only if the policy allows it.
+
+Start here:
+  pratique demo                        the whole line on this machine, nothing to set up
+  pratique config sample > FILE        a configuration with every field explained
+  pratique serve --config FILE         the service
+  pratique submit IMAGE --wait         ask for a verdict from a pipeline
+  pratique why DIGEST                  what was decided, and why`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.AddCommand(
+		newServe(), newSubmit(), newWhy(), newDemo(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
+	)
+	return root
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+// queryAPI is the handler of /api/ and of the OpenAPI document.
+func (s *service) queryAPI() http.Handler {
+	auth := api.Auth{AnonymousRead: s.conf.API.AnonymousRead}
+	for _, t := range s.conf.API.Tokens {
+		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit})
+	}
+	intake := &pipeline.Intake{Base: s.base()}
+	return api.New(api.Config{
+		Index: s.index, Documents: s.blobs, Submit: intake.Submit, Auth: auth, Now: s.now,
+		Describe: func(context.Context) (api.Service, error) {
+			about := api.Service{Version: version(), Policy: s.policy.ID()}
+			if g, err := s.database.Current(); err == nil {
+				about.Database = &g.Database
+			}
+			return about, nil
+		},
+		OnError: func(r *http.Request, err error) {
+			s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+		},
+	})
+}

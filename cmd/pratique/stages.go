@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/deploy/gitrepo"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/trivy"
+	"github.com/pratique-dev/pratique/signer/oci"
+)
+
+// works are the three stages with a queue, each with what it may hold and no more.
+func (s *service) works() ([]queue.Work, error) {
+	signed := attestations{store: oci.NewStore(s.registry, oci.Limits{}), verifier: s.verifier}
+	inspect := &pipeline.Inspect{
+		Base: s.base(), Resolver: s.registry, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector},
+		Database: func() (scanner.DatabaseDir, error) {
+			g, err := s.database.Current()
+			return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err
+		},
+		Scanner: trivy.Tool(), Platforms: s.conf.Platforms,
+	}
+	attest := &pipeline.Attest{
+		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
+		Version: version(),
+		// A summary is made anew well before the gate would find it too old.
+		Refresh: s.maxVerdictAge() / 2,
+	}
+	gate, err := s.gate(signed)
+	if err != nil {
+		return nil, err
+	}
+	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate}
+	return []queue.Work{
+		s.work(queue.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed),
+		s.work(queue.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
+		s.work(queue.StageDeploy, max(len(s.conf.Deploy.Targets), 1), deployer.Handle, deployer.Failed),
+	}, nil
+}
+
+type failed func(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error
+
+// work fits a stage to the queue and logs its failures.
+func (s *service) work(stage queue.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
+	return queue.Work{
+		Stage: stage, Workers: workers,
+		Handle: func(ctx context.Context, job queue.Job) error { return handle(ctx, job.Body) },
+		Failed: func(ctx context.Context, job queue.Job, err error, final bool) error {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "could not find out", slog.String("stage", string(stage)),
+				slog.String("job", job.ID), slog.Int("attempt", job.Attempt), slog.Bool("final", final),
+				slog.String("kind", pratique.KindOf(err).String()), slog.String("error", err.Error()))
+			return fail(ctx, string(stage), job.Body, job.Attempt, err, final)
+		},
+	}
+}
+
+// gate opens the config repositories. Targets in one branch share a writer, so that they never race.
+func (s *service) gate(signed attestations) (*deploy.Gate, error) {
+	type branch struct{ url, name, user string }
+	repositories := map[branch]*gitrepo.Repo{}
+	var targets []deploy.Target
+	for _, t := range s.conf.Deploy.Targets {
+		at := branch{t.Repository, t.Branch, t.Username}
+		if repositories[at] == nil {
+			repo, err := gitrepo.Open(gitrepo.Config{
+				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(),
+				Auth: gitrepo.Auth{
+					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(), SSHKnownHosts: t.KnownHosts.Value(),
+				},
+				Author: gitrepo.Signature{Name: t.AuthorName, Email: t.AuthorEmail},
+			}, s.now)
+			if err != nil {
+				return nil, err
+			}
+			s.closers = append(s.closers, func() error { repo.Close(); return nil })
+			repositories[at] = repo
+		}
+		targets = append(targets, deploy.Target{
+			Name: t.Name, Images: t.Images, Tags: t.Tags, Path: t.Path, Repository: repositories[at],
+		})
+	}
+	return deploy.New(deploy.Config{
+		Targets: targets, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
+		MaxAge: s.maxVerdictAge(), Now: s.now,
+	})
+}
+
+// logFact tells operators what happens, a line for each fact.
+func (s *service) logFact(ctx context.Context, e ledger.Entry) {
+	f := e.Fact
+	attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("event", f.Event)}
+	if !f.Subject.IsZero() {
+		attrs = append(attrs, slog.String("subject", f.Subject.String()))
+	}
+	switch f.Kind {
+	case pratique.FactSeen:
+		attrs = append(attrs, slog.String("ref", f.Seen.Event.Ref.String()), slog.String("source", f.Seen.Event.Source))
+	case pratique.FactMatched:
+		attrs = append(attrs, slog.Int("findings", f.Matched.Counts.Total()))
+	case pratique.FactJudged:
+		attrs = append(attrs, slog.String("outcome", string(f.Judged.Verdict.Outcome)), slog.Int("reasons", len(f.Judged.Verdict.Reasons)))
+	case pratique.FactDeployed:
+		attrs = append(attrs, slog.String("target", f.Deployed.Target), slog.String("commit", f.Deployed.ID))
+	case pratique.FactSettled:
+		attrs = append(attrs, slog.String("state", string(f.Settled.State)), slog.String("detail", f.Settled.Detail))
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "fact", attrs...)
+}
+
+// randomText is 32 random bytes as text.
+func randomText() ([]byte, error) {
+	const size = 32
+	random := make([]byte, size)
+	if _, err := rand.Read(random); err != nil {
+		return nil, err
+	}
+	return []byte(base64.RawURLEncoding.EncodeToString(random)), nil
+}
+
+// texts are the globs as plain strings.
+func texts(globs []pratique.Glob) []string {
+	all := make([]string, len(globs))
+	for i, g := range globs {
+		all[i] = string(g)
+	}
+	return all
+}

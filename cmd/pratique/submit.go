@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/api/client"
+	"github.com/spf13/cobra"
+)
+
+// serverFlags are shared by the verbs that ask a running service.
+type serverFlags struct {
+	url string
+}
+
+func (f *serverFlags) add(cmd *cobra.Command) {
+	address := os.Getenv("PRATIQUE_URL")
+	if address == "" {
+		address = "http://" + defaultListen
+	}
+	cmd.Flags().StringVar(&f.url, "server", address, "base URL of the service (environment PRATIQUE_URL)")
+}
+
+// client takes the token from the environment only: a flag would show in the list of processes.
+func (f *serverFlags) client() (*client.Client, error) {
+	return client.New(client.Config{URL: f.url, Token: os.Getenv("PRATIQUE_TOKEN")})
+}
+
+type submitFlags struct {
+	serverFlags
+	wait, json, github bool
+	timeout            time.Duration
+	key                string
+}
+
+func newSubmit() *cobra.Command {
+	var f submitFlags
+	cmd := &cobra.Command{
+		Use:   "submit IMAGE",
+		Short: "Ask the service for a verdict about an image",
+		Long: `Submits an image to the service, as a registry's notification would. With --wait, shows how far the work has
+come, then the verdict with its reasons.
+
+The token is taken from the environment variable PRATIQUE_TOKEN.
+
+Exit status, with --wait:
+  0  allowed
+  1  denied; the reasons are printed
+  2  could not find out: no answer, no such image, a failed stage, time over`,
+		Example: `  export PRATIQUE_URL=https://pratique.example.com PRATIQUE_TOKEN=…
+  pratique submit registry.example.com/team/app:1.1 --wait
+  pratique submit registry.example.com/team/app@sha256:… --wait --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVarP(&f.wait, "wait", "w", false, "wait for the verdict")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print the submission as JSON")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait at most")
+	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "the same key and image is the same submission")
+	cmd.Flags().BoolVar(&f.github, "github", false, "also write the outputs and the step summary of a GitHub Actions step")
+	return cmd
+}
+
+func (f *submitFlags) run(ctx context.Context, image string, out, progress io.Writer) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	s, err := c.Submit(ctx, image, f.key, 0)
+	if err != nil {
+		return explainDenied(err)
+	}
+	fmt.Fprintf(progress, "submitted %s as %s\n", s.Ref, s.ID)
+	if !f.wait {
+		return f.print(out, s)
+	}
+	started := time.Now()
+	s, err = c.Wait(ctx, s.ID, func(s api.Submission) {
+		fmt.Fprintf(progress, "  %6.1fs  %s\n", time.Since(started).Seconds(), s.State)
+	})
+	if err != nil {
+		return err
+	}
+	if f.github {
+		if err := writeGitHub(s); err != nil {
+			return err
+		}
+	}
+	return errors.Join(f.print(out, s), statusOf(s))
+}
+
+func (f *submitFlags) print(out io.Writer, s api.Submission) error {
+	if f.json {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(s)
+	}
+	if !s.Done {
+		_, err := fmt.Fprintln(out, s.ID)
+		return err
+	}
+	_, err := io.WriteString(out, describeSubmission(s))
+	return err
+}
+
+// statusOf is the exit status that a finished submission asks for.
+func statusOf(s api.Submission) error {
+	switch {
+	case s.State == string(pratique.StateFailed) || s.State == string(pratique.StateIgnored):
+		return &exitError{status: exitUnknown}
+	case s.Outcome == pratique.Allow:
+		return nil
+	case s.Outcome == pratique.Deny:
+		return &exitError{status: exitDenied}
+	default:
+		return &exitError{status: exitUnknown}
+	}
+}
+
+// explainDenied says what to do about a token that is missing or not enough.
+func explainDenied(err error) error {
+	if pratique.KindOf(err) == pratique.Denied {
+		return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens with submit: true", err)
+	}
+	return err
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/index"
+	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/inspector"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/signer/key"
+)
+
+// Defaults of the fields that a configuration leaves out.
+const (
+	defaultDataDir     = "pratique-data"
+	defaultListen      = "127.0.0.1:8080"
+	defaultMemory      = 2 << 30
+	defaultLayerStore  = 20 << 30
+	defaultVerdictAge  = 24 * time.Hour
+	defaultTimeout     = 10 * time.Minute
+	defaultDBInterval  = 6 * time.Hour
+	defaultDBAge       = 72 * time.Hour
+	mostDefaultWorkers = 4
+)
+
+// service is the whole program, put together. Nothing in it runs until run is called.
+type service struct {
+	conf      config.Config
+	log       *slog.Logger
+	edge      func(point string)
+	now       func() time.Time
+	closers   []func() error
+	publicURL string
+
+	nats      *queue.Embedded
+	broker    *queue.Broker
+	ledger    *ledger.Ledger
+	blobs     *ledger.Blobs
+	index     *index.Index
+	registry  *registry.Client
+	layers    *layers.Store
+	database  *database.Store
+	inspector *inspector.Pool
+	policy    *policy.Policy
+	signer    *key.Signer
+	verifier  *key.Verifier
+	listener  net.Listener
+}
+
+// newService opens everything that the configuration names. On error all that was opened is closed again.
+// edge is called at every point where a crash could leave something half done; it is nil outside tests.
+func newService(ctx context.Context, conf config.Config, log *slog.Logger, edge func(string)) (_ *service, err error) {
+	s := &service{conf: withDefaults(conf), log: log, edge: edge, now: time.Now}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.MkdirAll(s.conf.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.conf.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s.closers = append(s.closers, func() error { _ = s.listener.Close(); return nil }) // the server has closed it by now
+	s.publicURL = s.conf.PublicURL
+	if s.publicURL == "" {
+		s.publicURL = "http://" + s.listener.Addr().String()
+	}
+	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openKeys, s.openScanners} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func withDefaults(c config.Config) config.Config {
+	if c.DataDir == "" {
+		c.DataDir = defaultDataDir
+	}
+	if c.Listen == "" {
+		c.Listen = defaultListen
+	}
+	if c.Inspect.Workers == 0 {
+		c.Inspect.Workers = min(runtime.NumCPU(), mostDefaultWorkers)
+	}
+	if len(c.Database.Sources) == 0 {
+		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2", "ghcr.io/aquasecurity/trivy-db:2"}
+	}
+	return c
+}
+
+// close closes what was opened, last first.
+func (s *service) close() error {
+	var all error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		all = errors.Join(all, s.closers[i]())
+	}
+	s.closers = nil
+	return all
+}
+
+func (s *service) path(name string) string { return filepath.Join(s.conf.DataDir, name) }
+
+func (s *service) openQueue(ctx context.Context) error {
+	var err error
+	s.nats, err = queue.StartEmbedded(queue.EmbeddedConfig{
+		Dir: s.path("nats"), SyncAlways: !s.conf.Queue.NoSync,
+		Log: func(level, message string) {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "nats", slog.String("level", level), slog.String("message", message))
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { s.nats.Close(); return nil })
+	conn, err := s.nats.Conn()
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { conn.Close(); return nil })
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	s.broker = queue.New(js, queue.Config{Trouble: func(err error) {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "queue", slog.String("error", err.Error()))
+	}})
+	if err := s.broker.Setup(ctx); err != nil {
+		return err
+	}
+	s.ledger = ledger.New(js, s.now)
+	return nil
+}
+
+func (s *service) openStores(ctx context.Context) error {
+	var err error
+	url := s.conf.Evidence.URL
+	if url == "" {
+		dir, err := filepath.Abs(s.path("evidence"))
+		if err != nil {
+			return err
+		}
+		url = "file://" + filepath.ToSlash(dir)
+	}
+	if s.blobs, err = ledger.OpenBlobs(ctx, url); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.blobs.Close)
+	if s.index, err = index.Open(s.path("index.db")); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.index.Close)
+	if s.layers, err = layers.Open(s.path("layers"), s.conf.Inspect.LayerStore.Bytes(defaultLayerStore)); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.layers.Close)
+	return nil
+}
+
+// openKeys loads the signing key, or makes one where none is configured.
+func (s *service) openKeys(ctx context.Context) error {
+	private, passphrase := s.conf.Signing.Key.Value(), s.conf.Signing.Passphrase.Value()
+	if s.conf.Signing.Key.IsZero() {
+		var err error
+		if private, passphrase, err = ownKey(s.path("signing")); err != nil {
+			return fmt.Errorf("signing: %w", err)
+		}
+		s.log.LogAttrs(ctx, slog.LevelWarn, "no signing.key is configured: using the pair in the data directory",
+			slog.String("public", filepath.Join(s.path("signing"), "cosign.pub")))
+	}
+	var err error
+	if s.signer, err = key.Load(private, passphrase); err != nil {
+		return err
+	}
+	s.verifier = s.signer.Verifier()
+	return nil
+}
+
+func (s *service) openScanners(ctx context.Context) error {
+	var err error
+	c := s.conf
+	if s.policy, err = policy.Load(ctx, policy.Config{Dir: c.Policy.Dir, Params: policy.Params{
+		BlockAt: c.Policy.BlockAt, OnlyFixable: c.Policy.OnlyFixable, UnknownSeverity: c.Policy.Unknown,
+		MaxDatabaseAge: c.Policy.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: texts(c.Policy.AllowedRepositories),
+	}}); err != nil {
+		return err
+	}
+	var hosts []registry.Host
+	for _, r := range c.Registries {
+		hosts = append(hosts, registry.Host{
+			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
+		})
+	}
+	// Harbor's "only signed images" gate lets clients pass whose agent contains "cosign".
+	if s.registry, err = registry.New(registry.Config{Hosts: hosts, UserAgent: "pratique/" + version() + " cosign"}); err != nil {
+		return err
+	}
+	if s.database, err = database.Open(database.Config{
+		Sources: c.Database.Sources, StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
+		OnUpdate: func(g database.Generation, err error) { s.logDatabase(ctx, g, err) },
+	}, s.now); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.database.Close)
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s.inspector, err = inspector.New(inspector.Config{
+		Command: []string{binary, inspectChild}, Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
+		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"),
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.inspector.Close)
+	return os.MkdirAll(s.path("tmp"), 0o700)
+}
+
+func (s *service) logDatabase(ctx context.Context, g database.Generation, err error) {
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database not updated", slog.String("error", err.Error()))
+		return
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "vulnerability database",
+		slog.String("digest", g.Digest.String()), slog.Time("updatedAt", g.UpdatedAt), slog.String("source", g.Source))
+}
+
+func (s *service) base() pipeline.Base {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return pipeline.Base{
+		Ledger: s.ledger, Documents: s.blobs, Queue: stageQueue{s.broker}, Now: s.now, Instance: host, Edge: s.edge,
+	}
+}
+
+// ownKey returns the key pair in dir, made on the first call.
+func ownKey(dir string) (private, passphrase []byte, err error) {
+	prefix := filepath.Join(dir, "cosign")
+	if _, err := os.Stat(prefix + ".key"); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, nil, err
+		}
+		if err := makeOwnKey(prefix); err != nil {
+			return nil, nil, err
+		}
+	}
+	if private, err = os.ReadFile(prefix + ".key"); err != nil {
+		return nil, nil, err
+	}
+	passphrase, err = os.ReadFile(prefix + ".passphrase")
+	return private, passphrase, err
+}
+
+// verifierID is the URI that verification summaries carry.
+func (s *service) verifierID() string {
+	if s.conf.Signing.VerifierID != "" {
+		return s.conf.Signing.VerifierID
+	}
+	return s.publicURL
+}
+
+func (s *service) maxVerdictAge() time.Duration {
+	return s.conf.Deploy.MaxVerdictAge.Std(defaultVerdictAge)
+}
+
+func (s *service) allowedPolicies() []pratique.Digest {
+	return []pratique.Digest{s.policy.ID().Digest}
+}
