@@ -10,14 +10,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
+// huma sees no fields of embedded unexported structs, so these repeat those of imageInput.
 type documentInput struct {
-	imageInput
+	Digest      string `path:"digest" maxLength:"80"`
+	Repository  string `query:"repository" maxLength:"512"`
 	IfNoneMatch string `header:"If-None-Match" maxLength:"1024"`
 }
 
 type sbomInput struct {
-	documentInput
-	Format string `query:"format" enum:"spdx,cyclonedx" default:"spdx"`
+	Digest      string `path:"digest" maxLength:"80"`
+	Repository  string `query:"repository" maxLength:"512"`
+	IfNoneMatch string `header:"If-None-Match" maxLength:"1024"`
+	Format      string `query:"format" enum:"spdx,cyclonedx" default:"spdx"`
 }
 
 type documentOutput struct {
@@ -64,7 +68,7 @@ func (s *service) registerDocuments(api huma.API) {
 }
 
 func (s *service) sbom(ctx context.Context, in *sbomInput) (*documentOutput, error) {
-	record, err := s.find(&in.imageInput)
+	record, err := s.find(&imageInput{Digest: in.Digest, Repository: in.Repository})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +87,7 @@ func (s *service) sbom(ctx context.Context, in *sbomInput) (*documentOutput, err
 }
 
 func (s *service) report(ctx context.Context, in *documentInput) (*documentOutput, error) {
-	record, err := s.find(&in.imageInput)
+	record, err := s.find(&imageInput{Digest: in.Digest, Repository: in.Repository})
 	if err != nil {
 		return nil, err
 	}
