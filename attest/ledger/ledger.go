@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,9 @@ const (
 type Ledger struct {
 	js  jetstream.JetStream
 	now func() time.Time
+
+	mu     sync.Mutex
+	handle jetstream.Stream // found at the first use
 }
 
 // New returns the ledger on js. now is the clock for facts without a time.
@@ -117,11 +121,16 @@ func (l *Ledger) Settled(ctx context.Context, s pratique.Subject, eventID string
 
 // End returns the position of the newest fact; 0 if there is none.
 func (l *Ledger) End(ctx context.Context) (uint64, error) {
-	stream, err := l.js.Stream(ctx, StreamName)
+	const op = "find end of ledger"
+	stream, err := l.stream(ctx)
 	if err != nil {
-		return 0, pratique.Wrap(pratique.Unavailable, "find end of ledger", "", err)
+		return 0, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	return stream.CachedInfo().State.LastSeq, nil
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	return info.State.LastSeq, nil
 }
 
 func (l *Ledger) last(ctx context.Context, s pratique.Subject, subject string) (pratique.Fact, bool, error) {
@@ -146,10 +155,7 @@ func (l *Ledger) last(ctx context.Context, s pratique.Subject, subject string) (
 // lastMessage asks the stream's leader. A direct get could be answered by a replica that lags behind, and
 // what was just appended would seem not to be there.
 func (l *Ledger) lastMessage(ctx context.Context, subject string) ([]byte, error) {
-	if !l.js.Conn().IsConnected() {
-		return nil, nats.ErrDisconnected
-	}
-	stream, err := l.js.Stream(ctx, StreamName)
+	stream, err := l.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +164,23 @@ func (l *Ledger) lastMessage(ctx context.Context, subject string) ([]byte, error
 		return nil, err
 	}
 	return msg.Data, nil
+}
+
+func (l *Ledger) stream(ctx context.Context) (jetstream.Stream, error) {
+	if !l.js.Conn().IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.handle != nil {
+		return l.handle, nil
+	}
+	stream, err := l.js.Stream(ctx, StreamName)
+	if err != nil {
+		return nil, err
+	}
+	l.handle = stream
+	return stream, nil
 }
 
 func decode(body []byte) (pratique.Fact, error) {
