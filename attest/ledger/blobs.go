@@ -26,6 +26,7 @@ const maxBlob = 256 << 20
 type Blobs struct {
 	bucket *blob.Bucket
 	dir    string // of a file:// bucket, else empty
+	limit  int64
 	enc    *zstd.Encoder
 	dec    *zstd.Decoder
 }
@@ -33,12 +34,16 @@ type Blobs struct {
 // OpenBlobs opens a bucket: file:///var/lib/pratique/blobs (created if missing), mem://, or the URL of a driver
 // that the program imports. A URL that no driver knows is Invalid.
 func OpenBlobs(ctx context.Context, bucketURL string) (*Blobs, error) {
+	return openBlobs(ctx, bucketURL, maxBlob)
+}
+
+func openBlobs(ctx context.Context, bucketURL string, limit int64) (*Blobs, error) {
 	const op = "open blobs"
 	u, err := url.Parse(bucketURL)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
-	b := &Blobs{}
+	b := &Blobs{limit: limit}
 	if u.Scheme == fileblob.Scheme {
 		if u.Host != "" && u.Host != "." || u.Path == "" {
 			return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), errors.New("want file:///directory or file://./directory"))
@@ -59,7 +64,7 @@ func OpenBlobs(ctx context.Context, bucketURL string) (*Blobs, error) {
 	if b.enc, err = zstd.NewWriter(nil); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxBlob)); err != nil {
+	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	return b, nil
@@ -76,8 +81,8 @@ func (b *Blobs) Close() error {
 func (b *Blobs) Put(ctx context.Context, document []byte) (pratique.Digest, error) {
 	const op = "put blob"
 	d := pratique.DigestOf(document)
-	if len(document) > maxBlob {
-		return d, pratique.Wrap(pratique.Exhausted, op, d.String(), fmt.Errorf("%d bytes, at most %d", len(document), maxBlob))
+	if int64(len(document)) > b.limit {
+		return d, pratique.Wrap(pratique.Exhausted, op, d.String(), fmt.Errorf("%d bytes, at most %d", len(document), b.limit))
 	}
 	_, err := b.Get(ctx, d)
 	switch kind := pratique.KindOf(err); {
@@ -141,11 +146,12 @@ func (b *Blobs) read(ctx context.Context, d pratique.Digest) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close() //nolint:errcheck // nothing was written
-	if r.Size() > maxBlob {
-		return nil, pratique.Errorf(pratique.Corrupt, "read blob", "%d bytes, at most %d", r.Size(), maxBlob)
+	// Incompressible bytes grow a little.
+	if most := b.limit + b.limit/64 + 1024; r.Size() > most {
+		return nil, pratique.Errorf(pratique.Corrupt, "read blob", "%d bytes, at most %d", r.Size(), most)
 	}
 	packed := bytes.NewBuffer(make([]byte, 0, r.Size()+bytes.MinRead))
-	_, err = packed.ReadFrom(io.LimitReader(r, maxBlob))
+	_, err = packed.ReadFrom(io.LimitReader(r, r.Size()))
 	return packed.Bytes(), err
 }
 

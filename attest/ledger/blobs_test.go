@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"sync"
@@ -140,11 +141,15 @@ func TestDamagedBlobIsCorruptAndMended(t *testing.T) {
 		"bit flip": func(b []byte) []byte { b[len(b)-8] ^= 1; return b },
 		"another":  func([]byte) []byte { return enc.EncodeAll([]byte("another document"), nil) },
 		"no zstd":  func([]byte) []byte { return []byte("plain") },
-		"bomb":     func([]byte) []byte { return bomb(300 << 20) },
+		"bomb":     func([]byte) []byte { return bomb(9 << 20) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			b := openBlobs(t, "file://"+dir)
+			b, err := ledger.OpenBlobsLimited(t.Context(), "file://"+dir, 8<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
 			d, err := b.Put(t.Context(), document)
 			if err != nil {
 				t.Fatal(err)
@@ -163,6 +168,21 @@ func TestDamagedBlobIsCorruptAndMended(t *testing.T) {
 			checkRoundTrip(t, b, document)
 		})
 	}
+}
+
+func TestTooLargeIsExhausted(t *testing.T) {
+	t.Parallel()
+	b, err := ledger.OpenBlobsLimited(t.Context(), "mem://", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	noise := make([]byte, 1<<20+1)
+	_, _ = rand.Read(noise) // never fails
+	if _, err := b.Put(t.Context(), noise); pratique.KindOf(err) != pratique.Exhausted {
+		t.Errorf("got %v", err)
+	}
+	checkRoundTrip(t, b, noise[1:]) // just fits, and does not compress
 }
 
 func TestBlobIsNotRewritten(t *testing.T) {

@@ -1,0 +1,4 @@
+package ledger
+
+// OpenBlobsLimited is OpenBlobs with another bound on documents, in bytes.
+var OpenBlobsLimited = openBlobs
