@@ -78,25 +78,20 @@ func (s *Store) drop(diffID pratique.Digest, e *entry) error {
 	return nil
 }
 
-// space is the room taken for one layer while it is written, in steps.
+// space is the room taken for one layer while it is written.
 type space struct {
 	store *Store
 	taken int64
 }
 
-const spaceStep = 4 << 20
-
-func (s *space) need(written int64) error {
-	if written > s.store.max {
+func (s *space) take(n int64) error {
+	if s.taken+n > s.store.max {
 		return errWider("the whole layer store's", s.store.max)
 	}
-	for written > s.taken {
-		step := min(spaceStep, s.store.max-s.taken)
-		if err := s.store.reserve(step); err != nil {
-			return err
-		}
-		s.taken += step
+	if err := s.store.reserve(n); err != nil {
+		return err
 	}
+	s.taken += n
 	return nil
 }
 
@@ -117,14 +112,12 @@ func (s *space) keep(e *entry, size int64) {
 }
 
 type spacedWriter struct {
-	space   *space
-	to      io.Writer
-	written int64
+	space *space
+	to    io.Writer
 }
 
 func (w *spacedWriter) Write(p []byte) (int, error) {
-	w.written += int64(len(p))
-	if err := w.space.need(w.written); err != nil {
+	if err := w.space.take(int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err := w.to.Write(p)

@@ -74,8 +74,9 @@ type entry struct {
 // compressed is a compressed form that was seen to expand to the layer. A manifest may pair any digest with
 // a diff id that is known; only pairs found here are believed.
 type compressed struct {
-	Digest pratique.Digest `json:"digest"`
-	Size   int64           `json:"size"`
+	Digest    pratique.Digest `json:"digest"`
+	MediaType string          `json:"mediaType"`
+	Size      int64           `json:"size"`
 }
 
 const (
@@ -179,7 +180,7 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 			return err
 		}
 	}
-	form := compressed{Digest: want.Digest, Size: want.Size}
+	form := compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size}
 	if s.isStored(e) && slices.Contains(e.verified, form) {
 		// Only the order of eviction after a restart hangs on it.
 		_ = os.Chtimes(s.path(want.DiffID), time.Time{}, time.Now())
