@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -76,14 +77,18 @@ type submissionOutput struct {
 }
 
 func (s *service) registerSubmissions(api huma.API) {
+	ended := &huma.Response{Description: "The work ended within wait", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Submission](), true, "")},
+	}}
 	huma.Register(api, huma.Operation{
 		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
 		Summary: "Ask for an image to be judged",
 		Description: "The answer 202 means that the request is stored durably. With wait, the answer is 200 if the work ended in time. " +
 			"The token must allow submissions.",
 		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient},
+		Responses: map[string]*huma.Response{"200": ended},
 		Errors: []int{
-			http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
 			http.StatusServiceUnavailable,
 		},
 	}, answer(s, s.submit))

@@ -1,0 +1,214 @@
+package client_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/api/client"
+	"github.com/pratique-dev/pratique/attest/index"
+)
+
+const secret = "submit-secret-0123456789"
+
+var subject = pratique.Subject{
+	Repository: pratique.Repository{Registry: "registry.example", Path: "team/app"}, Digest: pratique.DigestOf([]byte("a")),
+}
+
+// serve starts the real API over a real index; submitted gets each event.
+func serve(t *testing.T, submitted func(*index.Index, pratique.Event) error) *httptest.Server {
+	t.Helper()
+	ix, err := index.Open(filepath.Join(t.TempDir(), "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(api.New(api.Config{
+		Index:    ix,
+		Submit:   func(_ context.Context, e pratique.Event) error { return submitted(ix, e) },
+		Describe: func(context.Context) (api.Service, error) { return api.Service{}, nil },
+		Auth:     api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}, {Name: "auditor", Secret: "reader-secret-0123456789"}}},
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		_ = ix.Close()
+	})
+	return server
+}
+
+func connect(t *testing.T, url, token string) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{URL: url, Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// life is what the pipeline records about an event, the end last.
+func life(e pratique.Event) []pratique.Fact {
+	fact := func(kind pratique.FactKind) pratique.Fact {
+		return pratique.Fact{Kind: kind, Subject: subject, Event: e.ID, At: e.ReceivedAt, By: "test@host"}
+	}
+	seen, judged, settled := fact(pratique.FactSeen), fact(pratique.FactJudged), fact(pratique.FactSettled)
+	seen.Seen = &pratique.Seen{Event: e, Manifest: pratique.Manifest{Subject: subject}}
+	judged.Judged = &pratique.Judged{Verdict: pratique.Verdict{
+		Subject: subject, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
+	}}
+	settled.Settled = &pratique.Settled{State: pratique.StateDenied, Ref: e.Ref}
+	return []pratique.Fact{seen, judged, settled}
+}
+
+func TestSubmitAndWait(t *testing.T) {
+	t.Parallel()
+	events := make(chan struct {
+		ix *index.Index
+		e  pratique.Event
+	}, 1)
+	server := serve(t, func(ix *index.Index, e pratique.Event) error {
+		events <- struct {
+			ix *index.Index
+			e  pratique.Event
+		}{ix, e}
+		return nil
+	})
+	c := connect(t, server.URL, secret)
+	s, err := c.Submit(t.Context(), "registry.example/team/app:1.0", "", 0)
+	if err != nil || s.State != "received" || s.ID == "" {
+		t.Fatal(s, err)
+	}
+	accepted := <-events
+	var states []string
+	next := make(chan struct{}, 8)
+	done := make(chan struct{})
+	go func() { // each step only after the client has seen the one before
+		defer close(done)
+		for i, f := range life(accepted.e) {
+			if i > 0 {
+				<-next
+			}
+			if err := accepted.ix.Apply([]index.Entry{{Seq: uint64(i + 1), Fact: f}}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	end, err := c.Wait(t.Context(), s.ID, func(s api.Submission) {
+		states = append(states, s.State)
+		next <- struct{}{}
+	})
+	<-done
+	if err != nil || !end.Done || end.Outcome != pratique.Deny || end.Reasons[0].Message != "HIGH CVE-1" {
+		t.Errorf("%+v %v", end, err)
+	}
+	if !slices.Equal(states, []string{"seen", "judged", "denied"}) {
+		t.Errorf("progress %v", states)
+	}
+	for _, name := range []string{subject.Digest.String(), subject.String(), "registry.example/team/app:1.0"} {
+		if i, err := c.Image(t.Context(), name); err != nil || i.Image != subject.String() || i.Outcome != pratique.Deny {
+			t.Errorf("%s: %+v %v", name, i, err)
+		}
+	}
+}
+
+func TestProblemsBecomeKinds(t *testing.T) {
+	t.Parallel()
+	refuse := pratique.Errorf(pratique.RateLimited, "submit", "too many")
+	server := serve(t, func(*index.Index, pratique.Event) error { return refuse })
+	c := connect(t, server.URL, secret)
+	ask := map[string]struct {
+		err  func() error
+		kind pratique.Kind
+		text string
+	}{
+		"unknown digest": {func() error { _, err := c.Image(t.Context(), subject.Digest.String()); return err }, pratique.NotFound, "nothing is known"},
+		"unknown tag":    {func() error { _, err := c.Image(t.Context(), "registry.example/a:b"); return err }, pratique.NotFound, "(404)"},
+		"not an image":   {func() error { _, err := c.Image(t.Context(), "alpine"); return err }, pratique.Invalid, "registry too"},
+		"bad submission": {func() error { _, err := c.Submit(t.Context(), "alpine", "", 0); return err }, pratique.Invalid, "registry too"},
+		"empty":          {func() error { _, err := c.Submit(t.Context(), "", "", 0); return err }, pratique.Invalid, "body.image"},
+		"rate limited":   {func() error { _, err := c.Submit(t.Context(), "registry.example/a:b", "", 0); return err }, pratique.RateLimited, "(429)"},
+		"no submission":  {func() error { _, err := c.Submission(t.Context(), "no", 0); return err }, pratique.NotFound, ""},
+		"no token":       {func() error { _, err := connect(t, server.URL, "").Image(t.Context(), subject.String()); return err }, pratique.Denied, "token"},
+		"reader's token": {func() error {
+			_, err := connect(t, server.URL, "reader-secret-0123456789").Submit(t.Context(), "registry.example/a:b", "", 0)
+			return err
+		}, pratique.Denied, "(403)"},
+		"nobody there": {func() error {
+			_, err := connect(t, "http://127.0.0.1:1", "").Image(t.Context(), subject.String())
+			return err
+		}, pratique.Unavailable, ""},
+		"base path": {func() error {
+			_, err := connect(t, server.URL+"/sub/", secret).Image(t.Context(), subject.String())
+			return err
+		}, pratique.NotFound, "nothing at this path"},
+	}
+	for name, tt := range ask {
+		if err := tt.err(); pratique.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: %v (%v), want %v", name, err, pratique.KindOf(err), tt.kind)
+		}
+	}
+}
+
+func TestForeignServers(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		status int
+		body   string
+		kind   pratique.Kind
+	}{
+		"not JSON":        {200, "<html>", pratique.Corrupt},
+		"gateway":         {502, "<html>", pratique.Unavailable},
+		"broken problem":  {404, "{", pratique.NotFound},
+		"server's error":  {500, "", pratique.Unknown},
+		"endless answer":  {200, strings.Repeat(" ", 17<<20), pratique.Exhausted},
+		"endless problem": {503, strings.Repeat(" ", 17<<20), pratique.Unavailable},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			_, _ = w.Write([]byte(tt.body)) // the client may have hung up
+		}))
+		if _, err := connect(t, server.URL, "").Image(t.Context(), subject.String()); pratique.KindOf(err) != tt.kind || err == nil {
+			t.Errorf("%s: %v (%v)", name, err, pratique.KindOf(err))
+		}
+		server.Close()
+	}
+	for _, url := range []string{"", "pratique.example", "ftp://pratique.example", "https://user:pw@pratique.example", "https://pratique.example?x=1", "http://%"} {
+		if _, err := client.New(client.Config{URL: url}); pratique.KindOf(err) != pratique.Invalid {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+func TestWaitGoesOnThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte(`{"id":"e","ref":"","state":"allowed","done":true,"outcome":"allow","links":{"self":""}}`))
+	}))
+	t.Cleanup(server.Close)
+	if s, err := connect(t, server.URL, "").Wait(t.Context(), "e", nil); err != nil || !s.Done {
+		t.Error(s, err)
+	}
+	denied := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(denied.Close)
+	if _, err := connect(t, denied.URL, "").Wait(t.Context(), "e", nil); pratique.KindOf(err) != pratique.Denied {
+		t.Errorf("denied: %v", err)
+	}
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	t.Cleanup(down.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := connect(t, down.URL, "").Wait(ctx, "e", nil); pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "503") {
+		t.Errorf("down: %v", err)
+	}
+}
