@@ -110,7 +110,7 @@ func (c *child) alive() bool {
 }
 
 // errNotAsked marks failures from before the child had the whole request: they say nothing about the image.
-var errNotAsked = errors.New("the child was not asked")
+var errNotAsked = errors.New("the child did not begin")
 
 // exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
 func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
@@ -121,6 +121,11 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 	done := make(chan error, 1)
 	go func() {
 		if err := writeFrame(c.in, req); err != nil {
+			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			return
+		}
+		var a accepted
+		if err := readFrame(c.out, &a); err != nil {
 			done <- fmt.Errorf("%w: %w", errNotAsked, err)
 			return
 		}
@@ -222,13 +227,14 @@ func (c *child) crash(err error) error {
 	case <-time.After(time.Second):
 		return fmt.Errorf("%w: it closed its output", errCrash)
 	}
-	state := c.cmd.ProcessState
+	state, reason := c.cmd.ProcessState, errCrash
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-		err = errMemory
-	} else {
-		err = errCrash
+		reason = errMemory
 	}
-	return fmt.Errorf("%w: %s", err, state)
+	if errors.Is(err, errNotAsked) {
+		return fmt.Errorf("%w, %w: %s", err, reason, state)
+	}
+	return fmt.Errorf("%w: %s", reason, state)
 }
 
 // document reads a file that the child left in the directory of a job. The child parses hostile bytes, so the

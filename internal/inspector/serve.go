@@ -36,6 +36,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, a scanner.Analyzer,
 		} else if err != nil {
 			return pratique.Wrap(pratique.Unavailable, op, "", err)
 		}
+		if err := writeFrame(out, accepted{ID: req.ID}); err != nil {
+			return pratique.Wrap(pratique.Unavailable, op, "", err)
+		}
 		if err := os.Setenv("TMPDIR", req.Dir); err != nil {
 			return pratique.Wrap(pratique.Internal, op, "", err)
 		}

@@ -50,6 +50,12 @@ type request struct {
 	Database  *scanner.DatabaseDir `json:"database,omitempty"`
 }
 
+// accepted says that a child has read a whole request and begins with it. What goes wrong before that is not
+// the image's fault.
+type accepted struct {
+	ID int64 `json:"id"`
+}
+
 // response is the answer to the request with the same id: exactly one of the three is set.
 type response struct {
 	ID        int64            `json:"id"`
