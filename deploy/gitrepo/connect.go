@@ -3,16 +3,12 @@ package gitrepo
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/plumbing/transport/file"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
-	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 )
@@ -65,13 +61,9 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("known hosts: %w", err)
 	}
-	port := ep.Port
-	if port == 0 {
-		port = gitssh.DefaultPort
-	}
 	// The server has keys of several kinds and offers the one that comes first in our list. If that is not the
 	// one known for this very host, login fails although the host is known.
-	host := net.JoinHostPort(ep.Host, strconv.Itoa(port))
+	host := hostPort(ep)
 	algorithms := hosts.HostKeyAlgorithms(host)
 	if len(algorithms) == 0 {
 		return fmt.Errorf("known hosts: no key for %s", host)
@@ -81,26 +73,13 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 		user = ep.User
 	}
 	if user == "" {
-		user = gitssh.DefaultUsername
+		user = "git"
 	}
-	r.client = gitssh.NewClient(nil)
-	r.auth = &sshAuth{config: ssh.ClientConfig{
-		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: min(r.timeout, 30*time.Second),
+	r.client = &sshTransport{config: ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback: hosts.HostKeyCallback(), HostKeyAlgorithms: algorithms,
 	}}
 	return nil
-}
-
-// sshAuth is a complete client configuration; go-git's own methods leave out the timeout.
-type sshAuth struct{ config ssh.ClientConfig }
-
-func (a *sshAuth) Name() string   { return gitssh.PublicKeysName }
-func (a *sshAuth) String() string { return a.Name() + " " + a.config.User }
-
-// ClientConfig returns a copy, as the transport may change it.
-func (a *sshAuth) ClientConfig() (*ssh.ClientConfig, error) {
-	c := a.config
-	return &c, nil
 }
 
 // readKnownHosts parses the text of a known_hosts file. The library reads files only.
