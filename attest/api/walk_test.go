@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -215,5 +216,26 @@ func TestSubmissionProblems(t *testing.T) {
 	}
 	if len(w.events) != 0 {
 		t.Errorf("%d events were accepted", len(w.events))
+	}
+}
+
+// The limits of the server are meant for clients that are slow, not for answers that are waited for.
+func TestWaitingOutlastsTheServersTimeouts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tokens())
+	impatient := httptest.NewUnstartedServer(w.server.Config.Handler)
+	impatient.Config.ReadTimeout, impatient.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	impatient.Start()
+	t.Cleanup(impatient.Close)
+	w.server = impatient
+	w.facts(seen("e1", "1.0", subject("a")))
+	var s api.Submission
+	w.get("/api/v1/submissions/e1?wait=1", &s)
+	if s.State != "seen" || s.Done {
+		t.Errorf("%+v", s)
+	}
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":1}`)
+	if res.StatusCode != http.StatusAccepted || len(w.errors) > 0 {
+		t.Errorf("%d %s %v", res.StatusCode, raw, w.errors)
 	}
 }
