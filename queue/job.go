@@ -26,28 +26,35 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lan
 	}
 	job := Job{
 		Stage: p.work.Stage, Lane: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
-		Attempt: int(meta.NumDelivered), EnqueuedAt: meta.Timestamp.UTC(),
+		EnqueuedAt: meta.Timestamp.UTC(),
 	}
 	var end func()
-	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.decide(ctx, job, msg) })
+	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.begin(ctx, job, msg, meta) })
 	// A heartbeat after a delayed return would undo the delay, so the message is settled only now.
 	end()
 }
 
-// decide runs the handler unless the message has had its attempts, records a failure, and returns how to
-// settle the message.
-func (p *pool) decide(ctx context.Context, job Job, msg jetstream.Msg) func() {
-	var err error
-	if job.Attempt > p.config.MaxAttempts {
-		err = pratique.Wrap(pratique.Exhausted, "start job", job.ID,
-			fmt.Errorf("given up after %d attempts: the worker died or could not record its failure each time", job.Attempt-1))
-	} else {
-		err = p.guard(job, func() error { return p.work.Handle(ctx, job) })
-		if err != nil && ctx.Err() != nil {
-			// The pool was told to stop and the grace period is over: this says nothing about the job.
-			return func() { p.nak(msg, 0) }
-		}
+// begin counts the attempt, does the job unless it has had its attempts, and returns how to settle the message.
+func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
+	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64())
+	attempt, over, err := p.starts.begin(ctx, meta, p.config.MaxAttempts)
+	if err != nil {
+		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
+		return func() { p.nak(msg, again) }
 	}
+	job.Attempt = attempt
+	if over {
+		err = pratique.Wrap(pratique.Exhausted, "start job", job.ID,
+			fmt.Errorf("given up after %d attempts: the worker died or could not record its failure", attempt))
+	} else if err = p.guard(job, func() error { return p.work.Handle(ctx, job) }); err != nil && ctx.Err() != nil {
+		// The pool was told to stop and the grace period is over: this says nothing about the job.
+		return func() { p.nak(msg, 0) }
+	}
+	return p.settle(ctx, job, msg, err, again)
+}
+
+// settle records a failure and returns how to settle the message; again is the wait if recording fails.
+func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, err error, again time.Duration) func() {
 	d := Dispose(err, job.Attempt, p.config, rand.Float64())
 	if d.Action == Ack {
 		return func() { p.acknowledge(job, msg) }
@@ -56,8 +63,7 @@ func (p *pool) decide(ctx context.Context, job Job, msg jetstream.Msg) func() {
 	if recordErr := p.guard(job, func() error { return p.work.Failed(ctx, job, err, final) }); recordErr != nil {
 		p.config.Trouble(fmt.Errorf("record failure of job %s (%w): %w", job.ID, err, recordErr))
 		if final {
-			wait := delay(p.config.MinDelay, p.config.MaxDelay, job.Attempt, rand.Float64())
-			return func() { p.nak(msg, wait) }
+			return func() { p.nak(msg, again) }
 		}
 	}
 	if final {

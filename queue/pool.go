@@ -31,7 +31,7 @@ type Job struct {
 	// ID is the id the message was published with.
 	ID   string
 	Body []byte
-	// Attempt counts deliveries from 1.
+	// Attempt counts from 1 how often the job was started.
 	Attempt    int
 	EnqueuedAt time.Time
 }
@@ -88,6 +88,7 @@ type pool struct {
 	arrived chan struct{}
 	nak     func(jetstream.Msg, time.Duration)
 	term    func(jetstream.Msg) error
+	starts  starts
 }
 
 func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
@@ -100,7 +101,8 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 		return nil, pratique.Errorf(pratique.Internal, op, "Handle and Failed must both be set")
 	}
 	w.Workers = max(1, w.Workers)
-	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term}
+	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
+		starts: starts{js: b.js, prefix: "starts"}}
 	for _, name := range pratique.Lanes() {
 		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
 		if err != nil {

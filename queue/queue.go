@@ -4,8 +4,9 @@
 // Each stage has one work-queue stream with one subject and one durable pull consumer per lane. A message
 // carries ids and digests, never documents, and is deleted only by an acknowledgement that the server has
 // confirmed. Whatever else happens (a crash, a panic, a lost connection) the message comes back, so every
-// handler must be able to run twice. Two traps of JetStream shape the code: the delivery count is looked at
-// before the work starts, because a message that kills its worker never reaches the code after it; and the
+// handler must be able to run twice. Three traps of JetStream shape the code: attempts are counted before the
+// work starts, because a message that kills its worker never reaches the code after it; they are counted in a
+// stream of ours, because the server's count of deliveries is written late and lost with the process; and the
 // server syncs its files only every two minutes unless [EmbeddedConfig.SyncAlways] is set.
 //
 // Publishing the same id twice to a stage within [Stream.Duplicates] stores it once, even when the first
@@ -35,21 +36,27 @@ func Stages() []Stage { return []Stage{StageInspect, StageAttest, StageDeploy} }
 
 // Stream describes one JetStream stream. A stream with a Stage is that stage's work queue: its subjects are
 // Prefix + "." + lane, and a message is deleted once it is acknowledged. A stream without one keeps
-// everything, and refuses to forget.
+// everything and refuses to forget, unless it has a MaxAge: then it keeps the newest message of each subject.
 type Stream struct {
 	Name   string
 	Stage  Stage
 	Prefix string
-	// MaxBytes bounds the stream; a full stream refuses new messages and never drops old ones.
+	// MaxBytes bounds the stream; a full stream refuses new messages and never drops old ones, unless it
+	// has a MaxAge.
 	MaxBytes int64
 	// MaxMsgSize bounds one message, headers included, in bytes.
 	MaxMsgSize int32
 	// Duplicates is how long the server remembers message ids.
 	Duplicates time.Duration
+	// MaxAge is how long messages are kept; 0 means for ever.
+	MaxAge time.Duration
 }
 
 // LedgerStream is the name of the stream of facts.
 const LedgerStream = "LEDGER"
+
+// startsStream counts the attempts at each message.
+const startsStream = "STARTS"
 
 const (
 	kib = 1 << 10
@@ -66,10 +73,12 @@ func Topology() []Stream {
 		{Name: "DEPLOY", Stage: StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
 		// The window for facts is short on purpose: it only has to cover a publisher that retries.
 		{Name: LedgerStream, Prefix: "ledger", MaxBytes: 8 * gib, MaxMsgSize: 576 * kib, Duplicates: 2 * time.Minute},
+		// Longer than a message is tried: eight attempts take minutes.
+		{Name: startsStream, Prefix: "starts", MaxBytes: 64 * mib, MaxMsgSize: kib, Duplicates: time.Minute, MaxAge: 24 * time.Hour},
 	}
 }
 
-// Subject is where work of a lane is published; for a stream without a stage, lane is the rest of the subject.
+// Subject is where work of a lane is published.
 func (s Stream) Subject(lane pratique.Lane) string { return s.Prefix + "." + string(lane) }
 
 // Config is the stream in JetStream's terms. replicas is 1 on one machine.
@@ -77,6 +86,11 @@ func (s Stream) Config(replicas int) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: s.Name, Storage: jetstream.FileStorage, Replicas: max(1, replicas), Discard: jetstream.DiscardNew,
 		MaxBytes: s.MaxBytes, MaxMsgs: -1, MaxMsgSize: s.MaxMsgSize, Duplicates: s.Duplicates,
+	}
+	if s.MaxAge > 0 {
+		c.Subjects = []string{s.Prefix + ".>"}
+		c.Retention, c.Discard, c.MaxAge, c.MaxMsgsPerSubject = jetstream.LimitsPolicy, jetstream.DiscardOld, s.MaxAge, 1
+		return c
 	}
 	if s.Stage == "" {
 		c.Subjects = []string{s.Prefix + ".>"}
