@@ -29,7 +29,7 @@ type trivyMetadata struct {
 type trivyOS struct {
 	Family   string
 	Name     string
-	Extended bool `json:"extended,omitempty"`
+	Extended bool `json:"extended,omitzero"`
 }
 
 type trivyResult struct {

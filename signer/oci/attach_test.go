@@ -45,7 +45,7 @@ func TestAttachReadsBack(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{})
 	sts := statements(t, subject, pratique.Allow)
 	es := envelopes(t, own, sts)
@@ -87,7 +87,7 @@ func TestAttachAgain(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{})
 	sts := statements(t, subject, pratique.Allow)
 	first := attach(t, store, own, subject, sts)
@@ -107,7 +107,7 @@ func TestAttachReplacesOwnAndKeepsOthers(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{})
 	attach(t, store, other, subject, statements(t, subject, pratique.Allow))
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))
@@ -148,7 +148,7 @@ func TestAttachTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	keys := make([]*key.Signer, writers)
 	for i := range keys {
-		keys[i] = newKey(t)
+		keys[i] = testKey(t, i)
 		sts := statements(t, subject, pratique.Allow)
 		sig, es := signImage(t, keys[i], subject), envelopes(t, keys[i], sts)
 		for _, e := range es { // and each of its envelopes on its own
@@ -180,7 +180,7 @@ func TestAttachLostUpdate(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{})
 	attach(t, store, other, subject, statements(t, subject, pratique.Allow)[:1])
 	att := "/manifests/sha256-" + subject.Digest.Hex() + ".att"
@@ -215,7 +215,7 @@ func TestAttachRefusesWhatIsNotOwn(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{EnvelopeBytes: 4096})
 	sts := statements(t, subject, pratique.Allow)
 	big, err := attest.SPDX(subject, fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","SPDXID":"x","comment":%q}`, strings.Repeat("a", 5000)))
@@ -251,7 +251,7 @@ func TestAttachErrors(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{})
 	sts := statements(t, subject, pratique.Allow)
 	att := "/manifests/sha256-" + subject.Digest.Hex() + ".att"
@@ -291,7 +291,7 @@ func TestAttachLayerLimit(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	attach(t, oci.NewStore(reg, oci.Limits{}), other, subject, statements(t, subject, pratique.Allow))
 	es := envelopes(t, own, statements(t, subject, pratique.Allow))
 	for layers, contains := range map[int]string{3: "has 4 layers", 7: "would have 8 layers"} {

@@ -106,18 +106,31 @@ func (r *testRegistry) push(t *testing.T, path string) pratique.Subject {
 	return subject
 }
 
-func newKey(t *testing.T) *key.Signer {
+// testKey returns the nth of a few keys that all tests share: decrypting one is slow on purpose.
+func testKey(t *testing.T, n int) *key.Signer {
 	t.Helper()
-	private, _, err := key.Generate([]byte("secret"))
+	keys, err := testKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := key.Load(private, []byte("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return keys[n]
 }
+
+var testKeys = sync.OnceValues(func() ([]*key.Signer, error) {
+	var keys []*key.Signer
+	for range 5 {
+		private, _, err := key.Generate([]byte("secret"))
+		if err != nil {
+			return nil, err
+		}
+		k, err := key.Load(private, []byte("secret"))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+})
 
 // The documents of one image, in statements.
 func statements(t *testing.T, subject pratique.Subject, outcome pratique.Outcome) []pratique.Statement {

@@ -31,7 +31,7 @@ func newDistribution(t *testing.T) *testRegistry {
 func TestRequests(t *testing.T) {
 	reg := newDistribution(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{})
 	reg.reset()
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))

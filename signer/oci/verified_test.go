@@ -95,7 +95,7 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{EnvelopeBytes: 64 << 10})
 	sts := statements(t, subject, pratique.Allow)
 	good := envelopes(t, own, sts)[3]
@@ -160,7 +160,7 @@ func TestVerifiedFindsNothing(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{Layers: 4, ManifestBytes: 4096, TotalBytes: 3000})
 	_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "there is no tag")
@@ -225,7 +225,7 @@ func TestVerifiedCannotFindOut(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject := reg.push(t, "team/app")
-	own := newKey(t)
+	own := testKey(t, 0)
 	store := oci.NewStore(reg, oci.Limits{})
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))
 	for status, kind := range map[int]pratique.Kind{
@@ -257,7 +257,7 @@ func TestVerifiedSignatureForgeries(t *testing.T) {
 	t.Parallel()
 	reg := newTestRegistry(t)
 	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
-	own, other := newKey(t), newKey(t)
+	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{})
 	annotation := func(sig []byte) map[string]string {
 		b, err := json.Marshal(sig)
