@@ -34,8 +34,9 @@ type marker struct {
 
 // suspect is a line whose comment marks the change's image, or is a marker that cannot be read.
 type suspect struct {
-	line    int
+	start   int // offset of the line
 	comment int // offset of the number sign
+	line    int // filled in by markers
 	marker  marker
 	err     error
 }
@@ -43,27 +44,31 @@ type suspect struct {
 // suspects looks at lines alone. What it finds may still be the text of a block scalar.
 func suspects(content []byte, c pratique.Change) []suspect {
 	var found []suspect
-	starts := lineStarts(content)
-	for i, start := range starts {
-		end := len(content)
-		if i+1 < len(starts) {
-			end = starts[i+1]
-		}
-		line := content[start:end]
-		at := bytes.Index(line, []byte(markerKey))
+	from := len(content) - len(bytes.TrimPrefix(content, bom))
+	for {
+		at := bytes.Index(content[from:], []byte(markerKey))
 		if at < 0 {
-			continue
+			return found
 		}
-		hash := bytes.LastIndexByte(line[:at], '#')
+		at += from
+		start := from
+		if i := bytes.LastIndexAny(content[from:at], breaks); i >= 0 {
+			start = from + i + max(1, breakAt(content, from+i))
+		}
+		end := len(content)
+		if i := bytes.IndexAny(content[at:], breaks); i >= 0 {
+			end = at + i
+		}
+		from = end
+		hash := bytes.LastIndexByte(content[start:at], '#')
 		if hash < 0 {
 			continue
 		}
-		m, err := parseMarker(line[hash+1:])
+		m, err := parseMarker(content[start+hash+1 : end])
 		if err != nil || m.matches(c) {
-			found = append(found, suspect{line: i + 1, comment: start + hash, marker: m, err: err})
+			found = append(found, suspect{start: start, comment: start + hash, marker: m, err: err})
 		}
 	}
-	return found
 }
 
 func parseMarker(text []byte) (marker, error) {
@@ -121,6 +126,7 @@ func (f *file) markers() error {
 		return nil
 	}
 	for _, s := range suspects(f.content, f.change) {
+		s.line = f.lineOf(s.start)
 		n := f.marked(s)
 		switch {
 		case n == nil && f.isText(s):
@@ -168,7 +174,7 @@ func (f *file) marked(s suspect) *yaml.Node {
 // isText reports whether the number sign begins no marker: it stands on a line of its own, which is a comment
 // about markers or a line of a block scalar, or inside a value.
 func (f *file) isText(s suspect) bool {
-	if blank(f.content[f.lines[s.line-1]:s.comment]) {
+	if blank(f.content[s.start:s.comment]) {
 		return true
 	}
 	n := f.last(s.line)

@@ -15,21 +15,30 @@ type span struct{ start, end int }
 
 var bom = []byte("\xef\xbb\xbf")
 
-// breakAt returns the length of the line break at offset i, zero if there is none. It knows the breaks that
-// the YAML parser counts: CR LF, LF, CR, NEL, LS and PS.
+// breaks are what the YAML parser counts as the end of a line: LF, CR, CR LF, NEL, LS and PS.
+const breaks = "\n\r\u0085\u2028\u2029"
+
+// breakAt returns the length of the line break at offset i, zero if there is none.
 func breakAt(b []byte, i int) int {
 	if i >= len(b) {
 		return 0
 	}
-	switch rest := b[i:]; {
-	case bytes.HasPrefix(rest, []byte("\r\n")):
-		return 2
-	case rest[0] == '\n' || rest[0] == '\r':
+	switch b[i] {
+	case '\n':
 		return 1
-	case bytes.HasPrefix(rest, []byte("\u0085")):
-		return 2
-	case bytes.HasPrefix(rest, []byte("\u2028")), bytes.HasPrefix(rest, []byte("\u2029")):
-		return 3
+	case '\r':
+		if i+1 < len(b) && b[i+1] == '\n' {
+			return 2
+		}
+		return 1
+	case 0xc2:
+		if i+1 < len(b) && b[i+1] == 0x85 {
+			return 2
+		}
+	case 0xe2:
+		if i+2 < len(b) && b[i+1] == 0x80 && (b[i+2] == 0xa8 || b[i+2] == 0xa9) {
+			return 3
+		}
 	}
 	return 0
 }
