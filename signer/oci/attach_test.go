@@ -303,3 +303,27 @@ func TestAttachLayerLimit(t *testing.T) {
 		t.Error("the other's attestations are gone")
 	}
 }
+
+// TestAttachAfterLoss has the registry lose a layer of ours: nobody can read it, and it is not named again.
+func TestAttachAfterLoss(t *testing.T) {
+	t.Parallel()
+	reg := newTestRegistry(t)
+	subject := reg.push(t, "team/app")
+	own := testKey(t, 0)
+	store := oci.NewStore(reg, oci.Limits{})
+	sts := statements(t, subject, pratique.Allow)
+	lost := attach(t, store, own, subject, sts)[1]
+	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/"+lost.Digest.String()) {
+			return false
+		}
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	})
+	_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateSPDX)
+	wantKind(t, err, pratique.Unverified, "1 attestations")
+	again := attach(t, store, own, subject, sts)
+	if again[1].Digest == lost.Digest || len(manifestOf(t, subject, "att").Layers) != 4 {
+		t.Errorf("attached %+v", again)
+	}
+}

@@ -35,12 +35,12 @@ type testRegistry struct {
 	intercept func(w http.ResponseWriter, r *http.Request) (answered bool)
 }
 
-func newTestRegistry(t *testing.T) *testRegistry {
+func newTestRegistry(t testing.TB) *testRegistry {
 	t.Helper()
 	return serveRegistry(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 }
 
-func serveRegistry(t *testing.T, handler http.Handler) *testRegistry {
+func serveRegistry(t testing.TB, handler http.Handler) *testRegistry {
 	t.Helper()
 	r := &testRegistry{handler: handler}
 	server := httptest.NewServer(r)
@@ -82,7 +82,7 @@ func (r *testRegistry) RemoteOptions(ctx context.Context, _ pratique.Repository)
 }
 
 // push puts a small image into the registry.
-func (r *testRegistry) push(t *testing.T, path string) pratique.Subject {
+func (r *testRegistry) push(t testing.TB, path string) pratique.Subject {
 	t.Helper()
 	image, err := random.Image(256, 1)
 	if err != nil {
@@ -107,7 +107,7 @@ func (r *testRegistry) push(t *testing.T, path string) pratique.Subject {
 }
 
 // testKey returns the nth of a few keys that all tests share: decrypting one is slow on purpose.
-func testKey(t *testing.T, n int) *key.Signer {
+func testKey(t testing.TB, n int) *key.Signer {
 	t.Helper()
 	keys, err := testKeys()
 	if err != nil {
@@ -133,7 +133,7 @@ var testKeys = sync.OnceValues(func() ([]*key.Signer, error) {
 })
 
 // The documents of one image, in statements.
-func statements(t *testing.T, subject pratique.Subject, outcome pratique.Outcome) []pratique.Statement {
+func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome) []pratique.Statement {
 	t.Helper()
 	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	verdict := pratique.Verdict{
@@ -172,7 +172,7 @@ func statements(t *testing.T, subject pratique.Subject, outcome pratique.Outcome
 	return out
 }
 
-func envelopes(t *testing.T, s signer.Signer, statements []pratique.Statement) []pratique.Envelope {
+func envelopes(t testing.TB, s signer.Signer, statements []pratique.Statement) []pratique.Envelope {
 	t.Helper()
 	var out []pratique.Envelope
 	for _, st := range statements {
@@ -185,7 +185,7 @@ func envelopes(t *testing.T, s signer.Signer, statements []pratique.Statement) [
 	return out
 }
 
-func signImage(t *testing.T, s signer.Signer, subject pratique.Subject) signer.SimpleSignature {
+func signImage(t testing.TB, s signer.Signer, subject pratique.Subject) signer.SimpleSignature {
 	t.Helper()
 	sig, err := signer.SignImage(t.Context(), s, subject)
 	if err != nil {
@@ -195,7 +195,7 @@ func signImage(t *testing.T, s signer.Signer, subject pratique.Subject) signer.S
 }
 
 // attach signs and attaches everything for a subject.
-func attach(t *testing.T, store *oci.Store, s *key.Signer, subject pratique.Subject, sts []pratique.Statement) []pratique.Attestation {
+func attach(t testing.TB, store *oci.Store, s *key.Signer, subject pratique.Subject, sts []pratique.Statement) []pratique.Attestation {
 	t.Helper()
 	out, err := store.Attach(t.Context(), subject, signImage(t, s, subject), envelopes(t, s, sts), s.Verifier())
 	if err != nil {
@@ -204,7 +204,7 @@ func attach(t *testing.T, store *oci.Store, s *key.Signer, subject pratique.Subj
 	return out
 }
 
-func wantKind(t *testing.T, err error, kind pratique.Kind, contains string) {
+func wantKind(t testing.TB, err error, kind pratique.Kind, contains string) {
 	t.Helper()
 	if err == nil || pratique.KindOf(err) != kind || !strings.Contains(err.Error(), contains) {
 		t.Fatalf("got %s error %v, want %s with %q", pratique.KindOf(err), err, kind, contains)

@@ -134,7 +134,7 @@ func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error)
 	if err != nil {
 		return nil, s.fail(op, err)
 	}
-	defer body.Close() //nolint:errcheck // nothing was written
+	defer func() { _ = body.Close() }() // nothing was written
 	// One byte more than announced, so that too much is noticed and not read.
 	content, err = io.ReadAll(io.LimitReader(body, desc.Size+1))
 	if err != nil {
