@@ -1,0 +1,189 @@
+package queue_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/queue"
+)
+
+func TestSetupTwice(t *testing.T) {
+	t.Parallel()
+	_, b, js := start(t, t.TempDir(), queue.Config{})
+	if err := b.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := js.Stream(t.Context(), queue.LedgerStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "ledger.none.failed.x", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if ledger.DeleteMsg(t.Context(), 1) == nil || ledger.Purge(t.Context()) == nil {
+		t.Error("the ledger let a fact be deleted")
+	}
+}
+
+func TestSameIDIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LanePush, "a", "a", "b", "a")
+	if n := left(t, b); n != 2 {
+		t.Errorf("%d messages, want 2", n)
+	}
+}
+
+func TestPublishWithoutServerIsUnavailable(t *testing.T) {
+	t.Parallel()
+	e, b, _ := start(t, t.TempDir(), queue.Config{})
+	e.Close()
+	begin := time.Now()
+	err := b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, "x", nil)
+	if pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("took %s, too long for a webhook", took)
+	}
+}
+
+func TestPublishRefusals(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	for name, c := range map[string]struct {
+		stage queue.Stage
+		lane  pratique.Lane
+		id    string
+		size  int
+		want  pratique.Kind
+	}{
+		"no such stage": {"", pratique.LanePush, "x", 1, pratique.Internal},
+		"no such lane":  {queue.StageInspect, "x.y", "x", 1, pratique.Internal},
+		"no id":         {queue.StageInspect, pratique.LanePush, "", 1, pratique.Internal},
+		"too large":     {queue.StageInspect, pratique.LanePush, "x", 70 << 10, pratique.Exhausted},
+		"far too large": {queue.StageInspect, pratique.LanePush, "x", 2 << 20, pratique.Exhausted},
+	} {
+		err := b.Publish(t.Context(), c.stage, c.lane, c.id, make([]byte, c.size))
+		if pratique.KindOf(err) != c.want || err == nil {
+			t.Errorf("%s: got %v, want kind %s", name, err, c.want)
+		}
+	}
+}
+
+func TestFullQueueRefusesAndKeepsTheOld(t *testing.T) {
+	t.Parallel()
+	_, b, js := start(t, t.TempDir(), queue.Config{})
+	small := queue.Topology()[0]
+	small.MaxBytes = 4 << 10
+	if _, err := js.UpdateStream(t.Context(), small.Config(1)); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	stored := 0
+	for ; err == nil && stored < 100; stored++ {
+		err = b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(stored), make([]byte, 500))
+	}
+	if pratique.KindOf(err) != pratique.Unavailable {
+		t.Fatalf("after %d messages: %v", stored, err)
+	}
+	if n := left(t, b); n != uint64(stored-1) {
+		t.Errorf("%d messages kept, want %d", n, stored-1)
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start(t, dir, queue.Config{})
+	if _, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: dir}); pratique.KindOf(err) != pratique.Conflict {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStoreTooSmallForStreams(t *testing.T) {
+	t.Parallel()
+	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: t.TempDir(), MaxStoreBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	conn, err := e.Conn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := queue.New(js, queue.Config{}).Setup(t.Context()); pratique.KindOf(err) != pratique.Exhausted {
+		t.Errorf("got %v", err)
+	}
+	if err := queue.New(js, queue.Config{LedgerBytes: 128 << 20}).Setup(t.Context()); err != nil {
+		t.Errorf("with a smaller ledger: %v", err)
+	}
+}
+
+func TestPendingAge(t *testing.T) {
+	t.Parallel()
+	now := func() time.Time { return time.Now().Add(time.Hour) }
+	_, b, _ := start(t, t.TempDir(), queue.Config{Now: now})
+	publish(t, b, pratique.LaneManual, "a", "b")
+	all, err := b.Pending(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 9 {
+		t.Fatalf("%d backlogs, want 9", len(all))
+	}
+	for _, l := range all {
+		busy := l.Stage == queue.StageInspect && l.Lane == pratique.LaneManual
+		switch {
+		case busy && (l.Total != 2 || l.Waiting != 2 || l.OldestAge.Round(time.Minute) != time.Hour):
+			t.Errorf("busy lane: %+v", l)
+		case !busy && (l.Total != 0 || l.OldestAge != 0):
+			t.Errorf("empty lane: %+v", l)
+		}
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	for _, sync := range []bool{false, true} {
+		b.Run(fmt.Sprintf("sync=%v", sync), func(b *testing.B) {
+			broker := benchmarkBroker(b, sync)
+			i := 0
+			for b.Loop() {
+				i++
+				if err := broker.Publish(b.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(i), make([]byte, 400)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func benchmarkBroker(b *testing.B, sync bool) *queue.Broker {
+	b.Helper()
+	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: b.TempDir(), SyncAlways: sync})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(e.Close)
+	conn, err := e.Conn()
+	if err != nil {
+		b.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	broker := queue.New(js, queue.Config{})
+	if err := broker.Setup(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return broker
+}

@@ -1,0 +1,356 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/queue"
+)
+
+func TestMostUrgentLaneFirst(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LaneRescan, "r1", "r2", "r3")
+	publish(t, b, pratique.LaneManual, "m1", "m2")
+	publish(t, b, pratique.LanePush, "p1", "p2")
+	started, proceed := make(chan string), make(chan bool)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() || job.Stage != queue.StageInspect {
+			t.Errorf("odd job %+v", job)
+		}
+		started <- string(job.Lane) + " " + job.ID
+		<-proceed
+		return nil
+	}})
+	var got []string
+	for i := range 8 {
+		got = append(got, receive(t, started))
+		if i == 4 { // arrives while rescan r1 is worked on, and must overtake r2 and r3
+			publish(t, b, pratique.LanePush, "p3")
+		}
+		proceed <- true
+	}
+	want := []string{"push p1", "push p2", "manual m1", "manual m2", "rescan r1", "push p3", "rescan r2", "rescan r3"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
+}
+
+func TestIdleWorkerStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	started := make(chan time.Time)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
+		started <- time.Now()
+		return nil
+	}})
+	var least time.Duration = time.Hour
+	for i := range 20 {
+		time.Sleep(10 * time.Millisecond) // let it become idle
+		lane := pratique.Lanes()[i%3]
+		publish(t, b, lane, fmt.Sprint("job", i))
+		acknowledged := time.Now()
+		least = min(least, receive(t, started).Sub(acknowledged))
+	}
+	t.Logf("best of 20, acknowledgement to start of work: %s", least)
+	if least > 20*time.Millisecond {
+		t.Errorf("an idle worker needs %s", least)
+	}
+}
+
+func TestTransientFailureComesBackThenEnds(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond})
+	publish(t, b, pratique.LanePush, "poison")
+	type failure struct {
+		Attempt int
+		Kind    pratique.Kind
+		Final   bool
+	}
+	failures := make(chan failure, 100)
+	var runs atomic.Int32
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect,
+		Handle: func(context.Context, queue.Job) error {
+			if runs.Add(1) == 2 {
+				panic("second attempt panics")
+			}
+			return pratique.Errorf(pratique.Unavailable, "fetch", "no route")
+		},
+		Failed: func(_ context.Context, job queue.Job, err error, final bool) error {
+			failures <- failure{job.Attempt, pratique.KindOf(err), final}
+			return nil
+		},
+	})
+	for _, want := range []failure{{1, pratique.Unavailable, false}, {2, pratique.Internal, false}, {3, pratique.Unavailable, true}} {
+		if got := receive(t, failures); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
+	time.Sleep(100 * time.Millisecond)
+	if len(failures) > 0 || runs.Load() != 3 {
+		t.Errorf("%d runs, then another failure was recorded", runs.Load())
+	}
+}
+
+func TestPermanentFailureEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LanePush, "bad")
+	finals := make(chan bool, 10)
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect,
+		Handle: func(context.Context, queue.Job) error {
+			return pratique.Errorf(pratique.Corrupt, "read", "not the bytes")
+		},
+		Failed: func(_ context.Context, _ queue.Job, _ error, final bool) error { finals <- final; return nil },
+	})
+	if !receive(t, finals) {
+		t.Error("a corrupt image is tried again")
+	}
+	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
+}
+
+func TestFailureThatCannotBeRecordedIsNotLost(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 2, MinDelay: time.Millisecond})
+	publish(t, b, pratique.LanePush, "j")
+	recorded := make(chan int, 1)
+	var runs, records atomic.Int32
+	run(t, b, queue.Work{
+		Stage:  queue.StageInspect,
+		Handle: func(context.Context, queue.Job) error { runs.Add(1); return errors.New("who knows") },
+		Failed: func(_ context.Context, job queue.Job, _ error, final bool) error {
+			if records.Add(1) < 6 {
+				return errors.New("ledger is away")
+			}
+			recorded <- job.Attempt
+			return nil
+		},
+	})
+	if got := receive(t, recorded); got != 2 {
+		t.Errorf("recorded with %d attempts, want 2", got)
+	}
+	if runs.Load() != 2 {
+		t.Errorf("the handler ran %d times, want 2", runs.Load())
+	}
+	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
+}
+
+func TestHeartbeatOverAckWait(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 300 * time.Millisecond})
+	publish(t, b, pratique.LanePush, "slow")
+	var runs atomic.Int32
+	done := make(chan bool)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
+		runs.Add(1)
+		time.Sleep(1200 * time.Millisecond)
+		done <- true
+		return nil
+	}})
+	receive(t, done)
+	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
+	if runs.Load() != 1 {
+		t.Errorf("a job four times as long as AckWait ran %d times", runs.Load())
+	}
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 2 * time.Second})
+	publish(t, b, pratique.LanePush, "running", "waiting")
+	started, proceed := make(chan bool, 2), make(chan bool)
+	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
+		started <- true
+		<-proceed
+		return ctx.Err() // must not be cancelled within the grace period
+	}})
+	receive(t, started)
+	time.AfterFunc(200*time.Millisecond, func() { close(proceed) })
+	stop()
+	if len(started) > 0 {
+		t.Error("a job was started after the drain began")
+	}
+	if n := left(t, b); n != 1 {
+		t.Errorf("%d messages left, want the waiting one", n)
+	}
+}
+
+func TestDrainCancelsAfterGrace(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: 100 * time.Millisecond})
+	publish(t, b, pratique.LanePush, "stubborn")
+	started := make(chan bool)
+	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
+		started <- true
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	receive(t, started)
+	stop()
+	// It went back at once and without a recorded failure, and runs again.
+	again := make(chan int)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		again <- job.Attempt
+		return nil
+	}})
+	if got := receive(t, again); got != 2 {
+		t.Errorf("attempt %d, want 2", got)
+	}
+}
+
+func TestManyWorkersDoEachJobOnce(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	const jobs = 300
+	done := make(chan string, 2*jobs)
+	var busy, most atomic.Int32
+	stages := []queue.Work{}
+	for _, stage := range queue.Stages() {
+		stages = append(stages, queue.Work{Stage: stage, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+			if n := busy.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(time.Millisecond)
+			busy.Add(-1)
+			done <- string(job.Stage) + job.ID
+			return nil
+		}})
+	}
+	run(t, b, stages...)
+	for i := range jobs {
+		stage, lane := queue.Stages()[i%3], pratique.Lanes()[i/3%3]
+		if err := b.Publish(t.Context(), stage, lane, fmt.Sprint(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	for range jobs {
+		id := receive(t, done)
+		if seen[id] {
+			t.Errorf("%s twice", id)
+		}
+		seen[id] = true
+	}
+	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
+	if most.Load() > 12 {
+		t.Errorf("%d jobs at once, want at most 12", most.Load())
+	}
+}
+
+// With all workers busy, a message that an open poll caught must survive, also over a drain.
+func TestHeldMessageGoesBackAtDrain(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	started, proceed := make(chan string, 3), make(chan bool)
+	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		started <- job.ID
+		<-proceed
+		return nil
+	}})
+	time.Sleep(100 * time.Millisecond) // idle: a poll is open in every lane
+	publish(t, b, pratique.LanePush, "p")
+	receive(t, started)
+	publish(t, b, pratique.LaneRescan, "r") // goes to the poll of its lane and is held
+	eventually(t, "the rescan was delivered", func() bool {
+		all, err := b.Pending(t.Context())
+		return err == nil && all[2].Running == 1
+	})
+	time.AfterFunc(100*time.Millisecond, func() { close(proceed) })
+	stop()
+	begin := time.Now()
+	again := make(chan int)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		again <- job.Attempt
+		return nil
+	}})
+	if attempt := receive(t, again); attempt != 1 {
+		t.Errorf("attempt %d: a job that never started was counted", attempt)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("came back after %s, so it was not given back", took)
+	}
+}
+
+func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
+	t.Parallel()
+	options := &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30,
+	}
+	launch := func() *server.Server {
+		s, err := server.NewServer(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		if !s.ReadyForConnections(20 * time.Second) {
+			t.Fatal("the server did not start")
+		}
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		return s
+	}
+	first := launch()
+	options.Port = first.Addr().(*net.TCPAddr).Port
+	conn, err := nats.Connect(first.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := queue.New(js, queue.Config{AckWait: 2 * time.Second})
+	if err := b.Setup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan string, 10)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		done <- job.ID
+		return nil
+	}})
+	publish(t, b, pratique.LanePush, "before")
+	receive(t, done)
+	eventually(t, "it is acknowledged", func() bool { return left(t, b) == 0 })
+	first.Shutdown()
+	first.WaitForShutdown()
+	launch()
+	eventually(t, "publishing works again", func() bool {
+		return b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, "after", nil) == nil
+	})
+	if id := receive(t, done); id != "after" {
+		t.Errorf("got %s", id)
+	}
+}
+
+// BenchmarkJob is publish, start, handle and confirmed acknowledgement of one job after another.
+func BenchmarkJob(b *testing.B) {
+	broker := benchmarkBroker(b, true)
+	done := make(chan bool)
+	run(b, broker, queue.Work{Stage: queue.StageInspect, Failed: neverFails(b), Handle: func(context.Context, queue.Job) error {
+		done <- true
+		return nil
+	}})
+	i := 0
+	for b.Loop() {
+		i++
+		publish(b, broker, pratique.LanePush, fmt.Sprint(i))
+		<-done
+	}
+}
