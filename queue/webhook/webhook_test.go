@@ -3,10 +3,7 @@ package webhook_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -235,116 +232,7 @@ func TestUntaggedWhenAskedFor(t *testing.T) {
 	}
 }
 
-func TestDropped(t *testing.T) {
-	t.Parallel()
-	repository := `"repository":"team/app"`
-	for name, c := range map[string]struct{ body, reason string }{
-		"not JSON":          {`{"events":[`, "unreadable"},
-		"empty":             {``, "unreadable"},
-		"no events":         {`{}`, "unreadable"},
-		"null events":       {`{"events":null}`, "unreadable"},
-		"wrong type":        {`{"events":[{"id":7}]}`, "unreadable"},
-		"two values":        {`{"events":[]}{"events":[]}`, "unreadable"},
-		"duplicate key":     {changed(t, `"action":"push"`, `"action":"pull","action":"push"`), "unreadable"},
-		"not UTF-8":         {changed(t, `"ci"`, "\"\xff\""), "unreadable"},
-		"deep":              {`{"events":[],"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "unreadable"},
-		"10,000 events":     {`{"events":[` + strings.Repeat(`{},`, 9_999) + `{}]}`, "too-many-events"},
-		"too large":         {`{"events":[]}` + strings.Repeat(" ", 3<<20), "body-too-large"},
-		"forged host":       {changed(t, `"host":"registry.example.com"`, `"host":"169.254.169.254"`), "host"},
-		"longer host":       {changed(t, `"host":"registry.example.com"`, `"host":"registry.example.com.evil.org"`), "host"},
-		"host with port":    {changed(t, `"host":"registry.example.com"`, `"host":"registry.example.com:444"`), "host"},
-		"no host":           {changed(t, `"host":"registry.example.com"`, `"host":""`), "host"},
-		"other repository":  {changed(t, repository, `"repository":"other/app"`), "repository"},
-		"deeper repository": {changed(t, repository, `"repository":"team/app/sub"`), "repository"},
-		"prefix repository": {changed(t, repository, `"repository":"team-evil/app"`), "repository"},
-		"escaping path":     {changed(t, repository, `"repository":"team/../../etc"`), "reference"},
-		"option as tag":     {changed(t, "1.4.2", "--upload-pack=x"), "reference"},
-		"newline in tag":    {changed(t, "1.4.2", `1.4.2\nSigned-off-by: x`), "reference"},
-		"bad digest":        {changed(t, "sha256:fea", "sha256:FEA"), "reference"},
-		"sha512":            {changed(t, "sha256:fea", "sha512:fea"), "reference"},
-		"no id":             {changed(t, "320678d8-ca14-430f-8bb6-4ca139cd83f7", ""), "no-id"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := serve(t, nil)
-			status, _, out := f.send(t, strings.NewReader(c.body), nil)
-			if status != http.StatusOK || out.Accepted != 0 || len(f.events) > 0 {
-				t.Fatalf("status %d, %+v, events %v", status, out, f.events)
-			}
-			if len(f.drops) != 1 || f.drops[0].Reason != c.reason || f.drops[0].Receiver != "main" || f.drops[0].Detail == "" {
-				t.Errorf("drops %+v, want one for %s", f.drops, c.reason)
-			}
-			if len(out.Dropped) != 1 || out.Dropped[0].Reason != c.reason || f.counts["dropped:"+c.reason] != 1 {
-				t.Errorf("answer %+v, counts %v", out, f.counts)
-			}
-			if len(f.drops[0].Detail) > 300 {
-				t.Errorf("detail of %d bytes", len(f.drops[0].Detail))
-			}
-		})
-	}
-}
-
-func TestDropThatCannotBeRecordedIsAskedForAgain(t *testing.T) {
-	t.Parallel()
-	f := serve(t, nil)
-	f.lost = errors.New("ledger is away")
-	status, header, _ := f.send(t, strings.NewReader(`{`), nil)
-	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
-		t.Errorf("status %d, %v", status, header)
-	}
-}
-
-func TestHundredMegabytes(t *testing.T) {
-	t.Parallel()
-	const size = 100 << 20
-	for name, c := range map[string]struct {
-		auth   string
-		status int
-		reason string
-	}{
-		"with the secret": {secret, http.StatusOK, "body-too-large"},
-		"without":         {"Bearer wrong-wrong-wrong", http.StatusUnauthorized, ""},
-	} {
-		for _, chunked := range []bool{false, true} {
-			f := serve(t, nil)
-			body := &counting{r: io.LimitReader(zeros{}, size)}
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url, body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Authorization", c.auth)
-			r.Header.Set("Content-Type", eventsType)
-			if !chunked {
-				r.ContentLength = size
-			}
-			resp, err := http.DefaultClient.Do(r)
-			if err == nil { // the client may meet the closed connection before the answer
-				resp.Body.Close()
-				if resp.StatusCode != c.status {
-					t.Errorf("%s, chunked %v: status %d", name, chunked, resp.StatusCode)
-				}
-			}
-			if n := body.count(); n > 16<<20 {
-				t.Errorf("%s, chunked %v: the client could send %d bytes", name, chunked, n)
-			}
-			f.mu.Lock()
-			if c.reason != "" && (len(f.drops) != 1 || f.drops[0].Reason != c.reason) || c.reason == "" && len(f.drops) > 0 {
-				t.Errorf("%s, chunked %v: drops %v", name, chunked, f.drops)
-			}
-			f.mu.Unlock()
-		}
-	}
-}
-
-type zeros struct{}
-
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-type counting struct {
-	r  io.Reader
-	mu sync.Mutex
-	n  int
-}
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
@@ -355,68 +243,6 @@ func (c *counting) Read(p []byte) (int, error) {
 }
 
 func (c *counting) count() int { c.mu.Lock(); defer c.mu.Unlock(); return c.n }
-
-func TestRefused(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(*http.Request)
-		want   int
-	}{
-		"no secret":    {func(r *http.Request) { r.Header.Del("Authorization") }, 401},
-		"empty secret": {func(r *http.Request) { r.Header.Set("Authorization", "") }, 401},
-		"wrong secret": {func(r *http.Request) { r.Header.Set("Authorization", secret+"x") }, 401},
-		"prefix of it": {func(r *http.Request) { r.Header.Set("Authorization", secret[:20]) }, 401},
-		"bare secret":  {func(r *http.Request) { r.Header.Set("Authorization", strings.TrimPrefix(secret, "Bearer ")) }, 401},
-		"two of them":  {func(r *http.Request) { r.Header.Add("Authorization", secret) }, 401},
-		"other header": {func(r *http.Request) { r.Header.Del("Authorization"); r.Header.Set("X-Token", secret) }, 401},
-		"get":          {func(r *http.Request) { r.Method = http.MethodGet }, 405},
-		"gzip":         {func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 415},
-		"form":         {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, 415},
-		"no type":      {func(r *http.Request) { r.Header.Del("Content-Type") }, 415},
-		"no such hook": {func(r *http.Request) { r.URL.Path = "/webhooks/other" }, 404},
-		"rotated":      {func(r *http.Request) { r.Header.Set("Authorization", nextSecret) }, 202},
-		"old type": {func(r *http.Request) {
-			r.Header.Set("Content-Type", "application/vnd.docker.distribution.events.v1+json")
-		}, 202},
-		"type and more": {func(r *http.Request) { r.Header.Set("Content-Type", "Application/JSON; charset=utf-8") }, 202},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := serve(t, nil)
-			status, header, out := f.send(t, strings.NewReader(file(t, "push.json")), c.change)
-			if status != c.want {
-				t.Fatalf("status %d, want %d", status, c.want)
-			}
-			if status >= 400 && (header.Get("Content-Type") != "application/problem+json" || out.Detail == "" || len(f.events) > 0) {
-				t.Errorf("header %v, %+v, events %v", header, out, f.events)
-			}
-		})
-	}
-}
-
-func TestOtherHeader(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(r *webhook.Receiver, _ *webhook.Limits) {
-		r.Auth = webhook.Auth{Header: "x-registry-token", Values: []string{"0123456789abcdef"}}
-	})
-	status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")), func(r *http.Request) {
-		r.Header.Del("Authorization")
-		r.Header.Set("X-Registry-Token", "0123456789abcdef")
-	})
-	if status != http.StatusAccepted {
-		t.Errorf("status %d", status)
-	}
-}
-
-func TestQueueTroubleIs503(t *testing.T) {
-	t.Parallel()
-	f := serve(t, nil)
-	f.fail = pratique.Errorf(pratique.Unavailable, "publish", "no ack")
-	status, header, _ := f.send(t, strings.NewReader(file(t, "push.json")), nil)
-	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
-		t.Errorf("status %d, %v", status, header)
-	}
-}
 
 func TestMixedEnvelope(t *testing.T) {
 	t.Parallel()
@@ -456,86 +282,6 @@ func TestEventIDs(t *testing.T) {
 	}
 }
 
-func TestSlowBodyIsCutOff(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Read = 200 * time.Millisecond })
-	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(f.url, "http://"), "/webhooks/main"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /webhooks/main HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n{", secret, eventsType)
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	begin := time.Now()
-	answer, err := io.ReadAll(conn) // ends when the server hangs up
-	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408") {
-		t.Errorf("%v, %q", err, answer)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %s", took)
-	}
-}
-
-func TestOverloadIs503(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Concurrent = 1 })
-	reader, writer := io.Pipe()
-	done := make(chan int)
-	go func() {
-		status, _, _ := f.send(t, reader, nil)
-		done <- status
-	}()
-	if _, err := writer.Write([]byte(`{"events":`)); err != nil { // read by the transport: the request is under way
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for status := 0; status != http.StatusServiceUnavailable; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a second request was never refused")
-		}
-		status, _, _ = f.send(t, strings.NewReader(`{"events":[]}`), nil)
-	}
-	fmt.Fprint(writer, `[]}`)
-	writer.Close()
-	if status := <-done; status != http.StatusOK {
-		t.Errorf("the first request: status %d", status)
-	}
-	if status, _, _ := f.send(t, strings.NewReader(`{"events":[]}`), nil); status != http.StatusOK {
-		t.Errorf("after the load: status %d", status)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func(*webhook.Receiver){
-		"no secret":          func(r *webhook.Receiver) { r.Auth.Values = nil },
-		"empty secret":       func(r *webhook.Receiver) { r.Auth.Values = []string{""} },
-		"short secret":       func(r *webhook.Receiver) { r.Auth.Values = []string{"Bearer 0123456789abcde"} },
-		"secret and newline": func(r *webhook.Receiver) { r.Auth.Values = []string{secret + "\n"} },
-		"secret, insecure":   func(r *webhook.Receiver) { r.Auth.Insecure = true },
-		"name":               func(r *webhook.Receiver) { r.Name = "a/b" },
-		"no name":            func(r *webhook.Receiver) { r.Name = "" },
-		"format":             func(r *webhook.Receiver) { r.Format = "x" },
-		"registry":           func(r *webhook.Receiver) { r.Registry = "https://registry.example.com" },
-		"alias":              func(r *webhook.Receiver) { r.Aliases = []string{""} },
-		"pattern":            func(r *webhook.Receiver) { r.Repositories = []string{"team/[a"} },
-		"empty segment":      func(r *webhook.Receiver) { r.Repositories = []string{"team//a"} },
-		"half a rest":        func(r *webhook.Receiver) { r.Repositories = []string{"team/a**"} },
-	} {
-		f, r := &fixture{}, receiver()
-		change(&r)
-		if _, err := webhook.New(f.config(r)); pratique.KindOf(err) != pratique.Invalid {
-			t.Errorf("%s: got %v", name, err)
-		}
-	}
-	f := &fixture{}
-	c := f.config(receiver())
-	c.Receivers = append(c.Receivers, receiver())
-	if _, err := webhook.New(c); pratique.KindOf(err) != pratique.Invalid {
-		t.Errorf("the same name twice: got %v", err)
-	}
-}
-
 func TestRepositoryPatterns(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -563,59 +309,6 @@ func TestRepositoryPatterns(t *testing.T) {
 		status, _, _ := f.send(t, strings.NewReader(changed(t, `"repository":"team/app"`, `"repository":"`+c.repository+`"`)), nil)
 		if got := status == http.StatusAccepted; got != c.want {
 			t.Errorf("%q takes %q: %v, want %v", c.pattern, c.repository, got, c.want)
-		}
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(file(f, "push.json")))
-	f.Add([]byte(file(f, "delete.json")))
-	f.Add([]byte(`{"events":[{}]}`))
-	f.Add([]byte(`{"events":null}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, name := range webhook.Formats() {
-			all, err := webhook.Parse(name, http.Header{}, body)
-			if err != nil && all != nil {
-				t.Error("notifications beside an error")
-			}
-			if len(all) > len(body) {
-				t.Errorf("%d notifications from %d bytes", len(all), len(body))
-			}
-		}
-	})
-}
-
-func BenchmarkParse(b *testing.B) {
-	body := []byte(file(b, "push.json"))
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := webhook.Parse("distribution", nil, body); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-type discard struct{}
-
-func (discard) Publish(context.Context, pratique.Event) error { return nil }
-
-func BenchmarkHandler(b *testing.B) {
-	h, err := webhook.New(webhook.Config{Receivers: []webhook.Receiver{receiver()}, Publisher: discard{}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	body := file(b, "push.json")
-	b.ReportAllocs()
-	for b.Loop() {
-		r := httptest.NewRequest(http.MethodPost, "/webhooks/main", strings.NewReader(body))
-		r.SetPathValue("name", "main")
-		r.Header.Set("Authorization", secret)
-		r.Header.Set("Content-Type", eventsType)
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != http.StatusAccepted {
-			b.Fatal(w.Code)
 		}
 	}
 }
