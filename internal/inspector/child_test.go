@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,11 +32,27 @@ func TestMain(m *testing.M) {
 		fmt.Println("Usage: something else entirely, which is not what a pool expects to read")
 		os.Exit(0)
 	}
+	if len(os.Args) > 3 && os.Args[2] == "parent" {
+		parent(os.Args[3])
+	}
 	f := fake{}
 	if err := Serve(context.Background(), os.Stdin, os.Stdout, f, f, f); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// parent keeps a child busy for ever, in dir.
+func parent(dir string) {
+	p, err := New(Config{Command: []string{os.Args[0], verb}, TempDir: dir})
+	if err == nil {
+		err = p.Start(context.Background())
+	}
+	if err == nil {
+		_, err = p.Match(context.Background(), pratique.Inventory{OS: pratique.OS{Family: "announce"}}, scanner.DatabaseDir{Dir: "d"})
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 // fake scans and makes SBOMs as it is told: for an image by its subject's path, for an inventory by the family
@@ -128,6 +143,8 @@ func act(ctx context.Context, what string) error {
 		return &pratique.Error{Op: "analyse image", Subject: "it", Kind: pratique.Exhausted, Err: errors.New("too deep " + strings.Repeat("y", 1<<16))}
 	case "environment":
 		return fmt.Errorf("environment: %s", strings.Join(os.Environ(), " "))
+	case "announce":
+		return errors.Join(os.WriteFile(filepath.Join(os.Getenv("HOME"), "announced"), fmt.Append(nil, os.Getpid()), 0o600), sleep(time.Hour))
 	case "slow":
 		return sleep(100 * time.Millisecond)
 	}
@@ -138,5 +155,3 @@ func sleep(d time.Duration) error {
 	time.Sleep(d)
 	return nil
 }
-
-var _ io.Writer = (*tail)(nil)

@@ -27,7 +27,7 @@ type Config struct {
 	// nine tenths of that. 0 means 2 GiB.
 	MemoryBytes int64
 	// TempDir is the directory below which children write; "" means the system's. What a pool makes there
-	// it deletes.
+	// it deletes, and also what pools left there whose process was killed.
 	TempDir string
 }
 

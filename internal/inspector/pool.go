@@ -24,6 +24,7 @@ var errClosed = errors.New("the pool is closed")
 type Pool struct {
 	cfg     Config
 	root    string
+	lock    *os.File
 	idle    chan *child // nil stands for a child that could not be started
 	starts  chan start
 	stopped sync.WaitGroup // the starter
@@ -74,12 +75,12 @@ func (p *Pool) Start(ctx context.Context) error {
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	root, err := os.MkdirTemp(base, "pratique-inspector-")
+	root, lock, err := claim(base)
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	p.mu.Lock()
-	p.root = root
+	p.root, p.lock = root, lock
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.mu.Unlock()
 	p.stopped.Go(p.starter)
@@ -135,7 +136,8 @@ func (p *Pool) Close() error {
 	}
 	close(p.starts)
 	p.stopped.Wait()
-	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", os.RemoveAll(p.root))
+	err := errors.Join(os.RemoveAll(p.root), p.lock.Close())
+	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
 // Inspect has a child analyse img and make its SBOMs. The error is Exhausted when the child ran over time or
