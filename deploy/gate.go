@@ -70,10 +70,7 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 		return Outcome{}, pratique.Wrap(pratique.Unknown, "deploy", c.Subject.String(), err)
 	}
 	// What goes into the commit is what was verified here.
-	c.VSA, c.Policy = vsa.Envelope, vsa.Policy
-	if !vsa.Verdict.IsZero() {
-		c.Verdict = vsa.Verdict
-	}
+	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy, vsa.Verdict
 	var o Outcome
 	var failed []error
 	matched := 0
