@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -282,4 +283,37 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// slow takes its time, and notices when the request is cancelled.
+type slow time.Duration
+
+func (s slow) Publish(ctx context.Context, _ pratique.Event) error {
+	select {
+	case <-time.After(time.Duration(s)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestTimeToReadIsNotTimeToPublish(t *testing.T) {
+	t.Parallel()
+	f := &fixture{}
+	c := f.config(receiver())
+	c.Publisher, c.Limits = slow(400*time.Millisecond), webhook.Limits{Read: 150 * time.Millisecond}
+	h, err := webhook.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/webhooks/{name}", h)
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	f.url = s.URL + "/webhooks/main"
+	for range 2 { // the second uses the connection again
+		if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")), nil); status != http.StatusAccepted {
+			t.Errorf("status %d", status)
+		}
+	}
 }
