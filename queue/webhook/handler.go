@@ -109,20 +109,12 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > h.config.Limits.Body {
 		return nil, &http.MaxBytesError{Limit: h.config.Limits.Body} // before a byte of it is read
 	}
-	control := http.NewResponseController(w)
+	// The server takes the deadline away when the body has been read: it does not bound the publishing.
 	deadline := time.Now().Add(h.config.Limits.Read) // the connection's clock, not ours
-	if err := control.SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.config.Limits.Body))
-	if err == nil {
-		// The server goes on reading to see whether the sender leaves. Left in place, the deadline would
-		// look like that and cancel the publishing.
-		if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return nil, err
-		}
-	}
-	return body, err
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, h.config.Limits.Body))
 }
 
 // answer is the body of a 2xx, for people: senders look at the status only.
