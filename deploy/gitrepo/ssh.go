@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -110,7 +111,7 @@ func (s *sshSession) start(ctx context.Context) (*packp.AdvRefs, error) {
 		return nil, err
 	}
 	offer := packp.NewAdvRefs()
-	if err := offer.Decode(s.stdout); err != nil && err != packp.ErrEmptyAdvRefs {
+	if err := offer.Decode(s.stdout); err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
 		return nil, s.complaint(err)
 	}
 	transport.FilterUnsupportedCapabilities(offer.Capabilities)
