@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -191,13 +192,7 @@ func TestQueueTroubleIs503(t *testing.T) {
 func TestSlowBodyIsCutOff(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Read = 200 * time.Millisecond })
-	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(f.url, "http://"), "/webhooks/main"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST /webhooks/main HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n{", secret, eventsType)
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn := half(t, f)
 	begin := time.Now()
 	answer, err := io.ReadAll(conn) // ends when the server hangs up
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408") {
@@ -211,30 +206,42 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 func TestOverloadIs503(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Concurrent = 1 })
-	reader, writer := io.Pipe()
-	done := make(chan int)
-	go func() {
-		status, _, _ := f.send(t, reader, nil)
-		done <- status
-	}()
-	if _, err := writer.Write([]byte(`{"events":`)); err != nil { // read by the transport: the request is under way
-		t.Fatal(err)
+	conn := half(t, f) // occupies the only place
+	empty := func() int {
+		status, _, _ := f.send(t, strings.NewReader(`{"events":[]}`), nil)
+		return status
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for status := 0; status != http.StatusServiceUnavailable; time.Sleep(5 * time.Millisecond) {
+	deadline := time.Now().Add(8 * time.Second)
+	for empty() != http.StatusServiceUnavailable {
 		if time.Now().After(deadline) {
 			t.Fatal("a second request was never refused")
 		}
-		status, _, _ = f.send(t, strings.NewReader(`{"events":[]}`), nil)
+		time.Sleep(5 * time.Millisecond)
 	}
-	fmt.Fprint(writer, `[]}`)
-	writer.Close()
-	if status := <-done; status != http.StatusOK {
-		t.Errorf("the first request: status %d", status)
+	fmt.Fprint(conn, strings.Repeat(" ", halfBody-1)+"x") // not JSON, but whole
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 200") {
+		t.Errorf("the first request: %v, %q", err, answer)
 	}
-	if status, _, _ := f.send(t, strings.NewReader(`{"events":[]}`), nil); status != http.StatusOK {
+	if status := empty(); status != http.StatusOK {
 		t.Errorf("after the load: status %d", status)
 	}
+}
+
+const halfBody = 1000
+
+// half sends a request with the first of halfBody+1 bytes of body.
+func half(t *testing.T, f *fixture) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(f.url, "http://"), "/webhooks/main"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, "POST /webhooks/main HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{",
+		secret, eventsType, halfBody+1)
+	return conn
 }
 
 func TestNewRefuses(t *testing.T) {
