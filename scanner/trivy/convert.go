@@ -16,7 +16,7 @@ const typeThirdParty = "third-party"
 
 // toInventory keeps of an analysed image what matching reads.
 func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
-	inv := pratique.Inventory{Scanner: tool(), OS: pratique.OS{
+	inv := pratique.Inventory{Scanner: Tool(), OS: pratique.OS{
 		Family: string(d.OS.Family), Name: d.OS.Name, Extended: d.OS.Extended,
 	}}
 	if d.Repository != nil {

@@ -50,7 +50,7 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	}
 	now := s.now().UTC()
 	report := pratique.Report{
-		Scanner: tool(), Inventory: digest, Database: db.Database, MatchedAt: now,
+		Scanner: Tool(), Inventory: digest, Database: db.Database, MatchedAt: now,
 		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Findings: []pratique.Finding{},
 	}
 	for _, r := range results {

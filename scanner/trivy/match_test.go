@@ -34,7 +34,7 @@ func full(name string) pratique.Package {
 func TestConversion(t *testing.T) {
 	plain := func(name string) pratique.Package { return pratique.Package{Name: name, Version: "1"} }
 	want := pratique.Inventory{
-		Scanner: tool(),
+		Scanner: Tool(),
 		OS:      pratique.OS{Family: "redhat", Name: "9.3", Extended: true, RepositoryFamily: "redhat", RepositoryRelease: "9"},
 		Lists: []pratique.PackageList{
 			{Class: pratique.ClassOS, Type: "redhat", Packages: []pratique.Package{full("bash"), plain("zlib")}},
@@ -49,7 +49,7 @@ func TestConversion(t *testing.T) {
 		t.Error("(-want +got)\n", diff)
 	}
 	empty := toInventory(detailOf(t, toTarget(pratique.Inventory{})))
-	if diff := cmp.Diff(pratique.Inventory{Scanner: tool()}, empty); diff != "" {
+	if diff := cmp.Diff(pratique.Inventory{Scanner: Tool()}, empty); diff != "" {
 		t.Error("empty inventory (-want +got)\n", diff)
 	}
 }

@@ -90,9 +90,7 @@ func (s *Scanner) Close() error {
 }
 
 // Tool names Trivy and the version that is built in.
-func (s *Scanner) Tool() pratique.Tool { return tool() }
-
-func tool() pratique.Tool {
+func Tool() pratique.Tool {
 	t := pratique.Tool{Name: "trivy", Version: "unknown"}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
