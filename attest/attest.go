@@ -4,8 +4,8 @@
 package attest
 
 import (
-	"encoding/json/jsontext"
-	"encoding/json/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/pratique-dev/pratique"
 )

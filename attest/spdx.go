@@ -1,7 +1,7 @@
 package attest
 
 import (
-	"encoding/json/v2"
+	"github.com/go-json-experiment/json"
 	"strings"
 
 	"github.com/pratique-dev/pratique"

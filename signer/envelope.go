@@ -2,8 +2,8 @@ package signer
 
 import (
 	"context"
-	"encoding/json/v2"
 	"fmt"
+	"github.com/go-json-experiment/json"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 

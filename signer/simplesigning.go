@@ -2,7 +2,7 @@ package signer
 
 import (
 	"context"
-	"encoding/json/v2"
+	"github.com/go-json-experiment/json"
 
 	"github.com/pratique-dev/pratique"
 )

@@ -59,6 +59,15 @@ func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decisio
 	return pipeline.Decision(d), err
 }
 
+func (r rules) Worst(all []pipeline.PlatformDecision) (pipeline.Decision, []pratique.ChildVerdict, error) {
+	platforms := make([]policy.Platform, len(all))
+	for i, p := range all {
+		platforms[i] = policy.Platform{Child: p.Child, Decision: policy.Decision(p.Decision)}
+	}
+	d, verdicts, err := policy.Worst(platforms)
+	return pipeline.Decision(d), verdicts, err
+}
+
 // attestations writes and reads signed objects with one key.
 type attestations struct {
 	store    *oci.Store
@@ -114,23 +123,16 @@ func (a attestations) VerifiedVSA(ctx context.Context, s pratique.Subject) (depl
 	if err != nil {
 		return deploy.VSA{}, err
 	}
-	var newest deploy.VSA
-	for _, v := range found {
-		summary, err := attest.ParseVSA(v.Statement)
-		if err != nil {
-			return deploy.VSA{}, err
-		}
-		if summary.VerifiedAt.Before(newest.VerifiedAt) {
-			continue
-		}
-		newest = deploy.VSA{
-			Envelope: v.Attestation.Digest, Subject: summary.Subject,
-			Verifier: summary.VerifierID, Passed: summary.Outcome == pratique.Allow, Policy: summary.Policy.Digest,
-			Verdict: summary.Verdict, VerifiedAt: summary.VerifiedAt,
-		}
+	statements := make([]pratique.Statement, len(found))
+	for i, v := range found {
+		statements[i] = v.Statement
 	}
-	if newest.Envelope.IsZero() {
-		return deploy.VSA{}, pratique.Errorf(pratique.Unverified, "read verification summary of "+s.String(), "none is signed by the configured key")
+	at, newest, err := attest.NewestVSA(statements)
+	if err != nil {
+		return deploy.VSA{}, err
 	}
-	return newest, nil
+	return deploy.VSA{
+		Envelope: found[at].Attestation.Digest, Subject: newest.Subject, Verifier: newest.VerifierID,
+		Passed: newest.Outcome == pratique.Allow, Policy: newest.Policy.Digest, Verdict: newest.Verdict, VerifiedAt: newest.VerifiedAt,
+	}, nil
 }

@@ -25,7 +25,7 @@ func newInspectChild() *cobra.Command {
 				return err
 			}
 			defer scan.Close()
-			bill, err := syft.New()
+			bill, err := syft.New() // builds the licence scanner, before the first image comes
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -10,10 +11,13 @@ import (
 )
 
 // queryAPI is the handler of /api/ and of the OpenAPI document.
-func (s *service) queryAPI() http.Handler {
+func (s *service) queryAPI() (http.Handler, error) {
 	auth := api.Auth{AnonymousRead: s.conf.API.AnonymousRead}
 	for _, t := range s.conf.API.Tokens {
 		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit})
+	}
+	if err := auth.Validate(); err != nil {
+		return nil, fmt.Errorf("api.tokens: %w", err)
 	}
 	intake := &pipeline.Intake{Base: s.base()}
 	return api.New(api.Config{
@@ -28,5 +32,5 @@ func (s *service) queryAPI() http.Handler {
 		OnError: func(r *http.Request, err error) {
 			s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		},
-	})
+	}), nil
 }

@@ -45,7 +45,10 @@ SIGKILL loses nothing: an event that was answered with 202 is taken up again at 
 			if databaseDir != "" {
 				conf.Database.Dir = databaseDir
 			}
-			return serveUntilDone(cmd.Context(), conf, newLogger(conf.Log, cmd.ErrOrStderr()), nil)
+			log := newLogger(conf.Log, cmd.ErrOrStderr())
+			// Importing Trivy replaced the default with one that keeps records for itself.
+			slog.SetDefault(log)
+			return serveUntilDone(cmd.Context(), conf, log, hooks{})
 		},
 	}
 	serve.Flags().StringVarP(&file, "config", "c", "", "configuration file")
@@ -63,8 +66,8 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 }
 
 // serveUntilDone runs a service until ctx ends, and closes it.
-func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, edge func(string)) error {
-	s, err := newService(ctx, conf, log, edge)
+func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h hooks) error {
+	s, err := newService(ctx, conf, log, h)
 	if err != nil {
 		return err
 	}
@@ -129,7 +132,10 @@ func (s *service) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	query := s.queryAPI()
+	query, err := s.queryAPI()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/{name}", hooks)
 	mux.Handle("/", query)

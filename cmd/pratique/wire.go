@@ -43,7 +43,7 @@ const (
 type service struct {
 	conf      config.Config
 	log       *slog.Logger
-	edge      func(point string)
+	hooks     hooks
 	now       func() time.Time
 	closers   []func() error
 	publicURL string
@@ -63,10 +63,17 @@ type service struct {
 	listener  net.Listener
 }
 
+// hooks are for tests. The zero value is for everybody else.
+type hooks struct {
+	// edge is called at every point where a crash could leave something half done.
+	edge func(point string)
+	// queue shortens waits.
+	queue queue.Config
+}
+
 // newService opens everything that the configuration names. On error all that was opened is closed again.
-// edge is called at every point where a crash could leave something half done; it is nil outside tests.
-func newService(ctx context.Context, conf config.Config, log *slog.Logger, edge func(string)) (_ *service, err error) {
-	s := &service{conf: withDefaults(conf), log: log, edge: edge, now: time.Now}
+func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hooks) (_ *service, err error) {
+	s := &service{conf: withDefaults(conf), log: log, hooks: h, now: time.Now}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -140,9 +147,11 @@ func (s *service) openQueue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.broker = queue.New(js, queue.Config{Trouble: func(err error) {
+	settings := s.hooks.queue
+	settings.Trouble = func(err error) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "queue", slog.String("error", err.Error()))
-	}})
+	}
+	s.broker = queue.New(js, settings)
 	if err := s.broker.Setup(ctx); err != nil {
 		return err
 	}
@@ -250,7 +259,7 @@ func (s *service) base() pipeline.Base {
 		host = "localhost"
 	}
 	return pipeline.Base{
-		Ledger: s.ledger, Documents: s.blobs, Queue: stageQueue{s.broker}, Now: s.now, Instance: host, Edge: s.edge,
+		Ledger: s.ledger, Documents: s.blobs, Queue: stageQueue{s.broker}, Now: s.now, Instance: host, Edge: s.hooks.edge,
 	}
 }
 

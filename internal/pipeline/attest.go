@@ -131,18 +131,18 @@ func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.
 		return nil, err
 	}
 	subject := j.Verdict.Subject
-	builders := []func() (pratique.Statement, error){
-		func() (pratique.Statement, error) { return attest.SPDX(subject, spdx) },
-		func() (pratique.Statement, error) { return attest.CycloneDX(subject, cyclonedx) },
-		func() (pratique.Statement, error) {
+	builders := map[string]func() (pratique.Statement, error){
+		pratique.PredicateSPDX:      func() (pratique.Statement, error) { return attest.SPDX(subject, spdx) },
+		pratique.PredicateCycloneDX: func() (pratique.Statement, error) { return attest.CycloneDX(subject, cyclonedx) },
+		pratique.PredicateVulnerability: func() (pratique.Statement, error) {
 			return attest.Vulnerability(attest.VulnerabilityInput{
 				Subject: subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
 			})
 		},
 	}
 	var envelopes []pratique.Envelope
-	for _, build := range builders {
-		statement, err := build()
+	for _, predicate := range evidencePredicates {
+		statement, err := builders[predicate]()
 		if err != nil {
 			return nil, err
 		}
@@ -155,18 +155,19 @@ func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.
 	return envelopes, nil
 }
 
-// vsa signs the verdict. Its inputs are the envelopes just made, or the documents where there are none.
+// evidencePredicates are the statements about a platform image, in the order in which they are signed.
+var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX, pratique.PredicateVulnerability}
+
+// vsa signs the verdict. Its inputs are the statements just signed, by the digest of their payloads: a signature
+// differs each time it is made, and an envelope that says the same is not written again. An index rests on its
+// children's verdicts.
 func (s *Attest) vsa(ctx context.Context, j judgement, envelopes []pratique.Envelope) (pratique.Envelope, error) {
 	in := attest.VSAInput{
 		Verdict: j.Verdict, VerdictDigest: j.Digest, VerifierID: s.VerifierID,
 		Version: map[string]string{"pratique": s.Version},
 	}
-	for _, e := range envelopes {
-		encoded, err := signer.EncodeEnvelope(e)
-		if err != nil {
-			return pratique.Envelope{}, err
-		}
-		in.Inputs = append(in.Inputs, attest.Resource{Digest: pratique.DigestOf(encoded)})
+	for i, e := range envelopes {
+		in.Inputs = append(in.Inputs, attest.Resource{URI: evidencePredicates[i], Digest: pratique.DigestOf(e.Payload)})
 	}
 	statement, err := attest.NewVSA(in)
 	if err != nil {

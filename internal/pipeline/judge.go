@@ -12,6 +12,8 @@ import (
 type Policy interface {
 	ID() pratique.Policy
 	Judge(ctx context.Context, e Evidence) (Decision, error)
+	// Worst combines the decisions about the platforms of an index.
+	Worst(all []PlatformDecision) (Decision, []pratique.ChildVerdict, error)
 }
 
 // Evidence is all that a policy may look at.
@@ -27,6 +29,12 @@ type Evidence struct {
 type Decision struct {
 	Outcome        pratique.Outcome
 	Reasons, Notes []pratique.Reason
+}
+
+// PlatformDecision is the decision about one platform of an index.
+type PlatformDecision struct {
+	pratique.Child
+	Decision Decision
 }
 
 // judgement is a verdict with the facts that it rests on; an index has no facts of its own.
@@ -50,34 +58,27 @@ func (s *Attest) judge(ctx context.Context, w Work, m pratique.Manifest) (pratiq
 	if len(m.Children) == 0 {
 		return children[0].Judged, children, nil
 	}
-	verdict := worst(m, children)
-	verdict.Policy, verdict.JudgedAt = s.Policy.ID(), s.Now().UTC()
+	verdict, err := s.worst(m, children)
+	if err != nil {
+		return pratique.Judged{}, nil, err
+	}
 	judged, err := s.decide(ctx, w, verdict)
 	return judged, children, err
 }
 
 // worst combines the verdicts of an index's children: it allows only what every child allows.
-func worst(m pratique.Manifest, children []judgement) pratique.Verdict {
-	v := pratique.Verdict{Subject: m.Subject, Outcome: pratique.Allow}
+func (s *Attest) worst(m pratique.Manifest, children []judgement) (pratique.Verdict, error) {
+	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), JudgedAt: s.Now().UTC()}
+	var all []PlatformDecision
 	for i, c := range children {
-		child := m.Children[i]
-		if c.Verdict.Outcome != pratique.Allow {
-			v.Outcome = pratique.Deny
-		}
-		v.Children = append(v.Children, pratique.ChildVerdict{Child: child, Outcome: c.Verdict.Outcome})
+		all = append(all, PlatformDecision{Child: m.Children[i], Decision: Decision{
+			Outcome: c.Verdict.Outcome, Reasons: c.Verdict.Reasons, Notes: c.Verdict.Notes,
+		}})
 		v.Inputs = append(v.Inputs, pratique.Input{Kind: "verdict", Digest: c.Digest})
-		v.Reasons = append(v.Reasons, onPlatform(c.Verdict.Reasons, child.Platform)...)
-		v.Notes = append(v.Notes, onPlatform(c.Verdict.Notes, child.Platform)...)
 	}
-	return v
-}
-
-func onPlatform(reasons []pratique.Reason, p pratique.Platform) []pratique.Reason {
-	reasons = slices.Clone(reasons)
-	for i := range reasons {
-		reasons[i].Platform = p
-	}
-	return reasons
+	d, verdicts, err := s.Policy.Worst(all)
+	v.Outcome, v.Reasons, v.Notes, v.Children = d.Outcome, d.Reasons, d.Notes, verdicts
+	return v, err
 }
 
 func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subject) (judgement, error) {

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/queue"
+)
+
+// The test binary is also the program under test: it is started again as "pratique" with one of these set.
+const (
+	envMain  = "PRATIQUE_TEST_MAIN"  // run main with the arguments
+	envCrash = "PRATIQUE_TEST_CRASH" // serve the configuration file, and die at this edge
+)
+
+// quick shortens the waits of the queue, which are meant for networks.
+var quick = queue.Config{AckWait: 2 * time.Second, MinDelay: 100 * time.Millisecond, MaxDelay: time.Second, MaxAttempts: 6}
+
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == inspectChild, os.Getenv(envMain) != "":
+		main()
+	case os.Getenv(envCrash) != "":
+		os.Exit(serveUntilCrash())
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// serveUntilCrash runs the service as serve does, until the edge "point#n" is reached for the n-th time. Then
+// the process is killed as an out-of-memory killer would: nothing is flushed, closed or answered.
+func serveUntilCrash() int {
+	conf, err := config.Load(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUnknown
+	}
+	point, nth := os.Getenv(envCrash), int64(1)
+	if at := len(point) - 2; at > 0 && point[at] == '#' {
+		if nth, err = strconv.ParseInt(point[at+1:], 10, 64); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return exitUnknown
+		}
+		point = point[:at]
+	}
+	var seen atomic.Int64
+	edge := func(at string) {
+		if at == point && seen.Add(1) == nth {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // nothing after this line may run
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := serveUntilDone(ctx, conf, newLogger(conf.Log, os.Stderr), hooks{edge: edge, queue: quick}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUnknown
+	}
+	return 0
+}
