@@ -207,6 +207,7 @@ func TestBadLayers(t *testing.T) {
 	}{
 		"other bytes":       {with(func(l *remoteLayer) { l.bytes = flipped }), pratique.Corrupt},
 		"other layer":       {with(func(l *remoteLayer) { l.bytes = gzipped(t, tarOf(t, 2, 1<<16)); l.Size = int64(len(l.bytes)) }), pratique.Corrupt},
+		"other compression": {with(func(l *remoteLayer) { l.bytes = bytes.Clone(z); l.bytes[9] ^= 1 }), pratique.Corrupt}, // the OS in the header
 		"wrong diff id":     {with(func(l *remoteLayer) { l.DiffID = pratique.DigestOf(nil) }), pratique.Corrupt},
 		"truncated":         {with(func(l *remoteLayer) { l.bytes = z[:len(z)-20] }), pratique.Corrupt},
 		"truncated, honest": {describe(gzipLayer, z[:len(z)-20], raw), pratique.Corrupt},

@@ -265,6 +265,13 @@ func TestImage(t *testing.T) {
 	}
 
 	refused := map[string]func(m, l, c object){
+		"chart": func(m, _, c object) {
+			raw, err := json.Marshal(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m["config"] = f.object("application/vnd.cncf.helm.config.v1+json", raw)
+		},
 		"diff ids": func(_, _, c object) { c["rootfs"] = object{"type": "layers", "diff_ids": []string{}} },
 		"evidence": func(_, l, _ object) { l["mediaType"] = "application/vnd.dsse.envelope.v1+json" },
 		"rootfs":   func(_, _, c object) { c["rootfs"] = object{"type": "blob", "diff_ids": []string{}} },

@@ -430,6 +430,20 @@ func TestRestart(t *testing.T) {
 	if src.downloads() != downloads {
 		t.Error("a restart downloads what is there")
 	}
+	// A record that names another database than the one beside it is not believed.
+	record := filepath.Join(newest.Dir, recordFile)
+	note, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.ReplaceAll(note, []byte(newest.Digest.Hex()), []byte(pratique.DigestOf(nil).Hex()))
+	if err := os.WriteFile(record, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, reopen(), "CVE-2026-0001")
+	if err := os.WriteFile(record, note, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	// The newest is damaged on disk: the one before takes over, and the next update repairs it.
 	path := filepath.Join(newest.Dir, databaseFile)
 	raw, err := os.ReadFile(path)
