@@ -67,7 +67,7 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 func decompress(in io.Reader, mediaType string, out io.Writer) error {
 	buffered := bufio.NewReaderSize(in, copyBuffer)
 	magic, err := buffered.Peek(len(zstdMagic))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	isGzip, isZstd := bytes.HasPrefix(magic, gzipMagic), bytes.HasPrefix(magic, zstdMagic)
@@ -122,9 +122,9 @@ func (m *measured) Read(p []byte) (int, error) {
 	switch {
 	case m.left < 0:
 		m.err = pratique.Errorf(pratique.Corrupt, "fetch layer", "longer than the manifest says")
-	case err != nil && err != io.EOF && pratique.KindOf(err) == pratique.Unknown:
+	case err != nil && !errors.Is(err, io.EOF) && pratique.KindOf(err) == pratique.Unknown:
 		m.err = pratique.Wrap(pratique.Unavailable, "fetch layer", "", err)
-	case err != nil && err != io.EOF:
+	case err != nil && !errors.Is(err, io.EOF):
 		m.err = err
 	}
 	if m.err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -88,7 +89,7 @@ func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.Read
 func (s *stream) Read(p []byte) (int, error) {
 	s.stalled.Reset(s.patience)
 	n, err := s.body.Read(p)
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
 	if cause := context.Cause(s.ctx); cause != nil {

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -43,7 +42,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// pause is the time until the next update, give or take a tenth.
+// pause is the time until the next update, give or take a tenth; the nanoseconds of the clock are random enough.
 func (s *Store) pause(failures int) time.Duration {
 	d := s.cfg.Interval
 	if s.cfg.StaticDir != "" {
@@ -52,5 +51,5 @@ func (s *Store) pause(failures int) time.Duration {
 	if failures > 0 {
 		d = min(d, s.retry<<min(failures-1, 20))
 	}
-	return d - d/10 + rand.N(d/5+1)
+	return d - d/10 + time.Duration(s.now().UnixNano())%(d/5+1)
 }
