@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -51,7 +52,12 @@ type lineOptions struct {
 	noDB     bool                            // no database yet
 	policy   string                          // YAML below policy:
 	extra    string                          // YAML at the top level
+	files    func(host string) fileSet       // further files of the config repository
+	onDisk   bool                            // the registry stores on disk, as real ones do
+	config   *template.Template              // another configuration than lineConfig
 }
+
+type fileSet = map[string]string
 
 // edgeLog collects the crash points that were passed.
 type edgeLog struct {
@@ -102,7 +108,11 @@ func newLine(t *testing.T, o lineOptions) *line {
 	l.baseURL = "http://" + listen
 	secret := "Bearer " + rand.Text()
 	var err error
-	if l.registry, err = registry.Start(t.Context(), registry.Config{NotifyURL: l.baseURL + "/webhooks/main", Authorization: secret, Wrap: o.wrap}); err != nil {
+	conf := registry.Config{NotifyURL: l.baseURL + "/webhooks/main", Authorization: secret, Wrap: o.wrap}
+	if o.onDisk {
+		conf.Dir = filepath.Join(l.dir, "registry")
+	}
+	if l.registry, err = registry.Start(t.Context(), conf); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.registry.Close() })
@@ -111,11 +121,15 @@ func newLine(t *testing.T, o lineOptions) *line {
 	}
 	t.Cleanup(func() { _ = l.git.Close() })
 	app := l.registry.Host() + "/team/app"
-	gitURL, err := l.git.Create(t.Context(), "config", map[string]string{
+	files := fileSet{
 		"clusters/production/kustomization.yaml": "images:\n  - name: " + app + "\n    newTag: \"0\"\n",
 		"clusters/production/marked.yaml":        "image: " + app + ":0 # {\"$pratique\": \"" + app + "\"}\n",
 		"clusters/staging/kustomization.yaml":    "images:\n  - name: " + app + "\n    newTag: \"0\"\n",
-	})
+	}
+	if o.files != nil {
+		maps.Copy(files, o.files(l.registry.Host()))
+	}
+	gitURL, err := l.git.Create(t.Context(), "config", files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,19 +138,28 @@ func newLine(t *testing.T, o lineOptions) *line {
 	} else if err := os.MkdirAll(filepath.Join(l.dir, "db"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var conf bytes.Buffer
-	if err := lineConfig.Execute(&conf, map[string]string{
+	l.configure(o, map[string]string{
 		"Dir": l.dir, "Listen": listen, "Registry": l.registry.Host(), "Git": gitURL, "Policy": o.policy, "Extra": o.extra,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	l.configFile = l.write("pratique.yaml", conf.String())
+	})
 	l.write("webhook", secret)
 	l.write("token", l.token)
 	if l.client, err = client.New(client.Config{URL: l.baseURL, Token: l.token}); err != nil {
 		t.Fatal(err)
 	}
 	return l
+}
+
+func (l *line) configure(o lineOptions, values map[string]string) {
+	l.t.Helper()
+	config := lineConfig
+	if o.config != nil {
+		config = o.config
+	}
+	var out bytes.Buffer
+	if err := config.Execute(&out, values); err != nil {
+		l.t.Fatal(err)
+	}
+	l.configFile = l.write("pratique.yaml", out.String())
 }
 
 func (l *line) write(name, content string) string {
