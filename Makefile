@@ -7,7 +7,7 @@ GO       ?= go
 BIN      := bin
 # The tools whose word the tests take are built from this module's own graph, so their versions are pinned.
 COSIGN   := $(BIN)/cosign
-LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
 .PHONY: help build demo test test-race fuzz lint e2e-real bench clean FORCE
@@ -32,14 +32,17 @@ $(COSIGN): go.mod
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -o $@ github.com/sigstore/cosign/v2/cmd/cosign
 
-test-race: $(COSIGN) ## the tests of everything concurrent, under the race detector
+test-crash: $(COSIGN) ## kill the service at every edge of every stage
+	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
+
+test-race: $(COSIGN) ## all tests under the race detector
 	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; $(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... \
 	  | xargs grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sort -u | while IFS=: read -r file func; do \
 	    echo "$$func in $$(dirname $$file)"; \
-	    $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; done
+	    $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname $$file)"; done
 
 lint: ## the linter, from the module proxy
 	$(GO) run $(LINT) run ./...

@@ -17,7 +17,7 @@ const (
 	resultFailed   = "FAILED"
 	levelFailed    = "FAILED"
 	// levelPassed makes no claim on the build track: the policy admits images, it does not rate their builds.
-	levelPassed = "SLSA_BUILD_LEVEL_UNEVALUATED"
+	levelPassed = "SLSA_BUILD_LEVEL_UNEVALUATED" //nolint:gosec // a level's name, not a credential
 	slsaVersion = "1.1"
 	// mostReasons bounds the signed statement; the count says how many there were, and the verdict's document
 	// has them all.

@@ -36,7 +36,7 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lan
 
 // begin counts the attempt, does the job unless it has had its attempts, and returns how to settle the message.
 func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
-	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64())
+	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64()) //nolint:gosec // jitter needs no secrecy
 	attempt, over, err := p.starts.begin(ctx, meta, p.config.MaxAttempts)
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
@@ -55,7 +55,7 @@ func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jets
 
 // settle records a failure and returns how to settle the message; again is the wait if recording fails.
 func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, err error, again time.Duration) func() {
-	d := Dispose(err, job.Attempt, p.config, rand.Float64())
+	d := Dispose(err, job.Attempt, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
 	if d.Action == Ack {
 		return func() { p.acknowledge(job, msg) }
 	}

@@ -64,7 +64,7 @@ func openBlobs(ctx context.Context, bucketURL string, limit int64) (*Blobs, erro
 	if b.enc, err = zstd.NewWriter(nil); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))); err != nil {
+	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))); err != nil { //nolint:gosec // a limit is never negative
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	return b, nil
@@ -145,7 +145,7 @@ func (b *Blobs) read(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close() //nolint:errcheck // nothing was written
+	defer r.Close()
 	// Incompressible bytes grow a little.
 	if most := b.limit + b.limit/64 + 1024; r.Size() > most {
 		return nil, pratique.Errorf(pratique.Corrupt, "read blob", "%d bytes, at most %d", r.Size(), most)

@@ -213,17 +213,20 @@ func (s *service) openScanners(ctx context.Context) error {
 		return err
 	}
 	var hosts []registry.Host
+	var mirrors []database.Host // the database may be mirrored in one of them
 	for _, r := range c.Registries {
 		hosts = append(hosts, registry.Host{
 			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
+			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts,
 		})
+		mirrors = append(mirrors, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
 	}
 	// Harbor's "only signed images" gate lets clients pass whose agent contains "cosign".
 	if s.registry, err = registry.New(registry.Config{Hosts: hosts, UserAgent: "pratique/" + version() + " cosign"}); err != nil {
 		return err
 	}
 	if s.database, err = database.Open(database.Config{
-		Sources: c.Database.Sources, StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
+		Sources: c.Database.Sources, Hosts: mirrors, StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
 		OnUpdate: func(g database.Generation, err error) { s.logDatabase(ctx, g, err) },
 	}, s.now); err != nil {
 		return err

@@ -155,7 +155,7 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, erro
 func backOff(ctx context.Context, try int) error {
 	const first, most = 50 * time.Millisecond, 5 * time.Second
 	wait := min(most, first<<min(try-1, 10))
-	t := time.NewTimer(wait/2 + rand.N(wait))
+	t := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // jitter needs no secrecy
 	defer t.Stop()
 	select {
 	case <-t.C:

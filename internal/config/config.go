@@ -53,6 +53,10 @@ type Registry struct {
 	PlainHTTP bool     `yaml:"plainHTTP"`
 	Username  string   `yaml:"username"`
 	Password  Secret   `yaml:"password"`
+	// TokenHosts are other hosts whose token servers may see the credentials; RedirectHosts are hosts at
+	// private addresses that serve this registry's blobs, and never see them.
+	TokenHosts    []string `yaml:"tokenHosts"`
+	RedirectHosts []string `yaml:"redirectHosts"`
 }
 
 // Receiver is one webhook, served at /webhooks/NAME.

@@ -192,7 +192,7 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		}
 		if reason != nil {
 			c.stop()
-			<-done
+			_ = <-done // why it was stopped says more than how it ended
 			return reason
 		}
 	}

@@ -91,7 +91,7 @@ func match(ctx context.Context, target types.ScanTarget) (types.Results, error) 
 }
 
 func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding, error) {
-	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity, dbtypes.SeverityUnknown.String()))
+	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity, dbtypes.SeverityUnknown.String())) //nolint:staticcheck // the severity that Trivy decided on, which is wanted here
 	if err != nil {
 		return pratique.Finding{}, err
 	}
@@ -120,7 +120,7 @@ func target(r types.Result) string {
 
 // path is the file that a finding points to: the package's own, or that of the list it is in.
 func path(r types.Result, v types.DetectedVulnerability) string {
-	if v.PkgPath != "" || r.Class == types.ClassOSPkg || r.Target == langpkg.PkgTargets[ftypes.LangType(r.Type)] {
+	if v.PkgPath != "" || r.Class == types.ClassOSPkg || r.Target == langpkg.PkgTargets[r.Type] {
 		return v.PkgPath
 	}
 	return r.Target

@@ -116,7 +116,7 @@ func LoadVerifier(publicPEM []byte) (*Verifier, error) {
 // known to be weak, is Invalid.
 func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	const op = "load public key"
-	if err := cryptoutils.ValidatePubKey(public); err != nil {
+	if err := cryptoutils.ValidatePubKey(public); err != nil { //nolint:staticcheck // size and curve are what is wanted here
 		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
 	key, err := signature.LoadVerifier(public, crypto.SHA256)

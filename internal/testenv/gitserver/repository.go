@@ -103,7 +103,7 @@ func (s *Server) Hook(name, hook, script string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte("#!/bin/sh\n"+script+"\n"), 0o755) //nolint:gosec // hooks have to be executable
+	return os.WriteFile(file, []byte("#!/bin/sh\n"+script+"\n"), 0o755)
 }
 
 // Reject makes the repository refuse every push with these words.
