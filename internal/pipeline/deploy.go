@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
@@ -41,14 +42,16 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 		Subject: w.Subject, Tag: w.Event.Ref.Tag, Verdict: attested.Attested.Verdict, VSA: attested.Attested.VSA,
 		Policy: judged.Judged.Verdict.Policy.Digest, Event: w.Event.ID,
 	})
+	s.edge(StageDeploy + ":after-commit")
+	// One target may have its commit when another fails. What was committed goes on record either way; if that
+	// fails, its kind speaks first, so that there is another try.
+	for _, c := range out.Commits {
+		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDeployed, Deployed: &c}); lost != nil {
+			return errors.Join(lost, err)
+		}
+	}
 	if err != nil {
 		return err
-	}
-	s.edge(StageDeploy + ":after-commit")
-	for _, c := range out.Commits {
-		if err := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDeployed, Deployed: &c}); err != nil {
-			return err
-		}
 	}
 	switch {
 	case out.Superseded:
