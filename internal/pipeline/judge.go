@@ -122,7 +122,7 @@ func (s *Attest) decide(ctx context.Context, w Work, v pratique.Verdict) (pratiq
 	if err != nil {
 		return pratique.Judged{}, err
 	}
-	if ok && v.JudgedAt.Sub(last.Judged.Verdict.JudgedAt) < s.Refresh && sameVerdict(v, last.Judged.Verdict) {
+	if ok && s.young(last.Judged.Verdict, v.JudgedAt) && sameVerdict(v, last.Judged.Verdict) {
 		return *last.Judged, nil
 	}
 	digest, err := s.putJSON(ctx, v)
@@ -131,6 +131,16 @@ func (s *Attest) decide(ctx context.Context, w Work, v pratique.Verdict) (pratiq
 	}
 	judged := pratique.Judged{Verdict: v, Digest: digest}
 	return judged, s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Kind: pratique.FactJudged, Judged: &judged})
+}
+
+// clockSkew is how far in the future a verdict may lie and stand; the gate allows as much.
+const clockSkew = 5 * time.Minute
+
+// young reports whether a verdict needs no refreshing. One from the future does: a clock was wrong when it was
+// made, and nobody would act on it until that time has come.
+func (s *Attest) young(v pratique.Verdict, now time.Time) bool {
+	age := now.Sub(v.JudgedAt)
+	return -clockSkew <= age && age < s.Refresh
 }
 
 // sameVerdict compares all but the time.
