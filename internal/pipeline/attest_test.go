@@ -1,0 +1,377 @@
+package pipeline_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+func TestAttestInOrder(t *testing.T) {
+	w := newWorld(t)
+	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	w.journal = nil
+	w.mustHandle(m)
+	same(t, "journal", []string{
+		"last seen app", "last inspected app", "last matched app", "get", "judge app",
+		"last judged app", "put",
+		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
+		"last attested app", "get", "get",
+		"edge attest:before-attach", "attach app signed spdx cyclonedx vuln vsa", "edge attest:after-attach",
+		"edge attest:before-attested", "fact attested app", "edge attest:after-attested",
+		"edge deploy:before-enqueue", "enqueue deploy e1.deploy", "edge deploy:after-enqueue",
+	}, w.journal)
+
+	s := w.subject("app")
+	judged, attested := w.newest(s, pratique.FactJudged).Judged, w.newest(s, pratique.FactAttested).Attested
+	if attested.Verdict != judged.Digest || attested.VSA != w.registry.held[s][pratique.PredicateVSA].Digest || len(attested.Attestations) != 5 {
+		t.Errorf("attested %+v of verdict %s", attested, judged.Digest)
+	}
+	var stored pratique.Verdict
+	w.document(judged.Digest, &stored)
+	same(t, "the stored verdict", judged.Verdict, stored)
+	inspected, matched := w.newest(s, pratique.FactInspected).Inspected, w.newest(s, pratique.FactMatched).Matched
+	same(t, "verdict", pratique.Verdict{
+		Subject: s, Outcome: pratique.Allow, Policy: w.policy, JudgedAt: w.now,
+		Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}},
+		Inputs: []pratique.Input{
+			{Kind: "report", Digest: matched.Report}, {Kind: "inventory", Digest: inspected.Inventory},
+			{Kind: "spdx", Digest: inspected.SPDX}, {Kind: "cyclonedx", Digest: inspected.CycloneDX},
+		},
+	}, stored)
+}
+
+// summary is the verification summary that the registry holds about a subject.
+func (w *world) summary(s pratique.Subject) attest.VSA {
+	w.t.Helper()
+	held, ok := w.registry.held[s][pratique.PredicateVSA]
+	if !ok {
+		w.t.Fatalf("no summary on %s", w.name(s))
+	}
+	var st pratique.Statement
+	w.documents[held.Digest] = held.payload
+	w.document(held.Digest, &st)
+	vsa, err := attest.ParseVSA(st)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return vsa
+}
+
+// TestSummaryRestsOnWhatIsAttached: every input of the summary is a statement in the registry.
+func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	s := w.subject("app")
+	vsa := w.summary(s)
+	if vsa.Verdict != w.newest(s, pratique.FactJudged).Judged.Digest || vsa.VerifierID != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
+		t.Errorf("summary %+v", vsa)
+	}
+	if len(vsa.Inputs) != 3 {
+		t.Errorf("inputs %+v", vsa.Inputs)
+	}
+	for _, in := range vsa.Inputs {
+		if in.Digest != w.registry.held[s][in.URI].Digest {
+			t.Errorf("input %s is %s, attached is %s", in.URI, in.Digest, w.registry.held[s][in.URI].Digest)
+		}
+	}
+}
+
+func TestDenial(t *testing.T) {
+	w := newWorld(t)
+	w.bad["app"] = true
+	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"judge app", "fact judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact settled app",
+	}, w.forget())
+	same(t, "end", &pratique.Settled{State: pratique.StateDenied, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
+		w.newest(w.subject("app"), pratique.FactSettled).Settled)
+	if len(w.queue) != 2 {
+		t.Errorf("%d messages, want none for the gate", len(w.queue))
+	}
+	if vsa := w.summary(w.subject("app")); vsa.Outcome != pratique.Deny || len(vsa.Reasons) != 1 {
+		t.Errorf("summary %+v", vsa)
+	}
+}
+
+// TestDenialWithdrawsTheSignature: an image that was allowed yesterday and is denied today is signed no more.
+func TestDenialWithdrawsTheSignature(t *testing.T) {
+	w := newWorld(t)
+	s := w.subject("app")
+	w.push("e1", "1.0")
+	if _, ok := w.registry.held[s][""]; !ok {
+		t.Fatal("the image is not signed")
+	}
+	w.bad["app"] = true
+	w.useDatabase("database 2")
+	w.push("e2", "1.0")
+	if _, ok := w.registry.held[s][""]; ok {
+		t.Error("the image is still signed")
+	}
+	if len(w.changes) != 1 {
+		t.Errorf("the gate was asked %d times", len(w.changes))
+	}
+}
+
+func TestAttestIndex(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd",
+		"attach arm signed spdx cyclonedx vuln vsa", "fact attested arm",
+		"attach index signed vsa", "fact attested index", "enqueue deploy e1.deploy",
+	}, w.forget())
+	index := w.newest(w.subject("index"), pratique.FactJudged).Judged.Verdict
+	same(t, "children", []pratique.ChildVerdict{
+		{Child: pratique.Child{Digest: w.digest("amd"), Platform: "linux/amd64"}, Outcome: pratique.Allow},
+		{Child: pratique.Child{Digest: w.digest("arm"), Platform: "linux/arm64"}, Outcome: pratique.Allow},
+	}, index.Children)
+	same(t, "inputs", []pratique.Input{
+		{Kind: "verdict", Digest: w.newest(w.subject("amd"), pratique.FactJudged).Judged.Digest},
+		{Kind: "verdict", Digest: w.newest(w.subject("arm"), pratique.FactJudged).Judged.Digest},
+	}, index.Inputs)
+	if vsa := w.summary(w.subject("index")); vsa.Outcome != pratique.Allow || len(vsa.Inputs) != 2 || vsa.Inputs[0].Digest != index.Inputs[0].Digest {
+		t.Errorf("summary of the index %+v", vsa)
+	}
+}
+
+// TestDeniedChildDeniesTheIndex: the good platform is signed by itself, the index is not.
+func TestDeniedChildDeniesTheIndex(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	w.bad["arm"] = true
+	m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd",
+		"attach arm unsigned spdx cyclonedx vuln vsa", "fact attested arm",
+		"attach index unsigned vsa", "fact attested index", "fact settled index",
+	}, w.forget())
+	index := w.newest(w.subject("index"), pratique.FactJudged).Judged.Verdict
+	same(t, "reasons", []pratique.Reason{
+		{Rule: "severity", Message: "CVE-2026-1 in arm", Finding: "CVE-2026-1", Platform: "linux/arm64"},
+	}, index.Reasons)
+	if child := w.newest(w.subject("arm"), pratique.FactJudged).Judged.Verdict; child.Reasons[0].Platform != "" {
+		t.Errorf("the child's own reason names a platform: %+v", child.Reasons)
+	}
+	if index.Outcome != pratique.Deny || len(w.queue) != 2 {
+		t.Errorf("outcome %s, %d messages", index.Outcome, len(w.queue))
+	}
+}
+
+// TestAttestIndexFailsAsAWhole: nothing is attested while one child cannot be judged, and the index is not while
+// one child cannot be attested.
+func TestAttestIndexFailsAsAWhole(t *testing.T) {
+	for call, want := range map[string][]string{
+		"judge arm":  {"judge amd", "fact judged amd", "judge arm"},
+		"worst of 2": {"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2"},
+		"attach arm signed spdx cyclonedx vuln vsa": {
+			"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+			"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "attach arm signed spdx cyclonedx vuln vsa",
+		},
+	} {
+		w := newWorld(t)
+		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+		m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+		w.forget()
+		w.fail[call] = pratique.Errorf(pratique.RateLimited, "do", "as told")
+		err, _ := w.handle(m)
+		isKind(t, err, pratique.RateLimited, w.fail[call])
+		same(t, call, want, w.forget())
+		delete(w.fail, call)
+		w.mustHandle(m)
+		if len(w.queue) != 3 {
+			t.Errorf("%s: the redelivery did not complete", call)
+		}
+	}
+}
+
+func TestAttestAgain(t *testing.T) {
+	fresh := []string{"judge app", "holds app"}
+	anew := []string{"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	again := []string{"judge app", "holds app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	tests := []struct {
+		name   string
+		change func(w *world)
+		want   []string
+	}{
+		{"nothing changed", func(*world) {}, fresh},
+		{"just young enough", func(w *world) { w.now = w.now.Add(w.refresh - time.Second) }, fresh},
+		{"as old as refresh", func(w *world) { w.now = w.now.Add(w.refresh) }, anew},
+		{"no refresh", func(w *world) { w.refresh = 0; w.now = w.now.Add(time.Second) }, anew},
+		{"another policy digest", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, anew},
+		{"the registry lost all", func(w *world) { clear(w.registry.held) }, again},
+		{"the registry lost the signature", func(w *world) { delete(w.registry.held[w.subject("app")], "") }, again},
+		{"somebody replaced the summary", func(w *world) {
+			w.registry.held[w.subject("app")][pratique.PredicateVSA] = held{Attestation: pratique.Attestation{Digest: w.digest("x")}}
+		}, again},
+		{"attested was lost", func(w *world) { w.drop(pratique.FactAttested) }, []string{again[0], again[2], again[3]}},
+		{"judged was lost", func(w *world) { w.drop(pratique.FactJudged); w.now = w.now.Add(time.Second) }, anew},
+		{"our clock was a little ahead", func(w *world) { w.now = w.now.Add(-time.Minute) }, fresh},
+		// Nobody would act on a summary from the future, for as long as the clock was wrong.
+		{"our clock was a year ahead", func(w *world) { w.now = w.now.Add(-365 * 24 * time.Hour) }, anew},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustHandle(w.upTo(pipeline.StageAttest, "e1", "1.0"))
+			before := w.registry.list(w.subject("app"))
+			m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+			tt.change(w)
+			w.forget()
+			w.mustHandle(m)
+			same(t, "work", append(tt.want, "enqueue deploy e2.deploy"), w.forget())
+			last := w.newest(w.subject("app"), pratique.FactAttested).Attested
+			same(t, "held and recorded", w.registry.list(w.subject("app")), last.Attestations)
+			if len(before) != 5 || len(last.Attestations) != 5 {
+				t.Errorf("%d attestations, then %d", len(before), len(last.Attestations))
+			}
+		})
+	}
+}
+
+// TestAttestAgainAfterANewReport: other evidence is another verdict, even if it says the same.
+func TestAttestAgainAfterANewReport(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	w.useDatabase("database 2")
+	m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e2.deploy",
+	}, w.forget())
+}
+
+// TestAttestIndexAgain: only the index and the child that changed are attested again.
+func TestAttestIndexAgain(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	w.push("e1", "2.0")
+	m := w.upTo(pipeline.StageAttest, "e2", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work when nothing changed", []string{
+		"judge amd", "judge arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
+	}, w.forget())
+
+	w.drop(pratique.FactMatched) // makes new reports, of another time
+	w.now = w.now.Add(time.Minute)
+	w.image("arm", "arm")
+	w.push("e3", "arm") // this child is judged anew by itself
+	m = w.upTo(pipeline.StageAttest, "e4", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work when children are judged anew", []string{
+		"judge amd", "fact judged amd", "judge arm", "worst of 2", "fact judged index",
+		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "holds arm",
+		"attach index signed vsa", "fact attested index", "enqueue deploy e4.deploy",
+	}, w.forget())
+}
+
+// TestAttestErrors fails each call in turn.
+func TestAttestErrors(t *testing.T) {
+	for _, call := range []string{
+		"last seen app", "last inspected app", "last matched app", "get", "judge app", "last judged app", "put", "fact judged app",
+		"last attested app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e1.deploy",
+	} {
+		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Unverified} {
+			t.Run(call+"/"+kind.String(), func(t *testing.T) {
+				w := newWorld(t)
+				m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+				w.fail[call] = pratique.Errorf(kind, "do", "as told")
+				err, _ := w.handle(m)
+				isKind(t, err, kind, w.fail[call])
+				if _, ok := w.lookUp(w.subject("app"), pratique.FactSettled); ok || len(w.queue) != 2 {
+					t.Errorf("settled or passed on after an error: %v", effects(w.journal))
+				}
+				delete(w.fail, call)
+				w.mustHandle(m)
+				if len(w.queue) != 3 {
+					t.Error("the redelivery did not complete")
+				}
+			})
+		}
+	}
+}
+
+// TestHoldsThatFails: a registry that cannot be asked is not one that has lost something.
+func TestHoldsThatFails(t *testing.T) {
+	w := newWorld(t)
+	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	w.mustHandle(m)
+	w.forget()
+	w.fail["holds app"] = pratique.Errorf(pratique.Unavailable, "read", "as told")
+	err, _ := w.handle(m)
+	isKind(t, err, pratique.Unavailable, w.fail["holds app"])
+	same(t, "work", []string{"judge app", "holds app"}, w.forget())
+}
+
+// TestAttestWithoutEvidence: a message alone brings nothing to a verdict.
+func TestAttestWithoutEvidence(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(w *world)
+		want   pratique.Kind
+	}{
+		{"never seen", func(w *world) { w.drop(pratique.FactSeen) }, pratique.Internal},
+		{"never inspected", func(w *world) { w.drop(pratique.FactInspected) }, pratique.Internal},
+		{"never matched", func(w *world) { w.drop(pratique.FactMatched) }, pratique.Internal},
+		{"matched with another inventory", func(w *world) {
+			f := w.newest(w.subject("app"), pratique.FactInspected)
+			other := *f.Inspected
+			other.Inventory = w.digest("other")
+			f.Inspected = &other
+			w.facts = append(w.facts, f)
+		}, pratique.Internal},
+		{"no report", func(w *world) {
+			delete(w.documents, w.newest(w.subject("app"), pratique.FactMatched).Matched.Report)
+		}, pratique.NotFound},
+		{"report is damaged", func(w *world) {
+			w.documents[w.newest(w.subject("app"), pratique.FactMatched).Matched.Report] = []byte("{")
+		}, pratique.Corrupt},
+		{"no SPDX", func(w *world) {
+			delete(w.documents, w.newest(w.subject("app"), pratique.FactInspected).Inspected.SPDX)
+		}, pratique.NotFound},
+		{"CycloneDX is something else", func(w *world) {
+			w.documents[w.newest(w.subject("app"), pratique.FactInspected).Inspected.CycloneDX] = []byte("{}")
+		}, pratique.Invalid},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+			tt.change(w)
+			err, _ := w.handle(m)
+			isKind(t, err, tt.want, nil)
+			if len(w.registry.held) != 0 || len(w.queue) != 2 {
+				t.Error("something was attached or passed on")
+			}
+		})
+	}
+}
+
+// TestNotImageIsNeverAttested: a message that should not exist.
+func TestNotImageIsNeverAttested(t *testing.T) {
+	w := newWorld(t)
+	manifest := w.manifests[ref("1.0").String()]
+	manifest.NotImage = "it is a chart"
+	w.manifests[ref("1.0").String()] = manifest
+	w.mustHandle(w.publish(w.event("e1", "1.0")))
+	m := message{stage: pipeline.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e1", "1.0"), Subject: w.subject("app")})}
+	err, _ := w.handle(m)
+	isKind(t, err, pratique.Internal, nil)
+	if len(w.registry.held) != 0 {
+		t.Error("it was attested")
+	}
+}

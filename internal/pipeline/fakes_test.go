@@ -1,0 +1,228 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+type resolver struct{ *world }
+
+func (r resolver) Resolve(_ context.Context, ref pratique.ImageRef) (pratique.Manifest, error) {
+	if err := r.do("resolve %s", ref.Tag); err != nil {
+		return pratique.Manifest{}, err
+	}
+	m, ok := r.manifests[ref.String()]
+	if !ok {
+		return m, pratique.Errorf(pratique.NotFound, "resolve", "%s", ref)
+	}
+	return m, nil
+}
+
+type imagesFake struct{ *world }
+
+func (i imagesFake) Fetch(_ context.Context, s pratique.Subject) (layers.Image, func(), error) {
+	if err := i.do("fetch %s", i.name(s)); err != nil {
+		return layers.Image{}, nil, err
+	}
+	i.held++
+	return layers.Image{Subject: s}, func() { i.held--; _ = i.do("release %s", i.name(s)) }, nil
+}
+
+// parser finds in each image one package that has the image's name.
+type parser struct{ *world }
+
+func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspection, error) {
+	name := p.name(img.Subject)
+	if err := p.do("parse %s", name); err != nil {
+		return pipeline.Inspection{}, err
+	}
+	if p.held == 0 {
+		p.t.Error("the image was released before it was parsed")
+	}
+	return pipeline.Inspection{
+		Image: pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1},
+		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{
+			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: name, Version: "1"}}},
+		}},
+		SPDX:      []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"` + name + `"}`),
+		CycloneDX: []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"serialNumber":"` + name + `"}`),
+		Generator: pratique.Tool{Name: "syft", Version: "1"},
+	}, nil
+}
+
+func (p parser) Match(_ context.Context, inv pratique.Inventory, _ scanner.DatabaseDir) (pratique.Report, error) {
+	name := inv.Lists[0].Packages[0].Name
+	if err := p.do("match %s", name); err != nil {
+		return pratique.Report{}, err
+	}
+	r := pratique.Report{Scanner: inv.Scanner}
+	if p.bad[name] {
+		r.Findings = []pratique.Finding{{
+			ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2", Severity: pratique.SeverityCritical,
+			Class: pratique.ClassOS, Type: "debian",
+		}}
+	}
+	return r, nil
+}
+
+// policy denies what has a finding.
+type policy struct{ *world }
+
+func (p policy) ID() pratique.Policy { return p.world.policy }
+
+func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+	if err := p.do("judge %s", p.name(e.Subject)); err != nil {
+		return pipeline.Decision{}, err
+	}
+	if e.Inspected.Inventory != e.Report.Inventory || e.Tag == "" || !e.Now.Equal(p.now) {
+		p.t.Errorf("the policy is shown what does not belong together: %+v", e)
+	}
+	d := pipeline.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
+	for _, f := range e.Report.Findings {
+		d.Outcome = pratique.Deny
+		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
+	}
+	return d, nil
+}
+
+func (p policy) Worst(all []pipeline.PlatformDecision) (pipeline.Decision, []pratique.ChildVerdict, error) {
+	if err := p.do("worst of %d", len(all)); err != nil {
+		return pipeline.Decision{}, nil, err
+	}
+	d := pipeline.Decision{Outcome: pratique.Allow}
+	var verdicts []pratique.ChildVerdict
+	for _, c := range all {
+		if c.Decision.Outcome != pratique.Allow {
+			d.Outcome = pratique.Deny
+		}
+		verdicts = append(verdicts, pratique.ChildVerdict{Child: c.Child, Outcome: c.Decision.Outcome})
+		for _, r := range c.Decision.Reasons {
+			r.Platform = c.Platform
+			d.Reasons = append(d.Reasons, r)
+		}
+	}
+	return d, verdicts, nil
+}
+
+// registry holds attestations as the real store does: an envelope that says the same is kept, one of the same
+// predicate type is replaced, and no signature withdraws the one that is there.
+type registry struct {
+	*world
+	key  testKey
+	held map[pratique.Subject]map[string]held
+}
+
+type held struct {
+	pratique.Attestation
+	payload []byte
+}
+
+func newRegistry(w *world) *registry {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id, err := signer.KeyID(public)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &registry{world: w, key: testKey{private, id}, held: map[pratique.Subject]map[string]held{}}
+}
+
+func (r *registry) Attach(_ context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error) {
+	what := "unsigned"
+	if sig != nil {
+		what = "signed"
+		if err := signer.VerifyImage(r.key, s, *sig); err != nil {
+			r.t.Errorf("signature on %s: %v", r.name(s), err)
+		}
+	}
+	next := map[string]held{}
+	if sig != nil {
+		next[""] = r.keep(s, "", sig.Payload)
+	}
+	for _, e := range envelopes {
+		st, err := signer.OpenEnvelope(r.key, e)
+		if err != nil {
+			r.t.Errorf("envelope on %s: %v", r.name(s), err)
+		}
+		if !signer.IsAbout(st, s.Digest) {
+			r.t.Errorf("%s is attached to %s and is about %v", st.PredicateType, r.name(s), st.Subject)
+		}
+		what += " " + short[st.PredicateType]
+		next[st.PredicateType] = r.keep(s, st.PredicateType, e.Payload)
+	}
+	if err := r.do("attach %s %s", r.name(s), what); err != nil {
+		return nil, err
+	}
+	r.held[s] = next
+	return r.list(s), nil
+}
+
+var short = map[string]string{
+	pratique.PredicateSPDX: "spdx", pratique.PredicateCycloneDX: "cyclonedx",
+	pratique.PredicateVulnerability: "vuln", pratique.PredicateVSA: "vsa",
+}
+
+func (r *registry) keep(s pratique.Subject, predicate string, payload []byte) held {
+	if old, ok := r.held[s][predicate]; ok && bytes.Equal(old.payload, payload) {
+		return old
+	}
+	return held{payload: payload, Attestation: pratique.Attestation{
+		PredicateType: predicate, Digest: pratique.DigestOf(payload), Size: int64(len(payload)), KeyID: r.key.id,
+	}}
+}
+
+func (r *registry) list(s pratique.Subject) []pratique.Attestation {
+	var out []pratique.Attestation
+	for _, h := range r.held[s] {
+		out = append(out, h.Attestation)
+	}
+	slices.SortFunc(out, func(a, b pratique.Attestation) int { return strings.Compare(a.PredicateType, b.PredicateType) })
+	return out
+}
+
+func (r *registry) Holds(_ context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error) {
+	err := r.do("holds %s", r.name(s))
+	return err == nil && slices.Equal(all, r.list(s)), err
+}
+
+type testKey struct {
+	private ed25519.PrivateKey
+	id      string
+}
+
+func (k testKey) Sign(_ context.Context, message []byte) ([]byte, error) {
+	return ed25519.Sign(k.private, message), nil
+}
+
+func (k testKey) Verify(message, signature []byte) error {
+	if !ed25519.Verify(k.private.Public().(ed25519.PublicKey), message, signature) {
+		return pratique.Errorf(pratique.Unverified, "verify", "the signature does not hold")
+	}
+	return nil
+}
+
+func (k testKey) Public() crypto.PublicKey { return k.private.Public() }
+func (k testKey) KeyID() string            { return k.id }
+
+// gate answers as told; the outcome is there even beside an error, as with the real gate.
+type gate struct{ *world }
+
+func (g gate) Deploy(_ context.Context, c pratique.Change) (deploy.Outcome, error) {
+	g.changes = append(g.changes, c)
+	err := g.do("commit %s", g.name(c.Subject))
+	return g.outcome, err
+}

@@ -1,0 +1,248 @@
+package pipeline_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+// TestInspectInOrder spells out one delivery: what is looked up, done and recorded, and each edge around it.
+func TestInspectInOrder(t *testing.T) {
+	w := newWorld(t)
+	m := w.publish(w.event("e1", "1.0"))
+	w.journal = nil
+	w.mustHandle(m)
+	same(t, "journal", []string{
+		"resolve 1.0",
+		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
+		"last inspected app", "fetch app", "parse app", "put", "put", "put",
+		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected", "release app",
+		"database", "last matched app", "get", "match app", "put",
+		"edge inspect:before-matched", "fact matched app", "edge inspect:after-matched",
+		"edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
+	}, w.journal)
+
+	inspected := w.newest(w.subject("app"), pratique.FactInspected)
+	if inspected.Event != "e1" || inspected.By != "inspect@host" || inspected.Inspected.Packages != 1 || !inspected.At.Equal(w.now) {
+		t.Errorf("inspected %+v", inspected)
+	}
+	matched := w.newest(w.subject("app"), pratique.FactMatched).Matched
+	if matched.Inventory != inspected.Inspected.Inventory || matched.Database != w.database.Database {
+		t.Errorf("matched %+v", matched)
+	}
+	for _, d := range []pratique.Digest{inspected.Inspected.Inventory, inspected.Inspected.SPDX, inspected.Inspected.CycloneDX, matched.Report} {
+		if w.documents[d] == nil {
+			t.Errorf("document %s is not stored", d)
+		}
+	}
+	if next := w.last(); next.lane != pratique.LanePush || next.stage != pipeline.StageAttest {
+		t.Errorf("the next message is %+v", next)
+	}
+}
+
+func TestInspectCountsFindingsAndAge(t *testing.T) {
+	w := newWorld(t)
+	w.bad["app"] = true
+	w.mustHandle(w.publish(w.event("e1", "1.0")))
+	matched := w.newest(w.subject("app"), pratique.FactMatched).Matched
+	if matched.Counts[pratique.SeverityCritical] != 1 || matched.Fixable != 1 {
+		t.Errorf("counts %v, fixable %d", matched.Counts, matched.Fixable)
+	}
+	var report pratique.Report
+	w.document(matched.Report, &report)
+	if report.DatabaseAgeSeconds != 90*60 || report.Database != w.database.Database || report.Inventory != matched.Inventory {
+		t.Errorf("report %+v", report)
+	}
+}
+
+// TestInspectAgain pushes twice, with something else in between, and wants only the work that the change asks for.
+func TestInspectAgain(t *testing.T) {
+	all := []string{"fetch app", "parse app", "fact inspected app", "database", "match app", "fact matched app"}
+	tests := []struct {
+		name   string
+		change func(w *world)
+		want   []string // between "seen" and the hand-over
+	}{
+		{"nothing changed", func(*world) {}, []string{"database"}},
+		{"much later", func(w *world) { w.now = w.now.Add(1000 * time.Hour) }, []string{"database"}},
+		{"another policy", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, []string{"database"}},
+		{"new database", func(w *world) { w.useDatabase("database 2") }, []string{"database", "match app", "fact matched app"}},
+		{"same database from elsewhere", func(w *world) { w.database.Source, w.database.Dir = "mirror", "/other" }, []string{"database"}},
+		{"new scanner", func(w *world) { w.scanner.Version = "2" }, all},
+		{"other scanner of that version", func(w *world) { w.scanner.Name = "grype" }, all},
+		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "fact matched app"}},
+		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, all[:4]}, // the same inventory is matched already
+		{"the digest was an index so far", func(w *world) {
+			w.facts = append(w.facts, pratique.Fact{Kind: pratique.FactInspected, Subject: w.subject("app"), Inspected: &pratique.Inspected{
+				Scanner: w.scanner, Children: []pratique.Child{{Digest: w.digest("x")}},
+			}})
+		}, all[:4]},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustHandle(w.publish(w.event("e1", "1.0")))
+			tt.change(w)
+			m := w.publish(w.event("e2", "1.0"))
+			w.forget()
+			w.mustHandle(m)
+			want := append([]string{"resolve 1.0", "fact seen app"}, tt.want...)
+			same(t, "work", append(want, "enqueue attest e2.attest"), w.forget())
+		})
+	}
+}
+
+func (w *world) drop(kind pratique.FactKind) {
+	var kept []pratique.Fact
+	for _, f := range w.facts {
+		if f.Kind != kind {
+			kept = append(kept, f)
+		}
+	}
+	w.facts = kept
+}
+
+// TestInspectSharesNothingBetweenRepositories: the same digest elsewhere is another subject.
+func TestInspectSharesNothingBetweenRepositories(t *testing.T) {
+	w := newWorld(t)
+	w.mustHandle(w.publish(w.event("e1", "1.0")))
+	other := w.event("e2", "1.0")
+	other.Ref.Repository.Path = "team/other"
+	manifest := w.manifests[ref("1.0").String()]
+	manifest.Subject.Repository.Path = "team/other"
+	w.manifests[other.Ref.String()] = manifest
+	m := w.publish(other)
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"resolve 1.0", "fact seen app", "fetch app", "parse app", "fact inspected app", "database", "match app", "fact matched app",
+		"enqueue attest e2.attest",
+	}, w.forget())
+}
+
+func TestInspectIndex(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	m := w.publish(w.event("e1", "2.0"))
+	w.forget()
+	w.fail["parse arm"] = pratique.Errorf(pratique.Exhausted, "parse", "too large")
+	err, _ := w.handle(m)
+	isKind(t, err, pratique.Exhausted, w.fail["parse arm"])
+	same(t, "work until the second child failed", []string{
+		"resolve 2.0", "fact seen index", "fetch amd", "parse amd", "fact inspected amd", "database", "match amd", "fact matched amd",
+		"fetch arm", "parse arm",
+	}, w.forget())
+
+	delete(w.fail, "parse arm")
+	w.mustHandle(m)
+	same(t, "work of the redelivery", []string{
+		"resolve 2.0", "fact seen index", "database", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "fact matched arm",
+		"fact inspected index", "enqueue attest e1.attest",
+	}, w.forget())
+	got := w.newest(w.subject("index"), pratique.FactInspected).Inspected
+	if len(got.Children) != 2 || !got.Inventory.IsZero() {
+		t.Errorf("the index lists %+v", got)
+	}
+	if w.held != 0 {
+		t.Errorf("%d images are still held", w.held)
+	}
+}
+
+func TestInspectWantedPlatforms(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm", "linux/s390x s390x")
+	w.platforms = []pratique.Platform{"linux/arm64", "linux/riscv64"}
+	m := w.publish(w.event("e1", "2.0"))
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"resolve 2.0", "fact seen index", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "fact matched arm",
+		"fact inspected index", "enqueue attest e1.attest",
+	}, w.forget())
+	if seen := w.newest(w.subject("index"), pratique.FactSeen).Seen; len(seen.Manifest.Children) != 1 {
+		t.Errorf("children %+v", seen.Manifest.Children)
+	}
+
+	// A single image has no choice of platforms.
+	m = w.publish(w.event("e2", "1.0"))
+	w.mustHandle(m)
+	w.forget()
+
+	w.platforms = []pratique.Platform{"linux/riscv64"}
+	m = w.publish(w.event("e3", "2.0"))
+	w.forget()
+	err, _ := w.handle(m)
+	isKind(t, err, pratique.Invalid, nil)
+	same(t, "work for an index with none of them", []string{"resolve 2.0"}, w.forget())
+}
+
+func TestInspectNotImage(t *testing.T) {
+	w := newWorld(t)
+	manifest := w.manifests[ref("1.0").String()]
+	manifest.NotImage = "it is a chart"
+	w.manifests[ref("1.0").String()] = manifest
+	w.platforms = []pratique.Platform{"linux/riscv64"}
+	m := w.publish(w.event("e1", "1.0"))
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{"resolve 1.0", "fact seen app", "fact settled app"}, w.forget())
+	settled := w.newest(w.subject("app"), pratique.FactSettled)
+	same(t, "end", &pratique.Settled{State: pratique.StateIgnored, Detail: "it is a chart", Ref: ref("1.0")}, settled.Settled)
+}
+
+// TestInspectErrors fails each call in turn: the error keeps its kind, nothing that comes after is done, nothing is
+// held, and the next delivery completes the work.
+func TestInspectErrors(t *testing.T) {
+	for _, call := range []string{
+		"resolve 1.0", "fact seen app", "last inspected app", "fetch app", "parse app", "put", "fact inspected app",
+		"database", "last matched app", "get", "match app", "fact matched app", "enqueue attest e1.attest",
+	} {
+		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Corrupt, pratique.Denied} {
+			t.Run(call+"/"+kind.String(), func(t *testing.T) {
+				w := newWorld(t)
+				m := w.publish(w.event("e1", "1.0"))
+				w.fail[call] = pratique.Errorf(kind, "do", "as told")
+				err, _ := w.handle(m)
+				isKind(t, err, kind, w.fail[call])
+				if done := effects(w.journal); call != "put" && call != "get" && call[:4] != "last" && done[len(done)-1] != call {
+					t.Errorf("after %s came %v", call, done)
+				}
+				if len(w.queue) != 1 || w.held != 0 {
+					t.Errorf("%d messages, %d images held", len(w.queue), w.held)
+				}
+				delete(w.fail, call)
+				w.mustHandle(m)
+				if len(w.queue) != 2 {
+					t.Error("the redelivery did not complete")
+				}
+			})
+		}
+	}
+}
+
+// TestInspectDamagedInventory: a document that is not what it was is not matched.
+func TestInspectDamagedInventory(t *testing.T) {
+	w := newWorld(t)
+	m := w.publish(w.event("e1", "1.0"))
+	w.mustHandle(m)
+	w.drop(pratique.FactMatched)
+	inventory := w.newest(w.subject("app"), pratique.FactInspected).Inspected.Inventory
+	w.documents[inventory] = []byte(`{"lists":`)
+	err, _ := w.handle(m)
+	isKind(t, err, pratique.Corrupt, nil)
+	delete(w.documents, inventory)
+	err, _ = w.handle(m)
+	isKind(t, err, pratique.NotFound, nil)
+}
+
+var errPlain = errors.New("a library that does not say")
+
+func TestUnclassifiedErrorsStayUnknown(t *testing.T) {
+	w := newWorld(t)
+	w.fail["parse app"] = errPlain
+	err, _ := w.handle(w.publish(w.event("e1", "1.0")))
+	isKind(t, err, pratique.Unknown, errPlain)
+}

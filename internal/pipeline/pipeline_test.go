@@ -1,0 +1,322 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+func (w *world) encode(work pipeline.Work) []byte {
+	w.t.Helper()
+	body, err := json.Marshal(work)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return body
+}
+
+// scenarios are pushes that end in different ways.
+var scenarios = map[string]func(w *world){
+	"allowed":       func(*world) {},
+	"denied":        func(w *world) { w.bad["app"] = true },
+	"superseded":    func(w *world) { w.outcome.Superseded, w.outcome.Commits = true, nil },
+	"index":         func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm") },
+	"index, denied": func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm"); w.bad["amd"] = true },
+	"not an image": func(w *world) {
+		m := w.manifests[ref("1.0").String()]
+		m.NotImage = "chart"
+		w.manifests[ref("1.0").String()] = m
+	},
+	"only one child": func(w *world) { w.image("1.0", "index", "linux/amd64 amd") },
+}
+
+// TestEveryEffectHasItsEdges: whatever is durable is announced right before and right after, in order.
+func TestEveryEffectHasItsEdges(t *testing.T) {
+	for name, prepare := range scenarios {
+		w := newWorld(t)
+		prepare(w)
+		m := w.publish(w.event("e1", "1.0"))
+		w.journal = nil
+		for next := 0; ; next++ {
+			w.mustHandle(m)
+			if next+2 > len(w.queue) {
+				break
+			}
+			m = w.queue[next+1]
+		}
+		for i, line := range w.journal {
+			verb, rest, _ := strings.Cut(line, " ")
+			point, _, _ := strings.Cut(rest, " ")
+			switch verb {
+			case "fact":
+			case "enqueue":
+				point = "enqueue"
+			case "attach", "commit":
+				point = verb
+			default:
+				continue
+			}
+			before, after := w.journal[i-1], w.journal[i+1]
+			_, before, _ = strings.Cut(before, ":")
+			_, after, _ = strings.Cut(after, ":")
+			if before != "before-"+point || after != "after-"+point {
+				t.Errorf("%s: %q stands between %q and %q", name, line, w.journal[i-1], w.journal[i+1])
+			}
+		}
+	}
+}
+
+// TestNothingIsPassedOnBeforeItIsRecorded: of every stage the hand-over, or the end, is the last effect.
+func TestNothingIsPassedOnBeforeItIsRecorded(t *testing.T) {
+	for name, prepare := range scenarios {
+		w := newWorld(t)
+		prepare(w)
+		w.publish(w.event("e1", "1.0"))
+		for i := 0; i < len(w.queue); i++ {
+			w.journal = nil
+			w.mustHandle(w.queue[i])
+			done := effects(w.journal)
+			for j, line := range done {
+				ends := strings.HasPrefix(line, "enqueue ") || strings.HasPrefix(line, "fact settled ")
+				if ends != (j == len(done)-1) {
+					t.Errorf("%s, %s: %q is number %d of %v", name, w.queue[i].stage, line, j, done)
+				}
+			}
+		}
+	}
+}
+
+// TestDeathAtEveryEdge lets the process die at each edge in turn, delivers the message again, and wants what would
+// have come without: the same facts but for repeated ones, the same in the registry, and no work twice whose fact
+// was recorded.
+func TestDeathAtEveryEdge(t *testing.T) {
+	for name, prepare := range scenarios {
+		calm := newWorld(t)
+		prepare(calm)
+		calm.push("e1", "1.0")
+		var edges []string
+		counts := map[string]int{}
+		for _, line := range calm.journal {
+			if point, ok := strings.CutPrefix(line, "edge "); ok {
+				counts[point]++
+				edges = append(edges, fmt.Sprintf("%s#%d", point, counts[point]))
+			}
+		}
+		if len(edges) < 4 {
+			t.Fatalf("%s: only %d edges", name, len(edges))
+		}
+		for _, edge := range edges {
+			t.Run(name+"/"+edge, func(t *testing.T) {
+				w := newWorld(t)
+				w.registry.key = calm.registry.key // so that signatures compare
+				prepare(w)
+				w.crash = edge
+				w.publish(w.event("e1", "1.0"))
+				died := 0
+				for i := 0; i < len(w.queue); i++ {
+					for {
+						err, alive := w.handle(w.queue[i])
+						if err != nil {
+							t.Fatal(err)
+						}
+						if alive {
+							break
+						}
+						died++
+						w.held = 0 // what a dead process held is free
+					}
+				}
+				if died != 1 {
+					t.Fatalf("the process died %d times", died)
+				}
+				same(t, "what the registry holds", calm.holdings(), w.holdings())
+				same(t, "facts, each once", once(calm.recorded()), once(w.recorded()))
+				if len(w.queue) != len(calm.queue) {
+					t.Errorf("%d messages, want %d", len(w.queue), len(calm.queue))
+				}
+				w.checkNotRepeated()
+			})
+		}
+	}
+}
+
+func (w *world) holdings() map[string][]string {
+	all := map[string][]string{}
+	for s := range w.registry.held {
+		for _, a := range w.registry.list(s) {
+			all[w.name(s)] = append(all[w.name(s)], a.PredicateType+" "+a.Digest.String())
+		}
+	}
+	return all
+}
+
+func (w *world) recorded() []string {
+	var all []string
+	for _, f := range w.facts {
+		all = append(all, string(f.Kind)+" "+w.name(f.Subject))
+	}
+	return all
+}
+
+// once keeps the first of each.
+func once(lines []string) []string {
+	var out []string
+	known := map[string]bool{}
+	for _, line := range lines {
+		if !known[line] {
+			known[line] = true
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// checkNotRepeated wants work whose fact is on record to be done no second time.
+func (w *world) checkNotRepeated() {
+	w.t.Helper()
+	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "matched", "attach": "attested"}
+	recorded := map[string]bool{}
+	for _, line := range effects(w.journal) {
+		fields := strings.Fields(line)
+		switch {
+		case fields[0] == "fact":
+			fact := fields[1] + " " + fields[2]
+			// These are about the event, and told again; all others are results.
+			if fields[1] != "seen" && fields[1] != "settled" && fields[1] != "deployed" && recorded[fact] && fact != "inspected index" {
+				w.t.Errorf("recorded twice: %s", fact)
+			}
+			recorded[fact] = true
+		case recordedBy[fields[0]] != "" && recorded[recordedBy[fields[0]]+" "+fields[1]]:
+			w.t.Errorf("%q was done again after its fact", line)
+		}
+	}
+}
+
+// TestEndedMessageAgain delivers every message a second time, after the end.
+func TestEndedMessageAgain(t *testing.T) {
+	for name, prepare := range scenarios {
+		w := newWorld(t)
+		prepare(w)
+		w.push("e1", "1.0")
+		messages := w.queue
+		for _, m := range messages {
+			w.mustHandle(m)
+		}
+		if len(w.queue) != len(messages) {
+			t.Errorf("%s: redelivery made %d messages of %d", name, len(w.queue), len(messages))
+		}
+		w.checkNotRepeated()
+	}
+}
+
+// TestGarbage: what cannot be read is Invalid in every stage, so it is not tried again, and nothing is done.
+func TestGarbage(t *testing.T) {
+	w := newWorld(t)
+	noRef := w.event("e1", "1.0")
+	noRef.Ref.Tag = ""
+	noID := w.event("", "1.0")
+	hostile := w.event("e1", "1.0")
+	hostile.Ref.Repository.Path = "../../etc"
+	for name, body := range map[string][]byte{
+		"empty": {}, "not JSON": []byte("\x00\xff"), "null": []byte("null"), "a list": []byte("[]"), "no event": []byte("{}"),
+		"wrong digest": []byte(`{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`),
+		"no ref":       w.encode(pipeline.Work{Event: noRef}), "no id": w.encode(pipeline.Work{Event: noID}),
+		"hostile": w.encode(pipeline.Work{Event: hostile}),
+	} {
+		for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
+			err, _ := w.handle(message{stage: stage, body: body})
+			if pratique.KindOf(err) != pratique.Invalid {
+				t.Errorf("%s in %s: %v", name, stage, err)
+			}
+		}
+		base := w.base()
+		if err := base.Failed(t.Context(), pipeline.StageInspect, body, 1, errPlain, true); err != nil {
+			t.Errorf("%s: Failed asks to be called again: %v", name, err)
+		}
+	}
+	if len(w.journal) != 0 {
+		t.Errorf("garbage led to %v", w.journal)
+	}
+}
+
+func TestFailed(t *testing.T) {
+	cause := pratique.Errorf(pratique.Unavailable, "fetch layer", "no route")
+	digest := pratique.DigestOf([]byte("app"))
+	byDigest := pratique.ImageRef{Repository: repository, Tag: "1.0", Digest: digest}
+	tests := []struct {
+		name    string
+		ref     pratique.ImageRef
+		subject pratique.Subject
+		final   bool
+		want    []string
+	}{
+		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"fact failed "}},
+		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact failed ", "fact settled "}},
+		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"fact failed app"}},
+		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact failed app", "fact settled app"}},
+		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"fact failed app", "fact settled app"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			e := w.event("e1", "1.0")
+			e.Ref = tt.ref
+			base := w.base()
+			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
+			if err := base.Failed(t.Context(), pipeline.StageInspect, body, 3, cause, tt.final); err != nil {
+				t.Fatal(err)
+			}
+			same(t, "work", tt.want, w.forget())
+			same(t, "failed", &pratique.Failed{
+				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 3, Final: tt.final,
+			}, w.facts[0].Failed)
+			if w.facts[0].Event != "e1" {
+				t.Errorf("the fact is about event %q", w.facts[0].Event)
+			}
+			if tt.final {
+				same(t, "end", &pratique.Settled{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, w.facts[1].Settled)
+			}
+		})
+	}
+}
+
+// TestFailedThatFails: if the ledger does not take the failure, the queue has to know.
+func TestFailedThatFails(t *testing.T) {
+	for _, call := range []string{"fact failed ", "fact settled "} {
+		w := newWorld(t)
+		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
+		base := w.base()
+		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
+		isKind(t, base.Failed(t.Context(), pipeline.StageInspect, body, 1, errPlain, true), pratique.Unavailable, w.fail[call])
+	}
+}
+
+func TestIntake(t *testing.T) {
+	w := newWorld(t)
+	intake := &pipeline.Intake{Base: w.base()}
+	if err := intake.Submit(t.Context(), w.event("e1", "1.0")); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "order", []string{"enqueue inspect e1", "fact received "}, w.forget())
+	same(t, "lane", pratique.LanePush, w.last().lane)
+	same(t, "received", "e1", w.facts[0].Received.ID)
+	if err := intake.Publish(t.Context(), w.event("e2", "1.0")); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "a webhook's event", []string{"enqueue inspect e2"}, w.forget())
+
+	w.fail["enqueue inspect e3"] = pratique.Errorf(pratique.Unavailable, "publish", "as told")
+	isKind(t, intake.Submit(t.Context(), w.event("e3", "1.0")), pratique.Unavailable, w.fail["enqueue inspect e3"])
+	same(t, "after a queue that failed", []string{"enqueue inspect e3"}, w.forget())
+
+	w.fail["fact received "] = pratique.Errorf(pratique.Unavailable, "append", "as told")
+	isKind(t, intake.Submit(t.Context(), w.event("e4", "1.0")), pratique.Unavailable, w.fail["fact received "])
+	w.forget()
+
+	isKind(t, intake.Submit(t.Context(), w.event("", "1.0")), pratique.Invalid, nil)
+	same(t, "after an event without an id", []string(nil), w.forget())
+}
