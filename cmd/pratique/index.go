@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ the service is stopped; pratique serve replays the ledger into a new one.`,
 				if err != nil {
 					return err
 				}
-				if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+				if err := removeIndex(file); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed; start the service to make it anew\n", file)
@@ -71,4 +72,19 @@ the service is stopped; pratique serve replays the ledger into a new one.`,
 		},
 	)
 	return group
+}
+
+// removeIndex removes the file unless a running service has it open, which would go on writing to nowhere.
+func removeIndex(file string) error {
+	ix, err := index.Open(file)
+	if err == nil {
+		err = ix.Close()
+	}
+	if err != nil && pratique.KindOf(err) != pratique.Corrupt { // damaged or of another version is what rebuild is for
+		return err
+	}
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }

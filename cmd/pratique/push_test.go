@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,5 +232,40 @@ func TestWantedPlatforms(t *testing.T) {
 	none := l.awaitState(l.push("team/app:1.1", only), pratique.StateFailed)
 	if !strings.Contains(none.Failure.Message, "none of the platforms") {
 		t.Errorf("failure %+v", none.Failure)
+	}
+}
+
+// TestEachLayerOnce counts what is fetched: a layer that two images share is fetched once.
+func TestEachLayerOnce(t *testing.T) {
+	var fetched sync.Map
+	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, blob, ok := strings.Cut(r.URL.Path, "/blobs/"); ok && r.Method == http.MethodGet {
+				n, _ := fetched.LoadOrStore(blob, new(atomic.Int64))
+				n.(*atomic.Int64).Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	l.serve()
+	next := images.Clean()
+	next.Text = "another application on the same base"
+	for tag, spec := range map[string]images.Spec{"1": images.Clean(), "2": next} {
+		image := l.build(spec)
+		l.awaitState(l.push("team/app:"+tag, image), pratique.StateDeployed)
+		layers, err := image.Layers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, layer := range layers {
+			digest, err := layer.Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, ok := fetched.Load(digest.String())
+			if !ok || n.(*atomic.Int64).Load() != 1 {
+				t.Errorf("layer %d of image %s was fetched %v times", i, tag, n)
+			}
+		}
 	}
 }
