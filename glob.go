@@ -16,10 +16,17 @@ func (g Glob) Validate() error {
 	if g == "" {
 		return fmt.Errorf("a pattern is empty")
 	}
+	rests := 0
 	for segment := range strings.SplitSeq(string(g), "/") {
-		if _, err := path.Match(segment, ""); err != nil || (strings.Contains(segment, "**") && segment != "**") {
+		if _, err := path.Match(segment, ""); err != nil || segment == "" || (strings.Contains(segment, "**") && segment != "**") {
 			return fmt.Errorf("pattern %q: %q is not a name with * and ?, nor ** alone", clip(string(g)), clip(segment))
 		}
+		if segment == "**" {
+			rests++
+		}
+	}
+	if rests > 2 { // matching would become slow
+		return fmt.Errorf("pattern %q: at most two **", clip(string(g)))
 	}
 	return nil
 }

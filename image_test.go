@@ -138,7 +138,7 @@ func TestGlob(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []Glob{"", "a/[", "a**", "team/**x"} {
+	for _, bad := range []Glob{"", "a/[", "a**", "team/**x", "a//b", "a/", "**/a/**/b/**"} {
 		if bad.Validate() == nil {
 			t.Errorf("%q accepted", bad)
 		}

@@ -15,7 +15,7 @@ func (s *service) webhooks() (http.Handler, error) {
 	var receivers []webhook.Receiver
 	for _, r := range s.conf.Receivers {
 		receiver := webhook.Receiver{
-			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: texts(r.Repositories), Untagged: r.Untagged,
+			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories, Untagged: r.Untagged,
 			Aliases: s.aliases(r.Registry), Auth: webhook.Auth{Header: r.Header, Insecure: r.Insecure},
 		}
 		if receiver.Format == "" {

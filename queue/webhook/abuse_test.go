@@ -257,9 +257,9 @@ func TestNewRefuses(t *testing.T) {
 		"format":             func(r *webhook.Receiver) { r.Format = "x" },
 		"registry":           func(r *webhook.Receiver) { r.Registry = "https://registry.example.com" },
 		"alias":              func(r *webhook.Receiver) { r.Aliases = []string{""} },
-		"pattern":            func(r *webhook.Receiver) { r.Repositories = []string{"team/[a"} },
-		"empty segment":      func(r *webhook.Receiver) { r.Repositories = []string{"team//a"} },
-		"half a rest":        func(r *webhook.Receiver) { r.Repositories = []string{"team/a**"} },
+		"pattern":            func(r *webhook.Receiver) { r.Repositories = []pratique.Glob{"team/[a"} },
+		"empty segment":      func(r *webhook.Receiver) { r.Repositories = []pratique.Glob{"team//a"} },
+		"half a rest":        func(r *webhook.Receiver) { r.Repositories = []pratique.Glob{"team/a**"} },
 	} {
 		f, r := &fixture{}, receiver()
 		change(&r)

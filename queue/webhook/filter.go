@@ -3,7 +3,6 @@ package webhook
 import (
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -75,57 +74,7 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 }
 
 func (r *receiver) allows(repository string) bool {
-	if len(r.allowed) == 0 {
-		return true
-	}
-	segments := strings.Split(repository, "/")
-	for _, pattern := range r.allowed {
-		if matches(pattern, segments) {
-			return true
-		}
-	}
-	return false
-}
-
-func parsePatterns(patterns []string) ([][]string, error) {
-	var out [][]string
-	for _, p := range patterns {
-		segments := strings.Split(p, "/")
-		rests := 0
-		for _, s := range segments {
-			if _, err := path.Match(s, ""); err != nil || s == "" || (strings.Contains(s, "**") && s != "**") {
-				return nil, fmt.Errorf("repository pattern %q: want segments with *, or ** alone, separated by slashes", p)
-			}
-			if s == "**" {
-				rests++
-			}
-		}
-		if rests > 2 { // matching would become slow
-			return nil, fmt.Errorf("repository pattern %q: at most two **", p)
-		}
-		out = append(out, segments)
-	}
-	return out, nil
-}
-
-// matches compares segment by segment, so "team/*" is neither "team-evil/app" nor "team/a/b".
-func matches(pattern, segments []string) bool {
-	if len(pattern) == 0 {
-		return len(segments) == 0
-	}
-	if pattern[0] == "**" {
-		for skip := range len(segments) + 1 {
-			if matches(pattern[1:], segments[skip:]) {
-				return true
-			}
-		}
-		return false
-	}
-	if len(segments) == 0 {
-		return false
-	}
-	ok, err := path.Match(pattern[0], segments[0])
-	return err == nil && ok && matches(pattern[1:], segments[1:])
+	return len(r.Repositories) == 0 || pratique.MatchAny(r.Repositories, repository)
 }
 
 // plain keeps control characters and length out of what ends in commits and pages.

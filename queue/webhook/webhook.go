@@ -47,9 +47,8 @@ type Receiver struct {
 	Registry string
 	// Aliases are further hosts by which pushing clients may know the same registry.
 	Aliases []string
-	// Repositories are the paths to accept, with * for one segment or a part of it and ** for any number of
-	// segments: "team/*", "apps/**". None means every repository of the registry.
-	Repositories []string
+	// Repositories are the paths to accept: "team/*", "apps/**". None means every repository of the registry.
+	Repositories []pratique.Glob
 	// Untagged accepts manifests pushed by digest only.
 	Untagged bool
 	Auth     Auth
@@ -138,11 +137,10 @@ func (c Config) withDefaults() Config {
 // receiver is a checked Receiver.
 type receiver struct {
 	Receiver
-	format  format
-	hosts   map[string]bool
-	allowed [][]string
-	auth    authenticator
-	slots   chan struct{}
+	format format
+	hosts  map[string]bool
+	auth   authenticator
+	slots  chan struct{}
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -162,13 +160,14 @@ func newReceiver(r Receiver, concurrent int) (*receiver, error) {
 		}
 		hosts[strings.ToLower(host)] = true
 	}
-	allowed, err := parsePatterns(r.Repositories)
-	if err != nil {
-		return nil, err
+	for _, g := range r.Repositories {
+		if err := g.Validate(); err != nil {
+			return nil, fmt.Errorf("repositories: %w", err)
+		}
 	}
 	auth, err := newAuthenticator(r.Auth)
 	if err != nil {
 		return nil, err
 	}
-	return &receiver{Receiver: r, format: f, hosts: hosts, allowed: allowed, auth: auth, slots: make(chan struct{}, concurrent)}, nil
+	return &receiver{Receiver: r, format: f, hosts: hosts, auth: auth, slots: make(chan struct{}, concurrent)}, nil
 }

@@ -49,7 +49,7 @@ func (f *fixture) Publish(_ context.Context, e pratique.Event) error {
 func receiver() webhook.Receiver {
 	return webhook.Receiver{
 		Name: "main", Format: "distribution", Registry: "registry.example.com", Aliases: []string{"registry:5000"},
-		Repositories: []string{"team/*", "apps/**/prod"}, Auth: webhook.Auth{Values: []string{secret, nextSecret}},
+		Repositories: []pratique.Glob{"team/*", "apps/**/prod"}, Auth: webhook.Auth{Values: []string{secret, nextSecret}},
 	}
 }
 
@@ -303,7 +303,7 @@ func TestRepositoryPatterns(t *testing.T) {
 		f := serve(t, func(r *webhook.Receiver, _ *webhook.Limits) {
 			r.Repositories = nil
 			if c.pattern != "" {
-				r.Repositories = []string{c.pattern}
+				r.Repositories = []pratique.Glob{pratique.Glob(c.pattern)}
 			}
 		})
 		status, _, _ := f.send(t, strings.NewReader(changed(t, `"repository":"team/app"`, `"repository":"`+c.repository+`"`)), nil)
