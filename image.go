@@ -27,7 +27,7 @@ func DigestFromSum(sum [sha256.Size]byte) Digest {
 }
 
 // ParseDigest reads the text form. Other algorithms and upper-case digits are refused: two spellings of one
-// digest would be two keys.
+// digest would be two keys. So are 64 zeros, which would read as "no digest" everywhere.
 func ParseDigest(s string) (Digest, error) {
 	rest, ok := strings.CutPrefix(s, digestPrefix)
 	if !ok {
@@ -36,7 +36,7 @@ func ParseDigest(s string) (Digest, error) {
 	return ParseDigestHex(rest)
 }
 
-// ParseDigestHex reads the 64 hexadecimal digits without the algorithm.
+// ParseDigestHex reads the 64 hexadecimal digits without the algorithm; see [ParseDigest] for what is refused.
 func ParseDigestHex(s string) (Digest, error) {
 	var d Digest
 	if len(s) != hex.EncodedLen(sha256.Size) || strings.ToLower(s) != s {
@@ -44,6 +44,9 @@ func ParseDigestHex(s string) (Digest, error) {
 	}
 	if _, err := hex.Decode(d.sum[:], []byte(s)); err != nil {
 		return Digest{}, fmt.Errorf("digest %q: %w", clip(s), err)
+	}
+	if d.IsZero() {
+		return Digest{}, fmt.Errorf("digest %q: no content is known with it", clip(s))
 	}
 	return d, nil
 }

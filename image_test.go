@@ -13,7 +13,7 @@ func TestParseDigest(t *testing.T) {
 	if err != nil || d.String() != someDigest || d != DigestOf([]byte("foo")) {
 		t.Fatalf("%v, %v", d, err)
 	}
-	for _, bad := range []string{"", "sha256:", "sha256:2c26", strings.ToUpper(someDigest), "sha512:" + someDigest[7:], someDigest[7:], someDigest + "0", "sha256:" + strings.Repeat("g", 64)} {
+	for _, bad := range []string{"", "sha256:", "sha256:2c26", strings.ToUpper(someDigest), "sha512:" + someDigest[7:], someDigest[7:], someDigest + "0", "sha256:" + strings.Repeat("g", 64), "sha256:" + strings.Repeat("0", 64)} {
 		if _, err := ParseDigest(bad); err == nil {
 			t.Errorf("%q accepted", bad)
 		}
@@ -32,6 +32,9 @@ func TestDigestJSON(t *testing.T) {
 	var back doc
 	if err := json.Unmarshal([]byte(`{"a":"`+someDigest+`","b":""}`), &back); err != nil || back.A.String() != someDigest || !back.B.IsZero() {
 		t.Fatalf("%+v, %v", back, err)
+	}
+	if _, err := ParseImageRef("registry.example.com/app:v1@sha256:" + strings.Repeat("0", 64)); err == nil {
+		t.Error("a ref with a digest that means none was read: its tag would be resolved instead")
 	}
 	if err := json.Unmarshal([]byte(`{"a":"sha256:x"}`), &back); err == nil {
 		t.Error("a bad digest was decoded")

@@ -13,7 +13,7 @@ import (
 )
 
 type imageInput struct {
-	Digest     string `path:"digest" maxLength:"80" doc:"sha256:… of the image or index" example:"sha256:0000000000000000000000000000000000000000000000000000000000000000"`
+	Digest     string `path:"digest" maxLength:"80" doc:"sha256:… of the image or index" example:"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"`
 	Repository string `query:"repository" maxLength:"512" doc:"registry/path; needed only where the digest is in several repositories"`
 }
 
