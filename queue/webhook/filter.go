@@ -18,9 +18,11 @@ var manifestTypes = map[string]bool{
 	"application/vnd.docker.distribution.manifest.list.v2+json": true,
 }
 
-// signatureTag matches what cosign calls its signatures, attestations and SBOMs, with any prefix, and the tag of
-// an index of referrers. Their media types are those of images, so the tag is all there is to see.
-var signatureTag = regexp.MustCompile(`sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
+// signatureTag matches what cosign calls its signatures, attestations and SBOMs, and the tag of an index of
+// referrers. Their media types are those of images, so the tag is all there is to see. It is anchored: a tag that
+// an image may well have, such as app-sha256-<commit>, must not be ignored without a record. Signatures that cosign
+// was told to give a prefix become events, which the resolver settles as ignored by what is in them.
+var signatureTag = regexp.MustCompile(`^sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
 
 // ignore says why a notification is none of our business, or "". The answers are a closed list.
 func (r *receiver) ignore(n Notification) string {

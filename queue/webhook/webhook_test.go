@@ -189,7 +189,7 @@ func TestIgnored(t *testing.T) {
 		"attestation":      {changed(t, "1.4.2", "sha256-"+hexA+".att"), map[string]int{"signature-tag": 1}},
 		"sbom":             {changed(t, "1.4.2", "sha256-"+hexA+".sbom"), map[string]int{"signature-tag": 1}},
 		"referrers":        {changed(t, "1.4.2", "sha256-"+hexA), map[string]int{"signature-tag": 1}},
-		"prefixed":         {changed(t, "1.4.2", "acme-sha256-"+hexA+".sig"), map[string]int{"signature-tag": 1}},
+		"referrers, 512":   {changed(t, "1.4.2", "sha512-"+hexA+hexA), map[string]int{"signature-tag": 1}},
 		"untagged":         {changed(t, `"tag":"1.4.2"`, `"tag":""`), map[string]int{"untagged": 1}},
 		"nothing":          {`{"events":[]}`, nil},
 		"another's, pulls": {strings.Replace(changed(t, `"push"`, `"pull"`), `"host":"registry.example.com"`, `"host":"evil"`, 1), map[string]int{"pull": 1}},
@@ -215,7 +215,7 @@ func TestIgnored(t *testing.T) {
 
 func TestNotQuiteASignature(t *testing.T) {
 	t.Parallel()
-	for _, tag := range []string{"sha256-" + hexA[:63], "sha256-" + hexA + ".sigx", "sha256-" + hexA + ".sig.1", "sha256-abc.sig"} {
+	for _, tag := range []string{"sha256-" + hexA[:63], "sha256-" + hexA + ".sigx", "sha256-" + hexA + ".sig.1", "sha256-abc.sig", "app-sha256-" + hexA, "acme-sha256-" + hexA + ".sig", "xsha256-" + hexA} {
 		f := serve(t, nil)
 		if status, _, _ := f.send(t, strings.NewReader(changed(t, "1.4.2", tag)), nil); status != http.StatusAccepted {
 			t.Errorf("tag %s: status %d", tag, status)
