@@ -165,6 +165,34 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// People who set up a registry see the answer, operators the count. Neither learns the secret.
+func TestWrongCredentialsAreExplainedAndCounted(t *testing.T) {
+	t.Parallel()
+	f := &fixture{}
+	c := f.config(receiver())
+	counted := map[string]int{}
+	c.Count = func(receiver, outcome string, n int) { counted[receiver+" "+outcome] += n }
+	h, err := webhook.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/webhooks/main", strings.NewReader(file(t, "push.json")))
+	r.SetPathValue("name", "main")
+	r.Header.Set("Authorization", strings.TrimPrefix(secret, "Bearer "))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	body := w.Body.String()
+	if w.Code != http.StatusUnauthorized || !strings.Contains(body, "header Authorization") || !strings.Contains(body, `whole configured value, for example \"Bearer …\"`) {
+		t.Errorf("%d %s", w.Code, body)
+	}
+	if strings.Contains(body, "0123456789") {
+		t.Errorf("the answer repeats the secret: %s", body)
+	}
+	if len(counted) != 1 || counted["main refused:401"] != 1 {
+		t.Errorf("counted %v", counted)
+	}
+}
+
 func TestOtherHeader(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(r *webhook.Receiver, _ *webhook.Limits) {

@@ -84,7 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (r *receiver) admit(req *http.Request) (int, string) {
 	switch {
 	case !r.auth.accepts(req.Header):
-		return http.StatusUnauthorized, "the header " + r.auth.header + " is missing or wrong"
+		return http.StatusUnauthorized, "the header " + r.auth.header + ` is missing or wrong: it must hold the whole configured value, for example "Bearer …"`
 	case req.Method != http.MethodPost:
 		return http.StatusMethodNotAllowed, "use POST"
 	case req.Header.Get("Content-Encoding") != "":
