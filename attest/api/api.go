@@ -69,6 +69,8 @@ type service struct {
 }
 
 // New returns the handler of /api/ and of /openapi.json and /openapi.yaml. Other paths are answered with a problem.
+// The caller has checked cfg.Auth with [Auth.Validate] and reported its error; an Auth that it refuses lets nobody
+// in, not even those whose own token is good.
 func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -195,6 +195,7 @@ func TestAuthentication(t *testing.T) {
 	t.Parallel()
 	closed, public := newWorld(t, tokens()), newWorld(t, api.Auth{Tokens: tokens().Tokens, AnonymousRead: true})
 	nobody := newWorld(t, api.Auth{Tokens: []api.Token{{Name: "empty", Submit: true}, {Name: "short", Secret: "x", Submit: true}}})
+	spoilt := newWorld(t, api.Auth{Tokens: append(tokens().Tokens, api.Token{Name: "short", Secret: "x"}), AnonymousRead: true})
 	const submission = `{"image":"registry.example/a:b"}`
 	for name, tt := range map[string]struct {
 		w            *world
@@ -215,6 +216,8 @@ func TestAuthentication(t *testing.T) {
 		"submission":                  {public, "POST", "Bearer " + submitToken, 202},
 		"empty secret is nobody's":    {nobody, "POST", "Bearer ", 401},
 		"short secret is nobody's":    {nobody, "GET", "Bearer x", 401},
+		"good beside a short one":     {spoilt, "GET", "Bearer " + readToken, 401},
+		"anonymous, with a short one": {spoilt, "GET", "", 401},
 		"zero configuration is shut":  {newWorld(t, api.Auth{}), "GET", "", 401},
 		"unknown path, without token": {closed, "PUT", "", 401},
 	} {

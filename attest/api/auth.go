@@ -71,13 +71,15 @@ type hashedToken struct {
 	hash [sha256.Size]byte
 }
 
-// newAuthenticator leaves out tokens that [Auth.Validate] would refuse: an empty secret must match nobody.
+// newAuthenticator lets nobody in if [Auth.Validate] has an objection: leaving out the one bad token would be
+// noticed late, by its holder, and keeping it could let an empty secret match.
 func newAuthenticator(a Auth) authenticator {
+	if a.Validate() != nil {
+		return authenticator{}
+	}
 	out := authenticator{anonymousRead: a.AnonymousRead}
 	for _, t := range a.Tokens {
-		if t.Name != "" && len(t.Secret) >= minSecret {
-			out.tokens = append(out.tokens, hashedToken{Token: t, hash: sha256.Sum256([]byte(t.Secret))})
-		}
+		out.tokens = append(out.tokens, hashedToken{Token: t, hash: sha256.Sum256([]byte(t.Secret))})
 	}
 	return out
 }
