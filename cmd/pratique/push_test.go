@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -225,6 +226,16 @@ func TestWantedPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.awaitState(l.push("team/app:1.0", mixed), pratique.StateDeployed)
+	// Another spelling, or a variant, must not hide an image that runs on a wanted platform.
+	for i, spelling := range []string{"x86_64", "386"} {
+		hidden := images.Vulnerable()
+		hidden.Architecture = spelling
+		index, err := images.Index(l.build(images.Clean()), l.build(hidden))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.awaitState(l.push(fmt.Sprintf("team/app:hidden%d", i), index), pratique.StateDenied)
+	}
 	only, err := images.Index(l.build(bad))
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,8 @@ func (s *Inspect) Handle(ctx context.Context, body []byte) error {
 	return s.pass(ctx, StageAttest, w)
 }
 
-// wanted keeps the configured platforms. An index that has none of them cannot be judged.
+// wanted leaves out the children that certainly run on none of the configured platforms. An index that has no
+// others cannot be judged.
 func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
 	if len(s.Platforms) == 0 || len(m.Children) == 0 {
 		return m, nil
@@ -93,7 +94,7 @@ func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
 	all := m.Children
 	m.Children = nil
 	for _, c := range all {
-		if slices.Contains(s.Platforms, c.Platform) {
+		if slices.ContainsFunc(s.Platforms, c.Platform.MayRunOn) {
 			m.Children = append(m.Children, c)
 		}
 	}

@@ -1,0 +1,43 @@
+package pratique
+
+import (
+	"slices"
+	"strings"
+)
+
+// The spellings of architectures that runtimes take for one another, as containerd normalises them.
+var architectureAliases = map[string]string{
+	"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm",
+	"i386": "386", "i486": "386", "i586": "386", "i686": "386",
+}
+
+// knownArchitectures are those of Linux and Windows images. Others may be spellings that some runtime knows.
+var knownArchitectures = []string{
+	"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm",
+}
+
+// fallbacks are the architectures that a machine runs when an index has nothing better for it.
+var fallbacks = map[string][]string{"amd64": {"386"}, "arm64": {"arm"}}
+
+// MayRunOn reports whether a machine of the wanted platform might run an image of platform p. Only what certainly
+// does not run there is false: other spellings and every variant count, as do the architectures that a runtime
+// falls back to, and whatever is not known.
+func (p Platform) MayRunOn(wanted Platform) bool {
+	os, architecture := p.split()
+	wantedOS, wantedArchitecture := wanted.split()
+	if os != wantedOS && slices.Contains([]string{"linux", "windows", "darwin", "freebsd"}, os) {
+		return false
+	}
+	return architecture == wantedArchitecture || !slices.Contains(knownArchitectures, architecture) ||
+		slices.Contains(fallbacks[wantedArchitecture], architecture)
+}
+
+// split returns operating system and architecture, normalised; the variant never matters here.
+func (p Platform) split() (os, architecture string) {
+	os, rest, _ := strings.Cut(strings.ToLower(string(p)), "/")
+	architecture, _, _ = strings.Cut(rest, "/")
+	if name, ok := architectureAliases[architecture]; ok {
+		architecture = name
+	}
+	return os, architecture
+}
