@@ -10,16 +10,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Entry is a fact with its position in the ledger, which starts at 1.
+// Entry is a fact with its position in the ledger, which starts at 1. A zero fact stands for an entry of the
+// ledger that could not be read.
 type Entry struct {
 	Seq  uint64
 	Fact pratique.Fact
 }
 
 // Apply folds entries into the index, and moves the position, in one transaction: all of them count or none.
-// Entries at or below the position are skipped, so any part of the ledger may be replayed. A fact that
-// contradicts itself is set aside, counted in [Stats], and does not stop the rest. Positions that do not
-// ascend are an error of kind Internal; a file that cannot be written is Unavailable.
+// Entries at or below the position are skipped, so any part of the ledger may be replayed. A fact that could not
+// be read, or that contradicts itself, is set aside, counted in [Stats], and does not stop the rest; a version of
+// the program that can read it takes it up by rebuilding. Positions that do not ascend are an error of kind
+// Internal; a file that cannot be written is Unavailable.
 func (ix *Index) Apply(entries []Entry) error {
 	const op = "apply facts"
 	err := ix.db.Update(func(tx *bbolt.Tx) error {

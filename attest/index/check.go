@@ -15,7 +15,7 @@ type Stats struct {
 	Position uint64 `json:"position"`
 	Images   int    `json:"images"`
 	Events   int    `json:"events"`
-	// Rejected counts facts that contradicted themselves and were set aside.
+	// Rejected counts facts that could not be read, or contradicted themselves, and were set aside.
 	Rejected int   `json:"rejected"`
 	Bytes    int64 `json:"bytes"`
 }

@@ -127,9 +127,9 @@ func TestPositionAndReplay(t *testing.T) {
 func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
 	t.Parallel()
 	ix, s := fresh(t), subject(repoA, "a")
-	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Kind: pratique.FactSeen, Subject: s}}, Entry{Seq: 2, Fact: judged("", s, pratique.Allow)})
+	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Kind: pratique.FactSeen, Subject: s}}, Entry{Seq: 2}, Entry{Seq: 3, Fact: judged("", s, pratique.Allow)})
 	stats, err := ix.Stats()
-	if err != nil || stats.Rejected != 1 || stats.Images != 1 || stats.Position != 2 {
+	if err != nil || stats.Rejected != 2 || stats.Images != 1 || stats.Position != 3 {
 		t.Errorf("%+v %v", stats, err)
 	}
 }

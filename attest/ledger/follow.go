@@ -12,10 +12,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Entry is a fact at its position in the ledger.
+// Entry is a fact at its position in the ledger. Err says why the entry is none that this program knows; then
+// Fact is zero, which no reader takes for a fact.
 type Entry struct {
 	Seq  uint64
 	Fact pratique.Fact
+	Err  error
 }
 
 const (
@@ -25,9 +27,11 @@ const (
 )
 
 // Follow calls fn with every fact after position after, in order and without gaps, until ctx ends; then it
-// returns nil. Facts that are waiting come together, at most 512 at a time. It ends early with fn's error as
-// it is, with Unavailable when the connection is closed, and with Corrupt when an entry is not a fact or when
-// the ledger ends before after, as it does when it was restored from an old copy.
+// returns nil. Facts that are waiting come together, at most 512 at a time. An entry that is not a fact, as a
+// newer version of the program may have left behind, is handed on with its Err: one of them must not keep all
+// others from being read. Follow ends early with fn's error as it is, with Unavailable when the connection is
+// closed, and with Corrupt when facts are missing or the ledger ends before after, as it does when it was
+// restored from an old copy.
 func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) error) error {
 	const op = "follow ledger"
 	end, err := l.End(ctx)
@@ -82,11 +86,11 @@ func nextBatch(ctx context.Context, messages jetstream.MessagesContext) ([]Entry
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Corrupt, op, msg.Subject(), err)
 		}
-		f, err := decode(msg.Data())
-		if err != nil {
-			return nil, pratique.Wrap(pratique.Corrupt, op, fmt.Sprint(meta.Sequence.Stream), err)
+		e := Entry{Seq: meta.Sequence.Stream}
+		if e.Fact, err = decode(msg.Data()); err != nil {
+			e.Fact, e.Err = pratique.Fact{}, pratique.Wrap(pratique.Corrupt, op, fmt.Sprint(e.Seq), err)
 		}
-		batch = append(batch, Entry{Seq: meta.Sequence.Stream, Fact: f})
+		batch = append(batch, e)
 		if meta.NumPending == 0 || len(batch) == batchEntries {
 			return batch, nil
 		}

@@ -304,11 +304,65 @@ func TestFollowRefuses(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "ledger.none.settled.none.x", []byte(`{"kind":"settled"}`)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Follow(t.Context(), 0, never); pratique.KindOf(err) != pratique.Corrupt {
-		t.Errorf("an entry that is not a fact: %v", err)
-	}
 	if _, _, err := l.Settled(t.Context(), pratique.Subject{}, "x"); pratique.KindOf(err) != pratique.Corrupt {
-		t.Errorf("the same by question: %v", err)
+		t.Errorf("an entry that is not a fact, asked for: %v", err)
+	}
+}
+
+func TestFollowEndsAtAGap(t *testing.T) {
+	t.Parallel()
+	_, js, _ := start(t)
+	// The stream as it should be deletes nothing.
+	if err := js.DeleteStream(t.Context(), ledger.StreamName); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ledger.StreamName, Subjects: []string{ledger.SubjectPrefix + ".>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, app := ledger.New(js, clock()), subject("team/app", "A")
+	gone := add(t, l, matched(app, 1))
+	add(t, l, matched(app, 2))
+	if err := stream.DeleteMsg(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	never := func(b []ledger.Entry) error { return fmt.Errorf("called with %d", len(b)) }
+	if err := l.Follow(t.Context(), gone-1, never); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What another version wrote is told apart from facts, and does not keep them back.
+func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
+	t.Parallel()
+	l, js, _ := start(t)
+	app := subject("team/app", "A")
+	add(t, l, matched(app, 1))
+	for i, body := range []string{"not JSON", `{"kind":"settled"}`, `{"kind":"rebuilt","subject":{},"by":"v9","rebuilt":{}}`, `{"kind":"matched","matched":[]}`} {
+		if _, err := js.Publish(t.Context(), fmt.Sprint("ledger.none.settled.none.x", i), []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := add(t, l, matched(app, 2))
+	ctx, cancel := context.WithCancel(t.Context())
+	var all []ledger.Entry
+	err := l.Follow(ctx, 0, func(b []ledger.Entry) error {
+		if all = append(all, b...); b[len(b)-1].Seq == last {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil || len(all) != 6 {
+		t.Fatalf("%d entries, %v", len(all), err)
+	}
+	for i, e := range all {
+		isFact := i == 0 || i == 5
+		if e.Seq != uint64(i+1) || isFact != (e.Err == nil) || isFact != (e.Fact.Kind != "") {
+			t.Errorf("entry %d: %+v", i, e)
+		}
+		if e.Err != nil && (pratique.KindOf(e.Err) != pratique.Corrupt || !strings.Contains(e.Err.Error(), fmt.Sprint(e.Seq)) || e.Fact.Validate() == nil) {
+			t.Errorf("entry %d: %v, %+v", i, e.Err, e.Fact)
+		}
 	}
 }
 
