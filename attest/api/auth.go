@@ -47,7 +47,7 @@ func (a Auth) Validate() error {
 	return nil
 }
 
-// caller is who asks; the name is empty for anonymous readers.
+// caller is who asks, and the request as it came; the name is empty for anonymous readers.
 type caller struct {
 	name    string
 	request *http.Request

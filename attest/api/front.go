@@ -40,7 +40,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(w, plainProblem(status, "this token may read, and not submit"))
 			return
 		}
-		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{name: name, request: r}))
+		// A request that was let in is finished although the server stops, or the client hangs up; only waiting
+		// looks at the request's own context.
+		r = r.WithContext(context.WithValue(context.WithoutCancel(r.Context()), callerKey{}, caller{name: name, request: r}))
 	}
 	if len(r.URL.RawQuery) > maxQuery {
 		writeProblem(w, plainProblem(http.StatusRequestURITooLong, "the query is too long"))

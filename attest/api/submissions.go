@@ -150,12 +150,13 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 	return out, nil
 }
 
-// await returns the event's status once it is done, or as it is when the time is over.
+// await returns the event's status once it is done, or as it is when the time is over or the server stops.
 func (s *service) await(ctx context.Context, id string, wait time.Duration) (index.EventStatus, error) {
 	status, err := s.Index.Event(id)
 	if wait <= 0 {
 		return status, err
 	}
+	stopped := callerOf(ctx).request.Context().Done()
 	timer, ticker := time.NewTimer(wait), time.NewTicker(pollEvery)
 	defer timer.Stop()
 	defer ticker.Stop()
@@ -164,8 +165,8 @@ func (s *service) await(ctx context.Context, id string, wait time.Duration) (ind
 			return status, err
 		}
 		select {
-		case <-ctx.Done():
-			return status, pratique.Wrap(pratique.Unavailable, "wait for submission", id, ctx.Err())
+		case <-stopped:
+			return status, err
 		case <-timer.C:
 			return status, err
 		case <-ticker.C:

@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -216,6 +218,35 @@ func TestSubmissionProblems(t *testing.T) {
 	}
 	if len(w.events) != 0 {
 		t.Errorf("%d events were accepted", len(w.events))
+	}
+}
+
+// A server that stops ends the context of its requests. Then those who wait hear what is known, and what was
+// let in is finished.
+func TestWaitingEndsWithTheServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tokens())
+	w.facts(seen("e1", "1.0", subject("a")))
+	ctx, stop := context.WithCancel(t.Context())
+	stopping := httptest.NewUnstartedServer(w.server.Config.Handler)
+	stopping.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	stopping.Start()
+	t.Cleanup(stopping.Close)
+	w.server = stopping
+	begin := time.Now()
+	time.AfterFunc(200*time.Millisecond, stop)
+	var s api.Submission
+	w.get("/api/v1/submissions/e1?wait=60", &s)
+	if took := time.Since(begin); s.State != "seen" || s.Done || took < 200*time.Millisecond || took > 10*time.Second {
+		t.Errorf("%+v after %s", s, took)
+	}
+	w.wantProblem(404, "not-found", "GET", "/api/v1/submissions/unknown?wait=60", readToken, "")
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":60}`)
+	if res.StatusCode != http.StatusAccepted || len(w.events) != 1 {
+		t.Errorf("%d %s, %d events", res.StatusCode, raw, len(w.events))
+	}
+	if took := time.Since(begin); took > 10*time.Second || len(w.errors) > 0 {
+		t.Errorf("%s, %v", took, w.errors)
 	}
 }
 

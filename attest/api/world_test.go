@@ -107,9 +107,12 @@ func tokens() api.Auth {
 	return api.Auth{Tokens: []api.Token{{Name: "auditor", Secret: readToken}, {Name: "ci", Secret: submitToken, Submit: true}}}
 }
 
-func (w *world) submit(_ context.Context, e pratique.Event) error {
+func (w *world) submit(ctx context.Context, e pratique.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if w.refuse != nil {
 		return w.refuse
 	}

@@ -43,6 +43,79 @@ func TestStopFinishesTheRequestUnderWay(t *testing.T) {
 	}
 }
 
+// start runs a server whose handler tells when it was called.
+func start(t *testing.T, grace time.Duration, handler http.HandlerFunc) (url string, stop func(), started chan struct{}, ended chan error) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	started, ended = make(chan struct{}), make(chan error, 1)
+	called := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(started)
+		handler(w, r)
+	})
+	go func() { ended <- run(ctx, listener, called, grace) }()
+	return "http://" + listener.Addr().String(), stop, started, ended
+}
+
+// A handler that waits is told of the stop, and its client gets an answer.
+func TestStopEndsWaiting(t *testing.T) {
+	t.Parallel()
+	url, stop, started, ended := start(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			_, _ = io.WriteString(w, "not yet")
+		case <-time.After(20 * time.Second):
+			_, _ = io.WriteString(w, "waited to the end")
+		}
+	})
+	go func() {
+		<-started
+		stop()
+	}()
+	begin := time.Now()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "not yet" {
+		t.Errorf("%q, %v", body, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
+// A handler that does not end is given up after the grace, and its client hears of it.
+func TestStopGivesUpAfterTheGrace(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	defer close(release)
+	url, stop, started, ended := start(t, 100*time.Millisecond, func(http.ResponseWriter, *http.Request) { <-release })
+	go func() {
+		<-started
+		stop()
+	}()
+	if response, err := http.Get(url); err == nil {
+		response.Body.Close()
+		t.Errorf("the client was told %s", response.Status)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("still waiting")
+	}
+}
+
 // TestSlowClient checks that a client that never finishes its header is cut off.
 func TestSlowClient(t *testing.T) {
 	if testing.Short() {

@@ -217,6 +217,32 @@ func TestQueueTroubleIs503(t *testing.T) {
 	}
 }
 
+// A server that stops ends the context of its requests; what has arrived is stored all the same.
+func TestStopLosesNothingThatArrived(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		body   string
+		status int
+	}{"event": {file(t, "push.json"), 202}, "unreadable": {"{", 200}} {
+		f := &fixture{}
+		h, err := webhook.New(f.config(receiver()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/main", strings.NewReader(c.body))
+		r.SetPathValue("name", "main")
+		r.Header.Set("Authorization", secret)
+		r.Header.Set("Content-Type", eventsType)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.status || len(f.events)+len(f.drops) != 1 {
+			t.Errorf("%s: %d %s, events %v, drops %v", name, w.Code, w.Body, f.events, f.drops)
+		}
+	}
+}
+
 func TestSlowBodyIsCutOff(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Read = 200 * time.Millisecond })

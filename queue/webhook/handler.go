@@ -143,7 +143,9 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, rec *receiver,
 		return
 	}
 	events, drops, ignored := rec.sort(notifications, h.config.Now())
-	ctx, cancel := context.WithTimeout(r.Context(), h.config.Limits.Publish)
+	// What has arrived is published although the sender may hang up, or the server stop: both end the
+	// request's context, and the sender would have to come again for nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.config.Limits.Publish)
 	defer cancel()
 	accepted := 0
 	for _, e := range events {
@@ -186,7 +188,9 @@ func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Ev
 }
 
 func (h *Handler) dropAll(w http.ResponseWriter, r *http.Request, rec *receiver, d Drop) {
-	h.finish(r.Context(), w, rec, 0, nil, []Drop{d})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.config.Limits.Publish) // as in receive
+	defer cancel()
+	h.finish(ctx, w, rec, 0, nil, []Drop{d})
 }
 
 // finish records the drops, counts, and answers.

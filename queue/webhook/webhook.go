@@ -89,7 +89,7 @@ type Limits struct {
 	Events     int           // per envelope, default 1000
 	Concurrent int           // requests per receiver, default 16
 	Read       time.Duration // to read a body, default 10 s
-	Publish    time.Duration // to publish all events of an envelope, default 5 s
+	Publish    time.Duration // to publish all events of an envelope and record its drops, default 5 s
 }
 
 // Config is what [New] needs.

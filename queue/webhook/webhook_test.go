@@ -37,9 +37,12 @@ type fixture struct {
 	lost   error // of OnDropped
 }
 
-func (f *fixture) Publish(_ context.Context, e pratique.Event) error {
+func (f *fixture) Publish(ctx context.Context, e pratique.Event) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if f.fail == nil {
 		f.events = append(f.events, e)
 	}
@@ -59,9 +62,12 @@ func (f *fixture) config(r webhook.Receiver) webhook.Config {
 		Receivers: []webhook.Receiver{r}, Publisher: f,
 		Now:   func() time.Time { return time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC) },
 		Count: func(_, outcome string, n int) { f.mu.Lock(); defer f.mu.Unlock(); f.counts[outcome] += n },
-		OnDropped: func(_ context.Context, d webhook.Drop) error {
+		OnDropped: func(ctx context.Context, d webhook.Drop) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			f.drops = append(f.drops, d)
 			return f.lost
 		},
