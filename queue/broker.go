@@ -17,8 +17,12 @@ type Config struct {
 	// AckWait is how long a message may go without a sign of life before it is delivered again; a
 	// heartbeat is sent every third of it. Default 30 s. It is also the wait after a crash.
 	AckWait time.Duration
-	// MaxAttempts is how often a job is started at most. Default 8.
+	// MaxAttempts is how many starts of a job may end with a failure that is no reason to wait, or with no
+	// word at all because the worker died. Default 8.
 	MaxAttempts int
+	// MaxAge is how long after it was put into the queue a job that waits for something else (a registry that
+	// does not answer, a login that is refused) is tried again, see [Dispose]. Default 24 h.
+	MaxAge time.Duration
 	// MinDelay and MaxDelay bound the wait before another attempt. Defaults 1 s and 5 min.
 	MinDelay, MaxDelay time.Duration
 	// Grace is how long running handlers may take after [Broker.Run] was told to stop. Default 25 s.
@@ -43,6 +47,7 @@ func (c Config) withDefaults() Config {
 	set(&c.AckWait, 30*time.Second)
 	set(&c.MinDelay, time.Second)
 	set(&c.MaxDelay, 5*time.Minute)
+	set(&c.MaxAge, 24*time.Hour)
 	set(&c.Grace, 25*time.Second)
 	if c.MaxAttempts <= 0 {
 		c.MaxAttempts = 8
@@ -72,6 +77,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 	for _, s := range Topology() {
 		if s.Name == LedgerStream && b.config.LedgerBytes > 0 {
 			s.MaxBytes = b.config.LedgerBytes
+		}
+		if s.Name == startsStream {
+			s.MaxAge = max(s.MaxAge, 2*b.config.MaxAge) // a count must outlive the job
 		}
 		if _, err := b.js.CreateOrUpdateStream(ctx, s.Config(b.config.Replicas)); err != nil {
 			return setupError("set up stream "+s.Name, err)

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-var crashConfig = queue.Config{AckWait: time.Second, MaxAttempts: 3, MinDelay: time.Millisecond}
+var crashConfig = queue.Config{AckWait: time.Second, MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
 
 func victim(role, dir string) error {
 	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: dir, SyncAlways: true})
@@ -67,6 +67,7 @@ func victim(role, dir string) error {
 		Stage: queue.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error {
 			if role == "die" {
+				fmt.Println(job.ID, job.Attempt)
 				return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
 			fmt.Println(job.ID, job.Attempt)
@@ -163,15 +164,28 @@ func TestJobOfAKilledWorkerComesAgainAndTheDoneOnesDoNot(t *testing.T) {
 	}
 }
 
-// A message that kills its worker at once must end too, although nobody is left to record each failure.
+// A message that kills its worker at once must end too, although nobody is left to record each failure, and
+// an outage before gives it no more attempts.
 func TestMessageThatKillsItsWorkerEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, b, _ := start(t, dir, crashConfig)
 	publish(t, b, pratique.LanePush, "deadly")
+	waits := make(chan int, 1000)
+	stop := run(t, b, queue.Work{
+		Stage:  queue.StageInspect,
+		Handle: func(_ context.Context, job queue.Job) error { waits <- job.Attempt; return errAway },
+		Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+	})
+	for range 2 * crashConfig.MaxAttempts {
+		receive(t, waits)
+	}
+	stop()
 	e.Close()
-	for range crashConfig.MaxAttempts {
-		kill(t, "die", dir, func([]string) bool { return false })
+	for i := range crashConfig.MaxAttempts {
+		if lines := kill(t, "die", dir, func([]string) bool { return false }); len(lines) != 1 {
+			t.Fatalf("the victim that should die as number %d was not started: %q", i, lines)
+		}
 	}
 	_, b, _ = start(t, dir, crashConfig)
 	finals := make(chan error, 10)

@@ -22,28 +22,56 @@ type Disposition struct {
 	Action Action
 	// Delay is how long to wait before the next delivery; only with Retry.
 	Delay time.Duration
+	// Forgive says that the start did not count towards Config.MaxAttempts: the job waits for something else.
+	Forgive bool
 }
 
-// Dispose decides from a handler's error and the number of the delivery, which counts from 1. It is pure.
-// Permanent kinds end at once, others after c.MaxAttempts deliveries. The delay doubles from c.MinDelay to
-// c.MaxDelay; for RateLimited it starts eight times higher. jitter in [0, 1) takes away up to half of the
-// delay, so that jobs that failed together do not come back together.
-func Dispose(err error, attempt int, c Config, jitter float64) Disposition {
+// Effort is what was spent on a job so far, the start that has just ended included.
+type Effort struct {
+	// Starts counts every start. Spent counts those that were not forgiven: they ended with an error that
+	// may be our own fault, or without a word, when the worker died.
+	Starts, Spent int
+	// Age is how long ago the job was put into the queue.
+	Age time.Duration
+}
+
+// Dispose decides from a handler's error and the effort so far. It is pure. Permanent kinds end at once.
+// Kinds that say what we wait for (Unavailable, RateLimited, Denied, Stale, Conflict) are bounded by time, since
+// an outage says nothing about the job: they end when the job is older than c.MaxAge, but have c.MaxAttempts
+// starts in any case, as the service may have been off for longer than that. Unknown and Internal, which may be
+// bugs that no time heals, end after c.MaxAttempts starts that were not forgiven. The delay doubles from
+// c.MinDelay to c.MaxDelay; for RateLimited it starts eight times higher. jitter in [0, 1) takes away up to half
+// of the delay, so that jobs that failed together do not come back together.
+func Dispose(err error, e Effort, c Config, jitter float64) Disposition {
 	c = c.withDefaults()
-	switch kind := pratique.KindOf(err); {
-	case err == nil:
+	if err == nil {
 		return Disposition{Action: Ack}
-	case kind.Permanent(), attempt >= c.MaxAttempts:
-		return Disposition{Action: Term}
+	}
+	kind := pratique.KindOf(err)
+	wait, least := waits(kind), c.MinDelay
+	switch {
+	case kind.Permanent(),
+		wait && e.Age > c.MaxAge && e.Starts >= c.MaxAttempts,
+		!wait && e.Spent >= c.MaxAttempts:
+		return Disposition{Action: Term, Forgive: wait}
 	case kind == pratique.RateLimited:
-		return Disposition{Action: Retry, Delay: delay(8*c.MinDelay, c.MaxDelay, attempt, jitter)}
+		least = 8 * c.MinDelay
+	}
+	return Disposition{Action: Retry, Delay: delay(least, c.MaxDelay, e.Starts, jitter), Forgive: wait}
+}
+
+// waits reports whether a kind speaks of somebody or something else that may change by itself.
+func waits(kind pratique.Kind) bool {
+	switch kind {
+	case pratique.Unavailable, pratique.RateLimited, pratique.Denied, pratique.Stale, pratique.Conflict:
+		return true
 	default:
-		return Disposition{Action: Retry, Delay: delay(c.MinDelay, c.MaxDelay, attempt, jitter)}
+		return false
 	}
 }
 
-func delay(least, most time.Duration, attempt int, jitter float64) time.Duration {
+func delay(least, most time.Duration, start int, jitter float64) time.Duration {
 	// Floating point saturates where a shift would overflow.
-	full := min(float64(least)*math.Pow(2, float64(max(attempt, 1)-1)), float64(most))
+	full := min(float64(least)*math.Pow(2, float64(max(start, 1)-1)), float64(most))
 	return time.Duration(full * (1 - min(max(jitter, 0), 1)/2))
 }

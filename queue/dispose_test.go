@@ -13,39 +13,66 @@ import (
 
 func TestDispose(t *testing.T) {
 	t.Parallel()
-	c := Config{MaxAttempts: 4, MinDelay: time.Second, MaxDelay: 20 * time.Second}
+	c := Config{MaxAttempts: 4, MinDelay: time.Second, MaxDelay: 20 * time.Second, MaxAge: time.Hour}
 	of := func(k pratique.Kind) error { return pratique.Errorf(k, "x", "y") }
+	const young, old = time.Minute, time.Hour + 1
+	again := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d} }
+	wait := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d, Forgive: true} }
+	end, ended := Disposition{Action: Term}, Disposition{Action: Term, Forgive: true}
 	for _, test := range []struct {
-		name    string
-		err     error
-		attempt int
-		jitter  float64
-		want    Disposition
+		name   string
+		err    error
+		effort Effort
+		jitter float64
+		want   Disposition
 	}{
-		{"success", nil, 1, 0, Disposition{Action: Ack}},
-		{"late success", nil, 99, 0, Disposition{Action: Ack}},
-		{"first", of(pratique.Unavailable), 1, 0, Disposition{Retry, time.Second}},
-		{"third", of(pratique.Unavailable), 3, 0, Disposition{Retry, 4 * time.Second}},
-		{"last", of(pratique.Unavailable), 4, 0, Disposition{Action: Term}},
-		{"rate limited", of(pratique.RateLimited), 1, 0, Disposition{Retry, 8 * time.Second}},
-		{"rate limited, bounded", of(pratique.RateLimited), 3, 0, Disposition{Retry, 20 * time.Second}},
-		{"jitter", of(pratique.Conflict), 3, 0.5, Disposition{Retry, 3 * time.Second}},
-		{"most jitter", of(pratique.Conflict), 3, 1, Disposition{Retry, 2 * time.Second}},
-		{"nonsense jitter", of(pratique.Conflict), 1, -7, Disposition{Retry, time.Second}},
-		{"no attempt", of(pratique.Conflict), 0, 0, Disposition{Retry, time.Second}},
-		{"unknown", errors.New("x"), 1, 0, Disposition{Retry, time.Second}},
-		{"denied", of(pratique.Denied), 1, 0, Disposition{Retry, time.Second}},
-		{"internal", of(pratique.Internal), 1, 0, Disposition{Retry, time.Second}},
-		{"stale", of(pratique.Stale), 1, 0, Disposition{Retry, time.Second}},
-		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), 1, 0, Disposition{Action: Term}},
+		{"success", nil, Effort{1, 1, 0}, 0, Disposition{}},
+		{"late success", nil, Effort{99, 99, old}, 0, Disposition{}},
+		{"first", of(pratique.Unavailable), Effort{1, 1, 0}, 0, wait(time.Second)},
+		{"third", of(pratique.Unavailable), Effort{3, 1, 0}, 0, wait(4 * time.Second)},
+		{"hundredth", of(pratique.Unavailable), Effort{100, 1, young}, 0, wait(20 * time.Second)},
+		{"too old", of(pratique.Unavailable), Effort{100, 1, old}, 0, ended},
+		{"as old as allowed", of(pratique.Unavailable), Effort{100, 1, old - 1}, 0, wait(20 * time.Second)},
+		{"too old when the service came back", of(pratique.Unavailable), Effort{3, 1, old}, 0, wait(4 * time.Second)},
+		{"and its last start", of(pratique.Unavailable), Effort{4, 1, old}, 0, ended},
+		{"clock set back", of(pratique.Unavailable), Effort{100, 1, -old}, 0, wait(20 * time.Second)},
+		{"after crashes", of(pratique.Unavailable), Effort{9, 4, young}, 0, wait(20 * time.Second)},
+		{"rate limited", of(pratique.RateLimited), Effort{1, 1, 0}, 0, wait(8 * time.Second)},
+		{"rate limited, bounded", of(pratique.RateLimited), Effort{3, 1, 0}, 0, wait(20 * time.Second)},
+		{"jitter", of(pratique.Conflict), Effort{3, 1, 0}, 0.5, wait(3 * time.Second)},
+		{"most jitter", of(pratique.Conflict), Effort{3, 1, 0}, 1, wait(2 * time.Second)},
+		{"nonsense jitter", of(pratique.Conflict), Effort{1, 1, 0}, -7, wait(time.Second)},
+		{"no start", of(pratique.Conflict), Effort{}, 0, wait(time.Second)},
+		{"denied", of(pratique.Denied), Effort{100, 1, young}, 0, wait(20 * time.Second)},
+		{"stale", of(pratique.Stale), Effort{100, 1, young}, 0, wait(20 * time.Second)},
+		{"unknown", errors.New("x"), Effort{1, 1, 0}, 0, again(time.Second)},
+		{"unknown after an outage", errors.New("x"), Effort{100, 3, old}, 0, again(20 * time.Second)},
+		{"unknown, last", errors.New("x"), Effort{4, 4, 0}, 0, end},
+		{"internal", of(pratique.Internal), Effort{1, 1, 0}, 0, again(time.Second)},
+		{"internal, last", of(pratique.Internal), Effort{100, 4, 0}, 0, end},
+		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), Effort{1, 1, 0}, 0, end},
 	} {
-		if got := Dispose(test.err, test.attempt, c, test.jitter); got != test.want {
+		if got := Dispose(test.err, test.effort, c, test.jitter); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
 	for k := pratique.Unknown; k <= pratique.Internal; k++ {
-		if got := Dispose(of(k), 1, c, 0).Action == Term; got != k.Permanent() {
+		if got := Dispose(of(k), Effort{1, 1, 0}, c, 0).Action == Term; got != k.Permanent() {
 			t.Errorf("%s ends at once: %v, permanent: %v", k, got, k.Permanent())
+		}
+	}
+}
+
+func TestCountsOfAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][2]int{"3": {3, 3}, "7 2": {7, 2}} {
+		if total, spent, err := parseCounts(text); err != nil || total != want[0] || spent != want[1] {
+			t.Errorf("%q: %d, %d, %v", text, total, spent, err)
+		}
+	}
+	for _, text := range []string{"", "x", "1 x", "x 1", "1 2 3"} {
+		if _, _, err := parseCounts(text); err == nil {
+			t.Errorf("%q was read", text)
 		}
 	}
 }

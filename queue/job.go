@@ -34,42 +34,56 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lan
 	end()
 }
 
-// begin counts the attempt, does the job unless it has had its attempts, and returns how to settle the message.
+// begin counts the start, does the job unless it has had its attempts, and returns how to settle the message.
 func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
 	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64()) //nolint:gosec // jitter needs no secrecy
-	attempt, over, err := p.starts.begin(ctx, meta, p.config.MaxAttempts)
+	now, over, err := p.starts.begin(ctx, meta, p.config.MaxAttempts)
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
 		return func() { p.nak(msg, again) }
 	}
-	job.Attempt = attempt
+	job.Attempt = now.total
 	if over {
 		err = pratique.Wrap(pratique.Exhausted, "start job", job.ID,
-			fmt.Errorf("given up after %d attempts: the worker died or could not record its failure", attempt))
+			fmt.Errorf("given up after %d attempts, %d of which failed without a reason to wait: the worker died or could not record its failure", now.total, now.spent))
 	} else if err = p.guard(job, func() error { return p.work.Handle(ctx, job) }); err != nil && ctx.Err() != nil {
 		// The pool was told to stop and the grace period is over: this says nothing about the job.
+		p.forgive(job, now)
 		return func() { p.nak(msg, 0) }
 	}
-	return p.settle(ctx, job, msg, err, again)
+	return p.settle(ctx, job, msg, now, err, again)
 }
 
 // settle records a failure and returns how to settle the message; again is the wait if recording fails.
-func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, err error, again time.Duration) func() {
-	d := Dispose(err, job.Attempt, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
+func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start, err error, again time.Duration) func() {
+	effort := Effort{Starts: now.total, Spent: now.spent, Age: p.config.Now().Sub(job.EnqueuedAt)}
+	d := Dispose(err, effort, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
 	if d.Action == Ack {
 		return func() { p.acknowledge(job, msg) }
 	}
 	final := d.Action == Term
-	if recordErr := p.guard(job, func() error { return p.work.Failed(ctx, job, err, final) }); recordErr != nil {
+	recordErr := p.guard(job, func() error { return p.work.Failed(ctx, job, err, final) })
+	if recordErr != nil {
 		p.config.Trouble(fmt.Errorf("record failure of job %s (%w): %w", job.ID, err, recordErr))
-		if final {
-			return func() { p.nak(msg, again) }
-		}
 	}
-	if final {
+	// Only now: a job that kills the worker while its failure is recorded must end too.
+	if d.Forgive && (!final || recordErr != nil) {
+		p.forgive(job, now)
+	}
+	switch {
+	case final && recordErr != nil:
+		return func() { p.nak(msg, again) }
+	case final:
 		return func() { p.terminate(job, msg) }
 	}
 	return func() { p.nak(msg, d.Delay) }
+}
+
+// forgive takes the start back; if that fails it counts as an attempt, which errs on the side of an end.
+func (p *pool) forgive(job Job, now start) {
+	if err := p.starts.forgive(now); err != nil {
+		p.config.Trouble(fmt.Errorf("take back the attempt at job %s, it counts: %w", job.ID, err))
+	}
 }
 
 // guard turns a panic into an Internal error.

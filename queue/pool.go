@@ -31,7 +31,7 @@ type Job struct {
 	// ID is the id the message was published with.
 	ID   string
 	Body []byte
-	// Attempt counts from 1 how often the job was started.
+	// Attempt counts from 1 how often the job was started, for whatever reason.
 	Attempt    int
 	EnqueuedAt time.Time
 }

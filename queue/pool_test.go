@@ -70,7 +70,7 @@ func TestIdleWorkerStartsAtOnce(t *testing.T) {
 	}
 }
 
-func TestTransientFailureComesBackThenEnds(t *testing.T) {
+func TestUnknownFailureComesBackThenEnds(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond})
 	publish(t, b, pratique.LanePush, "poison")
@@ -87,14 +87,14 @@ func TestTransientFailureComesBackThenEnds(t *testing.T) {
 			if runs.Add(1) == 2 {
 				panic("second attempt panics")
 			}
-			return pratique.Errorf(pratique.Unavailable, "fetch", "no route")
+			return errors.New("who knows")
 		},
 		Failed: func(_ context.Context, job queue.Job, err error, final bool) error {
 			failures <- failure{job.Attempt, pratique.KindOf(err), final}
 			return nil
 		},
 	})
-	for _, want := range []failure{{1, pratique.Unavailable, false}, {2, pratique.Internal, false}, {3, pratique.Unavailable, true}} {
+	for _, want := range []failure{{1, pratique.Unknown, false}, {2, pratique.Internal, false}, {3, pratique.Unknown, true}} {
 		if got := receive(t, failures); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}

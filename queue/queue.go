@@ -73,8 +73,8 @@ func Topology() []Stream {
 		{Name: "DEPLOY", Stage: StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
 		// The window for facts is short on purpose: it only has to cover a publisher that retries.
 		{Name: LedgerStream, Prefix: "ledger", MaxBytes: 8 * gib, MaxMsgSize: 576 * kib, Duplicates: 2 * time.Minute},
-		// Longer than a message is tried: eight attempts take minutes.
-		{Name: startsStream, Prefix: "starts", MaxBytes: 64 * mib, MaxMsgSize: kib, Duplicates: time.Minute, MaxAge: 24 * time.Hour},
+		// Longer than a message is tried; [Broker.Setup] makes it twice [Config.MaxAge] if that is more.
+		{Name: startsStream, Prefix: "starts", MaxBytes: 64 * mib, MaxMsgSize: kib, Duplicates: time.Minute, MaxAge: 48 * time.Hour},
 	}
 }
 
@@ -111,14 +111,14 @@ func (s Stream) Consumer(lane pratique.Lane, c Config) jetstream.ConsumerConfig 
 		Durable: string(lane), FilterSubject: s.Subject(lane),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
-		// A backstop only. Beyond it JetStream keeps the message and never delivers it again, so it must
-		// never be met before our own bound has recorded the failure, however often recording fails.
-		MaxDeliver:    c.MaxAttempts + backstop,
-		MaxAckPending: 1000, MaxRequestBatch: 64,
+		// No bound here. Beyond one JetStream keeps the message and never delivers it again, and nobody would
+		// hear of it; our own bounds end a message only after its failure was recorded.
+		MaxDeliver: -1,
+		// Messages that wait for another attempt are pending, too. A lane must not stop because a thousand of
+		// its jobs wait for a registry that is down.
+		MaxAckPending: 100_000, MaxRequestBatch: 64,
 	}
 }
-
-const backstop = 10_000
 
 // streamOf finds the work queue of a stage.
 func streamOf(stage Stage) (Stream, error) {
