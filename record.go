@@ -91,8 +91,9 @@ type Judged struct {
 type Attested struct {
 	// Verdict is the digest of the verdict document that the VSA states.
 	Verdict Digest `json:"verdict"`
-	// VSA is the digest of the verification summary's envelope.
+	// VSA is the digest of the verification summary's envelope, Verifier the id that it carries.
 	VSA          Digest        `json:"vsa"`
+	Verifier     string        `json:"verifier,omitempty"`
 	Attestations []Attestation `json:"attestations"`
 }
 

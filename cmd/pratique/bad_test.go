@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -237,14 +238,53 @@ func TestForgedSummary(t *testing.T) {
 	}
 	writeExecutable(t, hook, "#!/bin/sh\nexit 0\n")
 	l.serve()
-	seen := l.awaitState(digest, pratique.StateFailed)
-	if seen.Failure.Kind != pratique.Unverified {
-		t.Errorf("failure %+v", seen.Failure)
+	// The forged one is never acted on: the image is attested anew, and the commit names our own summary.
+	seen := l.awaitState(digest, pratique.StateDeployed)
+	if trailers := l.gitOutput("log", "-1", "--format=%(trailers)", "main"); count(seen, pratique.FactAttested) != 2 || !strings.Contains(trailers, seen.VSA.String()) {
+		t.Errorf("%d times attested, VSA %s, trailers:\n%s", count(seen, pratique.FactAttested), seen.VSA, trailers)
 	}
-	l.noCommit()
 }
 
-// TestHangingRegistry checks that a registry which does not answer holds up its own image only.
+// TestRenamedService changes the verifier's id between two submissions: the old summary no longer serves, and the
+// service makes another one.
+func TestRenamedService(t *testing.T) {
+	l := newLine(t, lineOptions{})
+	stop := l.serve()
+	spec := images.Clean()
+	l.awaitState(l.push("team/app:1.0", l.build(spec)), pratique.StateDeployed)
+	stop()
+	l.write("pratique.yaml", readText(t, l.configFile)+"\nsigning: {verifierID: \"https://renamed.example.com\"}\n")
+	l.serve()
+	s, err := l.client.Submit(t.Context(), l.registry.Host()+"/team/app:1.0", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != string(pratique.StateDeployed) {
+		t.Errorf("state %q, %v, %+v", s.State, err, s.Failure)
+	}
+}
+
+// TestLostEvidence empties the evidence store behind the service's back.
+func TestLostEvidence(t *testing.T) {
+	l := newLine(t, lineOptions{})
+	stop := l.serve()
+	digest := l.push("team/app:1.0", l.build(images.Clean()))
+	l.awaitState(digest, pratique.StateDeployed)
+	stop()
+	if err := os.RemoveAll(filepath.Join(l.dir, "data", "evidence")); err != nil {
+		t.Fatal(err)
+	}
+	l.serve()
+	s, err := l.client.Submit(t.Context(), l.registry.Host()+"/team/app:1.0", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != string(pratique.StateDeployed) {
+		t.Errorf("state %q, %v, %+v", s.State, err, s.Failure)
+	}
+}
+
+// TestRegistryOutage checks that an image waits for a registry that is down.
 func TestRegistryOutage(t *testing.T) {
 	var down atomic.Bool
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {

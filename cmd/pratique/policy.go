@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/spf13/cobra"
 )
@@ -17,11 +15,10 @@ files whose names start with test_. Exit status 0 if all pass, 1 if one fails, 2
 		Example: "  pratique policy test ./policy",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			passed, failed, err := policy.Test(cmd.Context(), args[0], cmd.OutOrStdout())
+			_, failed, err := policy.Test(cmd.Context(), args[0], cmd.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d passed, %d failed\n", passed, failed)
 			if failed > 0 {
 				return &exitError{status: exitDenied}
 			}

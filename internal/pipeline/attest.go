@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -45,25 +46,34 @@ func (s *Attest) Handle(ctx context.Context, body []byte) error {
 	if !ok {
 		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never seen")
 	}
-	judged, children, err := s.judge(ctx, w, seen.Seen.Manifest)
+	judged, err := s.judgeAndAttest(ctx, w, seen.Seen.Manifest)
+	if isLost(err) {
+		return s.sendBack(ctx, StageInspect, w, err)
+	}
 	if err != nil {
 		return err
-	}
-	for _, c := range children {
-		if err := s.attest(ctx, w, c); err != nil {
-			return err
-		}
-	}
-	if len(seen.Seen.Manifest.Children) > 0 {
-		// The index is attested last: whoever finds its summary finds its children's, too.
-		if err := s.attest(ctx, w, judgement{Judged: judged}); err != nil {
-			return err
-		}
 	}
 	if judged.Verdict.Outcome != pratique.Allow {
 		return s.settle(ctx, StageAttest, w, pratique.StateDenied, summary(judged.Verdict))
 	}
 	return s.pass(ctx, StageDeploy, w)
+}
+
+func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
+	judged, children, err := s.judge(ctx, w, m)
+	if err != nil {
+		return judged, err
+	}
+	for _, c := range children {
+		if err := s.attest(ctx, w, c); err != nil {
+			return judged, err
+		}
+	}
+	if len(m.Children) == 0 {
+		return judged, nil
+	}
+	// The index is attested last: whoever finds its summary finds its children's, too.
+	return judged, s.attest(ctx, w, judgement{Judged: judged})
 }
 
 func summary(v pratique.Verdict) string {
@@ -78,7 +88,7 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 	subject := j.Verdict.Subject
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactAttested); err != nil {
 		return err
-	} else if ok && last.Attested.Verdict == j.Digest {
+	} else if ok && w.Round == 0 && last.Attested.Verdict == j.Digest && s.made(last.Attested) {
 		// A registry may have lost what it held, or somebody may have overwritten it.
 		holds, err := s.Registry.Holds(ctx, subject, last.Attested.Attestations)
 		if err != nil || holds {
@@ -108,7 +118,7 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 		return err
 	}
 	s.edge(StageAttest + ":after-attach")
-	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached}
+	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID}
 	for _, a := range attached {
 		if a.PredicateType == pratique.PredicateVSA {
 			fact.VSA = a.Digest
@@ -117,16 +127,22 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Kind: pratique.FactAttested, Attested: &fact})
 }
 
+// made reports whether the objects are by this verifier's id and key.
+func (s *Attest) made(a *pratique.Attested) bool {
+	other := func(a pratique.Attestation) bool { return a.KeyID != s.Signer.KeyID() }
+	return a.Verifier == s.VerifierID && !slices.ContainsFunc(a.Attestations, other)
+}
+
 // evidence signs the SBOMs and the report of a platform image. An index has none of its own.
 func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.Envelope, error) {
 	if j.inspected == nil {
 		return nil, nil
 	}
-	spdx, err := s.Documents.Get(ctx, j.inspected.SPDX)
+	spdx, err := s.document(ctx, j.inspected.SPDX)
 	if err != nil {
 		return nil, err
 	}
-	cyclonedx, err := s.Documents.Get(ctx, j.inspected.CycloneDX)
+	cyclonedx, err := s.document(ctx, j.inspected.CycloneDX)
 	if err != nil {
 		return nil, err
 	}

@@ -26,22 +26,9 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	attested, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactAttested)
-	if err != nil {
-		return err
-	}
-	judged, ok2, err := s.Ledger.Last(ctx, w.Subject, pratique.FactJudged)
-	if err != nil {
-		return err
-	}
-	if !ok || !ok2 {
-		return pratique.Errorf(pratique.Internal, "deploy "+w.Subject.String(), "it is not judged and attested")
-	}
 	s.edge(StageDeploy + ":before-commit")
-	out, err := s.Gate.Deploy(ctx, pratique.Change{
-		Subject: w.Subject, Tag: w.Event.Ref.Tag, Verdict: attested.Attested.Verdict, VSA: attested.Attested.VSA,
-		Policy: judged.Judged.Verdict.Policy.Digest, Event: w.Event.ID,
-	})
+	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
+	out, err := s.Gate.Deploy(ctx, pratique.Change{Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID})
 	s.edge(StageDeploy + ":after-commit")
 	// One target may have its commit when another fails. What was committed goes on record either way; if that
 	// fails, its kind speaks first, so that there is another try.
@@ -49,6 +36,12 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDeployed, Deployed: &c}); lost != nil {
 			return errors.Join(lost, err)
 		}
+	}
+	switch pratique.KindOf(err) {
+	case pratique.Unverified, pratique.Stale:
+		// The summary was made with another policy or verifier id, has grown too old in the queue, or somebody
+		// replaced it: one that is made now may serve.
+		return s.sendBack(ctx, StageAttest, w, err)
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/pratique-dev/pratique"
@@ -14,15 +15,12 @@ func TestDeployInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last attested app", "last judged app",
 		"edge deploy:before-commit", "commit app", "edge deploy:after-commit",
 		"edge deploy:before-deployed", "fact deployed app", "edge deploy:after-deployed",
 		"edge deploy:before-settled", "fact settled app", "edge deploy:after-settled",
 	}, w.journal)
-	attested := w.newest(w.subject("app"), pratique.FactAttested).Attested
-	same(t, "change", []pratique.Change{{
-		Subject: w.subject("app"), Tag: "1.0", Verdict: attested.Verdict, VSA: attested.VSA, Policy: w.policy.Digest, Event: "e1",
-	}}, w.changes)
+	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
+	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1"}}, w.changes)
 }
 
 func TestDeployEnds(t *testing.T) {
@@ -76,8 +74,8 @@ func TestCommitsBesideAnError(t *testing.T) {
 }
 
 func TestDeployErrors(t *testing.T) {
-	for _, call := range []string{"last attested app", "last judged app", "commit app", "fact deployed app", "fact settled app"} {
-		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Stale, pratique.Unverified} {
+	for _, call := range []string{"commit app", "fact deployed app", "fact settled app"} {
+		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
 				m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
@@ -95,16 +93,57 @@ func TestDeployErrors(t *testing.T) {
 	}
 }
 
-// TestDeployNeedsEvidence: the gate is not even asked about a subject without verdict and attestations.
-func TestDeployNeedsEvidence(t *testing.T) {
-	for _, kind := range []pratique.FactKind{pratique.FactJudged, pratique.FactAttested} {
-		w := newWorld(t)
-		m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
-		w.drop(kind)
-		err, _ := w.handle(m)
-		isKind(t, err, pratique.Internal, nil)
-		if len(w.changes) != 0 {
-			t.Errorf("without %s the gate was asked", kind)
+// TestRefusedSummaryIsMadeAnew: the gate refuses the summary, because it is too old by now or not what this
+// service would write. The attest stage signs another one, once; then the gate's word stands.
+func TestRefusedSummaryIsMadeAnew(t *testing.T) {
+	for _, kind := range []pratique.Kind{pratique.Stale, pratique.Unverified} {
+		t.Run(kind.String(), func(t *testing.T) {
+			w := newWorld(t)
+			m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+			refused := pratique.Errorf(kind, "check summary", "as told")
+			w.fail["commit app"] = refused
+			w.forget()
+			w.mustHandle(m)
+			back := w.last()
+			if back.stage != pipeline.StageAttest || back.id == "e1.attest" {
+				t.Fatalf("sent back as %s to %s", back.id, back.stage)
+			}
+			w.mustHandle(back)
+			if work := w.forget(); !slices.Contains(work, "attach app signed spdx cyclonedx vuln vsa") {
+				t.Errorf("nothing was signed anew: %v", work)
+			}
+			again := w.last()
+			err, _ := w.handle(again)
+			isKind(t, err, kind, refused)
+			delete(w.fail, "commit app")
+			w.mustHandle(again)
+			w.newest(w.subject("app"), pratique.FactSettled)
+		})
+	}
+}
+
+// TestOtherVerifierSignsAnew: an unchanged verdict is stated again when the verifier's id has changed.
+func TestOtherVerifierSignsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	w.verifier = "https://renamed.example"
+	w.forget()
+	w.push("e2", "1.0")
+	if work := w.forget(); !slices.Contains(work, "attach app signed spdx cyclonedx vuln vsa") {
+		t.Errorf("the old summary stands: %v", work)
+	}
+}
+
+// TestLostDocumentsAreMadeAgain: the evidence store lost what the facts name.
+func TestLostDocumentsAreMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	clear(w.documents)
+	w.push("e2", "1.0")
+	inspected := w.newest(w.subject("app"), pratique.FactInspected).Inspected
+	for _, d := range []pratique.Digest{inspected.Inventory, inspected.SPDX, inspected.CycloneDX} {
+		if _, ok := w.documents[d]; !ok {
+			t.Errorf("%s is still missing", d)
 		}
 	}
 }

@@ -110,6 +110,15 @@ func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
 // image makes sure that one platform image is inspected and matched.
 func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
 	subject := w.Subject.Sibling(c.Digest)
+	err := s.inspectAndMatch(ctx, w, subject)
+	if isLost(err) {
+		w.Round++
+		err = s.inspectAndMatch(ctx, w, subject)
+	}
+	return err
+}
+
+func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.Subject) error {
 	inspected, err := s.inspected(ctx, w, subject)
 	if err != nil {
 		return err
@@ -120,7 +129,7 @@ func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
 func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
 		return nil, err
-	} else if ok && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() {
+	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() {
 		return last.Inspected, nil
 	}
 	started := s.Now().UTC()
@@ -165,7 +174,7 @@ func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject,
 	}
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
 		return err
-	} else if ok && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
+	} else if ok && w.Round == 0 && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
 		return nil
 	}
 	started := s.Now().UTC()

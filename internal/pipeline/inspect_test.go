@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -223,7 +224,7 @@ func TestInspectErrors(t *testing.T) {
 	}
 }
 
-// TestInspectDamagedInventory: a document that is not what it was is not matched.
+// TestInspectDamagedInventory: a document that is not what it was, or is gone, is not matched but made again.
 func TestInspectDamagedInventory(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))
@@ -231,11 +232,15 @@ func TestInspectDamagedInventory(t *testing.T) {
 	w.drop(pratique.FactMatched)
 	inventory := w.newest(w.subject("app"), pratique.FactInspected).Inspected.Inventory
 	w.documents[inventory] = []byte(`{"lists":`)
-	err, _ := w.handle(m)
-	isKind(t, err, pratique.Corrupt, nil)
+	w.forget()
+	w.mustHandle(m)
 	delete(w.documents, inventory)
-	err, _ = w.handle(m)
-	isKind(t, err, pratique.NotFound, nil)
+	w.drop(pratique.FactMatched)
+	w.mustHandle(m)
+	parsed := slices.DeleteFunc(w.forget(), func(line string) bool { return line != "parse app" })
+	if len(parsed) != 2 {
+		t.Errorf("the image was parsed %d times, want once for each loss", len(parsed))
+	}
 }
 
 var errPlain = errors.New("a library that does not say")

@@ -122,7 +122,7 @@ func (s *Attest) decide(ctx context.Context, w Work, v pratique.Verdict) (pratiq
 	if err != nil {
 		return pratique.Judged{}, err
 	}
-	if ok && s.young(last.Judged.Verdict, v.JudgedAt) && sameVerdict(v, last.Judged.Verdict) {
+	if ok && w.Round == 0 && s.young(last.Judged.Verdict, v.JudgedAt) && sameVerdict(v, last.Judged.Verdict) {
 		return *last.Judged, nil
 	}
 	digest, err := s.putJSON(ctx, v)

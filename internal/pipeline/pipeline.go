@@ -10,6 +10,8 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -27,6 +29,8 @@ type Work struct {
 	Event pratique.Event `json:"event"`
 	// Subject is what the event's ref was resolved to; zero until the inspect stage has done so.
 	Subject pratique.Subject `json:"subject,omitzero"`
+	// Round counts how often the work was sent back to an earlier stage, which then reuses nothing.
+	Round int `json:"round,omitempty"`
 }
 
 // Ledger is where facts are kept.
@@ -84,14 +88,28 @@ func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.S
 	return b.record(ctx, role, w, w.Subject, pratique.Fact{Kind: pratique.FactSettled, Settled: &settled})
 }
 
+// sendBack has an earlier stage do its part anew, because what it left behind does not serve. Once: the second
+// time the cause stands.
+func (b *Base) sendBack(ctx context.Context, stage string, w Work, cause error) error {
+	if w.Round > 0 {
+		return cause
+	}
+	w.Round++
+	return b.pass(ctx, stage, w)
+}
+
 // pass hands the work to the next stage. The id makes a redelivered hand-over one message.
 func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 	body, err := json.Marshal(w)
 	if err != nil {
 		return pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 	}
+	id := w.Event.ID + "." + stage
+	if w.Round > 0 {
+		id += "." + strconv.Itoa(w.Round)
+	}
 	b.edge(stage + ":before-enqueue")
-	if err := b.Queue.Enqueue(ctx, stage, w.Event.Lane, w.Event.ID+"."+stage, body); err != nil {
+	if err := b.Queue.Enqueue(ctx, stage, w.Event.Lane, id, body); err != nil {
 		return err
 	}
 	b.edge(stage + ":after-enqueue")
@@ -142,13 +160,33 @@ func (b *Base) putJSON(ctx context.Context, v any) (pratique.Digest, error) {
 	return b.Documents.Put(ctx, content)
 }
 
-func (b *Base) getJSON(ctx context.Context, d pratique.Digest, v any) error {
+// lostDocument is the error about a document that a fact names and that is gone or damaged. Then the fact is
+// worth nothing, and its stage has to run anew.
+type lostDocument struct{ error }
+
+func (l lostDocument) Unwrap() error { return l.error }
+
+// document returns a document that a fact names.
+func (b *Base) document(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	content, err := b.Documents.Get(ctx, d)
+	if kind := pratique.KindOf(err); kind == pratique.NotFound || kind == pratique.Corrupt {
+		return nil, lostDocument{err}
+	}
+	return content, err
+}
+
+func isLost(err error) bool {
+	var lost lostDocument
+	return errors.As(err, &lost)
+}
+
+func (b *Base) getJSON(ctx context.Context, d pratique.Digest, v any) error {
+	content, err := b.document(ctx, d)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(content, v); err != nil {
-		return pratique.Wrap(pratique.Corrupt, "decode document", d.String(), err)
+		return lostDocument{pratique.Wrap(pratique.Corrupt, "decode document", d.String(), err)}
 	}
 	return nil
 }

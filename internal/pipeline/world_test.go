@@ -46,6 +46,7 @@ type world struct {
 	policy   pratique.Policy
 	refresh  time.Duration
 	registry *registry
+	verifier string
 	outcome  deploy.Outcome
 	changes  []pratique.Change
 }
@@ -64,8 +65,8 @@ func newWorld(t *testing.T) *world {
 		t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), fail: map[string]error{}, edges: map[string]int{},
 		documents: map[pratique.Digest][]byte{}, known: map[string]bool{}, names: map[pratique.Digest]string{},
 		manifests: map[string]pratique.Manifest{}, bad: map[string]bool{},
-		scanner: pratique.Tool{Name: "trivy", Version: "1"},
-		policy:  pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
+		scanner: pratique.Tool{Name: "trivy", Version: "1"}, verifier: "https://pratique.test",
+		policy: pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
 		outcome: deploy.Outcome{Commits: []pratique.Commit{{Target: "production", ID: "c0ffee"}}},
 	}
 	w.useDatabase("database 1")
@@ -148,7 +149,7 @@ func (w *world) inspect() *pipeline.Inspect {
 
 func (w *world) attest() *pipeline.Attest {
 	return &pipeline.Attest{
-		Base: w.base(), Policy: policy{w}, Signer: w.registry.key, Registry: w.registry, VerifierID: "https://pratique.test",
+		Base: w.base(), Policy: policy{w}, Signer: w.registry.key, Registry: w.registry, VerifierID: w.verifier,
 		Version: "1", Refresh: w.refresh,
 	}
 }
