@@ -59,8 +59,12 @@ var errSuperseded = errors.New("superseded")
 
 // Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
 // but what it is about: the verification summary is read and checked here, and the tag is resolved again before
-// each commit. Errors have kind Unverified if the summary does not allow the image, Stale if it is too old, and
-// otherwise the kind of what failed; targets that were served before an error are served once only.
+// each commit.
+//
+// Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
+// the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
+// failed, or Denied where that would be one of the two. Targets that were served before an error are served once
+// only.
 func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	if err := check(c); err != nil {
 		return Outcome{}, pratique.Wrap(pratique.Invalid, "deploy", c.Subject.String(), err)
@@ -85,7 +89,7 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 			o.Superseded, o.Detail = true, err.Error()
 			return o, joined(c.Subject, failed)
 		case err != nil:
-			failed = append(failed, fmt.Errorf("target %s: %w", t.Name, err))
+			failed = append(failed, fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
 		case found:
 			o.Commits = append(o.Commits, commit)
 		}
@@ -97,6 +101,15 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 		o.NoTarget, o.Detail = true, noTarget(c, matched)
 	}
 	return o, nil
+}
+
+// noRefusal keeps the kinds that say that the gate refuses for the gate.
+func noRefusal(err error) error {
+	switch pratique.KindOf(err) {
+	case pratique.Unverified, pratique.Stale:
+		return pratique.Wrap(pratique.Denied, "write change", "", err)
+	}
+	return err
 }
 
 func noTarget(c pratique.Change, matched int) string {
@@ -141,6 +154,9 @@ func check(c pratique.Change) error {
 func (g *Gate) verify(ctx context.Context, s pratique.Subject) (VSA, error) {
 	const op = "check verification summary"
 	v, err := g.c.Attestations.VerifiedVSA(ctx, s)
+	if pratique.KindOf(err) == pratique.NotFound {
+		return VSA{}, pratique.Wrap(pratique.Unverified, op, "", err)
+	}
 	if err != nil {
 		return VSA{}, err
 	}

@@ -46,10 +46,10 @@ func (w *world) VerifiedVSA(_ context.Context, s pratique.Subject) (deploy.VSA, 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v, ok := w.vsas[s.Digest]
-	if w.vsaErr != nil || !ok {
-		return deploy.VSA{}, pratique.Wrap(pratique.NotFound, "read", "", fmt.Errorf("none: %w", w.vsaErr))
+	if w.vsaErr == nil && !ok {
+		return v, pratique.Errorf(pratique.NotFound, "read", "none")
 	}
-	return v, nil
+	return v, w.vsaErr
 }
 
 func (w *world) Digest(_ context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
@@ -320,7 +320,16 @@ func TestRefusals(t *testing.T) {
 		"stale":          {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
 		"no time":        {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = time.Time{} }, pratique.Stale},
 		"from tomorrow":  {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(time.Hour) }, pratique.Unverified},
-		"none":           {func(w *world, _ *deploy.VSA, _ *pratique.Change) { w.vsaErr = fmt.Errorf("x") }, pratique.NotFound},
+		"none": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			w.vsaErr = pratique.Errorf(pratique.NotFound, "read", "none")
+		}, pratique.Unverified},
+		"none to be had": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			w.vsaErr = pratique.Errorf(pratique.Unavailable, "read", "away")
+		}, pratique.Unavailable},
+		"tag cannot be trusted": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+			w.tagErr = pratique.Errorf(pratique.Unverified, "resolve", "odd certificate")
+		}, pratique.Denied},
+		"no branch": {func(w *world, _ *deploy.VSA, _ *pratique.Change) { w.git("branch", "-m", "main", "trunk") }, pratique.Unavailable},
 		"tag unknown": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
 			w.tagErr = pratique.Errorf(pratique.Unavailable, "resolve", "away")
 		}, pratique.Unavailable},
@@ -350,8 +359,8 @@ func TestRefusals(t *testing.T) {
 			if err == nil || pratique.KindOf(err) != test.kind || len(o.Commits) != 0 {
 				t.Errorf("%+v, %v (kind %v), want kind %v", o, err, pratique.KindOf(err), test.kind)
 			}
-			if w.commits() != "0" {
-				t.Errorf("%s commits", w.commits())
+			if n := w.git("rev-list", "--count", "--all", "^"+w.before); n != "0" {
+				t.Errorf("%s commits", n)
 			}
 		})
 	}

@@ -59,11 +59,14 @@ func judge(report *packp.ReportStatus, err error, said string) error {
 // refusedBefore reports whether the error shows that the server did not look at the commit at all.
 func refusedBefore(err error) bool {
 	switch classifyKind(err) {
-	case pratique.Denied, pratique.NotFound, pratique.RateLimited, pratique.Invalid:
+	case pratique.Denied, pratique.RateLimited, pratique.Invalid:
 		return true
 	}
-	return false
+	return noRepository(err)
 }
+
+// noRepository reports whether the server says that it has no such repository.
+func noRepository(err error) bool { return errors.Is(err, transport.ErrRepositoryNotFound) }
 
 // words joins the status with what hooks printed, on one line.
 func words(status, said string) string {
@@ -76,12 +79,24 @@ func words(status, said string) string {
 
 // classify gives an error of the transport its kind.
 func classify(op string, err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case noRepository(err):
+		err = fmt.Errorf("%w: check the URL, and that the login is valid and may write; hosts say the same to one that is not", err)
+	case unknownHost(err):
+		err = fmt.Errorf("%w: check the known hosts, and whether somebody stands between", err)
 	}
 	return pratique.Wrap(classifyKind(err), op, "", err)
 }
 
+func unknownHost(err error) bool {
+	return knownhosts.IsHostKeyChanged(err) || knownhosts.IsHostUnknown(err) || strings.Contains(err.Error(), "knownhosts: ")
+}
+
+// classifyKind takes no answer of a Git host for the last word: people mend logins, hosts and branches, and then the
+// commit has to be made. NotFound would be one, and the kinds of a refusal by the gate, Unverified and Stale, are
+// not ours to give.
 func classifyKind(err error) pratique.Kind {
 	if k := pratique.KindOf(err); k != pratique.Unknown {
 		return k
@@ -102,10 +117,8 @@ func classifyKind(err error) pratique.Kind {
 		return pratique.Denied
 	case strings.Contains(err.Error(), "ssh: unable to authenticate"):
 		return pratique.Denied
-	case knownhosts.IsHostKeyChanged(err), knownhosts.IsHostUnknown(err), strings.Contains(err.Error(), "knownhosts: "):
-		return pratique.Unverified
-	case errors.Is(err, transport.ErrRepositoryNotFound), errors.Is(err, transport.ErrEmptyRemoteRepository):
-		return pratique.NotFound
+	case unknownHost(err):
+		return pratique.Denied
 	case errors.Is(err, plumbing.ErrObjectNotFound):
 		return pratique.Corrupt
 	}
@@ -116,7 +129,7 @@ func statusKind(code int) pratique.Kind {
 	switch {
 	case code == http.StatusTooManyRequests:
 		return pratique.RateLimited
-	case code >= 500, code == http.StatusRequestTimeout:
+	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusNotFound, code == http.StatusGone:
 		return pratique.Unavailable
 	case code == http.StatusRequestEntityTooLarge:
 		return pratique.Exhausted

@@ -122,8 +122,9 @@ func (r *Repo) ref() plumbing.ReferenceName { return plumbing.NewBranchReference
 
 // Update implements [deploy.Repository]. When an answer of the server was lost, the branch is looked at before
 // anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login or
-// push (with its words), NotFound if there is no such repository or branch, Conflict if others were faster too
-// often, Unavailable for network trouble; errors of u.Edit are returned as they are.
+// push (with its words) or has another host key, Conflict if others were faster too often, Unavailable for network
+// trouble and if there is no such repository or branch, since hosts say that to a wrong login, too, and a branch
+// may come; errors of u.Edit are returned as they are.
 func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -3,6 +3,8 @@ package gitrepo
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -392,11 +394,11 @@ func TestErrors(t *testing.T) {
 		kind   pratique.Kind
 		text   string
 	}{
-		{"no branch", Config{URL: url, Branch: "prod"}, pratique.NotFound, `no branch "prod": push a first commit`},
-		{"empty", Config{URL: empty}, pratique.NotFound, "push a first commit"},
-		{"empty file", Config{URL: s.FileURL("empty")}, pratique.NotFound, "push a first commit"},
-		{"no repository", Config{URL: s.URL + "/none.git"}, pratique.NotFound, "repository not found"},
-		{"no folder", Config{URL: "file://" + t.TempDir() + "/none"}, pratique.NotFound, "repository not found"},
+		{"no branch", Config{URL: url, Branch: "prod"}, pratique.Unavailable, `no branch "prod": push a first commit`},
+		{"empty", Config{URL: empty}, pratique.Unavailable, "push a first commit"},
+		{"empty file", Config{URL: s.FileURL("empty")}, pratique.Unavailable, "push a first commit"},
+		{"no repository", Config{URL: s.URL + "/none.git"}, pratique.Unavailable, "check the URL, and that the login is valid"},
+		{"no folder", Config{URL: "file://" + t.TempDir() + "/none"}, pratique.Unavailable, "repository not found"},
 		{"nobody there", Config{URL: "http://127.0.0.1:1/r.git"}, pratique.Unavailable, "refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -436,6 +438,24 @@ func TestAuth(t *testing.T) {
 	p, err := open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "secret"}}).Update(t.Context(), set("README.md", "x"))
 	if err != nil || !p.Created {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestAnswersForALogin: hosts that hide what a login may not see, and those that took a repository away, have not
+// said the last word.
+func TestAnswersForALogin(t *testing.T) {
+	t.Parallel()
+	for status, kind := range map[int]pratique.Kind{
+		http.StatusNotFound: pratique.Unavailable, http.StatusGone: pratique.Unavailable, http.StatusUnauthorized: pratique.Denied,
+		http.StatusForbidden: pratique.Denied, http.StatusTooManyRequests: pratique.RateLimited, http.StatusBadGateway: pratique.Unavailable,
+	} {
+		host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		t.Cleanup(host.Close)
+		_, err := open(t, Config{URL: host.URL + "/r.git", Auth: Auth{Password: "expired"}}).Update(t.Context(), set("README.md", "x"))
+		wantKind(t, err, kind, "")
+		if pratique.KindOf(err).Permanent() {
+			t.Errorf("status %d ends the job: %v", status, err)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error
 	}
 	if tip.IsZero() {
 		s.close()
-		return nil, tip, pratique.Errorf(pratique.NotFound, "find branch",
+		return nil, tip, pratique.Errorf(pratique.Unavailable, "find branch",
 			"the repository has no branch %q: push a first commit to it, or name another branch", r.branch)
 	}
 	return s, tip, nil

@@ -209,9 +209,9 @@ func TestSSH(t *testing.T) {
 	wantKind(t, err, pratique.Denied, "unable to authenticate")
 	wrong := []byte(knownhosts.Line([]string{addr}, client.PublicKey()) + "\n")
 	_, err = open(t, Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: wrong}}).Update(t.Context(), set("README.md", "x"))
-	wantKind(t, err, pratique.Unverified, "key mismatch")
+	wantKind(t, err, pratique.Denied, "key mismatch: check the known hosts")
 	_, err = open(t, Config{URL: url + "-none", Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}}).Update(t.Context(), set("README.md", "x"))
-	wantKind(t, err, pratique.NotFound, "repository not found")
+	wantKind(t, err, pratique.Unavailable, "repository not found")
 	_, err = Open(Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: []byte(knownhosts.Line([]string{"other.example"}, host.PublicKey()))}}, time.Now)
 	wantKind(t, err, pratique.Invalid, "no key for "+addr)
 }
