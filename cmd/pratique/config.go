@@ -14,12 +14,17 @@ func newConfig() *cobra.Command {
 			Use:   "check FILE",
 			Short: "Check a configuration without starting anything",
 			Long: `Reads the file as pratique serve would, resolves every secret, and names each problem with file, line
-and key. Exit status 0 if the service would start with it, 2 otherwise.`,
+and key. Then loads keys, policy and patterns as the service would; nobody is contacted and nothing is written.
+Exit status 0 if all is well, 2 otherwise.`,
 			Example: "  pratique config check /etc/pratique/pratique.yaml",
-			Args:    cobra.ExactArgs(1),
+			Args:    oneArg("FILE: the configuration"),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				if _, err := config.Load(args[0]); err != nil {
+				c, err := config.Load(args[0])
+				if err != nil {
 					return err
+				}
+				if err := checkParts(cmd.Context(), c); err != nil {
+					return fmt.Errorf("configuration: %w", err)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", args[0])
 				return nil

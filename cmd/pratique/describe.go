@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
@@ -17,9 +18,9 @@ func describeSubmission(s api.Submission) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(headline(s.State, s.Outcome)), imageOr(s.Image, s.Ref))
 	if s.Failure != nil && s.State == string(pratique.StateFailed) {
-		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, s.Failure.Message)
+		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, printable(s.Failure.Message))
 	} else if s.Detail != "" && len(s.Reasons) == 0 {
-		fmt.Fprintf(&b, "  %s\n", s.Detail)
+		fmt.Fprintf(&b, "  why: %s\n", printable(s.Detail))
 	}
 	writeReasons(&b, s.Reasons)
 	for _, c := range s.Commits {
@@ -59,7 +60,7 @@ func writeReasons(b *strings.Builder, reasons []pratique.Reason) {
 		if r.Platform != "" {
 			where = " (" + string(r.Platform) + ")"
 		}
-		fmt.Fprintf(b, "  %s: %s%s\n", r.Rule, r.Message, where)
+		fmt.Fprintf(b, "  %s: %s%s\n", printable(r.Rule), printable(r.Message), where)
 	}
 }
 
@@ -82,16 +83,16 @@ func describeImage(i api.Image) string {
 		fmt.Fprintf(&b, "  tag %s\n", t.Tag)
 	}
 	if i.Detail != "" && (i.Verdict == nil || len(i.Verdict.Reasons) == 0) {
-		fmt.Fprintf(&b, "  %s\n", i.Detail)
+		fmt.Fprintf(&b, "  why: %s\n", printable(i.Detail))
 	}
 	if i.Failure != nil && i.State == string(pratique.StateFailed) {
-		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", i.Failure.Stage, i.Failure.Message)
+		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", i.Failure.Stage, printable(i.Failure.Message))
 	}
 	if v := i.Verdict; v != nil {
 		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.JudgedAt), v.Policy.Name, v.Policy.Digest)
 		writeReasons(&b, v.Reasons)
 		for _, n := range v.Notes {
-			fmt.Fprintf(&b, "  note, %s: %s\n", n.Rule, n.Message)
+			fmt.Fprintf(&b, "  note, %s: %s\n", printable(n.Rule), printable(n.Message))
 		}
 	}
 	describeEvidence(&b, i)
@@ -120,7 +121,7 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 			}
 		}
 		fmt.Fprintf(b, " (%d fixable)\n  database %s of %s, %s old\n", i.Fixable, i.Database.Digest, stamp(i.Database.UpdatedAt),
-			(time.Duration(i.Database.AgeSeconds) * time.Second).Round(time.Hour))
+			age(time.Duration(i.Database.AgeSeconds)*time.Second))
 	}
 	if len(i.Attestations) > 0 {
 		b.WriteString("\nIn the registry, verified\n")
@@ -132,6 +133,26 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 			fmt.Fprintf(b, "  %-52s %s\n", what, a.Digest)
 		}
 	}
+}
+
+// printable keeps text that comes from an image from speaking to a terminal, or to a CI runner's log, which
+// takes some lines as commands.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
+
+// age is a time span in the unit that people think in.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day {
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return fmt.Sprintf("%d hours", d/time.Hour)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

@@ -49,7 +49,7 @@ func writeKeyPair(prefix string, passphrase []byte) error {
 		path    string
 		content []byte
 		mode    fs.FileMode
-	}{{prefix + ".key", private, 0o600}, {prefix + ".pub", public, 0o644}} {
+	}{{prefix + ".pub", public, 0o644}, {prefix + ".key", private, 0o600}} {
 		if err := writeNew(file.path, file.content, file.mode); err != nil {
 			return err
 		}

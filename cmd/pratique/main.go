@@ -57,6 +57,16 @@ func report(err error) int {
 	return exitUnknown
 }
 
+// oneArg wants exactly one argument, and says what it is.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give one argument, %s; see %s --help", what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pratique",

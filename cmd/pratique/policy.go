@@ -13,7 +13,7 @@ func newPolicy() *cobra.Command {
 		Long: `Compiles every .rego file of the directory as pratique serve would, and runs the rules of its *_test.rego
 files whose names start with test_. Exit status 0 if all pass, 1 if one fails, 2 if they could not be run.`,
 		Example: "  pratique policy test ./policy",
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArg("DIR: the directory with the .rego files"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, failed, err := policy.Test(cmd.Context(), args[0], cmd.OutOrStdout())
 			if err != nil {

@@ -12,10 +12,7 @@ import (
 
 // queryAPI is the handler of /api/ and of the OpenAPI document.
 func (s *service) queryAPI() (http.Handler, error) {
-	auth := api.Auth{AnonymousRead: s.conf.API.AnonymousRead}
-	for _, t := range s.conf.API.Tokens {
-		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit})
-	}
+	auth := apiAuth(s.conf.API)
 	if err := auth.Validate(); err != nil {
 		return nil, fmt.Errorf("api.tokens: %w", err)
 	}

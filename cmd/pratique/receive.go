@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -12,37 +15,29 @@ import (
 
 // webhooks is the handler below /webhooks/.
 func (s *service) webhooks() (http.Handler, error) {
-	var receivers []webhook.Receiver
-	for _, r := range s.conf.Receivers {
-		receiver := webhook.Receiver{
-			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories, Untagged: r.Untagged,
-			Aliases: s.aliases(r.Registry), Auth: webhook.Auth{Header: r.Header, Insecure: r.Insecure},
-		}
-		if receiver.Format == "" {
-			receiver.Format = "distribution"
-		}
-		for _, secret := range r.Secrets {
-			receiver.Auth.Values = append(receiver.Auth.Values, secret.Text())
-		}
-		receivers = append(receivers, receiver)
-	}
 	return webhook.New(webhook.Config{
-		Receivers: receivers, Publisher: &pipeline.Intake{Base: s.base()}, Now: s.now, OnDropped: s.dropped,
-		Count: func(receiver, outcome string, n int) {
-			s.log.LogAttrs(context.Background(), slog.LevelDebug, "webhook",
-				slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
-		},
+		Receivers: receivers(s.conf), Publisher: &pipeline.Intake{Base: s.base()}, Now: s.now, OnDropped: s.dropped,
+		Count: s.countWebhook(),
 	})
 }
 
-// aliases are the other names of a registry.
-func (s *service) aliases(host string) []string {
-	for _, r := range s.conf.Registries {
-		if r.Host == host {
-			return r.Aliases
+// countWebhook logs outcomes. Refusals are warnings, at most one a minute of a kind: a registry whose secret is
+// wrong repeats its notification for ever.
+func (s *service) countWebhook() func(receiver, outcome string, n int) {
+	var mu sync.Mutex
+	warned := map[string]time.Time{}
+	return func(receiver, outcome string, n int) {
+		level := slog.LevelDebug
+		if strings.HasPrefix(outcome, "refused:") {
+			mu.Lock()
+			if last := warned[receiver+outcome]; s.now().Sub(last) > time.Minute {
+				warned[receiver+outcome], level = s.now(), slog.LevelWarn
+			}
+			mu.Unlock()
 		}
+		s.log.LogAttrs(context.Background(), level, "webhook",
+			slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
 	}
-	return nil
 }
 
 // dropped records what a sender was told to forget, so that nothing vanishes silently.

@@ -147,8 +147,8 @@ func (s *service) handler() (http.Handler, error) {
 // ready answers 200 once there is a vulnerability database to match against: until then pushes are taken in,
 // and wait.
 func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
-	if _, err := s.database.Current(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	if _, err := s.database.Current(); err != nil { // the log says why; this is for everybody
+		http.Error(w, "waiting for the vulnerability database", http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
@@ -160,8 +160,11 @@ func makeOwnKey(prefix string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(prefix + ".passphrase"); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // one is there when the process died between the two files
+	// Some of the files are there when the process died between them; the private key is the last one.
+	for _, left := range []string{".passphrase", ".pub"} {
+		if err := os.Remove(prefix + left); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	if err := writeNew(prefix+".passphrase", passphrase, 0o600); err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/deploy"
-	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
@@ -62,33 +61,17 @@ func (s *service) work(stage queue.Stage, workers int, handle func(context.Conte
 	}
 }
 
-// gate opens the config repositories. Targets in one branch share a writer, so that they never race.
+// gate opens the config repositories.
 func (s *service) gate(signed attestations) (*deploy.Gate, error) {
-	type branch struct{ url, name, user string }
-	repositories := map[branch]*gitrepo.Repo{}
-	var targets []deploy.Target
-	for _, t := range s.conf.Deploy.Targets {
-		at := branch{t.Repository, t.Branch, t.Username}
-		if repositories[at] == nil {
-			repo, err := gitrepo.Open(gitrepo.Config{
-				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(),
-				Auth: gitrepo.Auth{
-					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(), SSHKnownHosts: t.KnownHosts.Value(),
-				},
-				Author: gitrepo.Signature{Name: t.AuthorName, Email: t.AuthorEmail},
-			}, s.now)
-			if err != nil {
-				return nil, err
-			}
-			s.closers = append(s.closers, func() error { repo.Close(); return nil })
-			repositories[at] = repo
-		}
-		targets = append(targets, deploy.Target{
-			Name: t.Name, Images: t.Images, Tags: t.Tags, Path: t.Path, Repository: repositories[at],
-		})
+	all, opened, err := targets(s.conf.Deploy.Targets, s.now)
+	for _, repo := range opened {
+		s.closers = append(s.closers, func() error { repo.Close(); return nil })
+	}
+	if err != nil {
+		return nil, err
 	}
 	return deploy.New(deploy.Config{
-		Targets: targets, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
+		Targets: all, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
 		MaxAge: s.maxVerdictAge(), Now: s.now,
 	})
 }
@@ -123,13 +106,4 @@ func randomText() ([]byte, error) {
 		return nil, err
 	}
 	return []byte(base64.RawURLEncoding.EncodeToString(random)), nil
-}
-
-// texts are the globs as plain strings.
-func texts(globs []pratique.Glob) []string {
-	all := make([]string, len(globs))
-	for i, g := range globs {
-		all[i] = string(g)
-	}
-	return all
 }

@@ -57,7 +57,7 @@ Exit status, with --wait:
 		Example: `  export PRATIQUE_URL=https://pratique.example.com PRATIQUE_TOKEN=…
   pratique submit registry.example.com/team/app:1.1 --wait
   pratique submit registry.example.com/team/app@sha256:… --wait --json`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("IMAGE: registry/path:tag or registry/path@digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},

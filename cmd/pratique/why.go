@@ -20,7 +20,7 @@ IMAGE is a digest, registry/path@digest or registry/path:tag. A token, where one
 the environment variable PRATIQUE_TOKEN.`,
 		Example: `  pratique why sha256:…
   pratique why registry.example.com/team/app:1.1 --server https://pratique.example.com`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("IMAGE: a digest, registry/path@digest or registry/path:tag"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := server.client()
 			if err != nil {

@@ -32,6 +32,8 @@ const (
 	defaultListen      = "127.0.0.1:8080"
 	defaultMemory      = 2 << 30
 	defaultLayerStore  = 20 << 30
+	defaultLedgerSize  = 8 << 30
+	queueRoom          = 2 << 30 // for the work queues beside the ledger
 	defaultVerdictAge  = 24 * time.Hour
 	defaultTimeout     = 10 * time.Minute
 	defaultDBInterval  = 6 * time.Hour
@@ -128,8 +130,9 @@ func (s *service) path(name string) string { return filepath.Join(s.conf.DataDir
 
 func (s *service) openQueue(ctx context.Context) error {
 	var err error
+	ledgerSize := s.conf.Queue.LedgerSize.Bytes(defaultLedgerSize)
 	s.nats, err = queue.StartEmbedded(queue.EmbeddedConfig{
-		Dir: s.path("nats"), SyncAlways: !s.conf.Queue.NoSync,
+		Dir: s.path("nats"), SyncAlways: !s.conf.Queue.NoSync, MaxStoreBytes: ledgerSize + queueRoom,
 		Log: func(level, message string) {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "nats", slog.String("level", level), slog.String("message", message))
 		},
@@ -148,6 +151,7 @@ func (s *service) openQueue(ctx context.Context) error {
 		return err
 	}
 	settings := s.hooks.queue
+	settings.LedgerBytes = ledgerSize
 	settings.Trouble = func(err error) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "queue", slog.String("error", err.Error()))
 	}
@@ -206,27 +210,14 @@ func (s *service) openKeys(ctx context.Context) error {
 func (s *service) openScanners(ctx context.Context) error {
 	var err error
 	c := s.conf
-	if s.policy, err = policy.Load(ctx, policy.Config{Dir: c.Policy.Dir, Params: policy.Params{
-		BlockAt: c.Policy.BlockAt, OnlyFixable: c.Policy.OnlyFixable, UnknownSeverity: c.Policy.Unknown,
-		MaxDatabaseAge: c.Policy.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: texts(c.Policy.AllowedRepositories),
-	}}); err != nil {
+	if s.policy, err = policy.Load(ctx, policyConfig(c.Policy)); err != nil {
 		return err
 	}
-	var hosts []registry.Host
-	var mirrors []database.Host // the database may be mirrored in one of them
-	for _, r := range c.Registries {
-		hosts = append(hosts, registry.Host{
-			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
-			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts,
-		})
-		mirrors = append(mirrors, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
-	}
-	// Harbor's "only signed images" gate lets clients pass whose agent contains "cosign".
-	if s.registry, err = registry.New(registry.Config{Hosts: hosts, UserAgent: "pratique/" + version() + " cosign"}); err != nil {
+	if s.registry, err = registry.New(registryConfig(c.Registries)); err != nil {
 		return err
 	}
 	if s.database, err = database.Open(database.Config{
-		Sources: c.Database.Sources, Hosts: mirrors, StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
+		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
 		OnUpdate: func(g database.Generation, err error) { s.logDatabase(ctx, g, err) },
 	}, s.now); err != nil {
 		return err

@@ -26,7 +26,8 @@ type Config struct {
 
 	Registries []Registry `yaml:"registries"`
 	Receivers  []Receiver `yaml:"receivers"`
-	// Platforms limits which children of an index are inspected, for example linux/amd64; default all.
+	// Platforms are what images are run on, for example linux/amd64. Children of an index that certainly do
+	// not run there are not inspected; default all are.
 	Platforms []pratique.Platform `yaml:"platforms"`
 	Inspect   Inspect             `yaml:"inspect"`
 	Database  Database            `yaml:"database"`
@@ -170,10 +171,12 @@ type Token struct {
 type Queue struct {
 	// NoSync leaves syncing to the operating system: faster, and a power cut may lose acknowledged events.
 	NoSync bool `yaml:"noSync"`
+	// LedgerSize bounds the ledger on disk; when it is full nothing can be recorded. Default 8GiB.
+	LedgerSize Size `yaml:"ledgerSize"`
 }
 
 // Evidence says where documents are kept.
 type Evidence struct {
-	// URL is a blob bucket; default a directory below DataDir.
+	// URL is a directory as file:///PATH; default one below DataDir.
 	URL string `yaml:"url"`
 }

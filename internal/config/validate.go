@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pratique-dev/pratique"
@@ -57,18 +58,20 @@ func (c *checker) secrets(v reflect.Value, path string) {
 
 func (c *checker) config(conf *Config) {
 	if conf.Listen != "" {
-		if _, _, err := net.SplitHostPort(conf.Listen); err != nil {
+		_, port, err := net.SplitHostPort(conf.Listen)
+		if number, convErr := strconv.ParseUint(port, 10, 16); err != nil || convErr != nil || number == 0 {
 			c.fail("listen", "want host:port, not %q", conf.Listen)
 		}
 	}
 	c.url("publicURL", conf.PublicURL, "http", "https")
-	c.url("evidence.url", conf.Evidence.URL, "file", "mem", "s3", "gs", "azblob")
+	c.url("evidence.url", conf.Evidence.URL, "file")
 	c.oneOf("log.level", conf.Log.Level, "debug", "info", "warn", "error")
 	c.oneOf("log.format", conf.Log.Format, "text", "json")
 	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
-	if conf.Inspect.Workers < 0 {
-		c.fail("inspect.workers", "want a number above 0")
+	const mostWorkers = 64
+	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
+		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
 	for i, p := range conf.Platforms {
 		if strings.Count(string(p), "/") < 1 {
@@ -201,7 +204,7 @@ func (c *checker) oneOf(key, value string, allowed ...string) {
 	}
 }
 
-// url checks scheme and host, and refuses passwords: a URL ends in logs, trailers and answers.
+// url checks scheme and host, and refuses credentials.
 func (c *checker) url(key, value string, schemes ...string) {
 	if value == "" {
 		return
@@ -212,7 +215,10 @@ func (c *checker) url(key, value string, schemes ...string) {
 		c.fail(key, "want a URL that starts with %s://", strings.Join(schemes, ":// or "))
 	case u.Host == "" && u.Path == "" && u.Opaque == "":
 		c.fail(key, "the URL %q names no host", value)
+	case u.User != nil && u.Scheme != "ssh":
+		// A URL ends in logs, facts and answers, and a user name may be a token.
+		c.fail(key, "the URL holds credentials: use the keys username and password (env:NAME or file:PATH)")
 	case u.User != nil && u.User.String() != u.User.Username():
-		c.fail(key, "the URL holds a password: use the password key with env:NAME or file:PATH")
+		c.fail(key, "the URL holds a password, which ssh does not use")
 	}
 }

@@ -38,10 +38,11 @@ type Summary struct {
 	Problems []string `json:"problems,omitempty"`
 	BaseURL  string   `json:"baseURL"`
 	Registry string   `json:"registry"`
-	// ConfigRepository is its URL; KeyFile is the public key that the signatures verify with; Dir holds
-	// everything, and is removed at the end.
+	// ConfigRepository is its URL; KeyFile is the public key that the signatures verify with; TokenFile holds a
+	// token that may submit; Dir holds everything, and is removed at the end.
 	ConfigRepository string  `json:"configRepository"`
 	KeyFile          string  `json:"keyFile"`
+	TokenFile        string  `json:"tokenFile"`
 	Dir              string  `json:"dir"`
 	Seconds          float64 `json:"seconds"`
 	Images           []Image `json:"images"`
@@ -82,7 +83,8 @@ func Run(ctx context.Context, o Options) (_ Summary, err error) {
 		return Summary{}, err
 	}
 	s := Summary{
-		BaseURL: e.baseURL, Registry: e.registry.Host(), ConfigRepository: e.gitURL, KeyFile: e.keyFile, Dir: dir,
+		BaseURL: e.baseURL, Registry: e.registry.Host(), ConfigRepository: e.gitURL, KeyFile: e.keyFile,
+		TokenFile: filepath.Join(dir, "token"), Dir: dir,
 	}
 	say("Ready after %.1f s.", time.Since(started).Seconds())
 	if s.Images, err = e.pushAll(bounded, say); err != nil {
@@ -255,8 +257,10 @@ Check it by hand, while the demo is kept running with --keep:
   cosign verify --key %s --insecure-ignore-tlog %s
   cosign verify-attestation --key %s --insecure-ignore-tlog --type %s %s
   pratique why --server %s %s
+  PRATIQUE_URL=%s PRATIQUE_TOKEN=$(cat %s) pratique submit --wait %s
 `, s.ConfigRepository, filepath.Join(s.Dir, "clone"), filepath.Join(s.Dir, "clone"),
-		s.KeyFile, image, s.KeyFile, pratique.PredicateVSA, image, s.BaseURL, s.Images[1].Digest)
+		s.KeyFile, image, s.KeyFile, pratique.PredicateVSA, image, s.BaseURL, s.Images[1].Digest,
+		s.BaseURL, s.TokenFile, s.Images[0].Ref)
 	for _, p := range s.Problems {
 		fmt.Fprintf(&b, "\nPROBLEM: %s\n", p)
 	}

@@ -20,7 +20,8 @@ type Inspect struct {
 	Database func() (scanner.DatabaseDir, error)
 	// Scanner is the tool whose inventories are up to date; those of another version are made anew.
 	Scanner pratique.Tool
-	// Platforms limits the children of an index; empty means all of them.
+	// Platforms are what images are run on; children of an index that certainly do not run there are left
+	// out. Empty leaves out none.
 	Platforms []pratique.Platform
 }
 

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/deploy/gitrepo"
+	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/queue/webhook"
+	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/signer/key"
+)
+
+// The functions below turn sections of the configuration into what the adapters take.
+
+func policyConfig(c config.Policy) policy.Config {
+	return policy.Config{Dir: c.Dir, Params: policy.Params{
+		BlockAt: c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown,
+		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: texts(c.AllowedRepositories),
+	}}
+}
+
+// texts are the globs as plain strings.
+func texts(globs []pratique.Glob) []string {
+	all := make([]string, len(globs))
+	for i, g := range globs {
+		all[i] = string(g)
+	}
+	return all
+}
+
+func registryConfig(all []config.Registry) registry.Config {
+	// Harbor's "only signed images" gate lets clients pass whose agent contains "cosign".
+	c := registry.Config{UserAgent: "pratique/" + version() + " cosign"}
+	for _, r := range all {
+		c.Hosts = append(c.Hosts, registry.Host{
+			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
+			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts,
+		})
+	}
+	return c
+}
+
+// mirrors are the registries, one of which may hold a copy of the vulnerability database.
+func mirrors(all []config.Registry) []database.Host {
+	var hosts []database.Host
+	for _, r := range all {
+		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
+	}
+	return hosts
+}
+
+func receivers(c config.Config) []webhook.Receiver {
+	aliases := map[string][]string{}
+	for _, r := range c.Registries {
+		aliases[r.Host] = r.Aliases
+	}
+	var all []webhook.Receiver
+	for _, r := range c.Receivers {
+		receiver := webhook.Receiver{
+			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories, Untagged: r.Untagged,
+			Aliases: aliases[r.Registry], Auth: webhook.Auth{Header: r.Header, Insecure: r.Insecure},
+		}
+		if receiver.Format == "" {
+			receiver.Format = "distribution"
+		}
+		for _, secret := range r.Secrets {
+			receiver.Auth.Values = append(receiver.Auth.Values, secret.Text())
+		}
+		all = append(all, receiver)
+	}
+	return all
+}
+
+func apiAuth(c config.API) api.Auth {
+	auth := api.Auth{AnonymousRead: c.AnonymousRead}
+	for _, t := range c.Tokens {
+		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit})
+	}
+	return auth
+}
+
+// targets opens the config repositories without talking to them. Targets in one branch share a writer, so that
+// they never race.
+func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*gitrepo.Repo, error) {
+	type branch struct{ url, name, user string }
+	shared := map[branch]*gitrepo.Repo{}
+	var out []deploy.Target
+	var opened []*gitrepo.Repo
+	for i, t := range all {
+		at := branch{t.Repository, t.Branch, t.Username}
+		if shared[at] == nil {
+			repo, err := gitrepo.Open(gitrepo.Config{
+				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(),
+				Auth: gitrepo.Auth{
+					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(), SSHKnownHosts: t.KnownHosts.Value(),
+				},
+				Author: gitrepo.Signature{Name: t.AuthorName, Email: t.AuthorEmail},
+			}, now)
+			if err != nil {
+				return nil, opened, fmt.Errorf("deploy.targets[%d]: %w", i, err)
+			}
+			shared[at] = repo
+			opened = append(opened, repo)
+		}
+		target := deploy.Target{Name: t.Name, Images: t.Images, Tags: t.Tags, Path: t.Path, Repository: shared[at]}
+		if err := target.Validate(); err != nil {
+			return nil, opened, fmt.Errorf("deploy.targets[%d]: %w", i, err)
+		}
+		out = append(out, target)
+	}
+	return out, opened, nil
+}
+
+// checkParts makes every part that can be made without opening a store or talking to anybody, so that config
+// check finds what serve would stumble over.
+func checkParts(ctx context.Context, c config.Config) error {
+	var problems []error
+	note := func(section string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", section, err))
+		}
+	}
+	_, err := policy.Load(ctx, policyConfig(c.Policy))
+	note("policy", err)
+	_, err = registry.New(registryConfig(c.Registries))
+	note("registries", err)
+	_, err = webhook.New(webhook.Config{Receivers: receivers(c), Publisher: nobody{}})
+	note("receivers", err)
+	note("api.tokens", apiAuth(c.API).Validate())
+	if !c.Signing.Key.IsZero() {
+		_, err = key.Load(c.Signing.Key.Value(), c.Signing.Passphrase.Value())
+		note("signing", err)
+	}
+	for i, source := range c.Database.Sources {
+		_, err := name.ParseReference(source)
+		note(fmt.Sprintf("database.sources[%d]", i), err)
+	}
+	_, opened, err := targets(c.Deploy.Targets, time.Now)
+	for _, repo := range opened {
+		repo.Close()
+	}
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// nobody publishes nothing; a check sends no events.
+type nobody struct{}
+
+func (nobody) Publish(context.Context, pratique.Event) error { return errors.ErrUnsupported }
