@@ -163,53 +163,6 @@ func TestParseVSAIsStrict(t *testing.T) {
 	}
 }
 
-func TestCheckVSA(t *testing.T) {
-	gate := attest.Gate{
-		Subject: subject(t), Policies: []pratique.Digest{digest("older"), digest("policy")}, VerifierID: verifierID,
-		MaxAge: time.Hour, Now: judgedAt.Add(time.Minute),
-	}
-	passed := vsa(t, verdict(t, pratique.Allow))
-	got, err := attest.CheckVSA(passed, gate)
-	if err != nil || got.Verdict != digest("verdict") {
-		t.Fatalf("a good one: %+v, %v", got, err)
-	}
-	change := func(f func(*attest.Gate)) attest.Gate {
-		g := gate
-		f(&g)
-		return g
-	}
-	for name, c := range map[string]struct {
-		st    pratique.Statement
-		gate  attest.Gate
-		kind  pratique.Kind
-		field string
-	}{
-		"another digest":     {passed, change(func(g *attest.Gate) { g.Subject.Digest = digest("x") }), pratique.Unverified, "resourceUri"},
-		"another repository": {passed, change(func(g *attest.Gate) { g.Subject.Repository.Path = "team/other" }), pratique.Unverified, "resourceUri"},
-		"another verifier":   {passed, change(func(g *attest.Gate) { g.VerifierID += "/" }), pratique.Unverified, "verifier.id"},
-		"another policy":     {passed, change(func(g *attest.Gate) { g.Policies = g.Policies[:1] }), pratique.Unverified, "policy.digest"},
-		"denied":             {vsa(t, verdict(t, pratique.Deny)), gate, pratique.Unverified, "verificationResult"},
-		"too old":            {passed, change(func(g *attest.Gate) { g.Now = judgedAt.Add(time.Hour + 1) }), pratique.Stale, "timeVerified"},
-		"from the future":    {passed, change(func(g *attest.Gate) { g.Now = judgedAt.Add(-6 * time.Minute) }), pratique.Unverified, "timeVerified"},
-		"unreadable":         {pratique.Statement{}, gate, pratique.Unverified, "predicateType"},
-		"no subject":         {passed, change(func(g *attest.Gate) { g.Subject = pratique.Subject{} }), pratique.Internal, "the gate must name"},
-		"no policies":        {passed, change(func(g *attest.Gate) { g.Policies = nil }), pratique.Internal, "the gate must name"},
-		"no verifier":        {passed, change(func(g *attest.Gate) { g.VerifierID = "" }), pratique.Internal, "the gate must name"},
-		"no age":             {passed, change(func(g *attest.Gate) { g.MaxAge = 0 }), pratique.Internal, "the gate must name"},
-		"no time":            {passed, change(func(g *attest.Gate) { g.Now = time.Time{} }), pratique.Internal, "the gate must name"},
-	} {
-		got, err := attest.CheckVSA(c.st, c.gate)
-		if pratique.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.field) || !got.Subject.IsZero() {
-			t.Errorf("%s: %+v, %v; want %s naming %s", name, got, err, c.kind, c.field)
-		}
-	}
-	for name, now := range map[string]time.Time{"clocks apart": judgedAt.Add(-4 * time.Minute), "at the limit": judgedAt.Add(time.Hour)} {
-		if _, err := attest.CheckVSA(passed, change(func(g *attest.Gate) { g.Now = now })); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestNewestVSA(t *testing.T) {
 	at := func(outcome pratique.Outcome, later time.Duration) pratique.Statement {
 		in := verdict(t, outcome)

@@ -26,21 +26,6 @@ type VSA struct {
 	Notes       []pratique.Reason
 }
 
-// Gate is what somebody who deploys expects of a verification summary. All fields are required: a gate that
-// leaves one open is closed.
-type Gate struct {
-	Subject pratique.Subject
-	// Policies are the digests of the policies that are accepted.
-	Policies   []pratique.Digest
-	VerifierID string
-	// MaxAge is how old the verdict may be at Now.
-	MaxAge time.Duration
-	Now    time.Time
-}
-
-// clockSkew is how far the verifier's clock may be ahead of the gate's.
-const clockSkew = 5 * time.Minute
-
 // ParseVSA reads the verification summary in a statement whose signature was verified. It is strict: every
 // field that a gate relies on must be there, agree with the statement, and mean one thing only. Anything else
 // is Unverified.
@@ -98,41 +83,6 @@ func ParseVSA(st pratique.Statement) (VSA, error) {
 func parseResource(r vsaResource) (Resource, error) {
 	digest, err := pratique.ParseDigestHex(r.Digest["sha256"])
 	return Resource{URI: r.URI, Digest: digest}, err
-}
-
-// CheckVSA decides whether a statement, whose signature was verified with the verifier's key, lets the gate's
-// subject through. It returns the summary with a nil error only if every field holds. Otherwise the error
-// names the field that does not: Unverified for a wrong or a failed one, Stale for one that is too old,
-// Internal for a gate that leaves a field open.
-func CheckVSA(st pratique.Statement, gate Gate) (VSA, error) {
-	const op = "check verification summary"
-	if gate.Subject.IsZero() || len(gate.Policies) == 0 || gate.VerifierID == "" || gate.MaxAge <= 0 || gate.Now.IsZero() {
-		return VSA{}, pratique.Errorf(pratique.Internal, op, "the gate must name subject, policies, verifier id, greatest age and time")
-	}
-	vsa, err := ParseVSA(st)
-	if err != nil {
-		return VSA{}, err
-	}
-	refuse := func(kind pratique.Kind, field, format string, args ...any) (VSA, error) {
-		return VSA{}, &pratique.Error{Op: op, Subject: gate.Subject.String(), Kind: kind,
-			Err: pratique.Errorf(kind, field, format, args...)}
-	}
-	age := gate.Now.Sub(vsa.VerifiedAt)
-	switch {
-	case vsa.Subject != gate.Subject:
-		return refuse(pratique.Unverified, "resourceUri", "it is about %s", vsa.Subject)
-	case vsa.VerifierID != gate.VerifierID:
-		return refuse(pratique.Unverified, "verifier.id", "%.100q is not %q", vsa.VerifierID, gate.VerifierID)
-	case !slices.Contains(gate.Policies, vsa.Policy.Digest):
-		return refuse(pratique.Unverified, "policy.digest", "%s is not an accepted policy", vsa.Policy.Digest)
-	case vsa.Outcome != pratique.Allow:
-		return refuse(pratique.Unverified, "verificationResult", "the policy denied it")
-	case age < -clockSkew:
-		return refuse(pratique.Unverified, "timeVerified", "%s lies in the future", vsa.VerifiedAt.Format(time.RFC3339))
-	case age > gate.MaxAge:
-		return refuse(pratique.Stale, "timeVerified", "%s is older than %s", vsa.VerifiedAt.Format(time.RFC3339), gate.MaxAge)
-	}
-	return vsa, nil
 }
 
 // NewestVSA returns the position of the summary with the latest timeVerified, and the summary. Where a subject
