@@ -127,6 +127,10 @@ type Settled struct {
 	State  State    `json:"state"`
 	Detail string   `json:"detail,omitempty"`
 	Ref    ImageRef `json:"ref"`
+	// Outcome is what the verdict said that the work ended with, and Verdict the digest of its document. Later
+	// verdicts about the subject do not change how this event ended. Both are zero where there was none.
+	Outcome Outcome `json:"outcome,omitempty"`
+	Verdict Digest  `json:"verdict,omitzero"`
 }
 
 // Failed says that a stage could not find out, and why.

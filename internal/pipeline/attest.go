@@ -53,6 +53,7 @@ func (s *Attest) Handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
+	w.Verdict = judged.Digest
 	if judged.Verdict.Outcome != pratique.Allow {
 		return s.settle(ctx, StageAttest, w, pratique.StateDenied, summary(judged.Verdict))
 	}

@@ -88,7 +88,7 @@ func TestDenial(t *testing.T) {
 	same(t, "work", []string{
 		"judge app", "fact judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact settled app",
 	}, w.forget())
-	same(t, "end", &pratique.Settled{State: pratique.StateDenied, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
+	same(t, "end", &pratique.Settled{State: pratique.StateDenied, Outcome: pratique.Deny, Verdict: w.newest(w.subject("app"), pratique.FactJudged).Judged.Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
 		w.newest(w.subject("app"), pratique.FactSettled).Settled)
 	if len(w.queue) != 2 {
 		t.Errorf("%d messages, want none for the gate", len(w.queue))

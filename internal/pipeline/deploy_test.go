@@ -42,7 +42,8 @@ func TestDeployEnds(t *testing.T) {
 			w := newWorld(t)
 			w.outcome = tt.outcome
 			w.push("e1", "1.0")
-			tt.want.Ref = ref("1.0")
+			tt.want.Ref, tt.want.Outcome = ref("1.0"), pratique.Allow
+			tt.want.Verdict = w.newest(w.subject("app"), pratique.FactJudged).Judged.Digest
 			same(t, "end", &tt.want, w.newest(w.subject("app"), pratique.FactSettled).Settled)
 			var commits []pratique.Commit
 			for _, f := range w.facts {

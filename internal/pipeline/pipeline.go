@@ -29,6 +29,8 @@ type Work struct {
 	Event pratique.Event `json:"event"`
 	// Subject is what the event's ref was resolved to; zero until the inspect stage has done so.
 	Subject pratique.Subject `json:"subject,omitzero"`
+	// Verdict is the digest of the verdict's document, once there is one.
+	Verdict pratique.Digest `json:"verdict,omitzero"`
 	// Round counts how often the work was sent back to an earlier stage, which then reuses nothing.
 	Round int `json:"round,omitempty"`
 }
@@ -85,6 +87,12 @@ func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subje
 // settle records the end of the work for an event.
 func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
 	settled := pratique.Settled{State: state, Detail: detail, Ref: w.Event.Ref}
+	switch state {
+	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded:
+		settled.Outcome, settled.Verdict = pratique.Allow, w.Verdict
+	case pratique.StateDenied:
+		settled.Outcome, settled.Verdict = pratique.Deny, w.Verdict
+	}
 	return b.record(ctx, role, w, w.Subject, pratique.Fact{Kind: pratique.FactSettled, Settled: &settled})
 }
 
