@@ -39,9 +39,11 @@ type Submission struct {
 	Actor  string          `json:"actor,omitempty"`
 	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, ignored or failed"`
 	Done   bool            `json:"done"`
-	// Outcome is allow or deny once there is a verdict; a failed submission has none.
-	Outcome    pratique.Outcome  `json:"outcome,omitempty"`
-	Reasons    []pratique.Reason `json:"reasons,omitempty"`
+	// Outcome is allow or deny once there is a verdict; a failed submission has none. Once done it stays.
+	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed and superseded are allow, denied is deny, failed and ignored have none"`
+	// Verdict is that of the verdict's document, zero if it is not known.
+	Verdict    pratique.Digest   `json:"verdict,omitzero" doc:"The digest of the document of the verdict that the work ended with"`
+	Reasons    []pratique.Reason `json:"reasons,omitempty" doc:"Why that verdict denies"`
 	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
 	Failure    *pratique.Failed  `json:"failure,omitempty" doc:"The last attempt that could not find out"`
 	Commits    []pratique.Commit `json:"commits,omitempty"`
@@ -178,7 +180,7 @@ func (s *service) await(ctx context.Context, id string, wait time.Duration) (ind
 func submissionOf(e index.EventStatus) Submission {
 	s := Submission{
 		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest, Source: e.Source, Actor: e.Actor,
-		State: e.State, Done: e.Done, Outcome: e.Outcome, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
+		State: e.State, Done: e.Done, Outcome: e.Outcome, Verdict: e.Verdict, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
 		Commits: e.Commits, ReceivedAt: e.ReceivedAt, UpdatedAt: e.UpdatedAt,
 		Links: SubmissionLinks{Self: "/api/v1/submissions/" + e.ID},
 	}

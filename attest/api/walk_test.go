@@ -121,7 +121,12 @@ func TestSubmission(t *testing.T) {
 	w.get(s.Links.Image, &i)
 	w.facts(settled(e.ID, image, pratique.StateDenied))
 	w.get(path+"?wait=60", &s) // answers at once
-	if s.State != "denied" || !s.Done || s.Detail == "" {
+	if s.State != "denied" || !s.Done || s.Detail == "" || s.Verdict != digest("verdict") {
+		t.Errorf("%+v", s)
+	}
+	w.facts(judged("", image, pratique.Allow)) // a new policy is no other end of this submission
+	w.get(path, &s)
+	if s.State != "denied" || s.Outcome != pratique.Deny || len(s.Reasons) != 1 {
 		t.Errorf("%+v", s)
 	}
 }

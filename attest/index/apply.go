@@ -103,7 +103,15 @@ func (b *batch) applyEvent(f pratique.Fact) error {
 		}
 		b.events[f.Event] = s
 	}
-	s.fold(f)
+	var newest *pratique.Judged
+	if f.Settled != nil && !f.Subject.IsZero() {
+		record, err := b.record(subjectKey(f.Subject))
+		if err != nil {
+			return err
+		}
+		newest = record.Judged
+	}
+	s.fold(f, newest)
 	return nil
 }
 

@@ -19,10 +19,15 @@ type EventStatus struct {
 	// [pratique.State] when it is true.
 	State string `json:"state"`
 	Done  bool   `json:"done"`
-	// Outcome and Reasons are those of the verdict, Detail is why the work ended as it did.
-	Outcome pratique.Outcome  `json:"outcome,omitempty"`
+	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
+	// State and stays, whatever is found out about the image later: deployed, allowed and superseded are allow,
+	// denied is deny, failed and ignored have none.
+	Outcome pratique.Outcome `json:"outcome,omitempty"`
+	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the verdict's.
+	Verdict pratique.Digest   `json:"verdict,omitzero"`
 	Reasons []pratique.Reason `json:"reasons,omitempty"`
-	Detail  string            `json:"detail,omitempty"`
+	// Detail is why the work ended as it did.
+	Detail string `json:"detail,omitempty"`
 	// Failure is the last attempt that could not find out; later attempts may have gone further.
 	Failure *pratique.Failed `json:"failure,omitempty"`
 	// Commits are those made, or found again, for this event.
@@ -39,8 +44,9 @@ var progress = map[string]int{
 
 // fold adds a fact that names this event. Facts about platform children move nothing but the time: the event
 // is as far as its own subject is. An end is kept, except that a failed event may be taken up again. Being
-// received is no such thing: that fact is written after the event is enqueued, and may come late.
-func (s *EventStatus) fold(f pratique.Fact) {
+// received is no such thing: that fact is written after the event is enqueued, and may come late. newest is the
+// last verdict about the fact's subject so far; nil if there is none, or the fact settles nothing.
+func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
 	s.UpdatedAt = f.At
 	s.describe(f)
 	if f.Settled != nil && s.Subject.IsZero() || f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
@@ -50,7 +56,7 @@ func (s *EventStatus) fold(f pratique.Fact) {
 		// A child's failure is the event's failure: people who wait want to know.
 		s.Failure = f.Failed
 		if f.Failed.Final && !s.Done {
-			s.State, s.Done, s.Detail = string(pratique.StateFailed), true, f.Failed.Message
+			s.end(pratique.Settled{State: pratique.StateFailed, Detail: f.Failed.Message}, nil)
 		}
 		return
 	}
@@ -58,26 +64,60 @@ func (s *EventStatus) fold(f pratique.Fact) {
 		return
 	}
 	switch {
-	case f.Judged != nil:
-		s.Outcome, s.Reasons = f.Judged.Verdict.Outcome, f.Judged.Verdict.Reasons
+	case f.Judged != nil && (!s.Done || s.failed()):
+		s.Outcome, s.Verdict, s.Reasons = f.Judged.Verdict.Outcome, f.Judged.Digest, f.Judged.Verdict.Reasons
 	case f.Deployed != nil:
 		same := func(c pratique.Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
 		if !slices.ContainsFunc(s.Commits, same) {
 			s.Commits = append(s.Commits, *f.Deployed)
 		}
 	}
-	failed := s.Done && s.State == string(pratique.StateFailed)
 	switch {
-	case f.Settled != nil && (!s.Done || failed):
-		s.State, s.Done = string(f.Settled.State), true
-		if f.Settled.Detail != "" || f.Settled.State != pratique.StateFailed {
-			s.Detail = f.Settled.Detail
-		}
-	case failed && progress[string(f.Kind)] > progress[string(pratique.FactReceived)]:
+	case f.Settled != nil && (!s.Done || s.failed()):
+		s.end(*f.Settled, newest)
+	case s.failed() && progress[string(f.Kind)] > progress[string(pratique.FactReceived)]:
 		s.State, s.Done, s.Detail = string(f.Kind), false, ""
 	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
 		s.State = string(f.Kind)
 	}
+}
+
+func (s *EventStatus) failed() bool { return s.Done && s.State == string(pratique.StateFailed) }
+
+// end takes over how the work ended. An event of an image that was judged before has no verdict of its own; the
+// reasons are then those of the image's newest verdict, if that is the one which settled it.
+func (s *EventStatus) end(e pratique.Settled, newest *pratique.Judged) {
+	s.State, s.Done, s.Outcome = string(e.State), true, outcomeOf(e.State)
+	if e.Detail != "" || e.State != pratique.StateFailed {
+		s.Detail = e.Detail
+	}
+	known := s.Verdict
+	if !e.Verdict.IsZero() {
+		s.Verdict = e.Verdict
+	}
+	switch {
+	case s.Outcome == "":
+		s.Verdict, s.Reasons = pratique.Digest{}, nil
+	case s.Outcome == pratique.Allow:
+		s.Reasons = nil
+	case s.Verdict == known: // its own
+	case newest != nil && newest.Digest == s.Verdict:
+		s.Reasons = newest.Verdict.Reasons
+	default:
+		s.Reasons = nil
+	}
+}
+
+// outcomeOf is what an end says about the verdict.
+func outcomeOf(s pratique.State) pratique.Outcome {
+	switch s {
+	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded:
+		return pratique.Allow
+	case pratique.StateDenied:
+		return pratique.Deny
+	case pratique.StateIgnored, pratique.StateFailed:
+	}
+	return ""
 }
 
 // describe takes over what the fact says about the event itself.

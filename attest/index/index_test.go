@@ -57,7 +57,11 @@ func judged(e string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
 	if o == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH"}}
 	}
-	return pratique.Fact{Kind: pratique.FactJudged, Subject: s, Event: e, At: epoch, By: "attest@test", Judged: &pratique.Judged{Verdict: v}}
+	return pratique.Fact{Kind: pratique.FactJudged, Subject: s, Event: e, At: epoch, By: "attest@test", Judged: &pratique.Judged{Verdict: v, Digest: verdictDigest(s, o)}}
+}
+
+func verdictDigest(s pratique.Subject, o pratique.Outcome) pratique.Digest {
+	return digest(s.String() + string(o))
 }
 
 func settled(e pratique.Event, s pratique.Subject, state pratique.State) pratique.Fact {
@@ -215,79 +219,6 @@ func TestImagesOfOneDigestInTwoRepositories(t *testing.T) {
 	}
 	if _, err := ix.Image(subject(repoA, "b")); pratique.KindOf(err) != pratique.NotFound {
 		t.Error(err)
-	}
-}
-
-func TestEventStates(t *testing.T) {
-	t.Parallel()
-	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
-	received := pratique.Fact{Kind: pratique.FactReceived, At: epoch, Event: "e", By: "receive@test", Received: &e}
-	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
-	tests := map[string]struct {
-		facts   []pratique.Fact
-		state   string
-		done    bool
-		outcome pratique.Outcome
-	}{
-		"received":              {[]pratique.Fact{received}, "received", false, ""},
-		"received late":         {[]pratique.Fact{seen(e, s), received}, "seen", false, ""},
-		"a child is further":    {[]pratique.Fact{seen(e, s), judged("e", child, pratique.Deny)}, "seen", false, ""},
-		"judged":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged", false, pratique.Deny},
-		"denied":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
-		"redelivered after end": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
-		"deployed, not ended":   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
-		"an attempt failed":     {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1, false)}, "received", false, ""},
-		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
-		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
-			"failed", true, ""},
-		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "seen", false, ""},
-		"judged before":         {[]pratique.Fact{judged("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ix := fresh(t)
-			for i, f := range tt.facts { // one by one, as they come
-				apply(t, ix, Entry{Seq: uint64(i + 1), Fact: f})
-			}
-			got, err := ix.Event("e")
-			if err != nil || got.State != tt.state || got.Done != tt.done || got.Outcome != tt.outcome || got.Ref != e.Ref {
-				t.Errorf("%+v %v", got, err)
-			}
-			if len(got.Commits) > 1 {
-				t.Errorf("one commit is listed twice")
-			}
-		})
-	}
-	if _, err := fresh(t).Event("nobody"); pratique.KindOf(err) != pratique.NotFound {
-		t.Error(err)
-	}
-}
-
-func TestStateOfRecord(t *testing.T) {
-	t.Parallel()
-	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
-	tests := map[string]struct {
-		facts []pratique.Fact
-		want  string
-	}{
-		"judged":                   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
-		"settled":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
-		"judged again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
-		"pushed again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s)}, "seen"},
-		"an attempt failed":        {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
-		"failed":                   {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
-		"failed, then went on":     {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
-		"failed, and said so last": {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
-	}
-	for name, tt := range tests {
-		var r pratique.Record
-		for i, f := range tt.facts {
-			r.Fold(uint64(i+1), f)
-		}
-		if got := State(r); got != tt.want {
-			t.Errorf("%s: %s, want %s", name, got, tt.want)
-		}
 	}
 }
 

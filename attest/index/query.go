@@ -137,31 +137,18 @@ func (ix *Index) Links(s pratique.Subject) (Links, error) {
 	return links, err
 }
 
-// Event returns how far the work for an event has come. A second event of an image that was judged before has
-// no verdict of its own; then Outcome and Reasons are those of the image's record. The error is of kind
-// NotFound if nothing is known of the event (yet: the index follows the ledger at a small distance).
+// Event returns how far the work for an event has come. Once it is done the answer stays the same, whatever
+// becomes known about the image, unless a failed event is taken up again. The error is of kind NotFound if nothing
+// is known of the event (yet: the index follows the ledger at a small distance).
 func (ix *Index) Event(id string) (EventStatus, error) {
 	const op = "find event"
 	var status EventStatus
 	err := ix.view(op, func(tx *bbolt.Tx) error {
 		found, err := get(tx.Bucket(bucketEvents), []byte(id), &status)
-		if err != nil {
-			return err
+		if err == nil && !found {
+			err = notFound(op, id)
 		}
-		if !found {
-			return notFound(op, id)
-		}
-		if status.Outcome != "" || status.Subject.IsZero() {
-			return nil
-		}
-		var record pratique.Record
-		if _, err := get(tx.Bucket(bucketRecords), subjectKey(status.Subject), &record); err != nil {
-			return err
-		}
-		if record.Judged != nil {
-			status.Outcome, status.Reasons = record.Judged.Verdict.Outcome, record.Judged.Verdict.Reasons
-		}
-		return nil
+		return err
 	})
 	return status, err
 }

@@ -62,7 +62,8 @@ func life(e pratique.Event) []pratique.Fact {
 	judged.Judged = &pratique.Judged{Verdict: pratique.Verdict{
 		Subject: subject, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
 	}}
-	settled.Settled = &pratique.Settled{State: pratique.StateDenied, Ref: e.Ref}
+	judged.Judged.Digest = pratique.DigestOf([]byte("verdict"))
+	settled.Settled = &pratique.Settled{State: pratique.StateDenied, Ref: e.Ref, Outcome: pratique.Deny, Verdict: judged.Judged.Digest}
 	return []pratique.Fact{seen, judged, settled}
 }
 
@@ -104,7 +105,7 @@ func TestSubmitAndWait(t *testing.T) {
 		next <- struct{}{}
 	})
 	<-done
-	if err != nil || !end.Done || end.Outcome != pratique.Deny || end.Reasons[0].Message != "HIGH CVE-1" {
+	if err != nil || !end.Done || end.Outcome != pratique.Deny || end.Reasons[0].Message != "HIGH CVE-1" || end.Verdict != pratique.DigestOf([]byte("verdict")) {
 		t.Errorf("%+v %v", end, err)
 	}
 	if !slices.Equal(states, []string{"seen", "judged", "denied"}) {

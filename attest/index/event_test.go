@@ -1,0 +1,139 @@
+package index
+
+import (
+	"testing"
+
+	"github.com/pratique-dev/pratique"
+)
+
+func TestEventStates(t *testing.T) {
+	t.Parallel()
+	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
+	received := pratique.Fact{Kind: pratique.FactReceived, At: epoch, Event: "e", By: "receive@test", Received: &e}
+	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
+	tests := map[string]struct {
+		facts   []pratique.Fact
+		state   string
+		done    bool
+		outcome pratique.Outcome
+	}{
+		"received":              {[]pratique.Fact{received}, "received", false, ""},
+		"received late":         {[]pratique.Fact{seen(e, s), received}, "seen", false, ""},
+		"a child is further":    {[]pratique.Fact{seen(e, s), judged("e", child, pratique.Deny)}, "seen", false, ""},
+		"judged":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged", false, pratique.Deny},
+		"denied":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
+		"redelivered after end": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
+		"deployed, not ended":   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
+		"an attempt failed":     {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1, false)}, "received", false, ""},
+		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
+		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
+			"failed", true, ""},
+		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "seen", false, ""},
+		"taken up, and judged": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), failed(e, s, 3, true), judged("e", s, pratique.Allow)},
+			"judged", false, pratique.Allow},
+		"judged before":            {[]pratique.Fact{judged("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
+		"judged before, not ended": {[]pratique.Fact{judged("other", s, pratique.Deny), seen(e, s)}, "seen", false, ""},
+		"superseded":               {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateSuperseded)}, "superseded", true, pratique.Allow},
+		"ignored":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateIgnored)}, "ignored", true, ""},
+		"denied, then failed": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), failed(e, s, 3, true), settled(e, s, pratique.StateFailed)},
+			"failed", true, ""},
+		"denied by a later policy": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, settled(e, s, pratique.StateDeployed), judged("", s, pratique.Deny)},
+			"deployed", true, pratique.Allow},
+		"judged again for it": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), settled(e, s, pratique.StateDeployed), judged("e", s, pratique.Deny)},
+			"deployed", true, pratique.Allow},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ix := fresh(t)
+			for i, f := range tt.facts { // one by one, as they come
+				apply(t, ix, Entry{Seq: uint64(i + 1), Fact: f})
+			}
+			got, err := ix.Event("e")
+			if err != nil || got.State != tt.state || got.Done != tt.done || got.Outcome != tt.outcome || got.Ref != e.Ref {
+				t.Errorf("%+v %v", got, err)
+			}
+			if len(got.Reasons) > 0 && got.Outcome != pratique.Deny {
+				t.Errorf("reasons to deny with outcome %q", got.Outcome)
+			}
+			if len(got.Commits) > 1 {
+				t.Errorf("one commit is listed twice")
+			}
+		})
+	}
+	if _, err := fresh(t).Event("nobody"); pratique.KindOf(err) != pratique.NotFound {
+		t.Error(err)
+	}
+}
+
+// The reasons of an end are those of the verdict that it names, whichever event that verdict was made for, and
+// nothing that is found out later changes them.
+func TestReasonsAreThoseOfTheEnd(t *testing.T) {
+	t.Parallel()
+	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
+	because := func(eventID, reason string) pratique.Fact {
+		f := judged(eventID, s, pratique.Deny)
+		f.Judged.Digest, f.Judged.Verdict.Reasons = digest(reason), []pratique.Reason{{Rule: reason}}
+		return f
+	}
+	end := func(verdict string) pratique.Fact {
+		f := settled(e, s, pratique.StateDenied)
+		f.Settled.Outcome, f.Settled.Verdict = pratique.Deny, digest(verdict)
+		return f
+	}
+	for name, tt := range map[string]struct {
+		facts []pratique.Fact
+		want  []pratique.Reason
+	}{
+		"its own":              {[]pratique.Fact{seen(e, s), because("e", "one"), end("one")}, []pratique.Reason{{Rule: "one"}}},
+		"another's":            {[]pratique.Fact{because("other", "one"), seen(e, s), end("one")}, []pratique.Reason{{Rule: "one"}}},
+		"its own, not newest":  {[]pratique.Fact{because("e", "one"), because("other", "two"), seen(e, s), end("one")}, []pratique.Reason{{Rule: "one"}}},
+		"another's newer":      {[]pratique.Fact{because("e", "one"), because("other", "two"), seen(e, s), end("two")}, []pratique.Reason{{Rule: "two"}}},
+		"not the newest":       {[]pratique.Fact{because("other", "one"), because("other", "two"), seen(e, s), end("one")}, nil},
+		"no record of verdict": {[]pratique.Fact{seen(e, s), end("one")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ix := fresh(t)
+			apply(t, ix, entries(1, tt.facts...)...)
+			before, err := ix.Event("e")
+			if err != nil || before.Verdict != tt.facts[len(tt.facts)-1].Settled.Verdict {
+				t.Errorf("%+v, %v", before, err)
+			}
+			equal(t, "reasons", tt.want, before.Reasons)
+			apply(t, ix, entries(20, because("", "later"), judged("third", s, pratique.Allow))...)
+			after, err := ix.Event("e")
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, "answer", before, after)
+		})
+	}
+}
+
+func TestStateOfRecord(t *testing.T) {
+	t.Parallel()
+	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
+	tests := map[string]struct {
+		facts []pratique.Fact
+		want  string
+	}{
+		"judged":                   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
+		"settled":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
+		"judged again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
+		"pushed again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s)}, "seen"},
+		"an attempt failed":        {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
+		"failed":                   {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
+		"failed, then went on":     {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
+		"failed, and said so last": {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
+	}
+	for name, tt := range tests {
+		var r pratique.Record
+		for i, f := range tt.facts {
+			r.Fold(uint64(i+1), f)
+		}
+		if got := State(r); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
