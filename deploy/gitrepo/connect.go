@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	"github.com/go-git/go-git/v5/plumbing/transport/file"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -31,7 +30,7 @@ func (r *Repo) connect(c Config) error {
 	case "ssh":
 		return r.connectSSH(c.Auth, ep)
 	case "file":
-		r.client = file.DefaultClient
+		r.client = &pipes{start: startLocal}
 		return nil
 	}
 	return fmt.Errorf("%q remotes are not supported: use http, https, ssh or file", ep.Protocol)
@@ -63,10 +62,10 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	}
 	// The server has keys of several kinds and offers the one that comes first in our list. If that is not the
 	// one known for this very host, login fails although the host is known.
-	host := hostPort(ep)
-	algorithms := hosts.HostKeyAlgorithms(host)
+	addr := hostPort(ep)
+	algorithms := hosts.HostKeyAlgorithms(addr)
 	if len(algorithms) == 0 {
-		return fmt.Errorf("known hosts: no key for %s", host)
+		return fmt.Errorf("known hosts: no key for %s", addr)
 	}
 	user := a.Username
 	if user == "" {
@@ -75,10 +74,11 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	if user == "" {
 		user = "git"
 	}
-	r.client = &sshTransport{config: ssh.ClientConfig{
+	host := &sshHost{config: ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 		HostKeyCallback: hosts.HostKeyCallback(), HostKeyAlgorithms: algorithms,
 	}}
+	r.client = &pipes{start: host.start}
 	return nil
 }
 

@@ -1,6 +1,6 @@
 // Package gitrepo pushes commits to one branch of a remote Git repository. It keeps the branch's objects in
-// memory, builds trees itself and has no worktree and no git binary, except for file:// remotes. A push names
-// the tip it was built on, so the server accepts it only if nobody else was faster; then the edit is made
+// memory, builds trees itself and has no worktree and no git binary, except for file:// remotes, where git runs
+// without our environment. A push names the tip it was built on, so the server accepts it only if nobody else was faster; then the edit is made
 // again on the new tip. Nothing is ever merged, rebased or forced.
 package gitrepo
 
