@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
@@ -14,15 +15,14 @@ import (
 
 // connect picks the transport and the login for the URL.
 func (r *Repo) connect(c Config) error {
-	remote, err := redacted(c.URL)
-	if err != nil {
-		return err
-	}
-	r.remote = remote
+	r.remote = c.URL
 	r.endpoint = func() (*transport.Endpoint, error) { return transport.NewEndpoint(c.URL) }
 	ep, err := r.endpoint()
-	if err != nil {
-		return fmt.Errorf("the URL of the repository cannot be read: %w", err)
+	if err != nil { // its words are not passed on, as they quote the URL
+		return errors.New("the URL of the repository cannot be read: give it as https://host/path, ssh://git@host/path, git@host:path or file:///path")
+	}
+	if err := showable(ep); err != nil {
+		return err
 	}
 	switch ep.Protocol {
 	case "http", "https":
@@ -34,6 +34,20 @@ func (r *Repo) connect(c Config) error {
 		return nil
 	}
 	return fmt.Errorf("%q remotes are not supported: use http, https, ssh or file", ep.Protocol)
+}
+
+// showable refuses a URL that may hold a secret, as it goes into facts and logs. A token is often given as the
+// user's name; over ssh there are none.
+func showable(ep *transport.Endpoint) error {
+	switch {
+	case ep.Password != "", strings.Contains(ep.User, ":"):
+		return errors.New("the URL of the repository holds a password: give it as a secret of its own instead")
+	case ep.User != "" && ep.Protocol != "ssh":
+		return errors.New("the URL of the repository holds a user name, which may be a token: give user name and password of their own instead")
+	case strings.HasPrefix(ep.Protocol, "http") && strings.ContainsAny(ep.Path, "?#"):
+		return errors.New("the URL of the repository goes on after its path, perhaps with a token: give that as a secret of its own instead")
+	}
+	return nil
 }
 
 func (r *Repo) connectHTTP(a Auth) error {

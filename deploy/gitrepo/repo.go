@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +24,8 @@ import (
 
 // Config says where to push and as whom.
 type Config struct {
-	// URL is an http, https, ssh (also git@host:path) or file remote, without credentials.
+	// URL is an http, https, ssh (also git@host:path) or file remote, without credentials: it is recorded and
+	// shown. Only over ssh it may name a user.
 	URL string
 	// Branch is the branch to commit to, "main" if empty. It has to exist.
 	Branch string
@@ -164,16 +164,4 @@ func backOff(ctx context.Context, try int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// redacted returns the URL as it may be shown, and refuses one that holds a password.
-func redacted(raw string) (string, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.User == nil {
-		return raw, nil
-	}
-	if _, set := u.User.Password(); set {
-		return "", fmt.Errorf("the URL of the repository holds a password: give it as a secret of its own instead")
-	}
-	return raw, nil
 }

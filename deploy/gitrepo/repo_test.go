@@ -412,8 +412,18 @@ func TestErrors(t *testing.T) {
 		text   string
 	}{
 		{"password in URL", Config{URL: "https://me:hunter2@example.com/r.git"}, "holds a password"},
+		{"password alone in URL", Config{URL: "https://:hunter2@example.com/r.git"}, "holds a password"},
+		{"token as user", Config{URL: "https://hunter2@example.com/r.git"}, "holds a user name"},
+		{"token as user, plain", Config{URL: "HTTP://hunter2@example.com/r.git"}, "holds a user name"},
+		{"token as user, escaped", Config{URL: "https://hunter2%40x@example.com/r.git"}, "holds a user name"},
+		{"token in query", Config{URL: "https://example.com/r.git?private_token=hunter2"}, "after its path"},
+		{"token in fragment", Config{URL: "https://example.com/r.git#hunter2"}, "after its path"},
+		{"token in a URL of no use", Config{URL: "https://hunter2@exa mple.com/r.git"}, "cannot be read"},
+		{"password over ssh", Config{URL: "ssh://git:hunter2@example.com/r.git"}, "holds a password"},
+		{"password over ssh, short", Config{URL: "git:hunter2@example.com:r.git"}, ""},
 		{"git protocol", Config{URL: "git://example.com/r.git"}, "not supported"},
 		{"ssh without keys", Config{URL: "git@example.com:r.git"}, "ssh-keyscan"},
+		{"ssh without keys, with a user", Config{URL: "ssh://gate@example.com/r.git"}, "ssh-keyscan"},
 		{"branch", Config{URL: url, Branch: "a..b"}, "branch"},
 		{"author", Config{URL: url, Author: Signature{"a\nb", "c"}}, "line breaks"},
 		{"signing key", Config{URL: url, SigningKey: []byte("no key")}, "key"},
