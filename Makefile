@@ -7,10 +7,12 @@ GO       ?= go
 BIN      := bin
 # The tools whose word the tests take are built from this module's own graph, so their versions are pinned.
 COSIGN   := $(BIN)/cosign
+TRIVY    := $(BIN)/trivy
+SYFT     := $(BIN)/syft
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint e2e-real bench clean FORCE
+.PHONY: help build demo test test-race fuzz lint e2e-real bench bench-line clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,6 +33,14 @@ test: $(COSIGN) ## all quick tests
 $(COSIGN): go.mod
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -o $@ github.com/sigstore/cosign/v2/cmd/cosign
+
+$(TRIVY): go.mod
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $@ github.com/aquasecurity/trivy/cmd/trivy
+
+$(SYFT): go.mod
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $@ github.com/anchore/syft/cmd/syft
 
 test-crash: $(COSIGN) ## kill the service at every edge of every stage
 	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
@@ -53,6 +63,12 @@ e2e-real: build $(COSIGN) ## the line over real images and a real database: make
 
 bench: ## benchmarks; docs/performance.md says what they measure
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-line: build $(COSIGN) $(TRIVY) $(SYFT) ## push to commit, beside the command lines: make bench-line DATA=DIR [REPETITIONS=5]
+	@test -n "$(DATA)" || { echo "say where the data are: make bench-line DATA=DIR" >&2; exit 2; }
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_REPETITIONS=$(REPETITIONS) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
+	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
+	  $(GO) test -count=1 -v -timeout 60m -run '^TestSideBySide$$' ./cmd/pratique
 
 clean: ## remove what make built
 	rm -rf $(BIN)
