@@ -59,8 +59,9 @@ func (s *service) registerImages(api huma.API) {
 		OperationID: "listImages", Method: http.MethodGet, Path: "/api/v1/images", Tags: []string{"images"},
 		Summary: "A page of images, or the image that a tag names",
 		Description: "Without ref: the image that was first seen last comes first, and that order never changes, so a walk along nextCursor " +
-			"meets every image that was there at its beginning exactly once. With ref: the image that the tag's newest push named, as from " +
-			"/api/v1/images/{digest}, whose path is in Content-Location.",
+			"meets every image that was there at its beginning exactly once. With ref: the image that the tag names, as from " +
+			"/api/v1/images/{digest}, whose path is in Content-Location. What a tag names is taken from the newest push that was reported, or " +
+			"submission for which the registry was asked; not from pushes that were superseded, nor from submissions that named a digest themselves.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "ImagePage, or Image where ref was given",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: either}},

@@ -20,7 +20,7 @@ const MaxWait = 60 * time.Second
 const pollEvery = 100 * time.Millisecond
 
 // SourceSubmission is the source of the events that submissions make.
-const SourceSubmission = "submission"
+const SourceSubmission = index.SourceSubmission
 
 // SubmissionRequest asks for an image to be judged.
 type SubmissionRequest struct {

@@ -1,10 +1,6 @@
 package index
 
 import (
-	"bytes"
-	"slices"
-	"time"
-
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
@@ -63,8 +59,14 @@ func (b *batch) apply(e Entry) error {
 		return b.tx.Bucket(bucketRejected).Put(number(e.Seq), []byte(err.Error()))
 	}
 	if f.Event != "" {
-		if err := b.applyEvent(f); err != nil {
+		status, err := b.applyEvent(f)
+		if err != nil {
 			return err
+		}
+		if f.Settled != nil && status.supersededAt(f.Subject) {
+			if err := b.supersede(status); err != nil {
+				return err
+			}
 		}
 	}
 	if f.Subject.IsZero() {
@@ -94,12 +96,12 @@ func (b *batch) record(key []byte) (*pratique.Record, error) {
 	return r, nil
 }
 
-func (b *batch) applyEvent(f pratique.Fact) error {
+func (b *batch) applyEvent(f pratique.Fact) (*EventStatus, error) {
 	s, ok := b.events[f.Event]
 	if !ok {
 		s = &EventStatus{ID: f.Event}
 		if _, err := get(b.tx.Bucket(bucketEvents), []byte(f.Event), s); err != nil {
-			return err
+			return nil, err
 		}
 		b.events[f.Event] = s
 	}
@@ -107,12 +109,12 @@ func (b *batch) applyEvent(f pratique.Fact) error {
 	if f.Settled != nil && !f.Subject.IsZero() {
 		record, err := b.record(subjectKey(f.Subject))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		newest = record.Judged
 	}
 	s.fold(f, newest)
-	return nil
+	return s, nil
 }
 
 // applySeen writes what a resolved ref says about tags and children.
@@ -126,37 +128,17 @@ func (b *batch) applySeen(seq uint64, f pratique.Fact) error {
 			return err
 		}
 	}
-	ref := f.Seen.Event.Ref
-	if ref.Tag == "" {
+	e := f.Seen.Event
+	if !tellsOfTag(e) {
 		return nil
 	}
-	imageTag := join(subjectKey(f.Subject), []byte(ref.Tag))
+	imageTag := join(subjectKey(f.Subject), []byte(e.Ref.Tag))
 	if err := b.tx.Bucket(bucketImageTags).Put(imageTag, []byte{}); err != nil {
 		return err
 	}
-	return b.putTag(slices.Concat(tagPrefix(f.Subject.Repository, ref.Tag), instant(pushedAt(f.Seen.Event))), seq, digestKey(f.Subject.Digest))
-}
-
-// putTag adds a step of a tag's history. The position breaks ties between pushes of one instant; a
-// redelivery of the same push keeps the place that the first delivery got.
-func (b *batch) putTag(prefix []byte, seq uint64, digest []byte) error {
-	bucket := b.tx.Bucket(bucketTags)
-	c := bucket.Cursor()
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		if bytes.Equal(v, digest) {
-			return nil
-		}
-	}
-	return bucket.Put(append(prefix, number(seq)...), digest)
-}
-
-// pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery of an old
-// push stays old; but a sender cannot claim a time later than the one at which we heard of it.
-func pushedAt(e pratique.Event) time.Time {
-	if e.OccurredAt.IsZero() || e.OccurredAt.After(e.ReceivedAt) {
-		return e.ReceivedAt
-	}
-	return e.OccurredAt
+	status := b.events[f.Event]
+	return b.putStep(stepPrefix(f.Subject.Repository, e.Ref.Tag, e.OccurredAt, e.ReceivedAt), seq, f.Subject.Digest,
+		status != nil && status.supersededAt(f.Subject))
 }
 
 func (b *batch) flush() error {

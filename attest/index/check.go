@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -142,7 +143,7 @@ func (c *checker) list() {
 func (c *checker) tags() {
 	c.each(bucketTags, func(k, v []byte) {
 		repository, _, _ := bytes.Cut(k, []byte{0})
-		if len(v) != digestSize || c.tx.Bucket(bucketRecords).Get(append(bytes.Clone(v), repository...)) == nil {
+		if len(v) < digestSize || c.tx.Bucket(bucketRecords).Get(slices.Concat(v[:digestSize], repository)) == nil {
 			c.problem("tag %q names an image without a record", k)
 		}
 	})

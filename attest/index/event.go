@@ -31,9 +31,11 @@ type EventStatus struct {
 	// Failure is the last attempt that could not find out; later attempts may have gone further.
 	Failure *pratique.Failed `json:"failure,omitempty"`
 	// Commits are those made, or found again, for this event.
-	Commits    []pratique.Commit `json:"commits,omitempty"`
-	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
-	UpdatedAt  time.Time         `json:"updatedAt"`
+	Commits []pratique.Commit `json:"commits,omitempty"`
+	// OccurredAt is the sender's time, zero if it gave none.
+	OccurredAt time.Time `json:"occurredAt,omitzero"`
+	ReceivedAt time.Time `json:"receivedAt,omitzero"`
+	UpdatedAt  time.Time `json:"updatedAt"`
 }
 
 // progress orders the facts of a push that goes on.
@@ -80,6 +82,11 @@ func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
 	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
 		s.State = string(f.Kind)
 	}
+}
+
+// supersededAt says whether the event has ended with the tag naming another digest than the subject's.
+func (s *EventStatus) supersededAt(subject pratique.Subject) bool {
+	return s.Done && s.State == string(pratique.StateSuperseded) && s.Subject == subject
 }
 
 func (s *EventStatus) failed() bool { return s.Done && s.State == string(pratique.StateFailed) }
@@ -130,7 +137,7 @@ func (s *EventStatus) describe(f pratique.Fact) {
 		e = &f.Seen.Event
 	}
 	if e != nil {
-		s.Ref, s.Source, s.Actor, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.ReceivedAt
+		s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
 		return
 	}
 	if !s.Ref.Repository.IsZero() {

@@ -31,7 +31,7 @@ var (
 	bucketRecords   = []byte("records")   // digest, repository → pratique.Record
 	bucketList      = []byte("list")      // position of the subject's first fact → Summary
 	bucketByRepo    = []byte("byrepo")    // repository, 0, position of the first fact → nothing
-	bucketTags      = []byte("tags")      // repository, 0, tag, 0, time, position → digest
+	bucketTags      = []byte("tags")      // repository, 0, tag, 0, time, position → digest, and 1 if superseded
 	bucketImageTags = []byte("imagetags") // digest, repository, 0, tag → nothing
 	bucketParents   = []byte("parents")   // digest, repository, 0, digest of the index → nothing
 	bucketEvents    = []byte("events")    // event id → EventStatus

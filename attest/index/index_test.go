@@ -138,56 +138,6 @@ func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
 	}
 }
 
-func TestTagHistory(t *testing.T) {
-	t.Parallel()
-	ix := fresh(t)
-	old, young := subject(repoA, "old"), subject(repoA, "new")
-	e1, e2 := event("1", repoA, "v1", epoch), event("2", repoA, "v1", epoch.Add(time.Minute))
-	retried := e1
-	retried.ReceivedAt = epoch.Add(time.Hour)
-	liar := event("3", repoA, "v2", epoch.Add(1000*time.Hour))
-	liar.ReceivedAt = epoch
-	apply(t, ix, entries(1,
-		seen(e2, young), seen(e1, old), seen(retried, old), // the older push is reported late, and twice
-		seen(event("4", repoA, "v11", epoch.Add(2*time.Minute)), old), // a tag that begins like the other
-		seen(liar, old), seen(event("5", repoA, "v2", epoch.Add(time.Second)), young),
-	)...)
-	history, err := ix.Tag(e1.Ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "history", []TagStep{{Digest: young.Digest, At: e2.OccurredAt}, {Digest: old.Digest, At: e1.OccurredAt}}, history)
-	if h, err := ix.Tag(liar.Ref); err != nil || h[0].Digest != young.Digest {
-		t.Errorf("a push from the future won: %v %v", h, err)
-	}
-	links, err := ix.Links(old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "tags", []TagName{{"v1", false}, {"v11", true}, {"v2", false}}, links.Tags)
-	for _, ref := range []pratique.ImageRef{{Repository: repoB, Tag: "v1"}, {Repository: repoA, Tag: "v"}} {
-		if _, err := ix.Tag(ref); pratique.KindOf(err) != pratique.NotFound {
-			t.Errorf("%s: %v", ref, err)
-		}
-	}
-	if _, err := ix.Tag(pratique.ImageRef{Repository: repoA, Digest: digest("x")}); pratique.KindOf(err) != pratique.Invalid {
-		t.Errorf("no tag: %v", err)
-	}
-}
-
-func TestTagPushesOfOneInstantKeepTheirOrder(t *testing.T) {
-	t.Parallel()
-	for i := range 8 { // the digests sort either way
-		ix := fresh(t)
-		a, b := subject(repoA, fmt.Sprint("a", i)), subject(repoA, fmt.Sprint("b", i))
-		e := event("1", repoA, "v1", epoch)
-		apply(t, ix, entries(1, seen(e, a), seen(e, b), seen(e, a))...)
-		if h, err := ix.Tag(e.Ref); err != nil || len(h) != 2 || h[0].Digest != b.Digest {
-			t.Fatal(h, err)
-		}
-	}
-}
-
 func TestParents(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)

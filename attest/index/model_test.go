@@ -40,6 +40,12 @@ func (g *generator) fact() pratique.Fact {
 	case 0, 1:
 		g.events++
 		e := event(fmt.Sprint("event", g.events), s.Repository, fmt.Sprint("v", g.random.IntN(4)), g.clock)
+		if g.random.IntN(3) == 0 {
+			e.Source, e.OccurredAt = SourceSubmission, time.Time{}
+		}
+		if g.random.IntN(3) == 0 {
+			e.Ref.Digest = s.Digest
+		}
 		var children []pratique.Child
 		if g.random.IntN(4) == 0 {
 			children = []pratique.Child{{Digest: g.subject().Digest, Platform: "linux/amd64"}}
@@ -99,6 +105,14 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 	if f.Subject.IsZero() {
 		return
 	}
+	if s := m.events[f.Event]; f.Settled != nil && s.State == "superseded" && s.Subject == f.Subject {
+		steps := m.tags[pratique.ImageRef{Repository: s.Ref.Repository, Tag: s.Ref.Tag}]
+		for i := range steps {
+			if steps[i].Digest == s.Subject.Digest && steps[i].At.Equal(pushedAt(s.OccurredAt, s.ReceivedAt)) {
+				steps[i].Superseded = true
+			}
+		}
+	}
 	if m.records[f.Subject] == nil {
 		m.records[f.Subject] = &pratique.Record{}
 	}
@@ -106,9 +120,9 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 	if f.Seen == nil {
 		return
 	}
-	ref := f.Seen.Event.Ref
-	m.tags[ref] = append(m.tags[ref], TagStep{Digest: f.Subject.Digest, At: f.Seen.Event.OccurredAt})
-	slices.SortStableFunc(m.tags[ref], func(a, b TagStep) int { return a.At.Compare(b.At) })
+	if e := f.Seen.Event; e.Source == "test" || e.Ref.Digest.IsZero() {
+		m.push(e, f.Subject.Digest)
+	}
 	for _, c := range f.Seen.Manifest.Children {
 		child := f.Subject.Sibling(c.Digest)
 		if m.parents[child] == nil {
@@ -116,6 +130,34 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 		}
 		m.parents[child][f.Subject] = true
 	}
+}
+
+func (m *model) push(e pratique.Event, d pratique.Digest) {
+	ref := pratique.ImageRef{Repository: e.Ref.Repository, Tag: e.Ref.Tag}
+	step := TagStep{Digest: d, At: pushedAt(e.OccurredAt, e.ReceivedAt)}
+	for _, known := range m.tags[ref] {
+		if known.Digest == step.Digest && known.At.Equal(step.At) {
+			return
+		}
+	}
+	m.tags[ref] = append(m.tags[ref], step)
+	slices.SortStableFunc(m.tags[ref], func(a, b TagStep) int { return a.At.Compare(b.At) })
+}
+
+// history is what a tag names and has named, the present first.
+func (m *model) history(ref pratique.ImageRef) []TagStep {
+	steps := slices.Clone(m.tags[ref])
+	slices.Reverse(steps)
+	slices.SortStableFunc(steps, func(a, b TagStep) int {
+		switch {
+		case a.Superseded == b.Superseded:
+			return 0
+		case a.Superseded:
+			return 1
+		}
+		return -1
+	})
+	return steps
 }
 
 // compare asks the index everything the model knows.
@@ -132,8 +174,8 @@ func (m *model) compare(t *testing.T, ix *Index) {
 			t.Fatalf("parents of %s: %v, want %v, %v", s, links.Parents, m.parents[s], err)
 		}
 		for _, tag := range links.Tags {
-			steps := m.tags[pratique.ImageRef{Repository: s.Repository, Tag: tag.Tag}]
-			if current := steps[len(steps)-1].Digest == s.Digest; current != tag.Current {
+			steps := m.history(pratique.ImageRef{Repository: s.Repository, Tag: tag.Tag})
+			if current := steps[0].Digest == s.Digest; current != tag.Current {
 				t.Fatalf("%s: tag %s current %v, want %v", s, tag.Tag, tag.Current, current)
 			}
 		}
@@ -145,13 +187,12 @@ func (m *model) compare(t *testing.T, ix *Index) {
 		}
 		equal(t, id, *want, got)
 	}
-	for ref, steps := range m.tags {
+	for ref := range m.tags {
 		got, err := ix.Tag(ref)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := slices.Clone(steps)
-		slices.Reverse(want)
+		want := m.history(ref)
 		equal(t, ref.String(), want[:min(len(want), maxHistory)], got)
 	}
 	m.compareLists(t, ix)

@@ -2,23 +2,14 @@ package index
 
 import (
 	"bytes"
-	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// maxHistory bounds the answer of [Index.Tag].
-const maxHistory = 100
-
-// TagStep says that a tag was pushed with this digest at that time.
-type TagStep struct {
-	Digest pratique.Digest `json:"digest"`
-	At     time.Time       `json:"at"`
-}
-
-// TagName is a tag that was pushed with a digest. Current is false if it names another digest by now.
+// TagName is a tag that was pushed with a digest. Current is false if it names another digest by now; see
+// [Index.Tag] for what counts.
 type TagName struct {
 	Tag     string `json:"tag"`
 	Current bool   `json:"current"`
@@ -76,44 +67,6 @@ func (ix *Index) Image(s pratique.Subject) (pratique.Record, error) {
 		return record, notFound(op, s.String())
 	}
 	return record, decode(raw, &record)
-}
-
-// Tag returns the history of a ref's tag, newest push first, at most 100 steps. Its order is the time of the
-// pushes as their senders gave it, so a late report of an old push does not become the newest. The error is of
-// kind NotFound if the tag was never seen, Invalid if the ref has no tag.
-func (ix *Index) Tag(ref pratique.ImageRef) ([]TagStep, error) {
-	const op = "find tag"
-	if ref.Tag == "" {
-		return nil, pratique.Wrap(pratique.Invalid, op, ref.String(), pratique.Errorf(pratique.Invalid, op, "there is no tag in it"))
-	}
-	var steps []TagStep
-	err := ix.view(op, func(tx *bbolt.Tx) error {
-		steps = tagHistory(tx, ref.Repository, ref.Tag, maxHistory)
-		return nil
-	})
-	if err == nil && len(steps) == 0 {
-		err = notFound(op, ref.String())
-	}
-	return steps, err
-}
-
-func tagHistory(tx *bbolt.Tx, repository pratique.Repository, tag string, limit int) []TagStep {
-	var steps []TagStep
-	prefix := tagPrefix(repository, tag)
-	c := tx.Bucket(bucketTags).Cursor()
-	for k, v := seekLast(c, prefix); k != nil && bytes.HasPrefix(k, prefix) && len(steps) < limit; k, v = c.Prev() {
-		steps = append(steps, TagStep{Digest: digestFromKey(v), At: instantFromKey(k[len(prefix) : len(prefix)+8])})
-	}
-	return steps
-}
-
-// seekLast moves to the last key with the prefix, or to one before it.
-func seekLast(c *bbolt.Cursor, prefix []byte) (key, value []byte) {
-	// No key holds a run of 0xff this long: positions and times stay far below.
-	if k, _ := c.Seek(append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 17)...)); k == nil {
-		return c.Last()
-	}
-	return c.Prev()
 }
 
 // Links returns the tags and the parents of a subject; there may be none.
