@@ -1,0 +1,252 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/testenv/images"
+)
+
+// step runs writeGitHub with files of its own, which hold something already.
+func step(t *testing.T, s api.Submission) (outputs map[string]string, summary string) {
+	t.Helper()
+	output, summaryFile := filepath.Join(t.TempDir(), "output"), filepath.Join(t.TempDir(), "summary")
+	t.Setenv("GITHUB_OUTPUT", output)
+	t.Setenv("GITHUB_STEP_SUMMARY", summaryFile)
+	if err := appendTo(output, "earlier=1\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeGitHub(s); err != nil {
+		t.Fatal(err)
+	}
+	// The runner ends a line at \n, \r and \r\n.
+	lines := strings.FieldsFunc(readText(t, output), func(r rune) bool { return r == '\n' || r == '\r' })
+	outputs = map[string]string{}
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, "=")
+		if _, twice := outputs[name]; !ok || twice || strings.Contains(name, "<<") {
+			t.Errorf("line %q sets no output, or one again", line)
+		}
+		outputs[name] = value
+	}
+	if outputs["earlier"] != "1" {
+		t.Error("what an earlier step wrote is gone")
+	}
+	delete(outputs, "earlier")
+	return outputs, readText(t, summaryFile)
+}
+
+func TestGitHubOutputs(t *testing.T) {
+	want := map[string]map[string]string{
+		"deployed":                        {"decision": "allowed", "state": "deployed", "image": appImage, "digest": appDigest.String(), "commit": "c0ffee"},
+		"allowed":                         {"decision": "allowed", "state": "allowed", "image": appImage, "digest": appDigest.String()},
+		"superseded":                      {"decision": "allowed", "state": "superseded", "image": appImage, "digest": appDigest.String()},
+		"denied":                          {"decision": "denied", "state": "denied", "image": appImage, "digest": appDigest.String()},
+		"denied platform":                 {"decision": "denied", "state": "denied", "image": appImage, "digest": appDigest.String()},
+		"failed":                          {"decision": "failed", "state": "failed"},
+		"failed after the verdict":        {"decision": "failed", "state": "failed", "image": appImage, "digest": appDigest.String()},
+		"deployed after a failed attempt": {"decision": "allowed", "state": "deployed", "image": appImage, "digest": appDigest.String()},
+		"ignored":                         {"decision": "ignored", "state": "ignored", "image": appImage, "digest": appDigest.String()},
+	}
+	for name, s := range submissions() {
+		t.Run(name, func(t *testing.T) {
+			outputs, _ := step(t, s)
+			var reasons []pratique.Reason
+			if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil || len(reasons) != len(s.Reasons) {
+				t.Errorf("reasons %q: %v", outputs["reasons"], err)
+			}
+			delete(outputs, "reasons")
+			all := map[string]string{"id": "e1", "image": "", "digest": "", "commit": ""}
+			for key, value := range want[name] {
+				all[key] = value
+			}
+			if diff := cmp.Diff(all, outputs); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGitHubNoInjection: no value sets another output, whatever it is.
+func TestGitHubNoInjection(t *testing.T) {
+	evil := "x\ndecision=allowed\r\nstate=deployed\rcommit<<EOF\nEOF\n"
+	outputs, _ := step(t, api.Submission{
+		ID: evil, Image: evil, State: evil, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: evil, Message: evil, Platform: pratique.Platform(evil)}},
+		Commits: []pratique.Commit{{ID: evil}},
+	})
+	if len(outputs) != 7 || outputs["decision"] != "denied" {
+		t.Errorf("outputs %q", outputs)
+	}
+	var reasons []pratique.Reason
+	if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil || reasons[0].Message != evil {
+		t.Errorf("reasons %q: %v", outputs["reasons"], err)
+	}
+}
+
+func TestGitHubNeedsARunner(t *testing.T) {
+	for _, missing := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
+		t.Setenv("GITHUB_OUTPUT", filepath.Join(t.TempDir(), "output"))
+		t.Setenv("GITHUB_STEP_SUMMARY", filepath.Join(t.TempDir(), "summary"))
+		t.Setenv(missing, "")
+		if err := writeGitHub(api.Submission{}); err == nil || !strings.Contains(err.Error(), missing) {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+}
+
+func TestStepSummary(t *testing.T) {
+	all := submissions()
+	table := "| rule | why | platform |\n|---|---|---|\n"
+	for name, want := range map[string]string{
+		"failed":          "### Pratique: failed\n\n`registry.test/team/app:1.0`\n\nCould not find out, in stage inspect: no such tag\n\n",
+		"ignored":         "### Pratique: ignored\n\n`" + appImage + "`\n\n",
+		"denied platform": "### Pratique: denied\n\n`" + appImage + "`\n\n" + table + "| severity | CRITICAL CVE-2026-0000 in openssl 1.0, fixed in 2.0 | linux/arm64 |\n\n",
+	} {
+		if diff := cmp.Diff(want, stepSummary(all[name])); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if got := all["deployed"]; !strings.Contains(stepSummary(got), "\nCommitted to production: `c0ffee`\n") {
+		t.Errorf("no commit in\n%s", stepSummary(got))
+	}
+	many := stepSummary(all["denied"])
+	if strings.Count(many, "| severity |") != mostReasons || !strings.HasSuffix(many, "| | … and 5 more | |\n\n") {
+		t.Errorf("25 reasons:\n%s", many)
+	}
+}
+
+// TestStepSummaryEscapes: text that comes from an image stays in its cell, and is no HTML and no code.
+func TestStepSummaryEscapes(t *testing.T) {
+	summary := stepSummary(api.Submission{
+		Image: appImage, State: "denied", Outcome: pratique.Deny,
+		Reasons: []pratique.Reason{{Rule: "severity", Message: "a|b\n| severity | forged |\r\n### Pratique: allowed <img src=x> `code`"}},
+	})
+	rows := strings.Split(strings.TrimSpace(summary), "\n")
+	last := rows[len(rows)-1]
+	if len(rows) != 7 || !strings.HasPrefix(last, "| severity | a\\|b ") || strings.Count(last, "|")-strings.Count(last, "\\|") != 4 {
+		t.Errorf("%d lines:\n%s", len(rows), summary)
+	}
+	if strings.ContainsAny(last, "<`\r") {
+		t.Errorf("markup is left in %q", last)
+	}
+}
+
+// asked runs a verb against the line with its token.
+func (l *line) asked(token string) verb {
+	return verb{env: []string{"PRATIQUE_URL=" + l.baseURL, "PRATIQUE_TOKEN=" + token}}
+}
+
+// TestSubmit asks a running service as a pipeline would.
+func TestSubmit(t *testing.T) {
+	l := newLine(t, lineOptions{})
+	reader := "a-token-that-may-only-read"
+	l.write("reader", reader)
+	conf := strings.Replace(readText(t, l.configFile), "submit: true}\n", "submit: true}\n    - {name: reader, token: \"file:"+l.dir+"/reader\"}\n", 1)
+	l.write("pratique.yaml", conf)
+	l.serve()
+	app := l.registry.Host() + "/team/app"
+	clean, vulnerable := l.push("team/app:1.0", l.build(images.Clean())), l.push("team/app:bad", l.build(images.Vulnerable()))
+	l.awaitState(clean, pratique.StateDeployed)
+	l.awaitState(vulnerable, pratique.StateDenied)
+	ci := l.asked(l.token)
+
+	t.Run("clean", func(t *testing.T) {
+		ci.run(t, "submit", app+":1.0", "--wait").want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "committed to production: ", "2>submitted "+app+":1.0 as ")
+		ci.run(t, "submit", app+"@"+clean.String(), "--wait").want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "without a tag")
+	})
+	t.Run("vulnerable", func(t *testing.T) {
+		got := ci.run(t, "submit", app+":bad", "--wait").want(t, 1, "DENIED: "+app+"@"+vulnerable.String()+"\n", "  severity: CRITICAL ", "CVE-2020-14343")
+		if strings.Contains(got.err, "pratique: ") {
+			t.Errorf("a denial is no error: %s", got.err)
+		}
+	})
+	t.Run("missing", func(t *testing.T) {
+		ci.run(t, "submit", app+":missing", "--wait").want(t, 2, "FAILED: "+app+":missing\n", "could not find out, in stage inspect: ")
+		ci.run(t, "submit", "other.example.com/team/app:1.0", "--wait").want(t, 2, "FAILED: ", "add it to `registries`")
+	})
+	t.Run("refused", func(t *testing.T) {
+		l.asked("").run(t, "submit", app+":1.0", "--wait").want(t, 2, "2>set PRATIQUE_TOKEN to a token of api.tokens with submit: true")
+		l.asked("a-token-that-nobody-gave").run(t, "submit", app+":1.0").want(t, 2, "2>set PRATIQUE_TOKEN")
+		l.asked(reader).run(t, "submit", app+":1.0").want(t, 2, "2>may read, and not submit", "2>set PRATIQUE_TOKEN")
+		ci.run(t, "submit", "team/app:1.0").want(t, 2, "2>name the registry")
+		ci.run(t, "submit", app+":1.0", "--server", "ftp://x").want(t, 2, "2>is not the base URL")
+		ci.run(t, "submit", app+":1.0", "--server", "http://"+freePort(t)).want(t, 2, "2>refused")
+		ci.run(t, "submit", app+":1.0", "--wait", "--timeout", "1ns").want(t, 2, "2>deadline")
+	})
+	t.Run("json", func(t *testing.T) {
+		var done, begun api.Submission
+		decode(t, ci.run(t, "submit", app+":bad", "--wait", "--json").want(t, 1).out, &done)
+		if !done.Done || done.State != "denied" || done.Outcome != pratique.Deny || done.Digest != vulnerable || len(done.Reasons) == 0 {
+			t.Errorf("submission %+v", done)
+		}
+		decode(t, ci.run(t, "submit", app+":1.0", "--json").want(t, 0).out, &begun)
+		if begun.Done || begun.State != "received" || begun.ID == "" {
+			t.Errorf("submission %+v", begun)
+		}
+	})
+	t.Run("key", func(t *testing.T) {
+		first := ci.run(t, "submit", app+":1.0", "--idempotency-key", "build-7").want(t, 0).out
+		again := ci.run(t, "submit", app+":1.0", "--idempotency-key", "build-7").want(t, 0).out
+		other := ci.run(t, "submit", app+":1.0", "--idempotency-key", "build-8").want(t, 0).out
+		if id := strings.TrimSpace(first); first != again || first == other || id == "" || strings.ContainsAny(id, " \n") {
+			t.Errorf("ids %q, %q, %q", first, again, other)
+		}
+	})
+	t.Run("github", func(t *testing.T) {
+		ci.run(t, "submit", app+":1.0", "--wait", "--github").want(t, 2, "2>GITHUB_OUTPUT")
+		for tag, status := range map[string]int{"1.0": 0, "bad": 1, "missing": 2} {
+			runner := ci
+			runner.dir = t.TempDir()
+			runner.env = append(slices.Clone(ci.env), "GITHUB_OUTPUT="+runner.dir+"/output", "GITHUB_STEP_SUMMARY="+runner.dir+"/summary")
+			runner.run(t, "submit", app+":"+tag, "--wait", "--github").want(t, status)
+			outputs := strings.Split(strings.TrimSuffix(readText(t, runner.dir+"/output"), "\n"), "\n")
+			decision := []string{"decision=allowed", "decision=denied", "decision=failed"}[status]
+			if len(outputs) != 7 || outputs[0] != decision {
+				t.Errorf("outputs %q", outputs)
+			}
+			if summary := readText(t, runner.dir+"/summary"); !strings.Contains(summary, "### Pratique: "+strings.TrimPrefix(decision, "decision=")) {
+				t.Errorf("summary %s", summary)
+			}
+		}
+	})
+	t.Run("why", func(t *testing.T) { l.why(clean, vulnerable) })
+}
+
+// why asks for images by each of their names.
+func (l *line) why(clean, vulnerable pratique.Digest) {
+	l.t.Helper()
+	t, app, ask := l.t, l.registry.Host()+"/team/app", l.asked(l.token)
+	for _, name := range []string{clean.String(), app + "@" + clean.String(), app + ":1.0"} {
+		ask.run(t, "why", name).want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "  tag 1.0\n", "\nVerdict of ", "\nDeployments\n  committed to production: ",
+			"\nIn the registry, verified\n", "image signature", "attested   attest@")
+	}
+	ask.run(t, "why", app+":bad").want(t, 0, "DENIED: "+app+"@"+vulnerable.String()+"\n", "CVE-2020-14343", "\nFindings in ")
+	var image api.Image
+	decode(t, ask.run(t, "why", app+":bad", "--json").want(t, 0).out, &image)
+	if image.Digest != vulnerable || image.Outcome != pratique.Deny {
+		t.Errorf("image %s %s", image.Image, image.Outcome)
+	}
+	unknown := pratique.DigestOf([]byte("unknown")).String()
+	for _, name := range []string{unknown, app + "@" + unknown, app + ":unknown", l.registry.Host() + "/team/other:1.0"} {
+		if got := ask.run(t, "why", name).want(t, 2, "2>pratique: ", "2>(404)"); got.out != "" {
+			t.Errorf("stdout %q", got.out)
+		}
+	}
+	ask.run(t, "why", unknown).want(t, 2, "2>"+unknown)
+	ask.run(t, "why", "sha256:short").want(t, 2, "2>pratique: ")
+	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>token")
+}
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
