@@ -83,9 +83,11 @@ type Tags interface {
 
 // Outcome is how a change ended when nothing went wrong.
 type Outcome struct {
-	// Commits has one entry for each target that holds the digest now. Files lists the values that name it;
-	// where Old equals New nothing had to be written. ID is empty if the digest was in place already and the
-	// commit that brought it is older than the history at hand.
+	// Commits has one entry for each target that was given the digest, now or by the newest commit for this image
+	// and tag. Files lists the values that name it; where Old equals New nothing had to be written. It is empty if
+	// an earlier commit had brought the digest: then the files are left as they are, and a person may have changed
+	// them since. ID is empty if the digest was in place already and the commit that brought it is older than the
+	// history at hand.
 	Commits []pratique.Commit
 	// Superseded says that the tag names another image by now, so nothing more was written.
 	Superseded bool

@@ -229,14 +229,39 @@ func TestRepeated(t *testing.T) {
 	}
 	again("others on top, new process", w.newGate(prod), "event-2", "2", first.Commits[0].ID)
 
-	// A person takes it back: the event, delivered once more, must not bring it again; a new push does.
+	// A person takes it back: no event for the same digest may bring it again.
 	if _, err := w.server.Advance(t.Context(), "config", "take back", files); err != nil {
 		t.Fatal(err)
 	}
-	again("after a revert", w.gate, "event-1", "3", first.Commits[0].ID)
-	o, err := w.gate.Deploy(t.Context(), change(one, "event-3"))
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != "4" {
-		t.Errorf("pushed again: %+v, %v", o, err)
+	again("same event, after a revert", w.gate, "event-1", "3", first.Commits[0].ID)
+	again("other event, after a revert", w.gate, "event-3", "3", first.Commits[0].ID)
+	again("no event, after a revert", w.gate, "", "3", first.Commits[0].ID)
+	again("other event, after a revert, new process", w.newGate(prod), "event-4", "3", first.Commits[0].ID)
+	// Another digest is news, and then this one is again.
+	for i, d := range []pratique.Digest{two, one} {
+		w.tag("v1", d)
+		o, err := w.gate.Deploy(t.Context(), change(d, "event-1"))
+		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(4+i) {
+			t.Errorf("digest %d after a revert: %+v, %v", i, o, err)
+		}
+	}
+}
+
+// TestOlderThanTheHistory: where the commit is too old to be found by a new process, the files decide.
+func TestOlderThanTheHistory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.gate.Deploy(t.Context(), change(one, "event-1")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 25 {
+		if _, err := w.server.Advance(t.Context(), "config", "other", map[string]string{"other": fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o, err := w.newGate(deploy.Target{Name: "prod", Path: "prod"}).Deploy(t.Context(), change(one, "event-2"))
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 || w.commits() != "26" {
+		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
 }
 

@@ -75,14 +75,14 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 	return kept
 }
 
-// done finds the commit made for this very event. It looks no further than the newest commit for the same
-// image, tag and target: if that was for another event, what this one wrote has been replaced since by us. If
-// it is ours and the file says something else, a person has changed it, and the event must not undo that.
+// done finds the commit that brought this digest, for whatever event. It looks no further than the newest commit
+// for the same image, tag and target: if that names another digest, what older ones wrote has been replaced since
+// by us. If it names this one and the file says something else, a person has changed it, and no event for the same
+// digest may undo that, until another digest was deployed.
+//
+// A commit that is older than the history at hand is not found, and then the files decide: where they name the
+// digest there is no commit anyway; a change by a person so long ago would be undone.
 func done(t Target, c pratique.Change) Search {
-	event := Trailer{trailerEvent, oneLine(c.Event)}
-	if event.Value == "" {
-		return nil
-	}
 	return func(has []Trailer) Step {
 		sameImage := slices.ContainsFunc(has, func(tr Trailer) bool {
 			return tr.Key == trailerImage && strings.HasPrefix(tr.Value, c.Subject.Repository.String()+"@")
@@ -90,7 +90,7 @@ func done(t Target, c pratique.Change) Search {
 		if !sameImage || !slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) || !slices.Contains(has, Trailer{trailerTag, c.Tag}) {
 			return GoOn
 		}
-		if slices.Contains(has, event) && slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) {
+		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) {
 			return Found
 		}
 		return Stop
