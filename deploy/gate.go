@@ -58,8 +58,9 @@ func New(c Config) (*Gate, error) {
 var errSuperseded = errors.New("superseded")
 
 // Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
-// but what it is about: the verification summary is read and checked here, and the tag is resolved again before
-// each commit.
+// but what it is about, Subject, Tag and Event: the verification summary is read and checked here, and the tag is
+// resolved again before each commit. Verdict, VSA and Policy are ignored and may be zero; the commit's trailers
+// name those of the summary that was verified.
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
 // the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what

@@ -194,6 +194,24 @@ func TestDeploy(t *testing.T) {
 	w.git("fsck", "--strict")
 }
 
+// TestClaimsAreIgnored: the evidence in a change makes no difference, not even by its absence.
+func TestClaimsAreIgnored(t *testing.T) {
+	t.Parallel()
+	var said []string
+	for _, claim := range []pratique.Digest{{}, two} {
+		w := newWorld(t)
+		c := change(one, "event-1")
+		c.Verdict, c.VSA, c.Policy = claim, claim, claim
+		if _, err := w.gate.Deploy(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, w.git("log", "-1", "--format=%B", "main"))
+	}
+	if diff := cmp.Diff(said[0], said[1]); diff != "" || !strings.Contains(said[0], "Pratique-Verdict: ") {
+		t.Errorf("messages (-without +with claims):\n%s\n%s", diff, said[0])
+	}
+}
+
 // parsedTrailers asks git what the trailers of a message are.
 func parsedTrailers(t *testing.T, message string) string {
 	t.Helper()
