@@ -155,9 +155,15 @@ type Record struct {
 	Settled   *Settled   `json:"settled,omitempty"`
 	Failed    *Failed    `json:"failed,omitempty"`
 	// Deployed holds every commit, oldest first.
-	Deployed []Commit  `json:"deployed,omitempty"`
-	History  []FactRef `json:"history"`
+	Deployed []Commit `json:"deployed,omitempty"`
+	// History lists at most [MaxHistory] facts in ledger order: the first, the newest, and always the last one that
+	// is seen or settled, which says whether work goes on. The ledger has them all; Facts counts them.
+	History []FactRef `json:"history"`
+	Facts   int       `json:"facts"`
 }
+
+// MaxHistory bounds [Record.History], since an image may be pushed and matched anew for years.
+const MaxHistory = 200
 
 // FactRef is a fact without its content. Seq is its position in the ledger.
 type FactRef struct {
@@ -171,7 +177,7 @@ type FactRef struct {
 // Fold adds the fact at ledger position seq. Facts must be folded in ledger order.
 func (r *Record) Fold(seq uint64, f Fact) {
 	r.Subject = f.Subject
-	r.History = append(r.History, FactRef{Seq: seq, Kind: f.Kind, At: f.At, By: f.By, Event: f.Event})
+	r.remember(FactRef{Seq: seq, Kind: f.Kind, At: f.At, By: f.By, Event: f.Event})
 	switch f.Kind {
 	case FactSeen:
 		r.Seen = f.Seen
@@ -194,6 +200,20 @@ func (r *Record) Fold(seq uint64, f Fact) {
 	case FactFailed:
 		r.Failed = f.Failed
 	}
+}
+
+func (r *Record) remember(f FactRef) {
+	r.Facts++
+	r.History = append(r.History, f)
+	if len(r.History) <= MaxHistory {
+		return
+	}
+	turn := func(f FactRef) bool { return f.Kind == FactSeen || f.Kind == FactSettled }
+	drop := 1
+	if turn(r.History[1]) && !slices.ContainsFunc(r.History[2:], turn) {
+		drop = 2
+	}
+	r.History = slices.Delete(r.History, drop, drop+1)
 }
 
 // Validate checks that the fact carries the content that its kind names, and no other.

@@ -34,6 +34,40 @@ func TestFold(t *testing.T) {
 	}
 }
 
+func TestHistoryIsBounded(t *testing.T) {
+	var r Record
+	fold := func(n int, f Fact) {
+		for range n {
+			r.Fold(uint64(r.Facts+1), f)
+		}
+	}
+	matched := Fact{Kind: FactMatched, Matched: &Matched{}}
+	fold(1, Fact{Kind: FactSeen, Seen: &Seen{}})
+	fold(1, Fact{Kind: FactSettled, Settled: &Settled{State: StateAllowed}})
+	fold(MaxHistory-2, matched)
+	if len(r.History) != MaxHistory || r.Facts != MaxHistory {
+		t.Errorf("%d of %d facts, want all", len(r.History), r.Facts)
+	}
+	fold(1000, matched)
+	all := MaxHistory + 1000
+	if len(r.History) != MaxHistory || r.Facts != all {
+		t.Errorf("%d of %d facts", len(r.History), r.Facts)
+	}
+	if h := r.History; h[0].Seq != 1 || h[1].Seq != 2 || h[1].Kind != FactSettled || h[2].Seq != uint64(all-MaxHistory+3) || h[MaxHistory-1].Seq != uint64(all) {
+		t.Errorf("kept %+v, %+v, %+v … %+v", h[0], h[1], h[2], h[MaxHistory-1])
+	}
+	// A newer turn lets the older one go.
+	fold(1, Fact{Kind: FactSeen, Seen: &Seen{}})
+	fold(1, matched)
+	if h := r.History; len(h) != MaxHistory || h[1].Kind != FactMatched || h[MaxHistory-2].Kind != FactSeen {
+		t.Errorf("kept %+v … %+v", h[1], h[MaxHistory-2])
+	}
+	fold(MaxHistory*2, matched)
+	if h := r.History; h[0].Seq != 1 || h[1].Kind != FactSeen || h[2].Kind != FactMatched {
+		t.Errorf("kept %+v, %+v, %+v", h[0], h[1], h[2])
+	}
+}
+
 func TestErrorKind(t *testing.T) {
 	cause := errors.New("boom")
 	inner := Wrap(RateLimited, "fetch layer", "sha256:x", cause)

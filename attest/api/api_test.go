@@ -15,6 +15,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/index"
 )
 
 var update = flag.Bool("update", false, "write the golden OpenAPI document anew")
@@ -51,11 +52,28 @@ func TestImage(t *testing.T) {
 	}
 	var facts api.FactList
 	w.get(i.Links.Facts, &facts)
-	if len(facts.Items) != 7 {
-		t.Errorf("%d facts", len(facts.Items))
+	if len(facts.Items) != 7 || facts.Total != 7 {
+		t.Errorf("%d of %d facts", len(facts.Items), facts.Total)
 	}
 	if got := w.get(i.Links.Self, &byTag).Header; got.Get("X-Content-Type-Options") != "nosniff" || got.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", got)
+	}
+}
+
+func TestFactsAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tokens())
+	var many []index.Entry
+	for i := range 3 * pratique.MaxHistory {
+		many = append(many, index.Entry{Seq: uint64(i + 1), Fact: judged("", subject("a"), pratique.Allow)})
+	}
+	if err := w.ix.Apply(many); err != nil {
+		t.Fatal(err)
+	}
+	var facts api.FactList
+	w.get("/api/v1/images/"+subject("a").Digest.String()+"/facts", &facts)
+	if n := len(facts.Items); n != pratique.MaxHistory || facts.Total != len(many) || facts.Items[n-1].Seq != uint64(len(many)) {
+		t.Errorf("%d of %d facts", n, facts.Total)
 	}
 }
 

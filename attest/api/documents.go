@@ -36,9 +36,11 @@ type factsOutput struct {
 	Body FactList
 }
 
-// FactList is what happened to an image, in the order of the ledger.
+// FactList is what happened to an image, in the order of the ledger: the first fact and the newest, at most
+// [pratique.MaxHistory].
 type FactList struct {
-	Items []pratique.FactRef `json:"items"`
+	Items []pratique.FactRef `json:"items" doc:"At most 200: the first, the newest, and the last that is seen or settled, in the order of the ledger"`
+	Total int                `json:"total" doc:"How many facts there are"`
 }
 
 func (s *service) registerDocuments(api huma.API) {
@@ -63,7 +65,7 @@ func (s *service) registerDocuments(api huma.API) {
 		Summary: "What happened to an image, when, and recorded by whom", Errors: errs,
 	}, answer(s, func(_ context.Context, in *imageInput) (*factsOutput, error) {
 		record, err := s.find(in)
-		return &factsOutput{Body: FactList{Items: record.History}}, err
+		return &factsOutput{Body: FactList{Items: record.History, Total: record.Facts}}, err
 	}))
 }
 

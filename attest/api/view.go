@@ -33,7 +33,7 @@ type Image struct {
 	Attestations []pratique.Attestation `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
 	Deployments  []pratique.Commit      `json:"deployments,omitempty" doc:"Commits, oldest first"`
 	Failure      *pratique.Failed       `json:"failure,omitempty" doc:"The last attempt that could not find out"`
-	Facts        []pratique.FactRef     `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger"`
+	Facts        []pratique.FactRef     `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`
 	Links        ImageLinks             `json:"links"`
 }
 

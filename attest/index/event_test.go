@@ -137,3 +137,35 @@ func TestStateOfRecord(t *testing.T) {
 		}
 	}
 }
+
+// What is found out about an image for years leaves its state, its place in the list and its size.
+func TestRecordWithManyFacts(t *testing.T) {
+	t.Parallel()
+	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
+	facts := []pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), settled(e, s, pratique.StateAllowed)}
+	for range 5 * pratique.MaxHistory {
+		facts = append(facts, judged("", s, pratique.Allow))
+	}
+	ix := fresh(t)
+	all := entries(1, facts...)
+	apply(t, ix, all[:2*pratique.MaxHistory]...)
+	apply(t, ix, Entry{Seq: 9000, Fact: judged("", subject(repoA, "other"), pratique.Allow)})
+	for i, f := range facts[2*pratique.MaxHistory:] {
+		apply(t, ix, Entry{Seq: uint64(9001 + i), Fact: f})
+	}
+	r, err := ix.Image(s)
+	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) || State(r) != "allowed" {
+		t.Errorf("%d of %d facts, state %s, %v", len(r.History), r.Facts, State(r), err)
+	}
+	page, err := ix.List(Query{})
+	if err != nil || len(page.Items) != 2 || page.Items[1].Subject != s || !page.Items[1].FirstAt.Equal(facts[0].At) {
+		t.Errorf("%+v %v", page, err)
+	}
+	path := ix.db.Path()
+	if err := ix.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, problems, err := Check(path); err != nil || len(problems) > 0 {
+		t.Errorf("%q %v", problems, err)
+	}
+}
