@@ -22,7 +22,8 @@ func TestListFilters(t *testing.T) {
 	w := newWorld(t, tokens())
 	w.facts(seen("e1", "1.0", subject("a")), judged("e1", subject("a"), pratique.Deny), settled("e1", subject("a"), pratique.StateDenied),
 		seen("e2", "2.0", subject("b")), judged("e2", subject("b"), pratique.Allow),
-		judged("", pratique.Subject{Repository: other, Digest: digest("c")}, pratique.Allow))
+		judged("", pratique.Subject{Repository: other, Digest: digest("c")}, pratique.Allow),
+		seen("e3", "2", subject("database")), settled("e3", subject("database"), pratique.StateIgnored))
 	for query, want := range map[string][]string{
 		"": {"c", "b", "a"},
 		"?repository=" + url.QueryEscape(repo.String()): {"b", "a"},
@@ -30,6 +31,7 @@ func TestListFilters(t *testing.T) {
 		"?state=denied":                    {"a"},
 		"?state=judged&outcome=allow":      {"c", "b"},
 		"?state=failed":                    {},
+		"?state=ignored":                   {"database"},
 		"?repository=registry.example/non": {},
 	} {
 		var page api.ImagePage

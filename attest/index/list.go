@@ -22,10 +22,11 @@ const (
 // maxExamined bounds the work for one page, so a rare filter gives short pages instead of long transactions.
 const maxExamined = 2000
 
-// Query asks for a page of summaries. Zero fields do not filter.
+// Query asks for a page of summaries. Zero fields do not filter, but for State.
 type Query struct {
 	Repository pratique.Repository
-	// State is a fact kind (work in progress) or a [pratique.State].
+	// State is a fact kind (work in progress) or a [pratique.State]; empty means all but ignored, since what is
+	// ignored is no image.
 	State   string
 	Outcome pratique.Outcome
 	// Limit is how many are wanted; 0 means 50, and more than 200 is an error.
@@ -89,13 +90,18 @@ func (ix *Index) List(q Query) (Page, error) {
 			if found, err := get(list, number(seq), &s); err != nil || !found {
 				return fmt.Errorf("entry %d of the list is missing: %w", seq, err)
 			}
-			if (q.State == "" || q.State == s.State) && (q.Outcome == "" || q.Outcome == s.Outcome) {
+			if q.takes(s) {
 				page.Items = append(page.Items, s)
 			}
 		}
 		return nil
 	})
 	return page, err
+}
+
+func (q Query) takes(s Summary) bool {
+	wanted := q.State == s.State || q.State == "" && s.State != string(pratique.StateIgnored)
+	return wanted && (q.Outcome == "" || q.Outcome == s.Outcome)
 }
 
 // newestFirst yields the list positions below before, of one repository or of all.

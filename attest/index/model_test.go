@@ -58,7 +58,7 @@ func (g *generator) fact() pratique.Fact {
 	case 4:
 		return failed(event(id, s.Repository, "v1", g.clock), s, g.random.IntN(4), g.random.IntN(3) == 0)
 	case 5:
-		states := []pratique.State{pratique.StateAllowed, pratique.StateDenied, pratique.StateSuperseded}
+		states := []pratique.State{pratique.StateAllowed, pratique.StateDenied, pratique.StateSuperseded, pratique.StateIgnored}
 		f := settled(event(id, s.Repository, "v1", g.clock), s, states[g.random.IntN(len(states))])
 		if g.random.IntN(2) == 0 {
 			f.Settled.Verdict = verdictDigest(s, pratique.Deny)
@@ -200,11 +200,11 @@ func (m *model) compare(t *testing.T, ix *Index) {
 
 func (m *model) compareLists(t *testing.T, ix *Index) {
 	t.Helper()
-	for _, q := range []Query{{Limit: 3}, {Limit: 7, Repository: repoA}, {Limit: 2, Outcome: pratique.Deny}, {State: "allowed"}, {Repository: repoB, Outcome: pratique.Allow, Limit: 1}} {
+	for _, q := range []Query{{Limit: 3}, {Limit: 7, Repository: repoA}, {Limit: 2, Outcome: pratique.Deny}, {State: "allowed"}, {State: "ignored"}, {Repository: repoB, Outcome: pratique.Allow, Limit: 1}} {
 		var want []pratique.Record
 		for _, r := range m.records {
 			s := summarise(*r)
-			if (q.Repository.IsZero() || q.Repository == s.Subject.Repository) && (q.State == "" || q.State == s.State) && (q.Outcome == "" || q.Outcome == s.Outcome) {
+			if (q.Repository.IsZero() || q.Repository == s.Subject.Repository) && (q.State == "" && s.State != "ignored" || q.State == s.State) && (q.Outcome == "" || q.Outcome == s.Outcome) {
 				want = append(want, *r)
 			}
 		}
