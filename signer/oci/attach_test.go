@@ -264,7 +264,13 @@ func TestAttachErrors(t *testing.T) {
 		{http.MethodPut, att, http.StatusForbidden, pratique.Denied},
 		{http.MethodPut, att, http.StatusTooManyRequests, pratique.RateLimited},
 		{http.MethodPut, att, http.StatusBadGateway, pratique.Unavailable},
-		{http.MethodPut, att, http.StatusRequestEntityTooLarge, pratique.Exhausted},
+		{http.MethodPut, att, http.StatusConflict, pratique.Conflict},
+		// As internal/registry has them.
+		{http.MethodPut, att, http.StatusRequestEntityTooLarge, pratique.Unavailable},
+		{http.MethodPut, att, http.StatusMethodNotAllowed, pratique.Invalid},
+		{http.MethodPut, att, http.StatusGone, pratique.NotFound},
+		{http.MethodGet, att, http.StatusMethodNotAllowed, pratique.Invalid},
+		{http.MethodGet, att, http.StatusTeapot, pratique.Unavailable},
 		{http.MethodPost, "/uploads/", http.StatusInternalServerError, pratique.Unavailable},
 	} {
 		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {

@@ -83,7 +83,7 @@ func (s *session) manifest(ctx context.Context, suffix string) (*v1.Manifest, er
 	const op = "read attached manifest of"
 	desc, err := s.puller.Get(ctx, s.tag(suffix))
 	var answer *transport.Error
-	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
+	if errors.As(err, &answer) && kindOfAnswer(answer) == pratique.NotFound {
 		return nil, nil
 	}
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *session) fail(op string, err error) error {
 	case errors.As(err, &ours):
 		kind, err = ours.Kind, ours
 	case errors.As(err, &answer):
-		kind, err = kindOfStatus(answer.StatusCode), describeAnswer(answer)
+		kind, err = kindOfAnswer(answer), describeAnswer(answer)
 	case errors.As(err, &located):
 		err = located.Err
 	case strings.Contains(err.Error(), "error verifying"):
@@ -177,22 +177,25 @@ func describeAnswer(e *transport.Error) error {
 	return fmt.Errorf("the registry answered %d %s: %.60q %.160q", e.StatusCode, http.StatusText(e.StatusCode), e.Errors[0].Code, e.Errors[0].Message)
 }
 
-func kindOfStatus(status int) pratique.Kind {
-	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return pratique.Denied
-	case status == http.StatusNotFound:
-		return pratique.NotFound
-	case status == http.StatusTooManyRequests:
+// kindOfAnswer reads statuses as internal/registry does, so that one answer has one meaning in all of the line,
+// except for the two that only writers meet.
+func kindOfAnswer(e *transport.Error) pratique.Kind {
+	for _, d := range e.Errors {
+		if d.Code == transport.TooManyRequestsErrorCode {
+			return pratique.RateLimited
+		}
+	}
+	switch e.StatusCode {
+	case http.StatusTooManyRequests:
 		return pratique.RateLimited
-	case status == http.StatusRequestEntityTooLarge:
-		return pratique.Exhausted
-	case status == http.StatusConflict || status == http.StatusPreconditionFailed:
-		return pratique.Conflict
-	case status >= 500 || status == http.StatusRequestTimeout:
-		return pratique.Unavailable
-	case status >= 400:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return pratique.Denied
+	case http.StatusNotFound, http.StatusGone:
+		return pratique.NotFound
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
 		return pratique.Invalid
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return pratique.Conflict
 	default:
 		return pratique.Unavailable
 	}

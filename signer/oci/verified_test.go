@@ -232,7 +232,9 @@ func TestVerifiedCannotFindOut(t *testing.T) {
 		http.StatusServiceUnavailable: pratique.Unavailable,
 		http.StatusTooManyRequests:    pratique.RateLimited,
 		http.StatusForbidden:          pratique.Denied,
+		http.StatusMethodNotAllowed:   pratique.Invalid,
 		http.StatusNotFound:           pratique.Unverified, // the blob is lost, so the attestation is
+		http.StatusGone:               pratique.Unverified,
 	} {
 		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/blobs/") {
