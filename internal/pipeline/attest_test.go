@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
@@ -194,89 +193,6 @@ func TestAttestIndexFailsAsAWhole(t *testing.T) {
 			t.Errorf("%s: the redelivery did not complete", call)
 		}
 	}
-}
-
-func TestAttestAgain(t *testing.T) {
-	fresh := []string{"judge app", "holds app"}
-	anew := []string{"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
-	again := []string{"judge app", "holds app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
-	tests := []struct {
-		name   string
-		change func(w *world)
-		want   []string
-	}{
-		{"nothing changed", func(*world) {}, fresh},
-		{"just young enough", func(w *world) { w.now = w.now.Add(w.refresh - time.Second) }, fresh},
-		{"as old as refresh", func(w *world) { w.now = w.now.Add(w.refresh) }, anew},
-		{"no refresh", func(w *world) { w.refresh = 0; w.now = w.now.Add(time.Second) }, anew},
-		{"another policy digest", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, anew},
-		{"the registry lost all", func(w *world) { clear(w.registry.held) }, again},
-		{"the registry lost the signature", func(w *world) { delete(w.registry.held[w.subject("app")], "") }, again},
-		{"somebody replaced the summary", func(w *world) {
-			w.registry.held[w.subject("app")][pratique.PredicateVSA] = held{Attestation: pratique.Attestation{Digest: w.digest("x")}}
-		}, again},
-		{"attested was lost", func(w *world) { w.drop(pratique.FactAttested) }, []string{again[0], again[2], again[3]}},
-		{"judged was lost", func(w *world) { w.drop(pratique.FactJudged); w.now = w.now.Add(time.Second) }, anew},
-		{"our clock was a little ahead", func(w *world) { w.now = w.now.Add(-time.Minute) }, fresh},
-		// Nobody would act on a summary from the future, for as long as the clock was wrong.
-		{"our clock was a year ahead", func(w *world) { w.now = w.now.Add(-365 * 24 * time.Hour) }, anew},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.mustHandle(w.upTo(pipeline.StageAttest, "e1", "1.0"))
-			before := w.registry.list(w.subject("app"))
-			m := w.upTo(pipeline.StageAttest, "e2", "1.0")
-			tt.change(w)
-			w.forget()
-			w.mustHandle(m)
-			same(t, "work", append(tt.want, "enqueue deploy e2.deploy"), w.forget())
-			last := w.newest(w.subject("app"), pratique.FactAttested).Attested
-			same(t, "held and recorded", w.registry.list(w.subject("app")), last.Attestations)
-			if len(before) != 5 || len(last.Attestations) != 5 {
-				t.Errorf("%d attestations, then %d", len(before), len(last.Attestations))
-			}
-		})
-	}
-}
-
-// TestAttestAgainAfterANewReport: other evidence is another verdict, even if it says the same.
-func TestAttestAgainAfterANewReport(t *testing.T) {
-	w := newWorld(t)
-	w.push("e1", "1.0")
-	w.useDatabase("database 2")
-	m := w.upTo(pipeline.StageAttest, "e2", "1.0")
-	w.forget()
-	w.mustHandle(m)
-	same(t, "work", []string{
-		"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e2.deploy",
-	}, w.forget())
-}
-
-// TestAttestIndexAgain: only the index and the child that changed are attested again.
-func TestAttestIndexAgain(t *testing.T) {
-	w := newWorld(t)
-	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-	w.push("e1", "2.0")
-	m := w.upTo(pipeline.StageAttest, "e2", "2.0")
-	w.forget()
-	w.mustHandle(m)
-	same(t, "work when nothing changed", []string{
-		"judge amd", "judge arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
-	}, w.forget())
-
-	w.drop(pratique.FactMatched) // makes new reports, of another time
-	w.now = w.now.Add(time.Minute)
-	w.image("arm", "arm")
-	w.push("e3", "arm") // this child is judged anew by itself
-	m = w.upTo(pipeline.StageAttest, "e4", "2.0")
-	w.forget()
-	w.mustHandle(m)
-	same(t, "work when children are judged anew", []string{
-		"judge amd", "fact judged amd", "judge arm", "worst of 2", "fact judged index",
-		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "holds arm",
-		"attach index signed vsa", "fact attested index", "enqueue deploy e4.deploy",
-	}, w.forget())
 }
 
 // TestAttestErrors fails each call in turn.

@@ -94,6 +94,9 @@ func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision
 		d.Outcome = pratique.Deny
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
 	}
+	if p.mood != nil {
+		p.mood(&d)
+	}
 	return d, nil
 }
 
@@ -130,6 +133,10 @@ type held struct {
 }
 
 func newRegistry(w *world) *registry {
+	return &registry{world: w, key: newKey(w), held: map[pratique.Subject]map[string]held{}}
+}
+
+func newKey(w *world) testKey {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		w.t.Fatal(err)
@@ -138,7 +145,7 @@ func newRegistry(w *world) *registry {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &registry{world: w, key: testKey{private, id}, held: map[pratique.Subject]map[string]held{}}
+	return testKey{private, id}
 }
 
 func (r *registry) Attach(_ context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error) {

@@ -44,6 +44,7 @@ type world struct {
 	platforms []pratique.Platform
 
 	policy   pratique.Policy
+	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
 	refresh  time.Duration
 	registry *registry
 	verifier string

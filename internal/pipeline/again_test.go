@@ -1,0 +1,147 @@
+package pipeline_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+func TestAttestAgain(t *testing.T) {
+	fresh := []string{"judge app", "holds app"}
+	anew := []string{"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	again := []string{"judge app", "holds app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	tests := []struct {
+		name   string
+		change func(w *world)
+		want   []string
+	}{
+		{"nothing changed", func(*world) {}, fresh},
+		{"just young enough", func(w *world) { w.now = w.now.Add(w.refresh - time.Second) }, fresh},
+		{"as old as refresh", func(w *world) { w.now = w.now.Add(w.refresh) }, anew},
+		{"no refresh", func(w *world) { w.refresh = 0; w.now = w.now.Add(time.Second) }, anew},
+		{"another policy digest", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, anew},
+		{"the registry lost all", func(w *world) { clear(w.registry.held) }, again},
+		{"the registry lost the signature", func(w *world) { delete(w.registry.held[w.subject("app")], "") }, again},
+		{"somebody replaced the summary", func(w *world) {
+			w.registry.held[w.subject("app")][pratique.PredicateVSA] = held{Attestation: pratique.Attestation{Digest: w.digest("x")}}
+		}, again},
+		{"attested was lost", func(w *world) { w.drop(pratique.FactAttested) }, []string{again[0], again[2], again[3]}},
+		{"judged was lost", func(w *world) { w.drop(pratique.FactJudged); w.now = w.now.Add(time.Second) }, anew},
+		{"our clock was a little ahead", func(w *world) { w.now = w.now.Add(-time.Minute) }, fresh},
+		// Nobody would act on a summary from the future, for as long as the clock was wrong.
+		{"our clock was a year ahead", func(w *world) { w.now = w.now.Add(-365 * 24 * time.Hour) }, anew},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.mustHandle(w.upTo(pipeline.StageAttest, "e1", "1.0"))
+			before := w.registry.list(w.subject("app"))
+			m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+			tt.change(w)
+			w.forget()
+			w.mustHandle(m)
+			same(t, "work", append(tt.want, "enqueue deploy e2.deploy"), w.forget())
+			last := w.newest(w.subject("app"), pratique.FactAttested).Attested
+			same(t, "held and recorded", w.registry.list(w.subject("app")), last.Attestations)
+			if len(before) != 5 || len(last.Attestations) != 5 {
+				t.Errorf("%d attestations, then %d", len(before), len(last.Attestations))
+			}
+		})
+	}
+}
+
+// TestPolicyChangesItsMind: rules may look at the clock, so the same policy says something else about the same
+// evidence, a minute later. Then the young verdict does not stand.
+func TestPolicyChangesItsMind(t *testing.T) {
+	deny := func(d *pipeline.Decision) { d.Outcome = pratique.Deny }
+	say := func(text string) func(*pipeline.Decision) {
+		return func(d *pipeline.Decision) {
+			deny(d)
+			d.Reasons = []pratique.Reason{{Rule: "database_age", Message: text}}
+		}
+	}
+	note := func(d *pipeline.Decision) { d.Notes = nil }
+	for name, moods := range map[string][2]func(*pipeline.Decision){
+		"outcome": {nil, deny}, "back": {deny, nil}, "reasons": {say("3 days"), say("4 days")}, "notes": {nil, note},
+	} {
+		w := newWorld(t)
+		w.mood = moods[0]
+		w.push("e1", "1.0")
+		before := w.newest(w.subject("app"), pratique.FactJudged).Judged
+		w.now, w.mood = w.now.Add(time.Minute), moods[1]
+		w.push("e2", "1.0")
+		after := w.newest(w.subject("app"), pratique.FactJudged).Judged
+		attested := w.newest(w.subject("app"), pratique.FactAttested).Attested
+		if before.Digest == after.Digest || attested.Verdict != after.Digest {
+			t.Errorf("%s: verdict %s, then %s; attested is %s", name, before.Digest, after.Digest, attested.Verdict)
+		}
+		_, signed := w.registry.held[w.subject("app")][""]
+		if vsa := w.summary(w.subject("app")); vsa.Outcome != after.Verdict.Outcome || signed != (vsa.Outcome == pratique.Allow) {
+			t.Errorf("%s: the summary says %s, signed %v", name, vsa.Outcome, signed)
+		}
+	}
+}
+
+// TestOtherKeySignsAnew: what an old key signed is not what verifiers look for after a rotation.
+func TestOtherKeySignsAnew(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	old := w.newest(w.subject("app"), pratique.FactAttested).Attested
+	w.registry.key = newKey(w)
+	for s := range w.registry.held {
+		for predicate, h := range w.registry.held[s] { // the real store keeps only what its own key signed
+			h.payload = nil
+			w.registry.held[s][predicate] = h
+		}
+	}
+	w.forget()
+	w.push("e2", "1.0")
+	same(t, "attached", true, slices.Contains(w.forget(), "attach app signed spdx cyclonedx vuln vsa"))
+	for _, a := range w.newest(w.subject("app"), pratique.FactAttested).Attested.Attestations {
+		if a.KeyID != w.registry.key.id || a.KeyID == old.Attestations[0].KeyID {
+			t.Errorf("%s is still by key %s", a.PredicateType, a.KeyID)
+		}
+	}
+}
+
+// TestAttestAgainAfterANewReport: other evidence is another verdict, even if it says the same.
+func TestAttestAgainAfterANewReport(t *testing.T) {
+	w := newWorld(t)
+	w.push("e1", "1.0")
+	w.useDatabase("database 2")
+	m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e2.deploy",
+	}, w.forget())
+}
+
+// TestAttestIndexAgain: only the index and the child that changed are attested again.
+func TestAttestIndexAgain(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	w.push("e1", "2.0")
+	m := w.upTo(pipeline.StageAttest, "e2", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work when nothing changed", []string{
+		"judge amd", "judge arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
+	}, w.forget())
+
+	w.drop(pratique.FactMatched) // makes new reports, of another time
+	w.now = w.now.Add(time.Minute)
+	w.image("arm", "arm")
+	w.push("e3", "arm") // this child is judged anew by itself
+	m = w.upTo(pipeline.StageAttest, "e4", "2.0")
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work when children are judged anew", []string{
+		"judge amd", "fact judged amd", "judge arm", "worst of 2", "fact judged index",
+		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "holds arm",
+		"attach index signed vsa", "fact attested index", "enqueue deploy e4.deploy",
+	}, w.forget())
+}
