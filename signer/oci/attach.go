@@ -1,9 +1,9 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
+	"maps"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,9 +21,9 @@ const predicateAnnotation = "predicateType"
 
 // item is one signature or envelope that is wanted in the registry.
 type item struct {
-	predicateType string // empty for the image signature
-	payload       []byte // what is signed
-	content       []byte // the layer
+	predicateType string          // empty for the image signature
+	payload       pratique.Digest // of what is signed
+	content       []byte          // the layer
 	desc          v1.Descriptor
 }
 
@@ -31,10 +31,13 @@ type item struct {
 type half struct {
 	suffix string
 	items  []item
+	// held are contents that layers may have, by digest.
+	held map[v1.Hash][]byte
 	// candidate says, without fetching it, whether a layer may be one that own signed and this replaces.
 	candidate func(v1.Descriptor) bool
-	// open returns what a layer says, if the own key signed it about the subject.
-	open func(desc v1.Descriptor, content []byte) (predicateType string, payload []byte, err error)
+	// open returns what a layer says, if the own key signed it about the subject: its type, and the digest of what
+	// is signed.
+	open func(desc v1.Descriptor, content []byte) (predicateType string, payload pratique.Digest, err error)
 }
 
 // Attach writes the signature and the envelopes of one subject to its registry, and returns them as they were
@@ -70,6 +73,9 @@ func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature 
 	}
 	results := make([][]pratique.Attestation, len(halves))
 	g, ctx := errgroup.WithContext(ctx)
+	for _, h := range halves {
+		maps.Copy(ses.held, h.held)
+	}
 	for i, h := range halves {
 		g.Go(func() error {
 			var err error
@@ -96,40 +102,41 @@ func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignatu
 		payload = sig.Payload
 		desc := describe(cosign.SimpleSigningMediaType, sig.Payload)
 		desc.Annotations = map[string]string{static.SignatureAnnotationKey: base64.StdEncoding.EncodeToString(sig.Signature)}
-		items = append(items, item{payload: sig.Payload, content: sig.Payload, desc: desc})
+		items = append(items, item{payload: pratique.DigestOf(sig.Payload), content: sig.Payload, desc: desc})
 	}
 	digest := hashOf(payload)
 	return half{
 		suffix: sigSuffix,
 		items:  items,
+		held:   map[v1.Hash][]byte{digest: payload},
 		// Everybody who signs this subject with cosign signs the same bytes; the signature is in the annotation.
 		candidate: func(d v1.Descriptor) bool { return d.Digest == digest },
-		open: func(d v1.Descriptor, content []byte) (string, []byte, error) {
+		open: func(d v1.Descriptor, content []byte) (string, pratique.Digest, error) {
 			raw, err := base64.StdEncoding.DecodeString(d.Annotations[static.SignatureAnnotationKey])
 			if err != nil {
-				return "", nil, pratique.Errorf(pratique.Unverified, "read signature", "not base64")
+				return "", pratique.Digest{}, pratique.Errorf(pratique.Unverified, "read signature", "not base64")
 			}
-			return "", content, signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: content, Signature: raw})
+			return "", pratique.DigestOf(content), signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: content, Signature: raw})
 		},
 	}, nil
 }
 
 func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.Envelope, own signer.Verifier) (half, error) {
 	const op = "attach attestations to"
-	h := half{suffix: attSuffix}
+	h := half{suffix: attSuffix, held: map[v1.Hash][]byte{}}
 	wanted := map[string]bool{}
 	for _, e := range envelopes {
 		content, err := signer.EncodeEnvelope(e)
 		if err != nil {
 			return half{}, err
 		}
-		if int64(len(content)) > s.limits.EnvelopeBytes {
-			return half{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Exhausted,
-				Err: pratique.Errorf(pratique.Exhausted, "envelope", "%d bytes, the limit is %d", len(content), s.limits.EnvelopeBytes)}
-		}
 		st, err := openAbout(own, subject, e)
 		if err != nil {
 			return half{}, err
+		}
+		if most := s.limits.layerBytes(st.PredicateType); int64(len(content)) > most {
+			return half{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Exhausted,
+				Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+st.PredicateType, "%d bytes, the limit is %d", len(content), most)}
 		}
 		if wanted[st.PredicateType] {
 			return half{}, pratique.Errorf(pratique.Invalid, op, "%s: two envelopes of type %s", subject, st.PredicateType)
@@ -138,25 +145,27 @@ func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.E
 		desc := describe(types.MediaType(cosign.DssePayloadType), content)
 		// cosign writes the empty signature too; some readers look for the name only.
 		desc.Annotations = map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: st.PredicateType}
-		h.items = append(h.items, item{predicateType: st.PredicateType, payload: e.Payload, content: content, desc: desc})
+		h.items = append(h.items, item{predicateType: st.PredicateType, payload: pratique.DigestOf(e.Payload), content: content, desc: desc})
+		h.held[desc.Digest] = content
 	}
 	h.candidate = func(d v1.Descriptor) bool {
-		return wanted[d.Annotations[predicateAnnotation]] && d.Size <= s.limits.EnvelopeBytes
+		predicateType := d.Annotations[predicateAnnotation]
+		return wanted[predicateType] && d.Size <= s.limits.layerBytes(predicateType)
 	}
-	h.open = func(d v1.Descriptor, content []byte) (string, []byte, error) {
+	h.open = func(d v1.Descriptor, content []byte) (string, pratique.Digest, error) {
 		e, err := signer.DecodeEnvelope(content)
 		if err != nil {
-			return "", nil, err
+			return "", pratique.Digest{}, err
 		}
 		st, err := openAbout(own, subject, e)
 		if err != nil {
-			return "", nil, err
+			return "", pratique.Digest{}, err
 		}
 		if st.PredicateType != d.Annotations[predicateAnnotation] {
-			return "", nil, pratique.Errorf(pratique.Unverified, "read attestation", "the layer says %.100q, the statement %.100q",
+			return "", pratique.Digest{}, pratique.Errorf(pratique.Unverified, "read attestation", "the layer says %.100q, the statement %.100q",
 				d.Annotations[predicateAnnotation], st.PredicateType)
 		}
-		return st.PredicateType, e.Payload, nil
+		return st.PredicateType, pratique.DigestOf(e.Payload), nil
 	}
 	return h, nil
 }
@@ -182,17 +191,19 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 	if current == nil {
 		current = &v1.Manifest{}
 	}
-	kept, missing, err := s.sort(ctx, h, current.Layers)
+	kept, found, err := s.sort(ctx, h, current.Layers)
 	if err != nil {
 		return nil, err
 	}
-	if len(missing) > 0 || len(kept) < len(current.Layers) {
+	if slices.Contains(found, nil) || len(kept) < len(current.Layers) {
 		// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
 		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
 		var contents [][]byte
-		for _, i := range missing {
-			next.Layers = append(next.Layers, i.desc)
-			contents = append(contents, i.content)
+		for n, i := range h.items {
+			if found[n] == nil {
+				next.Layers = append(next.Layers, i.desc)
+				contents = append(contents, i.content)
+			}
 		}
 		if len(next.Layers) > s.limits.Layers {
 			return nil, s.errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", s.tag(h.suffix), len(next.Layers), s.limits.Layers)
@@ -210,75 +221,5 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 	if len(h.items) == 0 {
 		return nil, nil
 	}
-	return s.readBack(ctx, h, current.Layers, keyID)
-}
-
-// sort says which layers stay, and which items have to be added. An own layer stays if it says what an item
-// says, and goes if it says something else under the same predicate type.
-func (s *session) sort(ctx context.Context, h half, layers []v1.Descriptor) (kept []v1.Descriptor, missing []item, err error) {
-	missing = slices.Clone(h.items)
-	kept = []v1.Descriptor{} // in JSON, a manifest without layers has an empty list
-	for _, desc := range layers {
-		if !h.candidate(desc) {
-			kept = append(kept, desc)
-			continue
-		}
-		content, err := s.layer(ctx, desc)
-		switch pratique.KindOf(err) {
-		case pratique.Corrupt:
-			kept = append(kept, desc)
-			continue
-		case pratique.NotFound:
-			// The registry lost it: it attests nothing, and naming it would have the new manifest refused.
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		predicateType, payload, err := h.open(desc, content)
-		if err != nil { // somebody else's
-			kept = append(kept, desc)
-			continue
-		}
-		same := func(i item) bool { return i.predicateType == predicateType && bytes.Equal(i.payload, payload) }
-		if at := slices.IndexFunc(missing, same); at >= 0 {
-			missing = slices.Delete(missing, at, at+1)
-			kept = append(kept, desc)
-		}
-	}
-	return kept, missing, nil
-}
-
-// readBack finds every item among the layers of the registry, fetches and verifies it.
-func (s *session) readBack(ctx context.Context, h half, layers []v1.Descriptor, keyID string) ([]pratique.Attestation, error) {
-	out := make([]pratique.Attestation, len(h.items))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(uploads)
-	for n, i := range h.items {
-		g.Go(func() error {
-			for _, desc := range layers {
-				if !h.candidate(desc) || desc.Annotations[predicateAnnotation] != i.predicateType {
-					continue
-				}
-				content, err := s.usable(ctx, desc)
-				if err != nil {
-					return err
-				}
-				predicateType, payload, err := h.open(desc, content)
-				if err != nil || predicateType != i.predicateType || !bytes.Equal(payload, i.payload) {
-					continue
-				}
-				out[n] = pratique.Attestation{
-					PredicateType: predicateType, Digest: pratique.DigestOf(content), Size: int64(len(content)),
-					Location: s.location(h.suffix), KeyID: keyID,
-				}
-				return nil
-			}
-			return s.errorf(pratique.Conflict, "read back", "%s does not hold what was written; somebody else wrote at the same time", s.tag(h.suffix))
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return s.readBack(ctx, h, found, current.Layers, keyID)
 }

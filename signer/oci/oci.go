@@ -23,7 +23,13 @@ type Registry interface {
 	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
 }
 
-// Limits bound what is read from a registry. A zero field means the default.
+// Limits bound what is read from a registry, where anybody who may push can put what they like. A zero field means
+// the default.
+//
+// One call reads at most two manifests of ManifestBytes and TotalBytes of layers. Of the layers it holds no more than
+// one for each tag at a time, with its decoded form about three times its size, besides what the caller gave it and
+// what it returns, which the caller's key signed. A [Store] that reads only summaries and signatures therefore holds
+// a few times SummaryBytes, and one that attaches SBOMs a few times EnvelopeBytes if somebody planted such a layer.
 type Limits struct {
 	// Layers is the greatest number of layers in a .sig or .att manifest: 1000, which is cosign's limit too.
 	Layers int
@@ -31,6 +37,9 @@ type Limits struct {
 	ManifestBytes int
 	// EnvelopeBytes is the greatest size of one envelope: 128 MiB, which is cosign's limit too.
 	EnvelopeBytes int64
+	// SummaryBytes is the greatest size of a verification summary, and of the payload of an image signature, where
+	// it is less than EnvelopeBytes: 4 MiB. Ours have a few KiB.
+	SummaryBytes int64
 	// TotalBytes is how much one call reads of all layers together: 512 MiB.
 	TotalBytes int64
 }
@@ -45,10 +54,24 @@ func (l Limits) withDefaults() Limits {
 	if l.EnvelopeBytes == 0 {
 		l.EnvelopeBytes = 128 << 20
 	}
+	if l.SummaryBytes == 0 {
+		l.SummaryBytes = 4 << 20
+	}
 	if l.TotalBytes == 0 {
 		l.TotalBytes = 512 << 20
 	}
 	return l
+}
+
+// layerBytes is the greatest size of a layer of the predicate type, which is empty for an image signature. A layer
+// that is larger is nobody's of use, and is not fetched.
+func (l Limits) layerBytes(predicateType string) int64 {
+	switch predicateType {
+	case "", pratique.PredicateVSA:
+		return min(l.SummaryBytes, l.EnvelopeBytes)
+	default:
+		return l.EnvelopeBytes
+	}
 }
 
 // Store attaches to and reads from registries. It is safe for concurrent use.

@@ -3,6 +3,8 @@ package oci
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,10 +38,20 @@ type session struct {
 	pusher  *remote.Pusher
 	limits  Limits
 
+	// held are the contents that the caller gave; they need not be fetched into memory again.
+	held map[v1.Hash][]byte
+
 	mu sync.Mutex
-	// read holds the layers that were fetched, so that each is fetched once; left is what may still be read.
-	read map[v1.Hash][]byte
-	left int64
+	// there are the layers that the registry was seen to hold as announced; left is what may still be read.
+	there map[announced]bool
+	left  int64
+}
+
+// announced is what a manifest says of a layer. The digest alone will not do: somebody could announce a good layer
+// with a wrong size.
+type announced struct {
+	digest v1.Hash
+	size   int64
 }
 
 func (s *Store) open(ctx context.Context, subject pratique.Subject) (*session, error) {
@@ -65,7 +77,7 @@ func (s *Store) open(ctx context.Context, subject pratique.Subject) (*session, e
 	}
 	return &session{
 		subject: subject, repo: repo, puller: puller, pusher: pusher, limits: s.limits,
-		read: map[v1.Hash][]byte{}, left: s.limits.TotalBytes,
+		held: map[v1.Hash][]byte{}, there: map[announced]bool{}, left: s.limits.TotalBytes,
 	}, nil
 }
 
@@ -105,48 +117,81 @@ func (s *session) manifest(ctx context.Context, suffix string) (*v1.Manifest, er
 	return m, nil
 }
 
-// layer reads one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt.
+// layer returns one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt. Nothing
+// is kept of them.
 func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
-	const op = "read attached layer of"
-	if desc.Size < 0 {
-		return nil, s.errorf(pratique.Corrupt, op, "layer %s has %d bytes", desc.Digest, desc.Size)
+	if content, ok := s.held[desc.Digest]; ok {
+		return content, s.check(ctx, desc)
 	}
+	var content bytes.Buffer
+	if err := s.fetch(ctx, desc, func() io.Writer {
+		content.Grow(int(desc.Size) + 1)
+		return &content
+	}); err != nil {
+		return nil, err
+	}
+	return content.Bytes(), nil
+}
+
+// check reads a layer without keeping it, once.
+func (s *session) check(ctx context.Context, desc v1.Descriptor) error {
+	key := announced{desc.Digest, desc.Size}
 	s.mu.Lock()
-	content, known := s.read[desc.Digest]
-	allowed := known || desc.Size <= s.left
-	if !known && allowed {
-		s.left -= desc.Size
-	}
+	known := s.there[key]
 	s.mu.Unlock()
-	switch {
-	case known:
-		return content, nil
-	case desc.Size > s.limits.EnvelopeBytes:
-		return nil, s.errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest, desc.Size, s.limits.EnvelopeBytes)
-	case !allowed:
-		return nil, s.errorf(pratique.Exhausted, op, "layers of more than %d bytes together", s.limits.TotalBytes)
+	if known {
+		return nil
 	}
-	l, err := s.puller.Layer(ctx, s.repo.Digest(desc.Digest.String()))
-	if err != nil {
-		return nil, s.fail(op, err)
-	}
-	body, err := l.Compressed() // which only means: as the registry has it
-	if err != nil {
-		return nil, s.fail(op, err)
-	}
-	defer func() { _ = body.Close() }() // nothing was written
-	// One byte more than announced, so that too much is noticed and not read.
-	content, err = io.ReadAll(io.LimitReader(body, desc.Size+1))
-	if err != nil {
-		return nil, s.fail(op, err)
-	}
-	if int64(len(content)) != desc.Size || pratique.DigestOf(content).String() != desc.Digest.String() {
-		return nil, s.errorf(pratique.Corrupt, op, "layer %s does not have its size and digest", desc.Digest)
+	if err := s.fetch(ctx, desc, func() io.Writer { return io.Discard }); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.read[desc.Digest] = content
-	return content, nil
+	s.there[key] = true
+	return nil
+}
+
+// fetch reads a layer to what to returns, which is asked only once the size is known to be within the limits.
+func (s *session) fetch(ctx context.Context, desc v1.Descriptor, to func() io.Writer) error {
+	const op = "read attached layer of"
+	if err := s.allow(op, desc); err != nil {
+		return err
+	}
+	l, err := s.puller.Layer(ctx, s.repo.Digest(desc.Digest.String()))
+	if err != nil {
+		return s.fail(op, err)
+	}
+	body, err := l.Compressed() // which only means: as the registry has it
+	if err != nil {
+		return s.fail(op, err)
+	}
+	defer func() { _ = body.Close() }() // nothing was written
+	sum := sha256.New()
+	// One byte more than announced, so that too much is noticed and not read.
+	n, err := io.Copy(io.MultiWriter(to(), sum), io.LimitReader(body, desc.Size+1))
+	if err != nil {
+		return s.fail(op, err)
+	}
+	if n != desc.Size || desc.Digest.String() != "sha256:"+hex.EncodeToString(sum.Sum(nil)) {
+		return s.errorf(pratique.Corrupt, op, "layer %s does not have its size and digest", desc.Digest)
+	}
+	return nil
+}
+
+// allow takes a layer's size from what may still be read.
+func (s *session) allow(op string, desc v1.Descriptor) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case desc.Size < 0:
+		return s.errorf(pratique.Corrupt, op, "layer %s has %d bytes", desc.Digest, desc.Size)
+	case desc.Size > s.limits.EnvelopeBytes:
+		return s.errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest, desc.Size, s.limits.EnvelopeBytes)
+	case desc.Size > s.left:
+		return s.errorf(pratique.Exhausted, op, "layers of more than %d bytes together", s.limits.TotalBytes)
+	}
+	s.left -= desc.Size
+	return nil
 }
 
 // fail gives an error of the registry library its kind, and leaves out what does not belong into logs: pages

@@ -29,18 +29,13 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 		return nil, err
 	}
 	var out []Verified
-	// A digest alone will not do: somebody could announce the good layer before it with a wrong size.
-	type announced struct {
-		digest v1.Hash
-		size   int64
-	}
 	seen := map[announced]bool{}
 	for _, desc := range layers {
 		if desc.Annotations[predicateAnnotation] != predicateType || seen[announced{desc.Digest, desc.Size}] {
 			continue
 		}
 		seen[announced{desc.Digest, desc.Size}] = true
-		content, err := ses.usable(ctx, desc)
+		content, err := ses.usable(ctx, desc, predicateType)
 		if err != nil {
 			return nil, err
 		}
@@ -74,20 +69,31 @@ func (s *Store) VerifiedSignature(ctx context.Context, subject pratique.Subject,
 	if err != nil {
 		return pratique.Attestation{}, err
 	}
+	// All signatures of this image that cosign made have one payload; the signatures are in the annotations.
+	signatures := map[announced][][]byte{}
 	for _, desc := range layers {
 		raw, err := base64.StdEncoding.DecodeString(desc.Annotations[static.SignatureAnnotationKey])
-		if err != nil || len(raw) == 0 {
+		if key := (announced{desc.Digest, desc.Size}); err == nil && len(raw) > 0 {
+			signatures[key] = append(signatures[key], raw)
+		}
+	}
+	for _, desc := range layers {
+		key := announced{desc.Digest, desc.Size}
+		if signatures[key] == nil {
 			continue
 		}
-		payload, err := ses.usable(ctx, desc)
+		payload, err := ses.usable(ctx, desc, "")
 		if err != nil {
 			return pratique.Attestation{}, err
 		}
-		if signer.VerifyImage(v, subject, signer.SimpleSignature{Payload: payload, Signature: raw}) == nil {
-			return pratique.Attestation{
-				Digest: pratique.DigestOf(payload), Size: int64(len(payload)), Location: ses.location(sigSuffix), KeyID: v.KeyID(),
-			}, nil
+		for _, raw := range signatures[key] {
+			if signer.VerifyImage(v, subject, signer.SimpleSignature{Payload: payload, Signature: raw}) == nil {
+				return pratique.Attestation{
+					Digest: pratique.DigestOf(payload), Size: int64(len(payload)), Location: ses.location(sigSuffix), KeyID: v.KeyID(),
+				}, nil
+			}
 		}
+		delete(signatures, key)
 	}
 	return pratique.Attestation{}, ses.errorf(pratique.Unverified, op, "%d signatures, none holds with key %s", len(layers), v.KeyID())
 }
@@ -109,8 +115,8 @@ func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix s
 }
 
 // usable reads a layer, or nothing if the layer itself is bad; an error means that it could not be found out.
-func (s *session) usable(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
-	if desc.Size > s.limits.EnvelopeBytes {
+func (s *session) usable(ctx context.Context, desc v1.Descriptor, predicateType string) ([]byte, error) {
+	if desc.Size > s.limits.layerBytes(predicateType) {
 		return nil, nil
 	}
 	content, err := s.layer(ctx, desc)
