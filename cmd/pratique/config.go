@@ -8,7 +8,7 @@ import (
 )
 
 func newConfig() *cobra.Command {
-	group := &cobra.Command{Use: "config", Short: "Check a configuration, or print a sample"}
+	group := newGroup("config", "Check a configuration, or print a sample")
 	group.AddCommand(
 		&cobra.Command{
 			Use:   "check FILE",

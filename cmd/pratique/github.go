@@ -17,7 +17,7 @@ func writeGitHub(s api.Submission) error {
 	if outputs == "" || summary == "" {
 		return errors.New("--github needs the runner's GITHUB_OUTPUT and GITHUB_STEP_SUMMARY")
 	}
-	reasons, err := json.Marshal(s.Reasons)
+	reasons, err := json.Marshal(append([]pratique.Reason{}, s.Reasons...)) // an empty list, never null
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,28 @@ func stepSummary(s api.Submission) string {
 		b.WriteString("\n")
 	}
 	for _, c := range s.Commits {
-		fmt.Fprintf(&b, "Committed to %s: `%s`\n", c.Target, c.ID)
+		if c.ID == "" {
+			fmt.Fprintf(&b, "In place in %s already\n", cell(c.Target))
+			continue
+		}
+		fmt.Fprintf(&b, "Committed to %s: `%s`\n", cell(c.Target), c.ID)
 	}
 	return b.String()
 }
 
-// cell keeps text from breaking out of a table cell, or from being markup: it may come from an image.
+// markup is what GitHub's Markdown may take for more than text within a line: also links that are not marked as
+// such, names and formulas.
+const markup = "\\`|*_~[]()<>!&@#:.$"
+
+// cell keeps text from breaking out of a table cell, and from being markup (links and pictures, too): it may come
+// from an image. A backslash before punctuation takes its meaning away, in Markdown and in tables.
 func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;", "`", "'").Replace(s)
+	var b strings.Builder
+	for _, r := range printable(s) {
+		if strings.ContainsRune(markup, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

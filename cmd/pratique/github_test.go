@@ -107,13 +107,13 @@ func TestStepSummary(t *testing.T) {
 	for name, want := range map[string]string{
 		"failed":          "### Pratique: failed\n\n`registry.test/team/app:1.0`\n\nCould not find out, in stage inspect: no such tag\n\n",
 		"ignored":         "### Pratique: ignored\n\n`" + appImage + "`\n\n",
-		"denied platform": "### Pratique: denied\n\n`" + appImage + "`\n\n" + table + "| severity | CRITICAL CVE-2026-0000 in openssl 1.0, fixed in 2.0 | linux/arm64 |\n\n",
+		"denied platform": "### Pratique: denied\n\n`" + appImage + "`\n\n" + table + "| severity | CRITICAL CVE-2026-0000 in openssl 1\\.0, fixed in 2\\.0 | linux/arm64 |\n\n",
 	} {
 		if diff := cmp.Diff(want, stepSummary(all[name])); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := all["deployed"]; !strings.Contains(stepSummary(got), "\nCommitted to production: `c0ffee`\n") {
+	if got := all["deployed"]; !strings.Contains(stepSummary(got), "\nCommitted to production: `c0ffee`\nIn place in staging already\n") {
 		t.Errorf("no commit in\n%s", stepSummary(got))
 	}
 	many := stepSummary(all["denied"])
@@ -122,19 +122,31 @@ func TestStepSummary(t *testing.T) {
 	}
 }
 
-// TestStepSummaryEscapes: text that comes from an image stays in its cell, and is no HTML and no code.
+// TestStepSummaryEscapes: text that comes from an image stays in its cell, and every sign that could be markup has
+// a backslash before it.
 func TestStepSummaryEscapes(t *testing.T) {
+	evil := "a|b \\| c\n| severity | forged |\r\n### Pratique: allowed <img src=x> `code` ![x](https://evil.test/x) *b* _i_ ~s~ @team $x$ www.evil.test"
 	summary := stepSummary(api.Submission{
 		Image: appImage, State: "denied", Outcome: pratique.Deny,
-		Reasons: []pratique.Reason{{Rule: "severity", Message: "a|b\n| severity | forged |\r\n### Pratique: allowed <img src=x> `code`"}},
+		Reasons: []pratique.Reason{{Rule: "severity", Message: evil}},
 	})
 	rows := strings.Split(strings.TrimSpace(summary), "\n")
-	last := rows[len(rows)-1]
-	if len(rows) != 7 || !strings.HasPrefix(last, "| severity | a\\|b ") || strings.Count(last, "|")-strings.Count(last, "\\|") != 4 {
-		t.Errorf("%d lines:\n%s", len(rows), summary)
+	if len(rows) != 7 {
+		t.Fatalf("%d lines:\n%s", len(rows), summary)
 	}
-	if strings.ContainsAny(last, "<`\r") {
-		t.Errorf("markup is left in %q", last)
+	content, ok := strings.CutPrefix(rows[6], "| severity | ")
+	content, ok2 := strings.CutSuffix(content, " |  |")
+	if !ok || !ok2 {
+		t.Errorf("row %q", rows[6])
+	}
+	for i := 0; i < len(content); i++ {
+		if content[i] == '\\' {
+			i++ // whatever follows is text
+			continue
+		}
+		if strings.IndexByte("|`<>![]()*_~#@:.&$\r", content[i]) >= 0 {
+			t.Errorf("%q is markup at %d in %q", content[i], i, content)
+		}
 	}
 }
 
@@ -201,6 +213,7 @@ func TestSubmit(t *testing.T) {
 	})
 	t.Run("github", func(t *testing.T) {
 		ci.run(t, "submit", app+":1.0", "--wait", "--github").want(t, 2, "2>GITHUB_OUTPUT")
+		ci.run(t, "submit", app+":1.0", "--github").want(t, 2, "2>--wait")
 		for tag, status := range map[string]int{"1.0": 0, "bad": 1, "missing": 2} {
 			runner := ci
 			runner.dir = t.TempDir()
@@ -241,7 +254,7 @@ func (l *line) why(clean, vulnerable pratique.Digest) {
 	}
 	ask.run(t, "why", unknown).want(t, 2, "2>"+unknown)
 	ask.run(t, "why", "sha256:short").want(t, 2, "2>pratique: ")
-	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>token")
+	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>set PRATIQUE_TOKEN")
 }
 
 func decode(t *testing.T, text string, into any) {

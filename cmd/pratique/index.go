@@ -13,7 +13,7 @@ import (
 )
 
 func newIndex() *cobra.Command {
-	group := &cobra.Command{Use: "index", Short: "Check or rebuild the index that answers queries"}
+	group := newGroup("index", "Check or rebuild the index that answers queries")
 	var file string
 	group.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration file, for dataDir")
 	path := func() (string, error) {
@@ -28,10 +28,11 @@ func newIndex() *cobra.Command {
 	}
 	group.AddCommand(
 		&cobra.Command{
-			Use:   "check",
-			Short: "Check the index for contradictions",
-			Long:  "Reads the whole index while the service is stopped. Exit status 0 if it is sound, 1 if not.",
-			Args:  cobra.NoArgs,
+			Use:     "check",
+			Short:   "Check the index for contradictions",
+			Long:    "Reads the whole index while the service is stopped. Exit status 0 if it is sound, 1 if not.",
+			Example: "  pratique index check --config /etc/pratique/pratique.yaml",
+			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				file, err := path()
 				if err != nil {
@@ -57,7 +58,8 @@ func newIndex() *cobra.Command {
 			Short: "Forget the index; the next start makes it anew from the ledger",
 			Long: `The index holds nothing of its own: every answer comes from a fact in the ledger. This removes it while
 the service is stopped; pratique serve replays the ledger into a new one.`,
-			Args: cobra.NoArgs,
+			Example: "  pratique index rebuild --config /etc/pratique/pratique.yaml",
+			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				file, err := path()
 				if err != nil {

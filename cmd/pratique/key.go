@@ -11,7 +11,7 @@ import (
 )
 
 func newKey() *cobra.Command {
-	group := &cobra.Command{Use: "key", Short: "Make a key pair for signing"}
+	group := newGroup("key", "Make a key pair for signing")
 	var prefix string
 	generate := &cobra.Command{
 		Use:   "generate",

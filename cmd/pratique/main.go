@@ -67,6 +67,20 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
+// newGroup is a verb that only has verbs below it. Without this a misspelt one would print the help and end with
+// 0, which a pipeline takes for success.
+func newGroup(use, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return fmt.Errorf("unknown command %q for %q; see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
+		},
+	}
+}
+
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pratique",

@@ -6,7 +6,7 @@ import (
 )
 
 func newPolicy() *cobra.Command {
-	group := &cobra.Command{Use: "policy", Short: "Test a policy"}
+	group := newGroup("policy", "Test a policy")
 	group.AddCommand(&cobra.Command{
 		Use:   "test DIR",
 		Short: "Run the Rego tests of a policy directory",

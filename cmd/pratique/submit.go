@@ -72,6 +72,9 @@ Exit status, with --wait:
 }
 
 func (f *submitFlags) run(ctx context.Context, image string, out, progress io.Writer) error {
+	if f.github && !f.wait {
+		return errors.New("--github writes the verdict of a step: give --wait, too")
+	}
 	c, err := f.client()
 	if err != nil {
 		return err

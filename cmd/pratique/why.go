@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/spf13/cobra"
 )
 
@@ -27,6 +29,9 @@ the environment variable PRATIQUE_TOKEN.`,
 				return err
 			}
 			image, err := c.Image(cmd.Context(), args[0])
+			if pratique.KindOf(err) == pratique.Denied {
+				return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens", err)
+			}
 			if err != nil {
 				return err
 			}
