@@ -116,7 +116,7 @@ func kustomization(image, digest string) string {
 func (l *line) awaitReady() {
 	l.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		response, err := http.Get(l.baseURL + "/readyz") //nolint:noctx // a loopback server that is watched by patience
+		response, err := http.Get(l.baseURL + "/readyz")
 		if err != nil {
 			continue
 		}

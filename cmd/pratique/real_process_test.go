@@ -24,7 +24,7 @@ type processTree struct {
 func startService(t *testing.T, binary, config string) *processTree {
 	t.Helper()
 	p := &processTree{t: t}
-	command := exec.Command(binary, "serve", "--config", config) //nolint:noctx // it is to drain, not to be killed
+	command := exec.Command(binary, "serve", "--config", config) // it is to drain, not to be killed
 	command.Stdout, command.Stderr = &p.log, &p.log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

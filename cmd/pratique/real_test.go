@@ -71,7 +71,7 @@ func TestReal(t *testing.T) {
 	data := realData(t)
 	for _, db := range []string{"db-a", "db-b"} {
 		t.Run(db, func(t *testing.T) {
-			l := newLine(t, lineOptions{config: realConfig, noDB: true, files: manyApps(realImages)})
+			l := newLine(t, lineOptions{config: realConfig, noDB: true, onDisk: true, files: manyApps(realImages)})
 			l.push("aqua/trivy-db:2", fromLayout(t, filepath.Join(data, "db", "oci"), "trivy-"+db+":2"))
 			l.serve()
 			var table strings.Builder
