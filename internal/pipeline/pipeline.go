@@ -124,10 +124,14 @@ func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 	return nil
 }
 
-// Failed records that a delivery could not find out. After the last one the event is settled as failed.
+// Failed records that a delivery could not find out. After the last one the event is settled as failed. Of the
+// others, which may be hundreds in a long outage, it records the first, the second, the fourth, and so on.
 func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
 	w, err := decodeWork(body)
 	if err != nil { // not our message, so there is no event to settle; the cause goes to the log
+		return nil
+	}
+	if powerOfTwo := attempt&(attempt-1) == 0; !final && !powerOfTwo {
 		return nil
 	}
 	subject := w.Subject

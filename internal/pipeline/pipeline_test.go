@@ -267,12 +267,12 @@ func TestFailed(t *testing.T) {
 			e.Ref = tt.ref
 			base := w.base()
 			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
-			if err := base.Failed(t.Context(), pipeline.StageInspect, body, 3, cause, tt.final); err != nil {
+			if err := base.Failed(t.Context(), pipeline.StageInspect, body, 4, cause, tt.final); err != nil {
 				t.Fatal(err)
 			}
 			same(t, "work", tt.want, w.forget())
 			same(t, "failed", &pratique.Failed{
-				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 3, Final: tt.final,
+				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 4, Final: tt.final,
 			}, w.facts[0].Failed)
 			if w.facts[0].Event != "e1" {
 				t.Errorf("the fact is about event %q", w.facts[0].Event)
@@ -285,6 +285,21 @@ func TestFailed(t *testing.T) {
 }
 
 // TestFailedThatFails: if the ledger does not take the failure, the queue has to know.
+// TestFailuresInALongOutage: the ledger never forgets, so it is not told of every attempt.
+func TestFailuresInALongOutage(t *testing.T) {
+	w := newWorld(t)
+	base := w.base()
+	body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
+	for attempt := 1; attempt <= 300; attempt++ {
+		if err := base.Failed(t.Context(), pipeline.StageInspect, body, attempt, errPlain, attempt == 300); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(w.facts) != 9+2 { // 1, 2, 4 … 256, and the last one with the end
+		t.Errorf("%d facts", len(w.facts))
+	}
+}
+
 func TestFailedThatFails(t *testing.T) {
 	for _, call := range []string{"fact failed ", "fact settled "} {
 		w := newWorld(t)
