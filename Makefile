@@ -61,7 +61,7 @@ e2e-real: build $(COSIGN) ## the line over real images and a real database: make
 	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
 
-bench: ## benchmarks; docs/performance.md says what they measure
+bench: ## the benchmarks of all packages (bench-line measures a push against the command-line tools)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-line: build $(COSIGN) $(TRIVY) $(SYFT) ## push to commit, beside the command lines: make bench-line DATA=DIR [REPETITIONS=5]

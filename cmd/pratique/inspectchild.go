@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/pratique-dev/pratique/internal/inspector"
@@ -29,6 +30,8 @@ func newInspectChild() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Building the licence scanner leaves garbage that the next image should not pay for.
+			debug.FreeOSMemory()
 			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, scan, scan, bill)
 		},
 	}
