@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 )
@@ -102,9 +103,14 @@ func TestStopGivesUpAfterTheGrace(t *testing.T) {
 		<-started
 		stop()
 	}()
-	if response, err := http.Get(url); err == nil {
+	client := &http.Client{Timeout: 10 * time.Second}
+	response, err := client.Get(url)
+	switch {
+	case err == nil:
 		response.Body.Close()
 		t.Errorf("the client was told %s", response.Status)
+	case os.IsTimeout(err):
+		t.Error("the client was left waiting")
 	}
 	select {
 	case err := <-ended:
