@@ -444,7 +444,7 @@ func TestRestart(t *testing.T) {
 	if err := os.WriteFile(s.notePath(unnoted.DiffID), []byte(`[{"dig`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	leftovers := []string{"tmp/abc-1", strings.Repeat("0", 64) + ".json"}
+	leftovers := []string{"tmp/abc-1", strings.Repeat("1", 64) + ".json"}
 	for _, name := range append(leftovers, "README") {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
