@@ -192,7 +192,7 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		}
 		if reason != nil {
 			c.stop()
-			_ = <-done // why it was stopped says more than how it ended
+			<-done //nolint:errcheck // why it was stopped says more than how it ended
 			return reason
 		}
 	}
