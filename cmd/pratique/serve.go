@@ -120,6 +120,10 @@ func (s *service) project(ctx context.Context) error {
 		batch := make([]index.Entry, len(entries))
 		for i, e := range entries {
 			batch[i] = index.Entry{Seq: e.Seq, Fact: e.Fact}
+			if e.Err != nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read", slog.String("error", e.Err.Error()))
+				continue
+			}
 			s.logFact(ctx, e)
 		}
 		return s.index.Apply(batch)

@@ -91,7 +91,7 @@ func (f *submitFlags) run(ctx context.Context, image string, out, progress io.Wr
 	}
 	started := time.Now()
 	s, err = c.Wait(ctx, s.ID, func(s api.Submission) {
-		fmt.Fprintf(progress, "  %6.1fs  %s\n", time.Since(started).Seconds(), s.State)
+		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State, trouble(s))
 	})
 	if err != nil {
 		return err
@@ -102,6 +102,14 @@ func (f *submitFlags) run(ctx context.Context, image string, out, progress io.Wr
 		}
 	}
 	return errors.Join(f.print(out, s), statusOf(s))
+}
+
+// trouble says what an attempt failed of, while there will be another.
+func trouble(s api.Submission) string {
+	if s.Failure == nil || s.Failure.Final || s.Done {
+		return ""
+	}
+	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, printable(s.Failure.Message))
 }
 
 func (f *submitFlags) print(out io.Writer, s api.Submission) error {

@@ -69,6 +69,7 @@ func TestProblems(t *testing.T) {
 		{"path escape", "deploy:\n  targets:\n    - {name: a, images: [r/x], repository: 'https://h/x', path: a/../..}\n", "deploy.targets[0].path: want a path inside"},
 		{"receiver without secret", reg + "receivers:\n  - name: a\n    registry: r.example.com\n", "f.yaml:4: receivers[0].secrets: without a secret"},
 		{"receiver of unknown registry", reg + "receivers:\n  - name: a\n    insecure: true\n    registry: other.example.com\n", `f.yaml:6: receivers[0].registry: "other.example.com" is not`},
+		{"name of submissions", reg + "receivers:\n  - {name: submission, insecure: true, registry: r.example.com}\n", "receivers[0].name: \"submission\" is the source"},
 		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "receivers[0].format: want one of distribution"},
 		{"bad duration", "database:\n  interval: soon\n", `f.yaml:2: want a time span such as 90s, 6h or 3d, not "soon"`},
 		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: want a size such as 512MiB or 20GiB, not "2GB"`},

@@ -125,6 +125,9 @@ func (c *checker) receivers(conf *Config) {
 	for i, r := range conf.Receivers {
 		key := fmt.Sprintf("receivers[%d]", i)
 		c.name(key, r.Name, seen)
+		if r.Name == "submission" {
+			c.fail(key+".name", "%q is the source of submissions: choose another name", r.Name)
+		}
 		c.oneOf(key+".format", r.Format, "distribution")
 		c.globs(key+".repositories", r.Repositories)
 		known := func(reg Registry) bool { return reg.Host == r.Registry }

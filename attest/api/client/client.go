@@ -85,8 +85,8 @@ func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) 
 	return out, c.do(ctx, http.MethodGet, "/api/v1/submissions/"+url.PathEscape(id), query, nil, nil, wait, &out)
 }
 
-// Wait returns the submission once it is done. It calls progress, if not nil, with every state that it sees,
-// and goes on through outages of the service until ctx ends; then the error is of kind Unavailable.
+// Wait returns the submission once it is done. It calls progress, if not nil, with every state and every failed
+// attempt that it sees, and goes on through outages of the service until ctx ends; then the error is of kind Unavailable.
 func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submission)) (api.Submission, error) {
 	const op = "wait for submission"
 	var last api.Submission
@@ -105,7 +105,7 @@ func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submissi
 			cause = err
 		default:
 			cause = nil
-			if progress != nil && s.State != last.State {
+			if progress != nil && (s.State != last.State || attempts(s) != attempts(last)) {
 				progress(s)
 			}
 			if last = s; s.Done {
@@ -118,6 +118,13 @@ func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submissi
 		case <-time.After(retryPause):
 		}
 	}
+}
+
+func attempts(s api.Submission) int {
+	if s.Failure == nil {
+		return 0
+	}
+	return s.Failure.Attempts
 }
 
 // Image returns what is known about an image, named as a digest, as registry/path@digest, or as registry/path:tag.
