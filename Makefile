@@ -21,7 +21,7 @@ build: $(BIN)/pratique ## build bin/pratique
 
 $(BIN)/pratique: FORCE
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/pratique
+	$(GO) build -ldflags "-s -w" -o $@ ./cmd/pratique
 
 demo: build ## run the whole line on this machine: one image is committed, one is denied
 	$(BIN)/pratique demo
@@ -32,15 +32,15 @@ test: $(COSIGN) ## all quick tests
 
 $(COSIGN): go.mod
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -o $@ github.com/sigstore/cosign/v2/cmd/cosign
+	$(GO) build -o $@ github.com/sigstore/cosign/v2/cmd/cosign
 
 $(TRIVY): go.mod
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -o $@ github.com/aquasecurity/trivy/cmd/trivy
+	$(GO) build -o $@ github.com/aquasecurity/trivy/cmd/trivy
 
 $(SYFT): go.mod
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -o $@ github.com/anchore/syft/cmd/syft
+	$(GO) build -o $@ github.com/anchore/syft/cmd/syft
 
 test-crash: $(COSIGN) ## kill the service at every edge of every stage
 	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
