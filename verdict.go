@@ -69,6 +69,8 @@ type Change struct {
 	Policy  Digest `json:"policy"`
 	// Event is the report that asked for it.
 	Event string `json:"event"`
+	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is zero if unknown.
+	PushedAt time.Time `json:"pushedAt,omitzero"`
 }
 
 // Commit is the commit that made a change, or that was found to have made it already.
