@@ -24,17 +24,8 @@ import (
 func policyConfig(c config.Policy) policy.Config {
 	return policy.Config{Dir: c.Dir, Params: policy.Params{
 		BlockAt: c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown,
-		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: texts(c.AllowedRepositories),
+		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: c.AllowedRepositories,
 	}}
-}
-
-// texts are the globs as plain strings.
-func texts(globs []pratique.Glob) []string {
-	all := make([]string, len(globs))
-	for i, g := range globs {
-		all[i] = string(g)
-	}
-	return all
 }
 
 func registryConfig(all []config.Registry) registry.Config {

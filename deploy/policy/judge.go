@@ -31,7 +31,8 @@ type Decision struct {
 	Notes   []pratique.Reason
 }
 
-// Judge evaluates the rules. The error is of kind Invalid if a rule fails or answers in the wrong shape,
+// Judge evaluates the rules, and the limits on the database's age and the repositories, which hold for every
+// policy. The error is of kind Invalid if a rule fails or answers in the wrong shape,
 // Exhausted if it takes too long, and Unavailable if ctx ended; with an error there is no decision.
 func (p *Policy) Judge(ctx context.Context, in Input) (Decision, error) {
 	subject := in.Image.Repository + "@" + in.Image.Digest
@@ -52,6 +53,7 @@ func (p *Policy) Judge(ctx context.Context, in Input) (Decision, error) {
 	if err != nil {
 		return Decision{}, pratique.Wrap(pratique.Invalid, opJudge, subject, err)
 	}
+	reasons = append(p.guards.deny(in), reasons...)
 	rank := ranks(in.Scan.Findings)
 	d := Decision{Outcome: pratique.Allow, Reasons: tidy(reasons, rank), Notes: tidy(notes, rank)}
 	if len(reasons) > 0 {

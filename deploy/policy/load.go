@@ -52,6 +52,7 @@ type Config struct {
 type Policy struct {
 	id      pratique.Policy
 	query   rego.PreparedEvalQuery
+	guards  guards
 	timeout time.Duration
 }
 
@@ -99,7 +100,7 @@ func Load(ctx context.Context, cfg Config) (*Policy, error) {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	return &Policy{id: id, query: prepared, timeout: timeout}, nil
+	return &Policy{id: id, query: prepared, guards: newGuards(cfg.Params), timeout: timeout}, nil
 }
 
 // ID names the policy, and pins every file (tests aside) and the parameters with a digest.

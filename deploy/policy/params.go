@@ -3,7 +3,6 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -33,14 +32,12 @@ type Params struct {
 	// or "allow", which passes it with a note. Empty means allow: several advisory sources never give one.
 	UnknownSeverity string `json:"unknown_severity,omitempty" yaml:"unknown_severity,omitempty"`
 	// MaxDatabaseAge (max_database_age_seconds) is how old the vulnerability database may be when the
-	// verdict is given. Zero means 72 hours; there is no way to switch the limit off.
+	// verdict is given. Zero means 72 hours; no policy can switch the limit off.
 	MaxDatabaseAge time.Duration `json:"max_database_age,omitempty" yaml:"max_database_age,omitempty"`
-	// AllowedRepositories (allowed_repositories) are patterns of registry/path: * stands for anything within
-	// one part between slashes, ** for any number of parts. Empty means that every repository is allowed.
-	AllowedRepositories []string `json:"allowed_repositories,omitempty" yaml:"allowed_repositories,omitempty"`
+	// AllowedRepositories (allowed_repositories) are patterns of registry/path; others are denied by every policy.
+	// Empty means that every repository is allowed.
+	AllowedRepositories []pratique.Glob `json:"allowed_repositories,omitempty" yaml:"allowed_repositories,omitempty"`
 }
-
-var repositoryPattern = regexp.MustCompile(`^[a-zA-Z0-9*][a-zA-Z0-9*._:-]*(/[a-z0-9*._-]+)*$`)
 
 // Validate checks the values; the error names the parameter.
 func (p Params) Validate() error {
@@ -59,8 +56,8 @@ func (p Params) Validate() error {
 		return fmt.Errorf("max_database_age: %s is not a second or more; leave it out for %s", p.MaxDatabaseAge, DefaultMaxDatabaseAge)
 	}
 	for _, pattern := range p.AllowedRepositories {
-		if !repositoryPattern.MatchString(pattern) {
-			return fmt.Errorf("allowed_repositories: %q is not registry/path with * and ** as wildcards", pattern)
+		if err := pattern.Validate(); err != nil {
+			return fmt.Errorf("allowed_repositories: %w", err)
 		}
 	}
 	return nil
@@ -73,7 +70,7 @@ func (p Params) document() map[string]any {
 		"only_fixable":             p.OnlyFixable,
 		"unknown_severity":         p.UnknownSeverity,
 		"max_database_age_seconds": int64(p.MaxDatabaseAge / time.Second),
-		"allowed_repositories":     append([]string{}, p.AllowedRepositories...),
+		"allowed_repositories":     append([]pratique.Glob{}, p.AllowedRepositories...),
 	}
 	if p.BlockAt == "" {
 		doc["block_at"] = DefaultBlockAt

@@ -79,7 +79,7 @@ func TestShippedPolicyPassesItsOwnTests(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	passed, failed, err := Test(t.Context(), "", &out)
-	if err != nil || failed != 0 || passed < 14 {
+	if err != nil || failed != 0 || passed < 9 {
 		t.Fatalf("passed %d, failed %d, %v\n%s", passed, failed, err, &out)
 	}
 	if !strings.Contains(out.String(), "100% of the policy's lines") {
@@ -94,6 +94,35 @@ func TestShippedPolicyIsReadFromADirectoryToo(t *testing.T) {
 	}
 	if a, b := load(t, Config{}).ID(), load(t, Config{Dir: "default"}).ID(); a != b {
 		t.Errorf("the same files have two identities: %v and %v", a, b)
+	}
+}
+
+// TestGuardsHoldForEveryPolicy: rules of one's own do not switch off the limits that the configuration sets.
+func TestGuardsHoldForEveryPolicy(t *testing.T) {
+	t.Parallel()
+	dir := policyDir(t, "own.rego", "package pratique\n\ndeny contains {\"rule\": \"x\", \"message\": \"x\"} if input.image.user == \"nobody\"\n")
+	for name, tt := range map[string]struct {
+		params Params
+		age    time.Duration
+		want   string
+	}{
+		"in order":           {Params{}, 72 * time.Hour, ""},
+		"a second too old":   {Params{}, 72*time.Hour + time.Second, "database_age"},
+		"older than asked":   {Params{MaxDatabaseAge: time.Hour}, 2 * time.Hour, "database_age"},
+		"clocks apart":       {Params{}, -time.Hour, ""},
+		"from the future":    {Params{}, -time.Hour - time.Second, "database_age"},
+		"allowed repository": {Params{AllowedRepositories: []pratique.Glob{"x/y", "registry.example/team/**"}}, 0, ""},
+		"other repository":   {Params{AllowedRepositories: []pratique.Glob{"registry.example/team"}}, 0, "repository"},
+	} {
+		in := testInput(t)
+		in.Scan.Database.AgeSeconds = int64(tt.age / time.Second)
+		got, err := load(t, Config{Dir: dir, Params: tt.params}).Judge(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if denied := got.Outcome == pratique.Deny; denied != (tt.want != "") || (denied && got.Reasons[0].Rule != tt.want) {
+			t.Errorf("%s: %+v, want %q", name, got, tt.want)
+		}
 	}
 }
 
@@ -123,7 +152,7 @@ func TestJudge(t *testing.T) {
 		"stale database": {params: Params{MaxDatabaseAge: time.Minute}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
 			Rule: "database_age", Message: "the vulnerability database is of 2026-08-01T11:00:00Z, 1 h old; at most 0 h are allowed",
 		}}}},
-		"foreign repository": {params: Params{AllowedRepositories: []string{"other.example/**"}}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
+		"foreign repository": {params: Params{AllowedRepositories: []pratique.Glob{"other.example/**"}}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
 			Rule: "repository", Message: "repository registry.example/team/app is not among the allowed ones",
 		}}}},
 	}
@@ -228,8 +257,8 @@ func TestLoadRefusesParams(t *testing.T) {
 		"unknown_severity":     {UnknownSeverity: "ignore"},
 		"max_database_age":     {MaxDatabaseAge: -time.Hour},
 		"second or more":       {MaxDatabaseAge: 72},
-		"allowed_repositories": {AllowedRepositories: []string{"registry.example/[a"}},
-		`""`:                   {AllowedRepositories: []string{""}},
+		"allowed_repositories": {AllowedRepositories: []pratique.Glob{"registry.example/[a"}},
+		"is empty":             {AllowedRepositories: []pratique.Glob{""}},
 	} {
 		if _, err := Load(t.Context(), Config{Params: params}); err == nil || !strings.Contains(err.Error(), want) || pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%+v: %v, want %q", params, err, want)

@@ -3,44 +3,15 @@
 # params.block_at                  the mildest severity that denies: CRITICAL, HIGH (default), MEDIUM, LOW
 # params.only_fixable              true: findings without a fixed version pass, with a note
 # params.unknown_severity          deny, or allow (default): findings without a severity pass, with a note
-# params.max_database_age_seconds  how old the vulnerability database may be (default 259200, three days)
-# params.allowed_repositories      patterns of registry/path; empty (default): every repository
+#
+# How old the vulnerability database may be, and which repositories are allowed, is checked beside every
+# policy, also one of your own.
 #
 # Each element of `deny` and `note` is {rule, message} and, where there is one, {finding, package}. An image
 # with an empty `deny` is allowed.
 package pratique
 
 severity_rank := {"LOW": 1, "MEDIUM": 2, "HIGH": 3, "CRITICAL": 4}
-
-deny contains {"rule": "repository", "message": message} if {
-	count(params.allowed_repositories) > 0
-	not repository_allowed
-	message := sprintf("repository %s is not among the allowed ones", [input.image.repository])
-}
-
-repository_allowed if {
-	some pattern in params.allowed_repositories
-	glob.match(pattern, ["/"], input.image.repository)
-}
-
-deny contains {"rule": "database_age", "message": message} if {
-	input.scan.database.ageSeconds > params.max_database_age_seconds
-	message := sprintf(
-		"the vulnerability database is of %s, %s old; at most %s are allowed",
-		[input.scan.database.updatedAt, hours(input.scan.database.ageSeconds), hours(params.max_database_age_seconds)],
-	)
-}
-
-# A database from the future would never grow old. An hour is left for clocks that differ.
-deny contains {"rule": "database_age", "message": message} if {
-	input.scan.database.ageSeconds < -3600
-	message := sprintf(
-		"the vulnerability database says it is of %s, which is later than now, %s: check the clock",
-		[input.scan.database.updatedAt, input.now],
-	)
-}
-
-hours(seconds) := sprintf("%d h", [floor(seconds / 3600)])
 
 deny contains reason("severity", finding, message) if {
 	some finding in input.scan.findings

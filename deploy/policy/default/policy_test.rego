@@ -28,8 +28,6 @@ image := {
 
 with_findings(findings) := object.union(image, {"scan": object.union(image.scan, {"findings": findings})})
 
-with_age(seconds) := object.union(image, {"scan": {"database": {"ageSeconds": seconds}}})
-
 with_params(changes) := object.union(pratique.params, changes)
 
 finding(id, severity, fixed) := {
@@ -130,42 +128,6 @@ test_unknown_severity_without_a_fix_is_excused_and_noted if {
 	ids(denied) == {"GO-1"}
 	noted := pratique.note with input as found with pratique.params as params
 	ids(noted) == {"GO-2"}
-}
-
-test_database_age_limit if {
-	pratique.deny == set() with input as with_age(259200)
-	denied := pratique.deny with input as with_age(259201)
-	rules(denied) == {"database_age"}
-}
-
-test_database_age_is_a_parameter if {
-	denied := pratique.deny with input as image with pratique.params as with_params({"max_database_age_seconds": 60})
-	rules(denied) == {"database_age"}
-}
-
-test_database_from_the_future_denies if {
-	pratique.deny == set() with input as with_age(-3600)
-	denied := pratique.deny with input as with_age(-3601)
-	rules(denied) == {"database_age"}
-}
-
-test_allowed_repositories[pattern] if {
-	some pattern, want in {
-		"registry.example/team/app": set(),
-		"registry.example/team/*": set(),
-		"registry.example/**": set(),
-		"*/team/app": set(),
-		"registry.example/*": {"repository"},
-		"registry.example/team/app2": {"repository"},
-		"other.example/**": {"repository"},
-	}
-	denied := pratique.deny with input as image with pratique.params as with_params({"allowed_repositories": [pattern]})
-	rules(denied) == want
-}
-
-test_one_of_several_allowed_repositories_suffices if {
-	params := with_params({"allowed_repositories": ["other.example/**", "registry.example/team/*"]})
-	pratique.deny == set() with input as image with pratique.params as params
 }
 
 test_image_without_packages_is_noted if {
