@@ -46,6 +46,8 @@ type Service struct {
 	Policy  pratique.Policy
 	// Database is the vulnerability database in use, nil if none is loaded.
 	Database *pratique.Database
+	// Queues is the work that is not done, in the order of the line; empty where it is not known.
+	Queues []Queue
 }
 
 // Config is what the API is made of. All but Auth, Now and OnError must be set.

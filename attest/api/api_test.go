@@ -282,6 +282,12 @@ func TestStatusEndpoint(t *testing.T) {
 	if s.Version != "v1.2.3" || s.Policy.Digest != digest("policy") || s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
 		t.Errorf("%+v", s)
 	}
+	_, raw := w.ask("GET", "/api/v1/status", readToken, "")
+	want := `"queues":[{"stage":"inspect","lane":"push","total":3,"running":1,"waiting":2,"oldestAgeSeconds":90},` +
+		`{"stage":"deploy","lane":"rescan","total":0,"running":0,"waiting":0,"oldestAgeSeconds":0}]`
+	if !strings.Contains(string(raw), want) {
+		t.Errorf("%s, want %s", raw, want)
+	}
 }
 
 func TestStatusOfErrors(t *testing.T) {

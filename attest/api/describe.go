@@ -17,6 +17,19 @@ type ServiceStatus struct {
 	Database *DatabaseAge    `json:"database,omitempty" doc:"Absent while no vulnerability database is loaded; nothing is allowed then"`
 	// IndexPosition is the ledger position up to which the index has read.
 	IndexPosition uint64 `json:"indexPosition"`
+	// Queues is the work that is not done, one entry for each lane of each stage.
+	Queues []Queue `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent lane first. Absent where the queues could not be asked"`
+}
+
+// Queue is the work of one lane of one stage that is not done.
+type Queue struct {
+	Stage   string        `json:"stage" doc:"inspect, attest or deploy"`
+	Lane    pratique.Lane `json:"lane" doc:"push, manual or rescan"`
+	Total   uint64        `json:"total" doc:"Running and waiting together"`
+	Running uint64        `json:"running" doc:"Jobs that a worker has, or that wait for another attempt"`
+	Waiting uint64        `json:"waiting" doc:"Jobs that no worker has had since they were put into the queue"`
+	// OldestAgeSeconds is how long ago the oldest of them was put into the queue, 0 if there is none.
+	OldestAgeSeconds int64 `json:"oldestAgeSeconds" doc:"How long ago the oldest job was put into the queue; 0 if there is none"`
 }
 
 type statusOutput struct {
@@ -26,7 +39,7 @@ type statusOutput struct {
 func (s *service) registerStatus(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "getStatus", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"service"},
-		Summary: "Version, policy, vulnerability database and how far the index has read",
+		Summary: "Version, policy, vulnerability database, how far the index has read, and the work that waits",
 		Errors:  []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusInternalServerError},
 	}, answer(s, func(ctx context.Context, _ *struct{}) (*statusOutput, error) {
 		described, err := s.Describe(ctx)
@@ -37,7 +50,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position}
+		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

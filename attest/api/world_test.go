@@ -61,6 +61,11 @@ func (b *blobs) put(content []byte) pratique.Digest {
 	return d
 }
 
+var queues = []api.Queue{
+	{Stage: "inspect", Lane: pratique.LanePush, Total: 3, Running: 1, Waiting: 2, OldestAgeSeconds: 90},
+	{Stage: "deploy", Lane: pratique.LaneRescan},
+}
+
 // world is a served API over a real index.
 type world struct {
 	t      *testing.T
@@ -85,7 +90,9 @@ func newWorld(t *testing.T, auth api.Auth) *world {
 	w.server = httptest.NewServer(api.New(api.Config{
 		Index: ix, Documents: w.blobs, Submit: w.submit, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
-			return api.Service{Version: "v1.2.3", Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, Database: &database}, w.describe
+			return api.Service{
+				Version: "v1.2.3", Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, Database: &database, Queues: queues,
+			}, w.describe
 		},
 		OnError: func(r *http.Request, err error) {
 			if r == nil {
