@@ -260,18 +260,11 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 func TestOverloadIs503(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(_ *webhook.Receiver, l *webhook.Limits) { l.Concurrent = 1 })
-	conn := half(t, f) // occupies the only place
 	empty := func() int {
 		status, _, _ := f.send(t, strings.NewReader(`{"events":[]}`), nil)
 		return status
 	}
-	deadline := time.Now().Add(8 * time.Second)
-	for empty() != http.StatusServiceUnavailable {
-		if time.Now().After(deadline) {
-			t.Fatal("a second request was never refused")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	conn := occupy(t, f, empty)
 	fmt.Fprint(conn, strings.Repeat(" ", halfBody-1)+"x") // not JSON, but whole
 	answer, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 200") {
@@ -280,6 +273,23 @@ func TestOverloadIs503(t *testing.T) {
 	if status := empty(); status != http.StatusOK {
 		t.Errorf("after the load: status %d", status)
 	}
+}
+
+// occupy opens a request that holds the only place until its body is whole. One that came while another request
+// had the place was refused itself, so it tries again.
+func occupy(t *testing.T, f *fixture, ask func() int) net.Conn {
+	t.Helper()
+	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); {
+		conn := half(t, f)
+		for range 20 {
+			time.Sleep(5 * time.Millisecond)
+			if ask() == http.StatusServiceUnavailable {
+				return conn
+			}
+		}
+	}
+	t.Fatal("a second request was never refused")
+	return nil
 }
 
 const halfBody = 1000
