@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
@@ -28,7 +29,9 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 	}
 	s.edge(StageDeploy + ":before-commit")
 	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
-	out, err := s.Gate.Deploy(ctx, pratique.Change{Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID})
+	out, err := s.Gate.Deploy(ctx, pratique.Change{
+		Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID, PushedAt: pushedAt(w.Event),
+	})
 	s.edge(StageDeploy + ":after-commit")
 	// One target may have its commit when another fails. What was committed goes on record either way; if that
 	// fails, its kind speaks first, so that there is another try.
@@ -54,4 +57,12 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 	default:
 		return s.settle(ctx, StageDeploy, w, pratique.StateDeployed, "")
 	}
+}
+
+// pushedAt orders pushes of different tags. A sender's clock that is ahead must not outrank what comes after.
+func pushedAt(e pratique.Event) time.Time {
+	if e.OccurredAt.IsZero() || e.OccurredAt.After(e.ReceivedAt) {
+		return e.ReceivedAt
+	}
+	return e.OccurredAt
 }

@@ -20,7 +20,7 @@ func TestDeployInOrder(t *testing.T) {
 		"edge deploy:before-settled", "fact settled app", "edge deploy:after-settled",
 	}, w.journal)
 	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
-	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1"}}, w.changes)
+	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1", PushedAt: w.now}}, w.changes)
 }
 
 func TestDeployEnds(t *testing.T) {

@@ -60,6 +60,13 @@ func (s *Inspect) Handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	w.Subject = m.Subject
+	if w.Round == 0 {
+		// A message whose acknowledgement was lost comes again when its event may be over; a fact now would
+		// reopen it for ever.
+		if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+			return err
+		}
+	}
 	seen := pratique.Seen{Event: w.Event, Manifest: m}
 	if m.NotImage == "" {
 		if seen.Manifest, err = s.wanted(m); err != nil {

@@ -17,7 +17,7 @@ func TestInspectInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"resolve 1.0",
+		"resolve 1.0", "last settled app",
 		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
 		"last inspected app", "fetch app", "parse app", "put", "put", "put",
 		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected", "release app",
@@ -250,4 +250,17 @@ func TestUnclassifiedErrorsStayUnknown(t *testing.T) {
 	w.fail["parse app"] = errPlain
 	err, _ := w.handle(w.publish(w.event("e1", "1.0")))
 	isKind(t, err, pratique.Unknown, errPlain)
+}
+
+// TestLateRedelivery: the acknowledgement was lost, and the message comes again when its event is over.
+func TestLateRedelivery(t *testing.T) {
+	w := newWorld(t)
+	m := w.publish(w.event("e1", "1.0"))
+	w.mustHandle(m)
+	w.mustHandle(w.queue[1])
+	w.mustHandle(w.queue[2])
+	w.newest(w.subject("app"), pratique.FactSettled)
+	w.forget()
+	w.mustHandle(m)
+	same(t, "work", []string{"resolve 1.0"}, w.forget())
 }

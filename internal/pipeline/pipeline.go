@@ -41,6 +41,8 @@ type Ledger interface {
 	Append(ctx context.Context, f pratique.Fact) (uint64, error)
 	// Last returns the newest fact of that kind about the subject, and whether there is one.
 	Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error)
+	// Settled returns how the work for the event ended, and whether it has.
+	Settled(ctx context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error)
 }
 
 // Documents is where evidence is kept, by digest.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +303,18 @@ func (l ledger) Last(_ context.Context, s pratique.Subject, kind pratique.FactKi
 	}
 	f, ok := l.lookUp(s, kind)
 	return f, ok, nil
+}
+
+func (l ledger) Settled(_ context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error) {
+	if err := l.do("last settled %s", l.name(s)); err != nil {
+		return pratique.Fact{}, false, err
+	}
+	for _, f := range slices.Backward(l.facts) {
+		if f.Kind == pratique.FactSettled && f.Subject == s && f.Event == event {
+			return f, true, nil
+		}
+	}
+	return pratique.Fact{}, false, nil
 }
 
 type documents struct{ *world }
