@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -110,7 +111,8 @@ const publishWait = 5 * time.Second
 
 // Publish puts work into a stage's lane and waits until the server has stored it, at most until ctx ends or
 // 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
-// error is Unavailable, and the message may still have been stored: publish again with the same id.
+// error is Unavailable, and the message may still have been stored: publish again with the same id. A full queue
+// is Unavailable, too, since it takes work again once some of its own is done.
 func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
@@ -134,10 +136,15 @@ func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, i
 }
 
 func publishError(op, id string, err error) error {
-	const tooLarge jetstream.ErrorCode = 10054
-	var api *jetstream.APIError
-	if errors.Is(err, nats.ErrMaxPayload) || (errors.As(err, &api) && api.ErrorCode == tooLarge) {
+	const tooLarge, storeFailed jetstream.ErrorCode = 10054, 10077
+	api := &jetstream.APIError{} // without a code if err is none
+	errors.As(err, &api)
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload), api.ErrorCode == tooLarge:
 		return pratique.Wrap(pratique.Exhausted, op, id, err)
+	// The code is that of every failure to store, so the text decides.
+	case api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded"):
+		err = fmt.Errorf("the queue is full: it takes new work when some of its own is done: %w", err)
 	}
 	return pratique.Wrap(pratique.Unavailable, op, id, err)
 }

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,7 +89,7 @@ func TestFullQueueRefusesAndKeepsTheOld(t *testing.T) {
 	for ; err == nil && stored < 100; stored++ {
 		err = b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(stored), make([]byte, 500))
 	}
-	if pratique.KindOf(err) != pratique.Unavailable {
+	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
 		t.Fatalf("after %d messages: %v", stored, err)
 	}
 	if n := left(t, b); n != uint64(stored-1) {

@@ -65,7 +65,8 @@ const (
 )
 
 // Topology returns every stream of the service. Queued messages are a few hundred bytes, so 256 MiB hold
-// several hundred thousand; facts are one or two KiB.
+// several hundred thousand. A push makes about ten facts, 10 to 40 KiB in all, so a ledger of 8 GiB holds two
+// hundred thousand pushes at least.
 func Topology() []Stream {
 	return []Stream{
 		{Name: "EVENTS", Stage: StageInspect, Prefix: "events", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},

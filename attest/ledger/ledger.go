@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +53,8 @@ func New(js jetstream.JetStream, now func() time.Time) *Ledger {
 // Append stores a fact and returns its position once the server has stored it; it waits at most until ctx
 // ends or 5 s. A fact without a time gets the present. A fact that differs from one appended in the last two
 // minutes by nothing but its time is not stored again: the position is that of the first. Unavailable means
-// that it may or may not have been stored; append it again.
+// that it may or may not have been stored; append it again. A full ledger is Unavailable, too, and says so: the
+// facts that it refuses are wanted once it has been made larger.
 func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	const op = "append fact"
 	if f.At.IsZero() {
@@ -83,9 +85,20 @@ func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	defer cancel()
 	ack, err := l.js.Publish(ctx, subject, body, jetstream.WithMsgID(id), jetstream.WithExpectStream(StreamName))
 	if err != nil {
+		if full(err) {
+			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
+		}
 		return 0, pratique.Wrap(pratique.Unavailable, op, subject, err)
 	}
 	return ack.Sequence, nil
+}
+
+// full says whether the stream refused a message because of its MaxBytes. The code is that of every failure to
+// store, so the text decides.
+func full(err error) bool {
+	const storeFailed jetstream.ErrorCode = 10077
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded")
 }
 
 // messageID covers everything but the time of the fact. Times inside its content count: a verdict that

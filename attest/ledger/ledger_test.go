@@ -132,6 +132,39 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// A full ledger is nobody's fault but the operator's, whom the error tells what to do; and the work goes on once
+// that is done, so the error must not end it.
+func TestFullLedgerSaysSo(t *testing.T) {
+	t.Parallel()
+	l, js, _ := start(t)
+	stream, err := js.Stream(t.Context(), ledger.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resize := func(bytes int64) {
+		t.Helper()
+		config := stream.CachedInfo().Config
+		config.MaxBytes = bytes
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resize(4 << 10)
+	app := subject("team/app", "A")
+	var stored uint64
+	for ; err == nil && stored < 100; stored++ {
+		_, err = l.Append(t.Context(), matched(app, int(stored)))
+	}
+	if pratique.KindOf(err) != pratique.Unavailable || pratique.KindOf(err).Permanent() ||
+		!strings.Contains(err.Error(), "the ledger is full: raise queue.ledgerSize and restart") {
+		t.Fatalf("after %d facts: %v", stored, err)
+	}
+	resize(64 << 10)
+	if seq := add(t, l, matched(app, int(stored)-1)); seq != stored {
+		t.Errorf("the refused fact got position %d, want %d", seq, stored)
+	}
+}
+
 func TestAppendTwiceStoresOnce(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)
