@@ -21,7 +21,7 @@ build: $(BIN)/pratique ## build bin/pratique
 
 $(BIN)/pratique: FORCE
 	@mkdir -p $(BIN)
-	$(GO) build -ldflags "-s -w" -o $@ ./cmd/pratique
+	$(GO) build -buildvcs=auto -ldflags "-s -w" -o $@ ./cmd/pratique
 
 demo: build ## run the whole line on this machine: one image is committed, one is denied
 	$(BIN)/pratique demo

@@ -62,6 +62,23 @@ func TestAction(t *testing.T) {
 	}
 }
 
+// TestActionWithoutService: a step that reaches nobody still writes its outputs.
+func TestActionWithoutService(t *testing.T) {
+	content, err := os.ReadFile("../../action.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a action
+	if err := yaml.Unmarshal(content, &a); err != nil {
+		t.Fatal(err)
+	}
+	inputs := map[string]string{"server-url": "http://" + freePort(t), "token": "none-of-your-business", "image": "r.example.com/a:1", "timeout": "5s"}
+	outputs, summary, status := runAction(t, a, inputs)
+	if status != exitUnknown || outputs["decision"] != "failed" || !strings.Contains(summary, "Could not find out") {
+		t.Errorf("status %d, outputs %v, summary:\n%s", status, outputs, summary)
+	}
+}
+
 func runAction(t *testing.T, a action, inputs map[string]string) (outputs map[string]string, summary string, status int) {
 	t.Helper()
 	dir := t.TempDir()

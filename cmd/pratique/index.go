@@ -46,7 +46,8 @@ func newIndex() *cobra.Command {
 				for _, p := range problems {
 					fmt.Fprintln(out, p)
 				}
-				fmt.Fprintf(out, "%+v\n", stats)
+				fmt.Fprintf(out, "%d images, %d events, ledger position %d, %d facts set aside, %d bytes: %d problems\n",
+					stats.Images, stats.Events, stats.Position, stats.Rejected, stats.Bytes, len(problems))
 				if len(problems) > 0 {
 					return &exitError{status: exitDenied}
 				}

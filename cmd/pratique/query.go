@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -19,10 +20,20 @@ func (s *service) queryAPI() (http.Handler, error) {
 	intake := &pipeline.Intake{Base: s.base()}
 	return api.New(api.Config{
 		Index: s.index, Documents: s.blobs, Submit: intake.Submit, Auth: auth, Now: s.now,
-		Describe: func(context.Context) (api.Service, error) {
+		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Policy: s.policy.ID()}
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
+			}
+			pending, err := s.broker.Pending(ctx)
+			if err != nil {
+				return about, nil // the rest is worth knowing all the more
+			}
+			for _, b := range pending {
+				about.Queues = append(about.Queues, api.Queue{
+					Stage: string(b.Stage), Lane: b.Lane, Total: b.Total, Running: b.Running, Waiting: b.Waiting,
+					OldestAgeSeconds: int64(b.OldestAge / time.Second),
+				})
 			}
 			return about, nil
 		},

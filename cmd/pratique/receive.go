@@ -44,6 +44,9 @@ func (s *service) countWebhook() func(receiver, outcome string, n int) {
 func (s *service) dropped(ctx context.Context, d webhook.Drop) error {
 	s.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped", slog.String("receiver", d.Receiver),
 		slog.String("reason", d.Reason), slog.String("detail", d.Detail))
+	if d.Reason == "repository" {
+		return nil // ordinary on a registry that others use, too; the ledger keeps what may be an attack or a mistake
+	}
 	id := d.SenderID
 	if id == "" {
 		id = d.BodyDigest.Hex()

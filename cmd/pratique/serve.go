@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
@@ -156,22 +154,4 @@ func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
-}
-
-// makeOwnKey writes a key pair and its passphrase. The passphrase comes first: a key without one is lost.
-func makeOwnKey(prefix string) error {
-	passphrase, err := randomText()
-	if err != nil {
-		return err
-	}
-	// Some of the files are there when the process died between them; the private key is the last one.
-	for _, left := range []string{".passphrase", ".pub"} {
-		if err := os.Remove(prefix + left); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	if err := writeNew(prefix+".passphrase", passphrase, 0o600); err != nil {
-		return err
-	}
-	return writeKeyPair(filepath.Clean(prefix), passphrase)
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"log/slog"
 
 	"github.com/pratique-dev/pratique"
@@ -96,14 +94,4 @@ func (s *service) logFact(ctx context.Context, e ledger.Entry) {
 		attrs = append(attrs, slog.String("state", string(f.Settled.State)), slog.String("detail", f.Settled.Detail))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "fact", attrs...)
-}
-
-// randomText is 32 random bytes as text.
-func randomText() ([]byte, error) {
-	const size = 32
-	random := make([]byte, size)
-	if _, err := rand.Read(random); err != nil {
-		return nil, err
-	}
-	return []byte(base64.RawURLEncoding.EncodeToString(random)), nil
 }

@@ -45,8 +45,8 @@ func newSubmit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit IMAGE",
 		Short: "Ask the service for a verdict about an image",
-		Long: `Submits an image to the service, as a registry's notification would. With --wait, shows how far the work has
-come, then the verdict with its reasons.
+		Long: `Submits an image to the service, as a registry's notification would: if it is allowed, its digest is committed to
+the config repository. With --wait, shows how far the work has come, then the verdict with its reasons.
 
 The token is taken from the environment variable PRATIQUE_TOKEN.
 
@@ -75,33 +75,50 @@ func (f *submitFlags) run(ctx context.Context, image string, out, progress io.Wr
 	if f.github && !f.wait {
 		return errors.New("--github writes the verdict of a step: give --wait, too")
 	}
-	c, err := f.client()
+	s, err := f.ask(ctx, image, progress)
+	if f.github {
+		// A step that could not find out has outputs, too.
+		err = errors.Join(err, writeGitHub(orFailed(s, image, err)))
+	}
 	if err != nil {
 		return err
+	}
+	if !f.wait {
+		return f.print(out, s)
+	}
+	return errors.Join(f.print(out, s), statusOf(s))
+}
+
+// ask submits the image and, if that is wanted, waits for the end.
+func (f *submitFlags) ask(ctx context.Context, image string, progress io.Writer) (api.Submission, error) {
+	c, err := f.client()
+	if err != nil {
+		return api.Submission{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	s, err := c.Submit(ctx, image, f.key, 0)
 	if err != nil {
-		return explainDenied(err)
+		return s, explainDenied(err)
 	}
 	fmt.Fprintf(progress, "submitted %s as %s\n", s.Ref, s.ID)
 	if !f.wait {
-		return f.print(out, s)
+		return s, nil
 	}
 	started := time.Now()
-	s, err = c.Wait(ctx, s.ID, func(s api.Submission) {
+	return c.Wait(ctx, s.ID, func(s api.Submission) {
 		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State, trouble(s))
 	})
-	if err != nil {
-		return err
+}
+
+// orFailed is the submission, or a failed one about the image where there was an error.
+func orFailed(s api.Submission, image string, err error) api.Submission {
+	if err == nil {
+		return s
 	}
-	if f.github {
-		if err := writeGitHub(s); err != nil {
-			return err
-		}
-	}
-	return errors.Join(f.print(out, s), statusOf(s))
+	s.Ref, s.State, s.Outcome = image, string(pratique.StateFailed), ""
+	s.Failure = &pratique.Failed{Stage: "submit", Kind: pratique.KindOf(err), Message: err.Error(), Final: true}
+	return s
 }
 
 // trouble says what an attempt failed of, while there will be another.

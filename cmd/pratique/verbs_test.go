@@ -322,7 +322,7 @@ func TestIndexVerbs(t *testing.T) {
 	index("check").want(t, 2, "2>another process has it open")
 	index("rebuild").want(t, 2, "2>another process has it open")
 	stop()
-	index("check").want(t, 0, "Images:2 Events:3")
+	index("check").want(t, 0, "2 images, 3 events")
 
 	file := filepath.Join(l.dir, "data", "index.db")
 	damage(t, file)
@@ -345,7 +345,7 @@ func TestIndexVerbs(t *testing.T) {
 		t.Errorf("%d commits: replaying did work again", l.commits())
 	}
 	stop()
-	index("check").want(t, 0, "Images:2 Events:3")
+	index("check").want(t, 0, "2 images, 3 events")
 }
 
 // damage takes a bucket out of the file.

@@ -257,24 +257,6 @@ func (s *service) base() pipeline.Base {
 	}
 }
 
-// ownKey returns the key pair in dir, made on the first call.
-func ownKey(dir string) (private, passphrase []byte, err error) {
-	prefix := filepath.Join(dir, "cosign")
-	if _, err := os.Stat(prefix + ".key"); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, nil, err
-		}
-		if err := makeOwnKey(prefix); err != nil {
-			return nil, nil, err
-		}
-	}
-	if private, err = os.ReadFile(prefix + ".key"); err != nil {
-		return nil, nil, err
-	}
-	passphrase, err = os.ReadFile(prefix + ".passphrase")
-	return private, passphrase, err
-}
-
 // verifierID is the URI that verification summaries carry.
 func (s *service) verifierID() string {
 	if s.conf.Signing.VerifierID != "" {

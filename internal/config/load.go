@@ -153,7 +153,10 @@ func yamlProblems(file string, err error) []Problem {
 		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
 			p.Key, p.Message = m[1], "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
 		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {
-			p.Message = fmt.Sprintf("want %s, not %q", kindWord(m[3]), m[2])
+			p.Message = "want " + kindWord(m[3])
+			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain { // anything else may be a secret
+				p.Message += fmt.Sprintf(", not %q", m[2])
+			}
 		}
 		problems = append(problems, p)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -73,8 +74,11 @@ func (c *checker) config(conf *Config) {
 	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
 		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
+	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
+	c.atLeast("inspect.timeout", int64(conf.Inspect.Timeout), int64(time.Second), "1s")
+	c.atLeast("queue.ledgerSize", int64(conf.Queue.LedgerSize), 64<<20, "64MiB")
 	for i, p := range conf.Platforms {
-		if strings.Count(string(p), "/") < 1 {
+		if system, rest, _ := strings.Cut(string(p), "/"); system == "" || rest == "" || strings.HasSuffix(rest, "/") {
 			c.fail(fmt.Sprintf("platforms[%d]", i), "want os/architecture, for example linux/amd64, not %q", p)
 		}
 	}
@@ -130,6 +134,11 @@ func (c *checker) receivers(conf *Config) {
 		}
 		c.oneOf(key+".format", r.Format, "distribution")
 		c.globs(key+".repositories", r.Repositories)
+		for n, g := range r.Repositories {
+			if first, _, _ := strings.Cut(string(g), "/"); first == r.Registry {
+				c.fail(fmt.Sprintf("%s.repositories[%d]", key, n), "leave out the registry: these are paths in it")
+			}
+		}
 		known := func(reg Registry) bool { return reg.Host == r.Registry }
 		if !slices.ContainsFunc(conf.Registries, known) {
 			c.fail(key+".registry", "%q is not the host of one of the registries", r.Registry)
@@ -173,8 +182,23 @@ func (c *checker) targets(all []Target) {
 		if slices.Contains(strings.Split(t.Path, "/"), "..") || strings.HasPrefix(t.Path, "/") {
 			c.fail(key+".path", "want a path inside the repository, not %q", t.Path)
 		}
+		c.sharesBranch(key, t, all[:i])
 		if u, err := url.Parse(t.Repository); err == nil && u.Scheme == "ssh" && (t.SSHKey.IsZero() || t.KnownHosts.IsZero()) {
 			c.fail(key, "ssh needs sshKey and sshKnownHosts")
+		}
+	}
+}
+
+// sharesBranch refuses targets that commit to one branch as different authors: they share one writer, which
+// would be that of the first.
+func (c *checker) sharesBranch(key string, t Target, earlier []Target) {
+	type writer struct{ user, password, sshKey, hosts, signingKey, name, email string }
+	of := func(t Target) writer {
+		return writer{t.Username, t.Password.ref, t.SSHKey.ref, t.KnownHosts.ref, t.SigningKey.ref, t.AuthorName, t.AuthorEmail}
+	}
+	for _, e := range earlier {
+		if e.Repository == t.Repository && e.Branch == t.Branch && of(e) != of(t) {
+			c.fail(key, "it shares a branch with target %q: give both the same credentials, signing key and author", e.Name)
 		}
 	}
 }
@@ -198,6 +222,13 @@ func (c *checker) globs(key string, all []pratique.Glob) {
 		if err := g.Validate(); err != nil {
 			c.fail(fmt.Sprintf("%s[%d]", key, i), "%v", err)
 		}
+	}
+}
+
+// atLeast checks a number that was configured.
+func (c *checker) atLeast(key string, value, least int64, text string) {
+	if value != 0 && value < least {
+		c.fail(key, "want at least %s", text)
 	}
 }
 
