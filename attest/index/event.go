@@ -19,6 +19,9 @@ type EventStatus struct {
 	// [pratique.State] when it is true.
 	State string `json:"state"`
 	Done  bool   `json:"done"`
+	// Settled says that the end was recorded as such. A final failure alone is an end to people who wait, but
+	// if the worker died before it could settle the event, more may follow.
+	Settled bool `json:"settled,omitempty"`
 	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
 	// State and stays, whatever is found out about the image later: deployed, allowed and superseded are allow,
 	// denied is deny, failed and ignored have none.
@@ -45,10 +48,11 @@ var progress = map[string]int{
 }
 
 // fold adds a fact that names this event. Facts about platform children move nothing but the time: the event
-// is as far as its own subject is. An end is kept, except that a failed event may be taken up again. Being
-// received is no such thing: that fact is written after the event is enqueued, and may come late. newest is the
-// last verdict about the fact's subject so far; nil if there is none, or the fact settles nothing.
+// is as far as its own subject is. An end is kept, but for what [EventStatus.reopens] says, and a failed event may
+// end otherwise after all. newest is the last verdict about the fact's subject so far; nil if there is none, or the
+// fact settles nothing.
 func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
+	reopens := s.reopens(f)
 	s.UpdatedAt = f.At
 	s.describe(f)
 	if f.Settled != nil && s.Subject.IsZero() || f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
@@ -65,8 +69,11 @@ func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
 	if !s.Subject.IsZero() && !f.Subject.IsZero() && f.Subject != s.Subject {
 		return
 	}
+	if reopens {
+		s.State, s.Done, s.Settled, s.Detail = string(f.Kind), false, false, ""
+	}
 	switch {
-	case f.Judged != nil && (!s.Done || s.failed()):
+	case f.Judged != nil && !s.Done:
 		s.Outcome, s.Verdict, s.Reasons = f.Judged.Verdict.Outcome, f.Judged.Digest, f.Judged.Verdict.Reasons
 	case f.Deployed != nil:
 		same := func(c pratique.Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
@@ -77,11 +84,26 @@ func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
 	switch {
 	case f.Settled != nil && (!s.Done || s.failed()):
 		s.end(*f.Settled, newest)
-	case s.failed() && progress[string(f.Kind)] > progress[string(pratique.FactReceived)]:
-		s.State, s.Done, s.Detail = string(f.Kind), false, ""
+		s.Settled = true
 	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
 		s.State = string(f.Kind)
 	}
+}
+
+// reopens says whether a fact shows that work on a failed event goes on. Until the event is settled any step
+// does. After that only work that never came to an image is done again: the event is received anew, or its ref is
+// resolved at last. A second seen is a message that was delivered again. So may be a received, which is written
+// after the event is enqueued and may come late; but it then tells of no later time.
+func (s *EventStatus) reopens(f pratique.Fact) bool {
+	switch {
+	case !s.failed():
+		return false
+	case f.Received != nil:
+		return s.Subject.IsZero() && !s.ReceivedAt.IsZero() && f.Received.ReceivedAt.After(s.ReceivedAt)
+	case !s.Settled:
+		return progress[string(f.Kind)] > 0
+	}
+	return s.Subject.IsZero() && f.Seen != nil && f.Subject == f.Seen.Manifest.Subject
 }
 
 // supersededAt says whether the event has ended with the tag naming another digest than the subject's.

@@ -2,6 +2,7 @@ package index
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -10,6 +11,11 @@ func TestEventStates(t *testing.T) {
 	t.Parallel()
 	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
 	received := pratique.Fact{Kind: pratique.FactReceived, At: epoch, Event: "e", By: "receive@test", Received: &e}
+	anew := received
+	again := e
+	again.ReceivedAt = e.ReceivedAt.Add(time.Hour)
+	anew.Received = &again
+	unresolved := settled(e, pratique.Subject{}, pratique.StateFailed)
 	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
 	tests := map[string]struct {
 		facts   []pratique.Fact
@@ -28,6 +34,15 @@ func TestEventStates(t *testing.T) {
 		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
 		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
 			"failed", true, ""},
+		"received late and again": {[]pratique.Fact{received, unresolved, received}, "failed", true, ""},
+		"received anew":           {[]pratique.Fact{received, unresolved, anew}, "received", false, ""},
+		"resolved at last":        {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), unresolved, seen(e, s)}, "seen", false, ""},
+		"seen after failing":      {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed", true, ""},
+		"judged after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s), judged("e", s, pratique.Deny)},
+			"failed", true, ""},
+		"received anew after failing with an image": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), anew}, "failed", true, ""},
+		"failed, then ended otherwise": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)},
+			"denied", true, pratique.Deny},
 		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "seen", false, ""},
 		"taken up, and judged": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), failed(e, s, 3, true), judged("e", s, pratique.Allow)},
 			"judged", false, pratique.Allow},
@@ -113,19 +128,23 @@ func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 
 func TestStateOfRecord(t *testing.T) {
 	t.Parallel()
-	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
+	e, e2, s := event("e", repoA, "1", epoch), event("e2", repoA, "1", epoch), subject(repoA, "a")
 	tests := map[string]struct {
 		facts []pratique.Fact
 		want  string
 	}{
-		"judged":                   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
-		"settled":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
-		"judged again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
-		"pushed again":             {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s)}, "seen"},
-		"an attempt failed":        {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
-		"failed":                   {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
-		"failed, then went on":     {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
-		"failed, and said so last": {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
+		"judged":                       {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
+		"settled":                      {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
+		"judged again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
+		"pushed again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s)}, "seen"},
+		"redelivered":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s), judged("e", s, pratique.Deny)}, "allowed"},
+		"redelivered after failing":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed"},
+		"redelivered, another goes on": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s), judged("e2", s, pratique.Deny), seen(e, s)}, "judged"},
+		"failed, then pushed again":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e2, s)}, "seen"},
+		"an attempt failed":            {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
+		"failed":                       {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
+		"failed, then went on":         {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
+		"failed, and said so last":     {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
 	}
 	for name, tt := range tests {
 		var r pratique.Record
@@ -134,6 +153,42 @@ func TestStateOfRecord(t *testing.T) {
 		}
 		if got := State(r); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// An image that is in Git stays deployed when somebody submits it by digest, which asks for no target; his own
+// event ended as allowed all the same. A denial of the image is news, and an image without commits is only allowed.
+func TestDeployedStaysDeployed(t *testing.T) {
+	t.Parallel()
+	push, byDigest, s := event("push", repoA, "1", epoch), event("by-digest", repoA, "", epoch), subject(repoA, "a")
+	byDigest.Ref.Digest = s.Digest
+	commit := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "push", At: epoch, By: "deploy@test", Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
+	deployed := []pratique.Fact{seen(push, s), judged("push", s, pratique.Allow), commit, settled(push, s, pratique.StateDeployed)}
+	for name, tt := range map[string]struct {
+		first     []pratique.Fact
+		end       pratique.State
+		wantImage string
+	}{
+		"allowed by digest":     {deployed, pratique.StateAllowed, "deployed"},
+		"denied by digest":      {deployed, pratique.StateDenied, "denied"},
+		"failed by digest":      {deployed, pratique.StateFailed, "failed"},
+		"never deployed":        {deployed[:2], pratique.StateAllowed, "allowed"},
+		"denied in between":     {append(deployed[:4:4], settled(event("x", repoA, "", epoch), s, pratique.StateDenied)), pratique.StateAllowed, "deployed"},
+		"deployed to the end":   {deployed, pratique.StateDeployed, "deployed"},
+		"superseded in the end": {deployed, pratique.StateSuperseded, "superseded"},
+	} {
+		ix := fresh(t)
+		apply(t, ix, entries(1, append(tt.first[:len(tt.first):len(tt.first)], seen(byDigest, s), settled(byDigest, s, tt.end))...)...)
+		page, err := ix.List(Query{State: tt.wantImage})
+		if err != nil || len(page.Items) != 1 {
+			t.Errorf("%s: %+v %v, want one image that is %s", name, page, err, tt.wantImage)
+		}
+		if got, err := ix.Event("by-digest"); err != nil || got.State != string(tt.end) || !got.Done {
+			t.Errorf("%s: the event itself is %+v, %v", name, got, err)
+		}
+		if got, err := ix.Event("push"); len(tt.first) > 2 && (err != nil || got.State != "deployed") {
+			t.Errorf("%s: the push is %+v, %v", name, got, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 // schemaVersion changes with any change of a bucket's keys or values. There are no migrations: a rebuild
 // takes less thought and is tested every day.
-const schemaVersion = 2
+const schemaVersion = 3
 
 const lockTimeout = 2 * time.Second
 

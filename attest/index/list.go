@@ -173,7 +173,9 @@ func summarise(r pratique.Record) Summary {
 }
 
 // State is how far the newest work on a subject has come: the kind of its last fact, or a [pratique.State]
-// once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it.
+// once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it, and so
+// does a redelivered report of an event that has ended. An image with commits is deployed, too, when a later event
+// ended as allowed because nobody asked for a deployment: Git still says so.
 func State(r pratique.Record) string {
 	state, lastFailed := "", -1
 	for i, h := range r.History {
@@ -182,19 +184,25 @@ func State(r pratique.Record) string {
 		}
 	}
 	const settled = string(pratique.FactSettled)
+	over := map[string]bool{} // by event
 	for i, h := range r.History {
 		switch {
-		case h.Kind == pratique.FactSettled, h.Kind == pratique.FactSeen:
+		case h.Kind == pratique.FactSettled:
+			state, over[h.Event] = settled, h.Event != ""
+		case h.Kind == pratique.FactSeen && !over[h.Event]:
 			state = string(h.Kind)
-		case state == settled:
+		case state == settled, h.Kind == pratique.FactSeen:
 		case h.Kind != pratique.FactFailed:
 			state = string(h.Kind)
 		case i == lastFailed && r.Failed.Final:
 			state = string(pratique.StateFailed)
 		}
 	}
-	if state == settled {
-		return string(r.Settled.State)
+	switch {
+	case state != settled:
+		return state
+	case r.Settled.State == pratique.StateAllowed && len(r.Deployed) > 0:
+		return string(pratique.StateDeployed)
 	}
-	return state
+	return string(r.Settled.State)
 }
