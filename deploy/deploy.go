@@ -89,10 +89,12 @@ type Outcome struct {
 	// them since. ID is empty if the digest was in place already and the commit that brought it is older than the
 	// history at hand.
 	Commits []pratique.Commit
-	// Superseded says that the tag names another image by now, so nothing more was written.
+	// Superseded says that the tag names another image by now, so nothing more was written, or that nothing was
+	// written to any target because another tag of the image was pushed later and is written to the same places.
 	Superseded bool
 	// NoTarget says that no target asks for the image, or that those which do have no file that names it.
 	NoTarget bool
-	// Detail explains Superseded and NoTarget for people.
+	// Detail explains Superseded and NoTarget for people. With Commits it names the targets that were left out, as
+	// another tag was pushed later.
 	Detail string
 }

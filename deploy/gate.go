@@ -54,8 +54,11 @@ func New(c Config) (*Gate, error) {
 	return &Gate{c: c}, nil
 }
 
-// errSuperseded leaves an edit when the tag has moved on.
-var errSuperseded = errors.New("superseded")
+// What leaves an edit without writing: the tag has moved on, or, for one target, another tag was pushed later.
+var (
+	errSuperseded = errors.New("superseded")
+	errOvertaken  = errors.New("superseded")
+)
 
 // Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
 // but what it is about, Subject, Tag and Event: the verification summary is read and checked here, and the tag is
@@ -78,6 +81,7 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy, vsa.Verdict
 	var o Outcome
 	var failed []error
+	var left []string
 	matched := 0
 	for _, t := range g.c.Targets {
 		if !t.Matches(c.Subject.Repository, c.Tag) {
@@ -89,6 +93,8 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 		case errors.Is(err, errSuperseded):
 			o.Superseded, o.Detail = true, err.Error()
 			return o, joined(c.Subject, failed)
+		case errors.Is(err, errOvertaken):
+			left = append(left, fmt.Sprintf("target %s: %v", t.Name, err))
 		case err != nil:
 			failed = append(failed, fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
 		case found:
@@ -98,7 +104,10 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	if err := joined(c.Subject, failed); err != nil {
 		return o, err
 	}
-	if len(o.Commits) == 0 {
+	switch {
+	case len(left) > 0:
+		o.Superseded, o.Detail = len(o.Commits) == 0, strings.Join(left, "; ")
+	case len(o.Commits) == 0:
 		o.NoTarget, o.Detail = true, noTarget(c, matched)
 	}
 	return o, nil
@@ -202,16 +211,25 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (commit p
 		return commit, false, err
 	}
 	var changes []pratique.FileChange
-	u := Update{Done: done(t, c), Earlier: earlier(t, c)}
+	var later []rival
+	note := func(tag, commit string) { later = append(later, rival{tag, commit}) }
+	u := Update{Done: done(t, c, note), Earlier: earlier(t, c)}
 	edited := false
 	u.Edit = func(ctx context.Context, tree Tree) (Edit, error) {
 		edited = true
+		rivals := later
+		later = nil // another tip is searched anew
 		if err := g.current(ctx, c); err != nil {
 			return Edit{}, err
 		}
 		var files map[string][]byte
 		if files, changes, err = apply(ctx, tree, t, c); err != nil {
 			return Edit{}, err
+		}
+		if len(files) > 0 {
+			if err := overtaken(ctx, tree, t, c, changes, rivals); err != nil {
+				return Edit{}, err
+			}
 		}
 		return Edit{Files: files, Message: message(t, c, changes), Trailers: trailers(t, c, changes)}, nil
 	}
@@ -221,6 +239,39 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (commit p
 	}
 	commit = pratique.Commit{Target: t.Name, Remote: p.Remote, Branch: p.Branch, ID: p.Commit, Files: changes, At: p.At}
 	return commit, !edited || len(changes) > 0, nil
+}
+
+// rival is a commit for a later push of the same image under another tag.
+type rival struct{ tag, commit string }
+
+// overtaken returns errOvertaken if one of the rivals is for a place that the change is for, too. Others are not in
+// its way: markers may ask for different tags in different places of one target.
+func overtaken(ctx context.Context, tree Tree, t Target, c pratique.Change, changes []pratique.FileChange, rivals []rival) error {
+	type place struct {
+		path string
+		line int
+	}
+	ours := map[place]bool{}
+	for _, change := range changes {
+		ours[place{change.Path, change.Line}] = true
+	}
+	asked := map[string]bool{}
+	for _, r := range rivals {
+		other := c
+		other.Tag = r.tag
+		if asked[r.tag] || check(other) != nil {
+			continue
+		}
+		asked[r.tag] = true
+		_, theirs, err := apply(ctx, tree, t, other)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(theirs, func(f pratique.FileChange) bool { return ours[place{f.Path, f.Line}] }) {
+			return fmt.Errorf("%w: %s:%s was pushed later, and commit %s wrote it", errOvertaken, c.Subject.Repository, r.tag, r.commit)
+		}
+	}
+	return nil
 }
 
 // apply edits the files below the target's path. Only those that change are in files.
@@ -235,6 +286,10 @@ func apply(ctx context.Context, tree Tree, t Target, c pratique.Change) (files m
 			return err
 		}
 		out, made, err := edit.Apply(name, content, c)
+		var refusal *edit.Refusal
+		if errors.As(err, &refusal) { // people mend it, and then every push that waits is served
+			return pratique.Wrap(pratique.Denied, "edit", "", refusal)
+		}
 		if err != nil {
 			return err
 		}

@@ -265,20 +265,22 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// TestOlderThanTheHistory: where the commit is too old to be found by a new process, the files decide.
-func TestOlderThanTheHistory(t *testing.T) {
+// TestOlderThanTheClone: a new process finds the commit although it is below what a new clone has. Only where it is
+// older than everything that is looked at, the files decide.
+func TestOlderThanTheClone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	if _, err := w.gate.Deploy(t.Context(), change(one, "event-1")); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 25 {
-		if _, err := w.server.Advance(t.Context(), "config", "other", map[string]string{"other": fmt.Sprint(i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.others(25)
 	o, err := w.newGate(deploy.Target{Name: "prod", Path: "prod"}).Deploy(t.Context(), change(one, "event-2"))
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 || w.commits() != "26" {
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main~25") || w.commits() != "26" {
+		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
+	}
+	w.others(2000)
+	o, err = w.newGate(deploy.Target{Name: "prod", Path: "prod"}).Deploy(t.Context(), change(one, "event-2"))
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 || w.commits() != "2026" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
 }
@@ -389,7 +391,7 @@ func TestRefusals(t *testing.T) {
 				w.t.Error(err)
 			}
 			w.before = w.git("rev-parse", "main")
-		}, pratique.Invalid},
+		}, pratique.Denied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -433,7 +435,7 @@ func TestOneTargetFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
-	if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
+	if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": \"registry.example.com/team/app\"}\n"}); err != nil {

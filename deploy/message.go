@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -18,6 +19,7 @@ const (
 	trailerVSA      = "Pratique-VSA"      // digest of the signed verification summary
 	trailerPolicy   = "Pratique-Policy"   // digest of the rules
 	trailerEvent    = "Pratique-Event"    // the push that led here
+	trailerPushed   = "Pratique-Pushed"   // when that push was reported, RFC 3339 in UTC
 	trailerPrevious = "Pratique-Previous" // a digest that was replaced
 )
 
@@ -58,6 +60,7 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 		{trailerVSA, digest(c.VSA)},
 		{trailerPolicy, digest(c.Policy)},
 		{trailerEvent, c.Event},
+		{trailerPushed, pushed(c.PushedAt)},
 	}
 	seen := map[string]bool{}
 	for _, change := range changes {
@@ -80,14 +83,21 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 // by us. If it names this one and the file says something else, a person has changed it, and no event for the same
 // digest may undo that, until another digest was deployed.
 //
-// A commit that is older than the history at hand is not found, and then the files decide: where they name the
-// digest there is no commit anyway; a change by a person so long ago would be undone.
-func done(t Target, c pratique.Change) Search {
-	return func(has []Trailer) Step {
+// On the way it hands over what was pushed later under another tag. A commit that is older than the history that is
+// looked at is not found, and then the files decide: where they name the digest there is no commit anyway; a change
+// by a person, or a later push, so many commits ago would be undone.
+func done(t Target, c pratique.Change, later func(tag, commit string)) Search {
+	return func(id string, has []Trailer) Step {
 		sameImage := slices.ContainsFunc(has, func(tr Trailer) bool {
 			return tr.Key == trailerImage && strings.HasPrefix(tr.Value, c.Subject.Repository.String()+"@")
 		})
-		if !sameImage || !slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) || !slices.Contains(has, Trailer{trailerTag, c.Tag}) {
+		if !sameImage || !slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) {
+			return GoOn
+		}
+		if !slices.Contains(has, Trailer{trailerTag, c.Tag}) {
+			if tag := valueOf(has, trailerTag); tag != "" && pushedLater(has, c) {
+				later(tag, id)
+			}
 			return GoOn
 		}
 		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) {
@@ -97,9 +107,34 @@ func done(t Target, c pratique.Change) Search {
 	}
 }
 
+// pushedForm is RFC 3339 with milliseconds.
+const pushedForm = "2006-01-02T15:04:05.000Z07:00"
+
+// pushedLater reports whether a commit is for a push that was later than the change's. Unknown times order nothing.
+func pushedLater(has []Trailer, c pratique.Change) bool {
+	at, err := time.Parse(time.RFC3339, valueOf(has, trailerPushed))
+	return err == nil && !c.PushedAt.IsZero() && at.After(c.PushedAt)
+}
+
+func pushed(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(pushedForm)
+}
+
+func valueOf(has []Trailer, key string) string {
+	for _, tr := range has {
+		if tr.Key == key {
+			return tr.Value
+		}
+	}
+	return ""
+}
+
 // earlier finds the newest commit that brought this image to this target.
 func earlier(t Target, c pratique.Change) Search {
-	return func(has []Trailer) Step {
+	return func(_ string, has []Trailer) Step {
 		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) && slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) {
 			return Found
 		}

@@ -15,18 +15,19 @@ type Repository interface {
 
 // Update is a commit wanted.
 type Update struct {
-	// Done is asked about the trailers of each commit at hand, newest first, until it does not say Go on. If it
-	// says Found, the update was made by that commit and Edit is not called. Nil means that Edit decides.
+	// Done is asked about each of the last 2,000 commits, newest first, until it does not say Go on; it may be asked
+	// about the same one again. If it says Found, the update was made by that commit and Edit is not called. Nil
+	// means that Edit decides.
 	Done Search
-	// Earlier finds in the same way the commit to name when Edit has nothing to change; it may be nil.
+	// Earlier finds the commit to name when Edit has nothing to change, among those at hand; it may be nil.
 	Earlier Search
 	// Edit says what to change. It is called once for each new tip of the branch, holding the writer's lock,
 	// and its errors are returned as they are. The tree must not be kept.
 	Edit func(ctx context.Context, tree Tree) (Edit, error)
 }
 
-// Search looks for a commit by its trailers.
-type Search func(trailers []Trailer) Step
+// Search looks for a commit by its trailers. The id is hexadecimal.
+type Search func(id string, trailers []Trailer) Step
 
 // Step is what a [Search] says about one commit.
 type Step int

@@ -73,7 +73,7 @@ func set(path, content string) deploy.Update {
 
 // event finds the commit of an event.
 func event(id string) deploy.Search {
-	return func(has []deploy.Trailer) deploy.Step {
+	return func(_ string, has []deploy.Trailer) deploy.Step {
 		if slices.Contains(has, deploy.Trailer{Key: "Pratique-Event", Value: id}) {
 			return deploy.Found
 		}

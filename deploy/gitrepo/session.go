@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -21,8 +22,10 @@ import (
 const (
 	maxPack = 512 << 20
 	maxText = 4 << 10
-	// depth is how much history a new clone has. It is there to find our earlier commits, not for content.
-	depth = 20
+	// depth is how much history a new clone has, and history how much is fetched when that does not answer a
+	// search. It is there to find our earlier commits, not for content.
+	depth   = 20
+	history = 2000
 )
 
 // pushSession is an open exchange with the remote's receive-pack.
@@ -78,11 +81,11 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	local := r.local
+	local, deepen := r.local, 0
 	if local == nil {
-		local = &store{objects: memory.NewStorage()}
+		local, deepen = &store{objects: memory.NewStorage()}, depth
 	}
-	if err := r.fetch(ctx, local, tip); err != nil {
+	if err := r.fetch(ctx, local, tip, deepen); err != nil {
 		if errors.Is(err, errMoved) {
 			return pratique.Wrap(pratique.Conflict, "fetch", "", err)
 		}
@@ -97,7 +100,24 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 	return nil
 }
 
-func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash) (err error) {
+// deepen brings more history here, once for each clone. If that is too much, what is here has to do.
+func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	err := r.fetch(ctx, r.local, tip, history)
+	switch {
+	case errors.Is(err, errMoved):
+		return pratique.Wrap(pratique.Conflict, "fetch history", "", err)
+	case err != nil && pratique.KindOf(err) != pratique.Exhausted:
+		r.local = nil
+		return classify("fetch history", err)
+	}
+	r.local.deep, r.local.cloned = true, len(r.local.objects.Objects)
+	return nil
+}
+
+// fetch brings what is new of the tip, and if deepen is not zero, that many commits.
+func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash, deepen int) (err error) {
 	ep, err := r.endpoint()
 	if err != nil {
 		return err
@@ -122,9 +142,7 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash) (err 
 	if offer.Capabilities.Supports(capability.Shallow) {
 		_ = req.Capabilities.Set(capability.Shallow)
 		req.Shallows, _ = local.objects.Shallow()
-		if local.tip.IsZero() {
-			req.Depth = packp.DepthCommits(depth)
-		}
+		req.Depth = packp.DepthCommits(deepen)
 	}
 	if !local.tip.IsZero() {
 		req.Haves = []plumbing.Hash{local.tip}
@@ -135,7 +153,10 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash) (err 
 	}
 	defer func() { _ = answer.Close() }()
 	if !req.Depth.IsZero() {
-		if err := local.objects.SetShallow(answer.Shallows); err != nil {
+		ends := slices.DeleteFunc(slices.Concat(req.Shallows, answer.Shallows), func(h plumbing.Hash) bool {
+			return slices.Contains(answer.Unshallows, h)
+		})
+		if err := local.objects.SetShallow(ends); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -14,7 +15,8 @@ import (
 type store struct {
 	objects *memory.Storage
 	tip     plumbing.Hash
-	cloned  int // number of objects when it was new
+	cloned  int  // number of objects when it was new
+	deep    bool // more history than that of a new clone was fetched, or cannot be
 }
 
 // full says that enough was added for a new clone to be the cheaper way to get rid of old trees.
@@ -27,39 +29,55 @@ func (s *store) commit(h plumbing.Hash) (*object.Commit, error) {
 	return object.GetCommit(s.objects, h)
 }
 
-// find walks the history that is here, newest first and at most so far, until is says something else than
-// GoOn. It returns nil if nothing is found.
-func (s *store) find(tip plumbing.Hash, is func(*object.Commit) deploy.Step) *object.Commit {
-	const most = 2000
-	seen := map[plumbing.Hash]bool{tip: true}
-	queue := []plumbing.Hash{tip}
-	for i := 0; i < len(queue) && i < most; i++ {
-		c, err := s.commit(queue[i])
-		if err != nil {
-			continue // behind the shallow boundary
+// find walks the history that is here, newest first, until is says something else than GoOn. It returns nil if
+// nothing is found; cut is true if that is because the history here ends before that of the branch does.
+func (s *store) find(tip plumbing.Hash, is func(*object.Commit) deploy.Step) (found *object.Commit, cut bool) {
+	seen := map[plumbing.Hash]bool{}
+	var queue []*object.Commit
+	add := func(h plumbing.Hash) {
+		if seen[h] {
+			return
 		}
-		switch is(c) {
-		case deploy.Found:
-			return c
-		case deploy.Stop:
-			return nil
-		}
-		for _, p := range c.ParentHashes {
-			if !seen[p] {
-				seen[p] = true
-				queue = append(queue, p)
-			}
+		seen[h] = true
+		if c, err := s.commit(h); err == nil {
+			queue = append(queue, c)
+		} else {
+			cut = true // behind the shallow boundary
 		}
 	}
-	return nil
+	add(tip)
+	for range history {
+		if len(queue) == 0 {
+			return nil, cut
+		}
+		// Behind a merge there are several lines, and what is few steps away may be old.
+		i := 0
+		for k, c := range queue {
+			if c.Committer.When.After(queue[i].Committer.When) {
+				i = k
+			}
+		}
+		c := queue[i]
+		queue = slices.Delete(queue, i, i+1)
+		switch is(c) {
+		case deploy.Found:
+			return c, false
+		case deploy.Stop:
+			return nil, false
+		}
+		for _, p := range c.ParentHashes {
+			add(p)
+		}
+	}
+	return nil, false
 }
 
 // search finds a commit by its trailers.
-func (s *store) search(tip plumbing.Hash, by deploy.Search) *object.Commit {
+func (s *store) search(tip plumbing.Hash, by deploy.Search) (found *object.Commit, cut bool) {
 	if by == nil {
-		return nil
+		return nil, false
 	}
-	return s.find(tip, func(c *object.Commit) deploy.Step { return by(trailersOf(c.Message)) })
+	return s.find(tip, func(c *object.Commit) deploy.Step { return by(c.Hash.String(), trailersOf(c.Message)) })
 }
 
 // trailersOf reads the "Key: value" lines of the last paragraph.

@@ -58,11 +58,18 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 	if err := r.sync(ctx, tip); err != nil {
 		return deploy.Pushed{}, err
 	}
-	if c := r.local.find(tip, w.sent); c != nil {
+	if c, _ := r.local.find(tip, w.sent); c != nil {
 		return r.pushed(c, true), nil
 	}
-	if c := r.local.search(tip, w.update.Done); c != nil {
-		return r.pushed(c, false), nil
+	done, cut := r.local.search(tip, w.update.Done)
+	if cut && !r.local.deep {
+		if err := r.deepen(ctx, tip); err != nil {
+			return deploy.Pushed{}, err
+		}
+		done, _ = r.local.search(tip, w.update.Done)
+	}
+	if done != nil {
+		return r.pushed(done, false), nil
 	}
 	base, err := r.local.commit(tip)
 	if err != nil {
@@ -114,7 +121,7 @@ func (r *Repo) pushed(c *object.Commit, created bool) deploy.Pushed {
 
 // unchanged describes an update that had nothing to do.
 func (r *Repo) unchanged(tip plumbing.Hash, earlier deploy.Search) deploy.Pushed {
-	if c := r.local.search(tip, earlier); c != nil {
+	if c, _ := r.local.search(tip, earlier); c != nil {
 		return r.pushed(c, false)
 	}
 	return deploy.Pushed{Remote: r.remote, Branch: r.branch}
