@@ -51,10 +51,31 @@ func screen(name string, content []byte, c pratique.Change) bool {
 	if !Relevant(name) {
 		return false
 	}
-	if isKustomization(name) && bytes.Contains(content, []byte(c.Subject.Repository.Path)) {
+	if isKustomization(name) && names(content, c.Subject.Repository.String()) {
 		return true
 	}
 	return bytes.Contains(content, []byte(markerKey)) && len(suspects(content, c)) > 0
+}
+
+// names reports whether the content holds the repository's name, and not only as a part of a longer one.
+func names(content []byte, repository string) bool {
+	for from := 0; ; {
+		at := bytes.Index(content[from:], []byte(repository))
+		if at < 0 {
+			return false
+		}
+		at += from
+		end := at + len(repository)
+		if (at == 0 || !inName(content[at-1])) && (end == len(content) || !inName(content[end])) {
+			return true
+		}
+		from = at + 1
+	}
+}
+
+// inName reports whether a byte can stand in a repository's name.
+func inName(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("._-/"), b) >= 0
 }
 
 func isKustomization(name string) bool {

@@ -136,6 +136,21 @@ func TestOtherImages(t *testing.T) {
 	}
 }
 
+// TestOtherImagesKustomized: a broken file is nobody's business but that of the images it names as a whole.
+func TestOtherImagesKustomized(t *testing.T) {
+	t.Parallel()
+	for image, ours := range map[string]bool{
+		"registry.example.com/team/app-two": false, "registry.example.com/team/app/x": false, "registry.example.com/team/app.x": false,
+		"my-registry.example.com/team/app": false, "other.example.com/team/app": false, "team/app": false,
+		"registry.example.com/team/app": true, `"registry.example.com/team/app"`: true, "registry.example.com/team/app-two registry.example.com/team/app:1": true,
+	} {
+		_, changes, err := Apply("kustomization.yaml", []byte("<<<<<<< HEAD\nimages:\n- name: "+image+"\n"), change)
+		if (err != nil) != ours || len(changes) != 0 {
+			t.Errorf("%s: %v, %v", image, changes, err)
+		}
+	}
+}
+
 // FuzzApply: no input makes it panic; when it edits, the result parses to what went in but for the values
 // that the changes name; and a second run has nothing to do.
 func FuzzApply(f *testing.F) {

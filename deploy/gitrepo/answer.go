@@ -59,7 +59,7 @@ func judge(report *packp.ReportStatus, err error, said string) error {
 // refusedBefore reports whether the error shows that the server did not look at the commit at all.
 func refusedBefore(err error) bool {
 	switch classifyKind(err) {
-	case pratique.Denied, pratique.RateLimited, pratique.Invalid:
+	case pratique.Denied, pratique.RateLimited:
 		return true
 	}
 	return noRepository(err)
@@ -125,14 +125,14 @@ func classifyKind(err error) pratique.Kind {
 	return pratique.Unavailable
 }
 
+// statusKind is never one that ends the job: what a host or a proxy does not like today, such as a lock or a limit
+// on size, people can change.
 func statusKind(code int) pratique.Kind {
 	switch {
 	case code == http.StatusTooManyRequests:
 		return pratique.RateLimited
 	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusNotFound, code == http.StatusGone:
 		return pratique.Unavailable
-	case code == http.StatusRequestEntityTooLarge:
-		return pratique.Exhausted
 	}
-	return pratique.Invalid
+	return pratique.Denied
 }

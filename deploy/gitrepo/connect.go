@@ -19,7 +19,7 @@ func (r *Repo) connect(c Config) error {
 	r.endpoint = func() (*transport.Endpoint, error) { return transport.NewEndpoint(c.URL) }
 	ep, err := r.endpoint()
 	if err != nil { // its words are not passed on, as they quote the URL
-		return errors.New("the URL of the repository cannot be read: give it as https://host/path, ssh://git@host/path, git@host:path or file:///path")
+		return errors.New("the URL of the repository cannot be read: give it as https://host/path, ssh://git@host/path or file:///path")
 	}
 	if err := showable(ep); err != nil {
 		return err

@@ -1,7 +1,7 @@
 // Package gitrepo pushes commits to one branch of a remote Git repository. It keeps the branch's objects in
 // memory, builds trees itself and has no worktree and no git binary, except for file:// remotes, where git runs
-// without our environment. A push names the tip it was built on, so the server accepts it only if nobody else was faster; then the edit is made
-// again on the new tip. Nothing is ever merged, rebased or forced.
+// without our environment. A push names the tip it was built on, so the server accepts it only if nobody else was
+// faster; otherwise the edit is made again on the new tip. Nothing is ever merged, rebased or forced.
 package gitrepo
 
 import (
@@ -24,8 +24,8 @@ import (
 
 // Config says where to push and as whom.
 type Config struct {
-	// URL is an http, https, ssh (also git@host:path) or file remote, without credentials: it is recorded and
-	// shown. Only over ssh it may name a user.
+	// URL is an http, https, ssh or file URL, without credentials: it is recorded and shown. Only over ssh it may
+	// name a user.
 	URL string
 	// Branch is the branch to commit to, "main" if empty. It has to exist.
 	Branch string
@@ -112,17 +112,11 @@ func (r *Repo) Close() {
 	}
 }
 
-// Remote returns the remote's URL without credentials, Branch the branch.
-func (r *Repo) Remote() string { return r.remote }
-
-// Branch returns the branch that commits go to.
-func (r *Repo) Branch() string { return r.branch }
-
 func (r *Repo) ref() plumbing.ReferenceName { return plumbing.NewBranchReferenceName(r.branch) }
 
 // Update implements [deploy.Repository]. When an answer of the server was lost, the branch is looked at before
-// anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login or
-// push (with its words) or has another host key, Conflict if others were faster too often, Unavailable for network
+// anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login, push
+// (with its words) or request, or has another host key, Conflict if others were faster too often, Unavailable for network
 // trouble and if there is no such repository or branch, since hosts say that to a wrong login, too, and a branch
 // may come; errors of u.Edit are returned as they are.
 func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, error) {

@@ -150,25 +150,73 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestColdFindsEarlier: a new process finds a commit of its predecessor although others came after it.
+// TestColdFindsEarlier: a new process finds a commit of its predecessor although others came after it, even more
+// than a new clone has, and goes on from there.
 func TestColdFindsEarlier(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	url := create(t, s, "r", files)
-	u := set("apps/a/deploy.yaml", "one")
-	u.Done = event("one")
-	p, err := open(t, Config{URL: url}).Update(t.Context(), u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5 {
-		if _, err := s.Advance(t.Context(), "r", "other", map[string]string{"apps/a/deploy.yaml": fmt.Sprint(i)}); err != nil {
-			t.Fatal(err)
+	for _, scheme := range []string{"http", "file"} {
+		for _, others := range []int{5, depth + 5} {
+			name := fmt.Sprint(scheme, others)
+			url := create(t, s, name, files)
+			if scheme == "file" {
+				url = s.FileURL(name)
+			}
+			u := set("apps/a/deploy.yaml", "one")
+			u.Done = event("one")
+			p, err := open(t, Config{URL: url}).Update(t.Context(), u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range others {
+				if _, err := s.Advance(t.Context(), name, "other", map[string]string{"apps/a/deploy.yaml": fmt.Sprint(i)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := open(t, Config{URL: url})
+			again, err := r.Update(t.Context(), u)
+			if err != nil || again.Created || again.Commit != p.Commit {
+				t.Errorf("%s: got %+v, %v; want %+v found again", name, again, err, p)
+			}
+			if _, err := s.Advance(t.Context(), name, "back", files); err != nil { // to trees that are here by now
+				t.Fatal(err)
+			}
+			if p, err = r.Update(t.Context(), set("README.md", "two")); err != nil || p.Commit != git(t, s, name, "rev-parse", "main") {
+				t.Errorf("%s: afterwards: %+v, %v", name, p, err)
+			}
+			git(t, s, name, "fsck", "--strict", "--no-dangling")
 		}
 	}
-	again, err := open(t, Config{URL: url}).Update(t.Context(), u)
-	if err != nil || again.Created || again.Commit != p.Commit || again.Parent != p.Parent {
-		t.Errorf("got %+v, %v; want %+v found again", again, err, p)
+}
+
+// TestNewestFirst: behind a merge, an old commit that is fewer steps away comes after a newer one.
+func TestNewestFirst(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "r", files)
+	at := time.Now().Unix()
+	commit := func(mark, minute int, id string, parents string) string {
+		message := "x\n\nPratique-Event: " + id + "\n"
+		return fmt.Sprintf("commit refs/heads/main\nmark :%d\ncommitter A <a@b> %d +0000\ndata %d\n%s%s\n", mark, at+int64(minute)*60, len(message), message, parents)
+	}
+	line := commit(1, 1, "old", "from refs/heads/main^0") + commit(2, 2, "new", "from :1") + commit(3, 4, "x", "from :2") + commit(4, 5, "x", "from :3") +
+		commit(5, 3, "branch", "from :1") + commit(6, 6, "merge", "from :4\nmerge :5")
+	if _, err := s.Git(t.Context(), "r", []byte(line), "fast-import", "--quiet", "--force"); err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	u := set("README.md", "y")
+	u.Done = func(_ string, has []deploy.Trailer) deploy.Step {
+		for _, tr := range has {
+			seen = append(seen, tr.Value)
+		}
+		return deploy.GoOn
+	}
+	if _, err := open(t, Config{URL: url}).Update(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"merge", "x", "x", "branch", "new", "old"}, seen); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
 
@@ -422,7 +470,7 @@ func TestErrors(t *testing.T) {
 		{"password over ssh", Config{URL: "ssh://git:hunter2@example.com/r.git"}, "holds a password"},
 		{"password over ssh, short", Config{URL: "git:hunter2@example.com:r.git"}, ""},
 		{"git protocol", Config{URL: "git://example.com/r.git"}, "not supported"},
-		{"ssh without keys", Config{URL: "git@example.com:r.git"}, "ssh-keyscan"},
+		{"ssh without keys", Config{URL: "ssh://example.com/r.git"}, "ssh-keyscan"},
 		{"ssh without keys, with a user", Config{URL: "ssh://gate@example.com/r.git"}, "ssh-keyscan"},
 		{"branch", Config{URL: url, Branch: "a..b"}, "branch"},
 		{"author", Config{URL: url, Author: Signature{"a\nb", "c"}}, "line breaks"},
@@ -458,6 +506,8 @@ func TestAnswersForALogin(t *testing.T) {
 	for status, kind := range map[int]pratique.Kind{
 		http.StatusNotFound: pratique.Unavailable, http.StatusGone: pratique.Unavailable, http.StatusUnauthorized: pratique.Denied,
 		http.StatusForbidden: pratique.Denied, http.StatusTooManyRequests: pratique.RateLimited, http.StatusBadGateway: pratique.Unavailable,
+		http.StatusBadRequest: pratique.Denied, http.StatusMethodNotAllowed: pratique.Denied, http.StatusConflict: pratique.Denied,
+		http.StatusRequestEntityTooLarge: pratique.Denied, http.StatusLocked: pratique.Denied, http.StatusUnavailableForLegalReasons: pratique.Denied,
 	} {
 		host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		t.Cleanup(host.Close)
