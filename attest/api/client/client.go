@@ -86,25 +86,33 @@ func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) 
 }
 
 // Wait returns the submission once it is done. It calls progress, if not nil, with every state and every failed
-// attempt that it sees, and goes on through outages of the service until ctx ends; then the error is of kind Unavailable.
+// attempt that it sees, and goes on through outages of the service until ctx ends; then the error is of kind
+// Unavailable. What something in front of the service answers in its place is an outage, too, a 404 for example,
+// unless it refuses the caller. The service's own answer that it does not know the submission is believed once it
+// has stood for 30 s, since the index may lag behind; and so is a server that never showed to be the service.
 func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submission)) (api.Submission, error) {
 	const op = "wait for submission"
 	var last api.Submission
-	started, cause := time.Now(), error(nil)
+	var astray time.Time // since when nobody knows the submission, zero if that is not so
+	var cause error
 	for {
 		// Short requests show the steps in between; long ones would show only the end.
 		s, err := c.Submission(ctx, id, time.Second)
 		switch {
 		case ctx.Err() != nil:
 			return last, pratique.Wrap(pratique.Unavailable, op, id, errors.Join(ctx.Err(), cause))
-		case pratique.KindOf(err) == pratique.NotFound && last.ID == "" && time.Since(started) < unknownGrace:
-			cause = err // accepted, and not yet indexed
-		case err != nil && pratique.KindOf(err).Permanent(), pratique.KindOf(err) == pratique.Denied:
-			return last, err
-		case err != nil:
+		case err != nil && final(err, last.ID != ""):
+			if astray.IsZero() {
+				astray = time.Now()
+			}
+			if !mayPass(err) || time.Since(astray) >= unknownGrace {
+				return last, err
+			}
 			cause = err
+		case err != nil:
+			astray, cause = time.Time{}, err
 		default:
-			cause = nil
+			astray, cause = time.Time{}, nil
 			if progress != nil && (s.State != last.State || attempts(s) != attempts(last)) {
 				progress(s)
 			}
@@ -118,6 +126,24 @@ func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submissi
 		case <-time.After(retryPause):
 		}
 	}
+}
+
+// final says whether an answer ends a wait, at once or when it stands for long enough. What is not the service's
+// says nothing about a submission that is known to be there.
+func final(err error, known bool) bool {
+	kind := pratique.KindOf(err)
+	return kind == pratique.Denied || kind.Permanent() && !(known && foreign(err))
+}
+
+// mayPass says whether an answer that ends a wait may be different in a moment.
+func mayPass(err error) bool {
+	kind := pratique.KindOf(err)
+	return kind == pratique.NotFound || kind != pratique.Denied && foreign(err)
+}
+
+func foreign(err error) bool {
+	var f *foreignError
+	return errors.As(err, &f)
 }
 
 func attempts(s api.Submission) int {
@@ -176,10 +202,15 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		return pratique.Errorf(pratique.Exhausted, op, "the answer is larger than %d bytes", maxAnswer)
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return pratique.Wrap(pratique.Corrupt, op, "", fmt.Errorf("the answer is not from a Pratique service: %w", err))
+		return pratique.Wrap(pratique.Corrupt, op, "", &foreignError{fmt.Errorf("the answer is not from a Pratique service: %w", err)})
 	}
 	return nil
 }
+
+// foreignError is an answer that is not the service's, but that of something in front of it.
+type foreignError struct{ error }
+
+func (f *foreignError) Unwrap() error { return f.error }
 
 // problem turns an answer that refuses into an error; the kind is the service's, or follows from the status.
 func problem(op string, res *http.Response) error {
@@ -187,13 +218,17 @@ func problem(op string, res *http.Response) error {
 	raw, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // what could be read has to do
 	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if mediaType != "application/problem+json" || json.Unmarshal(raw, &p) != nil {
-		return pratique.Errorf(kindOf("", res.StatusCode), op, "the server answers %s", res.Status)
+		return pratique.Wrap(kindOf("", res.StatusCode), op, "", &foreignError{fmt.Errorf("the server answers %s", res.Status)})
 	}
-	text := p.Detail
+	kind, text := kindOf(p.Type, res.StatusCode), p.Detail
 	for _, e := range p.Errors {
 		text += "; " + e.Error()
 	}
-	return pratique.Errorf(kindOf(p.Type, res.StatusCode), op, "%s (%d)", text, res.StatusCode)
+	err := fmt.Errorf("%s (%d)", text, res.StatusCode)
+	if kind == pratique.NotFound && !strings.HasPrefix(p.Type, api.ProblemType) { // gateways write problems, too
+		err = &foreignError{err}
+	}
+	return pratique.Wrap(kind, op, "", err)
 }
 
 func kindOf(problemType string, status int) pratique.Kind {

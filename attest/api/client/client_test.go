@@ -213,3 +213,47 @@ func TestWaitGoesOnThroughAnOutage(t *testing.T) {
 		t.Errorf("down: %v", err)
 	}
 }
+
+// An ingress whose backends are gone answers 404 to everything, in its own words. That says nothing about a
+// submission that the service knew a moment ago; its own 404 does once it has stood for a while.
+func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
+	t.Parallel()
+	const working = `{"id":"e","ref":"","state":"seen","done":false,"links":{"self":""}}`
+	answers := []struct {
+		status          int
+		mediaType, body string
+	}{
+		{200, "application/json", working},
+		{404, "text/html", "<html>default backend - 404"},
+		{404, "application/problem+json", `{"title":"Not Found","status":404}`},
+		{200, "text/html", "<html>we are working on it"},
+		{404, "application/problem+json", `{"type":"urn:pratique:error:not-found","status":404,"detail":"nothing is known about it"}`},
+		{200, "application/json", strings.Replace(working, "false", "true", 1)},
+	}
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		a := answers[min(int(asked.Add(1)), len(answers))-1]
+		w.Header().Set("Content-Type", a.mediaType)
+		w.WriteHeader(a.status)
+		_, _ = w.Write([]byte(a.body)) // the client may have hung up
+	}))
+	t.Cleanup(server.Close)
+	s, err := connect(t, server.URL, "").Wait(t.Context(), "e", nil)
+	if err != nil || !s.Done || int(asked.Load()) != len(answers) {
+		t.Errorf("%+v %v after %d answers, want %d", s, err, asked.Load(), len(answers))
+	}
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1)%2 == 1 {
+			_, _ = w.Write([]byte(working))
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = w.Write([]byte(`{"type":"urn:pratique:error:invalid","status":422,"detail":"no such wait"}`))
+	}))
+	t.Cleanup(refusing.Close)
+	asked.Store(0)
+	if _, err := connect(t, refusing.URL, "").Wait(t.Context(), "e", nil); pratique.KindOf(err) != pratique.Invalid {
+		t.Errorf("the service's own refusal: %v", err)
+	}
+}
