@@ -67,7 +67,8 @@ var (
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
 // the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
-// failed, or Denied where that would be one of the two. Targets that were served before an error are served once
+// failed, or Denied where that would be one of the two, and Denied if a file cannot be edited until people mend it,
+// with its path and line. Targets that were served before an error are served once
 // only.
 func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	if err := check(c); err != nil {

@@ -66,9 +66,8 @@ type Tree interface {
 type Pushed struct {
 	// Remote and Branch are where the commit is, without credentials.
 	Remote, Branch string
-	// Commit is the hexadecimal id, empty if nothing had to change and no earlier commit was found; Parent is
-	// its first parent.
-	Commit, Parent string
+	// Commit is the hexadecimal id, empty if nothing had to change and no earlier commit was found.
+	Commit string
 	// Created is true if this call made the commit.
 	Created bool
 	// At is the committer's time.

@@ -109,7 +109,7 @@ func TestUpdate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !p.Created || p.Parent != before || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
+			if !p.Created || before != git(t, s, scheme, "rev-parse", "main^") || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
 				t.Errorf("pushed %+v", p)
 			}
 			if got := git(t, s, scheme, "show", "main:apps/a/deploy.yaml"); got != "image: a:2" {
@@ -309,7 +309,7 @@ func TestMovedBetweenFetchAndPush(t *testing.T) {
 		return edit(ctx, tree)
 	}
 	p, err := r.Update(t.Context(), u)
-	if err != nil || calls != 2 || p.Parent != git(t, s, "r", "rev-parse", "main^") || git(t, s, "r", "log", "-1", "--format=%s", "main^") != "other" {
+	if err != nil || calls != 2 || p.Commit != git(t, s, "r", "rev-parse", "main") || git(t, s, "r", "log", "-1", "--format=%s", "main^") != "other" {
 		t.Errorf("%+v, %v after %d calls", p, err, calls)
 	}
 

@@ -112,11 +112,7 @@ func (w *work) sent(c *object.Commit) deploy.Step {
 
 // pushed describes a commit of the branch.
 func (r *Repo) pushed(c *object.Commit, created bool) deploy.Pushed {
-	p := deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), Created: created, At: c.Committer.When.UTC().Truncate(time.Second)}
-	if len(c.ParentHashes) > 0 {
-		p.Parent = c.ParentHashes[0].String()
-	}
-	return p
+	return deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), Created: created, At: c.Committer.When.UTC().Truncate(time.Second)}
 }
 
 // unchanged describes an update that had nothing to do.
