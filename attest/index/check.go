@@ -21,16 +21,6 @@ type Stats struct {
 	Bytes    int64 `json:"bytes"`
 }
 
-// Stats counts what the index holds.
-func (ix *Index) Stats() (Stats, error) {
-	var s Stats
-	err := ix.view("count index", func(tx *bbolt.Tx) error {
-		s = stats(tx)
-		return nil
-	})
-	return s, err
-}
-
 func stats(tx *bbolt.Tx) Stats {
 	return Stats{
 		Position: position(tx), Images: tx.Bucket(bucketRecords).Stats().KeyN, Events: tx.Bucket(bucketEvents).Stats().KeyN,

@@ -49,26 +49,6 @@ func (ix *Index) Images(d pratique.Digest) ([]pratique.Record, error) {
 	return records, nil
 }
 
-// Image returns the record of a subject. The error is of kind NotFound if there is none.
-func (ix *Index) Image(s pratique.Subject) (pratique.Record, error) {
-	const op = "find image"
-	var (
-		raw    []byte
-		record pratique.Record
-	)
-	err := ix.view(op, func(tx *bbolt.Tx) error {
-		raw = bytes.Clone(tx.Bucket(bucketRecords).Get(subjectKey(s)))
-		return nil
-	})
-	switch {
-	case err != nil:
-		return record, err
-	case raw == nil:
-		return record, notFound(op, s.String())
-	}
-	return record, decode(raw, &record)
-}
-
 // Links returns the tags and the parents of a subject; there may be none.
 func (ix *Index) Links(s pratique.Subject) (Links, error) {
 	var links Links
