@@ -117,7 +117,7 @@ const (
 	StateDeployed   State = "deployed"   // allowed, and every matching target names the digest
 	StateAllowed    State = "allowed"    // allowed, and no target asks for this image
 	StateDenied     State = "denied"     // the verdict is deny; nothing was written to Git
-	StateSuperseded State = "superseded" // allowed, but the tag names a newer image by now
+	StateSuperseded State = "superseded" // allowed, but its tag, or its places in Git, belong to a newer push
 	StateIgnored    State = "ignored"    // not a container image
 	StateFailed     State = "failed"     // could not find out; see the failed fact
 )

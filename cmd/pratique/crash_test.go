@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
+	"go.etcd.io/bbolt"
 )
 
 // process is the service in a process of its own.
@@ -171,4 +172,25 @@ func TestDrain(t *testing.T) {
 	}
 	second.stop()
 	l.checkIndex()
+}
+
+// TestIndexOfAnotherVersion starts on an index that an older program wrote: it is made anew from the ledger.
+func TestIndexOfAnotherVersion(t *testing.T) {
+	l := newLine(t, lineOptions{})
+	stop := l.serve()
+	digest := l.push("team/app:1.0", l.build(images.Clean()))
+	before := l.awaitState(digest, pratique.StateDeployed)
+	stop()
+	db, err := bbolt.Open(filepath.Join(l.dir, "data", "index.db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("1")) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l.serve()
+	if after := l.awaitState(digest, pratique.StateDeployed); len(after.Facts) != len(before.Facts) {
+		t.Errorf("%d facts, %d before", len(after.Facts), len(before.Facts))
+	}
 }
