@@ -72,38 +72,37 @@ func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h
 	return errors.Join(s.run(ctx), s.close())
 }
 
-// run works until ctx ends, then drains. What the workers need outlives them.
+// run works until ctx ends, then drains: the front, which takes work in and does it, ends first, and what it needs
+// behind it, last.
 func (s *service) run(ctx context.Context) error {
-	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBehind()
-	if err := s.inspector.Start(behind); err != nil {
-		return err
-	}
-	back, behind := errgroup.WithContext(behind)
-	back.Go(func() error { return s.project(behind) })
-	back.Go(func() error { return s.database.Run(behind) })
-
-	front, ahead := errgroup.WithContext(ctx)
-	ahead, stopFront := context.WithCancel(ahead)
-	defer stopFront()
-	// Without the projection or the database nothing should be accepted any more.
-	defer context.AfterFunc(behind, stopFront)()
 	works, err := s.works()
 	if err != nil {
-		stopBehind()
-		return errors.Join(err, back.Wait())
+		return err
 	}
 	handler, err := s.handler()
 	if err != nil {
-		stopBehind()
-		return errors.Join(err, back.Wait())
+		return err
 	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if err := s.inspector.Start(life); err != nil {
+		return err
+	}
+	back, behind := errgroup.WithContext(life)
+	back.Go(func() error { return s.project(behind) })
+	back.Go(func() error { return s.database.Run(behind) })
+
+	open, shut := context.WithCancel(ctx)
+	defer shut()
+	// Without the projection or the database nothing should be accepted any more.
+	defer context.AfterFunc(behind, shut)()
+	front, ahead := errgroup.WithContext(open)
 	front.Go(func() error { return server.Run(ahead, s.listener, handler) })
 	front.Go(func() error { return s.broker.Run(ahead, works) })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("policy", s.policy.ID().Digest.String()), slog.String("keyID", s.signer.KeyID()))
 	err = front.Wait()
-	stopBehind()
+	end()
 	return errors.Join(err, back.Wait())
 }
 
