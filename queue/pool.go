@@ -44,6 +44,9 @@ func (b *Broker) Run(ctx context.Context, works []Work) error {
 	pools := make([]*pool, 0, len(works))
 	for _, w := range works {
 		p, err := b.newPool(ctx, w)
+		if ctx.Err() != nil {
+			return nil // told to stop before anything was begun
+		}
 		if err != nil {
 			return err
 		}

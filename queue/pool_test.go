@@ -190,6 +190,18 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestStopBeforeStart: a service that is told to stop while it starts has nothing to drain, and nothing failed.
+func TestStopBeforeStart(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	work := queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error { return nil }}
+	if err := b.Run(ctx, []queue.Work{work}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDrainCancelsAfterGrace(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: 100 * time.Millisecond})

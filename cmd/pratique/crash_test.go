@@ -194,3 +194,18 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 		t.Errorf("%d facts, %d before", len(after.Facts), len(before.Facts))
 	}
 }
+
+// TestStopWhileStarting asks the process to end at once, over and over at another moment: that is no failure.
+func TestStopWhileStarting(t *testing.T) {
+	l := newLine(t, lineOptions{})
+	for delay := range 8 {
+		p := l.start("never")
+		time.Sleep(time.Duration(delay) * 100 * time.Millisecond)
+		if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		// Before the program has asked for signals the system ends it; later it ends by itself, and wait sees
+		// to it that it does so without an error.
+		p.wait()
+	}
+}

@@ -66,6 +66,9 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 // serveUntilDone runs a service until ctx ends, and closes it.
 func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h hooks) error {
 	s, err := newService(ctx, conf, log, h)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop while starting
+	}
 	if err != nil {
 		return err
 	}
