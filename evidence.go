@@ -284,7 +284,6 @@ const (
 	MediaTypeSPDX      = "application/spdx+json"
 	MediaTypeCycloneDX = "application/vnd.cyclonedx+json"
 	MediaTypeReport    = "application/vnd.pratique.report+json"
-	MediaTypeInventory = "application/vnd.pratique.inventory+json"
 )
 
 // Predicate types of the statements that Pratique signs. cosign, policy-controller and Kyverno know the
