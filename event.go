@@ -31,6 +31,8 @@ type Event struct {
 	Source string `json:"source"`
 	// Actor is who pushed, as far as the sender said. It is a claim, not an identity.
 	Actor string `json:"actor,omitempty"`
+	// Delivery is the sender's own id of the report, which survives its retries; empty if it gives none.
+	Delivery string `json:"delivery,omitempty"`
 	// Lane is the urgency that the receiver gave the event.
 	Lane Lane `json:"lane"`
 	// OccurredAt is the sender's time, zero if it gave none; ReceivedAt is ours. Both are UTC.

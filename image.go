@@ -196,6 +196,15 @@ func (r ImageRef) String() string {
 	return s
 }
 
+// signatureTag is anchored: a tag that an image may well have, such as app-sha256-<commit>, must not be ignored
+// without a record.
+var signatureTag = regexp.MustCompile(`^sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
+
+// IsSignatureTag reports whether a tag is what cosign calls its signatures, attestations and SBOMs, or the tag of
+// an index of referrers. Their media types are those of images, so the tag is all there is to see. It does not
+// recognise signatures that cosign was told to give a prefix: what they are, the resolver sees by what is in them.
+func IsSignatureTag(tag string) bool { return signatureTag.MatchString(tag) }
+
 // Subject is what is meant: one manifest in one repository. It is comparable. Every stage after the resolver
 // takes a Subject, so acting on a tag that has moved does not compile.
 type Subject struct {

@@ -147,3 +147,19 @@ func TestGlob(t *testing.T) {
 		}
 	}
 }
+
+func TestIsSignatureTag(t *testing.T) {
+	t.Parallel()
+	hex64, hex128 := strings.Repeat("0a", 32), strings.Repeat("0a", 64)
+	for _, tag := range []string{"sha256-" + hex64, "sha256-" + hex64 + ".sig", "sha256-" + hex64 + ".att", "sha256-" + hex64 + ".sbom", "sha512-" + hex128 + ".sig"} {
+		if !IsSignatureTag(tag) {
+			t.Errorf("%s is taken for an image", tag)
+		}
+	}
+	for _, tag := range []string{"", "latest", "sha256-" + hex64[1:], "app-sha256-" + hex64, "sha256-" + hex64 + ".txt", "sha256-" + hex64 + ".sig.sig",
+		"sha256-" + strings.ToUpper(hex64), "sha512-" + hex64, "sha256-" + hex128, "sha256-" + hex64 + "\n"} {
+		if IsSignatureTag(tag) {
+			t.Errorf("%q is taken for a signature", tag)
+		}
+	}
+}
