@@ -120,7 +120,7 @@ func (f *fake) image(t testing.TB, tag string, change func(m, layer, config obje
 	layer := f.object(gzipLayer, zip(t, tarball))
 	cfg := object{"os": "linux", "architecture": "arm64", "variant": "v8",
 		"rootfs": object{"type": "layers", "diff_ids": []string{pratique.DigestOf(tarball).String()}}}
-	m := object{"schemaVersion": 2, "mediaType": typeOCIManifest, "layers": []any{layer}}
+	m := object{"schemaVersion": 2, "mediaType": pratique.TypeOCIManifest, "layers": []any{layer}}
 	if change != nil {
 		change(m, layer, cfg)
 	}
@@ -129,7 +129,7 @@ func (f *fake) image(t testing.TB, tag string, change func(m, layer, config obje
 		t.Fatal(err)
 	}
 	if m["config"] == nil {
-		m["config"] = f.object(typeOCIConfig, raw)
+		m["config"] = f.object(pratique.TypeOCIConfig, raw)
 	}
 	mediaType, _ := m["mediaType"].(string)
 	return f.manifest(t, tag, mediaType, m)

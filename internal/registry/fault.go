@@ -3,9 +3,12 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -65,6 +68,48 @@ func statusKind(e *transport.Error) pratique.Kind {
 		return pratique.Unavailable
 	}
 }
+
+// Throttled is in the chain of errors of registries that said how long to wait, with 429 or 503.
+type Throttled struct {
+	// Wait is above zero, and as long as the registry likes: bound it.
+	Wait time.Duration
+	Err  error
+}
+
+// Error returns the cause, with the wait.
+func (t *Throttled) Error() string { return fmt.Sprintf("%v (to be asked again in %s)", t.Err, t.Wait) }
+
+// Unwrap returns the cause.
+func (t *Throttled) Unwrap() error { return t.Err }
+
+// RetryAfter returns Wait, so that callers of callers need not know this type.
+func (t *Throttled) RetryAfter() time.Duration { return t.Wait }
+
+// throttled adds what an answer says in Retry-After to its error. A date is measured against the registry's own
+// clock if it shows one.
+func throttled(resp *http.Response, err error) error {
+	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return err
+	}
+	said := strings.TrimSpace(resp.Header.Get("Retry-After"))
+	var wait time.Duration
+	if seconds, notNumber := strconv.ParseInt(said, 10, 64); notNumber == nil {
+		wait = time.Duration(min(seconds, mostSeconds)) * time.Second
+	} else if at, notDate := http.ParseTime(said); notDate == nil {
+		now, noDate := http.ParseTime(resp.Header.Get("Date"))
+		if noDate != nil {
+			now = time.Now()
+		}
+		wait = at.Sub(now)
+	}
+	if wait <= 0 {
+		return err
+	}
+	return &Throttled{Wait: wait, Err: err}
+}
+
+// mostSeconds keeps a wait within what a [time.Duration] can hold.
+const mostSeconds = int64(math.MaxInt64 / time.Second)
 
 // describe keeps the status and the registry's own first words; the rest of the answer may be a megabyte of
 // HTML or whatever else somebody wants in our logs.

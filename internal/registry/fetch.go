@@ -26,26 +26,38 @@ const maxRedirects = 5
 // accept is every manifest type there is, so that a registry never converts and never hides: what cannot be
 // used is refused here, with a reason.
 var accept = strings.Join([]string{
-	typeOCIIndex, typeOCIManifest, typeDockerList, typeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
+	pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerList, pratique.TypeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
 }, ", ")
+
+// question is one request to a repository.
+type question struct {
+	method, kind, id string
+	// query is that of the URL, without the question mark.
+	query string
+	// unless is the value of If-None-Match; with one, 304 is an answer and no error.
+	unless string
+	// once leaves repeating after trouble on the way to the caller, for those who keep to a budget of requests.
+	once bool
+}
 
 // request sends one request and returns the answer to a 200. The body ends with an error of ours.
 func (c *Client) request(ctx context.Context, t target, method, kind, id string) (*http.Response, error) {
-	op, subject := method+" "+kind, t.repo.String()+" "+id
+	return c.ask(ctx, t, question{method: method, kind: kind, id: id})
+}
+
+// ask is request for questions that want more. Errors of registries that say how long to wait have a
+// [Throttled] in their chain.
+func (c *Client) ask(ctx context.Context, t target, q question) (*http.Response, error) {
+	op, subject := q.method+" "+q.kind, t.repo.String()+" "+q.id
 	rt, err := c.login(ctx, t, transport.PullScope, pullSessionAge)
 	if err != nil {
 		return nil, err
 	}
-	u := url.URL{Scheme: t.host.registry.Scheme(), Host: t.host.registry.RegistryStr(),
-		Path: fmt.Sprintf("/v2/%s/%s/%s", t.name.RepositoryStr(), kind, id)}
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	req, err := q.request(ctx, t)
 	if err != nil {
 		cancel(nil)
 		return nil, pratique.Wrap(pratique.Invalid, op, subject, err)
-	}
-	if kind == "manifests" {
-		req.Header.Set("Accept", accept)
 	}
 	client := &http.Client{Transport: rt, CheckRedirect: fewRedirects}
 	resp, err := client.Do(req)
@@ -53,13 +65,36 @@ func (c *Client) request(ctx context.Context, t target, method, kind, id string)
 		cancel(nil)
 		return nil, fault(op, subject, err)
 	}
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	good := []int{http.StatusOK}
+	if q.unless != "" {
+		good = append(good, http.StatusNotModified)
+	}
+	if err := transport.CheckError(resp, good...); err != nil {
 		_ = resp.Body.Close() // the error says more
 		cancel(nil)
-		return nil, fault(op, subject, err)
+		return nil, throttled(resp, fault(op, subject, err))
 	}
 	resp.Body = newStream(ctx, cancel, resp.Body, c.stall, op, subject)
 	return resp, nil
+}
+
+func (q question) request(ctx context.Context, t target) (*http.Request, error) {
+	if q.once {
+		ctx = context.WithValue(ctx, onceKey{}, true)
+	}
+	u := url.URL{Scheme: t.host.registry.Scheme(), Host: t.host.registry.RegistryStr(),
+		Path: fmt.Sprintf("/v2/%s/%s/%s", t.name.RepositoryStr(), q.kind, q.id), RawQuery: q.query}
+	req, err := http.NewRequestWithContext(ctx, q.method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	if q.kind == "manifests" {
+		req.Header.Set("Accept", accept)
+	}
+	if q.unless != "" {
+		req.Header.Set("If-None-Match", q.unless)
+	}
+	return req, nil
 }
 
 // fewRedirects leaves the question where to the guard, which sees every request.
@@ -112,7 +147,11 @@ type document struct {
 
 // manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that digest.
 func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.Digest) (document, error) {
-	resp, err := c.request(ctx, t, http.MethodGet, "manifests", id)
+	return c.readManifest(ctx, t, question{method: http.MethodGet, kind: "manifests", id: id}, want)
+}
+
+func (c *Client) readManifest(ctx context.Context, t target, q question, want pratique.Digest) (document, error) {
+	resp, err := c.ask(ctx, t, q)
 	if err != nil {
 		return document{}, err
 	}

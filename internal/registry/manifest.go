@@ -11,17 +11,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The media types of manifests and image configurations.
+// The media types of manifests that are refused or ignored; the others are nouns.
 const (
-	typeOCIIndex       = "application/vnd.oci.image.index.v1+json"
-	typeOCIManifest    = "application/vnd.oci.image.manifest.v1+json"
-	typeOCIArtifact    = "application/vnd.oci.artifact.manifest.v1+json"
-	typeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	typeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	typeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
-	typeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-	typeOCIConfig      = "application/vnd.oci.image.config.v1+json"
-	typeDockerConfig   = "application/vnd.docker.container.image.v1+json"
+	typeOCIArtifact   = "application/vnd.oci.artifact.manifest.v1+json"
+	typeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
+	typeSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
 const opParse = "read manifest"
@@ -112,9 +106,9 @@ func parse(doc document) (manifest, error) {
 		m.MediaType = header
 	}
 	if m.MediaType == "" {
-		m.MediaType = typeOCIManifest
+		m.MediaType = pratique.TypeOCIManifest
 		if m.Manifests != nil {
-			m.MediaType = typeOCIIndex
+			m.MediaType = pratique.TypeOCIIndex
 		}
 	}
 	if header != "" && header != m.MediaType {
@@ -130,18 +124,14 @@ func parse(doc document) (manifest, error) {
 }
 
 func knownManifest(t string) bool {
-	return slices.Contains([]string{typeOCIIndex, typeOCIManifest, typeOCIArtifact, typeDockerList, typeDockerManifest}, t) || schema1(t)
+	return slices.Contains([]string{pratique.TypeOCIIndex, pratique.TypeOCIManifest, typeOCIArtifact, pratique.TypeDockerList, pratique.TypeDockerManifest}, t) || schema1(t)
 }
 
 func schema1(t string) bool { return t == typeSchema1 || t == typeSchema1Signed }
 
-func isIndexType(t string) bool { return t == typeOCIIndex || t == typeDockerList }
+func (m manifest) isIndex() bool { return pratique.IsIndexType(m.MediaType) }
 
-func isImageType(t string) bool { return t == typeOCIManifest || t == typeDockerManifest }
-
-func (m manifest) isIndex() bool { return isIndexType(m.MediaType) }
-
-func (m manifest) isImageManifest() bool { return isImageType(m.MediaType) }
+func (m manifest) isImageManifest() bool { return pratique.IsManifestType(m.MediaType) }
 
 // notImage says why nobody is meant to run this, or nothing for an image or an index.
 func (m manifest) notImage() string {
@@ -154,7 +144,7 @@ func (m manifest) notImage() string {
 		return "artifact of type " + clip(m.ArtifactType)
 	case m.isIndex():
 		return ""
-	case !imageConfig(m.Config.MediaType):
+	case !pratique.IsImageConfigType(m.Config.MediaType):
 		return "configuration of type " + clip(m.Config.MediaType)
 	case m.onlyEvidence():
 		return "holds only " + clip(m.Layers[0].MediaType)
@@ -166,33 +156,13 @@ func (m manifest) notImage() string {
 // runnable reports whether a container runtime could run this manifest. It is the narrower question: a
 // "subject" or an artifact type on a real image keeps no runtime from running it.
 func (m manifest) runnable() bool {
-	return m.isImageManifest() && imageConfig(m.Config.MediaType) && !m.onlyEvidence()
-}
-
-func imageConfig(t string) bool { return t == typeOCIConfig || t == typeDockerConfig }
-
-// evidence are the layer types of signatures, attestations and SBOMs; those that end in "*" are prefixes.
-// A cosign signature has the manifest and configuration types of an image, so that only its layers tell.
-var evidence = []string{
-	"application/vnd.dev.cosign.simplesigning.v1+json",
-	"application/vnd.dsse.envelope.v1+json",
-	"application/vnd.dev.sigstore.bundle*",
-	"application/spdx+json",
-	"application/vnd.cyclonedx*",
-	"application/vnd.in-toto+json",
-	"application/vnd.syft+json",
-	"text/spdx*",
+	return m.isImageManifest() && pratique.IsImageConfigType(m.Config.MediaType) && !m.onlyEvidence()
 }
 
 func (m manifest) onlyEvidence() bool {
-	return len(m.Layers) > 0 && !slices.ContainsFunc(m.Layers, func(d descriptor) bool { return !isEvidence(d.MediaType) })
-}
-
-func isEvidence(mediaType string) bool {
-	return slices.ContainsFunc(evidence, func(known string) bool {
-		if prefix, ok := strings.CutSuffix(known, "*"); ok {
-			return strings.HasPrefix(mediaType, prefix)
-		}
-		return mediaType == known
-	})
+	types := make([]string, len(m.Layers))
+	for i, d := range m.Layers {
+		types[i] = d.MediaType
+	}
+	return pratique.OnlyEvidence(types)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -90,11 +89,11 @@ func (c *Client) children(ctx context.Context, t target, m manifest) ([]pratique
 	var children []pratique.Child
 	for _, d := range m.Manifests {
 		switch {
-		case isIndexType(d.MediaType):
+		case pratique.IsIndexType(d.MediaType):
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "an index within an index")
 		case schema1(d.MediaType):
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "a docker schema 1 manifest within an index")
-		case !isImageType(d.MediaType), d.Platform != nil && d.Platform.unknown():
+		case !pratique.IsManifestType(d.MediaType), d.Platform != nil && d.Platform.unknown():
 			continue
 		}
 		digest, err := d.digest()
@@ -143,38 +142,6 @@ func (c *Client) lookInto(ctx context.Context, t target, digest pratique.Digest)
 	}
 	p, err = c.platform(ctx, t, m)
 	return true, p, err
-}
-
-// Digest asks what a tag names now; for a ref without a tag, whether the digest is still there. NotFound says
-// that it is gone.
-func (c *Client) Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
-	const op = "look up tag"
-	if err := ref.Validate(); err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Invalid, op, clip(ref.String()), err)
-	}
-	t, err := c.target(ref.Repository)
-	if err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
-	}
-	id := ref.Tag
-	if id == "" {
-		id = ref.Digest.String()
-	}
-	resp, err := c.request(ctx, t, http.MethodHead, "manifests", id)
-	if err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
-	}
-	_ = resp.Body.Close() // the answer to HEAD has none
-	if said := resp.Header.Get("Docker-Content-Digest"); said != "" {
-		d, err := pratique.ParseDigest(said)
-		return d, pratique.Wrap(pratique.Invalid, op, ref.String(), err)
-	}
-	// Optional in the specification: then only the bytes tell.
-	doc, err := c.manifest(ctx, t, id, pratique.Digest{})
-	if err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
-	}
-	return pratique.DigestOf(doc.raw), nil
 }
 
 // Image reads the manifest and the configuration of one platform image and lists its layers, all within the

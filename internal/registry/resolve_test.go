@@ -23,7 +23,7 @@ func TestResolveImage(t *testing.T) {
 	c := client(t, f, Config{})
 	want := pratique.Manifest{
 		Subject:   pratique.Subject{Repository: ref(f, "").Repository, Digest: digest},
-		MediaType: typeOCIManifest, Platform: "linux/arm64/v8",
+		MediaType: pratique.TypeOCIManifest, Platform: "linux/arm64/v8",
 	}
 	byAlias := ref(f, "v1")
 	byAlias.Repository.Registry = "registry.test"
@@ -57,10 +57,10 @@ func TestResolveIndex(t *testing.T) {
 	attestation := f.image(t, "att", func(_, layer, _ object) { layer["mediaType"] = "application/vnd.in-toto+json" })
 	annotated := object{"vnd.docker.reference.type": "attestation-manifest"}
 	child := func(d pratique.Digest, platform any, annotations object) object {
-		return object{"mediaType": typeOCIManifest, "digest": d.String(), "size": 7, "platform": platform, "annotations": annotations}
+		return object{"mediaType": pratique.TypeOCIManifest, "digest": d.String(), "size": 7, "platform": platform, "annotations": annotations}
 	}
 	amd64 := object{"os": "linux", "architecture": "amd64"}
-	f.manifest(t, "multi", typeOCIIndex, object{"schemaVersion": 2, "mediaType": typeOCIIndex, "manifests": []any{
+	f.manifest(t, "multi", pratique.TypeOCIIndex, object{"schemaVersion": 2, "mediaType": pratique.TypeOCIIndex, "manifests": []any{
 		child(amd, amd64, nil),
 		child(attestation, object{"os": "unknown", "architecture": "unknown"}, annotated),
 		// Only annotated: runtimes would run it, so it counts.
@@ -79,7 +79,7 @@ func TestResolveIndex(t *testing.T) {
 		t.Errorf("NotImage %q, children %s", got.NotImage, diff)
 	}
 
-	f.manifest(t, "attested", typeOCIIndex, object{"schemaVersion": 2, "manifests": []any{
+	f.manifest(t, "attested", pratique.TypeOCIIndex, object{"schemaVersion": 2, "manifests": []any{
 		child(attestation, object{"os": "unknown", "architecture": "unknown"}, annotated)}})
 	got, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "attested"))
 	if err != nil || got.NotImage == "" {
@@ -101,7 +101,7 @@ func TestNotImage(t *testing.T) {
 			m["config"] = object{"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
 		}, "helm"},
 		"referrer": {func(m, _, _ object) {
-			m["subject"] = object{"mediaType": typeOCIManifest, "digest": "sha256:" + strings.Repeat("1", 64), "size": 2}
+			m["subject"] = object{"mediaType": pratique.TypeOCIManifest, "digest": "sha256:" + strings.Repeat("1", 64), "size": 2}
 		}, "refers"},
 		"artifact":         {func(m, _, _ object) { m["artifactType"] = "application/vnd.example+type" }, "example"},
 		"unknown manifest": {func(m, _, _ object) { m["mediaType"] = "application/vnd.example.manifest+json" }, "example"},
@@ -140,14 +140,14 @@ func TestRefused(t *testing.T) {
 		"schema 1":             {func(m, _, _ object) { m["schemaVersion"] = 1 }, pratique.Invalid},
 		"schema 1 by type":     {func(m, _, _ object) { m["mediaType"] = typeSchema1Signed }, pratique.Invalid},
 		"index and image":      {func(m, _, _ object) { m["manifests"] = []any{} }, pratique.Invalid},
-		"index type, no index": {func(m, _, _ object) { m["mediaType"] = typeOCIIndex }, pratique.Invalid},
+		"index type, no index": {func(m, _, _ object) { m["mediaType"] = pratique.TypeOCIIndex }, pratique.Invalid},
 		"name twice":           {func(m, l, _ object) { m["Layers"] = []any{l, l} }, pratique.Invalid},
 		"platform":             {func(_, _, c object) { c["os"] = "linux\nFAKE LOG LINE" }, pratique.Invalid},
 		"config missing": {func(m, _, _ object) {
-			m["config"] = object{"mediaType": typeOCIConfig, "digest": hash("3"), "size": 2}
+			m["config"] = object{"mediaType": pratique.TypeOCIConfig, "digest": hash("3"), "size": 2}
 		}, pratique.NotFound},
 		"config over limit": {func(m, _, _ object) {
-			m["config"] = object{"mediaType": typeOCIConfig, "digest": hash("3"), "size": 5 << 20}
+			m["config"] = object{"mediaType": pratique.TypeOCIConfig, "digest": hash("3"), "size": 5 << 20}
 		}, pratique.Exhausted},
 	}
 	for name, test := range tests {
@@ -168,21 +168,21 @@ func TestRefusedManifests(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	good := f.image(t, "good", nil)
-	nested := object{"schemaVersion": 2, "mediaType": typeOCIIndex, "manifests": []any{
-		object{"mediaType": typeDockerList, "digest": good.String(), "size": 3}}}
+	nested := object{"schemaVersion": 2, "mediaType": pratique.TypeOCIIndex, "manifests": []any{
+		object{"mediaType": pratique.TypeDockerList, "digest": good.String(), "size": 3}}}
 	many := make([]any, 65)
 	for i := range many {
-		many[i] = object{"mediaType": typeOCIManifest, "digest": good.String(), "size": 3}
+		many[i] = object{"mediaType": pratique.TypeOCIManifest, "digest": good.String(), "size": 3}
 	}
-	f.manifest(t, "nested", typeOCIIndex, nested)
-	f.manifest(t, "children", typeOCIIndex, object{"schemaVersion": 2, "manifests": many})
-	f.manifest(t, "large", typeOCIManifest, []byte(`{"schemaVersion":2,"annotations":{"x":"`+strings.Repeat("x", 5<<20)+`"}}`))
+	f.manifest(t, "nested", pratique.TypeOCIIndex, nested)
+	f.manifest(t, "children", pratique.TypeOCIIndex, object{"schemaVersion": 2, "manifests": many})
+	f.manifest(t, "large", pratique.TypeOCIManifest, []byte(`{"schemaVersion":2,"annotations":{"x":"`+strings.Repeat("x", 5<<20)+`"}}`))
 	f.manifest(t, "html", "text/html", []byte("<html>welcome to the captive portal</html>"))
-	f.manifest(t, "deep", typeOCIManifest, []byte(strings.Repeat("[", 10000)))
-	f.manifest(t, "two", typeOCIManifest, []byte(`{"schemaVersion":2}{}`))
-	f.manifest(t, "empty", typeOCIManifest, []byte(``))
-	f.manifest(t, "liar", typeDockerManifest, f.manifests["good"])
-	f.manifest(t, "good", typeOCIManifest, f.manifests["good"])
+	f.manifest(t, "deep", pratique.TypeOCIManifest, []byte(strings.Repeat("[", 10000)))
+	f.manifest(t, "two", pratique.TypeOCIManifest, []byte(`{"schemaVersion":2}{}`))
+	f.manifest(t, "empty", pratique.TypeOCIManifest, []byte(``))
+	f.manifest(t, "liar", pratique.TypeDockerManifest, f.manifests["good"])
+	f.manifest(t, "good", pratique.TypeOCIManifest, f.manifests["good"])
 	c := client(t, f, Config{})
 	for tag, want := range map[string]pratique.Kind{
 		"nested": pratique.Invalid, "children": pratique.Exhausted, "large": pratique.Exhausted, "html": pratique.Invalid,
@@ -283,7 +283,7 @@ func TestImage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	index := f.manifest(t, "multi", typeOCIIndex, object{"schemaVersion": 2, "manifests": []any{}})
+	index := f.manifest(t, "multi", pratique.TypeOCIIndex, object{"schemaVersion": 2, "manifests": []any{}})
 	_, err = c.Image(t.Context(), subject.Sibling(index))
 	wantKind(t, err, pratique.Invalid)
 }
@@ -304,9 +304,9 @@ func TestImageLimits(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:00","size":1},"layers":[]}`), typeOCIManifest)
+	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:00","size":1},"layers":[]}`), pratique.TypeOCIManifest)
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"platform":{"os":"linux"}}]}`), "")
-	f.Add([]byte(`{"schemaVersion":2,"Manifests":[],"manifests":[]}`), typeOCIIndex)
+	f.Add([]byte(`{"schemaVersion":2,"Manifests":[],"manifests":[]}`), pratique.TypeOCIIndex)
 	c, err := New(Config{})
 	if err != nil {
 		f.Fatal(err)

@@ -118,9 +118,12 @@ func retryReads(inner http.RoundTripper) http.RoundTripper {
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout))}
 }
 
+// onceKey marks the contexts of requests that are not to be repeated.
+type onceKey struct{}
+
 // RoundTrip implements [http.RoundTripper].
 func (r *readRetries) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil || req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if req.Context().Value(onceKey{}) != nil || req.Body != nil || req.Method != http.MethodGet && req.Method != http.MethodHead {
 		return r.once.RoundTrip(req)
 	}
 	return r.repeated.RoundTrip(req)

@@ -1,0 +1,211 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const (
+	opTags = "list tags"
+	// pageTags is what is asked for; ECR refuses more. Registries may give fewer, or all they have.
+	pageTags     = 1000
+	maxPageBytes = 16 << 20
+	maxPageTags  = 100_000
+	maxQuery     = 4096
+	maxETag      = 256
+)
+
+// Page is a part of the list of a repository's tags.
+type Page struct {
+	// Tags are in the order of the registry.
+	Tags []string
+	// Invalid is how many names were left out because they are no tags by the grammar.
+	Invalid int
+	// Next asks [Client.Tags] for the page that follows; it is empty after the last.
+	Next string
+	// ETag is the registry's, to be sent with the same question; empty if it gave none.
+	ETag string
+	// NotModified says that the page is still what it was when it had the ETag sent. Then the rest is empty.
+	NotModified bool
+}
+
+// Tags returns one page of the list of a repository's tags: at most 100,000 names within 16 MiB. After is the Next
+// of the page before, empty for the first; an ETag makes the question conditional, empty asks in any case. Each
+// call is one request, after a login if there is no session; trouble on the way is left to the caller. NotFound says
+// that there is no such repository, RateLimited comes with a [Throttled] if the registry said how long to wait, and
+// Corrupt is a list that cannot be read or followed.
+func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (Page, error) {
+	t, err := c.target(repo)
+	if err != nil {
+		return Page{}, pratique.Wrap(pratique.Unknown, opTags, clip(repo.String()), err)
+	}
+	page, err := c.tags(ctx, t, after, etag)
+	return page, pratique.Wrap(pratique.Unknown, opTags, repo.String(), err)
+}
+
+func (c *Client) tags(ctx context.Context, t target, after, etag string) (Page, error) {
+	query := after
+	if query == "" {
+		query = url.Values{"n": {strconv.Itoa(pageTags)}}.Encode()
+	}
+	if len(query) > maxQuery || len(etag) > maxETag {
+		return Page{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
+			len(query), len(etag), maxQuery, maxETag)
+	}
+	resp, err := c.ask(ctx, t, question{method: http.MethodGet, kind: "tags", id: "list", query: query, unless: etag, once: true})
+	if err != nil {
+		return Page{}, err
+	}
+	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
+	if resp.StatusCode == http.StatusNotModified {
+		return Page{NotModified: true}, nil
+	}
+	page, err := readPage(resp, t.repo)
+	if err != nil {
+		return Page{}, err
+	}
+	if page.Next, err = nextQuery(resp.Header.Values("Link")); err != nil {
+		return Page{}, err
+	}
+	if page.Next == query {
+		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "the page is said to be followed by itself")
+	}
+	return page, nil
+}
+
+func readPage(resp *http.Response, repo pratique.Repository) (Page, error) {
+	raw, err := readAll(resp.Body, "list of tags", maxPageBytes)
+	if err != nil {
+		return Page{}, err
+	}
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", clip(err.Error()))
+	}
+	if len(list.Tags) > maxPageTags {
+		return Page{}, pratique.Errorf(pratique.Exhausted, opTags, "%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
+	}
+	page := Page{ETag: resp.Header.Get("ETag")}
+	if len(page.ETag) > maxETag {
+		page.ETag = ""
+	}
+	for _, tag := range list.Tags {
+		if tag == "" || (pratique.ImageRef{Repository: repo, Tag: tag}).Validate() != nil {
+			page.Invalid++
+			continue
+		}
+		page.Tags = append(page.Tags, tag)
+	}
+	return page, nil
+}
+
+// link is one value of a Link header: a URL and its parameters.
+var link = regexp.MustCompile(`<([^>]*)>\s*((?:;[^,<]*)*)`)
+
+var relNext = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?next"?\s*(;|$)`)
+
+// nextQuery takes the query of the next page's URL, and nothing else of it: the registry and the path are known.
+// What cannot be followed is an error, since the tags behind it would be missed.
+func nextQuery(headers []string) (string, error) {
+	for _, header := range headers {
+		for _, found := range link.FindAllStringSubmatch(header, -1) {
+			if !relNext.MatchString(found[2]) {
+				continue
+			}
+			u, err := url.Parse(found[1])
+			if err != nil || u.RawQuery == "" || len(u.RawQuery) > maxQuery {
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(found[1]))
+			}
+			values, err := url.ParseQuery(u.RawQuery)
+			if err != nil {
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(err.Error()))
+			}
+			if n, err := strconv.Atoi(values.Get("n")); values.Has("n") && (err != nil || n < 1) {
+				values.Set("n", strconv.Itoa(pageTags)) // GHCR's links ask for pages without tags
+			}
+			return values.Encode(), nil // encoded anew, so that nothing but a query gets into the request
+		}
+	}
+	return "", nil
+}
+
+// Digest asks what a tag names now; for a ref without a tag, whether the digest is still there. NotFound says
+// that it is gone.
+func (c *Client) Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	d, _, err := c.digest(ctx, ref, pratique.Digest{}, nil)
+	return d, err
+}
+
+// DigestIfChanged is Digest for those who know what the tag named before, and reports whether it names something
+// else now. The request is conditional, so that most registries need not look further; a zero digest makes it
+// unconditional. Where registries do not tell digests, the manifest is read, by a second request. Each is sent once:
+// trouble on the way is left to the caller, with a [Throttled] in its error if the registry said how long to wait.
+// Before each spend is called, for a budget of requests; no request follows an error of it.
+func (c *Client) DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+	d pratique.Digest, changed bool, err error) {
+	return c.digest(ctx, ref, known, spend)
+}
+
+// digest sends each request once if there is a budget to spend.
+func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+	pratique.Digest, bool, error) {
+	const op = "look up tag"
+	if err := ref.Validate(); err != nil {
+		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, clip(ref.String()), err)
+	}
+	t, err := c.target(ref.Repository)
+	if err != nil {
+		return pratique.Digest{}, false, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
+	}
+	q := question{method: http.MethodHead, kind: "manifests", id: ref.Tag, once: spend != nil}
+	if ref.Tag == "" {
+		q.id = ref.Digest.String()
+	}
+	if !known.IsZero() {
+		q.unless = fmt.Sprintf("%q", known)
+	}
+	if spend == nil {
+		spend = func(context.Context) error { return nil }
+	}
+	d, err := c.headDigest(ctx, t, q, known, spend)
+	return d, err == nil && d != known, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
+}
+
+func (c *Client) headDigest(ctx context.Context, t target, q question, known pratique.Digest, spend func(context.Context) error) (
+	pratique.Digest, error) {
+	if err := spend(ctx); err != nil {
+		return pratique.Digest{}, err
+	}
+	resp, err := c.ask(ctx, t, q)
+	if err != nil {
+		return pratique.Digest{}, err
+	}
+	_ = resp.Body.Close() // the answer to HEAD has none
+	if said := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); said != "" {
+		d, err := pratique.ParseDigest(said)
+		return d, pratique.Wrap(pratique.Invalid, "read digest", "", err)
+	}
+	if resp.StatusCode == http.StatusNotModified {
+		return known, nil
+	}
+	// Optional in the specification: then only the bytes tell.
+	if err := spend(ctx); err != nil {
+		return pratique.Digest{}, err
+	}
+	q.method, q.unless = http.MethodGet, ""
+	doc, err := c.readManifest(ctx, t, q, pratique.Digest{})
+	if err != nil {
+		return pratique.Digest{}, err
+	}
+	return pratique.DigestOf(doc.raw), nil
+}
