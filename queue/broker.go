@@ -119,20 +119,29 @@ func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, i
 	if err != nil {
 		return err
 	}
+	if err := checkMessage(op, lane, id); err != nil {
+		return err
+	}
+	// The library would buffer while it reconnects, and the caller would wait for nothing.
+	if !b.js.Conn().IsConnected() {
+		return pratique.Wrap(pratique.Unavailable, op, id, errNoConnection)
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	_, err = b.js.Publish(ctx, s.Subject(lane), body, jetstream.WithMsgID(id), jetstream.WithExpectStream(s.Name))
+	return publishError(op, id, err)
+}
+
+var errNoConnection = errors.New("no connection to nats")
+
+func checkMessage(op string, lane pratique.Lane, id string) error {
 	if id == "" {
 		return pratique.Errorf(pratique.Internal, op, "message without an id")
 	}
 	if !known(lane) {
 		return pratique.Wrap(pratique.Internal, op, id, fmt.Errorf("there is no lane %q", lane))
 	}
-	// The library would buffer while it reconnects, and the caller would wait for nothing.
-	if !b.js.Conn().IsConnected() {
-		return pratique.Wrap(pratique.Unavailable, op, id, fmt.Errorf("no connection to nats"))
-	}
-	ctx, cancel := context.WithTimeout(ctx, publishWait)
-	defer cancel()
-	_, err = b.js.Publish(ctx, s.Subject(lane), body, jetstream.WithMsgID(id), jetstream.WithExpectStream(s.Name))
-	return publishError(op, id, err)
+	return nil
 }
 
 func publishError(op, id string, err error) error {

@@ -63,6 +63,17 @@ func victim(role, dir string) error {
 			fmt.Println(id)
 		}
 	}
+	if role == "publish batches" {
+		for i := 0; ; i++ {
+			all := batch(fmt.Sprint("m", i, "-"), 50)
+			if err := b.PublishBatch(ctx, queue.StageInspect, all); err != nil {
+				return err
+			}
+			for _, m := range all {
+				fmt.Println(m.ID)
+			}
+		}
+	}
 	return b.Run(ctx, []queue.Work{{
 		Stage: queue.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error {

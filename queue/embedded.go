@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +38,7 @@ const (
 type Embedded struct {
 	server *server.Server
 	lock   *flock.Flock
+	logs   *serverLog
 
 	mu    sync.Mutex
 	conns []*nats.Conn
@@ -58,15 +61,19 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	case !locked:
 		return nil, pratique.Wrap(pratique.Conflict, op, c.Dir, fmt.Errorf("another process uses this directory"))
 	}
+	if err := mendIndexes(c.Dir); err != nil {
+		_ = lock.Unlock() // the error that matters is err
+		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, err)
+	}
 	s, err := server.NewServer(serverOptions(c))
 	if err != nil {
 		_ = lock.Unlock() // the error that matters is err
 		return nil, pratique.Wrap(pratique.Invalid, op, c.Dir, err)
 	}
-	logs := &serverLog{to: c.Log}
+	logs := &serverLog{to: c.Log, broken: make(chan struct{})}
 	s.SetLoggerV2(logs, false, false, false)
 	s.Start()
-	e := &Embedded{server: s, lock: lock}
+	e := &Embedded{server: s, lock: lock, logs: logs}
 	if !s.ReadyForConnections(startWait) || !s.JetStreamEnabled() {
 		e.Close()
 		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, fmt.Errorf("not ready: %s", logs.last()))
@@ -102,6 +109,18 @@ func (e *Embedded) Conn() (*nats.Conn, error) {
 	return conn, nil
 }
 
+// Wait returns nil when ctx ends, and Unavailable once the server could not write. It keeps that for ever, also when the
+// disk has room again, so it has to be closed and started anew; what was acknowledged is there then.
+func (e *Embedded) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.logs.broken:
+		return pratique.Errorf(pratique.Unavailable, "write the queue",
+			"%s; the service has to be started again, with room on the disk", e.logs.last())
+	}
+}
+
 // Close closes every connection, stops the server, waits until its files are closed and unlocks the directory.
 func (e *Embedded) Close() {
 	e.mu.Lock()
@@ -121,6 +140,7 @@ type serverLog struct {
 
 	mu      sync.Mutex
 	lastErr string
+	broken  chan struct{} // closed after an error of writing
 }
 
 var _ server.Logger = (*serverLog)(nil)
@@ -129,11 +149,27 @@ func (l *serverLog) pass(level, format string, args []any) {
 	message := fmt.Sprintf(format, args...)
 	if level != "warn" {
 		l.mu.Lock()
-		l.lastErr = message
+		l.note(message)
 		l.mu.Unlock()
 	}
 	if l.to != nil {
 		l.to(level, message)
+	}
+}
+
+// writeError is how the server says, in several places, that a stream or a consumer takes nothing any more.
+const writeError = "ritical write error"
+
+// note keeps an error; the one about writing stays, since others follow from it.
+func (l *serverLog) note(message string) {
+	select {
+	case <-l.broken:
+		return
+	default:
+	}
+	l.lastErr = message
+	if strings.Contains(message, writeError) {
+		close(l.broken)
 	}
 }
 

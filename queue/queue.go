@@ -98,7 +98,7 @@ func (s Stream) Config(replicas int) jetstream.StreamConfig {
 		c.Retention, c.DenyDelete, c.DenyPurge = jetstream.LimitsPolicy, true, true
 		return c
 	}
-	c.Retention = jetstream.WorkQueuePolicy
+	c.Retention, c.AllowAtomicPublish = jetstream.WorkQueuePolicy, true
 	for _, lane := range pratique.Lanes() {
 		c.Subjects = append(c.Subjects, s.Subject(lane))
 	}

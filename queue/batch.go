@@ -1,0 +1,195 @@
+package queue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Message is work for one lane of a stage, as for [Broker.Publish].
+type Message struct {
+	Lane pratique.Lane
+	ID   string
+	Body []byte
+}
+
+// Bounds of what is committed at once. The server takes 1000 messages; half of that leaves room for a server
+// that was told to take fewer, and the bytes bound what it stages.
+const (
+	batchMessages = 500
+	batchBytes    = mib
+	// The server stages a batch in a store of its own, which costs it half a dozen syncs of files and
+	// directories however small the batch is; below this one sync for each message is cheaper.
+	batchLeast = 12
+)
+
+// The headers of an atomic batch; the client library has no names for them. Servers before 2.12 do not know
+// them and take each message as one of its own.
+const (
+	batchIDHeader     = "Nats-Batch-Id"
+	batchSeqHeader    = "Nats-Batch-Sequence"
+	batchCommitHeader = "Nats-Batch-Commit"
+)
+
+// errNotAtomic says that the messages cannot go in as one batch but can one by one: the server refused the
+// batch or does not know batches.
+var errNotAtomic = errors.New("not taken as one batch")
+
+// PublishBatch puts messages into a stage's lanes in their order and waits until the server has stored them all,
+// up to 500 messages or 1 MiB at once, at most until ctx ends or 5 s for each such part. A server that syncs
+// every append ([EmbeddedConfig.SyncAlways]) syncs a few times for a part, not once for a message; fewer than 12
+// messages, or messages of which the server refuses a batch, are published one after the other, each within 5 s.
+// Ids that the stage already has are stored once.
+//
+// The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown lane or too large is
+// refused before any is sent. After every other error none, some or all may have been stored, not always the first
+// ones if the power failed: publish all of them again with the same ids.
+func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) error {
+	op := "publish to " + string(stage)
+	s, err := streamOf(stage)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if err := checkMessage(op, m.Lane, m.ID); err != nil {
+			return err
+		}
+		if len(m.Body) > int(s.MaxMsgSize) {
+			return pratique.Wrap(pratique.Exhausted, op, m.ID,
+				fmt.Errorf("%d bytes are more than the %d of a message", len(m.Body), s.MaxMsgSize))
+		}
+	}
+	for len(all) > 0 {
+		n := batchLength(all)
+		if err := b.publishPart(ctx, s, all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// batchLength is how many of the first messages go into one batch, at least one.
+func batchLength(all []Message) int {
+	size := 0
+	for i, m := range all {
+		size += len(m.Body)
+		if i > 0 && (i == batchMessages || size > batchBytes) {
+			return i
+		}
+	}
+	return len(all)
+}
+
+func (b *Broker) publishPart(ctx context.Context, s Stream, part []Message) error {
+	if len(part) >= batchLeast {
+		err := b.publishAtomically(ctx, s, part)
+		if !errors.Is(err, errNotAtomic) {
+			return err
+		}
+	}
+	// What is stored already, be it from a batch that the server took as single messages, is stored once.
+	for _, m := range part {
+		if err := b.Publish(ctx, s.Stage, m.Lane, m.ID, m.Body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishAtomically sends part as one batch. The first message asks for an answer, so that a server that does
+// not take the batch hears no more of it; so does the last, which commits it.
+func (b *Broker) publishAtomically(ctx context.Context, s Stream, part []Message) error {
+	op, subject := "publish to "+string(s.Stage), fmt.Sprintf("batch of %d", len(part))
+	conn := b.js.Conn()
+	// The library would buffer while it reconnects, and the caller would wait for nothing.
+	if !conn.IsConnected() {
+		return pratique.Wrap(pratique.Unavailable, op, subject, errNoConnection)
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	batch, last := rand.Text(), len(part)-1
+	for i, m := range part {
+		msg := nats.NewMsg(s.Subject(m.Lane))
+		msg.Data = m.Body
+		msg.Header.Set(jetstream.MsgIDHeader, m.ID)
+		msg.Header.Set(jetstream.ExpectedStreamHeader, s.Name)
+		msg.Header.Set(batchIDHeader, batch)
+		msg.Header.Set(batchSeqHeader, strconv.Itoa(i+1))
+		if i != 0 && i != last {
+			if err := conn.PublishMsg(msg); err != nil {
+				return batchError(op, subject, err)
+			}
+			continue
+		}
+		want := batchAnswer{}
+		if i == last {
+			msg.Header.Set(batchCommitHeader, "1")
+			want = batchAnswer{Batch: batch, Count: len(part)}
+		}
+		answer, err := conn.RequestMsgWithContext(ctx, msg)
+		if err == nil {
+			err = want.check(answer.Data)
+		}
+		if err != nil {
+			return batchError(op, subject, err)
+		}
+	}
+	return nil
+}
+
+// batchAnswer is what the server says of a batch: nothing of its first message, and of the last how many
+// messages were committed.
+type batchAnswer struct {
+	Error *jetstream.APIError `json:"error"`
+	Batch string              `json:"batch"`
+	Count int                 `json:"count"`
+}
+
+func (want batchAnswer) check(data []byte) error {
+	var got batchAnswer
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &got); err != nil {
+			return fmt.Errorf("unreadable acknowledgement: %w", err)
+		}
+	}
+	if got.Error != nil {
+		return got.Error
+	}
+	// A server that does not know batches acknowledges the first message as one of its own.
+	if first := want.Count == 0; got != want || first && len(data) > 0 {
+		return errNotAtomic
+	}
+	return nil
+}
+
+// refusals are the server's reasons against a batch that are no reasons against its messages, or not against
+// all of them, in which case publishing them one by one says which and why.
+var refusals = []jetstream.ErrorCode{
+	10054, // a message is too large
+	10158, // the first of two with the same id is being stored
+	10174, // the stream does not take batches
+	10176, // a message is missing: it was too large, or the server has started anew
+	10177, // a header that has no place in a batch
+	10199, // too many messages
+	10201, // a message with this id is in the stream, or in the batch
+	10210, // too many batches at once
+}
+
+func batchError(op, subject string, err error) error {
+	api := &jetstream.APIError{} // without a code if err is none
+	errors.As(err, &api)
+	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) || slices.Contains(refusals, api.ErrorCode) {
+		return errNotAtomic
+	}
+	return publishError(op, subject, err)
+}
