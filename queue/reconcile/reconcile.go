@@ -1,0 +1,215 @@
+// Package reconcile finds the pushes that no webhook told of, by sweeps: it lists the tags of the configured
+// repositories, asks what each names now, and hands what is news to the intake. Many registries send a notification
+// once and never again, so this is the only repair for one that was lost.
+//
+// It is polite: one budget of requests and one request at a time for each registry, conditional requests, and waits
+// as long as the registry says. A sweep that was interrupted goes on where it was, also after a restart.
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Repository is swept. Its registry has to be the name by which events call it, not an alias.
+type Repository struct {
+	Repository pratique.Repository
+	// Tags are the patterns of the tags to look at; none means all.
+	Tags []pratique.Glob
+	// Source is that of the events; empty means "reconcile".
+	Source string
+}
+
+// Config says what is swept, and how often.
+type Config struct {
+	Repositories []Repository
+	// Interval is the time from the start of a sweep to that of the next, an hour if zero; it varies by a tenth.
+	Interval time.Duration
+	// RequestsPerMinute is the budget of a registry over all its repositories, by its name; 60 where it has no
+	// entry. Logins are not counted.
+	RequestsPerMinute map[string]int
+	// Now is the clock, nil means [time.Now]. Timers do not follow it.
+	Now func() time.Time
+	// Trouble is told what went wrong, nil ignores it. It must not block, and may be called by several goroutines.
+	Trouble func(error)
+}
+
+// Page is a part of a list of tags.
+type Page struct {
+	Tags []string
+	// Invalid is how many names were left out because they are no tags.
+	Invalid int
+	// Next asks for the page that follows, empty after the last.
+	Next string
+	// ETag is the registry's, empty if it gave none.
+	ETag string
+	// NotModified says that the page has not changed since it had the ETag sent; the rest is empty then.
+	NotModified bool
+}
+
+// Registry asks registries. Errors carry kinds; those of a registry that said how long
+// to wait have something in their chain with a method RetryAfter() time.Duration.
+type Registry interface {
+	// Tags returns the page after the one whose Next is given, by one request; see [Page] for etag, which may be empty.
+	Tags(ctx context.Context, repo pratique.Repository, after, etag string) (Page, error)
+	// DigestIfChanged asks what a tag names, and whether that is something else than known, which may be zero. It calls
+	// spend before each request, and sends none after an error of it.
+	DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+		d pratique.Digest, changed bool, err error)
+}
+
+// Tag is what the intake knows of a tag; the zero value is that of a tag never heard of.
+type Tag struct {
+	// Digest is the newest known, zero if there is none or it is unsure.
+	Digest pratique.Digest
+	// Generation counts how often the tag was reported.
+	Generation uint64
+	// Waiting says that a push was reported without its digest, which is not found out yet.
+	Waiting bool
+}
+
+// Known is the intake.
+type Known interface {
+	// Tag returns what is known of a ref with a tag and no digest.
+	Tag(ref pratique.ImageRef) (Tag, error)
+	// PublishUnlessChanged stores an event durably and gives it its id. It does nothing, and returns false, if more
+	// is known of the tag by now than was seen.
+	PublishUnlessChanged(ctx context.Context, e pratique.Event, seen Tag) (stored bool, err error)
+}
+
+// Bookmarks keep small values by name, durably. A name that was never set, or set to nothing, gives nothing.
+type Bookmarks interface {
+	Bookmark(name string) ([]byte, error)
+	SetBookmark(ctx context.Context, name string, value []byte) error
+}
+
+const (
+	defaultInterval = time.Hour
+	defaultRequests = 60
+	defaultSource   = "reconcile"
+)
+
+// Reconciler sweeps. Its methods may be called by several goroutines.
+type Reconciler struct {
+	config    Config
+	registry  Registry
+	known     Known
+	bookmarks Bookmarks
+	hosts     []*host
+	entries   []*entry // in the order of the configuration
+
+	mu      sync.Mutex // for what of the entries says so
+	running bool
+}
+
+// New checks the configuration; it asks and starts nothing. Errors are of kind Invalid.
+func New(cfg Config, registry Registry, known Known, bookmarks Bookmarks) (*Reconciler, error) {
+	const op = "configure reconciliation"
+	if cfg.Interval < 0 {
+		return nil, pratique.Errorf(pratique.Invalid, op, "an interval of %s", cfg.Interval)
+	}
+	if cfg.Interval == 0 {
+		cfg.Interval = defaultInterval
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Trouble == nil {
+		cfg.Trouble = func(error) {}
+	}
+	for name, n := range cfg.RequestsPerMinute {
+		if n < 1 {
+			return nil, pratique.Errorf(pratique.Invalid, op, "%d requests per minute to %q: it must be at least one", n, name)
+		}
+	}
+	r := &Reconciler{config: cfg, registry: registry, known: known, bookmarks: bookmarks}
+	for _, repo := range cfg.Repositories {
+		if err := r.add(repo); err != nil {
+			return nil, pratique.Wrap(pratique.Invalid, op, repo.Repository.String(), err)
+		}
+	}
+	return r, nil
+}
+
+func (r *Reconciler) add(repo Repository) error {
+	if err := repo.Repository.Validate(); err != nil {
+		return err
+	}
+	if r.find(repo.Repository) != nil {
+		return fmt.Errorf("named twice")
+	}
+	for _, g := range repo.Tags {
+		if err := g.Validate(); err != nil {
+			return err
+		}
+	}
+	if repo.Source == "" {
+		repo.Source = defaultSource
+	}
+	e := &entry{Repository: repo, status: Status{Repository: repo.Repository, State: Idle}}
+	r.entries = append(r.entries, e)
+	name := repo.Repository.Registry
+	i := slices.IndexFunc(r.hosts, func(h *host) bool { return h.name == name })
+	if i < 0 {
+		i = len(r.hosts)
+		r.hosts = append(r.hosts, &host{reconciler: r, name: name, budget: r.budget(name), wake: make(chan struct{}, 1)})
+	}
+	r.hosts[i].entries = append(r.hosts[i].entries, e)
+	return nil
+}
+
+// budget lets a twelfth of a minute's requests through at once.
+func (r *Reconciler) budget(host string) *rate.Limiter {
+	n, ok := r.config.RequestsPerMinute[host]
+	if !ok {
+		n = defaultRequests
+	}
+	return rate.NewLimiter(rate.Limit(float64(n)/time.Minute.Seconds()), max(1, n/12))
+}
+
+func (r *Reconciler) find(repo pratique.Repository) *entry {
+	for _, e := range r.entries {
+		if e.Repository.Repository == repo {
+			return e
+		}
+	}
+	return nil
+}
+
+// Run sweeps each repository at its time, and on demand, until ctx ends; sweeps that were interrupted go on first.
+// Only one Run at a time: another is a Conflict. Nothing that goes wrong with a sweep ends Run.
+func (r *Reconciler) Run(ctx context.Context) error {
+	r.mu.Lock()
+	if r.running {
+		r.mu.Unlock()
+		return pratique.Errorf(pratique.Conflict, "reconcile", "sweeps are running already")
+	}
+	r.running = true
+	r.mu.Unlock()
+	for _, e := range r.entries {
+		r.load(e)
+	}
+	var all sync.WaitGroup
+	for _, h := range r.hosts {
+		all.Go(func() { h.run(ctx) })
+	}
+	all.Wait()
+	<-ctx.Done() // also without repositories
+	r.mu.Lock()
+	r.running = false
+	r.mu.Unlock()
+	return nil
+}
+
+// varied is d, up to a tenth less or more.
+func varied(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter needs no secrecy
+}
