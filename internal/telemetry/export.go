@@ -1,0 +1,71 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// exporter sends the figures of one scrape.
+type exporter struct {
+	descs map[string]*prometheus.Desc
+	out   chan<- prometheus.Metric
+}
+
+func (e exporter) gauge(name string, value float64, labels ...string) {
+	e.send(name, prometheus.GaugeValue, value, labels)
+}
+
+func (e exporter) counter(name string, value uint64, labels ...string) {
+	e.send(name, prometheus.CounterValue, float64(value), labels)
+}
+
+func (e exporter) send(name string, kind prometheus.ValueType, value float64, labels []string) {
+	for i := range labels {
+		labels[i] = text(labels[i])
+	}
+	metric, err := prometheus.NewConstMetric(e.descs[name], kind, value, labels...)
+	if err != nil {
+		metric = prometheus.NewInvalidMetric(e.descs[name], err) // the scrape shows the others
+	}
+	e.out <- metric
+}
+
+func (e exporter) outbox(o Outbox) {
+	e.gauge("pratique_outbox_waiting_events", float64(o.Waiting))
+	e.gauge("pratique_outbox_unresolved_pushes", float64(o.Unresolved))
+	e.gauge("pratique_outbox_set_aside_events", float64(o.SetAside))
+	e.gauge("pratique_outbox_bytes", float64(o.Bytes))
+	e.gauge("pratique_outbox_limit_bytes", float64(o.LimitBytes))
+	e.gauge("pratique_outbox_oldest_age_seconds", o.OldestAge.Seconds())
+	e.gauge("pratique_outbox_oldest_unresolved_age_seconds", o.OldestUnresolvedAge.Seconds())
+	e.counter("pratique_outbox_stored_events_total", o.Stored)
+	e.counter("pratique_outbox_duplicate_events_total", o.Duplicates)
+	e.counter("pratique_outbox_forwarded_events_total", o.Forwarded)
+	e.counter("pratique_outbox_refused_full_total", o.RefusedFull)
+	e.counter("pratique_outbox_failed_commits_total", o.FailedCommits)
+}
+
+func (e exporter) queues(all []Queue) {
+	for _, q := range all {
+		e.gauge("pratique_queue_messages", float64(q.Running), q.Stage, q.Lane, "running")
+		e.gauge("pratique_queue_messages", float64(q.Waiting), q.Stage, q.Lane, "waiting")
+		e.gauge("pratique_queue_oldest_age_seconds", q.OldestAge.Seconds(), q.Stage, q.Lane)
+	}
+}
+
+func (e exporter) database(d Database) {
+	e.gauge("pratique_database_age_seconds", d.Age.Seconds())
+	e.gauge("pratique_database_limit_seconds", d.Limit.Seconds())
+}
+
+func (e exporter) reconcile(all []Repository) {
+	for _, r := range all {
+		last := 0.0
+		if !r.LastSuccess.IsZero() {
+			last = float64(r.LastSuccess.UnixMilli()) / 1000
+		}
+		e.gauge("pratique_reconcile_last_success_timestamp_seconds", last, r.Name)
+		e.gauge("pratique_reconcile_interval_seconds", r.Interval.Seconds(), r.Name)
+		e.counter("pratique_reconcile_news_total", r.News, r.Name)
+		e.counter("pratique_reconcile_failures_total", r.Failures, r.Name)
+	}
+}

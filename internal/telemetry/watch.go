@@ -1,0 +1,145 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// readTimeout bounds the reading of all sources for one scrape. Prometheus waits 10 s by default.
+const readTimeout = 5 * time.Second
+
+// Sources are read at each scrape, one after another, and possibly by several scrapes at once. They must
+// return when their context ends. One that is nil is not part of this role, and has no figures.
+type Sources struct {
+	Outbox    func(context.Context) (Outbox, error)
+	Queues    func(context.Context) ([]Queue, error)
+	Database  func(context.Context) (Database, error)
+	Reconcile func(context.Context) ([]Repository, error)
+}
+
+// Outbox is the state of the durable store between the webhooks and the queue.
+type Outbox struct {
+	// Waiting events were not forwarded yet, Unresolved pushes have no digest yet, and SetAside events were
+	// refused by the queue for good.
+	Waiting, Unresolved, SetAside int
+	// Bytes is what Waiting and Unresolved take of LimitBytes.
+	Bytes, LimitBytes int64
+	// OldestAge is the age of the oldest of Waiting, OldestUnresolvedAge that of Unresolved; 0 if there is none.
+	OldestAge, OldestUnresolvedAge time.Duration
+	// The rest only rises while the process runs. RefusedFull counts requests that found the store full,
+	// FailedCommits commits that failed, for example on a full disk.
+	Stored, Duplicates, Forwarded, RefusedFull, FailedCommits uint64
+}
+
+// Queue is the backlog of one lane of one stage.
+type Queue struct {
+	Stage, Lane string
+	// Running are the messages that a worker has or that wait for another attempt, Waiting all others.
+	Running, Waiting uint64
+	// OldestAge is how long the oldest message has been in the queue; 0 if there is none.
+	OldestAge time.Duration
+}
+
+// Database is the vulnerability database in use.
+type Database struct {
+	// Age is the time since it was made, Limit the age at which nothing is allowed any more.
+	Age, Limit time.Duration
+}
+
+// Repository is a repository that is reconciled.
+type Repository struct {
+	// Name is its registry and path.
+	Name string
+	// LastSuccess is when a sweep last ended well; zero if none has.
+	LastSuccess time.Time
+	// Interval is the time between two sweeps.
+	Interval time.Duration
+	// News counts the pushes that no webhook had told of, Failures the sweeps that ended with an error. Both
+	// only rise while the process runs.
+	News, Failures uint64
+}
+
+// watcher collects the figures of the sources.
+type watcher struct {
+	sources Sources
+	descs   map[string]*prometheus.Desc
+}
+
+// figure is one exported figure of a source.
+type figure struct {
+	name, help string
+	labels     []string
+}
+
+func figures() []figure {
+	lane, repository := []string{"stage", "lane"}, []string{"repository"}
+	return []figure{
+		{"pratique_source_up", "1 if the figures of this source could be read for this scrape, else 0 and they are missing: look at the log of the service.", []string{"source"}},
+		{"pratique_outbox_waiting_events", "Events that are safe on disk and not in the queue yet. If they stay, NATS does not answer: look at it.", nil},
+		{"pratique_outbox_unresolved_pushes", "Pushes whose sender gave no digest, and whose tag was not read from the registry yet. If they stay, look at the registry and the credentials for it.", nil},
+		{"pratique_outbox_set_aside_events", "Events that the queue refused for good. Each is in the log with its reason; judge the image by hand.", nil},
+		{"pratique_outbox_bytes", "Bytes of what waits in the outbox. At the limit webhooks are refused with 503.", nil},
+		{"pratique_outbox_limit_bytes", "Bytes that may wait in the outbox: raise the limit or bring NATS back before they are used up.", nil},
+		{"pratique_outbox_oldest_age_seconds", "Age of the oldest event that waits to be put into the queue. Above two minutes NATS does not answer, or takes less than comes in: look at it.", nil},
+		{"pratique_outbox_oldest_unresolved_age_seconds", "Age of the oldest push whose tag was not read from the registry yet. Above minutes look at the registry, its rate limit, and the credentials for it.", nil},
+		{"pratique_outbox_stored_events_total", "Events that were stored as news.", nil},
+		{"pratique_outbox_duplicate_events_total", "Events that were known already. Many are normal: senders report one push up to 26 times.", nil},
+		{"pratique_outbox_forwarded_events_total", "Events that the queue has acknowledged.", nil},
+		{"pratique_outbox_refused_full_total", "Requests that were refused because the outbox was full. Some senders do not try again: bring NATS back and reconcile.", nil},
+		{"pratique_outbox_failed_commits_total", "Writes of the outbox that failed and did no harm: the disk is full. After a sync that fails the service ends.", nil},
+		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(lane, "state")},
+		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage. If it rises while something runs, add workers; if nothing runs, look at the log of the stage.", lane},
+		{"pratique_database_age_seconds", "Age of the vulnerability database in use. It is made anew every few hours: if it rises, look at its download.", nil},
+		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
+		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
+		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
+		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
+		{"pratique_reconcile_failures_total", "Sweeps of the repository that ended with an error; the log says which.", repository},
+	}
+}
+
+// Watch exports the figures of the sources from now on. It may be called once; a second call is an error of
+// the kind Internal.
+func (m *Metrics) Watch(s Sources) error {
+	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}}
+	for _, f := range figures() {
+		w.descs[f.name] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
+	}
+	return pratique.Wrap(pratique.Internal, "watch", "", m.registry.Register(w))
+}
+
+// Describe implements [prometheus.Collector].
+func (w *watcher) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range w.descs {
+		out <- desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (w *watcher) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	e := exporter{w.descs, out}
+	read(ctx, e, "outbox", w.sources.Outbox, e.outbox)
+	read(ctx, e, "queues", w.sources.Queues, e.queues)
+	read(ctx, e, "database", w.sources.Database, e.database)
+	read(ctx, e, "reconcile", w.sources.Reconcile, e.reconcile)
+}
+
+// read asks one source and exports what it says, and whether it said something.
+func read[T any](ctx context.Context, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
+	if source == nil {
+		return
+	}
+	value, err := source(ctx)
+	if err != nil {
+		e.gauge("pratique_source_up", 0, name)
+		return
+	}
+	e.gauge("pratique_source_up", 1, name)
+	export(value)
+}
