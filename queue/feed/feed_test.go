@@ -1,0 +1,243 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// start runs a real NATS server on a loopback port; 0 is any.
+func start(t *testing.T, dir string, port int) *server.Server {
+	t.Helper()
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		Users: []*server.User{
+			{Username: "pratique", Password: "secret"},
+			{Username: "zot", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"zot.events"}}}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("no NATS server")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+func connect(t *testing.T, s *server.Server, user string) *nats.Conn {
+	t.Helper()
+	conn, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, "secret"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// inbox is a receiver that fails until told otherwise.
+type inbox struct {
+	mu     sync.Mutex
+	bodies map[string]int
+	types  map[string]bool
+	failed int
+	fails  int // how often still
+}
+
+func (i *inbox) receive(_ context.Context, h http.Header, body []byte) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.fails > 0 {
+		i.fails--
+		i.failed++
+		return errors.New("the disk is full")
+	}
+	i.bodies[string(body)]++
+	i.types[h.Get("Content-Type")+h.Get("Ce-Type")] = true
+	return nil
+}
+
+func (i *inbox) count() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.bodies)
+}
+
+func run(t *testing.T, c Config, i *inbox) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, c, i.receive) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the feed ended with %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+func TestListensToASubject(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), 0)
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}, fails: 2}
+	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique", Password: "secret"}, i)
+	await(t, "the subscription", func() bool { return s.NumSubscriptions() > 0 && hasInterest(s) })
+	zot := connect(t, s, "zot")
+	for n := range 50 {
+		msg := &nats.Msg{Subject: "zot.events", Data: fmt.Appendf(nil, "%d", n), Header: nats.Header{}}
+		if n == 0 {
+			msg.Header.Set("ce-type", "zotregistry.image.updated")
+		}
+		if err := zot.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "all messages", func() bool { return i.count() == 50 })
+	if i.failed != 2 || !i.types["application/cloudevents+jsonzotregistry.image.updated"] {
+		t.Errorf("failed %d, types %v", i.failed, i.types)
+	}
+}
+
+func hasInterest(s *server.Server) bool {
+	return s.GlobalAccount().Interest("zot.events") > 0
+}
+
+// With a stream nothing is missed: what came while nobody listened, what could not be stored, and what came around a
+// restart of the server.
+func TestConsumesAStream(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, 0)
+	port := s.Addr().(*net.TCPAddr).Port
+	admin := connect(t, s, "pratique")
+	js, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT", Subjects: []string{"zot.events"}}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(from, to int) {
+		for n := from; n < to; n++ {
+			if _, err := js.Publish(t.Context(), "zot.events", fmt.Appendf(nil, "%d", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(0, 20)
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}, fails: 3}
+	c := Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret"}
+	stop := run(t, c, i)
+	await(t, "what was there before", func() bool { return i.count() == 20 })
+	s.Shutdown()
+	s.WaitForShutdown()
+	start(t, dir, port)
+	await(t, "the connection", func() bool { return admin.IsConnected() })
+	publish(20, 40)
+	await(t, "what came after the restart", func() bool { return i.count() == 40 })
+	stop()
+	publish(40, 50)
+	run(t, c, i)
+	await(t, "what came while nobody listened", func() bool { return i.count() == 50 })
+	if i.failed != 3 {
+		t.Errorf("failed %d times", i.failed)
+	}
+}
+
+func TestWaitsForAServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, 0)
+	port := s.Addr().(*net.TCPAddr).Port
+	url := s.ClientURL()
+	s.Shutdown()
+	s.WaitForShutdown()
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
+	run(t, Config{Name: "zot", URL: url, Subject: "zot.events", Username: "pratique", Password: "secret"}, i)
+	s = start(t, dir, port)
+	await(t, "the subscription", func() bool { return hasInterest(s) })
+	if err := connect(t, s, "zot").Publish("zot.events", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the message", func() bool { return i.count() == 1 })
+}
+
+// Somebody removes the consumer, or the stream with it: it is made anew.
+func TestConsumerThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), 0)
+	js, err := jetstream.New(connect(t, s, "pratique"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := jetstream.StreamConfig{Name: "ZOT", Subjects: []string{"zot.events"}}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
+	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret"}, i)
+	publish := func(body string) {
+		if _, err := js.Publish(t.Context(), "zot.events", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("first")
+	await(t, "the first message", func() bool { return i.count() == 1 })
+	if err := js.DeleteConsumer(t.Context(), "ZOT", "pratique-zot"); err != nil {
+		t.Fatal(err)
+	}
+	publish("second")
+	await(t, "the second message", func() bool { return i.count() == 2 })
+	if err := js.DeleteStream(t.Context(), "ZOT"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	publish("third")
+	await(t, "the third message", func() bool { return i.count() == 3 })
+}
+
+// A wrong password is waited out, and not a reason to spin.
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), 0)
+	var mu sync.Mutex
+	told := 0
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
+	run(t, Config{
+		Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique", Password: "wrong",
+		Trouble: func(error) { mu.Lock(); defer mu.Unlock(); told++ },
+	}, i)
+	time.Sleep(3 * time.Second)
+	mu.Lock()
+	defer mu.Unlock()
+	if told > 50 {
+		t.Errorf("told %d times in 3 s", told)
+	}
+}
