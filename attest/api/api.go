@@ -48,9 +48,11 @@ type Service struct {
 	Database *pratique.Database
 	// Queues is the work that is not done, in the order of the line; empty where it is not known.
 	Queues []Queue
+	// Outbox is what was acknowledged and is not in a queue yet; nil where it is not known.
+	Outbox *Outbox
 }
 
-// Config is what the API is made of. All but Auth, Now and OnError must be set.
+// Config is what the API is made of. All but Reconcile, Auth, Now and OnError must be set.
 type Config struct {
 	Index     Index
 	Documents Documents
@@ -58,7 +60,9 @@ type Config struct {
 	Submit func(ctx context.Context, e pratique.Event) error
 	// Describe tells about the service.
 	Describe func(ctx context.Context) (Service, error)
-	Auth     Auth
+	// Reconcile sweeps repositories; nil if this service does not.
+	Reconcile Reconciler
+	Auth      Auth
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 	// OnError is told the cause of every answer of 500 and above, whose text the client does not get to
@@ -105,6 +109,7 @@ func humaConfig() huma.Config {
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
 				{Name: "submissions", Description: "Images to be judged because somebody asks"},
+				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook told of"},
 				{Name: "service", Description: "The service itself"},
 			},
 		},
@@ -118,6 +123,7 @@ func (s *service) register(api huma.API) document {
 	s.registerImages(api)
 	s.registerDocuments(api)
 	s.registerSubmissions(api)
+	s.registerReconciliations(api)
 	s.registerStatus(api)
 	return renderDocument(api.OpenAPI())
 }

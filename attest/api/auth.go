@@ -114,3 +114,16 @@ func (a authenticator) check(r *http.Request) (name string, status int) {
 	}
 	return a.tokens[found].Name, 0
 }
+
+// Guard lets only those through to next who may read the API: for what else a server tells about itself.
+func Guard(a Auth, next http.Handler) http.Handler {
+	auth := newAuthenticator(a)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, status := auth.check(r); status != 0 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="pratique"`)
+			writeProblem(w, plainProblem(status, "send a valid token: Authorization: Bearer …"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -19,6 +19,18 @@ type ServiceStatus struct {
 	IndexPosition uint64 `json:"indexPosition"`
 	// Queues is the work that is not done, one entry for each lane of each stage.
 	Queues []Queue `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent lane first. Absent where the queues could not be asked"`
+	Outbox *Outbox `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent where this service receives none"`
+}
+
+// Outbox is the state of the durable store between the webhooks and the queues.
+type Outbox struct {
+	Waiting    int   `json:"waiting" doc:"Events on their way into the queue"`
+	Unresolved int   `json:"unresolved" doc:"Tags that were pushed by a sender that does not tell the digest; the registry is being asked"`
+	Refused    int   `json:"refused" doc:"Events set aside because the queue will never take them"`
+	Bytes      int64 `json:"bytes" doc:"What waiting and unresolved take of maxBytes; when that is reached, senders are asked to come again"`
+	MaxBytes   int64 `json:"maxBytes"`
+	// OldestAgeSeconds is how long ago the oldest of them came in, 0 if there is none.
+	OldestAgeSeconds int64 `json:"oldestAgeSeconds" doc:"How long ago the oldest of waiting and unresolved came in; 0 if there is none"`
 }
 
 // Queue is the work of one lane of one stage that is not done.
@@ -50,7 +62,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues}
+		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

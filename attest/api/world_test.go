@@ -80,14 +80,46 @@ type world struct {
 	refuse, describe error
 }
 
-func newWorld(t *testing.T, auth api.Auth) *world {
+// sweeps is a reconciler of two repositories.
+type sweeps struct {
+	mu    sync.Mutex
+	asked [][]pratique.Repository
+	state []api.Reconciliation
+}
+
+func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	accepted := repos
+	if len(repos) == 0 {
+		accepted = []pratique.Repository{repo, other}
+	}
+	for i, r := range accepted {
+		if r != repo && r != other {
+			return nil, pratique.Errorf(pratique.Invalid, "request reconciliation", "%s is not configured to be reconciled", accepted[i])
+		}
+	}
+	s.asked = append(s.asked, repos)
+	return accepted, nil
+}
+
+func (s *sweeps) Status() []api.Reconciliation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+func newWorld(t *testing.T, auth api.Auth) *world { return newSweepingWorld(t, auth, nil) }
+
+// newSweepingWorld is newWorld with a reconciler, unless that is nil.
+func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	t.Helper()
 	ix, err := index.Open(filepath.Join(t.TempDir(), "index.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{t: t, ix: ix, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
-	w.server = httptest.NewServer(api.New(api.Config{
+	config := api.Config{
 		Index: ix, Documents: w.blobs, Submit: w.submit, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
@@ -102,7 +134,11 @@ func newWorld(t *testing.T, auth api.Auth) *world {
 			defer w.mu.Unlock()
 			w.errors = append(w.errors, err)
 		},
-	}))
+	}
+	if reconciler != nil {
+		config.Reconcile = reconciler
+	}
+	w.server = httptest.NewServer(api.New(config))
 	t.Cleanup(func() {
 		w.server.Close()
 		_ = ix.Close()

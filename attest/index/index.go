@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -71,28 +72,58 @@ func Open(path string) (*Index, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
 	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(path); err != nil {
+			return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
+		}
+	}
 	db, err := openFile(path, false)
 	if err != nil {
 		return nil, err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		fresh := tx.Bucket(bucketMeta) == nil
-		if !fresh {
-			if err := checkSchema(tx, path); err != nil {
-				return err
-			}
-		}
-		for _, name := range allBuckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(bucketMeta).Put(keySchema, []byte(strconv.Itoa(schemaVersion)))
-	})
-	if err != nil {
+	if err := db.Update(func(tx *bbolt.Tx) error { return setUp(tx, path) }); err != nil {
 		return nil, errors.Join(pratique.Wrap(pratique.Unknown, op, path, err), db.Close())
 	}
 	return &Index{db: db}, nil
+}
+
+// create makes the file under another name first: bbolt cannot open one whose making a power cut interrupted.
+func create(path string) error {
+	part := path + ".new"
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := openFile(part, false)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return setUp(tx, path) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(part, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// setUp makes the buckets of a fresh file, and refuses one of another version.
+func setUp(tx *bbolt.Tx, path string) error {
+	if tx.Bucket(bucketMeta) != nil {
+		if err := checkSchema(tx, path); err != nil {
+			return err
+		}
+	}
+	for _, name := range allBuckets {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keySchema, []byte(strconv.Itoa(schemaVersion)))
 }
 
 func openFile(path string, readOnly bool) (*bbolt.DB, error) {

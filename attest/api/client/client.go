@@ -1,4 +1,4 @@
-// Package client asks a running service over its HTTP API: submit an image, see how far it has come, and read
+// Package client asks a running service over its HTTP API: submit an image, see how far it has come, sweep, and read
 // what is known about it. Problem documents come back as errors with the kind that the service gave them.
 package client
 
@@ -163,6 +163,26 @@ func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 		return out, pratique.Wrap(pratique.Invalid, "find image", "", err)
 	}
 	return out, c.do(ctx, http.MethodGet, "/api/v1/images", url.Values{"ref": {name}}, nil, nil, 0, &out)
+}
+
+// Reconcile asks for sweeps now, for pushes that no webhook told of, of the repositories named as registry/path, or of
+// all that the service has configured if none is. It returns their state; see [api.Reconciliation] for when one is done.
+func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]api.Reconciliation, error) {
+	var out api.ReconciliationList
+	body, err := json.Marshal(api.ReconcileRequest{Repositories: repositories})
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Internal, "reconcile", "", err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	err = c.do(ctx, http.MethodPost, "/api/v1/reconciliations", nil, header, body, 0, &out)
+	return out.Items, err
+}
+
+// Reconciliations returns how far the sweeps of each configured repository have come.
+func (c *Client) Reconciliations(ctx context.Context) ([]api.Reconciliation, error) {
+	var out api.ReconciliationList
+	err := c.do(ctx, http.MethodGet, "/api/v1/reconciliations", nil, nil, nil, 0, &out)
+	return out.Items, err
 }
 
 func seconds(wait time.Duration) int {

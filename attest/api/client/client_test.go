@@ -257,3 +257,50 @@ func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
 		t.Errorf("the service's own refusal: %v", err)
 	}
 }
+
+// reconciler knows one repository.
+type reconciler struct{ asked [][]pratique.Repository }
+
+func (r *reconciler) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
+	if len(repos) > 0 && repos[0] != subject.Repository {
+		return nil, pratique.Errorf(pratique.Invalid, "request reconciliation", "%s is not configured", repos[0])
+	}
+	r.asked = append(r.asked, repos)
+	return []pratique.Repository{subject.Repository}, nil
+}
+
+func (r *reconciler) Status() []api.Reconciliation {
+	return []api.Reconciliation{{Repository: subject.Repository.String(), State: "waiting", News: len(r.asked)}}
+}
+
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	sweeps := &reconciler{}
+	server := httptest.NewServer(api.New(api.Config{
+		Reconcile: sweeps, Auth: api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}}},
+	}))
+	t.Cleanup(server.Close)
+	c := connect(t, server.URL, secret)
+	for i, names := range [][]string{nil, {}, {subject.Repository.String()}} {
+		got, err := c.Reconcile(t.Context(), names)
+		if err != nil || len(got) != 1 || got[0].Repository != subject.Repository.String() || got[0].State != "waiting" || got[0].News != i+1 || len(sweeps.asked[i]) != len(names) {
+			t.Errorf("%v: %+v %v, asked for %v", names, got, err, sweeps.asked)
+		}
+	}
+	if got, err := c.Reconciliations(t.Context()); err != nil || len(got) != 1 || got[0].News != 3 {
+		t.Errorf("%+v %v", got, err)
+	}
+	for name, kind := range map[string]pratique.Kind{"registry.example/unknown": pratique.Invalid, "alpine": pratique.Invalid} {
+		if _, err := c.Reconcile(t.Context(), []string{name}); pratique.KindOf(err) != kind || !strings.Contains(err.Error(), "(422)") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	without := serve(t, nil)
+	_, err := connect(t, without.URL, secret).Reconcile(t.Context(), nil)
+	if pratique.KindOf(err) != pratique.NotFound || !strings.Contains(err.Error(), "no repositories configured") {
+		t.Error(err)
+	}
+	if _, err := connect(t, server.URL, "").Reconciliations(t.Context()); pratique.KindOf(err) != pratique.Denied {
+		t.Error(err)
+	}
+}
