@@ -37,6 +37,8 @@ var layers = map[string][]string{
 	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.
 	"deploy": {"deploy/edit"},
+	// What a configuration may say of a receiver is in the table of formats.
+	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.
 	"internal/pipeline": {"scanner", "attest", "signer", "deploy", "internal/layers"},
 }

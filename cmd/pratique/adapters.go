@@ -27,6 +27,14 @@ func (q stageQueue) Enqueue(ctx context.Context, stage string, lane pratique.Lan
 	return q.broker.Publish(ctx, queue.Stage(stage), lane, id, body)
 }
 
+func (q stageQueue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
+	messages := make([]queue.Message, len(all))
+	for i, m := range all {
+		messages[i] = queue.Message(m)
+	}
+	return q.broker.PublishBatch(ctx, queue.Stage(stage), messages)
+}
+
 // imageStore brings images from the registry into the layer store.
 type imageStore struct {
 	registry *registry.Client

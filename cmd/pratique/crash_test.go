@@ -32,7 +32,7 @@ func (l *line) start(edge string) *process {
 	l.t.Helper()
 	p := &process{l: l, exited: make(chan struct{})}
 	p.command = exec.Command(os.Args[0], l.configFile)
-	p.command.Env = append(os.Environ(), envCrash+"="+edge)
+	p.command.Env = append(append(os.Environ(), envCrash+"="+edge), l.env...)
 	p.command.Stderr = &p.log
 	if err := p.command.Start(); err != nil {
 		l.t.Fatal(err)

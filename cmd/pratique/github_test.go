@@ -257,7 +257,7 @@ func (l *line) why(clean, vulnerable pratique.Digest) {
 	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>set PRATIQUE_TOKEN")
 }
 
-func decode(t *testing.T, text string, into any) {
+func decode(t testing.TB, text string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		t.Fatalf("%v in %s", err, text)

@@ -34,7 +34,7 @@ import (
 // line is the whole line with real servers around it: a registry that notifies, a Git server, a vulnerability
 // database, and a configuration for the service.
 type line struct {
-	t          *testing.T
+	t          testing.TB
 	dir        string
 	registry   *registry.Server
 	git        *gitserver.Server
@@ -43,6 +43,7 @@ type line struct {
 	token      string
 	client     *client.Client
 	edges      edgeLog
+	env        []string // further environment of the processes that start makes
 }
 
 // lineOptions change what newLine sets up.
@@ -101,7 +102,7 @@ queue: {noSync: true}
 {{.Extra}}
 `))
 
-func newLine(t *testing.T, o lineOptions) *line {
+func newLine(t testing.TB, o lineOptions) *line {
 	t.Helper()
 	l := &line{t: t, dir: t.TempDir(), token: rand.Text()}
 	listen := freePort(t)
@@ -220,7 +221,7 @@ func (l *line) serve() (stop func()) {
 	return stop
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
@@ -329,7 +330,7 @@ func (l *line) post(body io.Reader, header map[string]string) int {
 	return response.StatusCode
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -100,7 +100,7 @@ Start here:
 		Version:       version(),
 	}
 	root.AddCommand(
-		newServe(), newSubmit(), newWhy(), newDemo(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
+		newServe(), newSubmit(), newWhy(), newDemo(), newWebhook(), newReconcile(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
 	)
 	return root
 }

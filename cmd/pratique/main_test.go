@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/testenv/powercut"
 	"github.com/pratique-dev/pratique/queue"
 )
 
@@ -19,12 +20,15 @@ import (
 const (
 	envMain  = "PRATIQUE_TEST_MAIN"  // run main with the arguments
 	envCrash = "PRATIQUE_TEST_CRASH" // serve the configuration file, and die at this edge
+
+	envAttempts = "PRATIQUE_TEST_ATTEMPTS" // how many starts a job has then, in place of those of quick
 )
 
 // quick shortens the waits of the queue, which are meant for networks.
 var quick = queue.Config{AckWait: 2 * time.Second, MinDelay: 100 * time.Millisecond, MaxDelay: time.Second, MaxAttempts: 6}
 
 func TestMain(m *testing.M) {
+	powercut.Serve()
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == inspectChild, os.Getenv(envMain) != "":
 		main()
@@ -60,7 +64,11 @@ func serveUntilCrash() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := serveUntilDone(ctx, conf, newLogger(conf.Log, os.Stderr), hooks{edge: edge, queue: quick}); err != nil {
+	settings := quick
+	if n, err := strconv.Atoi(os.Getenv(envAttempts)); err == nil {
+		settings.MaxAttempts = n
+	}
+	if err := serveUntilDone(ctx, conf, newLogger(conf.Log, os.Stderr), hooks{edge: edge, queue: settings}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitUnknown
 	}

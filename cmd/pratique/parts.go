@@ -14,6 +14,7 @@ import (
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/pratique-dev/pratique/signer/key"
@@ -47,28 +48,6 @@ func mirrors(all []config.Registry) []database.Host {
 		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
 	}
 	return hosts
-}
-
-func receivers(c config.Config) []webhook.Receiver {
-	aliases := map[string][]string{}
-	for _, r := range c.Registries {
-		aliases[r.Host] = r.Aliases
-	}
-	var all []webhook.Receiver
-	for _, r := range c.Receivers {
-		receiver := webhook.Receiver{
-			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories, Untagged: r.Untagged,
-			Aliases: aliases[r.Registry], Auth: webhook.Auth{Header: r.Header, Insecure: r.Insecure},
-		}
-		if receiver.Format == "" {
-			receiver.Format = "distribution"
-		}
-		for _, secret := range r.Secrets {
-			receiver.Auth.Values = append(receiver.Auth.Values, secret.Text())
-		}
-		all = append(all, receiver)
-	}
-	return all
 }
 
 func apiAuth(c config.API) api.Auth {
@@ -124,8 +103,16 @@ func checkParts(ctx context.Context, c config.Config) error {
 	note("policy", err)
 	_, err = registry.New(registryConfig(c.Registries))
 	note("registries", err)
-	_, err = webhook.New(webhook.Config{Receivers: receivers(c), Publisher: nobody{}})
+	all, err := receivers(c)
+	if err == nil {
+		_, err = webhook.New(webhook.Config{Receivers: all, Publisher: nobody{}})
+	}
 	note("receivers", err)
+	sweeping, err := reconcileConfig(c)
+	if err == nil {
+		_, err = reconcile.New(sweeping, nil, nil, nil)
+	}
+	note("reconcile", err)
 	note("api.tokens", apiAuth(c.API).Validate())
 	if !c.Signing.Key.IsZero() {
 		_, err = key.Load(c.Signing.Key.Value(), c.Signing.Passphrase.Value())
@@ -148,4 +135,6 @@ func checkParts(ctx context.Context, c config.Config) error {
 // nobody publishes nothing; a check sends no events.
 type nobody struct{}
 
-func (nobody) Publish(context.Context, pratique.Event) error { return errors.ErrUnsupported }
+func (nobody) Publish(context.Context, []pratique.Event) (int, error) {
+	return 0, errors.ErrUnsupported
+}

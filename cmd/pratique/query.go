@@ -17,14 +17,15 @@ func (s *service) queryAPI() (http.Handler, error) {
 	if err := auth.Validate(); err != nil {
 		return nil, fmt.Errorf("api.tokens: %w", err)
 	}
-	intake := &pipeline.Intake{Base: s.base()}
+	intake := &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
 	return api.New(api.Config{
-		Index: s.index, Documents: s.blobs, Submit: intake.Submit, Auth: auth, Now: s.now,
+		Index: s.index, Documents: s.blobs, Submit: intake.Submit, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
 		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Policy: s.policy.ID()}
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
 			}
+			about.Outbox = s.aboutOutbox()
 			pending, err := s.broker.Pending(ctx)
 			if err != nil {
 				return about, nil // the rest is worth knowing all the more

@@ -232,7 +232,7 @@ func (b *bench) service(image string, source v1.Image) measure {
 	return m
 }
 
-func digestOfImage(t *testing.T, image v1.Image) pratique.Digest {
+func digestOfImage(t testing.TB, image v1.Image) pratique.Digest {
 	t.Helper()
 	raw, err := image.RawManifest()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/internal/config"
@@ -102,6 +103,11 @@ func (s *service) run(ctx context.Context) error {
 	front, ahead := errgroup.WithContext(open)
 	front.Go(func() error { return server.Run(ahead, s.listener, handler) })
 	front.Go(func() error { return s.broker.Run(ahead, works) })
+	front.Go(func() error { return s.nats.Wait(ahead) })
+	front.Go(func() error { return s.outbox.Run(ahead, s.line()) })
+	front.Go(func() error { return s.listenFeeds(ahead) })
+	front.Go(func() error { return s.rotateSecrets(ahead) })
+	front.Go(func() error { return s.reconciler.Run(ahead) })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("policy", s.policy.ID().Digest.String()), slog.String("keyID", s.signer.KeyID()))
 	err = front.Wait()
@@ -132,16 +138,14 @@ func (s *service) project(ctx context.Context) error {
 
 // handler serves webhooks, the API and the probes on one port.
 func (s *service) handler() (http.Handler, error) {
-	hooks, err := s.webhooks()
-	if err != nil {
-		return nil, err
-	}
 	query, err := s.queryAPI()
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhooks/{name}", hooks)
+	mux.Handle("/webhooks/{name}", s.webhooks)
+	mux.Handle("/webhooks/{name}/{secret}", s.webhooks)
+	mux.Handle("GET /metrics", api.Guard(apiAuth(s.conf.API), s.metrics.Handler()))
 	mux.Handle("/", query)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", s.ready)

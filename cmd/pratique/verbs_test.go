@@ -34,7 +34,7 @@ type verb struct {
 	err    string
 }
 
-func (v verb) run(t *testing.T, args ...string) verb {
+func (v verb) run(t testing.TB, args ...string) verb {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -64,7 +64,7 @@ func (v verb) run(t *testing.T, args ...string) verb {
 
 // want checks the exit status and that each text is in the output; a text that starts with "2>" is looked for
 // among the errors.
-func (v verb) want(t *testing.T, status int, texts ...string) verb {
+func (v verb) want(t testing.TB, status int, texts ...string) verb {
 	t.Helper()
 	ok := v.status == status
 	for _, text := range texts {
@@ -125,7 +125,7 @@ func TestConfigSample(t *testing.T) {
 	// With the secrets in place it is fine.
 	dir := t.TempDir()
 	env := verb{}
-	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN"} {
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
 		env.env = append(env.env, name+"=0123456789abcdef-"+name)
 	}
 	private, _, err := key.Generate([]byte("0123456789abcdef-COSIGN_PASSWORD"))
@@ -133,7 +133,8 @@ func TestConfigSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"cosign.key": private, "commit-signing": sshKey(t),
+		"cosign.key": private, "commit-signing": sshKey(t), "github-webhook": []byte("0123456789abcdef-github"),
+		"hub-webhook": []byte("0123456789abcdef-hub"), "jfrog-webhook": []byte("0123456789abcdef-jfrog"),
 		"pratique.yaml": []byte(strings.ReplaceAll(sample.out, "/etc/pratique", dir)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {

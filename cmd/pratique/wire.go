@@ -21,24 +21,31 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/queue/outbox"
+	"github.com/pratique-dev/pratique/queue/reconcile"
+	"github.com/pratique-dev/pratique/queue/webhook"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/pratique-dev/pratique/signer/key"
 )
 
 // Defaults of the fields that a configuration leaves out.
 const (
-	defaultDataDir     = "pratique-data"
-	defaultListen      = "127.0.0.1:8080"
-	defaultMemory      = 2 << 30
-	defaultLayerStore  = 20 << 30
-	defaultLedgerSize  = 8 << 30
-	queueRoom          = 2 << 30 // for the work queues beside the ledger
-	defaultVerdictAge  = 24 * time.Hour
-	defaultTimeout     = 10 * time.Minute
-	defaultDBInterval  = 6 * time.Hour
-	defaultDBAge       = 72 * time.Hour
-	mostDefaultWorkers = 4
+	defaultDataDir    = "pratique-data"
+	defaultListen     = "127.0.0.1:8080"
+	defaultMemory     = 2 << 30
+	defaultLayerStore = 20 << 30
+	defaultLedgerSize = 8 << 30
+	defaultOutboxSize = 256 << 20
+
+	defaultSweepInterval = time.Hour
+	queueRoom            = 2 << 30 // for the work queues beside the ledger
+	defaultVerdictAge    = 24 * time.Hour
+	defaultTimeout       = 10 * time.Minute
+	defaultDBInterval    = 6 * time.Hour
+	defaultDBAge         = 72 * time.Hour
+	mostDefaultWorkers   = 4
 )
 
 // service is the whole program, put together. Nothing in it runs until run is called.
@@ -63,6 +70,11 @@ type service struct {
 	signer    *key.Signer
 	verifier  *key.Verifier
 	listener  net.Listener
+
+	outbox     *outbox.Outbox
+	webhooks   *webhook.Handler
+	reconciler *reconcile.Reconciler
+	metrics    *telemetry.Metrics
 }
 
 // hooks are for tests. The zero value is for everybody else.
@@ -75,7 +87,7 @@ type hooks struct {
 
 // newService opens everything that the configuration names. On error all that was opened is closed again.
 func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hooks) (_ *service, err error) {
-	s := &service{conf: withDefaults(conf), log: log, hooks: h, now: time.Now}
+	s := &service{conf: withDefaults(conf), log: log, hooks: h, now: time.Now, metrics: telemetry.New(version())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -92,12 +104,12 @@ func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hoo
 	if s.publicURL == "" {
 		s.publicURL = "http://" + s.listener.Addr().String()
 	}
-	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openKeys, s.openScanners} {
+	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, s.watch()
 }
 
 func withDefaults(c config.Config) config.Config {

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
 // Sample is a complete configuration with every field explained.
@@ -26,6 +27,7 @@ type Config struct {
 
 	Registries []Registry `yaml:"registries"`
 	Receivers  []Receiver `yaml:"receivers"`
+	Reconcile  Reconcile  `yaml:"reconcile"`
 	// Platforms are what images are run on, for example linux/amd64. Children of an index that certainly do
 	// not run there are not inspected; default all are.
 	Platforms []pratique.Platform `yaml:"platforms"`
@@ -69,13 +71,81 @@ type Receiver struct {
 	Registry string `yaml:"registry"`
 	// Repositories are the paths that may be reported, as globs by segment; default all of them.
 	Repositories []pratique.Glob `yaml:"repositories"`
-	// Header carries the secret; default Authorization. Secrets are full header values; all are valid at once.
-	Header  string   `yaml:"header"`
+	// Prefixes maps a sender's own key for a repository (Artifactory, Nexus) to the path that it has in the registry.
+	Prefixes map[string]string `yaml:"prefixes"`
+	// Auth is how the sender shows who it is; default the best that the format has.
+	Auth webhook.Method `yaml:"auth"`
+	// Header carries the secret or the signature; default the sender's own, else Authorization. Prefix stands before
+	// the digits of a signature.
+	Header string `yaml:"header"`
+	Prefix string `yaml:"prefix"`
+	// Secrets are all valid at once; a file may hold several, one a line, and is read again when it changes.
 	Secrets []Secret `yaml:"secrets"`
+	OIDC    OIDC     `yaml:"oidc"`
 	// Insecure accepts pushes from anybody.
 	Insecure bool `yaml:"insecure"`
 	// Untagged also judges manifests that are pushed by digest alone.
-	Untagged bool `yaml:"untagged"`
+	Untagged bool    `yaml:"untagged"`
+	Generic  Generic `yaml:"generic"`
+	NATS     NATS    `yaml:"nats"`
+}
+
+// OIDC says which tokens of which identity provider a sender presents.
+type OIDC struct {
+	// Issuer defaults to Google's; KeysURL, where its keys are, must be given for any other.
+	Issuer  string `yaml:"issuer"`
+	KeysURL string `yaml:"keysURL"`
+	// Audience must be this service's own; Email and Claims must be those of the sender.
+	Audience string            `yaml:"audience"`
+	Email    string            `yaml:"email"`
+	Claims   map[string]string `yaml:"claims"`
+	// Subscription is what messages of Google's Pub/Sub must name; default any.
+	Subscription string `yaml:"subscription"`
+}
+
+// Generic says in CEL where the fields are in the bodies of the generic format.
+type Generic struct {
+	// Events gives a list, default the body alone; the others are about one item of it.
+	Events     string `yaml:"events"`
+	When       string `yaml:"when"`
+	Host       string `yaml:"host"`
+	Repository string `yaml:"repository"`
+	Tag        string `yaml:"tag"`
+	Digest     string `yaml:"digest"`
+	MediaType  string `yaml:"mediaType"`
+	Actor      string `yaml:"actor"`
+	ID         string `yaml:"id"`
+	Time       string `yaml:"time"`
+}
+
+// NATS is a server on which a sender publishes its events, in place of HTTP.
+type NATS struct {
+	// URL is nats://HOST:PORT or tls://HOST:PORT.
+	URL     string `yaml:"url"`
+	Subject string `yaml:"subject"`
+	// Stream is the JetStream stream that keeps the subject, so that nothing is missed while Pratique is away;
+	// without it only what is published meanwhile is heard.
+	Stream      string `yaml:"stream"`
+	Username    string `yaml:"username"`
+	Password    Secret `yaml:"password"`
+	Credentials Secret `yaml:"credentials"`
+}
+
+// Reconcile says which repositories are looked through for pushes that no webhook told of.
+type Reconcile struct {
+	// Interval between two sweeps of a repository; default 1h.
+	Interval Duration `yaml:"interval"`
+	// RequestsPerMinute is for each registry; default 60.
+	RequestsPerMinute int     `yaml:"requestsPerMinute"`
+	Repositories      []Sweep `yaml:"repositories"`
+}
+
+// Sweep is one repository to look through.
+type Sweep struct {
+	// Repository is registry/path; the registry must be one of Registries.
+	Repository string `yaml:"repository"`
+	// Tags are globs; default all.
+	Tags []pratique.Glob `yaml:"tags"`
 }
 
 // Inspect bounds the processes that parse images.
@@ -169,10 +239,14 @@ type Token struct {
 
 // Queue tunes the embedded NATS.
 type Queue struct {
-	// NoSync leaves syncing to the operating system: faster, and a power cut may lose acknowledged events.
+	// NoSync leaves syncing of queue and ledger to the operating system: faster, and after a power cut events may be lost,
+	// or the queue may not start.
 	NoSync bool `yaml:"noSync"`
 	// LedgerSize bounds the ledger on disk; when it is full nothing can be recorded. Default 8GiB.
 	LedgerSize Size `yaml:"ledgerSize"`
+	// OutboxSize bounds the pushes that were acknowledged and wait to be put into the queue; when it is full senders
+	// are asked to come again. Default 256MiB.
+	OutboxSize Size `yaml:"outboxSize"`
 }
 
 // Evidence says where documents are kept.

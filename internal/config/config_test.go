@@ -16,13 +16,13 @@ func TestEmptyFileIsUsable(t *testing.T) {
 
 func TestSampleIsValid(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN"} {
-		t.Setenv(name, "0123456789abcdef")
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
+		t.Setenv(name, "0123456789abcdef"+name)
 	}
 	sample := string(Sample)
-	for _, name := range []string{"cosign.key", "commit-signing"} {
+	for _, name := range []string{"cosign.key", "commit-signing", "github-webhook", "hub-webhook", "jfrog-webhook"} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte("key\n"), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte("long-enough-"+name+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		sample = strings.ReplaceAll(sample, "/etc/pratique/"+name, path)
@@ -37,10 +37,10 @@ func TestSampleIsValid(t *testing.T) {
 	if got := c.Inspect.LayerStore.Bytes(0); got != 20<<30 {
 		t.Errorf("layerStore = %d", got)
 	}
-	if got := c.Registries[0].Password.Text(); got != "0123456789abcdef" {
+	if got := c.Registries[3].Password.Text(); got != "0123456789abcdefREGISTRY_PASSWORD" {
 		t.Errorf("password = %q", got)
 	}
-	if c.Signing.Key.Text() != "key" {
+	if c.Signing.Key.Text() != "long-enough-cosign.key" {
 		t.Errorf("key = %q", c.Signing.Key.Text())
 	}
 }
@@ -70,7 +70,11 @@ func TestProblems(t *testing.T) {
 		{"receiver without secret", reg + "receivers:\n  - name: a\n    registry: r.example.com\n", "f.yaml:4: receivers[0].secrets: without a secret"},
 		{"receiver of unknown registry", reg + "receivers:\n  - name: a\n    insecure: true\n    registry: other.example.com\n", `f.yaml:6: receivers[0].registry: "other.example.com" is not`},
 		{"name of submissions", reg + "receivers:\n  - {name: submission, insecure: true, registry: r.example.com}\n", "receivers[0].name: \"submission\" is the source"},
-		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "receivers[0].format: want one of distribution"},
+		{"nats without a name", reg + "receivers:\n  - {name: a, registry: r.example.com, format: zot, nats: {url: 'nats://n:4222', subject: s}}\n", "receivers[0].nats: a server that lets us in without a name"},
+		{"method of another", reg + "receivers:\n  - {name: a, registry: r.example.com, format: quay, auth: hmac-sha256, insecure: true}\n", "receivers[0].auth: quay can do url, not"},
+		{"one audience", reg + "receivers:\n  - {name: a, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n  - {name: b, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n", "f.yaml:5: receivers[1].oidc.audience: it also opens receiver \"a\""},
+		{"sweep elsewhere", reg + "reconcile: {repositories: [{repository: other.example.com/a}]}\n", "reconcile.repositories[0].repository: \"other.example.com\" is not the host"},
+		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "f.yaml:4: receivers[0].format: want one of acr, artifactory, cdevents, cloudevents, distribution"},
 		{"bad duration", "database:\n  interval: soon\n", `f.yaml:2: want a time span such as 90s, 6h or 3d, not "soon"`},
 		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: want a size such as 512MiB or 20GiB, not "2GB"`},
 		{"wrong type", "inspect:\n  workers: many\n", `f.yaml:2: want a whole number, not "many"`},
@@ -99,6 +103,21 @@ func TestProblems(t *testing.T) {
 				t.Errorf("error repeats a secret: %v", err)
 			}
 		})
+	}
+}
+
+func TestSecretsOfReceivers(t *testing.T) {
+	t.Setenv("PRATIQUE_TEST_ONE", "hunter2hunter2hunter2")
+	t.Setenv("PRATIQUE_TEST_EMPTY", "a-long-user-name:hunter2")
+	const head = "registries: [{host: r.example.com}]\nreceivers:\n  - {name: a, registry: r.example.com, secrets: ['env:PRATIQUE_TEST_ONE']}\n"
+	for name, tt := range map[string]struct{ yaml, want string }{
+		"one secret, two receivers": {"  - {name: b, registry: r.example.com, secrets: ['env:PRATIQUE_TEST_ONE']}\n", "f.yaml:4: receivers[1].secrets[0]: it also opens receiver \"a\""},
+		"short password":            {"  - {name: b, registry: r.example.com, auth: basic, secrets: ['env:PRATIQUE_TEST_EMPTY']}\n", "receivers[1].secrets[0]: env:PRATIQUE_TEST_EMPTY is shorter"},
+	} {
+		_, err := Parse("f.yaml", []byte(head+tt.yaml))
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

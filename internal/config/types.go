@@ -29,6 +29,23 @@ func (s Secret) Value() []byte { return s.value }
 // Text is Value as a string.
 func (s Secret) Text() string { return string(s.value) }
 
+// Lines are the secrets in it, one a line. Only files have more than one.
+func (s Secret) Lines() []string {
+	var all []string
+	for line := range strings.Lines(string(s.value)) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// Again reads the reference once more: a file may have changed.
+func (s Secret) Again() (Secret, error) {
+	err := s.resolve()
+	return s, err
+}
+
 // String returns the reference, never the secret.
 func (s Secret) String() string { return s.ref }
 

@@ -76,6 +76,7 @@ func (c *checker) config(conf *Config) {
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
 	c.atLeast("inspect.timeout", int64(conf.Inspect.Timeout), int64(time.Second), "1s")
+	c.atLeast("queue.outboxSize", int64(conf.Queue.OutboxSize), 1<<20, "1MiB")
 	c.atLeast("queue.ledgerSize", int64(conf.Queue.LedgerSize), 64<<20, "64MiB")
 	for i, p := range conf.Platforms {
 		if system, rest, _ := strings.Cut(string(p), "/"); system == "" || rest == "" || strings.HasSuffix(rest, "/") {
@@ -85,6 +86,7 @@ func (c *checker) config(conf *Config) {
 	c.globs("policy.allowedRepositories", conf.Policy.AllowedRepositories)
 	c.registries(conf.Registries)
 	c.receivers(conf)
+	c.sweeps(conf)
 	c.signing(conf.Signing)
 	c.targets(conf.Deploy.Targets)
 	c.tokens(conf.API.Tokens)
@@ -122,40 +124,6 @@ func (c *checker) name(key, name string, seen map[string]bool) {
 		c.fail(key+".name", "%q is there twice", name)
 	}
 	seen[name] = true
-}
-
-func (c *checker) receivers(conf *Config) {
-	seen := map[string]bool{}
-	for i, r := range conf.Receivers {
-		key := fmt.Sprintf("receivers[%d]", i)
-		c.name(key, r.Name, seen)
-		if r.Name == "submission" {
-			c.fail(key+".name", "%q is the source of submissions: choose another name", r.Name)
-		}
-		c.oneOf(key+".format", r.Format, "distribution")
-		c.globs(key+".repositories", r.Repositories)
-		for n, g := range r.Repositories {
-			if first, _, _ := strings.Cut(string(g), "/"); first == r.Registry {
-				c.fail(fmt.Sprintf("%s.repositories[%d]", key, n), "leave out the registry: these are paths in it")
-			}
-		}
-		known := func(reg Registry) bool { return reg.Host == r.Registry }
-		if !slices.ContainsFunc(conf.Registries, known) {
-			c.fail(key+".registry", "%q is not the host of one of the registries", r.Registry)
-		}
-		switch {
-		case len(r.Secrets) == 0 && !r.Insecure:
-			c.fail(key+".secrets", "without a secret anybody can report pushes: give one, or say insecure: true")
-		case len(r.Secrets) > 0 && r.Insecure:
-			c.fail(key+".insecure", "insecure: true and secrets exclude each other")
-		}
-		for n, s := range r.Secrets {
-			const least = 16
-			if len(s.Value()) > 0 && len(s.Value()) < least {
-				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s, least)
-			}
-		}
-	}
 }
 
 func (c *checker) signing(s Signing) {

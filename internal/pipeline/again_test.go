@@ -145,3 +145,25 @@ func TestAttestIndexAgain(t *testing.T) {
 		"attach index signed vsa", "fact attested index", "enqueue deploy e4.deploy",
 	}, w.forget())
 }
+
+// TestRedeliveredAfterTheEnd: an acknowledgement was lost, and the message comes again when nobody remembers message ids
+// any more. The event has its end, and gets no other.
+func TestRedeliveredAfterTheEnd(t *testing.T) {
+	for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
+		w := newWorld(t)
+		m := w.upTo(stage, "e1", "1.0")
+		for next := m; ; next = w.last() {
+			before := len(w.queue)
+			if w.mustHandle(next); len(w.queue) == before {
+				break
+			}
+		}
+		if _, over := w.lookUp(w.subject("app"), pratique.FactSettled); !over {
+			t.Fatalf("%s: no end", stage)
+		}
+		facts := len(w.facts)
+		if w.mustHandle(m); len(w.facts) != facts {
+			t.Errorf("%s: %d facts became %d", stage, facts, len(w.facts))
+		}
+	}
+}

@@ -39,6 +39,9 @@ func (s *Attest) Handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+		return err // its acknowledgement was lost
+	}
 	seen, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactSeen)
 	if err != nil {
 		return err

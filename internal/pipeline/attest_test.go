@@ -14,7 +14,7 @@ func TestAttestInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last seen app", "last inspected app", "last matched app", "get", "judge app",
+		"last settled app", "last seen app", "last inspected app", "last matched app", "get", "judge app",
 		"last judged app", "put",
 		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
 		"last attested app", "get", "get",
@@ -292,7 +292,7 @@ func TestNotImageIsNeverAttested(t *testing.T) {
 	manifest.NotImage = "it is a chart"
 	w.manifests[ref("1.0").String()] = manifest
 	w.mustHandle(w.publish(w.event("e1", "1.0")))
-	m := message{stage: pipeline.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e1", "1.0"), Subject: w.subject("app")})}
+	m := message{stage: pipeline.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e2", "1.0"), Subject: w.subject("app")})}
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Internal, nil)
 	if len(w.registry.held) != 0 {

@@ -27,6 +27,9 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+		return err // its acknowledgement was lost
+	}
 	s.edge(StageDeploy + ":before-commit")
 	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
 	out, err := s.Gate.Deploy(ctx, pratique.Change{

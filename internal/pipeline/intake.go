@@ -7,28 +7,47 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Intake takes events in: from webhooks and from submissions.
+// Intake puts events into the line: those that webhooks and sweeps left in the outbox, and submissions.
 type Intake struct {
 	Base
+	Batches Batches
 }
 
-// Publish enqueues the event. When it returns nil the event is durable and will be judged.
-func (i *Intake) Publish(ctx context.Context, e pratique.Event) error {
-	if err := e.Validate(); err != nil {
-		return pratique.Wrap(pratique.Invalid, "accept event", "", err)
+// Batches hands over much work at once.
+type Batches interface {
+	// EnqueueAll puts messages into a stage's queue in their order and returns once they are durable. After an error
+	// none or some may be; the same ids again are once.
+	EnqueueAll(ctx context.Context, stage string, all []Message) error
+}
+
+// Message is the work for one event.
+type Message struct {
+	Lane pratique.Lane
+	ID   string
+	Body []byte
+}
+
+// Publish enqueues the events in their order. When it returns nil they are durable and will be judged.
+func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
+	all := make([]Message, len(events))
+	for n, e := range events {
+		if err := e.Validate(); err != nil {
+			return pratique.Wrap(pratique.Invalid, "accept event", "", err)
+		}
+		body, err := json.Marshal(Work{Event: e})
+		if err != nil {
+			return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
+		}
+		all[n] = Message{Lane: e.Lane, ID: e.ID, Body: body}
 	}
-	body, err := json.Marshal(Work{Event: e})
-	if err != nil {
-		return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
-	}
-	return i.Queue.Enqueue(ctx, StageInspect, e.Lane, e.ID, body)
+	return i.Batches.EnqueueAll(ctx, StageInspect, all)
 }
 
 // Submit is [Intake.Publish] for an event that somebody waits for: it is also recorded as received, so that
 // its id is known from the start. A record that fails is no refusal: the event is taken in, and its next fact
 // makes the id known.
 func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
-	if err := i.Publish(ctx, e); err != nil {
+	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
 	_ = i.record(ctx, "receive", Work{Event: e}, pratique.Subject{}, pratique.Fact{Kind: pratique.FactReceived, Received: &e})

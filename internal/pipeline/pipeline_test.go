@@ -312,17 +312,17 @@ func TestFailedThatFails(t *testing.T) {
 
 func TestIntake(t *testing.T) {
 	w := newWorld(t)
-	intake := &pipeline.Intake{Base: w.base()}
+	intake := &pipeline.Intake{Base: w.base(), Batches: queue{w}}
 	if err := intake.Submit(t.Context(), w.event("e1", "1.0")); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "order", []string{"enqueue inspect e1", "fact received "}, w.forget())
 	same(t, "lane", pratique.LanePush, w.last().lane)
 	same(t, "received", "e1", w.facts[0].Received.ID)
-	if err := intake.Publish(t.Context(), w.event("e2", "1.0")); err != nil {
+	if err := intake.Publish(t.Context(), []pratique.Event{w.event("e2", "1.0"), w.event("e5", "1.1")}); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "a webhook's event", []string{"enqueue inspect e2"}, w.forget())
+	same(t, "webhooks' events", []string{"enqueue inspect e2", "enqueue inspect e5"}, w.forget())
 
 	w.fail["enqueue inspect e3"] = pratique.Errorf(pratique.Unavailable, "publish", "as told")
 	isKind(t, intake.Submit(t.Context(), w.event("e3", "1.0")), pratique.Unavailable, w.fail["enqueue inspect e3"])

@@ -191,8 +191,8 @@ func (w *world) mustHandle(m message) {
 // publish takes an event in and returns its message.
 func (w *world) publish(e pratique.Event) message {
 	w.t.Helper()
-	intake := &pipeline.Intake{Base: w.base()}
-	if err := intake.Publish(w.t.Context(), e); err != nil {
+	intake := &pipeline.Intake{Base: w.base(), Batches: queue{w}}
+	if err := intake.Publish(w.t.Context(), []pratique.Event{e}); err != nil {
 		w.t.Fatal(err)
 	}
 	return w.last()
@@ -349,6 +349,15 @@ func (q queue) Enqueue(_ context.Context, stage string, lane pratique.Lane, id s
 	if !q.known[id] {
 		q.known[id] = true
 		q.world.queue = append(q.world.queue, message{stage, lane, id, body})
+	}
+	return nil
+}
+
+func (q queue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
+	for _, m := range all {
+		if err := q.Enqueue(ctx, stage, m.Lane, m.ID, m.Body); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -24,7 +24,9 @@ func BenchmarkParse(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Publish(context.Context, pratique.Event) error { return nil }
+func (discard) Publish(_ context.Context, events []pratique.Event) (int, error) {
+	return len(events), nil
+}
 
 func BenchmarkHandler(b *testing.B) {
 	h, err := webhook.New(webhook.Config{Receivers: []webhook.Receiver{receiver()}, Publisher: discard{}})

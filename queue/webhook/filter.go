@@ -1,9 +1,7 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -11,48 +9,53 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-var manifestTypes = map[string]bool{
-	"application/vnd.oci.image.manifest.v1+json":                true,
-	"application/vnd.oci.image.index.v1+json":                   true,
-	"application/vnd.docker.distribution.manifest.v2+json":      true,
-	"application/vnd.docker.distribution.manifest.list.v2+json": true,
-}
-
-// signatureTag matches what cosign calls its signatures, attestations and SBOMs, and the tag of an index of
-// referrers. Their media types are those of images, so the tag is all there is to see. It is anchored: a tag that
-// an image may well have, such as app-sha256-<commit>, must not be ignored without a record. Signatures that cosign
-// was told to give a prefix become events, which the resolver settles as ignored by what is in them.
-var signatureTag = regexp.MustCompile(`^sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
-
 // ignore says why a notification is none of our business, or "". The answers are a closed list.
 func (r *receiver) ignore(n Notification) string {
+	if n.Err != nil {
+		return "" // whatever it was, somebody has to know
+	}
 	switch n.Action {
-	case "push":
-	case "pull", "mount", "delete":
-		return n.Action
+	case ActionPush:
+	case ActionPull, ActionMount, ActionDelete, ActionScan, ActionPing, ActionAlien, actionBlob:
+		return string(n.Action)
 	default:
-		return "action"
+		return string(ActionOther)
 	}
 	switch {
-	case n.MediaType == "application/octet-stream":
-		return "blob"
-	case !manifestTypes[n.MediaType]:
+	case n.MediaType != "" && !pratique.IsManifestType(n.MediaType) && !pratique.IsIndexType(n.MediaType):
 		return "media-type"
-	case signatureTag.MatchString(n.Tag):
+	case pratique.IsSignatureTag(n.Tag):
 		return "signature-tag"
+	case n.Subject:
+		return "subject"
+	case n.ConfigType != "" && !pratique.IsImageConfigType(n.ConfigType):
+		return "artifact-type"
+	case pratique.OnlyEvidence(n.Layers):
+		return "attestation"
 	case n.Tag == "" && !r.Untagged:
 		return "untagged"
 	}
 	return ""
 }
 
-// event checks a notification and makes its event. The first result is the reason for a drop, or "".
+// event checks a notification and makes its event, still without an id. The first result is the reason for a drop,
+// or "".
 func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event, error) {
 	var event pratique.Event
-	if !r.hosts[strings.ToLower(n.Host)] {
+	if n.Err != nil {
+		return "unreadable", event, n.Err
+	}
+	if r.Subscription != "" && n.Subscription != r.Subscription {
+		return "subscription", event, fmt.Errorf("subscription %q is not %s", clip(n.Subscription), r.Subscription)
+	}
+	if !r.named(n.Host) {
 		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", clip(n.Host), r.Registry)
 	}
-	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: n.Repository}, Tag: n.Tag}
+	path, known := r.path(n)
+	if !known {
+		return "repository", event, fmt.Errorf("%q is not among the prefixes", clip(n.Key))
+	}
+	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: path}, Tag: n.Tag}
 	if n.Digest != "" {
 		d, err := pratique.ParseDigest(n.Digest)
 		if err != nil {
@@ -63,16 +66,47 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 	if err := ref.Validate(); err != nil {
 		return "reference", event, err
 	}
-	if !r.allows(n.Repository) {
-		return "repository", event, fmt.Errorf("repository %q is not among those allowed", clip(n.Repository))
-	}
-	if n.ID == "" || len(n.ID) > 256 {
-		return "no-id", event, errors.New("the event has no id of at most 256 bytes: its retries could not be told from new pushes")
+	if !r.allows(path) {
+		return "repository", event, fmt.Errorf("repository %q is not among those allowed", clip(path))
 	}
 	return "", pratique.Event{
-		ID: pratique.EventID(r.Name, ref, n.ID), Ref: ref, Source: r.Name, Actor: plain(n.Actor),
-		Lane: pratique.LanePush, OccurredAt: n.At, ReceivedAt: now.UTC(),
+		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Lane: pratique.LanePush,
+		OccurredAt: writable(n.At), ReceivedAt: now.UTC(),
 	}, nil
+}
+
+// delivery is the sender's id as it is kept. A long one is not cut: two that begin alike would become one.
+func delivery(id string) string {
+	if len(id) > maxPlain {
+		return pratique.DigestOf([]byte(id)).String()
+	}
+	return plain(id)
+}
+
+// named reports whether the payload's word for the registry means the configured one.
+func (r *receiver) named(host string) bool {
+	if host == "" {
+		return !r.format.HostNamed
+	}
+	return r.hosts[strings.ToLower(host)]
+}
+
+// path is the repository in the registry: the sender's name for it, behind the prefix that its key stands for.
+func (r *receiver) path(n Notification) (string, bool) {
+	if n.Key == "" {
+		return n.Repository, true
+	}
+	prefix, ok := r.Prefixes[n.Key]
+	switch {
+	case !ok && len(r.Prefixes) > 0:
+		return "", false
+	case !ok && r.format.KeyIsPrefix:
+		prefix = n.Key
+	}
+	if prefix == "" {
+		return n.Repository, true
+	}
+	return prefix + "/" + n.Repository, true
 }
 
 func (r *receiver) allows(repository string) bool {
@@ -89,10 +123,12 @@ func plain(s string) string {
 	}, s))
 }
 
+// maxPlain bounds foreign text, in bytes.
+const maxPlain = 120
+
 func clip(s string) string {
-	const most = 120
-	if len(s) <= most {
+	if len(s) <= maxPlain {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return strings.ToValidUTF8(s[:maxPlain], "") + "…"
 }

@@ -1,11 +1,9 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -14,11 +12,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Handler serves /webhooks/{name}.
+// Handler serves /webhooks/{name} and /webhooks/{name}/{secret}.
 type Handler struct {
 	config    Config
 	receivers map[string]*receiver
-	decoy     authenticator
+	decoy     *authenticator
+	// Bodies of senders that sign have to be read before anybody knows who sent them. They have a budget of their own,
+	// so that strangers cannot keep out those who have shown who they are.
+	proved, unproved *budget
 }
 
 // New checks the configuration. Errors name the receiver and are Invalid.
@@ -28,7 +29,7 @@ func New(c Config) (*Handler, error) {
 	if c.Publisher == nil {
 		return nil, pratique.Errorf(pratique.Internal, op, "no publisher")
 	}
-	h := &Handler{config: c, receivers: map[string]*receiver{}, decoy: decoy()}
+	h := &Handler{config: c, receivers: map[string]*receiver{}, decoy: decoy(), proved: &budget{most: c.Limits.Memory}, unproved: &budget{most: c.Limits.Memory}}
 	for _, r := range c.Receivers {
 		checked, err := newReceiver(r, c.Limits.Concurrent)
 		if err != nil {
@@ -42,197 +43,176 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// ServeHTTP answers one notification. Mount it at "/webhooks/{name}".
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec, known := h.receivers[r.PathValue("name")]
+// SetSecrets replaces the secrets of a receiver, all of which are valid from now on. Secrets that are refused change
+// nothing; the error is Invalid.
+func (h *Handler) SetSecrets(name string, all []string) error {
+	const op = "change secrets"
+	rec, known := h.receivers[name]
 	if !known {
-		h.decoy.accepts(r.Header)
-		refuse(w, http.StatusNotFound, "there is no such webhook")
+		return pratique.Errorf(pratique.Invalid, op, "there is no receiver %q", clip(name))
+	}
+	return pratique.Wrap(pratique.Invalid, op, name, rec.auth.set(all))
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	w.Header().Set("Referrer-Policy", "no-referrer") // the URL may hold a secret
+	rec, known := h.receivers[r.PathValue("name")]
+	// A secret in the URL of a receiver that takes it elsewhere is another path, which there is not.
+	if !known || rec.Closed || (r.PathValue("secret") != "") != rec.secretInURL() {
+		_ = h.decoy.match(h.decoy.single(r.Header)) // takes the same time
+		refuse(w, http.StatusNotFound, noSuchWebhook)
 		return
+	}
+	status := h.serve(w, r, rec)
+	h.config.Observe(rec.Name, status, time.Since(started))
+}
+
+const noSuchWebhook = "there is no such webhook"
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) int {
+	if err := rec.auth.admits(r); err != nil {
+		return h.deny(w, rec, err)
+	}
+	if r.Method == http.MethodOptions && rec.format.webhookOptions {
+		if err := rec.auth.signed(r.Header, nil); err != nil { // there is no body that could be signed
+			return h.deny(w, rec, err)
+		}
+		return allowOrigin(w, r)
 	}
 	if status, detail := rec.admit(r); status != 0 {
-		h.config.Count(rec.Name, "refused:"+strconv.Itoa(status), 1)
-		rec.explain(w, status)
-		refuse(w, status, detail)
-		return
+		return h.refuse(w, rec, status, detail)
 	}
+	budget := h.proved
+	if rec.auth.signs() {
+		budget = h.unproved
+	}
+	body, held, err := h.read(w, r, rec, budget)
+	defer budget.give(held)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		// A signature cannot be checked without the body, so this may come from anybody: it is counted, not recorded.
+		if rec.auth.signs() && !rec.auth.insecure {
+			return h.refuse(w, rec, rec.format.Answers.tooLarge(), tooLarge(large.Limit).Detail)
+		}
+		out, err := h.record(r.Context(), rec, nil, nil, []Drop{tooLarge(large.Limit)})
+		return h.answer(w, rec, out, err, rec.format.Answers.tooLarge())
+	case errors.Is(err, errBudget):
+		return h.busy(w, rec, err.Error())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return h.refuse(w, rec, http.StatusRequestTimeout, "the body did not arrive")
+	case err != nil:
+		return h.refuse(w, rec, http.StatusBadRequest, "the body did not arrive")
+	}
+	if err := rec.auth.signed(r.Header, body); err != nil {
+		return h.deny(w, rec, err)
+	}
+	return h.admitted(w, r, rec, body)
+}
+
+// admitted goes on with a request whose sender is known.
+func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver, body []byte) int {
 	select {
 	case rec.slots <- struct{}{}:
 		defer func() { <-rec.slots }()
 	default:
-		h.unavailable(w, rec, "too many requests at once")
-		return
+		return h.busy(w, rec, "too many requests at once")
 	}
-	body, err := h.read(w, r)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		h.dropAll(w, r, rec, Drop{Reason: "body-too-large", Detail: fmt.Sprintf("more than %d bytes", tooLarge.Limit)})
-	case err != nil:
-		status := http.StatusBadRequest
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			status = http.StatusRequestTimeout
+	if rec.format.greet != nil {
+		if g := rec.format.greet(r.Header, body); g != nil {
+			h.config.Count(rec.Name, "ignored:"+g.reason, 1)
+			return reply(w, http.StatusOK, g.body)
 		}
-		h.config.Count(rec.Name, "refused:"+strconv.Itoa(status), 1)
-		refuse(w, status, "the body did not arrive")
-	default:
-		h.receive(w, r, rec, body)
 	}
+	out, err := h.receive(r.Context(), rec, r.Header, body)
+	return h.answer(w, rec, out, err, rec.format.Answers.Refused)
 }
 
-// admit looks at everything but the body. Status 0 admits.
+// deny answers a sender that did not show who it is, or whose word cannot be checked now.
+func (h *Handler) deny(w http.ResponseWriter, rec *receiver, err error) int {
+	detail := err.Error()
+	if rec.auth.method == MethodOIDC {
+		// Whoever has some token of the same issuer must not learn what would make a good one.
+		h.config.OnError(rec.Name, err)
+		detail = "the token is missing, or not one of the configured sender"
+	}
+	switch {
+	case pratique.KindOf(err) != pratique.Denied:
+		return h.busy(w, rec, "the sender's token cannot be checked now")
+	case rec.secretInURL():
+		return h.refuse(w, rec, http.StatusNotFound, noSuchWebhook)
+	case rec.auth.header == "Authorization" && rec.auth.method == MethodBasic:
+		w.Header().Set("WWW-Authenticate", `Basic realm="pratique"`)
+	case rec.auth.header == "Authorization":
+		w.Header().Set("WWW-Authenticate", `Bearer realm="pratique"`)
+	}
+	return h.refuse(w, rec, http.StatusUnauthorized, detail)
+}
+
+// admit looks at everything but the sender and the body. Status 0 admits.
 func (r *receiver) admit(req *http.Request) (int, string) {
 	switch {
-	case !r.auth.accepts(req.Header):
-		return http.StatusUnauthorized, "the header " + r.auth.header + ` is missing or wrong: it must hold the whole configured value, for example "Bearer …"`
 	case req.Method != http.MethodPost:
 		return http.StatusMethodNotAllowed, "use POST"
 	case req.Header.Get("Content-Encoding") != "":
 		return http.StatusUnsupportedMediaType, "send the body without a content encoding"
 	case !r.format.takes(req.Header.Get("Content-Type")):
-		return http.StatusUnsupportedMediaType, "content type is not one of " + r.Format
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is none of %s: %v", r.Format, r.format.contentTypes)
 	}
 	return 0, ""
 }
 
-// explain adds the headers that a status calls for.
-func (r *receiver) explain(w http.ResponseWriter, status int) {
-	switch {
-	case status == http.StatusMethodNotAllowed:
-		w.Header().Set("Allow", http.MethodPost)
-	case status == http.StatusUnauthorized && r.auth.header == "Authorization":
-		w.Header().Set("WWW-Authenticate", `Bearer realm="pratique"`)
+// read also returns what it took from the budget, which is to be given back in any case.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver, budget *budget) (body []byte, held int64, err error) {
+	most := h.config.bodyLimit(rec.format)
+	if r.ContentLength > most {
+		return nil, 0, &http.MaxBytesError{Limit: most} // before a byte of it is read
 	}
-}
-
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > h.config.Limits.Body {
-		return nil, &http.MaxBytesError{Limit: h.config.Limits.Body} // before a byte of it is read
-	}
-	// The server takes the deadline away when the body has been read: it does not bound the publishing.
+	// The server takes the deadline away when the body has been read: it does not bound the storing.
 	deadline := time.Now().Add(h.config.Limits.Read) // the connection's clock, not ours
 	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return nil, err
+		return nil, 0, err
 	}
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, h.config.Limits.Body))
+	return budget.read(http.MaxBytesReader(w, r.Body, most))
 }
 
-// answer is the body of a 2xx, for people: senders look at the status only.
-type answer struct {
-	Accepted int            `json:"accepted"`
-	Ignored  map[string]int `json:"ignored,omitempty"`
-	Dropped  []dropped      `json:"dropped,omitempty"`
-}
-
-type dropped struct {
-	Reason string `json:"reason"`
-	Detail string `json:"detail,omitempty"`
-}
-
-func (h *Handler) receive(w http.ResponseWriter, r *http.Request, rec *receiver, body []byte) {
-	digest := pratique.DigestOf(body)
-	notifications, err := rec.format.parse(r.Header, body)
-	if err != nil {
-		h.dropAll(w, r, rec, Drop{Reason: "unreadable", Detail: clip(err.Error()), BodyDigest: digest})
-		return
-	}
-	if n := len(notifications); n > h.config.Limits.Events {
-		h.dropAll(w, r, rec, Drop{
-			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n, h.config.Limits.Events), BodyDigest: digest,
-		})
-		return
-	}
-	events, drops, ignored := rec.sort(notifications, h.config.Now())
-	// What has arrived is published although the sender may hang up, or the server stop: both end the
-	// request's context, and the sender would have to come again for nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.config.Limits.Publish)
-	defer cancel()
-	accepted := 0
-	for _, e := range events {
-		err := h.config.Publisher.Publish(ctx, e)
-		switch {
-		case err == nil:
-			accepted++
-		case pratique.KindOf(err).Permanent():
-			drops = append(drops, Drop{Reason: "unpublishable", Detail: clip(err.Error())})
-		default:
-			h.unavailable(w, rec, "the queue did not acknowledge")
-			return
-		}
-	}
-	for i := range drops {
-		drops[i].BodyDigest = digest
-	}
-	h.finish(ctx, w, rec, accepted, ignored, drops)
-}
-
-// sort divides an envelope into events to publish, each once, what to drop, and counts of what to ignore.
-func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Event, drops []Drop, ignored map[string]int) {
-	ignored = map[string]int{}
-	seen := map[string]bool{}
-	for _, n := range all {
-		if why := r.ignore(n); why != "" {
-			ignored[why]++
-			continue
-		}
-		reason, event, err := r.event(n, now)
-		switch {
-		case err != nil:
-			drops = append(drops, Drop{Reason: reason, Detail: clip(err.Error()), SenderID: plain(n.ID)})
-		case !seen[event.ID]:
-			seen[event.ID] = true
-			events = append(events, event)
-		}
-	}
-	return events, drops, ignored
-}
-
-func (h *Handler) dropAll(w http.ResponseWriter, r *http.Request, rec *receiver, d Drop) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.config.Limits.Publish) // as in receive
-	defer cancel()
-	h.finish(ctx, w, rec, 0, nil, []Drop{d})
-}
-
-// finish records the drops, counts, and answers.
-func (h *Handler) finish(ctx context.Context, w http.ResponseWriter, rec *receiver, accepted int, ignored map[string]int, drops []Drop) {
-	out := answer{Accepted: accepted, Ignored: ignored}
-	for _, d := range drops {
-		d.Receiver = rec.Name
-		if err := h.config.OnDropped(ctx, d); err != nil {
-			h.unavailable(w, rec, "a dropped event could not be recorded")
-			return
-		}
-		out.Dropped = append(out.Dropped, dropped{Reason: d.Reason, Detail: d.Detail})
-	}
-	status := http.StatusOK
+// answer gives the status that the sender understands; refused is that for a request with something wrong in it.
+func (h *Handler) answer(w http.ResponseWriter, rec *receiver, out Outcome, err error, refused int) int {
+	status := rec.format.Answers.Ignored
 	switch {
-	case accepted > 0:
+	case err != nil:
+		h.config.OnError(rec.Name, err)
+		return h.busy(w, rec, "the events could not be stored now")
+	case out.Accepted > 0:
 		status = http.StatusAccepted
-	case len(drops) > 0:
-		status = rec.format.dropStatus
+	case out.refused() && out.Ignored[duplicate] == 0: // with repeats in it, it was answered with 202 before
+		status = refused
 	}
-	h.count(rec.Name, out)
+	return reply(w, status, out)
+}
+
+func reply(w http.ResponseWriter, status int, body any) int {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(out) // the sender may be gone; the status was what mattered
+	_ = json.NewEncoder(w).Encode(body) // the sender may be gone; the status was what mattered
+	return status
 }
 
-func (h *Handler) count(name string, a answer) {
-	if a.Accepted > 0 {
-		h.config.Count(name, "accepted", a.Accepted)
-	}
-	for why, n := range a.Ignored {
-		h.config.Count(name, "ignored:"+why, n)
-	}
-	for _, d := range a.Dropped {
-		h.config.Count(name, "dropped:"+d.Reason, 1)
-	}
-}
-
-func (h *Handler) unavailable(w http.ResponseWriter, rec *receiver, detail string) {
-	h.config.Count(rec.Name, "refused:503", 1)
+// busy asks the sender to come again.
+func (h *Handler) busy(w http.ResponseWriter, rec *receiver, detail string) int {
 	w.Header().Set("Retry-After", "2")
-	refuse(w, http.StatusServiceUnavailable, detail)
+	return h.refuse(w, rec, rec.format.Answers.Busy, detail)
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, rec *receiver, status int, detail string) int {
+	h.config.Count(rec.Name, "refused:"+strconv.Itoa(status), 1)
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", http.MethodPost)
+	}
+	refuse(w, status, detail)
+	return status
 }
 
 // refuse answers with problem+json (RFC 9457) and closes the connection, so that an unread body is not read.
@@ -241,4 +221,16 @@ func refuse(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Connection", "close")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}
+
+// allowOrigin answers the abuse protection of CloudEvents over HTTP: whoever knows the URL may send. The callback that
+// the request may name is never called.
+func allowOrigin(w http.ResponseWriter, r *http.Request) int {
+	if origin := r.Header.Get("WebHook-Request-Origin"); origin != "" {
+		w.Header().Set("WebHook-Allowed-Origin", plain(origin))
+		w.Header().Set("WebHook-Allowed-Rate", "*")
+	}
+	w.Header().Set("Allow", http.MethodPost)
+	w.WriteHeader(http.StatusOK)
+	return http.StatusOK
 }

@@ -1,26 +1,29 @@
-// Package webhook receives the notifications of registries and publishes them as events.
+// Package webhook receives the notifications of registries, and hands the pushes in them on as events.
 //
 // One receiver is one URL, one sender format, one registry and one set of secrets. What a payload says about
 // the registry is compared with the receiver's configuration and never used: an event always carries the
-// configured registry, so a forged body cannot make a later stage contact another host.
+// configured registry, so a forged body cannot make a later stage contact another host. No URL in a payload is
+// ever called.
 //
-// The answer depends on what went wrong, and for what happens after authentication on the sender, because
-// senders treat the same status differently:
+// A format is one file and one row of the table in format.go: a pure function from header and body to
+// notifications, how the sender can show who it is, and which statuses it understands. The answer depends on what
+// went wrong:
 //
 //   - Method, credentials, content type and content encoding are matters of set-up. They are answered with an
-//     honest 4xx. CNCF Distribution repeats such a request for ever and keeps all later events behind it:
-//     loud, and nothing is lost while somebody mends the set-up.
-//   - What may be wrong with a single event (a body that is too large or not readable, a forged host, a
-//     repository that is not allowed, a name outside the grammar) is answered to Distribution with 200, since
-//     anybody who may push could otherwise stop the queue with one event. Each is handed to
-//     [Config.OnDropped] first, and the answer's body says so; if that record fails the answer is 503.
-//     Other senders will have other rows in the table of formats.
-//   - No acknowledgement from the queue, or too many requests at once: 503 with Retry-After.
-//   - 202 means that every wanted event of the envelope is stored. 200 means that there was none.
+//     honest 4xx, also to CNCF Distribution, which repeats such a request for ever and keeps all later events
+//     behind it: loud, and nothing is lost while somebody mends the set-up. A wrong secret in a URL is 404.
+//   - What may be wrong with a single event (a body that is too large or not readable, a forged host, a name
+//     outside the grammar) is answered with the status in the sender's row, see [Answers], and handed to
+//     [Config.OnDropped] first. If that record fails the sender is asked to come again. The good events beside it
+//     are stored all the same, and then the answer is 202.
+//   - A repository that is not among those allowed is answered with 200: one hook often serves others, too.
+//   - Nothing could be stored, or too many requests at once: 503 with Retry-After, 429 where the sender wants that.
+//   - 202 means that every wanted event of the request is stored. 200 means that there was none, or that all were
+//     repeats of what is known.
 //
-// Ignored without a record but counted: pulls, mounts, deletes, blobs, signatures and attestations by tag,
-// and manifests pushed without a tag. The last are the children of an index, which comes with its own tag, and
-// referrers; nothing is judged or deployed because of them unless the receiver says so.
+// Ignored without a record but counted: pulls, mounts, deletes, blobs, scans, signatures and attestations by tag or
+// by what is in them, and manifests pushed without a tag. The last are the children of an index, which comes with
+// its own tag, and referrers; nothing is judged or deployed because of them unless the receiver says so.
 //
 // The handler bounds the time to read a body itself. The server around it has to bound the rest:
 // ReadHeaderTimeout 10 s, IdleTimeout 2 min, MaxHeaderBytes 64 KiB, and no ReadTimeout shorter than
@@ -30,6 +33,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -49,47 +53,57 @@ type Receiver struct {
 	Aliases []string
 	// Repositories are the paths to accept: "team/*", "apps/**". None means every repository of the registry.
 	Repositories []pratique.Glob
+	// Prefixes says which path the sender's own key for a repository of repositories stands for (Artifactory's repo_key,
+	// Nexus's repositoryName); the empty path is the registry's root. Other keys are refused. Without any, the
+	// format's own rule counts.
+	Prefixes map[string]string
 	// Untagged accepts manifests pushed by digest only.
 	Untagged bool
-	Auth     Auth
+	// Subscription is what the sender must name; empty takes any. Only Pub/Sub names one:
+	// projects/PROJECT/subscriptions/NAME.
+	Subscription string
+	// Closed serves no HTTP: the events come another way, see [Handler.Receive]. Auth is not looked at.
+	Closed bool
+	Auth   Auth
+	// Parse reads bodies of the generic format, and must be nil for all others.
+	Parse func(h http.Header, body []byte) ([]Notification, error)
 }
 
-// Auth says what a request must carry.
-type Auth struct {
-	// Header is the name of the header; default Authorization.
-	Header string
-	// Values are all full values that are valid now, such as "Bearer <token>"; two while a secret changes.
-	// A secret shorter than 16 characters is refused.
-	Values []string
-	// Insecure accepts every request. It must be asked for, and excludes Values.
-	Insecure bool
-}
-
-// Publisher stores an event durably. *queue.Broker is behind it.
+// Publisher stores the events of one request durably, all or none, and gives each its id. It returns how many were
+// news; the others are duplicates.
 type Publisher interface {
-	Publish(ctx context.Context, event pratique.Event) error
+	Publish(ctx context.Context, events []pratique.Event) (stored int, err error)
 }
 
-// Drop is something that was refused after authentication although its sender will not send it again.
+// Drop is something that was refused after authentication although its sender may not send it again.
 type Drop struct {
-	Receiver string
-	// Reason is one of a closed list: body-too-large, unreadable, too-many-events, host, repository,
-	// reference, no-id, unpublishable.
+	// Reason is one of a closed list: body-too-large, unreadable, too-many-events, host, repository, reference,
+	// subscription.
 	Reason string
 	// Detail is for people; it may quote the payload, clipped.
 	Detail string
-	// SenderID is the sender's id of the event, where there is one; BodyDigest that of the whole body.
-	SenderID   string
-	BodyDigest pratique.Digest
+	// SenderID is the sender's id of the event, where there is one.
+	SenderID string
+}
+
+// ReasonRepository is the reason of drops that are nobody's fault: one hook often serves others, too.
+const ReasonRepository = "repository"
+
+// Refusal is all that was dropped of one request, and its body; a body that was too large is not there.
+type Refusal struct {
+	Receiver string
+	Drops    []Drop
+	Body     []byte
 }
 
 // Limits bounds what a request may cost. Every zero value means its default.
 type Limits struct {
-	Body       int64         // bytes, default 2 MiB
+	Body       int64         // bytes, default 2 MiB; some senders need more and have it
+	Memory     int64         // bytes of all bodies at once, default 64 MiB; as much again for those not yet known to be a sender's
 	Events     int           // per envelope, default 1000
-	Concurrent int           // requests per receiver, default 16
+	Concurrent int           // requests per receiver whose events are being stored, default 512
 	Read       time.Duration // to read a body, default 10 s
-	Publish    time.Duration // to publish all events of an envelope and record its drops, default 5 s
+	Publish    time.Duration // to store the events of a request and record its drops, default 5 s
 }
 
 // Config is what [New] needs.
@@ -102,8 +116,13 @@ type Config struct {
 	// Count hears how many events, or requests, of a receiver had an outcome: "accepted", "ignored:<why>",
 	// "dropped:<reason>", "refused:<status>". The values are a closed list. It may be nil.
 	Count func(receiver, outcome string, n int)
-	// OnDropped records a drop. When it fails the sender is asked to come again. It may be nil.
-	OnDropped func(ctx context.Context, d Drop) error
+	// Observe hears of each answered request. It may be nil.
+	Observe func(receiver string, status int, took time.Duration)
+	// OnDropped records what was dropped of a request. When it fails the sender is asked to come again. It may be nil.
+	OnDropped func(ctx context.Context, r Refusal) error
+	// OnError hears what a sender is not told: why something could not be stored, what was wrong with a token. It may
+	// be nil.
+	OnError func(receiver string, err error)
 }
 
 func (c Config) withDefaults() Config {
@@ -113,8 +132,11 @@ func (c Config) withDefaults() Config {
 	if c.Limits.Events <= 0 {
 		c.Limits.Events = 1000
 	}
+	if c.Limits.Memory <= 0 {
+		c.Limits.Memory = 64 << 20
+	}
 	if c.Limits.Concurrent <= 0 {
-		c.Limits.Concurrent = 16
+		c.Limits.Concurrent = 512
 	}
 	if c.Limits.Read <= 0 {
 		c.Limits.Read = 10 * time.Second
@@ -128,18 +150,28 @@ func (c Config) withDefaults() Config {
 	if c.Count == nil {
 		c.Count = func(string, string, int) {}
 	}
+	if c.Observe == nil {
+		c.Observe = func(string, int, time.Duration) {}
+	}
 	if c.OnDropped == nil {
-		c.OnDropped = func(context.Context, Drop) error { return nil }
+		c.OnDropped = func(context.Context, Refusal) error { return nil }
+	}
+	if c.OnError == nil {
+		c.OnError = func(string, error) {}
 	}
 	return c
 }
 
+// bodyLimit is how large a body of that format may be.
+func (c Config) bodyLimit(f Format) int64 { return max(c.Limits.Body, f.maxBody) }
+
 // receiver is a checked Receiver.
 type receiver struct {
 	Receiver
-	format format
+	format Format
+	parse  func(h http.Header, body []byte) ([]Notification, error)
 	hosts  map[string]bool
-	auth   authenticator
+	auth   *authenticator
 	slots  chan struct{}
 }
 
@@ -149,25 +181,50 @@ func newReceiver(r Receiver, concurrent int) (*receiver, error) {
 	if !namePattern.MatchString(r.Name) {
 		return nil, fmt.Errorf("name %q: want up to 63 lower-case letters, digits and dashes", r.Name)
 	}
-	f, ok := formats[r.Format]
+	f, ok := formatsByName()[r.Format]
 	if !ok {
-		return nil, fmt.Errorf("format %q: want one of %s", r.Format, strings.Join(Formats(), ", "))
+		return nil, fmt.Errorf("format %q: want one of %s", r.Format, strings.Join(FormatNames(), ", "))
 	}
-	hosts := map[string]bool{}
+	f.Answers = f.Answers.withDefaults()
+	out := &receiver{Receiver: r, format: f, parse: f.parse, hosts: map[string]bool{}, slots: make(chan struct{}, concurrent)}
+	switch {
+	case (f.parse == nil) != (r.Parse != nil):
+		return nil, fmt.Errorf("format %s: only generic, and always generic, needs expressions", r.Format)
+	case f.parse == nil:
+		out.parse = r.Parse
+	}
+	if err := out.checkNames(); err != nil {
+		return nil, err
+	}
+	if r.Closed {
+		r.Auth = Auth{Insecure: true}
+	}
+	var err error
+	out.auth, err = newAuthenticator(r.Auth, f)
+	return out, err
+}
+
+func (r *receiver) checkNames() error {
 	for _, host := range append([]string{r.Registry}, r.Aliases...) {
 		if err := (pratique.Repository{Registry: host, Path: "x"}).Validate(); err != nil {
-			return nil, err
+			return err
 		}
-		hosts[strings.ToLower(host)] = true
+		r.hosts[strings.ToLower(host)] = true
 	}
 	for _, g := range r.Repositories {
 		if err := g.Validate(); err != nil {
-			return nil, fmt.Errorf("repositories: %w", err)
+			return fmt.Errorf("repositories: %w", err)
 		}
 	}
-	auth, err := newAuthenticator(r.Auth)
-	if err != nil {
-		return nil, err
+	for key, prefix := range r.Prefixes {
+		if prefix == "" {
+			continue
+		}
+		if err := (pratique.Repository{Registry: r.Registry, Path: prefix}).Validate(); err != nil {
+			return fmt.Errorf("prefixes: %s: %w", key, err)
+		}
 	}
-	return &receiver{Receiver: r, format: f, hosts: hosts, auth: auth, slots: make(chan struct{}, concurrent)}, nil
+	return nil
 }
+
+func (r *receiver) secretInURL() bool { return r.auth.method == MethodURL && !r.auth.insecure }

@@ -3,10 +3,12 @@ package webhook_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,27 +34,42 @@ type fixture struct {
 	mu     sync.Mutex
 	events []pratique.Event
 	drops  []webhook.Drop
+	bodies [][]byte // of requests with drops
+	errors []error
 	counts map[string]int
-	fail   error // of Publish
-	lost   error // of OnDropped
+	fail   error         // of Publish
+	hold   chan struct{} // Publish waits for its end
+	lost   error         // of OnDropped
 }
 
-func (f *fixture) Publish(ctx context.Context, e pratique.Event) error {
+// Publish takes an event for a duplicate if it has seen its delivery.
+func (f *fixture) Publish(ctx context.Context, events []pratique.Event) (int, error) {
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if err := errors.Join(ctx.Err(), f.fail); err != nil {
+		return 0, err
 	}
-	if f.fail == nil {
-		f.events = append(f.events, e)
+	stored := 0
+	for _, e := range events {
+		same := func(have pratique.Event) bool { return have.Delivery != "" && have.Delivery == e.Delivery }
+		if !slices.ContainsFunc(f.events, same) {
+			f.events = append(f.events, e)
+			stored++
+		}
 	}
-	return f.fail
+	return stored, nil
 }
 
 func receiver() webhook.Receiver {
 	return webhook.Receiver{
 		Name: "main", Format: "distribution", Registry: "registry.example.com", Aliases: []string{"registry:5000"},
-		Repositories: []pratique.Glob{"team/*", "apps/**/prod"}, Auth: webhook.Auth{Values: []string{secret, nextSecret}},
+		Repositories: []pratique.Glob{"team/*", "apps/**/prod"}, Auth: webhook.Auth{Secrets: []string{secret, nextSecret}},
 	}
 }
 
@@ -62,15 +79,16 @@ func (f *fixture) config(r webhook.Receiver) webhook.Config {
 		Receivers: []webhook.Receiver{r}, Publisher: f,
 		Now:   func() time.Time { return time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC) },
 		Count: func(_, outcome string, n int) { f.mu.Lock(); defer f.mu.Unlock(); f.counts[outcome] += n },
-		OnDropped: func(ctx context.Context, d webhook.Drop) error {
+		OnDropped: func(ctx context.Context, r webhook.Refusal) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			f.drops = append(f.drops, d)
+			f.drops, f.bodies = append(f.drops, r.Drops...), append(f.bodies, r.Body)
 			return f.lost
 		},
+		OnError: func(_ string, err error) { f.mu.Lock(); defer f.mu.Unlock(); f.errors = append(f.errors, err) },
 	}
 }
 
@@ -90,6 +108,7 @@ func serve(t testing.TB, change func(*webhook.Receiver, *webhook.Limits)) *fixtu
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/{name}", h)
+	mux.Handle("/webhooks/{name}/{secret}", h)
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	f.url = s.URL + "/webhooks/main"
@@ -158,8 +177,7 @@ func TestPushBecomesAnEvent(t *testing.T) {
 	}
 	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"}, Tag: "1.4.2", Digest: d}
 	want := []pratique.Event{{
-		ID:  pratique.EventID("main", ref, "320678d8-ca14-430f-8bb6-4ca139cd83f7"),
-		Ref: ref, Source: "main", Actor: "ci", Lane: pratique.LanePush,
+		Ref: ref, Source: "main", Actor: "ci", Delivery: "320678d8-ca14-430f-8bb6-4ca139cd83f7", Lane: pratique.LanePush,
 		OccurredAt: time.Date(2026, 3, 9, 14, 44, 26, 402973972, time.UTC), ReceivedAt: time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC),
 	}}
 	if diff := cmp.Diff(want, f.events, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {
@@ -262,29 +280,33 @@ func TestMixedEnvelope(t *testing.T) {
 	if status != http.StatusAccepted || out.Accepted != 2 || out.Ignored["pull"] != 1 || len(out.Dropped) != 1 {
 		t.Errorf("status %d, %+v", status, out)
 	}
-	if len(f.events) != 2 || f.events[0].ID == f.events[1].ID {
+	if len(f.events) != 2 || out.Ignored["duplicate"] != 1 {
+		t.Errorf("%+v, %+v", f.events, out)
+	}
+}
+
+func TestLongIDsStayDifferent(t *testing.T) {
+	t.Parallel()
+	f := serve(t, nil)
+	for _, end := range []string{"a", "b"} {
+		f.send(t, strings.NewReader(changed(t, "320678d8-ca14-430f-8bb6-4ca139cd83f7", strings.Repeat("x", 300)+end)), nil)
+	}
+	if len(f.events) != 2 || len(f.events[0].Delivery) > 120 {
 		t.Errorf("%+v", f.events)
 	}
 }
 
-func TestEventIDs(t *testing.T) {
+func TestDuplicatesAreCounted(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
-	hexB := strings.Repeat("b", 64)
-	push := func(id, hex string) {
-		body := strings.ReplaceAll(changed(t, "320678d8-ca14-430f-8bb6-4ca139cd83f7", id), hexA, hex)
-		f.send(t, strings.NewReader(body), nil)
+	for i, want := range []int{http.StatusAccepted, http.StatusOK} {
+		status, _, out := f.send(t, strings.NewReader(file(t, "push.json")), nil)
+		if status != want || out.Ignored["duplicate"] != i || out.Accepted != 1-i {
+			t.Errorf("%d: status %d, %+v", i, status, out)
+		}
 	}
-	push("1", hexA)
-	push("1", hexA) // a retry of the same delivery
-	push("2", hexB)
-	push("3", hexA) // the tag goes back to A
-	ids := map[string]bool{}
-	for _, e := range f.events {
-		ids[e.ID] = true
-	}
-	if len(f.events) != 4 || f.events[0].ID != f.events[1].ID || len(ids) != 3 {
-		t.Errorf("%d events with %d ids", len(f.events), len(ids))
+	if f.counts["ignored:duplicate"] != 1 || f.counts["accepted"] != 1 {
+		t.Errorf("%v", f.counts)
 	}
 }
 

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/queue/outbox"
+	"github.com/pratique-dev/pratique/queue/reconcile"
+	"github.com/spf13/cobra"
+)
+
+// openReconciler checks what is to be swept.
+func (s *service) openReconciler(ctx context.Context) error {
+	c, err := reconcileConfig(s.conf)
+	if err != nil {
+		return err
+	}
+	c.Now, c.Trouble = s.now, s.trouble(ctx, "reconcile")
+	s.reconciler, err = reconcile.New(c, tagLister{s.registry}, knownTags{s.outbox}, s.outbox)
+	return err
+}
+
+func reconcileConfig(c config.Config) (reconcile.Config, error) {
+	out := reconcile.Config{Interval: c.Reconcile.Interval.Std(defaultSweepInterval), RequestsPerMinute: map[string]int{}}
+	for _, sweep := range c.Reconcile.Repositories {
+		repo, err := pratique.ParseRepository(sweep.Repository)
+		if err != nil {
+			return out, err
+		}
+		out.Repositories = append(out.Repositories, reconcile.Repository{Repository: repo, Tags: sweep.Tags})
+		if n := c.Reconcile.RequestsPerMinute; n > 0 {
+			out.RequestsPerMinute[repo.Registry] = n
+		}
+	}
+	return out, nil
+}
+
+// tagLister fits the registry client to the sweeps.
+type tagLister struct{ *registry.Client }
+
+func (t tagLister) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (reconcile.Page, error) {
+	page, err := t.Client.Tags(ctx, repo, after, etag)
+	return reconcile.Page(page), err
+}
+
+// knownTags fits the outbox to the sweeps.
+type knownTags struct{ *outbox.Outbox }
+
+func (k knownTags) Tag(ref pratique.ImageRef) (reconcile.Tag, error) {
+	tag, err := k.Outbox.Tag(ref)
+	return reconcile.Tag(tag), err
+}
+
+func (k knownTags) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen reconcile.Tag) (bool, error) {
+	return k.Outbox.PublishUnlessChanged(ctx, e, outbox.Tag(seen))
+}
+
+// sweeps fits the reconciler to the API.
+type sweeps struct{ *reconcile.Reconciler }
+
+func (s sweeps) Status() []api.Reconciliation {
+	var all []api.Reconciliation
+	for _, r := range s.Reconciler.Status() {
+		all = append(all, api.Reconciliation{
+			Repository: r.Repository.String(), State: r.State, Started: r.Started, Finished: r.Finished, Next: r.Next,
+			Tags: r.Tags, Unchanged: r.Unchanged, News: r.News, Skipped: r.Skipped, Requests: r.Requests,
+			Error: r.Error, RetryAt: r.RetryAt,
+		})
+	}
+	return all
+}
+
+type reconcileFlags struct {
+	serverFlags
+	detach  bool
+	timeout time.Duration
+}
+
+func newReconcile() *cobra.Command {
+	var f reconcileFlags
+	cmd := &cobra.Command{
+		Use:   "reconcile [REPOSITORY…]",
+		Short: "Look now for pushes that no webhook told of",
+		Long: `Asks the service to sweep the repositories, or all that its configuration has under reconcile: it lists their tags, asks
+the registry what each names, and takes in what is news. Shows how far that has come, and ends when it is done.
+An interrupted command leaves the sweep running.
+
+The token is taken from the environment variable PRATIQUE_TOKEN, and needs submit: true.
+
+Exit status:
+  0  every sweep ended well
+  2  a sweep failed, or the service did not answer`,
+		Example: `  pratique reconcile
+  pratique reconcile registry.example.com/team/app`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd.Context(), args, cmd.OutOrStdout())
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.detach, "detach", false, "do not wait for the end")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Hour, "how long to wait at most")
+	return cmd
+}
+
+func (f *reconcileFlags) run(ctx context.Context, repositories []string, out io.Writer) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	asked, err := c.Reconcile(ctx, repositories)
+	if err != nil {
+		return explainDenied(err)
+	}
+	w := watch{out: out, open: map[string]time.Time{}, said: map[string]string{}}
+	for _, r := range asked {
+		w.open[r.Repository] = r.Finished
+	}
+	for !f.detach {
+		all, err := c.Reconciliations(ctx)
+		if err != nil {
+			return err
+		}
+		if w.show(all); len(w.open) == 0 {
+			return w.end()
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("stopped waiting; the sweeps go on")
+		}
+	}
+	fmt.Fprintf(out, "asked for %d sweeps\n", len(asked))
+	return nil
+}
+
+// watch follows sweeps that were asked for.
+type watch struct {
+	out    io.Writer
+	open   map[string]time.Time // those not done, with the end of the sweep before
+	said   map[string]string
+	failed []string
+}
+
+// show prints what is new, and takes out what is done: idle or failed, and ended later than before.
+func (w *watch) show(all []api.Reconciliation) {
+	for _, r := range all {
+		before, open := w.open[r.Repository]
+		if !open {
+			continue
+		}
+		line := describeSweep(r)
+		if line != w.said[r.Repository] {
+			w.said[r.Repository] = line
+			fmt.Fprintf(w.out, "%s  %s\n", r.Repository, line)
+		}
+		if ended := r.State == reconcile.Idle || r.State == reconcile.Failed; !ended || !r.Finished.After(before) {
+			continue
+		}
+		delete(w.open, r.Repository)
+		if r.State == reconcile.Failed {
+			w.failed = append(w.failed, r.Repository)
+		}
+	}
+}
+
+func (w *watch) end() error {
+	if len(w.failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not every sweep ended well: %s", strings.Join(w.failed, ", "))
+}
+
+// describeSweep is one line about a sweep.
+func describeSweep(r api.Reconciliation) string {
+	line := fmt.Sprintf("%-8s  %d tags: %d new, %d unchanged", r.State, r.Tags, r.News, r.Unchanged)
+	reasons := make([]string, 0, len(r.Skipped))
+	for why, n := range r.Skipped {
+		reasons = append(reasons, fmt.Sprintf("%d %s", n, why))
+	}
+	sort.Strings(reasons)
+	if len(reasons) > 0 {
+		line += ", skipped " + strings.Join(reasons, ", ")
+	}
+	line += fmt.Sprintf("; %d requests", r.Requests)
+	if r.Error != "" {
+		line += "; " + printable(r.Error)
+	}
+	if !r.RetryAt.IsZero() {
+		line += "; goes on at " + r.RetryAt.Local().Format(time.DateTime)
+	}
+	return line
+}

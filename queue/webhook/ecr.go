@@ -1,0 +1,148 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pratique-dev/pratique"
+)
+
+func ecr() Format {
+	return Format{
+		Name: "ecr", Sender: "Amazon ECR through EventBridge", Methods: []Method{MethodHeader, MethodBasic, MethodBearer},
+		HostNamed: true, contentTypes: []string{"application/json", "application/cloudevents+json"}, parse: parseECR,
+		Answers: Answers{
+			Retries: "401, 407, 409, 429 and 5xx, and none within 5 seconds: for 24 hours, up to 185 times",
+			Loses:   "what gets any other answer but 2xx, and what still fails after that, unless the rule has a dead-letter queue",
+		},
+	}
+}
+
+// ecrEvent is an event as EventBridge has it, or the CloudEvent that a common input transformer makes of it, which has
+// "specversion". Events of other services may come through the same destination: what is in detail depends on them.
+type ecrEvent struct {
+	ID         string         `json:"id"`
+	DetailType string         `json:"detail-type"`
+	Source     string         `json:"source"`
+	Account    string         `json:"account"`
+	Region     string         `json:"region"`
+	Time       string         `json:"time"`
+	Detail     jsontext.Value `json:"detail"`
+
+	SpecVersion string         `json:"specversion"`
+	Type        string         `json:"type"`
+	Data        jsontext.Value `json:"data"`
+}
+
+func parseECR(_ http.Header, body []byte) ([]Notification, error) {
+	var e ecrEvent
+	if err := unmarshalStrict(body, &e); err != nil {
+		return nil, err
+	}
+	n := Notification{ID: e.ID, Action: ActionOther, At: parseTime(e.Time)}
+	var err error
+	switch {
+	case e.SpecVersion != "":
+		err = e.transformed(&n)
+	case e.DetailType == "":
+		err = errors.New(`neither "detail-type" nor "specversion": send the event as it is`)
+	case e.Source != "aws.ecr":
+	case e.DetailType == "ECR Image Action":
+		err = e.image(&n)
+	case e.DetailType == "ECR Image Scan" || e.DetailType == "ECR Scan Resource Change":
+		n.Action = ActionScan
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []Notification{n}, nil
+}
+
+// image reads the event of an image that was pushed or deleted, or could not be.
+func (e *ecrEvent) image(n *Notification) error {
+	var d struct {
+		Action       string `json:"action-type"`
+		Result       string `json:"result"`
+		Repository   string `json:"repository-name"`
+		Digest       string `json:"image-digest"`
+		Tag          string `json:"image-tag"`
+		MediaType    string `json:"manifest-media-type"`
+		ArtifactType string `json:"artifact-media-type"`
+	}
+	if len(e.Detail) == 0 {
+		return errors.New(`no "detail"`)
+	}
+	if err := unmarshalStrict(e.Detail, &d); err != nil {
+		return fmt.Errorf("detail: %w", err)
+	}
+	switch {
+	case d.Result != "SUCCESS":
+		return nil
+	case d.Action == "DELETE":
+		n.Action = ActionDelete
+		return nil
+	case d.Action != "PUSH":
+		return nil
+	}
+	n.Action, n.Repository, n.Tag, n.Digest, n.MediaType = ActionPush, d.Repository, d.Tag, d.Digest, d.MediaType
+	if !pratique.IsIndexType(d.MediaType) { // an index has no configuration, whatever stands here for it
+		n.ConfigType = d.ArtifactType
+	}
+	return n.inECR(e.Account, e.Region)
+}
+
+// transformed reads the CloudEvent. It has lost the result of the push, so the rule must let through successes only.
+func (e *ecrEvent) transformed(n *Notification) error {
+	switch e.Type {
+	case "":
+		return errors.New(`no "type"`)
+	case "com.amazon.ecr.image.delete":
+		n.Action = ActionDelete
+		return nil
+	case "com.amazon.ecr.image.push":
+	default:
+		return nil
+	}
+	var d struct {
+		Repository string `json:"repositoryName"`
+		Digest     string `json:"imageDigest"`
+		Tag        string `json:"imageTag"`
+		Registry   string `json:"registryId"`
+	}
+	if len(e.Data) == 0 {
+		return errors.New(`no "data"`)
+	}
+	if err := unmarshalStrict(e.Data, &d); err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	// urn:aws:ecr:REGION:ACCOUNT:repository/REPOSITORY
+	part := strings.SplitN(e.Source, ":", 6)
+	if len(part) != 6 || part[0] != "urn" || part[1] != "aws" || part[2] != "ecr" {
+		return fmt.Errorf("source %q: want urn:aws:ecr:<region>:<account>:repository/<repository>", clip(e.Source))
+	}
+	if part[5] != "repository/"+d.Repository || d.Registry != "" && d.Registry != part[4] {
+		return fmt.Errorf("source %q is not of the repository %q in the registry %q", clip(e.Source), clip(d.Repository), clip(d.Registry))
+	}
+	n.Action, n.Repository, n.Tag, n.Digest = ActionPush, d.Repository, d.Tag, d.Digest
+	return n.inECR(part[4], part[3])
+}
+
+// inECR sets the host, which no event names. Those with other names for it, such as those of FIPS endpoints, are
+// aliases in the receiver.
+func (n *Notification) inECR(account, region string) error {
+	switch {
+	case account == "" || region == "":
+		return errors.New(`no "account" or no "region"`)
+	case n.Repository == "":
+		return errors.New("no name of a repository")
+	}
+	n.Host = account + ".dkr.ecr." + region + ".amazonaws.com"
+	if strings.HasPrefix(region, "cn-") {
+		n.Host += ".cn"
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package webhook
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxElements is far above [Limits.Events]: it bounds what is made of an envelope before its events are counted.
+const maxElements = 20_000
+
+// splitArray returns the elements of an array, which share its bytes, to be read one by one with [json.Unmarshal]: what
+// is wrong in one of them does not keep the others from being read. Depth, tokens and UTF-8 are checked for all of
+// them, duplicate names only where an element is read.
+func splitArray(array []byte) ([]jsontext.Value, error) {
+	if err := checkTokens(array, jsontext.AllowDuplicateNames(true)); err != nil {
+		return nil, err
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(array), jsontext.AllowDuplicateNames(true))
+	if token, err := d.ReadToken(); err != nil || token.Kind() != '[' {
+		return nil, errors.Join(errors.New("want a list"), err)
+	}
+	all := []jsontext.Value{}
+	for d.PeekKind() != ']' {
+		value, err := d.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == maxElements {
+			return nil, errors.New("a list of more than 20,000 elements")
+		}
+		all = append(all, behind(array, d, value))
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one JSON value")
+	}
+	return all, nil
+}
+
+// takeOut takes the array at a path of names out of a body. It returns the elements, as [splitArray] does, and the body
+// with null in place of the array, to be read strictly. The elements are nil if there is no array.
+func takeOut(body []byte, path ...string) (elements []jsontext.Value, rest []byte, err error) {
+	if err := checkTokens(body, jsontext.AllowDuplicateNames(true)); err != nil {
+		return nil, nil, err
+	}
+	pointer := jsontext.Pointer("/" + strings.Join(path, "/"))
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	for {
+		token, err := d.ReadToken()
+		switch {
+		case err != nil: // nothing but the end, after checkTokens
+			return nil, body, nil
+		case d.StackDepth() != len(path) || token.Kind() != '"' || token.String() != path[len(path)-1]:
+		case d.StackPointer() == pointer && d.PeekKind() == '[':
+			array, err := d.ReadValue()
+			if err != nil {
+				return nil, nil, err
+			}
+			end := int(d.InputOffset())
+			// A second array of this name stays, and is refused with the rest.
+			rest = slices.Concat(body[:end-len(array)], []byte("null"), body[end:])
+			elements, err = splitArray(body[end-len(array) : end])
+			return elements, rest, err
+		}
+	}
+}
+
+// behind is the value that was just read, as a part of the text: the decoder will use its own bytes again.
+func behind(text []byte, d *jsontext.Decoder, value jsontext.Value) jsontext.Value {
+	end := int(d.InputOffset())
+	return text[end-len(value) : end : end]
+}
+
+// unreadable is an element that cannot be read for that reason, with its id if that can be.
+func unreadable(element jsontext.Value, err error) Notification {
+	var id struct {
+		ID string `json:"id"`
+	}
+	_ = json.Unmarshal(element, &id, jsontext.AllowDuplicateNames(true)) // for people, who need not have it
+	return Notification{ID: id.ID, Err: err}
+}

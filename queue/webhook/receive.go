@@ -1,0 +1,133 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Outcome is what became of one request. It is the body of a 2xx, for people: senders look at the status only.
+type Outcome struct {
+	Accepted int            `json:"accepted"`
+	Ignored  map[string]int `json:"ignored,omitempty"`
+	Dropped  []Dropped      `json:"dropped,omitempty"`
+}
+
+// Dropped is one event that was refused.
+type Dropped struct {
+	Reason string `json:"reason"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// refused reports whether something was wrong. A repository that is not among those allowed is no fault: one hook
+// often serves more than one user.
+func (o Outcome) refused() bool {
+	for _, d := range o.Dropped {
+		if d.Reason != ReasonRepository {
+			return true
+		}
+	}
+	return false
+}
+
+// duplicate counts repeats of what is known already.
+const duplicate = "duplicate"
+
+// Receive takes in one body of a receiver, whatever way it came: it is for transports other than HTTP, which have
+// authenticated the sender themselves. With a nil error every wanted event is stored durably; Unavailable says that
+// it has to come again. A receiver that does not exist is NotFound.
+func (h *Handler) Receive(ctx context.Context, name string, header http.Header, body []byte) (Outcome, error) {
+	rec, known := h.receivers[name]
+	if !known {
+		return Outcome{}, pratique.Errorf(pratique.NotFound, "receive", "there is no receiver %q", clip(name))
+	}
+	if most := h.config.bodyLimit(rec.format); int64(len(body)) > most {
+		return h.record(ctx, rec, nil, nil, []Drop{tooLarge(most)})
+	}
+	return h.receive(ctx, rec, header, body)
+}
+
+func tooLarge(most int64) Drop {
+	return Drop{Reason: "body-too-large", Detail: fmt.Sprintf("more than %d bytes", most)}
+}
+
+func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header, body []byte) (Outcome, error) {
+	// What has arrived is stored although the sender may hang up, or the server stop: both end the request's
+	// context, and the sender would have to come again for nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Limits.Publish)
+	defer cancel()
+	notifications, err := rec.read(header, body)
+	if err != nil {
+		return h.record(ctx, rec, body, nil, []Drop{{Reason: "unreadable", Detail: clip(err.Error())}})
+	}
+	if n := len(notifications); n > h.config.Limits.Events {
+		return h.record(ctx, rec, body, nil, []Drop{{
+			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n, h.config.Limits.Events),
+		}})
+	}
+	events, drops, ignored := rec.sort(notifications, h.config.Now())
+	stored := 0
+	if len(events) > 0 {
+		if stored, err = h.config.Publisher.Publish(ctx, events); err != nil {
+			return Outcome{}, pratique.Wrap(pratique.Unavailable, "store events", rec.Name, err)
+		}
+		if again := len(events) - stored; again > 0 {
+			ignored[duplicate] += again
+		}
+	}
+	out, err := h.record(ctx, rec, body, ignored, drops)
+	if out.Accepted = stored; stored > 0 {
+		h.config.Count(rec.Name, "accepted", stored)
+	}
+	return out, err
+}
+
+// read parses a body. A parser that panics has a fault of ours in it, and must neither end the process nor make the
+// sender repeat the body for ever without a word.
+func (r *receiver) read(header http.Header, body []byte) (all []Notification, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			all, err = nil, fmt.Errorf("the parser of %s failed: %v", r.Format, v)
+		}
+	}()
+	return r.parse(header, body)
+}
+
+// record writes down the drops of one request and counts.
+func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignored map[string]int, drops []Drop) (Outcome, error) {
+	out := Outcome{Ignored: ignored}
+	if len(drops) > 0 {
+		if err := h.config.OnDropped(ctx, Refusal{Receiver: rec.Name, Drops: drops, Body: body}); err != nil {
+			return out, pratique.Wrap(pratique.Unavailable, "record a dropped event", rec.Name, err)
+		}
+	}
+	for why, n := range ignored {
+		h.config.Count(rec.Name, "ignored:"+why, n)
+	}
+	for _, d := range drops {
+		out.Dropped = append(out.Dropped, Dropped{Reason: d.Reason, Detail: d.Detail})
+		h.config.Count(rec.Name, "dropped:"+d.Reason, 1)
+	}
+	return out, nil
+}
+
+// sort divides an envelope into events to store, what to drop, and counts of what to ignore.
+func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Event, drops []Drop, ignored map[string]int) {
+	ignored = map[string]int{}
+	for _, n := range all {
+		if why := r.ignore(n); why != "" {
+			ignored[why]++
+			continue
+		}
+		reason, event, err := r.event(n, now)
+		if err != nil {
+			drops = append(drops, Drop{Reason: reason, Detail: clip(err.Error()), SenderID: plain(n.ID)})
+			continue
+		}
+		events = append(events, event)
+	}
+	return events, drops, ignored
+}
