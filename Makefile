@@ -9,10 +9,12 @@ BIN      := bin
 COSIGN   := $(BIN)/cosign
 TRIVY    := $(BIN)/trivy
 SYFT     := $(BIN)/syft
+# Gitea is pinned by a module of its own: internal/testenv/gitea/README.md.
+GITEA    := $(BIN)/gitea
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint e2e-real bench bench-line clean FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -42,8 +44,13 @@ $(SYFT): go.mod
 	@mkdir -p $(BIN)
 	$(GO) build -o $@ github.com/anchore/syft/cmd/syft
 
-test-crash: $(COSIGN) ## kill the service at every edge of every stage
+KILLS ?= 200
+CUTS  ?= 100
+
+# Cutting the power needs root and /dev/fuse; make test-crash CUTS= leaves it out where they are not to be had.
+test-crash: $(COSIGN) ## kill the service at every edge of every stage, and KILLS times under load; cut its power CUTS times
 	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
+	PRATIQUE_TEST_KILLS=$(KILLS) PRATIQUE_TEST_CUTS=$(CUTS) $(GO) test -count=1 -v -timeout 40m -run TestAcknowledged ./cmd/pratique
 
 test-race: $(COSIGN) ## all tests under the race detector
 	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
@@ -61,8 +68,18 @@ e2e-real: build $(COSIGN) ## the line over real images and a real database: make
 	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
 
+$(GITEA): internal/testenv/gitea/go.mod
+	@mkdir -p $(BIN)
+	$(GO) build -C internal/testenv/gitea -tags "sqlite sqlite_unlock_notify" -ldflags "-s -w" -o $(CURDIR)/$@ code.gitea.io/gitea
+
+e2e-gitea: $(GITEA) $(COSIGN) ## webhook to verdict against a real Gitea (it takes minutes to build)
+	PRATIQUE_GITEA=$(CURDIR)/$(GITEA) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 10m -run '^TestRealGitea' ./cmd/pratique
+
 bench: ## the benchmarks of all packages (bench-line measures a push against the command-line tools)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-intake: ## webhooks acknowledged a second, beside publishes to JetStream that syncs each
+	$(GO) test -run '^$$' -bench Intake -benchtime 5s -count 3 ./cmd/pratique
 
 bench-line: build $(COSIGN) $(TRIVY) $(SYFT) ## push to commit, beside the command lines: make bench-line DATA=DIR [REPETITIONS=5]
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-line DATA=DIR" >&2; exit 2; }
