@@ -47,7 +47,7 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	if refused := rec.refused(method, h, body); refused != nil {
 		return []Explained{*refused}, false, nil
 	}
-	if rec.format.greet != nil && rec.format.greet(h, body) != nil {
+	if rec.greeting(h, body) != nil {
 		return nil, true, nil
 	}
 	notifications, err := rec.parse(h, body)

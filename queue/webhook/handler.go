@@ -120,11 +120,9 @@ func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver
 	default:
 		return h.busy(w, rec, "too many requests at once")
 	}
-	if rec.format.greet != nil {
-		if g := rec.format.greet(r.Header, body); g != nil {
-			h.config.Count(rec.Name, "ignored:"+g.reason, 1)
-			return reply(w, http.StatusOK, g.body)
-		}
+	if g := rec.greeting(r.Header, body); g != nil {
+		h.config.Count(rec.Name, "ignored:"+g.reason, 1)
+		return reply(w, http.StatusOK, g.body)
 	}
 	out, err := h.receive(r.Context(), rec, r.Header, body)
 	return h.answer(w, rec, out, err, rec.format.Answers.Refused)

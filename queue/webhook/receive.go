@@ -114,6 +114,19 @@ func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignore
 	return out, nil
 }
 
+// greeting is the answer to a handshake, nil if the body is none.
+func (r *receiver) greeting(header http.Header, body []byte) (g *greeting) {
+	if r.format.greet == nil {
+		return nil
+	}
+	defer func() {
+		if recover() != nil { // as in read, which comes next
+			g = nil
+		}
+	}()
+	return r.format.greet(header, body)
+}
+
 // sort divides an envelope into events to store, what to drop, and counts of what to ignore.
 func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Event, drops []Drop, ignored map[string]int) {
 	ignored = map[string]int{}
