@@ -320,7 +320,7 @@ func TestWebhookTest(t *testing.T) {
 		return path
 	}
 	hub := file("hub.json", `{"push_data":{"pushed_at":1417566161,"pusher":"ci-bot","tag":"1.4.2"},"repository":{"repo_name":"acme/app"}}`)
-	verb{}.run(t, "webhook", "test", "--format", "dockerhub", hub).want(t, 0, "push ", "acme/app:1.4.2", "by ci-bot", "does not tell the digest", "at 2014-12-03")
+	verb{}.run(t, "webhook", "test", "--format", "dockerhub", hub).want(t, 0, "push     acme/app:1.4.2", "names no registry", "by ci-bot", "does not tell the digest", "at 2014-12-03")
 	push := notification("registry.example.com", "team/app", "1.0", pratique.DigestOf([]byte("x")))
 	verb{}.run(t, "webhook", "test", "-f", "distribution", file("push.json", push)).want(t, 0, "registry.example.com/team/app:1.0@sha256:", "id team/app-1.0-")
 	pull := strings.Replace(push, `"push"`, `"pull"`, 1)

@@ -179,7 +179,11 @@ func printExplained(w io.Writer, all []webhook.Explained, greeted bool) error {
 		switch {
 		case e.Event != nil:
 			pushes++
-			fmt.Fprintf(w, "push     %s\n", printable(e.Event.Ref.String()))
+			ref, unnamed := strings.CutPrefix(e.Event.Ref.String(), webhook.NoRegistry+"/")
+			fmt.Fprintf(w, "push     %s\n", printable(ref))
+			if unnamed {
+				fmt.Fprintln(w, "         the sender names no registry: that of the receiver is taken")
+			}
 			if e.Event.Ref.Digest.IsZero() {
 				fmt.Fprintln(w, "         the sender does not tell the digest: the registry is asked what the tag names")
 			}

@@ -11,6 +11,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
+// NoRegistry stands for the registry where neither receiver nor sender names one, in what [Explain] returns.
+const NoRegistry = "registry.invalid"
+
 // Explained is what would become of one notification, or of a request that is refused as a whole: exactly one of Event,
 // Ignored and Dropped is set.
 type Explained struct {
@@ -32,7 +35,7 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	r.Auth = Auth{Insecure: true}
 	anyHost := r.Registry == ""
 	if anyHost {
-		r.Registry = "registry.invalid" // for senders that name none
+		r.Registry = NoRegistry
 	}
 	rec, err := newReceiver(r, 1)
 	if err != nil {
