@@ -311,14 +311,7 @@ func mustRef(t *testing.T, ref string) name.Reference {
 
 func TestWebhookTest(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	file := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	file := writerIn(t, t.TempDir())
 	hub := file("hub.json", `{"push_data":{"pushed_at":1417566161,"pusher":"ci-bot","tag":"1.4.2"},"repository":{"repo_name":"acme/app"}}`)
 	verb{}.run(t, "webhook", "test", "--format", "dockerhub", hub).want(t, 0, "push     acme/app:1.4.2", "names no registry", "by ci-bot", "does not tell the digest", "at 2014-12-03")
 	push := notification("registry.example.com", "team/app", "1.0", pratique.DigestOf([]byte("x")))

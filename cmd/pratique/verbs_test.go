@@ -80,16 +80,22 @@ func (v verb) want(t testing.TB, status int, texts ...string) verb {
 	return v
 }
 
-func TestConfigVerbs(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := func(name, content string) string {
+// writerIn writes files for a test, and returns their paths.
+func writerIn(t *testing.T, dir string) func(name, content string) string {
+	return func(name, content string) string {
+		t.Helper()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
+}
+
+func TestConfigVerbs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := writerIn(t, dir)
 	good := file("good.yaml", "dataDir: "+dir+"/data\nlisten: 127.0.0.1:8080\n")
 	verb{}.run(t, "config", "check", good).want(t, 0, good+" is fine")
 	bad := file("bad.yaml", "listen: 127.0.0.1:8080\npolicy:\n  blockAt: high\n  maxDatabaseAge: 72h\napi:\n  tokens:\n    - {name: ci, token: env:NOT_SET}\n")

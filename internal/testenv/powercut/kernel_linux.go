@@ -9,7 +9,7 @@ import (
 // kernel does what the kernel asks for. It lets it remember no name and no attribute, so that whatever the kernel
 // knows of the time before the power failed, but for the pages of nodes that are none any more, is asked anew.
 type kernel struct {
-	fuse.RawFileSystem // answers the rest: not implemented
+	fuse.RawFileSystem // answers the rest with ENOSYS
 	disk               *disk
 
 	// Directories that are being read go by their handles; the disk's lock guards them, too.
