@@ -2,7 +2,6 @@ package queue_test
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,17 +12,15 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 	"github.com/pratique-dev/pratique/queue"
 )
 
 func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 	t.Parallel()
-	options := &server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30, SyncAlways: true,
-	}
-	s := launch(t, options)
-	options.Port = s.Addr().(*net.TCPAddr).Port
+	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30, SyncAlways: true}
+	s := natsserver.Start(t, options)
+	options.Port = natsserver.Port(s)
 	_, js := dial(t, s.ClientURL())
 	b := queue.New(js, queue.Config{})
 	if err := b.Setup(t.Context()); err != nil {
@@ -54,9 +51,8 @@ func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 	})
 	for r := range int32(restarts) {
 		eventually(t, "batches are acknowledged", func() bool { return acknowledged.Load() >= 3*(r+1) })
-		s.Shutdown()
-		s.WaitForShutdown()
-		s = launch(t, options)
+		natsserver.Stop(s)
+		s = natsserver.Start(t, options)
 	}
 	before := acknowledged.Load()
 	eventually(t, "and after the last restart", func() bool { return acknowledged.Load() > before+1 })

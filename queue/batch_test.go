@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 	"github.com/pratique-dev/pratique/queue"
 )
 
@@ -221,7 +222,7 @@ func TestStreamFromBeforeBatches(t *testing.T) {
 // A server from before batches takes every message as one of its own and answers where it is asked.
 func TestServerFromBeforeBatches(t *testing.T) {
 	t.Parallel()
-	s := launch(t, &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	s := natsserver.Start(t, server.Options{})
 	conn, js := dial(t, s.ClientURL())
 	var mu sync.Mutex
 	var kept []string
@@ -325,20 +326,6 @@ func TestWorkersTakeABatchInOrder(t *testing.T) {
 		}
 	}
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
-}
-
-func launch(t testing.TB, options *server.Options) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
 }
 
 func dial(t testing.TB, url string) (*nats.Conn, jetstream.JetStream) {

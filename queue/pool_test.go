@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 	"github.com/pratique-dev/pratique/queue"
 )
 
@@ -300,24 +300,9 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 
 func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 	t.Parallel()
-	options := &server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30,
-	}
-	launch := func() *server.Server {
-		s, err := server.NewServer(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("the server did not start")
-		}
-		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-		return s
-	}
-	first := launch()
-	options.Port = first.Addr().(*net.TCPAddr).Port
+	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30}
+	first := natsserver.Start(t, options)
+	options.Port = natsserver.Port(first)
 	conn, err := nats.Connect(first.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -340,9 +325,8 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 	publish(t, b, pratique.LanePush, "before")
 	receive(t, done)
 	eventually(t, "it is acknowledged", func() bool { return left(t, b) == 0 })
-	first.Shutdown()
-	first.WaitForShutdown()
-	launch()
+	natsserver.Stop(first)
+	natsserver.Start(t, options)
 	eventually(t, "publishing works again", func() bool {
 		return b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, "after", nil) == nil
 	})

@@ -304,6 +304,26 @@ func (l *line) gitOutput(args ...string) string {
 	return strings.TrimSpace(out)
 }
 
+// get returns the answer of the service to somebody with the token.
+func (l *line) get(path string) []byte {
+	l.t.Helper()
+	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, l.baseURL+path, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+l.token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		l.t.Fatalf("%s: %s, %v, %.300s", path, response.Status, err, body)
+	}
+	return body
+}
+
 // post sends a notification as the registry would, and returns the status.
 func (l *line) post(body io.Reader, header map[string]string) int {
 	l.t.Helper()

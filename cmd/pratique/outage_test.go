@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/webhook"
@@ -74,32 +75,13 @@ func (i intake) push(t *testing.T, receiver, tag string) *http.Response {
 	return response
 }
 
-func startNATS(t *testing.T, dir string, port int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir, JetStreamMaxStore: 64 << 30,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
-}
-
 // TestPushesAreAcknowledgedWhileNATSIsAway stops a real NATS server and starts it again, over and over: senders do not
 // notice, and all that was acknowledged is in the queue, once and in order.
 func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := startNATS(t, dir, server.RANDOM_PORT)
-	_, port, err := splitPort(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 64 << 30}
+	s := natsserver.Start(t, options)
+	options.Port = natsserver.Port(s)
 	conn, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -124,8 +106,7 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 	for round := range 4 {
 		for n := range 40 {
 			if n == 10 && round < 3 {
-				s.Shutdown()
-				s.WaitForShutdown()
+				natsserver.Stop(s)
 			}
 			tag := fmt.Sprintf("%d-%d", round, n)
 			if response := in.push(t, "main", tag); response.StatusCode != http.StatusAccepted {
@@ -137,7 +118,7 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 			if waiting := in.box.Stats().Waiting; waiting < 30 {
 				t.Errorf("round %d: %d wait while NATS is away", round, waiting)
 			}
-			s = startNATS(t, dir, port)
+			s = natsserver.Start(t, options)
 		}
 	}
 	for deadline := time.Now().Add(patience); in.box.Stats().Waiting > 0; time.Sleep(10 * time.Millisecond) {
@@ -148,11 +129,6 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 	if got := queued(t, js); strings.Join(got, " ") != strings.Join(tags, " ") {
 		t.Errorf("the queue has\n%v, want\n%v", got, tags)
 	}
-}
-
-func splitPort(url string) (host string, port int, err error) {
-	_, err = fmt.Sscanf(url, "nats://127.0.0.1:%d", &port)
-	return "127.0.0.1", port, err
 }
 
 // queued returns the tags of the events in the queue, in their order.

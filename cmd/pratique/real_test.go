@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,21 +166,7 @@ func decodeFile(t *testing.T, path string, into any) {
 // document gets a document of an image from the API.
 func (l *line) document(d pratique.Digest, path string) []byte {
 	l.t.Helper()
-	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, l.baseURL+"/api/v1/images/"+d.String()+"/"+path, nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+l.token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		l.t.Fatalf("%s of %s: %s, %v, %.300s", path, d, response.Status, err, body)
-	}
-	return body
+	return l.get("/api/v1/images/" + d.String() + "/" + path)
 }
 
 // checkReport compares the report with the oracle, and returns its number of findings.

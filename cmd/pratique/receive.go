@@ -21,7 +21,7 @@ import (
 func (s *service) openIntake(ctx context.Context) error {
 	var err error
 	s.outbox, err = outbox.Open(outbox.Config{
-		File: s.path("outbox.db"), MaxBytes: s.conf.Queue.OutboxSize.Bytes(defaultOutboxSize),
+		File: s.path("outbox.db"), MaxBytes: int64(s.conf.Queue.OutboxSize),
 		Now: s.now, Trouble: s.trouble(ctx, "outbox"),
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 )
 
 const hubSecret = "0123456789abcdefghij"
@@ -190,21 +191,7 @@ func TestSecretsRotate(t *testing.T) {
 
 func (l *line) metrics() string {
 	l.t.Helper()
-	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, l.baseURL+"/metrics", nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+l.token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		l.t.Fatalf("status %d, %v", response.StatusCode, err)
-	}
-	return string(body)
+	return string(l.get("/metrics"))
 }
 
 func TestMetricsNeedAToken(t *testing.T) {
@@ -232,15 +219,7 @@ func TestMetricsNeedAToken(t *testing.T) {
 
 // TestEventsOverNATS: zot publishes on a NATS server of its own.
 func TestEventsOverNATS(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("no NATS server")
-	}
+	s := natsserver.Start(t, server.Options{})
 	l := newSendersLine(t, "  - name: zot\n    format: zot\n    registry: {{REGISTRY}}\n    insecure: true\n    nats: {url: '"+s.ClientURL()+"', subject: zot.events}\n")
 	l.replaceInConfig("{{REGISTRY}}", l.registry.Host())
 	l.serve()

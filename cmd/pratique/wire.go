@@ -32,13 +32,11 @@ import (
 
 // Defaults of the fields that a configuration leaves out.
 const (
-	defaultDataDir    = "pratique-data"
-	defaultListen     = "127.0.0.1:8080"
-	defaultMemory     = 2 << 30
-	defaultLayerStore = 20 << 30
-	defaultLedgerSize = 8 << 30
-	defaultOutboxSize = 256 << 20
-
+	defaultDataDir       = "pratique-data"
+	defaultListen        = "127.0.0.1:8080"
+	defaultMemory        = 2 << 30
+	defaultLayerStore    = 20 << 30
+	defaultLedgerSize    = 8 << 30
 	defaultSweepInterval = time.Hour
 	queueRoom            = 2 << 30 // for the work queues beside the ledger
 	defaultVerdictAge    = 24 * time.Hour

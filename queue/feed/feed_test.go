@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -13,30 +12,20 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 )
 
 // start runs a real NATS server on a loopback port; 0 is any.
 func start(t *testing.T, dir string, port int) *server.Server {
 	t.Helper()
-	if port == 0 {
-		port = server.RANDOM_PORT
-	}
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+	return natsserver.Start(t, server.Options{
+		Port: port, JetStream: true, StoreDir: dir,
 		Users: []*server.User{
 			{Username: "pratique", Password: "secret"},
 			{Username: "zot", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"zot.events"}}}},
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("no NATS server")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
 }
 
 func connect(t *testing.T, s *server.Server, user string) *nats.Conn {
@@ -133,7 +122,7 @@ func TestConsumesAStream(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, 0)
-	port := s.Addr().(*net.TCPAddr).Port
+	port := natsserver.Port(s)
 	admin := connect(t, s, "pratique")
 	js, err := jetstream.New(admin)
 	if err != nil {
@@ -154,8 +143,7 @@ func TestConsumesAStream(t *testing.T) {
 	c := Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret"}
 	stop := run(t, c, i)
 	await(t, "what was there before", func() bool { return i.count() == 20 })
-	s.Shutdown()
-	s.WaitForShutdown()
+	natsserver.Stop(s)
 	start(t, dir, port)
 	await(t, "the connection", func() bool { return admin.IsConnected() })
 	publish(20, 40)
@@ -173,10 +161,9 @@ func TestWaitsForAServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir, 0)
-	port := s.Addr().(*net.TCPAddr).Port
+	port := natsserver.Port(s)
 	url := s.ClientURL()
-	s.Shutdown()
-	s.WaitForShutdown()
+	natsserver.Stop(s)
 	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
 	run(t, Config{Name: "zot", URL: url, Subject: "zot.events", Username: "pratique", Password: "secret"}, i)
 	s = start(t, dir, port)

@@ -21,6 +21,11 @@ func splitArray(array []byte) ([]jsontext.Value, error) {
 	if err := checkTokens(array, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, err
 	}
+	return splitChecked(array)
+}
+
+// splitChecked is splitArray for what [checkTokens] has been through.
+func splitChecked(array []byte) ([]jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(array), jsontext.AllowDuplicateNames(true))
 	if token, err := d.ReadToken(); err != nil || token.Kind() != '[' {
 		return nil, errors.Join(errors.New("want a list"), err)
@@ -67,7 +72,7 @@ func takeOut(body []byte, path ...string) (elements []jsontext.Value, rest []byt
 			end := int(d.InputOffset())
 			// A second array of this name stays, and is refused with the rest.
 			rest = slices.Concat(body[:end-len(array)], []byte("null"), body[end:])
-			elements, err = splitArray(body[end-len(array) : end])
+			elements, err = splitChecked(body[end-len(array) : end])
 			return elements, rest, err
 		}
 	}
