@@ -64,9 +64,10 @@ fuzz: ## each fuzz target for FUZZTIME
 lint: ## the linter, from the module proxy
 	$(GO) run $(LINT) run ./...
 
-e2e-real: build $(COSIGN) ## the line over real images and a real database: make e2e-real DATA=DIR
+e2e-real: build $(COSIGN) $(SYFT) ## the line over real images and a real database: make e2e-real DATA=DIR
 	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
-	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
+	  $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
 
 $(GITEA): internal/testenv/gitea/go.mod
 	@mkdir -p $(BIN)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/signer"
@@ -142,35 +144,43 @@ func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.
 	if j.inspected == nil {
 		return nil, nil
 	}
-	spdx, err := s.document(ctx, j.inspected.SPDX)
-	if err != nil {
-		return nil, err
-	}
-	cyclonedx, err := s.document(ctx, j.inspected.CycloneDX)
-	if err != nil {
-		return nil, err
-	}
 	subject := j.Verdict.Subject
-	builders := map[string]func() (pratique.Statement, error){
-		pratique.PredicateSPDX:      func() (pratique.Statement, error) { return attest.SPDX(subject, spdx) },
-		pratique.PredicateCycloneDX: func() (pratique.Statement, error) { return attest.CycloneDX(subject, cyclonedx) },
-		pratique.PredicateVulnerability: func() (pratique.Statement, error) {
+	builders := map[string]func(ctx context.Context) (pratique.Statement, error){
+		pratique.PredicateSPDX: func(ctx context.Context) (pratique.Statement, error) {
+			spdx, err := s.document(ctx, j.inspected.SPDX)
+			if err != nil {
+				return pratique.Statement{}, err
+			}
+			return attest.SPDX(subject, spdx)
+		},
+		pratique.PredicateCycloneDX: func(ctx context.Context) (pratique.Statement, error) {
+			cyclonedx, err := s.document(ctx, j.inspected.CycloneDX)
+			if err != nil {
+				return pratique.Statement{}, err
+			}
+			return attest.CycloneDX(subject, cyclonedx)
+		},
+		pratique.PredicateVulnerability: func(context.Context) (pratique.Statement, error) {
 			return attest.Vulnerability(attest.VulnerabilityInput{
 				Subject: subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
 			})
 		},
 	}
-	var envelopes []pratique.Envelope
-	for _, predicate := range evidencePredicates {
-		statement, err := builders[predicate]()
-		if err != nil {
-			return nil, err
-		}
-		envelope, err := signer.SignStatement(ctx, s.Signer, statement)
-		if err != nil {
-			return nil, err
-		}
-		envelopes = append(envelopes, envelope)
+	// Side by side: an SBOM has megabytes, which are read, encoded and hashed.
+	envelopes := make([]pratique.Envelope, len(evidencePredicates))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, predicate := range evidencePredicates {
+		group.Go(func() error {
+			statement, err := builders[predicate](ctx)
+			if err != nil {
+				return err
+			}
+			envelopes[i], err = signer.SignStatement(ctx, s.Signer, statement)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	return envelopes, nil
 }

@@ -6,19 +6,16 @@ package syft
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"crypto"
 	"os"
-	"path/filepath"
 	"runtime/debug"
+	"slices"
 
-	"github.com/anchore/stereoscope/pkg/file"
-	"github.com/anchore/stereoscope/pkg/image"
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
 	syftsbom "github.com/anchore/syft/syft/sbom"
 	"github.com/anchore/syft/syft/source"
-	"github.com/anchore/syft/syft/source/stereoscopesource"
+	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite" // the driver with which Syft reads RPM databases
 
 	"github.com/pratique-dev/pratique"
@@ -30,19 +27,46 @@ var _ sbom.Generator = (*Generator)(nil)
 
 // Generator makes SBOMs. It may be used by several goroutines.
 type Generator struct {
-	tool pratique.Tool
+	tool   pratique.Tool
+	config *syft.CreateSBOMConfig
+	memory memory
+	// always is what Syft asks of every image, also of one without files.
+	always *trace
 	// values carries Syft's licence scanner, which it takes from a context only. To build one costs almost a
 	// second of CPU, more than most images do.
 	values context.Context
 }
 
-// New builds a generator, and with it the licence scanner: about 0.8 s of CPU.
+// New builds a generator, and with it the licence scanner: about 0.8 s of CPU. The generator remembers the images
+// that it saw last, so that the next one on the same base costs only what lies above that.
 func New() (*Generator, error) {
-	values, err := syft.SetContextLicenseScanner(context.Background(), config().Licenses)
+	g := &Generator{tool: tool()}
+	g.config = config().WithTool(g.tool.Name, g.tool.Version)
+	var err error
+	g.values, err = syft.SetContextLicenseScanner(context.Background(), g.config.Licenses)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
-	return &Generator{tool: tool(), values: values}, nil
+	if g.always, err = g.asksAlways(); err != nil {
+		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
+	}
+	return g, nil
+}
+
+// asksAlways catalogues an image without files.
+func (g *Generator) asksAlways() (*trace, error) {
+	dir, err := os.MkdirTemp("", "pratique-syft-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // one small file
+	img, err := blank(dir)
+	if err != nil {
+		return nil, err
+	}
+	asked := newTrace()
+	_, err = g.full(context.Background(), img, asked)
+	return asked, err
 }
 
 // Tool names Syft and the version that is built in.
@@ -68,6 +92,9 @@ func tool() pratique.Tool {
 func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
 	const op = "generate sbom"
 	subject := img.Subject.String()
+	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
+		return sbom.Documents{}, pratique.Wrap(pratique.Unavailable, op, subject, err)
+	}
 	catalogue, err := g.catalogue(ctx, img)
 	if err != nil {
 		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), op, subject, err)
@@ -76,60 +103,27 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	if err != nil {
 		return sbom.Documents{}, pratique.Wrap(pratique.Corrupt, op, subject, err)
 	}
-	spdx, err := encodeSPDX(*catalogue, stamp)
-	if err != nil {
+	var docs sbom.Documents
+	var both errgroup.Group
+	both.Go(func() (err error) {
+		docs.SPDX, err = encodeSPDX(apart(*catalogue), stamp)
+		return err
+	})
+	both.Go(func() (err error) {
+		docs.CycloneDX, err = encodeCycloneDX(apart(*catalogue), stamp)
+		return err
+	})
+	if err := both.Wait(); err != nil {
 		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, subject, err)
 	}
-	cyclone, err := encodeCycloneDX(*catalogue, stamp)
-	if err != nil {
-		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, subject, err)
-	}
-	return sbom.Documents{SPDX: spdx, CycloneDX: cyclone, Packages: catalogue.Artifacts.Packages.PackageCount()}, nil
+	docs.Packages = catalogue.Artifacts.Packages.PackageCount()
+	return docs, nil
 }
 
-// catalogue reads the layers and finds the packages in them.
-func (g *Generator) catalogue(ctx context.Context, img layers.Image) (_ *syftsbom.SBOM, err error) {
-	disk, err := img.V1()
-	if err != nil {
-		return nil, err
-	}
-	temp := file.NewTempDirGenerator("pratique-syft")
-	defer func() { err = errors.Join(err, temp.Cleanup()) }()
-	dir, err := layerDir(temp, img)
-	if err != nil {
-		return nil, err
-	}
-	read := image.New(disk, temp, dir, image.WithManifest(img.Manifest), image.WithRepoDigests(img.Subject.String()))
-	// Cleanup closes the layer files, also after a read that failed.
-	defer func() { err = errors.Join(err, read.Cleanup()) }()
-	ctx = withValues(ctx, g.values)
-	if err := read.Read(ctx); err != nil {
-		return nil, err
-	}
-	src := stereoscopesource.New(read, stereoscopesource.ImageConfig{Reference: img.Subject.String()})
-	return syft.CreateSBOM(ctx, src, config().WithTool(g.tool.Name, g.tool.Version))
-}
-
-// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not copy them:
-// links under the names that it would give its copies.
-func layerDir(temp *file.TempDirGenerator, img layers.Image) (string, error) {
-	dir, err := temp.NewDirectory("layers")
-	if err != nil {
-		return "", err
-	}
-	for i, l := range img.Layers {
-		path, err := filepath.Abs(l.Path)
-		if err != nil {
-			return "", err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return "", err
-		}
-		if err := os.Symlink(path, filepath.Join(dir, fmt.Sprintf("%d-%s", i, l.DiffID))); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
+// apart is a catalogue whose relationships may be sorted beside another's.
+func apart(s syftsbom.SBOM) syftsbom.SBOM {
+	s.Relationships = slices.Clone(s.Relationships)
+	return s
 }
 
 // config is Syft's default with everything off that asks the network, the host's own caches or a tool.
@@ -144,6 +138,8 @@ func config() *syft.CreateSBOMConfig {
 		WithResolveTransitiveDependencies(false)
 	cfg := syft.DefaultCreateSBOMConfig().WithPackagesConfig(p)
 	cfg.Search.Scope = source.SquashedScope
+	// As the command line has it; SPDX 2.3 asks for SHA-1 of each file.
+	cfg.Files = cfg.Files.WithHashers(crypto.SHA1, crypto.SHA256)
 	return cfg
 }
 

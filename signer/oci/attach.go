@@ -19,6 +19,8 @@ import (
 // predicateAnnotation is where cosign notes the predicate type of an attestation's layer. Nobody signs it.
 const predicateAnnotation = "predicateType"
 
+const opAttach = "attach attestations to"
+
 // item is one signature or envelope that is wanted in the registry.
 type item struct {
 	predicateType string          // empty for the image signature
@@ -122,31 +124,25 @@ func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignatu
 }
 
 func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.Envelope, own signer.Verifier) (half, error) {
-	const op = "attach attestations to"
 	h := half{suffix: attSuffix, held: map[v1.Hash][]byte{}}
+	h.items = make([]item, len(envelopes))
+	var checks errgroup.Group // side by side: an SBOM has megabytes, which are encoded, hashed and read
+	for i, e := range envelopes {
+		checks.Go(func() (err error) {
+			h.items[i], err = s.itemOf(subject, e, own)
+			return err
+		})
+	}
+	if err := checks.Wait(); err != nil {
+		return half{}, err
+	}
 	wanted := map[string]bool{}
-	for _, e := range envelopes {
-		content, err := signer.EncodeEnvelope(e)
-		if err != nil {
-			return half{}, err
+	for _, i := range h.items {
+		if wanted[i.predicateType] {
+			return half{}, pratique.Errorf(pratique.Invalid, opAttach, "%s: two envelopes of type %s", subject, i.predicateType)
 		}
-		st, err := openAbout(own, subject, e)
-		if err != nil {
-			return half{}, err
-		}
-		if most := s.limits.layerBytes(st.PredicateType); int64(len(content)) > most {
-			return half{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Exhausted,
-				Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+st.PredicateType, "%d bytes, the limit is %d", len(content), most)}
-		}
-		if wanted[st.PredicateType] {
-			return half{}, pratique.Errorf(pratique.Invalid, op, "%s: two envelopes of type %s", subject, st.PredicateType)
-		}
-		wanted[st.PredicateType] = true
-		desc := describe(types.MediaType(cosign.DssePayloadType), content)
-		// cosign writes the empty signature too; some readers look for the name only.
-		desc.Annotations = map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: st.PredicateType}
-		h.items = append(h.items, item{predicateType: st.PredicateType, payload: pratique.DigestOf(e.Payload), content: content, desc: desc})
-		h.held[desc.Digest] = content
+		wanted[i.predicateType] = true
+		h.held[i.desc.Digest] = i.content
 	}
 	h.candidate = func(d v1.Descriptor) bool {
 		predicateType := d.Annotations[predicateAnnotation]
@@ -168,6 +164,26 @@ func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.E
 		return st.PredicateType, pratique.DigestOf(e.Payload), nil
 	}
 	return h, nil
+}
+
+// itemOf is the layer that holds an envelope.
+func (s *Store) itemOf(subject pratique.Subject, e pratique.Envelope, own signer.Verifier) (item, error) {
+	content, err := signer.EncodeEnvelope(e)
+	if err != nil {
+		return item{}, err
+	}
+	st, err := openAbout(own, subject, e)
+	if err != nil {
+		return item{}, err
+	}
+	if most := s.limits.layerBytes(st.PredicateType); int64(len(content)) > most {
+		return item{}, &pratique.Error{Op: opAttach, Subject: subject.String(), Kind: pratique.Exhausted,
+			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+st.PredicateType, "%d bytes, the limit is %d", len(content), most)}
+	}
+	desc := describe(types.MediaType(cosign.DssePayloadType), content)
+	// cosign writes the empty signature too; some readers look for the name only.
+	desc.Annotations = map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: st.PredicateType}
+	return item{predicateType: st.PredicateType, payload: pratique.DigestOf(e.Payload), content: content, desc: desc}, nil
 }
 
 // openAbout opens an envelope and checks that it is about the subject.

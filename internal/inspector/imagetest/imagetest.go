@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,8 +23,16 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Files are the files of one layer, content by path. A file that starts with ".wh." removes another.
+// Files are the files of one layer, content by path. A file whose name starts with ".wh." removes another, a
+// path that ends in a slash is a directory, and a content that starts with [Symlink] or [Hardlink] is a link to
+// what follows.
 type Files map[string]string
+
+// What makes a link of a file.
+const (
+	Symlink  = "symlink to "
+	Hardlink = "hardlink to "
+)
 
 // Created is the time of creation of every image made by [Build].
 var Created = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
@@ -136,10 +145,18 @@ func archive(t testing.TB, files Files) []byte {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		must(t, w.WriteHeader(&tar.Header{
-			Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(files[name])), ModTime: Created,
-		}))
-		_, err := io.WriteString(w, files[name])
+		header := tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, ModTime: Created}
+		content := files[name]
+		if to, ok := strings.CutPrefix(content, Symlink); ok {
+			header.Typeflag, header.Linkname, content = tar.TypeSymlink, to, ""
+		} else if to, ok := strings.CutPrefix(content, Hardlink); ok {
+			header.Typeflag, header.Linkname, content = tar.TypeLink, to, ""
+		} else if strings.HasSuffix(name, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		header.Size = int64(len(content))
+		must(t, w.WriteHeader(&header))
+		_, err := io.WriteString(w, content)
 		must(t, err)
 	}
 	must(t, w.Close())

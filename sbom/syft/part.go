@@ -1,0 +1,73 @@
+package syft
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// part is an image of some of an image's layers, from the layer with index from up to the one before to. Its
+// configuration keeps what the image is for and names these layers only.
+func part(img layers.Image, from, to int) (layers.Image, error) {
+	config, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
+	if err != nil {
+		return layers.Image{}, err
+	}
+	manifest, err := v1.ParseManifest(bytes.NewReader(img.Manifest))
+	if err != nil {
+		return layers.Image{}, err
+	}
+	if len(config.RootFS.DiffIDs) != len(img.Layers) || len(manifest.Layers) != len(img.Layers) {
+		return layers.Image{}, pratique.Errorf(pratique.Corrupt, "take layers", "manifest, configuration and layers differ in number")
+	}
+	config.RootFS.DiffIDs = config.RootFS.DiffIDs[from:to]
+	config.History = nil
+	manifest.Layers = manifest.Layers[from:to]
+	out := layers.Image{Platform: img.Platform, MediaType: img.MediaType, Layers: img.Layers[from:to]}
+	if out.Config, err = json.Marshal(config); err != nil {
+		return layers.Image{}, err
+	}
+	if manifest.Config.Digest, manifest.Config.Size, err = v1.SHA256(bytes.NewReader(out.Config)); err != nil {
+		return layers.Image{}, err
+	}
+	if out.Manifest, err = json.Marshal(manifest); err != nil {
+		return layers.Image{}, err
+	}
+	out.Subject = img.Subject.Sibling(pratique.DigestOf(out.Manifest))
+	return out, nil
+}
+
+// blank is an image without files, whose one layer it writes to dir.
+func blank(dir string) (layers.Image, error) {
+	body := make([]byte, 1024) // the end of a tar stream
+	digest := pratique.DigestOf(body)
+	file := filepath.Join(dir, digest.Hex())
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		return layers.Image{}, err
+	}
+	hash := v1.Hash{Algorithm: "sha256", Hex: digest.Hex()}
+	config, err := json.Marshal(v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hash}}})
+	if err != nil {
+		return layers.Image{}, err
+	}
+	manifest, err := json.Marshal(v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Size: int64(len(config)), Digest: v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(config).Hex()}},
+		Layers: []v1.Descriptor{{MediaType: types.OCIUncompressedLayer, Size: int64(len(body)), Digest: hash}},
+	})
+	if err != nil {
+		return layers.Image{}, err
+	}
+	return layers.Image{
+		Subject:   pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "blank"}, Digest: pratique.DigestOf(manifest)},
+		MediaType: string(types.OCIManifestSchema1), Manifest: manifest, Config: config,
+		Layers: []layers.Layer{{Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: file}},
+	}, nil
+}

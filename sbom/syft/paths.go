@@ -1,0 +1,95 @@
+package syft
+
+import (
+	"path"
+	"strings"
+
+	"github.com/anchore/stereoscope/pkg/file"
+	"github.com/anchore/stereoscope/pkg/image"
+)
+
+// paths is what lies where in a squashed image: absolute clean paths with what is there. Directories that no
+// layer lists are in it, too.
+type paths map[string]entry
+
+type entry struct {
+	dir bool
+	// link is where a symbolic or hard link leads, as the layer has it; "" for everything else.
+	link string
+	hard bool
+}
+
+// pathsOf lists the squashed tree of an image that was read.
+func pathsOf(img *image.Image) paths {
+	tree := img.SquashedTree()
+	all := paths{}
+	for _, p := range tree.AllRealPaths() {
+		all[string(p)] = entry{dir: true} // what has no metadata is a directory that only its children imply
+	}
+	for _, ref := range tree.AllFiles(file.AllTypes()...) {
+		e := entry{}
+		if meta, err := img.FileCatalog.Get(ref); err == nil {
+			e.dir = meta.Type == file.TypeDirectory
+			e.hard = meta.Type == file.TypeHardLink
+			if e.hard || meta.Type == file.TypeSymLink {
+				e.link = meta.LinkDestination
+			}
+		}
+		all[string(ref.RealPath)] = e
+	}
+	return all
+}
+
+// mostLinks is how many links in a row are followed.
+const mostLinks = 64
+
+// resolve follows all links that a path leads through and returns where it ends, whether or not something is
+// there; ok is false for paths that go in circles.
+func (p paths) resolve(name string) (end string, ok bool) {
+	rest, at := split(name), "/"
+	for links := 0; len(rest) > 0; {
+		head := rest[0]
+		rest = rest[1:]
+		if head == ".." {
+			at = path.Dir(at)
+			continue
+		}
+		next := path.Join(at, head)
+		e, known := p[next]
+		if !known || e.link == "" {
+			at = next
+			continue
+		}
+		if links++; links > mostLinks {
+			return "", false
+		}
+		if e.hard || strings.HasPrefix(e.link, "/") {
+			at = "/"
+		}
+		rest = append(split(e.link), rest...)
+	}
+	return at, true
+}
+
+// split returns the names in a path, without those that say nothing.
+func split(name string) []string {
+	var parts []string
+	for _, part := range strings.Split(name, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// under reports whether name or one of the directories that lead to it is in the set.
+func under(name string, set map[string]struct{}) bool {
+	for ; ; name = path.Dir(name) {
+		if _, ok := set[name]; ok {
+			return true
+		}
+		if name == "/" || name == "." {
+			return false
+		}
+	}
+}
