@@ -1,0 +1,274 @@
+// Package gunzip decompresses gzip streams faster than the general libraries do. Layers are gzip, and while one
+// is fetched for the first time everything else waits for this. It accepts and refuses what compress/gzip
+// accepts and refuses, members in a row included.
+//
+// The decoder follows the design of libdeflate: a 64-bit buffer of bits that is refilled eight bytes at a time, and
+// tables that give value, length and number of extra bits of a symbol in one look-up.
+package gunzip
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+const (
+	inSize  = 256 << 10
+	window  = 32 << 10
+	outSize = window + 128<<10
+	// slack is room behind what was written, for copies of eight bytes that go beyond their end, and for the
+	// longest match.
+	slack = 258 + 16
+)
+
+// errCorrupt is wrapped by every error that the stream is to blame for.
+var errCorrupt = errors.New("damaged gzip stream")
+
+func corrupt(what string) error { return fmt.Errorf("%w: %s", errCorrupt, what) }
+
+// Reader decompresses a gzip stream.
+type Reader struct {
+	src io.Reader
+	err error // what Read returns when there is nothing left to give
+
+	in    []byte
+	pos   int // of the next byte that is not in bits
+	ended error
+	bits  uint64
+	n     uint // bits that count; those above are what follows, or zero
+	out   []byte
+	r, w  int                 // what is decoded and not given away is out[r:w]
+	low   int                 // matches may not refer to what is before, which is another member's
+	state func(*Reader) error // nil at the end of a member
+
+	final  bool
+	stored int    // bytes left in a stored block
+	crc    uint32 // of the member so far, as is size
+	size   uint32
+	tables tables
+}
+
+// NewReader reads the first header from src. It reads ahead of what it needs.
+func NewReader(src io.Reader) (*Reader, error) {
+	z := &Reader{src: src, in: make([]byte, 0, inSize), out: make([]byte, outSize+slack)}
+	if err := z.header(); err != nil {
+		return nil, err
+	}
+	z.state = (*Reader).block
+	return z, nil
+}
+
+// Read implements [io.Reader]. A stream that ends too early is [io.ErrUnexpectedEOF].
+func (z *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for z.r == z.w {
+		if z.err != nil {
+			return 0, z.err
+		}
+		z.slide()
+		z.err = z.fill()
+	}
+	n := copy(p, z.out[z.r:z.w])
+	z.r += n
+	return n, nil
+}
+
+// slide keeps what matches may refer to, and makes room behind it.
+func (z *Reader) slide() {
+	if z.w > window {
+		copy(z.out, z.out[z.w-window:z.w])
+		z.low = max(0, z.low-(z.w-window))
+		z.w = window
+	}
+	z.r = z.w
+}
+
+// fill decodes until the output is full or the stream is over.
+func (z *Reader) fill() error {
+	start := z.w
+	for z.w < outSize {
+		if err := z.state(z); err != nil {
+			return err
+		}
+		if z.state == nil {
+			z.account(start)
+			start = z.w
+			if err := z.trailer(); err != nil {
+				return err
+			}
+		}
+	}
+	z.account(start)
+	return nil
+}
+
+func (z *Reader) account(start int) {
+	z.crc = crc32.Update(z.crc, crc32.IEEETable, z.out[start:z.w])
+	z.size += uint32(z.w - start) //nolint:gosec // modulo 2^32, as the trailer has it
+}
+
+// more reads from the source behind what is buffered. It returns false at the end, or after an error, which
+// is in z.ended then.
+func (z *Reader) more() bool {
+	if z.ended != nil {
+		return false
+	}
+	back := min(z.pos, 8) // align may give these back
+	left := copy(z.in[:cap(z.in)], z.in[z.pos-back:])
+	z.in, z.pos = z.in[:left], back
+	for tries := 0; ; tries++ {
+		n, err := z.src.Read(z.in[left:cap(z.in)])
+		z.in = z.in[:left+n]
+		switch {
+		case err != nil:
+			z.ended = err
+		case n == 0 && tries == 100:
+			z.ended = io.ErrNoProgress
+		case n == 0:
+			continue
+		}
+		return n > 0
+	}
+}
+
+// early is the error for a stream that is not over and has no more bytes.
+func (z *Reader) early() error {
+	if z.ended != nil && !errors.Is(z.ended, io.EOF) {
+		return z.ended
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// need makes at least n bits count, n at most 48.
+func (z *Reader) need(n uint) error {
+	for z.n < n {
+		if z.pos == len(z.in) && !z.more() {
+			return z.early()
+		}
+		z.bits |= uint64(z.in[z.pos]) << z.n
+		z.pos++
+		z.n += 8
+	}
+	return nil
+}
+
+func (z *Reader) take(n uint) uint64 {
+	v := z.bits & (1<<n - 1)
+	z.bits >>= n
+	z.n -= n
+	return v
+}
+
+// align drops the bits up to the next byte, and gives the whole bytes back that are in the buffer.
+func (z *Reader) align() {
+	z.pos -= int(z.n / 8) //nolint:gosec // at most 7
+	z.bits, z.n = 0, 0
+}
+
+func (z *Reader) byte() (byte, error) {
+	if z.pos == len(z.in) && !z.more() {
+		return 0, z.early()
+	}
+	b := z.in[z.pos]
+	z.pos++
+	return b, nil
+}
+
+// trailer checks a member against its sum and length, and goes on with the next if there is one.
+func (z *Reader) trailer() error {
+	z.align()
+	var t [8]byte
+	for i := range t {
+		var err error
+		if t[i], err = z.byte(); err != nil {
+			return err
+		}
+	}
+	if binary.LittleEndian.Uint32(t[:4]) != z.crc || binary.LittleEndian.Uint32(t[4:]) != z.size {
+		return corrupt("checksum or length is wrong")
+	}
+	if z.pos == len(z.in) && !z.more() {
+		return z.ended // usually io.EOF: the proper end
+	}
+	z.crc, z.size, z.low = 0, 0, z.w
+	if err := z.header(); err != nil {
+		return err
+	}
+	z.state = (*Reader).block
+	return nil
+}
+
+const (
+	flagHeaderCRC = 1 << 1
+	flagExtra     = 1 << 2
+	flagName      = 1 << 3
+	flagComment   = 1 << 4
+)
+
+// header reads the header of a member. Names and comments say nothing here.
+func (z *Reader) header() error {
+	h := headerReader{z: z}
+	magic := h.bytes(10)
+	if h.err != nil {
+		return h.err
+	}
+	if magic[0] != 0x1f || magic[1] != 0x8b || magic[2] != 8 {
+		return corrupt("no gzip header")
+	}
+	flags := magic[3]
+	if flags&flagExtra != 0 {
+		n := h.bytes(2)
+		if h.err == nil {
+			h.bytes(int(binary.LittleEndian.Uint16(n)))
+		}
+	}
+	for _, flag := range []byte{flagName, flagComment} {
+		if flags&flag != 0 {
+			h.text()
+		}
+	}
+	if flags&flagHeaderCRC != 0 {
+		sum := uint16(h.crc) //nolint:gosec // the low half is what the header has
+		if n := h.bytes(2); h.err == nil && binary.LittleEndian.Uint16(n) != sum {
+			return corrupt("the header's checksum is wrong")
+		}
+	}
+	return h.err
+}
+
+// headerReader sums what it reads and keeps the first error.
+type headerReader struct {
+	z   *Reader
+	crc uint32
+	err error
+}
+
+func (h *headerReader) bytes(n int) []byte {
+	all := make([]byte, n)
+	for i := range all {
+		if h.err != nil {
+			return nil
+		}
+		all[i], h.err = h.z.byte()
+	}
+	h.crc = crc32.Update(h.crc, crc32.IEEETable, all)
+	return all
+}
+
+// mostText is the longest name or comment that compress/gzip reads.
+const mostText = 512
+
+func (h *headerReader) text() {
+	for range mostText {
+		if b := h.bytes(1); h.err != nil || b[0] == 0 {
+			return
+		}
+	}
+	if h.err == nil {
+		h.err = corrupt("a name or comment of more than 512 bytes")
+	}
+}
