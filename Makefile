@@ -14,7 +14,7 @@ GITEA    := $(BIN)/gitea
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line clean FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -87,6 +87,12 @@ bench-line: build $(COSIGN) $(TRIVY) $(SYFT) ## push to commit, beside the comma
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_REPETITIONS=$(REPETITIONS) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
 	  $(GO) test -count=1 -v -timeout 60m -run '^TestSideBySide$$' ./cmd/pratique
+
+bench-large: build $(COSIGN) $(TRIVY) $(SYFT) ## an image of 1 GiB, with the most memory held: make bench-large DATA=DIR
+	@test -n "$(DATA)" || { echo "say where the data are: make bench-large DATA=DIR" >&2; exit 2; }
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
+	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
+	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique
 
 clean: ## remove what make built
 	rm -rf $(BIN)
