@@ -14,7 +14,7 @@ GITEA    := $(BIN)/gitea
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean test-hostile FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -52,6 +52,9 @@ test-crash: $(COSIGN) ## kill the service at every edge of every stage, and KILL
 	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
 	PRATIQUE_TEST_KILLS=$(KILLS) PRATIQUE_TEST_CUTS=$(CUTS) $(GO) test -count=1 -v -timeout 40m -run TestAcknowledged ./cmd/pratique
 
+test-hostile: ## images made to do harm, in their full sizes, through the whole service
+	PRATIQUE_TEST_HOSTILE=1 $(GO) test -count=1 -v -timeout 30m -run '^TestHostileImages$$' ./cmd/pratique
+
 test-race: $(COSIGN) ## all tests under the race detector
 	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
 
@@ -64,10 +67,10 @@ fuzz: ## each fuzz target for FUZZTIME
 lint: ## the linter, from the module proxy
 	$(GO) run $(LINT) run ./...
 
-e2e-real: build $(COSIGN) $(SYFT) ## the line over real images and a real database: make e2e-real DATA=DIR
+e2e-real: build $(COSIGN) $(TRIVY) $(SYFT) ## the line over real images and a real database: make e2e-real DATA=DIR
 	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
-	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
-	  $(GO) test -count=1 -v -timeout 30m -run 'Real' ./cmd/pratique ./scanner/... ./sbom/...
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
+	  $(GO) test -count=1 -v -timeout 30m -run 'Real|AgainstCommandLine' ./cmd/pratique ./scanner/... ./sbom/...
 
 $(GITEA): internal/testenv/gitea/go.mod
 	@mkdir -p $(BIN)

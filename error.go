@@ -23,12 +23,13 @@ const (
 	Unverified              // a signature or an attestation does not hold
 	Stale                   // evidence or database is older than allowed
 	Internal                // an invariant of ours is broken
+	Died                    // the process that worked on it ended: try again, alone, and then no more
 )
 
 var kindNames = map[Kind]string{
 	Unknown: "unknown", Invalid: "invalid", NotFound: "not found", Denied: "denied", Conflict: "conflict",
 	Exhausted: "limit exceeded", RateLimited: "rate limited", Unavailable: "unavailable", Corrupt: "corrupt",
-	Unverified: "unverified", Stale: "stale", Internal: "internal",
+	Unverified: "unverified", Stale: "stale", Internal: "internal", Died: "died",
 }
 
 // String returns the kind in words.

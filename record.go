@@ -64,6 +64,11 @@ type Inspected struct {
 	SPDX      Digest      `json:"spdx,omitzero"`
 	CycloneDX Digest      `json:"cyclonedx,omitzero"`
 	Packages  int         `json:"packages"`
+	// Scanned are the sections that were looked for, Sections the document with what was found; both are empty
+	// where none was asked for.
+	Scanned       []Section     `json:"scanned,omitempty"`
+	Sections      Digest        `json:"sections,omitzero"`
+	SectionCounts SectionCounts `json:"sectionCounts,omitzero"`
 	// Scanner and Generator are the tools that made the inventory and the SBOMs.
 	Scanner   Tool      `json:"scanner,omitzero"`
 	Generator Tool      `json:"generator,omitzero"`

@@ -82,6 +82,12 @@ func victim(role, dir string) error {
 				return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			}
 			fmt.Println(job.ID, job.Attempt)
+			if role == "die-after-word" && job.Attempt == 1 {
+				return pratique.Errorf(pratique.Died, "run inspector", "the child died")
+			}
+			if role == "die-after-word" {
+				return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
 			if job.ID == "stuck" {
 				select {}
 			}

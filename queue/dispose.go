@@ -38,8 +38,9 @@ type Effort struct {
 // Dispose decides from a handler's error and the effort so far. It is pure. Permanent kinds end at once.
 // Kinds that say what we wait for (Unavailable, RateLimited, Denied, Stale, Conflict) are bounded by time, since
 // an outage says nothing about the job: they end when the job is older than c.MaxAge, but have c.MaxAttempts
-// starts in any case, as the service may have been off for longer than that. Unknown and Internal, which may be
-// bugs that no time heals, end after c.MaxAttempts starts that were not forgiven. The delay doubles from
+// starts in any case, as the service may have been off for longer than that. Unknown, Internal and Died, which may be
+// bugs that no time heals, end after c.MaxAttempts starts that were not forgiven; for deaths a stage may have a lower
+// bound, see [Work.MaxDeaths]. The delay doubles from
 // c.MinDelay to c.MaxDelay; for RateLimited it starts eight times higher. jitter in [0, 1) takes away up to half
 // of the delay, so that jobs that failed together do not come back together.
 func Dispose(err error, e Effort, c Config, jitter float64) Disposition {

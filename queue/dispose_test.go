@@ -50,13 +50,15 @@ func TestDispose(t *testing.T) {
 		{"unknown, last", errors.New("x"), Effort{4, 4, 0}, 0, end},
 		{"internal", of(pratique.Internal), Effort{1, 1, 0}, 0, again(time.Second)},
 		{"internal, last", of(pratique.Internal), Effort{100, 4, 0}, 0, end},
+		{"died", of(pratique.Died), Effort{2, 2, 0}, 0, again(2 * time.Second)},
+		{"died, last", of(pratique.Died), Effort{4, 4, 0}, 0, end},
 		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), Effort{1, 1, 0}, 0, end},
 	} {
 		if got := Dispose(test.err, test.effort, c, test.jitter); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
-	for k := pratique.Unknown; k <= pratique.Internal; k++ {
+	for k := pratique.Unknown; k <= pratique.Died; k++ {
 		if got := Dispose(of(k), Effort{1, 1, 0}, c, 0).Action == Term; got != k.Permanent() {
 			t.Errorf("%s ends at once: %v, permanent: %v", k, got, k.Permanent())
 		}
@@ -65,13 +67,17 @@ func TestDispose(t *testing.T) {
 
 func TestCountsOfAnOlderVersion(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string][2]int{"3": {3, 3}, "7 2": {7, 2}} {
-		if total, spent, err := parseCounts(text); err != nil || total != want[0] || spent != want[1] {
-			t.Errorf("%q: %d, %d, %v", text, total, spent, err)
+	for text, want := range map[string]start{
+		"3": {total: 3, spent: 3}, "7 2": {total: 7, spent: 2}, "7 2 1": {total: 7, spent: 2, deaths: 1},
+		"4 3 2\ndied\nit took\ntoo long": {total: 4, spent: 3, deaths: 2, kind: pratique.Died, reason: "it took\ntoo long"},
+	} {
+		var got start
+		if err := got.parse(text); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "x", "1 x", "x 1", "1 2 3"} {
-		if _, _, err := parseCounts(text); err == nil {
+	for _, text := range []string{"", "x", "1 x", "x 1", "1 2 x"} {
+		if err := new(start).parse(text); err == nil {
 			t.Errorf("%q was read", text)
 		}
 	}

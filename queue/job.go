@@ -37,27 +37,28 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lan
 // begin counts the start, does the job unless it has had its attempts, and returns how to settle the message.
 func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
 	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64()) //nolint:gosec // jitter needs no secrecy
-	now, over, err := p.starts.begin(ctx, meta, p.config.MaxAttempts)
+	now, err := p.starts.begin(ctx, meta, bounds{spent: p.config.MaxAttempts, deaths: p.work.MaxDeaths})
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
 		return func() { p.nak(msg, again) }
 	}
 	job.Attempt = now.total
-	if over {
-		err = pratique.Wrap(pratique.Exhausted, "start job", job.ID,
-			fmt.Errorf("given up after %d attempts, %d of which failed without a reason to wait: the worker died or could not record its failure", now.total, now.spent))
-	} else if err = p.guard(job, func() error { return p.work.Handle(ctx, job) }); err != nil && ctx.Err() != nil {
+	if now.over {
+		return p.settle(ctx, job, msg, now, Disposition{Action: Term}, now.end(job.ID), again)
+	}
+	job.Deaths = now.deaths - 1
+	if err = p.guard(job, func() error { return p.work.Handle(ctx, job) }); err != nil && ctx.Err() != nil {
 		// The pool was told to stop and the grace period is over: this says nothing about the job.
-		p.forgive(job, now)
+		p.take(job, now, true, err)
 		return func() { p.nak(msg, 0) }
 	}
-	return p.settle(ctx, job, msg, now, err, again)
+	effort := Effort{Starts: now.total, Spent: now.spent, Age: p.config.Now().Sub(job.EnqueuedAt)}
+	d := Dispose(err, effort, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
+	return p.settle(ctx, job, msg, now, d, err, again)
 }
 
 // settle records a failure and returns how to settle the message; again is the wait if recording fails.
-func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start, err error, again time.Duration) func() {
-	effort := Effort{Starts: now.total, Spent: now.spent, Age: p.config.Now().Sub(job.EnqueuedAt)}
-	d := Dispose(err, effort, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
+func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start, d Disposition, err error, again time.Duration) func() {
 	if d.Action == Ack {
 		return func() { p.acknowledge(job, msg) }
 	}
@@ -67,8 +68,8 @@ func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start
 		p.config.Trouble(fmt.Errorf("record failure of job %s (%w): %w", job.ID, err, recordErr))
 	}
 	// Only now: a job that kills the worker while its failure is recorded must end too.
-	if d.Forgive && (!final || recordErr != nil) {
-		p.forgive(job, now)
+	if !now.over && (!final || recordErr != nil) {
+		p.take(job, now, d.Forgive, err)
 	}
 	switch {
 	case final && recordErr != nil:
@@ -79,10 +80,10 @@ func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start
 	return func() { p.nak(msg, d.Delay) }
 }
 
-// forgive takes the start back; if that fails it counts as an attempt, which errs on the side of an end.
-func (p *pool) forgive(job Job, now start) {
-	if err := p.starts.forgive(now); err != nil {
-		p.config.Trouble(fmt.Errorf("take back the attempt at job %s, it counts: %w", job.ID, err))
+// take notes how the start ended; if that fails it counts as a death, which errs on the side of an end.
+func (p *pool) take(job Job, now start, forgive bool, cause error) {
+	if err := p.starts.take(now, forgive, cause); err != nil {
+		p.config.Trouble(fmt.Errorf("note how the attempt at job %s ended, it counts as a death: %w", job.ID, err))
 	}
 }
 

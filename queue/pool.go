@@ -16,6 +16,9 @@ type Work struct {
 	Stage Stage
 	// Workers is how many jobs run at once; less than 1 means 1.
 	Workers int
+	// MaxDeaths is how many starts of a job may end with an error of kind Died, or with no word at all because
+	// this process died; after them the job ends before it is started. 0 means [Config.MaxAttempts].
+	MaxDeaths int
 	// Handle does the job. Its error's kind decides what follows, see [Dispose]. A job may come again after
 	// it was done, when the acknowledgement was lost.
 	Handle func(ctx context.Context, job Job) error
@@ -32,7 +35,9 @@ type Job struct {
 	ID   string
 	Body []byte
 	// Attempt counts from 1 how often the job was started, for whatever reason.
-	Attempt    int
+	Attempt int
+	// Deaths counts the earlier starts that ended with a death, see [Work.MaxDeaths].
+	Deaths     int
 	EnqueuedAt time.Time
 }
 

@@ -13,9 +13,26 @@ import (
 
 // Analyzer reads the layers of one platform image and lists the packages in them.
 type Analyzer interface {
-	// Analyze returns the sorted inventory of img. The same image gives the same inventory. An image that
-	// cannot be read to its end is an error, never a partial inventory.
-	Analyze(ctx context.Context, img layers.Image) (pratique.Inventory, error)
+	// Analyze returns what img holds. The same image gives the same inventory, whatever kept knows. An image
+	// that cannot be read to its end is an error, never a partial inventory.
+	Analyze(ctx context.Context, img layers.Image, kept Kept) (Analysis, error)
+}
+
+// Analysis is what the layers of one platform image hold.
+type Analysis struct {
+	// Inventory is sorted.
+	Inventory pratique.Inventory `json:"inventory"`
+	// Sections is nil unless the analyser looks for any.
+	Sections *pratique.Sections `json:"sections,omitempty"`
+}
+
+// Kept keeps analyses of single layers, all made by one version of one analyser with one set of options. What
+// they look like is the analyser's own affair.
+type Kept interface {
+	// Load returns the analysis of the layer with a diff id; ok is false if there is none.
+	Load(layer pratique.Digest) (analysis []byte, ok bool)
+	// Store is given the whole analysis of a layer that Load did not have, after the image was read to its end.
+	Store(layer pratique.Digest, analysis []byte) error
 }
 
 // Matcher finds the vulnerabilities of the packages in an inventory.

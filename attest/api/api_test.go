@@ -108,6 +108,7 @@ func TestDocuments(t *testing.T) {
 		"/sbom?format=spdx":      {string(spdx), pratique.MediaTypeSPDX},
 		"/sbom?format=cyclonedx": {`{"bomFormat":"CycloneDX"}`, pratique.MediaTypeCycloneDX},
 		"/report":                {string(reported), pratique.MediaTypeReport},
+		"/sections":              {string(beside), pratique.MediaTypeSections},
 	} {
 		res, raw := w.ask("GET", base+path, readToken, "")
 		etag := `"` + pratique.DigestOf([]byte(want.content)).String() + `"`
@@ -136,6 +137,21 @@ func TestDocuments(t *testing.T) {
 	w.facts(judged("", bare, pratique.Allow))
 	w.wantProblem(404, "not yet an SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom", readToken, "")
 	w.wantProblem(404, "not yet a report", "GET", "/api/v1/images/"+bare.Digest.String()+"/report", readToken, "")
+	w.wantProblem(404, "not yet a report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/sections", readToken, "")
+
+	var i api.Image
+	w.get(base, &i)
+	if i.Sections == nil || i.Sections.Secrets != 3 || len(i.Sections.Scanned) != 1 || i.Links.Sections == "" {
+		t.Errorf("sections %+v, link %q", i.Sections, i.Links.Sections)
+	}
+	plain := subject("plain")
+	w.facts(pratique.Fact{Kind: pratique.FactInspected, Subject: plain, Inspected: &pratique.Inspected{Inventory: digest("inventory")}})
+	w.wantProblem(404, "inspect.scanners", "GET", "/api/v1/images/"+plain.Digest.String()+"/sections", readToken, "")
+	i = api.Image{}
+	w.get("/api/v1/images/"+plain.Digest.String(), &i)
+	if i.Sections != nil || i.Links.Sections != "" {
+		t.Errorf("sections %+v, link %q", i.Sections, i.Links.Sections)
+	}
 }
 
 func TestDigestInSeveralRepositories(t *testing.T) {

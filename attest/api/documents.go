@@ -61,6 +61,11 @@ func (s *service) registerDocuments(api huma.API) {
 		Summary: "The vulnerability report of an image", Responses: content(pratique.MediaTypeReport), Errors: errs,
 	}, answer(s, s.report))
 	huma.Register(api, huma.Operation{
+		OperationID: "getSections", Method: http.MethodGet, Path: "/api/v1/images/{digest}/sections", Tags: []string{"images"},
+		Summary:   "The secrets, misconfigurations and licences of an image, as far as the service looks for them",
+		Responses: content(pratique.MediaTypeSections), Errors: errs,
+	}, answer(s, s.sections))
+	huma.Register(api, huma.Operation{
 		OperationID: "getFacts", Method: http.MethodGet, Path: "/api/v1/images/{digest}/facts", Tags: []string{"images"},
 		Summary: "What happened to an image, when, and recorded by whom", Errors: errs,
 	}, answer(s, func(_ context.Context, in *imageInput) (*factsOutput, error) {
@@ -98,6 +103,22 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 		digest = record.Matched.Report
 	}
 	return s.document(ctx, record, "a report", digest, pratique.MediaTypeReport, in.IfNoneMatch)
+}
+
+func (s *service) sections(ctx context.Context, in *documentInput) (*documentOutput, error) {
+	record, err := s.find(&imageInput{Digest: in.Digest, Repository: in.Repository})
+	if err != nil {
+		return nil, err
+	}
+	var digest pratique.Digest
+	if i := record.Inspected; i != nil {
+		digest = i.Sections
+		if !i.Inventory.IsZero() && digest.IsZero() {
+			return nil, pratique.Errorf(pratique.NotFound, "find document",
+				"nobody looked for secrets, misconfigurations or licences in %s: inspect.scanners says what is looked for", record.Subject)
+		}
+	}
+	return s.document(ctx, record, "a report on secrets, misconfigurations and licences", digest, pratique.MediaTypeSections, in.IfNoneMatch)
 }
 
 func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, mediaType, ifNoneMatch string) (*documentOutput, error) {

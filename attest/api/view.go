@@ -23,6 +23,7 @@ type Image struct {
 	Counts        pratique.Counts       `json:"counts,omitempty" doc:"Findings by severity; for an index see children"`
 	Fixable       int                   `json:"fixable" doc:"Findings for which a fixed version is known"`
 	Packages      int                   `json:"packages"`
+	Sections      *SectionsView         `json:"sections,omitempty" doc:"Absent where nothing is looked for beside packages"`
 	Config        *pratique.ImageConfig `json:"config,omitempty"`
 	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
 	Tags          []index.TagName       `json:"tags,omitempty"`
@@ -35,6 +36,12 @@ type Image struct {
 	Failure      *pratique.Failed       `json:"failure,omitempty" doc:"The last attempt that could not find out"`
 	Facts        []pratique.FactRef     `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`
 	Links        ImageLinks             `json:"links"`
+}
+
+// SectionsView is how much was found beside packages.
+type SectionsView struct {
+	Scanned []pratique.Section `json:"scanned" doc:"What was looked for; the count of another section says nothing"`
+	pratique.SectionCounts
 }
 
 // DatabaseAge is a vulnerability database and how old it is now.
@@ -58,6 +65,7 @@ type ImageLinks struct {
 	Self      string `json:"self"`
 	Facts     string `json:"facts"`
 	Report    string `json:"report,omitempty"`
+	Sections  string `json:"sections,omitempty"`
 	SPDX      string `json:"spdx,omitempty"`
 	CycloneDX string `json:"cyclonedx,omitempty"`
 }
@@ -104,6 +112,9 @@ func linksOf(r pratique.Record) ImageLinks {
 	if r.Matched != nil {
 		l.Report = selfPath(r.Subject, "/report")
 	}
+	if r.Inspected != nil && !r.Inspected.Sections.IsZero() {
+		l.Sections = selfPath(r.Subject, "/sections")
+	}
 	if r.Inspected != nil && !r.Inspected.SPDX.IsZero() {
 		l.SPDX = selfPath(r.Subject, "/sbom") + "&format=spdx"
 	}
@@ -124,6 +135,9 @@ func imageOf(r pratique.Record, now time.Time) Image {
 	}
 	if i := r.Inspected; i != nil {
 		img.Packages = i.Packages
+		if len(i.Scanned) > 0 {
+			img.Sections = &SectionsView{Scanned: i.Scanned, SectionCounts: i.SectionCounts}
+		}
 		if !i.Image.Digest.IsZero() || i.Image.Platform != "" {
 			img.Config, img.Platform = &i.Image, i.Image.Platform
 		}

@@ -29,6 +29,7 @@ var (
 	other    = pratique.Repository{Registry: "registry.example", Path: "team/other"}
 	spdx     = []byte("{\n  \"spdxVersion\": \"SPDX-2.3\"\n}\n") // not how Go would write it
 	reported = []byte(`{"findings":[]}`)
+	beside   = []byte(`{"scanned":["secrets"]}`)
 	database = pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: now.Add(-2 * time.Hour)}
 )
 
@@ -204,6 +205,7 @@ func (w *world) inspected(s pratique.Subject) []pratique.Fact {
 	return []pratique.Fact{
 		{Kind: pratique.FactInspected, Subject: s, Inspected: &pratique.Inspected{
 			Image: image, Inventory: digest("inventory"), SPDX: w.blobs.put(spdx), CycloneDX: w.blobs.put([]byte(`{"bomFormat":"CycloneDX"}`)), Packages: 12,
+			Scanned: []pratique.Section{pratique.SectionSecrets}, Sections: w.blobs.put(beside), SectionCounts: pratique.SectionCounts{Secrets: 3},
 		}},
 		{Kind: pratique.FactMatched, Subject: s, Matched: &pratique.Matched{
 			Report: w.blobs.put(reported), Inventory: digest("inventory"), Database: database, Counts: pratique.Counts{pratique.SeverityHigh: 2}, Fixable: 1,

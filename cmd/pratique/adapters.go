@@ -8,6 +8,7 @@ import (
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -51,15 +52,26 @@ type parser struct{ *inspector.Pool }
 func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	return pipeline.Inspection{
-		Image: r.Image, Inventory: r.Inventory, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
+		Image: r.Image, Inventory: r.Inventory, Sections: r.Sections, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
 	}, err
+}
+
+// analyses are what was found in single layers.
+type analyses struct{ store *derived.Store }
+
+func (a analyses) Get(layer pratique.Digest, maker string) (string, func(), bool) {
+	return a.store.Get(derived.Key{Layer: layer, Maker: maker})
+}
+
+func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) error {
+	return a.store.Put(derived.Key{Layer: layer, Maker: maker}, analysis)
 }
 
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
 func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
-	input, err := policy.NewInput(e.Subject, e.Tag, e.Inspected, e.Report, e.Now)
+	input, err := policy.NewInput(e.Subject, e.Tag, e.Inspected, e.Report, e.Sections, e.Now)
 	if err != nil {
 		return pipeline.Decision{}, err
 	}

@@ -123,6 +123,15 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 		fmt.Fprintf(b, " (%d fixable)\n  database %s of %s, %s old\n", i.Fixable, i.Database.Digest, stamp(i.Database.UpdatedAt),
 			age(time.Duration(i.Database.AgeSeconds)*time.Second))
 	}
+	if s := i.Sections; s != nil {
+		found := map[pratique.Section]int{
+			pratique.SectionSecrets: s.Secrets, pratique.SectionMisconfigurations: s.Misconfigurations, pratique.SectionLicences: s.Licences,
+		}
+		b.WriteString("\nLooked for, too\n")
+		for _, section := range s.Scanned {
+			fmt.Fprintf(b, "  %d %s\n", found[section], printable(string(section)))
+		}
+	}
 	if len(i.Attestations) > 0 {
 		b.WriteString("\nIn the registry, verified\n")
 		for _, a := range i.Attestations {

@@ -130,6 +130,10 @@ func TestDescribeImage(t *testing.T) {
 		},
 		Counts:   pratique.Counts{pratique.SeverityLow: 2, pratique.SeverityUnknown: 1},
 		Database: &api.DatabaseAge{Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: describedAt.Add(-90 * time.Minute)}, AgeSeconds: 2*24*60*60 - 1},
+		Sections: &api.SectionsView{
+			Scanned:       []pratique.Section{pratique.SectionSecrets, pratique.SectionLicences},
+			SectionCounts: pratique.SectionCounts{Licences: 12},
+		},
 		Attestations: []pratique.Attestation{
 			{Digest: appDigest}, {PredicateType: pratique.PredicateSPDX, Digest: spdx}, {PredicateType: pratique.PredicateVSA, Digest: vsa},
 		},
@@ -147,6 +151,10 @@ Verdict of 2026-03-01 11:00:00Z, policy default ` + policy.Digest.String() + `
 
 Findings in 6 packages, 2 LOW, 1 UNKNOWN (1 fixable)
   database ` + pratique.DigestOf([]byte("db")).String() + ` of 2026-03-01 09:30:00Z, 47 hours old
+
+Looked for, too
+  0 secrets
+  12 licences
 
 In the registry, verified
   image signature                                      ` + appDigest.String() + `

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/sbom/syft"
 	"github.com/pratique-dev/pratique/scanner/trivy"
@@ -14,14 +19,37 @@ import (
 // inspectChild is the hidden verb under which this binary parses images for its parent.
 const inspectChild = "inspect-child"
 
+// childCommand is what the parent runs. The child has no configuration but these arguments.
+func childCommand(binary string, c config.Inspect) []string {
+	command := []string{binary, inspectChild}
+	for _, s := range sectionsOf(c) {
+		command = append(command, "--section", string(s))
+	}
+	return command
+}
+
+// sectionsOf are the sections in the order in which facts name them.
+func sectionsOf(c config.Inspect) []pratique.Section {
+	return slices.DeleteFunc(pratique.AllSections(), func(s pratique.Section) bool { return !slices.Contains(c.Scanners, s) })
+}
+
 func newInspectChild() *cobra.Command {
-	return &cobra.Command{
+	var names []string
+	cmd := &cobra.Command{
 		Use:    inspectChild,
 		Short:  "Parse images for a parent process (internal)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			scan, err := trivy.New(trivy.Config{}, time.Now)
+			cfg := trivy.Config{}
+			for _, name := range names {
+				cfg.Sections = append(cfg.Sections, pratique.Section(name))
+			}
+			maker, err := cfg.Maker()
+			if err != nil {
+				return err
+			}
+			scan, err := trivy.New(cfg, time.Now)
 			if err != nil {
 				return err
 			}
@@ -32,7 +60,29 @@ func newInspectChild() *cobra.Command {
 			}
 			// Building the licence scanner leaves garbage that the next image should not pay for.
 			debug.FreeOSMemory()
-			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, scan, scan, bill)
+			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{
+				Analyzer: scan, Matcher: scan, Generator: bill, Maker: maker,
+			})
 		},
 	}
+	cmd.Flags().StringArrayVar(&names, "section", nil, "look for this beside packages; may be repeated")
+	return cmd
+}
+
+// readable are the directories that a child has to read. Files that appear below them later can be read too.
+func (s *service) readable() []string {
+	all := []string{s.path("layers"), s.path("analyses"), s.path("database")}
+	if dir := s.conf.Database.Dir; dir != "" {
+		all = append(all, dir)
+	}
+	return all
+}
+
+// logConfinement says how far the children are confined.
+func (s *service) logConfinement(ctx context.Context) {
+	level, has := slog.LevelInfo, s.inspector.Confinement()
+	if len(has.Missing) > 0 || len(has.Active) == 0 {
+		level = slog.LevelWarn
+	}
+	s.log.LogAttrs(ctx, level, "processes that parse images are confined", slog.String("by", has.String()))
 }

@@ -53,6 +53,7 @@ type lineOptions struct {
 	noDB     bool                            // no database yet
 	policy   string                          // YAML below policy:
 	extra    string                          // YAML at the top level
+	inspect  string                          // further keys of inspect, each behind a comma
 	files    func(host string) fileSet       // further files of the config repository
 	onDisk   bool                            // the registry stores on disk, as real ones do
 	config   *template.Template              // another configuration than lineConfig
@@ -83,7 +84,7 @@ receivers:
     registry: {{.Registry}}
     repositories: ["team/**"]
     secrets: ["file:{{.Dir}}/webhook"]
-inspect: {workers: 1}
+inspect: {workers: 1{{.Inspect}}}
 database: {dir: "{{.Dir}}/db"}
 policy:
   maxDatabaseAge: 72h
@@ -140,7 +141,7 @@ func newLine(t testing.TB, o lineOptions) *line {
 		t.Fatal(err)
 	}
 	l.configure(o, map[string]string{
-		"Dir": l.dir, "Listen": listen, "Registry": l.registry.Host(), "Git": gitURL, "Policy": o.policy, "Extra": o.extra,
+		"Dir": l.dir, "Listen": listen, "Registry": l.registry.Host(), "Git": gitURL, "Policy": o.policy, "Extra": o.extra, "Inspect": o.inspect,
 	})
 	l.write("webhook", secret)
 	l.write("token", l.token)

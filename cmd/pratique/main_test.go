@@ -64,11 +64,11 @@ func serveUntilCrash() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	settings := quick
+	settings, deaths := quick, 0
 	if n, err := strconv.Atoi(os.Getenv(envAttempts)); err == nil {
-		settings.MaxAttempts = n
+		settings.MaxAttempts, deaths = n, n
 	}
-	if err := serveUntilDone(ctx, conf, newLogger(conf.Log, os.Stderr), hooks{edge: edge, queue: settings}); err != nil {
+	if err := serveUntilDone(ctx, conf, newLogger(conf.Log, os.Stderr), hooks{edge: edge, queue: settings, deaths: deaths}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitUnknown
 	}

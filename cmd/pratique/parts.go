@@ -13,6 +13,7 @@ import (
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
@@ -24,7 +25,7 @@ import (
 
 func policyConfig(c config.Policy) policy.Config {
 	return policy.Config{Dir: c.Dir, Params: policy.Params{
-		BlockAt: c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown,
+		BlockAt: c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown, BlockSecrets: c.BlockSecrets,
 		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: c.AllowedRepositories,
 	}}
 }
@@ -48,6 +49,13 @@ func mirrors(all []config.Registry) []database.Host {
 		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
 	}
 	return hosts
+}
+
+func confinement(mode string) inspector.Confinement {
+	if mode == "auto" {
+		return inspector.ConfineBest
+	}
+	return inspector.Confinement(mode)
 }
 
 func apiAuth(c config.API) api.Auth {

@@ -92,6 +92,7 @@ func (s *service) run(ctx context.Context) error {
 	if err := s.inspector.Start(life); err != nil {
 		return err
 	}
+	s.logConfinement(ctx)
 	back, behind := errgroup.WithContext(life)
 	back.Go(func() error { return s.project(behind) })
 	back.Go(func() error { return s.database.Run(behind) })

@@ -1,18 +1,23 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/signer/oci"
 )
+
+// mostDeaths is how many processes one image may kill, a child or this one: the first beside others, the second alone.
+const mostDeaths = 2
 
 // works are the three stages with a queue, each with what it may hold and no more.
 func (s *service) works() ([]queue.Work, error) {
@@ -23,7 +28,7 @@ func (s *service) works() ([]queue.Work, error) {
 			g, err := s.database.Current()
 			return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err
 		},
-		Scanner: trivy.Tool(), Platforms: s.conf.Platforms,
+		Scanner: trivy.Tool(), Platforms: s.conf.Platforms, Sections: sectionsOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
 		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
@@ -36,8 +41,16 @@ func (s *service) works() ([]queue.Work, error) {
 		return nil, err
 	}
 	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate}
+	inspecting := s.work(queue.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
+	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
+	inspecting.Handle = func(ctx context.Context, job queue.Job) error {
+		if job.Deaths > 0 {
+			ctx = inspector.Alone(ctx)
+		}
+		return inspect.Handle(ctx, job.Body)
+	}
 	return []queue.Work{
-		s.work(queue.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed),
+		inspecting,
 		s.work(queue.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
 		s.work(queue.StageDeploy, max(len(s.conf.Deploy.Targets), 1), deployer.Handle, deployer.Failed),
 	}, nil

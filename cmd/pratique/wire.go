@@ -17,6 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -26,6 +27,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
+	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/pratique-dev/pratique/signer/key"
 )
@@ -36,6 +38,7 @@ const (
 	defaultListen        = "127.0.0.1:8080"
 	defaultMemory        = 2 << 30
 	defaultLayerStore    = 20 << 30
+	defaultAnalysisStore = 2 << 30
 	defaultLedgerSize    = 8 << 30
 	defaultSweepInterval = time.Hour
 	queueRoom            = 2 << 30 // for the work queues beside the ledger
@@ -62,6 +65,7 @@ type service struct {
 	index     *index.Index
 	registry  *registry.Client
 	layers    *layers.Store
+	analyses  *derived.Store
 	database  *database.Store
 	inspector *inspector.Pool
 	policy    *policy.Policy
@@ -79,8 +83,9 @@ type service struct {
 type hooks struct {
 	// edge is called at every point where a crash could leave something half done.
 	edge func(point string)
-	// queue shortens waits.
-	queue queue.Config
+	// queue shortens waits, deaths replaces mostDeaths.
+	queue  queue.Config
+	deaths int
 }
 
 // newService opens everything that the configuration names. On error all that was opened is closed again.
@@ -194,7 +199,14 @@ func (s *service) openStores(ctx context.Context) error {
 	if s.layers, err = layers.Open(s.path("layers"), s.conf.Inspect.LayerStore.Bytes(defaultLayerStore)); err != nil {
 		return err
 	}
+	s.layers.Limits = layers.Limits{
+		ExpandedBytes: s.conf.Inspect.LayerSize.Bytes(0), Entries: s.conf.Inspect.Entries, InFlight: s.conf.Inspect.InFlight.Bytes(0),
+	}
 	s.closers = append(s.closers, s.layers.Close)
+	if s.analyses, err = derived.Open(s.path("analyses"), s.conf.Inspect.AnalysisStore.Bytes(defaultAnalysisStore)); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.analyses.Close)
 	return nil
 }
 
@@ -253,9 +265,15 @@ func (s *service) openScanners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	maker, err := trivy.Config{Sections: c.Inspect.Scanners}.Maker()
+	if err != nil {
+		return err
+	}
 	s.inspector, err = inspector.New(inspector.Config{
-		Command: []string{binary, inspectChild}, Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
-		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"),
+		Command: childCommand(binary, c.Inspect), Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
+		Analyses: analyses{s.analyses}, Maker: maker,
+		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"), WrittenBytes: c.Inspect.Written.Bytes(0),
+		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(),
 	})
 	if err != nil {
 		return err

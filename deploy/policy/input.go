@@ -37,6 +37,11 @@ type ScanInput struct {
 	Engine   EngineInput    `json:"engine"`
 	Database DatabaseInput  `json:"database"`
 	Findings []FindingInput `json:"findings"`
+	// Scanned says what was looked for beside vulnerabilities. The list of what was not is empty, and says nothing.
+	Scanned           ScannedInput            `json:"scanned"`
+	Secrets           []SecretInput           `json:"secrets"`
+	Misconfigurations []MisconfigurationInput `json:"misconfigurations"`
+	Licences          []LicenceInput          `json:"licences"`
 }
 
 // EngineInput is the scanner.
@@ -79,10 +84,10 @@ type SBOMInput struct {
 	Formats  []string `json:"formats"`
 }
 
-// NewInput builds the document about one platform image. The tag may be empty. It fails if the evidence is not
-// complete (Corrupt), or if the report is about another inventory than the one inspected (Corrupt): a verdict
-// about half the evidence must not exist.
-func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected, report pratique.Report, now time.Time) (Input, error) {
+// NewInput builds the document about one platform image. The tag may be empty, and sections nil if nothing was
+// looked for beside packages. It fails if the evidence is not complete (Corrupt), or if the report is about another
+// inventory than the one inspected (Corrupt): a verdict about half the evidence must not exist.
+func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected, report pratique.Report, sections *pratique.Sections, now time.Time) (Input, error) {
 	const op = "build policy input"
 	incomplete := func(what string) error {
 		return pratique.Wrap(pratique.Corrupt, op, subject.String(), pratique.Errorf(pratique.Corrupt, op, "%s", what))
@@ -98,6 +103,8 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 		return Input{}, incomplete("the report does not name its scanner")
 	case report.Database.Digest.IsZero() || report.Database.UpdatedAt.IsZero():
 		return Input{}, incomplete("the report does not say which vulnerability database it rests on")
+	case !complete(inspected.Scanned, sections):
+		return Input{}, incomplete("the sections are not those that were looked for")
 	case now.IsZero():
 		return Input{}, incomplete("the time of the verdict is missing")
 	}
@@ -125,6 +132,7 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 	for _, f := range report.Findings {
 		in.Scan.Findings = append(in.Scan.Findings, findingInput(f))
 	}
+	in.Scan.addSections(sections)
 	if !inspected.SPDX.IsZero() {
 		in.SBOM.Formats = append(in.SBOM.Formats, "spdx")
 	}

@@ -44,9 +44,31 @@ func TestNewInputRefusesHalfTheEvidence(t *testing.T) {
 		subject, now := testSubject(t), testNow
 		inspected, report := testEvidence()
 		spoil(&subject, &inspected, &report, &now)
-		if _, err := NewInput(subject, "", inspected, report, now); pratique.KindOf(err) != pratique.Corrupt {
+		if _, err := NewInput(subject, "", inspected, report, nil, now); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestNewInputRefusesOtherSections: what was looked for, says the fact; a document that says otherwise is another one.
+func TestNewInputRefusesOtherSections(t *testing.T) {
+	t.Parallel()
+	for name, sections := range map[string]*pratique.Sections{
+		"none": nil, "empty": {}, "fewer": {Scanned: pratique.AllSections()[:2]},
+	} {
+		inspected, report := testEvidence()
+		testSections(&inspected)
+		if _, err := NewInput(testSubject(t), "", inspected, report, sections, testNow); pratique.KindOf(err) != pratique.Corrupt {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	inspected, report := testEvidence()
+	if _, err := NewInput(testSubject(t), "", inspected, report, &pratique.Sections{Scanned: pratique.AllSections()}, testNow); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("nothing was looked for: %v", err)
+	}
+	in, err := NewInput(testSubject(t), "", inspected, report, nil, testNow)
+	if err != nil || in.Scan.Scanned != (ScannedInput{}) || in.Scan.Secrets == nil || in.Scan.Misconfigurations == nil || in.Scan.Licences == nil {
+		t.Errorf("%+v, error %v", in.Scan, err)
 	}
 }
 

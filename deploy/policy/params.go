@@ -31,6 +31,9 @@ type Params struct {
 	// UnknownSeverity (unknown_severity) says what becomes of a finding whose severity nobody has set: "deny",
 	// or "allow", which passes it with a note. Empty means allow: several advisory sources never give one.
 	UnknownSeverity string `json:"unknown_severity,omitempty" yaml:"unknown_severity,omitempty"`
+	// BlockSecrets (block_secrets) denies images in which something looks like a credential, and images in which
+	// nobody looked.
+	BlockSecrets bool `json:"block_secrets,omitempty" yaml:"block_secrets,omitempty"`
 	// MaxDatabaseAge (max_database_age_seconds) is how old the vulnerability database may be when the
 	// verdict is given. Zero means 72 hours; no policy can switch the limit off.
 	MaxDatabaseAge time.Duration `json:"max_database_age,omitempty" yaml:"max_database_age,omitempty"`
@@ -69,6 +72,7 @@ func (p Params) document() map[string]any {
 		"block_at":                 p.BlockAt,
 		"only_fixable":             p.OnlyFixable,
 		"unknown_severity":         p.UnknownSeverity,
+		"block_secrets":            p.BlockSecrets,
 		"max_database_age_seconds": int64(p.MaxDatabaseAge / time.Second),
 		"allowed_repositories":     append([]pratique.Glob{}, p.AllowedRepositories...),
 	}

@@ -43,7 +43,7 @@ func testEvidence(findings ...pratique.Finding) (pratique.Inspected, pratique.Re
 func testInput(t testing.TB, findings ...pratique.Finding) Input {
 	t.Helper()
 	inspected, report := testEvidence(findings...)
-	in, err := NewInput(testSubject(t), "1.0", inspected, report, testNow)
+	in, err := NewInput(testSubject(t), "1.0", inspected, report, testSections(&inspected), testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,6 +364,86 @@ func BenchmarkJudge200Findings(b *testing.B) {
 	for b.Loop() {
 		if d, err := p.Judge(b.Context(), in); err != nil || d.Outcome != pratique.Deny {
 			b.Fatal(d, err)
+		}
+	}
+}
+
+// testSections has one finding in each section.
+func testSections(inspected *pratique.Inspected) *pratique.Sections {
+	inspected.Scanned = pratique.AllSections()
+	return &pratique.Sections{
+		Scanned:           pratique.AllSections(),
+		Secrets:           []pratique.Secret{{Rule: "aws-access-key-id", Path: "srv/env", StartLine: 3, Severity: pratique.SeverityCritical}},
+		Misconfigurations: []pratique.Misconfiguration{{ID: "DS-0002", Type: "dockerfile", Severity: pratique.SeverityHigh}},
+		Licences:          []pratique.Licence{{Name: "AGPL-3.0", Category: "forbidden", Package: "x", Severity: pratique.SeverityCritical}},
+	}
+}
+
+// TestRulesOfTheGuide compiles the rules that docs/policy.md shows, and judges by them.
+func TestRulesOfTheGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "policy.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(guide), "```")
+	var rules []string
+	for _, part := range parts {
+		if rule, ok := strings.CutPrefix(part, "rego\n"); ok {
+			rules = append(rules, rule)
+		}
+	}
+	if len(rules) != 2 {
+		t.Fatalf("%d rules", len(rules))
+	}
+	for i, want := range []map[bool]string{{true: "", false: ""}, {true: "x has the licence AGPL-3.0", false: "nobody looked at the licences"}} {
+		p := load(t, Config{Dir: policyDir(t, "own.rego", rules[i])})
+		for looked, message := range want {
+			in := testInput(t)
+			if !looked {
+				in.Scan.Scanned, in.Scan.Licences = ScannedInput{}, []LicenceInput{}
+			}
+			d, err := p.Judge(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, r := range d.Reasons {
+				got += r.Message
+			}
+			if got != message {
+				t.Errorf("rule %d, looked %v: %q, want %q", i, looked, got, message)
+			}
+		}
+	}
+}
+
+// TestBlockSecrets: an image in which nobody looked does not pass for one without secrets.
+func TestBlockSecrets(t *testing.T) {
+	t.Parallel()
+	for _, block := range []bool{false, true} {
+		p := load(t, Config{Params: Params{BlockSecrets: block}})
+		for name, tt := range map[string]struct {
+			change func(*Input)
+			want   string
+		}{
+			"a secret":  {func(*Input) {}, "secret"},
+			"none":      {func(in *Input) { in.Scan.Secrets = []SecretInput{} }, ""},
+			"not asked": {func(in *Input) { in.Scan.Secrets, in.Scan.Scanned = []SecretInput{}, ScannedInput{} }, "secrets_not_scanned"},
+		} {
+			in := testInput(t)
+			tt.change(&in)
+			d, err := p.Judge(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, r := range d.Reasons {
+				got += r.Rule
+			}
+			if want := tt.want; block && got != want || !block && got != "" {
+				t.Errorf("%s, block %v: %q", name, block, got)
+			}
 		}
 	}
 }

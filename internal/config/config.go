@@ -157,6 +157,21 @@ type Inspect struct {
 	Memory  Size     `yaml:"memory"`
 	// LayerStore bounds the decompressed layers kept on disk; default 20GiB.
 	LayerStore Size `yaml:"layerStore"`
+	// Written is what inspecting one image may write to disk; default 8GiB.
+	Written Size `yaml:"written"`
+	// InFlight bounds the bytes of layers, compressed and expanded, that are on their way at a time; default 4GiB.
+	InFlight Size `yaml:"inFlight"`
+	// LayerSize is how long one layer may be when it is expanded; default 20GiB.
+	LayerSize Size `yaml:"layerSize"`
+	// Entries bounds the files of an image, over all layers; default 1000000.
+	Entries int64 `yaml:"entries"`
+	// Confinement says what is done where the kernel cannot confine the processes: "auto", the default, goes on with
+	// a warning, "require" refuses to, "off" confines nothing.
+	Confinement string `yaml:"confinement"`
+	// AnalysisStore bounds what is kept of what was found in single layers; default 2GiB.
+	AnalysisStore Size `yaml:"analysisStore"`
+	// Scanners are what is looked for beside packages: secrets, misconfigurations, licences. Default none.
+	Scanners []pratique.Section `yaml:"scanners"`
 }
 
 // Database says where the vulnerability database comes from.
@@ -179,6 +194,8 @@ type Policy struct {
 	BlockAt     string `yaml:"blockAt"`
 	OnlyFixable bool   `yaml:"onlyFixable"`
 	Unknown     string `yaml:"unknownSeverity"`
+	// BlockSecrets denies what looks like a credential; it needs secrets among inspect.scanners.
+	BlockSecrets bool `yaml:"blockSecrets"`
 	// MaxDatabaseAge is how old the vulnerability database may be; default 72h.
 	MaxDatabaseAge Duration `yaml:"maxDatabaseAge"`
 	// AllowedRepositories are globs by segment of registry/path; default all.

@@ -75,7 +75,13 @@ func (c *checker) config(conf *Config) {
 		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
+	c.scanners(conf)
 	c.atLeast("inspect.timeout", int64(conf.Inspect.Timeout), int64(time.Second), "1s")
+	c.atLeast("inspect.written", int64(conf.Inspect.Written), 256<<20, "256MiB")
+	c.atLeast("inspect.inFlight", int64(conf.Inspect.InFlight), 64<<20, "64MiB")
+	c.atLeast("inspect.layerSize", int64(conf.Inspect.LayerSize), 16<<20, "16MiB")
+	c.atLeast("inspect.entries", conf.Inspect.Entries, 1000, "1000")
+	c.oneOf("inspect.confinement", conf.Inspect.Confinement, "auto", "require", "off")
 	c.atLeast("queue.outboxSize", int64(conf.Queue.OutboxSize), 1<<20, "1MiB")
 	c.atLeast("queue.ledgerSize", int64(conf.Queue.LedgerSize), 64<<20, "64MiB")
 	for i, p := range conf.Platforms {
@@ -90,6 +96,21 @@ func (c *checker) config(conf *Config) {
 	c.signing(conf.Signing)
 	c.targets(conf.Deploy.Targets)
 	c.tokens(conf.API.Tokens)
+}
+
+// scanners checks the sections, and that what the policy asks for is among them: every image would be denied.
+func (c *checker) scanners(conf *Config) {
+	for i, s := range conf.Inspect.Scanners {
+		key := fmt.Sprintf("inspect.scanners[%d]", i)
+		if !slices.Contains(pratique.AllSections(), s) {
+			c.fail(key, "want one of secrets, misconfigurations, licences, not %q", s)
+		} else if slices.Contains(conf.Inspect.Scanners[:i], s) {
+			c.fail(key, "%q is there twice", s)
+		}
+	}
+	if conf.Policy.BlockSecrets && !slices.Contains(conf.Inspect.Scanners, pratique.SectionSecrets) {
+		c.fail("policy.blockSecrets", "nobody looks for secrets: add secrets to inspect.scanners")
+	}
 }
 
 func (c *checker) registries(all []Registry) {

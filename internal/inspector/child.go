@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -30,6 +32,8 @@ type child struct {
 	out    *os.File
 	stderr *tail
 	ready  bool
+	// readable is where the directories that it may read lay when it was started.
+	readable []string
 	// gone is closed when the process has ended and was waited for.
 	gone chan struct{}
 	// reaped says that the process id may belong to somebody else by now.
@@ -37,8 +41,7 @@ type child struct {
 	reaped bool
 }
 
-// spawn starts a child that keeps its files in dir, which must not exist. It has to run on a thread that lives
-// as long as the child shall, see attributes.
+// spawn starts a child that keeps its files in dir, which must not exist.
 func spawn(cfg Config, dir string) (*child, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -51,27 +54,52 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, gone: make(chan struct{})}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: readable(cfg.Readable), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
-	// A lazier garbage collector saves a fifth of the CPU time; GOMEMLIMIT makes it work when memory gets short.
+	// A lazier garbage collector saves a fifth of the CPU time; GOMEMLIMIT makes it work when memory gets short. The
+	// number of processors has to be given, as a child cannot look.
 	c.cmd.Env = []string{
 		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
+		"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
+	}
+	if cfg.Confinement == ConfineOff {
+		c.cmd.Env = append(c.cmd.Env, envUnconfined)
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, c.stderr
 	c.cmd.SysProcAttr = attributes()
 	// A grandchild that keeps standard error open must not keep Wait from returning.
 	c.cmd.WaitDelay = time.Second
-	err = c.cmd.Start()
+	started := make(chan error, 1)
+	go c.live(cfg, started)
+	err = <-started
 	closeErr := errors.Join(childIn.Close(), childOut.Close())
-	if err = errors.Join(err, closeErr); err != nil {
-		if c.cmd.Process != nil {
-			killGroup(c.cmd)
-		}
-		return nil, errors.Join(err, in.Close(), out.Close(), os.RemoveAll(dir))
+	if c.cmd.Process == nil {
+		return nil, errors.Join(err, closeErr, in.Close(), out.Close(), os.RemoveAll(dir))
 	}
-	go c.reap()
+	if err == nil && cfg.Confinement != ConfineOff {
+		err = limitProcess(c.cmd.Process.Pid, cfg)
+	}
+	if err = errors.Join(err, closeErr); err != nil && c.alive() {
+		c.stop()
+		return nil, err
+	}
 	return c, nil
+}
+
+// live starts the child and waits for its end, on a thread of its own: Linux kills the child when the thread that
+// started it ends, and what confines the thread confines the child. The thread is not given back, so it ends with
+// live.
+func (c *child) live(cfg Config, started chan<- error) {
+	runtime.LockOSThread()
+	err := confineThread(cfg, c.dir)
+	if err == nil {
+		err = c.cmd.Start()
+	}
+	started <- err
+	if c.cmd.Process != nil {
+		c.reap()
+	}
 }
 
 // reap waits for the child's end. What the child had started is killed while the child's process id, which is
@@ -117,9 +145,10 @@ var errNotAsked = errors.New("the child did not begin")
 
 // exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
 func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
-	if err := c.await(ctx); err != nil {
+	if err := c.await(ctx, cfg); err != nil {
 		return response{}, err
 	}
+	cfg.WrittenBytes += written(c.cmd.Process.Pid) // what earlier requests wrote does not count
 	var resp response
 	done := make(chan error, 1)
 	go func() {
@@ -145,7 +174,7 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 }
 
 // await reads the child's first message, once.
-func (c *child) await(ctx context.Context) error {
+func (c *child) await(ctx context.Context, cfg Config) error {
 	if c.ready {
 		return nil
 	}
@@ -155,6 +184,9 @@ func (c *child) await(ctx context.Context) error {
 	err := c.watch(ctx, done, Config{Timeout: startTimeout})
 	if err == nil && h.Protocol != protocol {
 		err = fmt.Errorf("%w: protocol %q, want %q", errGarbage, h.Protocol, protocol)
+	}
+	if err == nil && cfg.Confinement == ConfineRequire && !slices.Contains(h.Confined, partSeccomp) {
+		err = fmt.Errorf("%w: it has no %s", errUnconfined, partSeccomp)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: it did not start: %w", errNotAsked, err)
@@ -167,10 +199,11 @@ func (c *child) await(ctx context.Context) error {
 var (
 	errTimeout = errors.New("it took too long")
 	errMemory  = errors.New("it used too much memory")
+	errWritten = errors.New("it wrote too much")
 )
 
-// watch waits for done, and kills the child when ctx ends, time is up or it holds too much memory. It returns
-// after done was received in every case: killing closes the pipes that the sender waits for.
+// watch waits for done, and kills the child when ctx ends, time is up, it holds too much memory or has written too
+// much. It returns after done was received in every case: killing closes the pipes that the sender waits for.
 func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error {
 	timer := time.NewTimer(cfg.Timeout)
 	defer timer.Stop()
@@ -186,9 +219,7 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		case <-timer.C:
 			reason = fmt.Errorf("%w: more than %s", errTimeout, cfg.Timeout)
 		case <-ticker.C:
-			if bytes, ok := resident(c.cmd.Process.Pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
-				reason = fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
-			}
+			reason = c.excess(cfg)
 		}
 		if reason != nil {
 			c.stop()
@@ -198,8 +229,23 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 	}
 }
 
+// excess says which limit the child is beyond.
+func (c *child) excess(cfg Config) error {
+	pid := c.cmd.Process.Pid
+	if bytes, ok := resident(pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
+		return fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
+	}
+	if bytes := written(pid); cfg.WrittenBytes > 0 && bytes > cfg.WrittenBytes {
+		return fmt.Errorf("%w: %d MiB more than is allowed", errWritten, max(1, (bytes-cfg.WrittenBytes)>>20))
+	}
+	return nil
+}
+
 // errCrash marks the end of a child that nobody asked for.
 var errCrash = errors.New("the child died")
+
+// errForbidden marks the end of a child that made a system call which no parser makes.
+var errForbidden = errors.New("it tried what no parser does")
 
 // blame stops the child after an error of exchange, classes the error and adds what the child had to say.
 func (c *child) blame(err error) error {
@@ -207,14 +253,12 @@ func (c *child) blame(err error) error {
 		err = c.crash(err)
 	}
 	c.stop()
-	kind := pratique.Corrupt
+	kind := pratique.Died
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
 	case errors.Is(err, errNotAsked):
 		kind = pratique.Unavailable
-	case errors.Is(err, errTimeout), errors.Is(err, errMemory):
-		kind = pratique.Exhausted
 	}
 	if said := c.stderr.String(); said != "" {
 		err = fmt.Errorf("%w; it said: %s", err, said)
@@ -231,8 +275,13 @@ func (c *child) crash(err error) error {
 		return fmt.Errorf("%w: it closed its output", errCrash)
 	}
 	state, reason := c.cmd.ProcessState, errCrash
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
-		reason = errMemory
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		switch status.Signal() {
+		case syscall.SIGKILL:
+			reason = errMemory
+		case syscall.SIGSYS:
+			reason = errForbidden
+		}
 	}
 	if errors.Is(err, errNotAsked) {
 		return fmt.Errorf("%w, %w: %s", err, reason, state)
@@ -242,7 +291,7 @@ func (c *child) crash(err error) error {
 
 // document reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
 // name is not followed out of the directory, and what is not a regular file is not opened to be waited for.
-func document(dir, name string) ([]byte, error) {
+func document(dir, name string, most int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
@@ -263,9 +312,9 @@ func document(dir, name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a file", errGarbage, name)
 	}
-	if info.Size() > maxDocument {
-		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), maxDocument)
+	if info.Size() > most {
+		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), most)
 	}
-	body, err := io.ReadAll(io.LimitReader(f, maxDocument))
+	body, err := io.ReadAll(io.LimitReader(f, most))
 	return body, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 }

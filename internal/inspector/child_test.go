@@ -32,11 +32,14 @@ func TestMain(m *testing.M) {
 		fmt.Println("Usage: something else entirely, which is not what a pool expects to read")
 		os.Exit(0)
 	}
+	if len(os.Args) > 2 && os.Args[2] == "unfiltered" {
+		_ = os.Setenv("PRATIQUE_UNCONFINED", "1")
+	}
 	if len(os.Args) > 3 && os.Args[2] == "parent" {
 		parent(os.Args[3])
 	}
 	f := fake{}
-	if err := Serve(context.Background(), os.Stdin, os.Stdout, f, f, f); err != nil {
+	if err := Serve(context.Background(), os.Stdin, os.Stdout, Child{Analyzer: f, Matcher: f, Generator: f, Maker: maker}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -61,15 +64,17 @@ type fake struct{}
 
 func (fake) Tool() pratique.Tool { return pratique.Tool{Name: "fake", Version: "1"} }
 
-func (fake) Analyze(ctx context.Context, img layers.Image) (pratique.Inventory, error) {
+func (fake) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
 	if err := act(ctx, img.Subject.Repository.Path); err != nil {
-		return pratique.Inventory{}, err
+		return scanner.Analysis{}, err
 	}
 	content, err := os.ReadFile(img.Layers[0].Path)
 	if err != nil {
-		return pratique.Inventory{}, pratique.Wrap(pratique.Unavailable, "analyse", "", err)
+		return scanner.Analysis{}, pratique.Wrap(pratique.Unavailable, "analyse", "", err)
 	}
-	return pratique.Inventory{OS: pratique.OS{Family: "fake", Name: pratique.DigestOf(content).String()}}, nil
+	known, err := remember(img, kept)
+	os := pratique.OS{Family: "fake", Name: pratique.DigestOf(content).String(), RepositoryRelease: known}
+	return scanner.Analysis{Inventory: pratique.Inventory{OS: os}}, err
 }
 
 func (fake) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
@@ -147,6 +152,9 @@ func act(ctx context.Context, what string) error {
 		return errors.Join(os.WriteFile(filepath.Join(os.Getenv("HOME"), "announced"), fmt.Append(nil, os.Getpid()), 0o600), sleep(time.Hour))
 	case "slow":
 		return sleep(100 * time.Millisecond)
+	}
+	if err, known := attack(what); known {
+		return err
 	}
 	return ctx.Err()
 }

@@ -1,7 +1,9 @@
 // Package inspector parses images in child processes. A [Pool] keeps children of the same binary warm and
 // hands each one image or one inventory at a time; [Serve] is what a child runs. A child that dies, hangs or
 // grows too big is killed with its whole process group and replaced, and only that one call fails. Children
-// start with an empty environment, hold no credentials and write below a directory that the parent deletes.
+// start with an empty environment, hold no credentials and write below a directory that the parent deletes. On Linux
+// the kernel keeps them to that: each can read what it needs, and reaches no network, no other program and no other
+// process.
 //
 // The package knows the contracts only; which scanner and which SBOM generator a child uses is decided by
 // whoever calls [Serve].
@@ -26,15 +28,36 @@ type Config struct {
 	// MemoryBytes is the resident memory above which a child is killed; its Go runtime is told to stay below
 	// nine tenths of that. 0 means 2 GiB.
 	MemoryBytes int64
+	// WrittenBytes is what one call may write to disk; no file may be larger than half of it. 0 means 8 GiB.
+	WrittenBytes int64
+	// Confinement says what is done where the kernel cannot confine children.
+	Confinement Confinement
+	// Readable are the directories below which children may read, beside what programs need to run: where layers and
+	// databases lie. A child that was started before one of them was made, or replaced, is replaced itself.
+	Readable []string
 	// TempDir is the directory below which children write; "" means the system's. What a pool makes there
 	// it deletes, and also what pools left there whose process was killed.
 	TempDir string
+	// Analyses keeps what children find in single layers; nil means that nothing is kept. Maker says who makes
+	// them; it has to be the Maker of the children's [Child].
+	Analyses Analyses
+	Maker    string
+}
+
+// Analyses keeps analyses of single layers for all children and beyond. Children only ever read its files.
+type Analyses interface {
+	// Get returns the file with what maker found in a layer, which stays until release is called.
+	Get(layer pratique.Digest, maker string) (path string, release func(), ok bool)
+	// Put keeps one. It never replaces what Get has.
+	Put(layer pratique.Digest, maker string, analysis []byte) error
 }
 
 // Result is what inspecting one platform image gives.
 type Result struct {
 	Image     pratique.ImageConfig
 	Inventory pratique.Inventory
+	// Sections is nil unless the children look for any.
+	Sections *pratique.Sections
 	// SPDX and CycloneDX are the SBOMs as JSON, Generator the tool that made them and Packages the number
 	// of packages in them.
 	SPDX      []byte
@@ -46,4 +69,7 @@ type Result struct {
 const (
 	defaultTimeout = 10 * time.Minute
 	defaultMemory  = 2 << 30
+	defaultWritten = 8 << 30
+	// mostFiles is how many files a child may have open.
+	mostFiles = 4096
 )

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -25,26 +25,14 @@ type Pool struct {
 	cfg     Config
 	root    string
 	lock    *os.File
-	idle    chan *child // nil stands for a child that could not be started
-	starts  chan start
-	stopped sync.WaitGroup // the starter
+	idle    chan *child   // nil stands for a child that could not be started
+	turn    chan struct{} // held by who collects all of them
 	ctx     context.Context
 	cancel  context.CancelFunc
 	mu      sync.Mutex
 	closed  bool
 	working sync.WaitGroup
 	serial  atomic.Int64
-}
-
-// start asks the starter for a child.
-type start struct {
-	dir   string
-	reply chan<- started
-}
-
-type started struct {
-	child *child
-	err   error
 }
 
 // New checks cfg. Nothing runs before [Pool.Start].
@@ -61,7 +49,18 @@ func New(cfg Config) (*Pool, error) {
 	if cfg.MemoryBytes <= 0 {
 		cfg.MemoryBytes = defaultMemory
 	}
-	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), starts: make(chan start)}, nil
+	if cfg.WrittenBytes <= 0 {
+		cfg.WrittenBytes = defaultWritten
+	}
+	cfg.Readable = slices.Clone(cfg.Readable)
+	for i, dir := range cfg.Readable { // a child has another working directory
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Invalid, "make inspector pool", dir, err)
+		}
+		cfg.Readable[i] = abs
+	}
+	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), turn: make(chan struct{}, 1)}, nil
 }
 
 // Start starts the children and returns while they warm up; the first call waits for that. They live until
@@ -70,6 +69,9 @@ func (p *Pool) Start(ctx context.Context) error {
 	const op = "start inspector"
 	if err := ctx.Err(); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	if has := probe(); p.cfg.Confinement == ConfineRequire && len(has.Missing) > 0 {
+		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", errUnconfined, strings.Join(has.Missing, ", "))
 	}
 	base, err := filepath.Abs(cmp.Or(p.cfg.TempDir, os.TempDir()))
 	if err != nil {
@@ -83,7 +85,6 @@ func (p *Pool) Start(ctx context.Context) error {
 	p.root, p.lock = root, lock
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.mu.Unlock()
-	p.stopped.Go(p.starter)
 	var first error
 	for range p.cfg.Children {
 		c, err := p.spawn()
@@ -98,22 +99,16 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// starter starts all children from one thread, and keeps that thread: Linux kills a child when the thread that
-// started it ends, and Go may end any other.
-func (p *Pool) starter() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	for s := range p.starts {
-		c, err := spawn(p.cfg, s.dir)
-		s.reply <- started{child: c, err: err}
+// Confinement says how far this machine can confine the children of a pool, and nothing if they are not to be.
+func (p *Pool) Confinement() Confined {
+	if p.cfg.Confinement == ConfineOff {
+		return Confined{}
 	}
+	return probe()
 }
 
 func (p *Pool) spawn() (*child, error) {
-	reply := make(chan started, 1)
-	p.starts <- start{dir: filepath.Join(p.root, fmt.Sprintf("child-%d", p.serial.Add(1))), reply: reply}
-	s := <-reply
-	return s.child, s.err
+	return spawn(p.cfg, filepath.Join(p.root, fmt.Sprintf("child-%d", p.serial.Add(1))))
 }
 
 // Close kills the children, waits for the calls that were running to fail, and deletes the pool's files. It
@@ -134,15 +129,13 @@ func (p *Pool) Close() error {
 			c.stop()
 		}
 	}
-	close(p.starts)
-	p.stopped.Wait()
 	err := errors.Join(os.RemoveAll(p.root), p.lock.Close())
 	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
-// Inspect has a child analyse img and make its SBOMs. The error is Exhausted when the child ran over time or
-// memory, Corrupt when it died of the image or could not parse it, Unavailable when this machine was in the
-// way; after a crash it quotes what the child said last. The next call gets a fresh child.
+// Inspect has a child analyse img and make its SBOMs. The error is Died when the child crashed or ran over its time,
+// its memory or what it may write, Corrupt when it could not parse the image, Unavailable when this machine was in
+// the way; after a crash it quotes what the child said last. The next call gets a fresh child.
 func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	img.Layers = slices.Clone(img.Layers)
 	for i := range img.Layers {
@@ -152,19 +145,23 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		}
 		img.Layers[i].Path = path
 	}
+	known, release := p.lend(img)
+	defer release()
 	var result Result
-	err := p.do(ctx, request{Op: opInspect, Image: &img}, func(resp response, dir string) error {
+	err := p.do(ctx, request{Op: opInspect, Image: &img, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
 		if resp.Inspected == nil {
 			return errGarbage
 		}
 		in := resp.Inspected
-		result = Result{Image: in.Image, Inventory: in.Inventory, Generator: in.Generator, Packages: in.Packages}
+		result = Result{Image: in.Image, Inventory: in.Inventory, Sections: in.Sections, Generator: in.Generator, Packages: in.Packages}
 		var err error
-		if result.SPDX, err = document(dir, fileSPDX); err != nil {
+		if result.SPDX, err = document(dir, fileSPDX, maxDocument); err != nil {
 			return err
 		}
-		result.CycloneDX, err = document(dir, fileCycloneDX)
-		return err
+		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
+			return err
+		}
+		return p.keep(img, known, in.Analysed, dir)
 	})
 	if err != nil {
 		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
@@ -205,24 +202,33 @@ func (p *Pool) do(ctx context.Context, req request, take func(resp response, dir
 		return err
 	}
 	defer leave()
-	var c *child
-	select {
-	case c = <-p.idle:
-	case <-ctx.Done():
-		return pratique.Wrap(pratique.Unavailable, "wait for inspector", "", context.Cause(ctx))
+	held, err := p.take(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { p.idle <- c }()
+	defer func() {
+		for _, c := range held {
+			p.idle <- c
+		}
+	}()
+	c, alone := &held[0], isAlone(ctx)
+	if alone {
+		*c = discard(*c)
+	}
 	const attempts = 2 // a child that died while it was idle is not this request's fault
 	for range attempts {
-		if c, err = p.fit(c); err != nil {
+		if *c, err = p.fit(*c); err != nil {
 			return pratique.Wrap(pratique.Unavailable, "start inspector", "", err)
 		}
-		if err = p.run(ctx, c, req, take); !errors.Is(err, errNotAsked) || ctx.Err() != nil {
+		if err = p.run(ctx, *c, req, take); !errors.Is(err, errNotAsked) || ctx.Err() != nil {
 			break
 		}
 	}
+	if alone {
+		*c = discard(*c)
+	}
 	if ctx.Err() == nil {
-		c, _ = p.fit(c) // warm a replacement now; if that fails, the next call tries again and says why
+		*c, _ = p.fit(*c) // warm a replacement now; if that fails, the next call tries again and says why
 	}
 	return err
 }
@@ -246,15 +252,21 @@ func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
 
 // fit returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
 func (p *Pool) fit(c *child) (*child, error) {
-	if c != nil && c.alive() {
+	if c != nil && c.alive() && !c.outdated(p.cfg) {
 		if bytes, ok := resident(c.cmd.Process.Pid); !ok || bytes <= p.cfg.MemoryBytes/2 {
 			return c, nil
 		}
 	}
+	discard(c)
+	return p.spawn()
+}
+
+// discard stops c, if there is one.
+func discard(c *child) *child {
 	if c != nil {
 		c.stop()
 	}
-	return p.spawn()
+	return nil
 }
 
 // run does one job with c. When it returns c is either ready for the next one or stopped.

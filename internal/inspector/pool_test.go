@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,13 @@ func startPool(t *testing.T, cfg Config) *Pool {
 	if cfg.Command == nil {
 		cfg.Command = []string{os.Args[0], verb}
 	}
+	if cfg.Maker == "" {
+		cfg.Maker = maker
+	}
 	cfg.TempDir = t.TempDir()
+	if cfg.Readable == nil {
+		cfg.Readable = []string{os.TempDir()} // where images for tests are made
+	}
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -102,18 +109,17 @@ func TestChildrenGoWrong(t *testing.T) {
 		want pratique.Kind
 		says string
 	}{
-		{"crash", pratique.Corrupt, "index out of range in the parser"},
-		{"exit", pratique.Corrupt, "exit status 0"},
-		{"chatter", pratique.Corrupt, "it began like this"},
-		{"mute", pratique.Corrupt, "closed its output"},
-		{"garbage", pratique.Corrupt, "not a message"},
+		{"crash", pratique.Died, "index out of range in the parser"},
+		{"exit", pratique.Died, "exit status 0"},
+		{"chatter", pratique.Died, "it began like this"},
+		{"mute", pratique.Died, "closed its output"},
+		{"garbage", pratique.Died, "not a message"},
 		{"unwritable", pratique.Unavailable, "is a directory"},
-		{"link", pratique.Corrupt, "escapes"},
-		{"hang", pratique.Exhausted, "too long"},
-		{"spin", pratique.Exhausted, "too long"},
-		{"eat", pratique.Exhausted, "too much memory"},
+		{"link", pratique.Unavailable, "permission denied"}, // where the kernel confines; see TestLink
+		{"hang", pratique.Died, "too long"},
+		{"spin", pratique.Died, "too long"},
+		{"eat", pratique.Died, "too much memory"},
 		{"refuse", pratique.Exhausted, "too deep"},
-		{"family", pratique.Corrupt, "exit status 5"},
 	} {
 		t.Run(test.does, func(t *testing.T) {
 			_, err := p.Inspect(t.Context(), imageThat(t, test.does))
@@ -126,23 +132,38 @@ func TestChildrenGoWrong(t *testing.T) {
 			checkInspect(t, p)
 		})
 	}
-	t.Run("grandchild", func(t *testing.T) {
-		pid, err := os.ReadFile(filepath.Join(p.root, "grandchild"))
-		if err != nil {
-			t.Fatal(err)
+}
+
+// TestLink: what the kernel does not keep a child from, the parent does not fall for.
+func TestLink(t *testing.T) {
+	p := startPool(t, Config{Confinement: ConfineOff})
+	if _, err := p.Inspect(t.Context(), imageThat(t, "link")); pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "escapes") {
+		t.Errorf("error %v", err)
+	}
+	checkInspect(t, p)
+}
+
+func TestGrandchild(t *testing.T) {
+	p := startPool(t, Config{Confinement: ConfineOff})
+	_, err := p.Inspect(t.Context(), imageThat(t, "family"))
+	if pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "exit status 5") {
+		t.Errorf("error %v", err)
+	}
+	pid, err := os.ReadFile(filepath.Join(p.root, "grandchild"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(string(pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n)); err != nil || strings.Contains(string(status), ") Z ") {
+			return
 		}
-		n, err := strconv.Atoi(string(pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 100 {
-			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n)); err != nil || strings.Contains(string(status), ") Z ") {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Errorf("process %d, started by a child, is still there", n)
-	})
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("process %d, started by a child, is still there", n)
 }
 
 func TestMatcherCrashIsNotTheInventorysFault(t *testing.T) {
@@ -172,7 +193,7 @@ func TestCleanEnvironment(t *testing.T) {
 			if value != strconv.Itoa(1<<30/10*9) {
 				t.Error(entry)
 			}
-		case "GOGC":
+		case "GOGC", "GOMAXPROCS":
 		default:
 			t.Errorf("the child sees %s", entry)
 		}
@@ -201,7 +222,7 @@ func TestKilledFromOutside(t *testing.T) {
 		killed <- syscall.Kill(c.cmd.Process.Pid, syscall.SIGKILL)
 	}()
 	_, err := p.Inspect(t.Context(), imageThat(t, "hang"))
-	if pratique.KindOf(err) != pratique.Exhausted || !strings.Contains(err.Error(), "killed") {
+	if pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("error %v", err)
 	}
 	if err := <-killed; err != nil {
@@ -237,7 +258,7 @@ func TestManyCallsAtOnce(t *testing.T) {
 	for i := range 24 {
 		calls.Go(func() {
 			if i%6 == 5 {
-				if _, err := p.Inspect(t.Context(), imageThat(t, "exit")); pratique.KindOf(err) != pratique.Corrupt {
+				if _, err := p.Inspect(t.Context(), imageThat(t, "exit")); pratique.KindOf(err) != pratique.Died {
 					t.Errorf("error %v", err)
 				}
 				return
@@ -248,6 +269,74 @@ func TestManyCallsAtOnce(t *testing.T) {
 		})
 	}
 	calls.Wait()
+}
+
+// TestAlone runs some calls alone among many others.
+func TestAlone(t *testing.T) {
+	p := startPool(t, Config{Children: 3})
+	checkInspect(t, p)
+	var running, calls atomic.Int64
+	var all sync.WaitGroup
+	alone := func(does string, want pratique.Kind) {
+		before := p.serial.Load()
+		held, err := p.take(Alone(t.Context()))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if n := running.Load(); n != 0 || len(held) != 3 || len(p.idle) != 0 {
+			t.Errorf("%d calls beside one that is alone, which has %d children", n, len(held))
+		}
+		for _, c := range held {
+			p.idle <- c
+		}
+		_, err = p.Inspect(Alone(t.Context()), imageThat(t, does))
+		if pratique.KindOf(err) != want {
+			t.Errorf("error %v", err)
+		}
+		if p.serial.Load() < before+3 { // one for the call, two for the children before and after it
+			t.Errorf("%d numbers given: the child is not a fresh one, or was kept", p.serial.Load()-before)
+		}
+	}
+	for i := range 30 {
+		all.Go(func() {
+			if i%10 == 3 {
+				alone("behave", pratique.Unknown)
+				alone("crash", pratique.Died)
+				return
+			}
+			held, err := p.take(t.Context())
+			if err != nil || len(held) != 1 {
+				t.Errorf("%d children, %v", len(held), err)
+				return
+			}
+			running.Add(1)
+			time.Sleep(time.Millisecond)
+			running.Add(-1)
+			p.idle <- held[0]
+			if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); err != nil {
+				t.Error(err)
+			}
+			calls.Add(1)
+		})
+	}
+	all.Wait()
+	if calls.Load() != 27 {
+		t.Errorf("%d calls", calls.Load())
+	}
+	// Giving up while waiting for the others gives back those that it had.
+	var busy sync.WaitGroup
+	busy.Go(func() { _, _ = p.Inspect(t.Context(), imageThat(t, "slow")) })
+	time.Sleep(20 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.Inspect(Alone(ctx), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("error %v", err)
+	}
+	busy.Wait()
+	if len(p.idle) != 3 {
+		t.Errorf("%d children left", len(p.idle))
+	}
 }
 
 func TestClose(t *testing.T) {

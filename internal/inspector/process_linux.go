@@ -11,7 +11,7 @@ import (
 )
 
 // attributes puts a child into a process group of its own, so that all it started is killed with it, and lets
-// the kernel kill it when the thread that starts it ends. That thread belongs to the pool.
+// the kernel kill it when the thread that starts it ends. That thread is the child's, see live.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
@@ -53,4 +53,24 @@ func resident(pid int) (int64, bool) {
 		total += kib << 10
 	}
 	return total, total > 0
+}
+
+// written returns how many bytes a process has written, to whatever it was. What it wrote through mapped memory
+// counts once it is on its way to a disk.
+func written(pid int) int64 {
+	io, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/io")
+	if err != nil {
+		return 0
+	}
+	var most int64
+	for line := range bytes.Lines(io) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		if string(name) != "wchar" && string(name) != "write_bytes" {
+			continue
+		}
+		if n, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64); err == nil {
+			most = max(most, n)
+		}
+	}
+	return most
 }

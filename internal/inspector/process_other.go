@@ -16,3 +16,6 @@ func awaitExit(int) bool { return false }
 
 // resident is known on Linux only; elsewhere the child's own GOMEMLIMIT is all there is.
 func resident(int) (int64, bool) { return 0, false }
+
+// written is known on Linux only.
+func written(int) int64 { return 0 }

@@ -17,18 +17,28 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
+// Child is what a child works with.
+type Child struct {
+	Analyzer  scanner.Analyzer
+	Matcher   scanner.Matcher
+	Generator sbom.Generator
+	// Maker names the analyser, its version and its options.
+	Maker string
+}
+
 // Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
 // when the parent is gone. It owns the process: the directory for temporary files is set anew for each
-// request, and what libraries print to standard output goes to standard error.
-func Serve(ctx context.Context, in io.Reader, out io.Writer, a scanner.Analyzer, m scanner.Matcher, g sbom.Generator) error {
+// request, what libraries print to standard output goes to standard error, and system calls that parsing does not
+// need are closed for good.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	const op = "serve inspector"
 	if out == io.Writer(os.Stdout) {
 		os.Stdout = os.Stderr
 	}
-	if err := writeFrame(out, hello{Protocol: protocol}); err != nil {
+	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	s := server{analyzer: a, matcher: m, generator: g}
+	s := server{c}
 	for ctx.Err() == nil {
 		var req request
 		if err := readFrame(in, &req); errors.Is(err, io.EOF) {
@@ -51,22 +61,18 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, a scanner.Analyzer,
 	return pratique.Wrap(pratique.Unavailable, op, "", ctx.Err())
 }
 
-type server struct {
-	analyzer  scanner.Analyzer
-	matcher   scanner.Matcher
-	generator sbom.Generator
-}
+type server struct{ Child }
 
 func (s server) answer(ctx context.Context, req request) response {
 	switch {
 	case req.Op == opInspect && req.Image != nil:
-		result, err := s.inspect(ctx, *req.Image, req.Dir)
+		result, err := s.inspect(ctx, req)
 		if err != nil {
 			return response{Failure: toFailure("inspect image", err)}
 		}
 		return response{Inspected: result}
 	case req.Op == opMatch && req.Inventory != nil && req.Database != nil:
-		report, err := s.matcher.Match(ctx, *req.Inventory, *req.Database)
+		report, err := s.Matcher.Match(ctx, *req.Inventory, *req.Database)
 		if err != nil {
 			return response{Failure: toFailure("match inventory", err)}
 		}
@@ -77,19 +83,25 @@ func (s server) answer(ctx context.Context, req request) response {
 }
 
 // inspect lets the scanner and the SBOM generator read the same layer files side by side.
-func (s server) inspect(ctx context.Context, img layers.Image, dir string) (*inspected, error) {
+func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
+	img, dir := *req.Image, req.Dir
+	if req.Maker != s.Maker {
+		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Maker, s.Maker)
+	}
 	config, err := imageConfig(img)
 	if err != nil {
 		return nil, err
 	}
-	result := inspected{Image: config, Generator: s.generator.Tool()}
+	result := inspected{Image: config, Generator: s.Generator.Tool()}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		result.Inventory, err = s.analyzer.Analyze(ctx, img)
+	group.Go(func() error {
+		kept := keptFiles{known: req.Analyses, dir: dir}
+		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
+		result.Inventory, result.Sections, result.Analysed = analysis.Inventory, analysis.Sections, kept.stored
 		return err
 	})
 	group.Go(func() error {
-		docs, err := s.generator.Generate(ctx, img)
+		docs, err := s.Generator.Generate(ctx, img)
 		if err != nil {
 			return err
 		}

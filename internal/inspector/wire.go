@@ -19,18 +19,26 @@ const maxFrame = 128 << 20
 // maxDocument bounds one of these files.
 const maxDocument = 256 << 20
 
+// maxAnalysis bounds the analysis of one layer; one that is larger is not kept.
+const maxAnalysis = 64 << 20
+
 // The files of a job.
 const (
 	fileSPDX      = "spdx.json"
 	fileCycloneDX = "cyclonedx.json"
 )
 
+// fileAnalysis is the file with the analysis of one layer.
+func fileAnalysis(layer pratique.Digest) string { return "analysis-" + layer.Hex() + ".json" }
+
 // protocol is sent by a child when it is ready; the parent refuses another one.
-const protocol = "pratique-inspector/1"
+const protocol = "pratique-inspector/2"
 
 // hello is the first message of a child.
 type hello struct {
 	Protocol string `json:"protocol"`
+	// Confined are the parts of the confinement that the child has set itself.
+	Confined []string `json:"confined,omitempty"`
 }
 
 // The operations.
@@ -44,8 +52,12 @@ type request struct {
 	ID int64  `json:"id"`
 	Op string `json:"op"`
 	// Dir is the directory of this job: documents and temporary files go there, and the parent deletes it.
-	Dir       string               `json:"dir"`
-	Image     *layers.Image        `json:"image,omitempty"`
+	Dir   string        `json:"dir"`
+	Image *layers.Image `json:"image,omitempty"`
+	// Maker is who the known analyses of layers are from; a child that is another one refuses. Analyses are
+	// their files by diff id, which the child may read; none is there for a layer that is not known.
+	Maker     string               `json:"maker,omitempty"`
+	Analyses  map[string]string    `json:"analyses,omitempty"`
 	Inventory *pratique.Inventory  `json:"inventory,omitempty"`
 	Database  *scanner.DatabaseDir `json:"database,omitempty"`
 }
@@ -67,8 +79,11 @@ type response struct {
 type inspected struct {
 	Image     pratique.ImageConfig `json:"image"`
 	Inventory pratique.Inventory   `json:"inventory"`
+	Sections  *pratique.Sections   `json:"sections,omitempty"`
 	Generator pratique.Tool        `json:"generator"`
 	Packages  int                  `json:"packages"`
+	// Analysed are the diff ids of layers whose analyses lie in the directory of the job.
+	Analysed []pratique.Digest `json:"analysed,omitempty"`
 }
 
 // failure is a pratique.Error on its way.

@@ -12,10 +12,10 @@ import (
 	"os"
 	"slices"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/gunzip"
 )
 
 const (
@@ -30,41 +30,53 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// expand reads a layer to its end, writes its tar stream to w, and returns the stream's length if all of it
-// is as wanted.
-func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (int64, error) {
+// expanded is what expand found: the length of the tar stream in bytes, and how many headers it has.
+type expanded struct {
+	size    int64
+	entries int64
+}
+
+// expand reads a layer to its end, writes its tar stream to w, and returns what it found if all of it is as
+// wanted. Reading, hashing what is read and decompressing go on beside hashing, looking at and writing what comes
+// out of it.
+func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
 	in := &measured{ctx: ctx, r: body, left: want.Size, hash: sha256.New()}
+	source := readAhead(in)
 	sum := sha256.New()
-	out := &guarded{limits: s.Limits.withDefaults(), in: in, to: io.MultiWriter(sum, w)}
-	err := decompress(in, want.MediaType, out)
-	if in.err != nil {
-		return 0, in.err // the network's fault, whatever the decompressor made of it
-	}
+	limits := s.Limits.withDefaults()
+	out := &guarded{limits: limits, in: source}
+	seen := newHeaders(limits.Entries)
+	err := decompress(source, want.MediaType, out.admit, io.MultiWriter(seen, sum, w))
+	// What follows the compressed stream, or follows the damage in it, belongs to the digest. What we refused
+	// needs no reading to its end.
 	var ours *pratique.Error
-	if errors.As(err, &ours) {
-		return 0, ours
+	if refused := errors.As(err, &ours); !refused {
+		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // in.err says it
 	}
-	// What follows the compressed stream, or follows the damage in it, belongs to the digest.
-	if _, rest := io.CopyBuffer(io.Discard, in, make([]byte, copyBuffer)); rest != nil {
-		return 0, rest
+	source.Close()
+	if in.err != nil {
+		return expanded{}, in.err // the network's fault, whatever the decompressor made of it
+	}
+	if ours != nil {
+		return expanded{}, ours
 	}
 	switch got := digestOf(in.hash); {
 	case in.read != want.Size:
-		return 0, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
 	case got != want.Digest:
-		return 0, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", got)
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", got)
 	case err != nil:
-		return 0, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
+		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
 	if got := digestOf(sum); got != want.DiffID {
-		return 0, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", got, want.DiffID)
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", got, want.DiffID)
 	}
-	return out.written, nil
+	return expanded{size: out.written, entries: seen.entries}, seen.end()
 }
 
 // decompress goes by the first bytes, as runtimes do. A layer that is declared plain and is compressed all
 // the same is refused, because on that they do not agree.
-func decompress(in io.Reader, mediaType string, out io.Writer) error {
+func decompress(in io.Reader, mediaType string, admit func(n int) error, out io.Writer) error {
 	buffered := bufio.NewReaderSize(in, copyBuffer)
 	magic, err := buffered.Peek(len(zstdMagic))
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -77,7 +89,7 @@ func decompress(in io.Reader, mediaType string, out io.Writer) error {
 	var from io.Reader = buffered
 	switch {
 	case isGzip:
-		z, err := gzip.NewReader(buffered)
+		z, err := gunzip.NewReader(buffered)
 		if err != nil {
 			return err
 		}
@@ -90,8 +102,7 @@ func decompress(in io.Reader, mediaType string, out io.Writer) error {
 		defer z.Close()
 		from = struct{ io.Reader }{z} // hides WriteTo, whose buffers are as large as the frame
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, from, make([]byte, copyBuffer))
-	return err
+	return pump(from, admit, out)
 }
 
 // measured hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
@@ -136,20 +147,19 @@ func (m *measured) Read(p []byte) (int, error) {
 // guarded stops a stream that grows beyond the limits while it grows.
 type guarded struct {
 	limits  Limits
-	in      *measured
-	to      io.Writer
+	in      *ahead
 	written int64
 }
 
-func (g *guarded) Write(p []byte) (int, error) {
-	g.written += int64(len(p))
+func (g *guarded) admit(n int) error {
+	g.written += int64(n)
 	if g.written > g.limits.ExpandedBytes {
-		return 0, errWider("the limit of", g.limits.ExpandedBytes)
+		return errWider("the limit of", g.limits.ExpandedBytes)
 	}
-	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.read {
-		return 0, errWider(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.read)
+	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.given {
+		return errWider(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.given)
 	}
-	return g.to.Write(p)
+	return nil
 }
 
 func hashFile(ctx context.Context, path string) (pratique.Digest, error) {

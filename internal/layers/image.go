@@ -23,6 +23,8 @@ type Layer struct {
 	MediaType string          `json:"mediaType"`
 	// Size is the compressed size in bytes, as the manifest says and the store checked.
 	Size int64 `json:"size"`
+	// Entries is how many headers the tar stream has; 0 when it was not counted.
+	Entries int64 `json:"entries,omitempty"`
 	// Path is the file with the decompressed tar stream. It stays until the image is released.
 	Path string `json:"path"`
 }

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -74,7 +75,7 @@ func (s *Store) drop(diffID pratique.Digest, e *entry) error {
 	}
 	s.used -= e.size
 	e.stored, e.size = false, 0
-	e.checked, e.verified = false, nil // nobody has the turn, or the caller has it
+	e.checked, e.verified, e.headers = false, nil, 0 // nobody has the turn, or the caller has it
 	return nil
 }
 
@@ -112,11 +113,16 @@ func (s *space) keep(e *entry, size int64) {
 }
 
 type spacedWriter struct {
-	space *space
-	to    io.Writer
+	ctx     context.Context
+	passage *passage
+	space   *space
+	to      io.Writer
 }
 
 func (w *spacedWriter) Write(p []byte) (int, error) {
+	if err := w.passage.grow(w.ctx, int64(len(p))); err != nil {
+		return 0, err
+	}
 	if err := w.space.take(int64(len(p))); err != nil {
 		return 0, err
 	}
@@ -124,9 +130,15 @@ func (w *spacedWriter) Write(p []byte) (int, error) {
 	return n, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 }
 
-// remember notes on disk which compressed forms were verified. Without the note they are fetched again.
-func (s *Store) remember(diffID pratique.Digest, verified []compressed) error {
-	raw, err := json.Marshal(verified)
+// note is what is kept on disk beside a layer: how many headers it has, and the compressed forms that were verified.
+type note struct {
+	Entries  int64        `json:"entries"`
+	Verified []compressed `json:"verified"`
+}
+
+// remember writes the note of a layer. Without it the layer is fetched again.
+func (s *Store) remember(diffID pratique.Digest, n note) error {
+	raw, err := json.Marshal(n)
 	if err != nil {
 		return pratique.Wrap(pratique.Internal, "note layer", "", err)
 	}
@@ -175,7 +187,9 @@ func (s *Store) load() error {
 		}
 		s.uses++
 		s.used += info.Size()
-		s.entries[diffID] = &entry{turn: make(chan struct{}, 1), verified: s.recall(diffID), stored: true, size: info.Size(), lastUse: s.uses}
+		kept := s.recall(diffID)
+		s.entries[diffID] = &entry{turn: make(chan struct{}, 1), verified: kept.Verified, headers: kept.Entries, stored: true,
+			size: info.Size(), lastUse: s.uses}
 	}
 	if err := s.removeOrphans(listed); err != nil {
 		return err
@@ -184,13 +198,13 @@ func (s *Store) load() error {
 }
 
 // recall reads a note. One that is missing or damaged means only that a layer is looked at again.
-func (s *Store) recall(diffID pratique.Digest) []compressed {
-	var verified []compressed
+func (s *Store) recall(diffID pratique.Digest) note {
+	var kept note
 	raw, err := os.ReadFile(s.notePath(diffID))
-	if err != nil || json.Unmarshal(raw, &verified) != nil {
-		return nil
+	if err != nil || json.Unmarshal(raw, &kept) != nil {
+		return note{}
 	}
-	return verified
+	return kept
 }
 
 func (s *Store) removeOrphans(listed []fs.DirEntry) error {

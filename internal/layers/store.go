@@ -25,6 +25,11 @@ type Limits struct {
 	// RatioFloor; 200 times, 1 GiB.
 	Ratio      int64
 	RatioFloor int64
+	// Entries is how many headers the tar stream of one layer, and those of one image together, may have; 1,000,000.
+	Entries int64
+	// InFlight is how many bytes may be on their way over all layers, compressed and expanded; 4 GiB. A layer that
+	// is larger comes alone.
+	InFlight int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -36,6 +41,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.RatioFloor <= 0 {
 		l.RatioFloor = 1 << 30
+	}
+	if l.Entries <= 0 {
+		l.Entries = 1_000_000
+	}
+	if l.InFlight <= 0 {
+		l.InFlight = 4 << 30
 	}
 	return l
 }
@@ -53,6 +64,8 @@ type Store struct {
 	max  int64
 	lock *flock.Flock
 
+	flight func() *flight // made when first asked for
+
 	mu      sync.Mutex
 	entries map[pratique.Digest]*entry
 	used    int64 // bytes of stored layers and of those being written
@@ -65,6 +78,7 @@ type entry struct {
 	turn     chan struct{}
 	checked  bool // the file was written or hashed by this process
 	verified []compressed
+	headers  int64 // of its tar stream; 0 until it was looked at
 	stored   bool
 	size     int64
 	users    int
@@ -92,6 +106,7 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 		maxBytes = defaultMaxBytes
 	}
 	s := &Store{dir: dir, max: maxBytes, entries: map[pratique.Digest]*entry{}}
+	s.flight = sync.OnceValue(func() *flight { return newFlight(s.Limits.withDefaults().InFlight) })
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer store", dir, err)
 	}
@@ -130,7 +145,8 @@ func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Cont
 		release()
 		return Layer{}, none, pratique.Wrap(pratique.Unknown, opStore, want.Digest.String(), err)
 	}
-	return Layer{Digest: want.Digest, DiffID: want.DiffID, MediaType: want.MediaType, Size: want.Size, Path: s.path(want.DiffID)}, release, nil
+	return Layer{Digest: want.Digest, DiffID: want.DiffID, MediaType: want.MediaType, Size: want.Size,
+		Entries: e.headers, Path: s.path(want.DiffID)}, release, nil
 }
 
 // Image gets all layers of one platform image, a few at a time. If one fails, none is kept in use.
@@ -160,11 +176,26 @@ func (s *Store) Image(ctx context.Context, from Source, subject pratique.Subject
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	err = group.Wait()
+	if err == nil {
+		err = s.countEntries(img.Layers)
+	}
+	if err != nil {
 		release()
 		return Image{}, none, pratique.Wrap(pratique.Unknown, "fetch image", subject.String(), err)
 	}
 	return img, release, nil
+}
+
+func (s *Store) countEntries(all []Layer) error {
+	most, sum := s.Limits.withDefaults().Entries, int64(0)
+	for _, l := range all {
+		sum += l.Entries
+	}
+	if sum > most {
+		return pratique.Errorf(pratique.Exhausted, opStore, "the layers have %d entries together, at most %d are read", sum, most)
+	}
+	return nil
 }
 
 // ensure returns when the layer is on disk and verified in the compressed form that is wanted.
@@ -186,6 +217,11 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 		_ = os.Chtimes(s.path(want.DiffID), time.Time{}, time.Now())
 		return nil
 	}
+	room, err := s.flight().begin(ctx, want.Size)
+	if err != nil {
+		return err
+	}
+	defer room.end()
 	body, err := open(ctx)
 	if err != nil {
 		return err
@@ -193,18 +229,20 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 	defer func() { _ = body.Close() }() // what was read is checked by its digest
 	if s.isStored(e) {
 		// Another compression of a layer that is here: it has to be looked at, but not kept.
-		if _, err := s.expand(ctx, body, want, io.Discard); err != nil {
+		found, err := s.expand(ctx, body, want, io.Discard)
+		if err != nil {
 			return err
 		}
-	} else if err := s.write(ctx, e, body, want); err != nil {
+		e.headers = found.entries
+	} else if err := s.write(ctx, e, room, body, want); err != nil {
 		return err
 	}
 	e.verified = append(e.verified, form)
-	return s.remember(want.DiffID, e.verified)
+	return s.remember(want.DiffID, note{Entries: e.headers, Verified: e.verified})
 }
 
 // write expands the layer into a new file and gives it its name when it has passed every check.
-func (s *Store) write(ctx context.Context, e *entry, body io.Reader, want Descriptor) (err error) {
+func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Reader, want Descriptor) (err error) {
 	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), want.DiffID.Hex()+"-*")
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, "write layer", "", err)
@@ -217,7 +255,7 @@ func (s *Store) write(ctx context.Context, e *entry, body io.Reader, want Descri
 			_ = os.Remove(tmp.Name())
 		}
 	}()
-	size, err := s.expand(ctx, body, want, &spacedWriter{space: space, to: tmp})
+	found, err := s.expand(ctx, body, want, &spacedWriter{ctx: ctx, passage: room, space: space, to: tmp})
 	if err != nil {
 		return err
 	}
@@ -227,8 +265,8 @@ func (s *Store) write(ctx context.Context, e *entry, body io.Reader, want Descri
 	if err := os.Rename(tmp.Name(), s.path(want.DiffID)); err != nil {
 		return pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 	}
-	e.checked, e.verified = true, nil
-	space.keep(e, size)
+	e.checked, e.verified, e.headers = true, nil, found.entries
+	space.keep(e, found.size)
 	return nil
 }
 

@@ -139,7 +139,7 @@ func (d *diskLayer) MediaType() (types.MediaType, error) {
 func hash(d pratique.Digest) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: d.Hex()} }
 
 // KindOf classes what a parser of images reports. Trouble of this machine may pass and is Unavailable: no room
-// or no file, too many open files, ctx ended. Everything else is the image's and stays: Corrupt. An error that
+// or no file, too many open files, ctx ended. A file that grew beyond what a parser may write is Exhausted. Everything else is the image's and stays: Corrupt. An error that
 // carries a kind keeps it.
 func KindOf(ctx context.Context, err error) pratique.Kind {
 	if kind := pratique.KindOf(err); kind != pratique.Unknown {
@@ -147,6 +147,9 @@ func KindOf(ctx context.Context, err error) pratique.Kind {
 	}
 	if ctx.Err() != nil {
 		return pratique.Unavailable
+	}
+	if errors.Is(err, syscall.EFBIG) { // the process may not make larger files
+		return pratique.Exhausted
 	}
 	for _, passing := range []error{
 		context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission, syscall.ENOSPC, syscall.EDQUOT,

@@ -52,7 +52,8 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspectio
 		p.t.Error("the image was released before it was parsed")
 	}
 	return pipeline.Inspection{
-		Image: pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1},
+		Sections: p.lookFor(),
+		Image:    pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1},
 		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{
 			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: name, Version: "1"}}},
 		}},
@@ -60,6 +61,13 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspectio
 		CycloneDX: []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"serialNumber":"` + name + `"}`),
 		Generator: pratique.Tool{Name: "syft", Version: "1"},
 	}, nil
+}
+
+func (p parser) lookFor() *pratique.Sections {
+	if p.found != nil || len(p.sections) == 0 {
+		return p.found
+	}
+	return &pratique.Sections{Scanner: p.scanner, Scanned: p.sections}
 }
 
 func (p parser) Match(_ context.Context, inv pratique.Inventory, _ scanner.DatabaseDir) (pratique.Report, error) {
@@ -89,10 +97,16 @@ func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision
 	if e.Inspected.Inventory != e.Report.Inventory || e.Tag == "" || !e.Now.Equal(p.now) {
 		p.t.Errorf("the policy is shown what does not belong together: %+v", e)
 	}
+	if (e.Sections == nil) != (len(e.Inspected.Scanned) == 0) {
+		p.t.Errorf("the policy is shown %v, looked for was %v", e.Sections, e.Inspected.Scanned)
+	}
 	d := pipeline.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
 	for _, f := range e.Report.Findings {
 		d.Outcome = pratique.Deny
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
+	}
+	if e.Sections != nil && len(e.Sections.Secrets) > 0 {
+		d.Outcome, d.Reasons = pratique.Deny, append(d.Reasons, pratique.Reason{Rule: "secret", Message: e.Sections.Secrets[0].Title})
 	}
 	if p.mood != nil {
 		p.mood(&d)

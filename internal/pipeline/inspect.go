@@ -23,6 +23,9 @@ type Inspect struct {
 	// Platforms are what images are run on; children of an index that certainly do not run there are left
 	// out. Empty leaves out none.
 	Platforms []pratique.Platform
+	// Sections are what is looked for beside packages, in the order of [pratique.AllSections]. Images that were
+	// inspected for others are inspected anew.
+	Sections []pratique.Section
 }
 
 // Resolver finds the manifest behind a ref. Nothing else turns a ref into a subject.
@@ -45,6 +48,7 @@ type Parser interface {
 type Inspection struct {
 	Image           pratique.ImageConfig
 	Inventory       pratique.Inventory
+	Sections        *pratique.Sections // nil if none was looked for
 	SPDX, CycloneDX []byte
 	Generator       pratique.Tool
 }
@@ -137,7 +141,8 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
 		return nil, err
-	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() {
+	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() &&
+		slices.Equal(last.Inspected.Scanned, s.Sections) {
 		return last.Inspected, nil
 	}
 	started := s.Now().UTC()
@@ -172,7 +177,24 @@ func (s *Inspect) keep(ctx context.Context, r Inspection, started time.Time) (*p
 	if fact.CycloneDX, err = s.Documents.Put(ctx, r.CycloneDX); err != nil {
 		return nil, err
 	}
-	return &fact, nil
+	return &fact, s.keepSections(ctx, r.Sections, &fact)
+}
+
+// keepSections stores what was found beside packages. That less was looked for than was asked for must not pass
+// for a clean image.
+func (s *Inspect) keepSections(ctx context.Context, found *pratique.Sections, fact *pratique.Inspected) error {
+	if found != nil {
+		fact.Scanned, fact.SectionCounts = found.Scanned, found.Counts()
+	}
+	if !slices.Equal(fact.Scanned, s.Sections) {
+		return pratique.Errorf(pratique.Internal, "inspect image", "%v were asked for, %v were looked for", s.Sections, fact.Scanned)
+	}
+	if found == nil {
+		return nil
+	}
+	var err error
+	fact.Sections, err = s.putJSON(ctx, found)
+	return err
 }
 
 func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inspected *pratique.Inspected) error {

@@ -74,6 +74,7 @@ func TestInspectAgain(t *testing.T) {
 		{"same database from elsewhere", func(w *world) { w.database.Source, w.database.Dir = "mirror", "/other" }, []string{"database"}},
 		{"new scanner", func(w *world) { w.scanner.Version = "2" }, all},
 		{"other scanner of that version", func(w *world) { w.scanner.Name = "grype" }, all},
+		{"secrets are looked for now", func(w *world) { w.sections = []pratique.Section{pratique.SectionSecrets} }, []string{"fetch app", "parse app", "fact inspected app", "database"}},
 		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "fact matched app"}},
 		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, all[:4]}, // the same inventory is matched already
 		{"the digest was an index so far", func(w *world) {

@@ -22,7 +22,9 @@ type Evidence struct {
 	Tag       string
 	Inspected pratique.Inspected
 	Report    pratique.Report
-	Now       time.Time
+	// Sections is nil if nothing was looked for beside packages.
+	Sections *pratique.Sections
+	Now      time.Time
 }
 
 // Decision is a policy's answer about one platform image.
@@ -97,22 +99,39 @@ func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subjec
 	if err := s.getJSON(ctx, matched.Matched.Report, &j.report); err != nil {
 		return judgement{}, err
 	}
+	sections, err := s.sections(ctx, *j.inspected)
+	if err != nil {
+		return judgement{}, err
+	}
 	now := s.Now().UTC()
 	decision, err := s.Policy.Judge(ctx, Evidence{
-		Subject: subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Now: now,
+		Subject: subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Sections: sections, Now: now,
 	})
 	if err != nil {
 		return judgement{}, err
 	}
-	j.Judged, err = s.decide(ctx, w, pratique.Verdict{
+	verdict := pratique.Verdict{
 		Subject: subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
 		Policy: s.Policy.ID(), JudgedAt: now,
 		Inputs: []pratique.Input{
 			{Kind: "report", Digest: j.matched.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
 			{Kind: "spdx", Digest: j.inspected.SPDX}, {Kind: "cyclonedx", Digest: j.inspected.CycloneDX},
 		},
-	})
+	}
+	if sections != nil {
+		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "sections", Digest: j.inspected.Sections})
+	}
+	j.Judged, err = s.decide(ctx, w, verdict)
 	return j, err
+}
+
+// sections reads what was found beside packages, nil if nothing was looked for.
+func (s *Attest) sections(ctx context.Context, inspected pratique.Inspected) (*pratique.Sections, error) {
+	if inspected.Sections.IsZero() {
+		return nil, nil
+	}
+	var found pratique.Sections
+	return &found, s.getJSON(ctx, inspected.Sections, &found)
 }
 
 // decide records the verdict, unless it says what the last one says and that one is young: then the last one

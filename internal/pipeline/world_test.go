@@ -43,6 +43,8 @@ type world struct {
 	database  scanner.DatabaseDir
 	scanner   pratique.Tool
 	platforms []pratique.Platform
+	sections  []pratique.Section // that are asked for
+	found     *pratique.Sections // what the parser finds, if it is not just that nothing is there
 
 	policy   pratique.Policy
 	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
@@ -144,7 +146,7 @@ func (w *world) base() pipeline.Base {
 
 func (w *world) inspect() *pipeline.Inspect {
 	return &pipeline.Inspect{
-		Base: w.base(), Resolver: resolver{w}, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Platforms: w.platforms,
+		Base: w.base(), Resolver: resolver{w}, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Platforms: w.platforms, Sections: w.sections,
 		Database: func() (scanner.DatabaseDir, error) { return w.database, w.do("database") },
 	}
 }

@@ -8,11 +8,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/aquasecurity/trivy/pkg/cache"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 )
-
-var _ cache.Cache = (*layerCache)(nil)
 
 var errNotCached = errors.New("not in the layer cache")
 
@@ -83,22 +80,40 @@ func (c *layerCache) PutArtifact(_ context.Context, id string, info ftypes.Artif
 	return nil
 }
 
-// PutBlob implements [cache.ArtifactCache].
-func (c *layerCache) PutBlob(_ context.Context, id string, info ftypes.BlobInfo) error {
+func (c *layerCache) put(id string, info ftypes.BlobInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock++
 	c.blobs[id] = &cachedLayer{info: info, weight: weigh(info), used: c.clock}
-	return nil
 }
 
-// DeleteBlobs implements [cache.ArtifactCache].
-func (c *layerCache) DeleteBlobs(_ context.Context, ids []string) error {
+func (c *layerCache) has(id string) bool {
+	_, ok := c.peek(id)
+	return ok
+}
+
+// peek returns the cached analysis itself, to be read only.
+func (c *layerCache) peek(id string) (ftypes.BlobInfo, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.blobs[id]
+	if !ok {
+		return ftypes.BlobInfo{}, false
+	}
+	return l.info, true
+}
+
+func (c *layerCache) remove(ids []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, id := range ids {
 		delete(c.blobs, id)
 	}
+}
+
+// DeleteBlobs implements [cache.ArtifactCache].
+func (c *layerCache) DeleteBlobs(_ context.Context, ids []string) error {
+	c.remove(ids)
 	return nil
 }
 
@@ -133,6 +148,10 @@ func (c *layerCache) GetBlob(_ context.Context, id string) (ftypes.BlobInfo, err
 	for i := range info.Applications {
 		info.Applications[i].Packages = slices.Clone(info.Applications[i].Packages)
 	}
+	info.Secrets = slices.Clone(info.Secrets)
+	for i := range info.Secrets {
+		info.Secrets[i].Findings = slices.Clone(info.Secrets[i].Findings)
+	}
 	return info, nil
 }
 
@@ -149,7 +168,7 @@ func (c *layerCache) Clear(context.Context) error {
 }
 
 func weigh(info ftypes.BlobInfo) int {
-	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses)
+	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses) + 10*(len(info.Secrets)+len(info.Misconfigurations))
 	for _, p := range info.PackageInfos {
 		for _, pkg := range p.Packages {
 			n += 1 + len(pkg.InstalledFiles) + len(pkg.DependsOn)

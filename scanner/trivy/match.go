@@ -78,16 +78,20 @@ func match(ctx context.Context, target types.ScanTarget) (types.Results, error) 
 	if err != nil {
 		return nil, err
 	}
-	// The filter takes nothing away here, but it is what removes duplicates.
+	return results, filter(ctx, results)
+}
+
+// filter lets every severity through; it is what removes duplicates, and checks that passed.
+func filter(ctx context.Context, results types.Results) error {
 	all := result.FilterOptions{Severities: []dbtypes.Severity{
 		dbtypes.SeverityUnknown, dbtypes.SeverityLow, dbtypes.SeverityMedium, dbtypes.SeverityHigh, dbtypes.SeverityCritical,
 	}}
 	for i := range results {
 		if err := result.FilterResult(ctx, &results[i], result.IgnoreConfig{}, all); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return results, nil
+	return nil
 }
 
 func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding, error) {

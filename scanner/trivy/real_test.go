@@ -45,19 +45,22 @@ func TestRealImages(t *testing.T) {
 	for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
 		img := imagetest.Load(t, filepath.Join(data, "images"), name+":1")
 		start := time.Now()
-		inv, err := s.Analyze(t.Context(), img)
-		if err != nil {
-			t.Fatal(name, err)
-		}
+		kept := kept{}
+		s.layers.trim(0)
+		inv := analyzeWith(t, img, kept)
 		cold := time.Since(start)
 		start = time.Now()
-		again, err := s.Analyze(t.Context(), img)
-		if err != nil {
-			t.Fatal(name, err)
-		}
+		again := analyzeWith(t, img, nil)
 		t.Logf("%s: %d packages, analysed in %v, again in %v", name, inv.Packages(), cold, time.Since(start))
 		if diff := cmp.Diff(inv, again, digests); diff != "" {
 			t.Errorf("%s: the second inventory differs (-first +second)\n%s", name, diff)
+		}
+		s.layers.trim(0)
+		start = time.Now()
+		stored := analyzeWith(t, withoutFiles(t, img), kept)
+		t.Logf("%s: from %d stored analyses of %d bytes in %v", name, len(kept), kept.size(), time.Since(start))
+		if diff := cmp.Diff(inv, stored, digests); diff != "" {
+			t.Errorf("%s: the inventory from stored analyses differs (-analysed +stored)\n%s", name, diff)
 		}
 		for db, dir := range dbs {
 			want := oracle(t, filepath.Join(data, "oracle", name+"."+db+".json"))

@@ -74,11 +74,7 @@ func brief(r pratique.Report) []string {
 
 func analyze(t *testing.T, img layers.Image) pratique.Inventory {
 	t.Helper()
-	inv, err := newScanner(t).Analyze(t.Context(), img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return inv
+	return analyzeWith(t, img, nil)
 }
 
 func matchWith(t *testing.T, inv pratique.Inventory, db scanner.DatabaseDir) pratique.Report {
@@ -237,7 +233,7 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			img := imagetest.Build(t, imagetest.Files{"etc/os-release": debianRelease, "unique": name})
 			test.spoil(t, &img)
-			_, err := newScanner(t).Analyze(t.Context(), img)
+			_, err := newScanner(t).Analyze(t.Context(), img, nil)
 			if got := pratique.KindOf(err); got != test.want {
 				t.Errorf("kind %v of error %v, want %v", got, err, test.want)
 			}

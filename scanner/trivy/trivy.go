@@ -2,8 +2,8 @@
 
 // Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
 // and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
-// of the same version with its default, precise detection; secrets and misconfigurations are not looked for,
-// and nothing here ever uses the network.
+// of the same version with its default, precise detection. Secrets, misconfigurations and licences are looked
+// for only where [Config] asks for them. Nothing here ever uses the network.
 //
 // Trivy keeps its logger, its temporary directory, its Java database and its vulnerability database in
 // package variables. So a process has one [Scanner], made before anything else runs; that process should be
@@ -24,8 +24,10 @@ import (
 	"time"
 
 	javadb "github.com/aquasecurity/trivy-java-db/pkg/db"
+	"github.com/aquasecurity/trivy/pkg/fanal/artifact"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	trivyjava "github.com/aquasecurity/trivy/pkg/javadb"
+	"github.com/aquasecurity/trivy/pkg/misconf"
 	xos "github.com/aquasecurity/trivy/pkg/x/os"
 	_ "modernc.org/sqlite" // the driver with which Trivy reads RPM and Java databases
 
@@ -43,23 +45,31 @@ type Config struct {
 	// JavaDir is a directory with Trivy's Java database (trivy-java.db and metadata.json); "" means none. It
 	// is read, never updated.
 	JavaDir string
+	// Sections are what is looked for beside packages.
+	Sections []pratique.Section
 }
 
 // Scanner analyses images and matches inventories, one call at a time. It remembers what it found in the
 // layers it saw lately, and keeps the vulnerability database of the last match open.
 type Scanner struct {
-	mu     sync.Mutex
-	temp   string
-	layers *layerCache
-	handle handle
-	now    func() time.Time
+	mu        sync.Mutex
+	cfg       Config
+	option    artifact.Option
+	temp      string
+	layers    *layerCache
+	hider     hider
+	swallowed *swallowed
+	handle    handle
+	now       func() time.Time
 }
 
-// New prepares Trivy in this process: it silences the default logger, which Trivy writes to, and makes a
-// directory below the system's for temporary files, which [Scanner.Close] deletes. now stamps the reports.
+// New prepares Trivy in this process: it takes the default logger, which Trivy writes to, and makes a directory
+// below the system's for temporary files, which [Scanner.Close] deletes. now stamps the reports. The checks for
+// misconfigurations are compiled here, if they are asked for.
 func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	const op = "start trivy"
-	slog.SetDefault(slog.New(slog.DiscardHandler))
+	heard := &swallowed{}
+	slog.SetDefault(slog.New(heard))
 	temp, err := os.MkdirTemp("", "pratique-trivy-")
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -72,7 +82,15 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 		_ = os.RemoveAll(temp) // the first error is the one to tell
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	return &Scanner{temp: temp, layers: newLayerCache(), handle: handle{temp: temp}, now: now}, nil
+	option := cfg.option()
+	if cfg.looksFor(pratique.SectionMisconfigurations) {
+		if option.MisconfScannerOption.RegoScanner, err = misconf.InitRegoScanner(option.MisconfScannerOption); err != nil {
+			return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
+		}
+	}
+	return &Scanner{
+		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), hider: newHider(), swallowed: heard, handle: handle{temp: temp}, now: now,
+	}, nil
 }
 
 // Close closes the database and deletes the temporary files.

@@ -3,6 +3,7 @@
 # params.block_at                  the mildest severity that denies: CRITICAL, HIGH (default), MEDIUM, LOW
 # params.only_fixable              true: findings without a fixed version pass, with a note
 # params.unknown_severity          deny, or allow (default): findings without a severity pass, with a note
+# params.block_secrets             true: whatever looks like a credential denies, and so does not having looked
 #
 # How old the vulnerability database may be, and which repositories are allowed, is checked beside every
 # policy, also one of your own.
@@ -54,6 +55,22 @@ note contains {"rule": "no_packages", "message": message} if {
 	input.sbom.packages == 0
 	message := "no packages were found in the image, so nothing could be matched"
 }
+
+deny contains {"rule": "secret", "message": message} if {
+	params.block_secrets
+	some secret in input.scan.secrets
+	message := sprintf("%s %s in %s, line %d", [secret.severity, secret.title, place(secret.path), secret.startLine])
+}
+
+deny contains {"rule": "secrets_not_scanned", "message": message} if {
+	params.block_secrets
+	not input.scan.scanned.secrets
+	message := "nobody looked for secrets in the image: add secrets to inspect.scanners"
+}
+
+place(path) := path if path != ""
+
+place("") := "the image's configuration"
 
 blocking(finding) if severity_rank[finding.severity] >= severity_rank[params.block_at]
 

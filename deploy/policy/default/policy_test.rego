@@ -21,6 +21,10 @@ image := {
 			"ageSeconds": 3600,
 		},
 		"findings": [],
+		"scanned": {"secrets": false, "misconfigurations": false, "licences": false},
+		"secrets": [],
+		"misconfigurations": [],
+		"licences": [],
 	},
 	"sbom": {"packages": 12, "formats": ["spdx", "cyclonedx"]},
 	"now": "2026-01-02T01:00:00Z",
@@ -135,4 +139,42 @@ test_image_without_packages_is_noted if {
 	pratique.deny == set() with input as empty
 	noted := pratique.note with input as empty
 	rules(noted) == {"no_packages"}
+}
+
+with_secrets(secrets) := object.union(image, {"scan": object.union(image.scan, {
+	"scanned": {"secrets": true, "misconfigurations": false, "licences": false},
+	"secrets": secrets,
+})})
+
+secret(path) := {
+	"rule": "aws-access-key-id",
+	"category": "AWS",
+	"title": "AWS Access Key ID",
+	"severity": "CRITICAL",
+	"path": path,
+	"startLine": 3,
+	"match": "key = ********************",
+}
+
+test_secrets_pass_unless_they_are_to_block if {
+	pratique.deny == set() with input as with_secrets([secret("srv/env")])
+}
+
+test_secrets_deny_when_asked_to if {
+	found := with_secrets([secret("srv/env"), secret("")])
+	denied := pratique.deny with input as found with pratique.params as with_params({"block_secrets": true})
+	rules(denied) == {"secret"}
+	{r.message | some r in denied} == {
+		"CRITICAL AWS Access Key ID in srv/env, line 3",
+		"CRITICAL AWS Access Key ID in the image's configuration, line 3",
+	}
+}
+
+test_an_image_without_secrets_passes if {
+	pratique.deny == set() with input as with_secrets([]) with pratique.params as with_params({"block_secrets": true})
+}
+
+test_not_having_looked_for_secrets_denies if {
+	denied := pratique.deny with input as image with pratique.params as with_params({"block_secrets": true})
+	rules(denied) == {"secrets_not_scanned"}
 }

@@ -46,6 +46,12 @@ func repository() pratique.Repository {
 // the test.
 func Build(t testing.TB, contents ...Files) layers.Image {
 	t.Helper()
+	return BuildAs(t, func(*v1.ConfigFile) {}, contents...)
+}
+
+// BuildAs is [Build] with another configuration.
+func BuildAs(t testing.TB, change func(*v1.ConfigFile), contents ...Files) layers.Image {
+	t.Helper()
 	dir := t.TempDir()
 	config := v1.ConfigFile{
 		OS: "linux", Architecture: "amd64", Created: v1.Time{Time: Created},
@@ -68,6 +74,7 @@ func Build(t testing.TB, contents ...Files) layers.Image {
 			Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: path,
 		})
 	}
+	change(&config)
 	img.Config = encode(t, config)
 	manifest.Config = v1.Descriptor{
 		MediaType: types.OCIConfigJSON, Size: int64(len(img.Config)),
@@ -76,6 +83,30 @@ func Build(t testing.TB, contents ...Files) layers.Image {
 	img.Manifest = encode(t, manifest)
 	img.Subject = pratique.Subject{Repository: repository(), Digest: pratique.DigestOf(img.Manifest)}
 	return img
+}
+
+// Layout writes an image made by [Build] as an OCI layout, and returns its directory.
+func Layout(t testing.TB, img layers.Image) string {
+	t.Helper()
+	dir := t.TempDir()
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	must(t, os.MkdirAll(blobs, 0o700))
+	put := func(body []byte) {
+		must(t, os.WriteFile(filepath.Join(blobs, pratique.DigestOf(body).Hex()), body, 0o600)) //nolint:gosec // a digest is no path
+	}
+	put(img.Manifest)
+	put(img.Config)
+	for _, l := range img.Layers {
+		body, err := os.ReadFile(l.Path)
+		must(t, err)
+		put(body)
+	}
+	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{{
+		MediaType: types.OCIManifestSchema1, Size: int64(len(img.Manifest)), Digest: v1.Hash{Algorithm: "sha256", Hex: img.Subject.Digest.Hex()},
+	}}}
+	must(t, os.WriteFile(filepath.Join(dir, "index.json"), encode(t, index), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600))
+	return dir
 }
 
 // Load takes the image that is called name out of an OCI layout and decompresses its layers.
@@ -89,14 +120,15 @@ func Load(t testing.TB, dir, name string) layers.Image {
 		if d.Annotations["org.opencontainers.image.ref.name"] == name {
 			src, err := index.Image(d.Digest)
 			must(t, err)
-			return unpack(t, src)
+			return Unpack(t, src)
 		}
 	}
 	t.Fatalf("no image %s in %s", name, dir)
 	return layers.Image{}
 }
 
-func unpack(t testing.TB, src v1.Image) layers.Image {
+// Unpack writes the layers of src to a directory that ends with the test.
+func Unpack(t testing.TB, src v1.Image) layers.Image {
 	t.Helper()
 	dir := t.TempDir()
 	var img layers.Image

@@ -1,0 +1,91 @@
+package inspector
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// keptFiles are the analyses of layers as a child has them: it reads what the parent knows, and leaves what it
+// found itself in the directory of the job.
+type keptFiles struct {
+	known  map[string]string
+	dir    string
+	stored []pratique.Digest
+}
+
+// Load implements [scanner.Kept]. A file that cannot be read is as good as none.
+func (k *keptFiles) Load(layer pratique.Digest) ([]byte, bool) {
+	path, ok := k.known[layer.String()]
+	if !ok {
+		return nil, false
+	}
+	body, err := os.ReadFile(path)
+	return body, err == nil
+}
+
+// Store implements [scanner.Kept].
+func (k *keptFiles) Store(layer pratique.Digest, analysis []byte) error {
+	if slices.Contains(k.stored, layer) {
+		return nil
+	}
+	k.stored = append(k.stored, layer)
+	return store(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
+}
+
+// lend has the analyses of an image's layers stay where they are until release is called, and returns their
+// files by diff id.
+func (p *Pool) lend(img layers.Image) (files map[string]string, release func()) {
+	files = map[string]string{}
+	var releases []func()
+	release = func() {
+		for _, r := range releases {
+			r()
+		}
+	}
+	if p.cfg.Analyses == nil {
+		return files, release
+	}
+	for _, l := range img.Layers {
+		if files[l.DiffID.String()] != "" {
+			continue
+		}
+		path, done, ok := p.cfg.Analyses.Get(l.DiffID, p.cfg.Maker)
+		releases = append(releases, done)
+		if path, err := filepath.Abs(path); ok && err == nil { // a child has another working directory
+			files[l.DiffID.String()] = path
+		}
+	}
+	return files, release
+}
+
+// keep takes the analyses that a child left in dir. The child may be lying: only layers are taken that the image
+// has and that were not known, so that what is known cannot be replaced. Whatever is in the way of keeping one is
+// no error, for the child's answer stands without it; a layer that the image does not have is.
+func (p *Pool) keep(img layers.Image, known map[string]string, analysed []pratique.Digest, dir string) error {
+	if p.cfg.Analyses == nil {
+		return nil
+	}
+	for _, layer := range analysed {
+		if !slices.ContainsFunc(img.Layers, func(l layers.Layer) bool { return l.DiffID == layer }) {
+			return errGarbage
+		}
+	}
+	for _, layer := range analysed {
+		if known[layer.String()] != "" {
+			continue
+		}
+		body, err := document(dir, fileAnalysis(layer), maxAnalysis)
+		if errors.Is(err, errGarbage) {
+			return err
+		}
+		if err == nil {
+			_ = p.cfg.Analyses.Put(layer, p.cfg.Maker, body) // then it is made again
+		}
+	}
+	return nil
+}

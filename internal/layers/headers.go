@@ -1,0 +1,255 @@
+package layers
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const (
+	tarBlock = 512
+	// maxSpecial bounds the records in front of an entry: long names, extended headers. archive/tar reads no more.
+	maxSpecial = 1 << 20
+	// No system can make a path of more bytes (PATH_MAX), and no real image nests its directories so deeply.
+	maxPathBytes = 4096
+	maxPathDepth = 512
+)
+
+// headers looks at the headers of a tar stream that passes through its Write, and refuses what no parser should see:
+// too many entries, sizes below zero, paths too long or too deep, headers that archive/tar would not read, sparse maps
+// without end. It keeps one header at most, and skips over content. What follows the end mark is nobody's business.
+type headers struct {
+	most    int64
+	entries int64
+
+	block   [tarBlock]byte
+	have    int   // bytes of block that are there
+	skip    int64 // bytes until the next header
+	special []byte
+	kind    byte  // the type of the record that special collects, 0 if none
+	missing int   // bytes that special still needs
+	size    int64 // from an extended header, for the next entry; -1 if it gave none
+	sparse  bool  // the next block continues an old GNU sparse map
+	zero    bool  // the last block was all zeros
+	ended   bool
+}
+
+func newHeaders(most int64) *headers { return &headers{most: most, size: -1} }
+
+func (h *headers) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 && !h.ended {
+		switch {
+		case h.missing > 0:
+			take := min(h.missing, len(p))
+			h.special = append(h.special, p[:take]...)
+			h.missing -= take
+			p = p[take:]
+			if h.missing == 0 {
+				if err := h.record(); err != nil {
+					return 0, err
+				}
+			}
+		case h.skip > 0:
+			take := min(h.skip, int64(len(p)))
+			h.skip -= take
+			p = p[take:]
+		default:
+			take := copy(h.block[h.have:], p)
+			h.have += take
+			p = p[take:]
+			if h.have == tarBlock {
+				h.have = 0
+				if err := h.header(); err != nil {
+					return 0, err
+				}
+			}
+		}
+	}
+	return n, nil
+}
+
+// end checks that the stream ended between two entries. The end mark may be missing, as for archive/tar.
+func (h *headers) end() error {
+	if !h.ended && (h.have > 0 || h.skip > 0 || h.missing > 0 || h.sparse || h.kind != 0) {
+		return errTar("the tar stream ends within an entry")
+	}
+	return nil
+}
+
+func errTar(format string, args ...any) error {
+	return pratique.Errorf(pratique.Corrupt, "read tar headers", format, args...)
+}
+
+var zeroBlock [tarBlock]byte
+
+// header reads one block where a header has to be.
+func (h *headers) header() error {
+	b := h.block[:]
+	if h.sparse {
+		h.sparse = b[504] != 0
+		return nil
+	}
+	if bytes.Equal(b, zeroBlock[:]) {
+		h.ended, h.zero = h.zero, true
+		return nil
+	}
+	if h.zero {
+		return errTar("a block of zeros between two entries")
+	}
+	if h.entries++; h.entries > h.most {
+		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.most)
+	}
+	if !sumHolds(b) {
+		return errTar("header %d has a wrong checksum", h.entries)
+	}
+	size, ok := tarNumber(b[124:136])
+	if !ok || size < 0 {
+		return errTar("header %d gives no size, or one below zero", h.entries)
+	}
+	kind := b[156]
+	switch kind {
+	case 'x', 'g', 'L', 'K':
+		if size > maxSpecial {
+			return pratique.Errorf(pratique.Exhausted, "read tar headers", "an extended header of %d bytes, at most %d are read", size, maxSpecial)
+		}
+		h.kind, h.special, h.missing, h.skip = kind, h.special[:0], int(size), padding(size)
+		if size == 0 {
+			return h.record()
+		}
+		return nil
+	case 'S':
+		h.sparse = b[482] != 0
+	}
+	if h.size >= 0 {
+		size = h.size
+	}
+	h.size = -1
+	if strings.IndexByte("123456", kind) >= 0 { // links, devices, directories and pipes have no content
+		size = 0
+	}
+	if size > math.MaxInt64-tarBlock {
+		return errTar("header %d gives a size that no file has", h.entries)
+	}
+	h.skip = size + padding(size)
+	return nil
+}
+
+// record takes what an extended header or a long name says.
+func (h *headers) record() error {
+	kind := h.kind
+	h.kind = 0
+	if kind == 'L' || kind == 'K' {
+		name, _, _ := bytes.Cut(h.special, []byte{0})
+		return checkPath(name)
+	}
+	if kind == 'x' {
+		h.size = -1
+	}
+	for rest := h.special; len(rest) > 0; {
+		key, value, after, ok := paxRecord(rest)
+		if !ok {
+			return errTar("an extended header that cannot be read")
+		}
+		rest = after
+		switch key {
+		case "path", "linkpath", "GNU.sparse.name":
+			if err := checkPath(value); err != nil {
+				return err
+			}
+		case "size":
+			if kind == 'g' { // readers do not agree on what that means
+				return errTar("a global header gives a size")
+			}
+			if len(value) == 0 {
+				continue
+			}
+			size, err := strconv.ParseInt(string(value), 10, 64)
+			if err != nil || size < 0 {
+				return errTar("an extended header gives a size below zero, or none")
+			}
+			h.size = size
+		}
+	}
+	return nil
+}
+
+func checkPath(path []byte) error {
+	const op = "read tar headers"
+	if len(path) > maxPathBytes {
+		return pratique.Errorf(pratique.Exhausted, op, "a path of %d bytes, at most %d are read", len(path), maxPathBytes)
+	}
+	if depth := bytes.Count(path, []byte("/")); depth > maxPathDepth {
+		return pratique.Errorf(pratique.Exhausted, op, "a path of %d directories, at most %d are read", depth, maxPathDepth)
+	}
+	if bytes.IndexByte(path, 0) >= 0 {
+		return errTar("a path with a zero byte")
+	}
+	return nil
+}
+
+// paxRecord takes "LENGTH KEY=VALUE\n" off the front of b.
+func paxRecord(b []byte) (key string, value, rest []byte, ok bool) {
+	digits, _, found := bytes.Cut(b, []byte(" "))
+	n, err := strconv.Atoi(string(digits))
+	if !found || err != nil || n < len(digits)+3 || n > len(b) || b[n-1] != '\n' {
+		return "", nil, nil, false
+	}
+	k, v, found := bytes.Cut(b[len(digits)+1:n-1], []byte("="))
+	return string(k), v, b[n:], found
+}
+
+// tarNumber reads a numeric field: octal digits, or two's complement where the first bit is set.
+func tarNumber(field []byte) (int64, bool) {
+	if field[0]&0x80 != 0 {
+		negative := field[0]&0x40 != 0
+		var n uint64
+		for i, c := range field {
+			if i == 0 {
+				c &= 0x7f
+			}
+			if negative {
+				if c = ^c; i == 0 {
+					c &= 0x7f
+				}
+			}
+			if n>>56 != 0 {
+				return 0, false
+			}
+			n = n<<8 | uint64(c)
+		}
+		if n > math.MaxInt64 {
+			return 0, false
+		}
+		if negative {
+			return ^int64(n), true
+		}
+		return int64(n), true
+	}
+	text := bytes.Trim(field, " \x00")
+	text, _, _ = bytes.Cut(text, []byte{0})
+	if len(text) == 0 {
+		return 0, true
+	}
+	n, err := strconv.ParseUint(string(text), 8, 63)
+	return int64(n), err == nil
+}
+
+// sumHolds compares the checksum of a header, of which there are two ways of adding.
+func sumHolds(b []byte) bool {
+	want, ok := tarNumber(b[148:156])
+	var unsigned, signed int64
+	for i, c := range b {
+		if i >= 148 && i < 156 {
+			c = ' '
+		}
+		unsigned += int64(c)
+		signed += int64(int8(c))
+	}
+	return ok && (want == unsigned || want == signed)
+}
+
+func padding(size int64) int64 { return -size & (tarBlock - 1) }

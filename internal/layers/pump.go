@@ -1,0 +1,82 @@
+package layers
+
+import (
+	"errors"
+	"io"
+)
+
+// pumpBuffers is how many buffers of copyBuffer bytes are between the two sides of pump.
+const pumpBuffers = 4
+
+// pump copies from to to, and asks admit before it hands on n bytes. Reading and admitting happen here, writing beside
+// it; both have ended when pump returns. The error is the writer's if it has one, since that one ended the reading.
+func pump(from io.Reader, admit func(n int) error, to io.Writer) error {
+	full, empty := make(chan []byte, pumpBuffers), make(chan []byte, pumpBuffers)
+	failed := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		for b := range full {
+			if err != nil {
+				continue // drain
+			}
+			if _, err = to.Write(b); err != nil {
+				close(failed)
+				continue
+			}
+			empty <- b[:cap(b)]
+		}
+		ended <- err
+	}()
+	err := fill(from, admit, full, empty, failed)
+	close(full)
+	if writeErr := <-ended; writeErr != nil {
+		return writeErr
+	}
+	return err
+}
+
+// fill reads from into buffers, of which it makes as few as serve, and sends them to full.
+func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte, failed <-chan struct{}) error {
+	made := 0
+	for {
+		var b []byte
+		select {
+		case b = <-empty:
+		default:
+			if made < pumpBuffers {
+				made++
+				b = make([]byte, copyBuffer)
+				break
+			}
+			select {
+			case b = <-empty:
+			case <-failed:
+				return nil
+			}
+		}
+		n, err := readFull(from, b)
+		if n > 0 {
+			if err := admit(n); err != nil {
+				return err
+			}
+			full <- b[:n]
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readFull is io.ReadFull with the reader's own errors, which tell an end from a cut.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var more int
+		more, err = r.Read(b[n:])
+		n += more
+	}
+	return n, err
+}

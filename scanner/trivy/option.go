@@ -1,0 +1,82 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"slices"
+
+	"github.com/aquasecurity/trivy/pkg/cache"
+	"github.com/aquasecurity/trivy/pkg/fanal/analyzer"
+	"github.com/aquasecurity/trivy/pkg/fanal/artifact"
+	"github.com/aquasecurity/trivy/pkg/fanal/handler"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/iac/rego"
+	"github.com/aquasecurity/trivy/pkg/misconf"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// parallelFiles is the number of files of one layer, and of layers, that Trivy looks at together: its default.
+const parallelFiles = 5
+
+func (c Config) looksFor(s pratique.Section) bool { return slices.Contains(c.Sections, s) }
+
+// sections returns the sections that are looked for, in the order of [pratique.AllSections].
+func (c Config) sections() []pratique.Section {
+	return slices.DeleteFunc(pratique.AllSections(), func(s pratique.Section) bool { return !c.looksFor(s) })
+}
+
+// option is what the command line's image scan for vulnerabilities and the sections amounts to. Licences need
+// no analyser more: they stand in the packages.
+func (c Config) option() artifact.Option {
+	disabled := []analyzer.Type{
+		analyzer.TypeApkCommand, analyzer.TypeLicenseFile, analyzer.TypeExecutable, analyzer.TypeRpmArchive,
+	}
+	disabled = append(disabled, analyzer.TypeLockfiles...)
+	option := artifact.Option{
+		Parallel:          parallelFiles,
+		NoProgress:        true,
+		Offline:           true,
+		DetectionPriority: ftypes.PriorityPrecise,
+	}
+	if !c.looksFor(pratique.SectionSecrets) {
+		disabled = append(disabled, analyzer.TypeSecret, analyzer.TypeImageConfigSecret)
+	}
+	if c.looksFor(pratique.SectionMisconfigurations) {
+		// Terraform's parser fetches modules from wherever a file in the image says.
+		disabled = append(disabled, analyzer.TypeTerraform, analyzer.TypeTerraformPlanJSON, analyzer.TypeTerraformPlanSnapshot)
+		option.MisconfScannerOption = misconf.ScannerOption{Namespaces: rego.BuiltinNamespaces()}
+	} else {
+		disabled = append(disabled, analyzer.TypeConfigFiles...)
+		disabled = append(disabled, analyzer.TypeHistoryDockerfile)
+	}
+	option.DisabledAnalyzers = disabled
+	return option
+}
+
+// Maker names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
+// and the options that decide what they look for. It is Trivy's own key, less the layer. An analysis that
+// another maker kept must not be given to a [Scanner].
+func (c Config) Maker() (string, error) {
+	const op = "name the analyser"
+	option := c.option()
+	group, err := analyzer.NewAnalyzerGroup(option.AnalyzerOptions())
+	if err != nil {
+		return "", pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	handlers, err := handler.NewManager(option)
+	if err != nil {
+		return "", pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	// The number is ours: it changes when what is kept does.
+	const layout = 1
+	key, err := cache.CalcKey("", layout, group.AnalyzerVersions(), handlers.Versions(), option)
+	if err != nil {
+		return "", pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	name := "trivy " + Tool().Version + " " + key
+	if c.JavaDir != "" {
+		name += " java" // what is known of a jar hangs on whether it can be looked up
+	}
+	return name, nil
+}

@@ -1,0 +1,143 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	dbtypes "github.com/aquasecurity/trivy-db/pkg/types"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/licensing/expression"
+	"github.com/aquasecurity/trivy/pkg/scan/local"
+	"github.com/aquasecurity/trivy/pkg/types"
+	"github.com/aquasecurity/trivy/pkg/vulnerability"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// scannerOf is Trivy's name of a section.
+func scannerOf(s pratique.Section) types.Scanner {
+	switch s {
+	case pratique.SectionSecrets:
+		return types.SecretScanner
+	case pratique.SectionMisconfigurations:
+		return types.MisconfigScanner
+	case pratique.SectionLicences:
+		return types.LicenseScanner
+	default:
+		return types.NoneScanner
+	}
+}
+
+// sections reports on what was analysed beside packages; nil if nothing was asked for.
+func (s *Scanner) sections(ctx context.Context, detail ftypes.ArtifactDetail) (*pratique.Sections, error) {
+	wanted := s.cfg.sections()
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	out := &pratique.Sections{
+		Scanner: Tool(), Scanned: wanted,
+		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licences: []pratique.Licence{},
+	}
+	options := types.ScanOptions{
+		PkgTypes: types.PkgTypes, PkgRelationships: ftypes.Relationships, LicenseCategories: licenceCategories(),
+	}
+	for _, section := range wanted {
+		options.Scanners = append(options.Scanners, scannerOf(section))
+	}
+	detail.Applications = slices.Clone(detail.Applications) // Trivy takes packages for development out of them
+	// Nothing here needs a database: vulnerabilities are not among the scanners.
+	service := local.NewService(applied{detail}, nil, nil, vulnerability.Client{})
+	response, err := service.Scan(ctx, "", "", nil, options)
+	if err != nil {
+		return nil, err
+	}
+	results := response.Results
+	if err := filter(ctx, results); err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if err := s.hider.add(out, r); err != nil {
+			return nil, err
+		}
+	}
+	sortSections(out)
+	return out, nil
+}
+
+// applied is an applier whose work is done.
+type applied struct{ detail ftypes.ArtifactDetail }
+
+func (a applied) ApplyLayers(context.Context, string, []string) (ftypes.ArtifactDetail, error) {
+	return a.detail, nil
+}
+
+// licenceCategories are the command line's defaults.
+func licenceCategories() map[ftypes.LicenseCategory][]string {
+	return map[ftypes.LicenseCategory][]string{
+		ftypes.CategoryForbidden:    expression.ForbiddenLicenses,
+		ftypes.CategoryRestricted:   expression.RestrictedLicenses,
+		ftypes.CategoryReciprocal:   expression.ReciprocalLicenses,
+		ftypes.CategoryNotice:       expression.NoticeLicenses,
+		ftypes.CategoryPermissive:   expression.PermissiveLicenses,
+		ftypes.CategoryUnencumbered: expression.UnencumberedLicenses,
+	}
+}
+
+// add turns one of Trivy's results into ours, without what quotes the image. The command that made a layer is left
+// out for that reason, too.
+func (h hider) add(out *pratique.Sections, r types.Result) error {
+	for _, f := range r.Secrets {
+		severity, err := severityOf(f.Severity)
+		if err != nil {
+			return err
+		}
+		out.Secrets = append(out.Secrets, pratique.Secret{
+			Rule: f.RuleID, Category: string(f.Category), Title: f.Title, Severity: severity, Path: r.Target,
+			StartLine: f.StartLine, EndLine: f.EndLine, Match: f.Match, Layer: toLayer(f.Layer),
+		})
+	}
+	for _, f := range r.Misconfigurations {
+		severity, err := severityOf(f.Severity)
+		if err != nil {
+			return err
+		}
+		out.Misconfigurations = append(out.Misconfigurations, pratique.Misconfiguration{
+			ID: f.ID, Type: string(r.Type), Title: f.Title, Description: f.Description, Message: h.message(f.ID, f.Message, f.Title),
+			Resolution: f.Resolution, Severity: severity, PrimaryURL: f.PrimaryURL, Path: r.Target,
+			StartLine: f.CauseMetadata.StartLine, EndLine: f.CauseMetadata.EndLine, Layer: toLayer(f.Layer),
+		})
+	}
+	for _, f := range r.Licenses {
+		severity, err := severityOf(f.Severity)
+		if err != nil {
+			return err
+		}
+		out.Licences = append(out.Licences, pratique.Licence{
+			Name: f.Name, Category: string(f.Category), Severity: severity, Package: f.PkgName, Path: f.FilePath,
+		})
+	}
+	return nil
+}
+
+func severityOf(name string) (pratique.Severity, error) {
+	return pratique.ParseSeverity(cmp.Or(name, dbtypes.SeverityUnknown.String()))
+}
+
+// sortSections orders for people: gravest first. Equal findings are equal bytes in every order that Trivy gives.
+func sortSections(s *pratique.Sections) {
+	slices.SortStableFunc(s.Secrets, func(a, b pratique.Secret) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.StartLine, b.StartLine),
+			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.EndLine, b.EndLine), cmp.Compare(a.Match, b.Match))
+	})
+	slices.SortStableFunc(s.Misconfigurations, func(a, b pratique.Misconfiguration) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.ID, b.ID),
+			cmp.Compare(a.StartLine, b.StartLine), cmp.Compare(a.Message, b.Message), cmp.Compare(a.EndLine, b.EndLine))
+	})
+	slices.SortStableFunc(s.Licences, func(a, b pratique.Licence) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Package, b.Package),
+			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Category, b.Category))
+	})
+}

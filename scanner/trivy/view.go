@@ -1,0 +1,157 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/aquasecurity/trivy/pkg/cache"
+	fimage "github.com/aquasecurity/trivy/pkg/fanal/image"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+var (
+	_ cache.Cache         = (*view)(nil)
+	_ cache.ArtifactCache = layersOnly{}
+)
+
+// view is the layer cache as one image sees it. What is kept of a layer says nothing about the image it was
+// seen in; what Trivy wants to know of that is added here.
+type view struct {
+	*layerCache
+	kept   scanner.Kept
+	hider  hider
+	layers []layers.Layer
+	// base are the diff ids of the layers that Trivy takes for the base image's, once that is to be regarded.
+	base map[string]bool
+
+	mu    sync.Mutex
+	asked map[string]pratique.Digest // diff ids by Trivy's key, of the layers that kept does not have
+	fresh map[string]bool            // keys of the layers that were analysed for this image
+}
+
+func newView(c *layerCache, h hider, img layers.Image, kept scanner.Kept) *view {
+	return &view{layerCache: c, kept: kept, hider: h, layers: img.Layers, asked: map[string]pratique.Digest{}, fresh: map[string]bool{}}
+}
+
+// MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in their order.
+func (v *view) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+	for i, key := range keys {
+		if i < len(v.layers) {
+			v.recall(key, v.layers[i].DiffID)
+		}
+	}
+	return v.layerCache.MissingBlobs(ctx, artifactID, keys)
+}
+
+// recall brings what is kept of a layer into the cache. What does not serve is as good as not kept.
+func (v *view) recall(key string, diffID pratique.Digest) {
+	if v.kept == nil {
+		return
+	}
+	raw, ok := v.kept.Load(diffID)
+	if ok && v.has(key) {
+		return
+	}
+	var info ftypes.BlobInfo
+	if ok && json.Unmarshal(raw, &info) == nil && info.SchemaVersion == ftypes.BlobJSONSchemaVersion && info.DiffID == diffID.String() {
+		v.put(key, info)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.asked[key] = diffID
+}
+
+// PutBlob implements [cache.ArtifactCache].
+func (v *view) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
+	info.Digest, info.CreatedBy = "", "" // they are the image's
+	v.hider.layer(&info)
+	v.put(key, info)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fresh[key] = true
+	return nil
+}
+
+// GetBlob implements [cache.LocalArtifactCache].
+func (v *view) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error) {
+	info, err := v.layerCache.GetBlob(ctx, key)
+	if err != nil {
+		return info, err
+	}
+	for _, l := range v.layers {
+		if l.DiffID.String() == info.DiffID {
+			info.Digest = l.Digest.String()
+			break
+		}
+	}
+	if v.base[info.DiffID] {
+		info.Secrets = nil
+	}
+	return info, nil
+}
+
+// forget drops what was analysed for an image that could not be read to its end.
+func (v *view) forget() {
+	keys := make([]string, 0, len(v.fresh))
+	for key := range v.fresh {
+		keys = append(keys, key)
+	}
+	v.remove(keys)
+}
+
+// store gives to kept what it does not have.
+func (v *view) store() error {
+	for key, diffID := range v.asked {
+		info, ok := v.peek(key)
+		if !ok {
+			continue
+		}
+		raw, err := json.Marshal(info)
+		if err != nil {
+			return pratique.Wrap(pratique.Internal, "keep analysis", diffID.String(), err)
+		}
+		if err := v.kept.Store(diffID, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layersOnly has Trivy leave the image's configuration alone.
+type layersOnly struct{ *view }
+
+// MissingBlobs implements [cache.ArtifactCache].
+func (l layersOnly) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+	_, missing, err := l.view.MissingBlobs(ctx, artifactID, keys)
+	return false, missing, err
+}
+
+// baseLayers are the diff ids of the layers that Trivy takes for those of a base image.
+func baseLayers(config *v1.ConfigFile) map[string]bool {
+	last, next := fimage.GuessBaseImageIndex(config.History), 0
+	base := map[string]bool{}
+	for i, h := range config.History {
+		if i > last {
+			break
+		}
+		if h.EmptyLayer {
+			continue
+		}
+		if next >= len(config.RootFS.DiffIDs) {
+			return nil // the history is not that of these layers
+		}
+		base[config.RootFS.DiffIDs[next].String()] = true
+		next++
+	}
+	return base
+}
