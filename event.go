@@ -33,6 +33,8 @@ type Event struct {
 	Actor string `json:"actor,omitempty"`
 	// Delivery is the sender's own id of the report, which survives its retries; empty if it gives none.
 	Delivery string `json:"delivery,omitempty"`
+	// Requeues is the event whose work is done anew with this one, because it failed or was cancelled.
+	Requeues string `json:"requeues,omitempty"`
 	// Lane is the urgency that the receiver gave the event.
 	Lane Lane `json:"lane"`
 	// OccurredAt is the sender's time, zero if it gave none; ReceivedAt is ours. Both are UTC.

@@ -30,7 +30,8 @@ func FactKinds() []FactKind {
 
 // Fact is one immutable thing that happened to a subject. Exactly one of the pointers is set, the one its
 // kind names. The subject is zero while an event's ref is not resolved: then only Event says what it is about.
-// A received fact is recorded for submissions, which people wait for; a webhook's first fact is seen.
+// A received fact is recorded for submissions, which people wait for, and for events that end before they are seen; a
+// webhook's first fact is seen otherwise.
 type Fact struct {
 	Kind    FactKind  `json:"kind"`
 	Subject Subject   `json:"subject,omitzero"`
@@ -125,6 +126,7 @@ const (
 	StateSuperseded State = "superseded" // allowed, but its tag, or its places in Git, belong to a newer push
 	StateIgnored    State = "ignored"    // not a container image
 	StateFailed     State = "failed"     // could not find out; see the failed fact
+	StateCancelled  State = "cancelled"  // somebody stopped the work
 )
 
 // Settled is the end of the work for one event.
@@ -132,6 +134,8 @@ type Settled struct {
 	State  State    `json:"state"`
 	Detail string   `json:"detail,omitempty"`
 	Ref    ImageRef `json:"ref"`
+	// By is who cancelled the work: the name of a token.
+	By string `json:"by,omitempty"`
 	// Outcome is what the verdict said that the work ended with, and Verdict the digest of its document. Later
 	// verdicts about the subject do not change how this event ended. Both are zero where there was none.
 	Outcome Outcome `json:"outcome,omitempty"`

@@ -64,8 +64,9 @@ func (c Config) withDefaults() Config {
 
 // Broker publishes work and runs the workers that do it.
 type Broker struct {
-	js     jetstream.JetStream
-	config Config
+	js      jetstream.JetStream
+	config  Config
+	running running
 }
 
 // New returns a broker on js. Call [Broker.Setup] once before using it.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -42,7 +43,8 @@ type Effort struct {
 // bugs that no time heals, end after c.MaxAttempts starts that were not forgiven; for deaths a stage may have a lower
 // bound, see [Work.MaxDeaths]. The delay doubles from
 // c.MinDelay to c.MaxDelay; for RateLimited it starts eight times higher. jitter in [0, 1) takes away up to half
-// of the delay, so that jobs that failed together do not come back together.
+// of the delay, so that jobs that failed together do not come back together. An error that says how long to wait
+// decides instead, up to 15 minutes; jitter adds up to a quarter then.
 func Dispose(err error, e Effort, c Config, jitter float64) Disposition {
 	c = c.withDefaults()
 	if err == nil {
@@ -58,7 +60,24 @@ func Dispose(err error, e Effort, c Config, jitter float64) Disposition {
 	case kind == pratique.RateLimited:
 		least = 8 * c.MinDelay
 	}
-	return Disposition{Action: Retry, Delay: delay(least, c.MaxDelay, e.Starts, jitter), Forgive: wait}
+	again := delay(least, c.MaxDelay, e.Starts, jitter)
+	if told := toldToWait(err); told > 0 {
+		again = told + time.Duration(float64(told/4+c.MinDelay)*min(max(jitter, 0), 1))
+	}
+	return Disposition{Action: Retry, Delay: again, Forgive: wait}
+}
+
+// mostTold bounds what others may ask us to wait.
+const mostTold = 15 * time.Minute
+
+// toldToWait is how long to wait according to whom the job asked, 0 if nobody said. It knows errors with a method
+// RetryAfter() time.Duration in their chain.
+func toldToWait(err error) time.Duration {
+	var told interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &told) {
+		return 0
+	}
+	return min(told.RetryAfter(), mostTold)
 }
 
 // waits reports whether a kind speaks of somebody or something else that may change by itself.

@@ -52,6 +52,11 @@ func TestDispose(t *testing.T) {
 		{"internal, last", of(pratique.Internal), Effort{100, 4, 0}, 0, end},
 		{"died", of(pratique.Died), Effort{2, 2, 0}, 0, again(2 * time.Second)},
 		{"died, last", of(pratique.Died), Effort{4, 4, 0}, 0, end},
+		{"told", toldError(7 * time.Second), Effort{5, 1, 0}, 0, wait(7 * time.Second)},
+		{"told, with jitter", toldError(8 * time.Second), Effort{5, 1, 0}, 1, wait(11 * time.Second)},
+		{"told nonsense", toldError(100 * time.Hour), Effort{5, 1, 0}, 0, wait(15 * time.Minute)},
+		{"told nothing", toldError(0), Effort{1, 1, 0}, 0, wait(8 * time.Second)},
+		{"told, and too old", toldError(time.Second), Effort{4, 1, old}, 0, ended},
 		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), Effort{1, 1, 0}, 0, end},
 	} {
 		if got := Dispose(test.err, test.effort, c, test.jitter); got != test.want {
@@ -126,4 +131,13 @@ func TestGrace(t *testing.T) {
 			t.Errorf("cancelled after %s", got)
 		}
 	})
+}
+
+type toldFault time.Duration
+
+func (toldFault) Error() string               { return "not now" }
+func (t toldFault) RetryAfter() time.Duration { return time.Duration(t) }
+
+func toldError(d time.Duration) error {
+	return fmt.Errorf("a: %w", pratique.Wrap(pratique.RateLimited, "x", "", toldFault(d)))
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
@@ -28,10 +29,26 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lan
 		Stage: p.work.Stage, Lane: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
 		EnqueuedAt: meta.Timestamp.UTC(),
 	}
+	if wait := p.hold(job); wait > 0 {
+		p.nak(msg, wait)
+		return
+	}
 	var end func()
 	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.begin(ctx, job, msg, meta) })
 	// A heartbeat after a delayed return would undo the delay, so the message is settled only now.
 	end()
+}
+
+// hold returns how long the job stays in the queue, with up to a quarter more, so that not all come back at once.
+func (p *pool) hold(job Job) time.Duration {
+	if p.work.Hold == nil || p.config.Now().Sub(job.EnqueuedAt) > p.config.MaxAge {
+		return 0
+	}
+	wait := p.work.Hold(job)
+	if wait <= 0 {
+		return 0
+	}
+	return wait + rand.N(wait/4+1) //nolint:gosec // jitter needs no secrecy
 }
 
 // begin counts the start, does the job unless it has had its attempts, and returns how to settle the message.
@@ -47,8 +64,9 @@ func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jets
 		return p.settle(ctx, job, msg, now, Disposition{Action: Term}, now.end(job.ID), again)
 	}
 	job.Deaths = now.deaths - 1
-	if err = p.guard(job, func() error { return p.work.Handle(ctx, job) }); err != nil && ctx.Err() != nil {
-		// The pool was told to stop and the grace period is over: this says nothing about the job.
+	err = p.guard(job, func() error { return p.running.handle(ctx, job, p.work.Handle) })
+	if err != nil && (ctx.Err() != nil || errors.Is(err, errInterrupted)) {
+		// The pool was told to stop and the grace period is over, or somebody interrupted: this says nothing about the job.
 		p.take(job, now, true, err)
 		return func() { p.nak(msg, 0) }
 	}

@@ -19,6 +19,13 @@ type Work struct {
 	// MaxDeaths is how many starts of a job may end with an error of kind Died, or with no word at all because
 	// this process died; after them the job ends before it is started. 0 means [Config.MaxAttempts].
 	MaxDeaths int
+	// Limits are how many of the workers may be busy with one lane. A lane that is left out has a default: pushes
+	// all, manual all but one, rescan half; at least one each.
+	Limits map[pratique.Lane]int
+	// Hold says how long a job has to stay in the queue although a worker is free; it may be nil. A held job was not
+	// started, and costs next to nothing: whatever it waits for, the jobs behind it go on. Jobs older than
+	// [Config.MaxAge] are not held, so that they end.
+	Hold func(job Job) time.Duration
 	// Handle does the job. Its error's kind decides what follows, see [Dispose]. A job may come again after
 	// it was done, when the acknowledgement was lost.
 	Handle func(ctx context.Context, job Job) error
@@ -43,7 +50,8 @@ type Job struct {
 
 // Run does the work until ctx ends, then drains: it takes no more messages, lets running handlers finish for
 // at most [Config.Grace], cancels the context of the rest, and returns when every handler has. A free worker
-// takes from the most urgent lane that has a message. The error is nil after a drain; anything else is a
+// takes from the most urgent lane that has a message and is below its limit; one in 16 asks a less urgent lane first,
+// so that none waits for ever. The error is nil after a drain; anything else is a
 // reason why the work could not begin.
 func (b *Broker) Run(ctx context.Context, works []Work) error {
 	pools := make([]*pool, 0, len(works))
@@ -97,6 +105,8 @@ type pool struct {
 	nak     func(jetstream.Msg, time.Duration)
 	term    func(jetstream.Msg) error
 	starts  starts
+	turns   *turns
+	running *running
 }
 
 func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
@@ -110,7 +120,7 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 	}
 	w.Workers = max(1, w.Workers)
 	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
-		starts: starts{js: b.js, prefix: "starts"}}
+		starts: starts{js: b.js}, turns: newTurns(w.Workers, w.Limits), running: &b.running}
 	for _, name := range pratique.Lanes() {
 		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
 		if err != nil {
@@ -139,31 +149,33 @@ func (p *pool) run(ctx, workCtx context.Context) {
 		if msg == nil {
 			return
 		}
+		p.turns.take(from)
 		running.Go(func() {
-			defer func() { <-free }()
-			p.process(workCtx, msg, from)
+			defer func() { p.turns.done(from); <-free; p.signal() }()
+			p.process(workCtx, msg, p.lanes[from].name)
 		})
 	}
 }
 
-// next waits for a message. It asks the lanes in order; when all are empty it leaves one long poll open in
-// each, so that the next message arrives without delay.
-func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, pratique.Lane) {
+// next waits for a message and returns its lane's place. It asks the lanes that are below their limits, in order;
+// when all are empty it leaves one long poll open in each, so that the next message arrives without delay.
+func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, int) {
 	for ctx.Err() == nil {
-		for _, l := range p.lanes {
-			if msg := l.take(ctx); msg != nil {
-				return msg, l.name
+		open := p.turns.order()
+		for _, i := range open {
+			if msg := p.lanes[i].take(ctx); msg != nil {
+				return msg, i
 			}
 		}
-		for _, l := range p.lanes {
-			l.startPoll(ctx, polls)
+		for _, i := range open {
+			p.lanes[i].startPoll(ctx, polls)
 		}
 		select {
 		case <-p.arrived:
 		case <-ctx.Done():
 		}
 	}
-	return nil, ""
+	return nil, 0
 }
 
 func (p *pool) signal() {

@@ -115,9 +115,9 @@ func (s Stream) Consumer(lane pratique.Lane, c Config) jetstream.ConsumerConfig 
 		// No bound here. Beyond one JetStream keeps the message and never delivers it again, and nobody would
 		// hear of it; our own bounds end a message only after its failure was recorded.
 		MaxDeliver: -1,
-		// Messages that wait for another attempt are pending, too. A lane must not stop because a thousand of
-		// its jobs wait for a registry that is down.
-		MaxAckPending: 100_000, MaxRequestBatch: 64,
+		// Messages that wait for another attempt are pending, too. A lane must not stop because its jobs wait for
+		// a registry that is down, however many they are; what runs at once is bounded by Work.Limits.
+		MaxAckPending: -1, MaxRequestBatch: 64,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -21,8 +22,7 @@ import (
 // until it is heard of again; a death is taken back when it ended otherwise. With the counts is kept why the last start
 // that was not forgiven failed, so that the last word on a job can say it.
 type starts struct {
-	js     jetstream.JetStream
-	prefix string
+	js jetstream.JetStream
 }
 
 // start is one start of a message, with the counts that include it, and the last failure before it.
@@ -47,8 +47,7 @@ func (b bounds) reached(s start) bool {
 func (s starts) begin(ctx context.Context, meta *jetstream.MsgMetadata, most bounds) (now start, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ackWait)
 	defer cancel()
-	// The time keeps apart two messages of streams that had the same name.
-	now.subject = fmt.Sprintf("%s.%s.%d-%d", s.prefix, meta.Stream, meta.Sequence.Stream, meta.Timestamp.UnixNano())
+	now.subject = startsSubject(meta.Stream, meta.Sequence.Stream, meta.Timestamp)
 	now.total, now.spent, now.deaths = 1, 1, 1
 	if err = s.record(ctx, &now); err == nil || !wrongLast(err) {
 		return now, err
@@ -73,6 +72,12 @@ func (s starts) begin(ctx context.Context, meta *jetstream.MsgMetadata, most bou
 	now.deaths++
 	// Fails when another worker begins the same message at the same moment.
 	return now, s.record(ctx, &now)
+}
+
+// startsSubject is where the starts of a message are counted. The time keeps apart two messages of streams that had
+// the same name.
+func startsSubject(stream string, seq uint64, at time.Time) string {
+	return fmt.Sprintf("starts.%s.%d-%d", stream, seq, at.UnixNano())
 }
 
 // take writes how a start ended. It fails when the message was begun anew meanwhile.

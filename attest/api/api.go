@@ -26,6 +26,7 @@ type Records interface {
 type Lists interface {
 	List(q index.Query) (index.Page, error)
 	Event(id string) (index.EventStatus, error)
+	Dead(state pratique.State, since time.Time, limit int) ([]index.EventStatus, bool, error)
 	Position() (uint64, error)
 }
 
@@ -52,7 +53,7 @@ type Service struct {
 	Outbox *Outbox
 }
 
-// Config is what the API is made of. All but Reconcile, Auth, Now and OnError must be set.
+// Config is what the API is made of. All but Reconcile, Operate, Auth, Now and OnError must be set.
 type Config struct {
 	Index     Index
 	Documents Documents
@@ -62,7 +63,9 @@ type Config struct {
 	Describe func(ctx context.Context) (Service, error)
 	// Reconcile sweeps repositories; nil if this service does not.
 	Reconcile Reconciler
-	Auth      Auth
+	// Operate lists, cancels and requeues work; nil if this service does not.
+	Operate Operator
+	Auth    Auth
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 	// OnError is told the cause of every answer of 500 and above, whose text the client does not get to
@@ -109,6 +112,7 @@ func humaConfig() huma.Config {
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
 				{Name: "submissions", Description: "Images to be judged because somebody asks"},
+				{Name: "jobs", Description: "Work that waits, runs or ended without an answer; cancel it, take it in anew"},
 				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook told of"},
 				{Name: "service", Description: "The service itself"},
 			},
@@ -123,6 +127,7 @@ func (s *service) register(api huma.API) document {
 	s.registerImages(api)
 	s.registerDocuments(api)
 	s.registerSubmissions(api)
+	s.registerJobs(api)
 	s.registerReconciliations(api)
 	s.registerStatus(api)
 	return renderDocument(api.OpenAPI())

@@ -22,8 +22,9 @@ type Token struct {
 	Name string
 	// Secret is the token itself, at least 16 characters.
 	Secret string
-	// Submit allows submissions; without it the token may only read.
-	Submit bool
+	// Submit allows submissions and sweeps, Operate cancelling and requeuing the work of anybody. Without them the
+	// token may only read.
+	Submit, Operate bool
 }
 
 const minSecret = 16
@@ -88,9 +89,9 @@ func newAuthenticator(a Auth) authenticator {
 // 403 to those whose token does not suffice. A wrong token is refused even where none is needed.
 func (a authenticator) check(r *http.Request) (name string, status int) {
 	header := r.Header.Get("Authorization")
-	submits := r.Method != http.MethodGet && r.Method != http.MethodHead
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if header == "" {
-		if a.anonymousRead && !submits {
+		if a.anonymousRead && reads {
 			return "", 0
 		}
 		return "", http.StatusUnauthorized
@@ -109,10 +110,18 @@ func (a authenticator) check(r *http.Request) (name string, status int) {
 	switch {
 	case found < 0:
 		return "", http.StatusUnauthorized
-	case submits && !a.tokens[found].Submit:
+	case !reads && !a.tokens[found].may(r.URL.Path):
 		return "", http.StatusForbidden
 	}
 	return a.tokens[found].Name, 0
+}
+
+// may says whether the token allows to change something at this path.
+func (t Token) may(path string) bool {
+	if strings.HasPrefix(path, pathJobs+"/") {
+		return t.Operate
+	}
+	return t.Submit
 }
 
 // Guard lets only those through to next who may read the API: for what else a server tells about itself.

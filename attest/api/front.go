@@ -37,7 +37,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(w, plainProblem(status, "send a valid token: Authorization: Bearer …"))
 			return
 		case http.StatusForbidden:
-			writeProblem(w, plainProblem(status, "this token may read, and not submit"))
+			detail := "this token may read, and not submit"
+			if strings.HasPrefix(r.URL.Path, pathJobs+"/") {
+				detail = "this token may not cancel or requeue: that needs operate"
+			}
+			writeProblem(w, plainProblem(status, detail))
 			return
 		}
 		// A request that was let in is finished although the server stops, or the client hangs up; only waiting

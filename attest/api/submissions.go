@@ -37,10 +37,10 @@ type Submission struct {
 	Digest pratique.Digest `json:"digest,omitzero"`
 	Source string          `json:"source,omitempty"`
 	Actor  string          `json:"actor,omitempty"`
-	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, ignored or failed"`
+	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, ignored, failed or cancelled"`
 	Done   bool            `json:"done"`
 	// Outcome is allow or deny once there is a verdict; a failed submission has none. Once done it stays.
-	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed and superseded are allow, denied is deny, failed and ignored have none"`
+	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed and superseded are allow, denied is deny, failed, ignored and cancelled have none"`
 	// Verdict is that of the verdict's document, zero if it is not known.
 	Verdict    pratique.Digest   `json:"verdict,omitzero" doc:"The digest of the document of the verdict that the work ended with"`
 	Reasons    []pratique.Reason `json:"reasons,omitempty" doc:"Why that verdict denies"`
@@ -49,7 +49,11 @@ type Submission struct {
 	Commits    []pratique.Commit `json:"commits,omitempty"`
 	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
 	UpdatedAt  time.Time         `json:"updatedAt,omitzero"`
-	Links      SubmissionLinks   `json:"links"`
+	// Requeues and RequeuedAs are ids of submissions; CancelledBy is the name of a token.
+	Requeues    string          `json:"requeues,omitempty" doc:"The failed or cancelled one whose work this one does anew"`
+	RequeuedAs  string          `json:"requeuedAs,omitempty" doc:"The one that does this one's work anew"`
+	CancelledBy string          `json:"cancelledBy,omitempty"`
+	Links       SubmissionLinks `json:"links"`
 }
 
 // SubmissionLinks are paths on this server.
@@ -182,6 +186,7 @@ func submissionOf(e index.EventStatus) Submission {
 		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest, Source: e.Source, Actor: e.Actor,
 		State: e.State, Done: e.Done, Outcome: e.Outcome, Verdict: e.Verdict, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
 		Commits: e.Commits, ReceivedAt: e.ReceivedAt, UpdatedAt: e.UpdatedAt,
+		Requeues: e.Requeues, RequeuedAs: e.RequeuedAs, CancelledBy: e.CancelledBy,
 		Links: SubmissionLinks{Self: "/api/v1/submissions/" + e.ID},
 	}
 	if !e.Subject.IsZero() {

@@ -79,6 +79,9 @@ type world struct {
 	errors []error
 	// refuse, if set, is what Submit answers; describe likewise.
 	refuse, describe error
+	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
+	queued    []api.Job
+	meanwhile []pratique.Fact
 }
 
 // sweeps is a reconciler of two repositories.
@@ -136,6 +139,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 			w.errors = append(w.errors, err)
 		},
 	}
+	config.Operate = operator{w}
 	if reconciler != nil {
 		config.Reconcile = reconciler
 	}

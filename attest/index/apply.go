@@ -97,13 +97,9 @@ func (b *batch) record(key []byte) (*pratique.Record, error) {
 }
 
 func (b *batch) applyEvent(f pratique.Fact) (*EventStatus, error) {
-	s, ok := b.events[f.Event]
-	if !ok {
-		s = &EventStatus{ID: f.Event}
-		if _, err := get(b.tx.Bucket(bucketEvents), []byte(f.Event), s); err != nil {
-			return nil, err
-		}
-		b.events[f.Event] = s
+	s, err := b.event(f.Event)
+	if err != nil {
+		return nil, err
 	}
 	var newest *pratique.Judged
 	if f.Settled != nil && !f.Subject.IsZero() {
@@ -114,6 +110,25 @@ func (b *batch) applyEvent(f pratique.Fact) (*EventStatus, error) {
 		newest = record.Judged
 	}
 	s.fold(f, newest)
+	if s.Requeues == "" || s.Requeues == s.ID {
+		return s, nil
+	}
+	old, err := b.event(s.Requeues)
+	if err == nil && old.RequeuedAs == "" {
+		old.RequeuedAs = s.ID
+	}
+	return s, err
+}
+
+func (b *batch) event(id string) (*EventStatus, error) {
+	if s, ok := b.events[id]; ok {
+		return s, nil
+	}
+	s := &EventStatus{ID: id}
+	if _, err := get(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
+		return nil, err
+	}
+	b.events[id] = s
 	return s, nil
 }
 
@@ -156,6 +171,14 @@ func (b *batch) flush() error {
 	}
 	for id, s := range b.events {
 		if err := put(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
+			return err
+		}
+		dead := b.tx.Bucket(bucketDead)
+		mark := dead.Delete
+		if s.dead() {
+			mark = func(id []byte) error { return dead.Put(id, []byte{}) }
+		}
+		if err := mark([]byte(id)); err != nil {
 			return err
 		}
 	}

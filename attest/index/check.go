@@ -144,6 +144,8 @@ func (c *checker) events() {
 		var s EventStatus
 		if err := decode(v, &s); err != nil || s.ID != string(k) {
 			c.problem("event %q cannot be read: %v", k, err)
+		} else if listed := c.tx.Bucket(bucketDead).Get(k) != nil; listed != s.dead() {
+			c.problem("event %q, which is %s, is wrongly listed or missing among those without an answer", k, s.State)
 		}
 	})
 }

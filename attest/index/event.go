@@ -15,6 +15,12 @@ type EventStatus struct {
 	Subject pratique.Subject `json:"subject,omitzero"`
 	Source  string           `json:"source,omitempty"`
 	Actor   string           `json:"actor,omitempty"`
+	Lane    pratique.Lane    `json:"lane,omitempty"`
+	// Requeues is the event whose work this one does anew, RequeuedAs the one that does this one's; empty if there is none.
+	Requeues   string `json:"requeues,omitempty"`
+	RequeuedAs string `json:"requeuedAs,omitempty"`
+	// CancelledBy is the name of the token that cancelled the work.
+	CancelledBy string `json:"cancelledBy,omitempty"`
 	// State is the kind of the furthest fact (received … deployed) while Done is false, and one of
 	// [pratique.State] when it is true.
 	State string `json:"state"`
@@ -24,7 +30,7 @@ type EventStatus struct {
 	Settled bool `json:"settled,omitempty"`
 	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
 	// State and stays, whatever is found out about the image later: deployed, allowed and superseded are allow,
-	// denied is deny, failed and ignored have none.
+	// denied is deny, failed, ignored and cancelled have none.
 	Outcome pratique.Outcome `json:"outcome,omitempty"`
 	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the verdict's.
 	Verdict pratique.Digest   `json:"verdict,omitzero"`
@@ -82,7 +88,7 @@ func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
 		}
 	}
 	switch {
-	case f.Settled != nil && (!s.Done || s.failed()):
+	case f.Settled != nil && s.mayEnd(f.Settled.State):
 		s.end(*f.Settled, newest)
 		s.Settled = true
 	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
@@ -106,6 +112,24 @@ func (s *EventStatus) reopens(f pratique.Fact) bool {
 	return s.Subject.IsZero() && f.Seen != nil && f.Subject == f.Seen.Manifest.Subject
 }
 
+// mayEnd says whether the event ends with this state. The first end counts, but a failed event may end otherwise after
+// all, unless somebody only cancels it; and a commit that was being written when the event was cancelled is there.
+func (s *EventStatus) mayEnd(with pratique.State) bool {
+	switch {
+	case !s.Done:
+		return true
+	case s.failed():
+		return with != pratique.StateCancelled || !s.Settled
+	default:
+		return s.State == string(pratique.StateCancelled) && with == pratique.StateDeployed
+	}
+}
+
+// dead says whether the work ended without an answer, and nobody asked for it anew.
+func (s *EventStatus) dead() bool {
+	return s.Done && s.RequeuedAs == "" && (s.State == string(pratique.StateFailed) || s.State == string(pratique.StateCancelled))
+}
+
 // supersededAt says whether the event has ended with the tag naming another digest than the subject's.
 func (s *EventStatus) supersededAt(subject pratique.Subject) bool {
 	return s.Done && s.State == string(pratique.StateSuperseded) && s.Subject == subject
@@ -116,7 +140,7 @@ func (s *EventStatus) failed() bool { return s.Done && s.State == string(pratiqu
 // end takes over how the work ended. An event of an image that was judged before has no verdict of its own; the
 // reasons are then those of the image's newest verdict, if that is the one which settled it.
 func (s *EventStatus) end(e pratique.Settled, newest *pratique.Judged) {
-	s.State, s.Done, s.Outcome = string(e.State), true, outcomeOf(e.State)
+	s.State, s.Done, s.Outcome, s.CancelledBy = string(e.State), true, outcomeOf(e.State), e.By
 	if e.Detail != "" || e.State != pratique.StateFailed {
 		s.Detail = e.Detail
 	}
@@ -144,7 +168,7 @@ func outcomeOf(s pratique.State) pratique.Outcome {
 		return pratique.Allow
 	case pratique.StateDenied:
 		return pratique.Deny
-	case pratique.StateIgnored, pratique.StateFailed:
+	case pratique.StateIgnored, pratique.StateFailed, pratique.StateCancelled:
 	}
 	return ""
 }
@@ -160,6 +184,7 @@ func (s *EventStatus) describe(f pratique.Fact) {
 	}
 	if e != nil {
 		s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
+		s.Lane, s.Requeues = e.Lane, e.Requeues
 		return
 	}
 	if !s.Ref.Repository.IsZero() {

@@ -16,6 +16,7 @@ func TestEventStates(t *testing.T) {
 	again.ReceivedAt = e.ReceivedAt.Add(time.Hour)
 	anew.Received = &again
 	unresolved := settled(e, pratique.Subject{}, pratique.StateFailed)
+	cancelled := settled(e, pratique.Subject{}, pratique.StateCancelled)
 	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
 	tests := map[string]struct {
 		facts   []pratique.Fact
@@ -54,6 +55,15 @@ func TestEventStates(t *testing.T) {
 			"failed", true, ""},
 		"denied by a later policy": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, settled(e, s, pratique.StateDeployed), judged("", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
+		"cancelled before it was seen": {[]pratique.Fact{received, cancelled}, "cancelled", true, ""},
+		"cancelled, seen afterwards":   {[]pratique.Fact{received, cancelled, seen(e, s), settled(e, s, pratique.StateCancelled)}, "cancelled", true, ""},
+		"cancelled, then denied": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), cancelled, settled(e, s, pratique.StateDenied)},
+			"cancelled", true, ""},
+		"cancelled, then failed":               {[]pratique.Fact{seen(e, s), cancelled, failed(e, s, 3, true), settled(e, s, pratique.StateFailed)}, "cancelled", true, ""},
+		"cancelled while it was committed":     {[]pratique.Fact{seen(e, s), cancelled, deployed, settled(e, s, pratique.StateDeployed)}, "deployed", true, pratique.Allow},
+		"cancelled too late":                   {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied), cancelled}, "denied", true, pratique.Deny},
+		"cancelled after it failed":            {[]pratique.Fact{received, unresolved, cancelled}, "failed", true, ""},
+		"cancelled between failure and record": {[]pratique.Fact{received, failed(e, s, 3, true), cancelled}, "cancelled", true, ""},
 		"judged again for it": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), settled(e, s, pratique.StateDeployed), judged("e", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
 	}
@@ -223,4 +233,68 @@ func TestRecordWithManyFacts(t *testing.T) {
 	if _, problems, err := Check(path); err != nil || len(problems) > 0 {
 		t.Errorf("%q %v", problems, err)
 	}
+}
+
+// TestDead lists what ended without an answer, the last one first, until it is taken in anew.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	ix := fresh(t)
+	seq := uint64(0)
+	add := func(facts ...pratique.Fact) {
+		for _, f := range facts {
+			seq++
+			f.At = epoch.Add(time.Duration(seq) * time.Minute)
+			apply(t, ix, Entry{Seq: seq, Fact: f})
+		}
+	}
+	failing := func(id string) pratique.Event {
+		e := event(id, repoA, "1", epoch)
+		add(pratique.Fact{Kind: pratique.FactReceived, Event: id, By: "receive@test", Received: &e}, settled(e, pratique.Subject{}, pratique.StateFailed))
+		return e
+	}
+	failing("f1")
+	failing("f2")
+	c := event("c", repoA, "1", epoch)
+	end := settled(c, pratique.Subject{}, pratique.StateCancelled)
+	end.Settled.By = "alice"
+	add(end)
+	add(settled(event("denied", repoA, "1", epoch), subject(repoA, "a"), pratique.StateDenied))
+	list := func(state pratique.State, since time.Time, limit int) (ids string, more bool) {
+		all, more, err := ix.Dead(state, since, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			ids += s.ID + " "
+		}
+		return ids, more
+	}
+	check := func(what, want string, wantMore bool, got string, more bool) {
+		t.Helper()
+		if got != want || more != wantMore {
+			t.Errorf("%s: %q %t, want %q %t", what, got, more, want, wantMore)
+		}
+	}
+	ids, more := list("", time.Time{}, 10)
+	check("all", "c f2 f1 ", false, ids, more)
+	ids, more = list(pratique.StateFailed, time.Time{}, 1)
+	check("failed, one", "f2 ", true, ids, more)
+	ids, more = list("", epoch.Add(4*time.Minute), 10)
+	check("of late", "c f2 ", false, ids, more)
+	if s, err := ix.Event("c"); err != nil || s.CancelledBy != "alice" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	again := event("again", repoA, "1", epoch)
+	again.Requeues = "f2"
+	add(pratique.Fact{Kind: pratique.FactReceived, Event: "again", By: "receive@test", Received: &again})
+	ids, more = list("", time.Time{}, 10)
+	check("after requeuing", "c f1 ", false, ids, more)
+	for id, want := range map[string][2]string{"f2": {"", "again"}, "again": {"f2", ""}} {
+		if s, err := ix.Event(id); err != nil || s.Requeues != want[0] || s.RequeuedAs != want[1] {
+			t.Errorf("%s: %+v, %v", id, s, err)
+		}
+	}
+	add(seen(event("f1", repoA, "1", epoch), subject(repoA, "a"))) // resolved at last
+	ids, more = list("", time.Time{}, 10)
+	check("after another attempt", "c ", false, ids, more)
 }

@@ -22,7 +22,7 @@ import (
 
 // schemaVersion changes with any change of a bucket's keys or values. There are no migrations: a rebuild
 // takes less thought and is tested every day.
-const schemaVersion = 3
+const schemaVersion = 4
 
 const lockTimeout = 2 * time.Second
 
@@ -36,11 +36,12 @@ var (
 	bucketImageTags = []byte("imagetags") // digest, repository, 0, tag → nothing
 	bucketParents   = []byte("parents")   // digest, repository, 0, digest of the index → nothing
 	bucketEvents    = []byte("events")    // event id → EventStatus
+	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were cancelled
 	bucketRejected  = []byte("rejected")  // position → why the fact could not be applied
 )
 
 var allBuckets = [][]byte{
-	bucketMeta, bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents, bucketEvents, bucketRejected,
+	bucketMeta, bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents, bucketEvents, bucketDead, bucketRejected,
 }
 
 var (

@@ -175,7 +175,7 @@ func summarise(r pratique.Record) Summary {
 // State is how far the newest work on a subject has come: the kind of its last fact, or a [pratique.State]
 // once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it, and so
 // does a redelivered report of an event that has ended. An image with commits is deployed, too, when a later event
-// ended as allowed because nobody asked for a deployment: Git still says so.
+// ended as allowed because nobody asked for a deployment, or was cancelled: Git still says so.
 func State(r pratique.Record) string {
 	state, lastFailed := "", -1
 	for i, h := range r.History {
@@ -201,7 +201,7 @@ func State(r pratique.Record) string {
 	switch {
 	case state != settled:
 		return state
-	case r.Settled.State == pratique.StateAllowed && len(r.Deployed) > 0:
+	case (r.Settled.State == pratique.StateAllowed || r.Settled.State == pratique.StateCancelled) && len(r.Deployed) > 0:
 		return string(pratique.StateDeployed)
 	}
 	return string(r.Settled.State)

@@ -2,6 +2,9 @@ package index
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -84,6 +87,31 @@ func (ix *Index) Event(id string) (EventStatus, error) {
 		return err
 	})
 	return status, err
+}
+
+// Dead returns the events whose work ended without an answer, failed or cancelled, and was not taken in anew. State is
+// one of the two, or empty for both; those that ended before since are left out. The one that ended last comes first, at
+// most limit; more says that there are others.
+func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []EventStatus, more bool, err error) {
+	err = ix.view("list dead letters", func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketDead).ForEach(func(id, _ []byte) error {
+			var s EventStatus
+			if found, err := get(tx.Bucket(bucketEvents), id, &s); err != nil || !found {
+				return err
+			}
+			if (state == "" || s.State == string(state)) && !s.UpdatedAt.Before(since) {
+				all = append(all, s)
+			}
+			return nil
+		})
+	})
+	slices.SortFunc(all, func(a, b EventStatus) int {
+		return cmp.Or(b.UpdatedAt.Compare(a.UpdatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	if len(all) > limit {
+		all, more = all[:limit], true
+	}
+	return all, more, err
 }
 
 func notFound(op, what string) error {

@@ -32,7 +32,7 @@ func describeSubmission(s api.Submission) string {
 // headline is the verdict where there is one; how the work ended otherwise.
 func headline(state string, outcome pratique.Outcome) string {
 	switch {
-	case state == string(pratique.StateFailed) || state == string(pratique.StateIgnored):
+	case state == string(pratique.StateFailed) || state == string(pratique.StateIgnored) || state == string(pratique.StateCancelled):
 		return state
 	case outcome == pratique.Allow:
 		return "allowed"

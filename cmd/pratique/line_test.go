@@ -97,7 +97,7 @@ deploy:
       images: ["{{.Registry}}/team/**"]
 api:
   tokens:
-    - {name: test, token: "file:{{.Dir}}/token", submit: true}
+    - {name: test, token: "file:{{.Dir}}/token", operate: true, submit: true}
 # The tests kill processes, not machines.
 queue: {noSync: true}
 {{.Extra}}

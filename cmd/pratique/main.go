@@ -94,13 +94,14 @@ Start here:
   pratique config sample > FILE        a configuration with every field explained
   pratique serve --config FILE         the service
   pratique submit IMAGE --wait         ask for a verdict from a pipeline
-  pratique why DIGEST                  what was decided, and why`,
+  pratique why DIGEST                  what was decided, and why
+  pratique jobs                        what waits, runs or failed; cancel and requeue it`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
 	}
 	root.AddCommand(
-		newServe(), newSubmit(), newWhy(), newDemo(), newWebhook(), newReconcile(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
+		newServe(), newSubmit(), newWhy(), newDemo(), newWebhook(), newReconcile(), newJobs(), newCancel(), newRequeue(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
 	)
 	return root
 }

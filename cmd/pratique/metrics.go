@@ -12,6 +12,7 @@ import (
 func (s *service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: s.outboxFigures, Queues: s.queueFigures, Database: s.databaseFigures, Reconcile: s.sweepFigures,
+		Pauses: func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
 	})
 }
 

@@ -36,7 +36,7 @@ func registryConfig(all []config.Registry) registry.Config {
 	for _, r := range all {
 		c.Hosts = append(c.Hosts, registry.Host{
 			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
-			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts,
+			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts, Concurrency: r.Concurrency,
 		})
 	}
 	return c
@@ -61,7 +61,7 @@ func confinement(mode string) inspector.Confinement {
 func apiAuth(c config.API) api.Auth {
 	auth := api.Auth{AnonymousRead: c.AnonymousRead}
 	for _, t := range c.Tokens {
-		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit})
+		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit, Operate: t.Operate})
 	}
 	return auth
 }

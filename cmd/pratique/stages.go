@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/ledger"
@@ -62,6 +63,9 @@ type failed func(ctx context.Context, stage string, body []byte, attempt int, ca
 func (s *service) work(stage queue.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
 	return queue.Work{
 		Stage: stage, Workers: workers,
+		Limits: map[pratique.Lane]int{pratique.LaneManual: s.conf.Inspect.Lanes.Manual, pratique.LaneRescan: s.conf.Inspect.Lanes.Rescan},
+		// Every stage reads the registry, the gate too.
+		Hold:   func(job queue.Job) time.Duration { return s.registry.Paused(repositoryOf(job)) },
 		Handle: func(ctx context.Context, job queue.Job) error { return handle(ctx, job.Body) },
 		Failed: func(ctx context.Context, job queue.Job, err error, final bool) error {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "could not find out", slog.String("stage", string(stage)),

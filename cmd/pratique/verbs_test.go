@@ -131,7 +131,7 @@ func TestConfigSample(t *testing.T) {
 	// With the secrets in place it is fine.
 	dir := t.TempDir()
 	env := verb{}
-	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "PRATIQUE_OPERATOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
 		env.env = append(env.env, name+"=0123456789abcdef-"+name)
 	}
 	private, _, err := key.Generate([]byte("0123456789abcdef-COSIGN_PASSWORD"))

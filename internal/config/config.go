@@ -60,6 +60,8 @@ type Registry struct {
 	// private addresses that serve this registry's blobs, and never see them.
 	TokenHosts    []string `yaml:"tokenHosts"`
 	RedirectHosts []string `yaml:"redirectHosts"`
+	// Concurrency is how many requests may be under way at a time, half of them downloads of layers; default 16.
+	Concurrency int `yaml:"concurrency"`
 }
 
 // Receiver is one webhook, served at /webhooks/NAME.
@@ -172,6 +174,15 @@ type Inspect struct {
 	AnalysisStore Size `yaml:"analysisStore"`
 	// Scanners are what is looked for beside packages: secrets, misconfigurations, licences. Default none.
 	Scanners []pratique.Section `yaml:"scanners"`
+	Lanes    Lanes              `yaml:"lanes"`
+}
+
+// Lanes say how many of the workers of a stage may be busy with one lane. Pushes may have all.
+type Lanes struct {
+	// Manual is for submissions and sweeps; default all but one. Rescan is for what is judged anew; default half.
+	// Both are at least 1.
+	Manual int `yaml:"manual"`
+	Rescan int `yaml:"rescan"`
 }
 
 // Database says where the vulnerability database comes from.
@@ -247,11 +258,13 @@ type API struct {
 	Tokens        []Token `yaml:"tokens"`
 }
 
-// Token is a bearer token. Every token may read; with Submit it may also submit images.
+// Token is a bearer token. Every token may read; with Submit it may also submit images, with Operate cancel and
+// requeue whatever others submitted or pushed.
 type Token struct {
-	Name   string `yaml:"name"`
-	Token  Secret `yaml:"token"`
-	Submit bool   `yaml:"submit"`
+	Name    string `yaml:"name"`
+	Token   Secret `yaml:"token"`
+	Submit  bool   `yaml:"submit"`
+	Operate bool   `yaml:"operate"`
 }
 
 // Queue tunes the embedded NATS.

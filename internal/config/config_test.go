@@ -16,7 +16,7 @@ func TestEmptyFileIsUsable(t *testing.T) {
 
 func TestSampleIsValid(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "PRATIQUE_OPERATOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
 		t.Setenv(name, "0123456789abcdef"+name)
 	}
 	sample := string(Sample)
@@ -64,6 +64,8 @@ func TestProblems(t *testing.T) {
 		{"url with a token as user", "deploy:\n  targets:\n    - {name: a, images: [r/x], repository: 'https://hunter2@h/x'}\n", "deploy.targets[0].repository: the URL holds credentials"},
 		{"port", "listen: 127.0.0.1:99999\n", "f.yaml:1: listen: want host:port"},
 		{"workers", "inspect: {workers: 1000}\n", "f.yaml:1: inspect.workers: want a number from 1 to 64"},
+		{"lanes", "inspect:\n  lanes: {manual: -1}\n", "f.yaml:2: inspect.lanes.manual: want a number from 1 to 64"},
+		{"too many requests", reg + "    concurrency: 1000\n", "f.yaml:3: registries[0].concurrency: want a number from 1 to 256"},
 		{"evidence in memory", "evidence: {url: 'mem://'}\n", "f.yaml:1: evidence.url: want a URL that starts with file://"},
 		{"target without images", "deploy:\n  targets:\n    - name: a\n      repository: https://h/x\n", "f.yaml:3: deploy.targets[0].images: say which images"},
 		{"path escape", "deploy:\n  targets:\n    - {name: a, images: [r/x], repository: 'https://h/x', path: a/../..}\n", "deploy.targets[0].path: want a path inside"},

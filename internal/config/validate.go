@@ -74,6 +74,11 @@ func (c *checker) config(conf *Config) {
 	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
 		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
+	for key, limit := range map[string]int{"manual": conf.Inspect.Lanes.Manual, "rescan": conf.Inspect.Lanes.Rescan} {
+		if limit < 0 || limit > mostWorkers {
+			c.fail("inspect.lanes."+key, "want a number from 1 to %d; what is more than the workers counts as all", mostWorkers)
+		}
+	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
 	c.scanners(conf)
 	c.atLeast("inspect.timeout", int64(conf.Inspect.Timeout), int64(time.Second), "1s")
@@ -129,6 +134,10 @@ func (c *checker) registries(all []Registry) {
 				c.fail(at, "%q is there twice", host)
 			}
 			seen[host] = true
+		}
+		const mostRequests = 256
+		if r.Concurrency < 0 || r.Concurrency > mostRequests {
+			c.fail(key+".concurrency", "want a number from 1 to %d", mostRequests)
 		}
 		if (r.Username == "") != r.Password.IsZero() {
 			c.fail(key, "username and password go together")

@@ -37,8 +37,15 @@ type Attestations interface {
 
 // Handle does the stage for one message.
 func (s *Attest) Handle(ctx context.Context, body []byte) error {
+	return unlessCancelled(s.handle(ctx, body))
+}
+
+func (s *Attest) handle(ctx context.Context, body []byte) error {
 	w, err := decodeWork(body)
 	if err != nil {
+		return err
+	}
+	if err := s.goesOn(ctx, StageAttest, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -61,6 +68,9 @@ func (s *Attest) Handle(ctx context.Context, body []byte) error {
 	w.Verdict = judged.Digest
 	if judged.Verdict.Outcome != pratique.Allow {
 		return s.settle(ctx, StageAttest, w, pratique.StateDenied, summary(judged.Verdict))
+	}
+	if err := s.goesOn(ctx, StageAttest, w); err != nil {
+		return err
 	}
 	return s.pass(ctx, StageDeploy, w)
 }
@@ -117,6 +127,9 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 			return err
 		}
 		signature = &made
+	}
+	if err := s.goesOn(ctx, StageAttest, w); err != nil {
+		return err
 	}
 	s.edge(StageAttest + ":before-attach")
 	attached, err := s.Registry.Attach(ctx, subject, signature, append(envelopes, vsa))

@@ -14,12 +14,12 @@ func TestAttestInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last settled app", "last seen app", "last inspected app", "last matched app", "get", "judge app",
+		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "get", "judge app",
 		"last judged app", "put",
 		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
-		"last attested app", "get", "get",
+		"last attested app", "get", "get", "last settled ",
 		"edge attest:before-attach", "attach app signed spdx cyclonedx vuln vsa", "edge attest:after-attach",
-		"edge attest:before-attested", "fact attested app", "edge attest:after-attested",
+		"edge attest:before-attested", "fact attested app", "edge attest:after-attested", "last settled ",
 		"edge deploy:before-enqueue", "enqueue deploy e1.deploy", "edge deploy:after-enqueue",
 	}, w.journal)
 

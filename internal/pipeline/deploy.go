@@ -23,8 +23,15 @@ type Gate interface {
 
 // Handle does the stage for one message.
 func (s *Deploy) Handle(ctx context.Context, body []byte) error {
+	return unlessCancelled(s.handle(ctx, body))
+}
+
+func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	w, err := decodeWork(body)
 	if err != nil {
+		return err
+	}
+	if err := s.goesOn(ctx, StageDeploy, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {

@@ -55,8 +55,15 @@ type Inspection struct {
 
 // Handle does the stage for one message.
 func (s *Inspect) Handle(ctx context.Context, body []byte) error {
+	return unlessCancelled(s.handle(ctx, body))
+}
+
+func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	w, err := decodeWork(body)
 	if err != nil {
+		return err
+	}
+	if err := s.goesOn(ctx, StageInspect, w); err != nil {
 		return err
 	}
 	m, err := s.Resolver.Resolve(ctx, w.Event.Ref)
@@ -84,6 +91,9 @@ func (s *Inspect) Handle(ctx context.Context, body []byte) error {
 		return s.settle(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
 	}
 	for _, child := range seen.Manifest.Images() {
+		if err := s.goesOn(ctx, StageInspect, w); err != nil {
+			return err
+		}
 		if err := s.image(ctx, w, child); err != nil {
 			return err
 		}
@@ -93,6 +103,9 @@ func (s *Inspect) Handle(ctx context.Context, body []byte) error {
 		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: &inspected}); err != nil {
 			return err
 		}
+	}
+	if err := s.goesOn(ctx, StageInspect, w); err != nil {
+		return err
 	}
 	return s.pass(ctx, StageAttest, w)
 }

@@ -17,13 +17,13 @@ func TestInspectInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"resolve 1.0", "last settled app",
+		"last settled ", "resolve 1.0", "last settled app",
 		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
-		"last inspected app", "fetch app", "parse app", "put", "put", "put",
+		"last settled ", "last inspected app", "fetch app", "parse app", "put", "put", "put",
 		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected", "release app",
 		"database", "last matched app", "get", "match app", "put",
 		"edge inspect:before-matched", "fact matched app", "edge inspect:after-matched",
-		"edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
+		"last settled ", "edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
 	}, w.journal)
 
 	inspected := w.newest(w.subject("app"), pratique.FactInspected)

@@ -7,6 +7,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
+// roleReceive is the author of received facts. The same fact by the same author is one.
+const roleReceive = "receive"
+
 // Intake puts events into the line: those that webhooks and sweeps left in the outbox, and submissions.
 type Intake struct {
 	Base
@@ -50,6 +53,6 @@ func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
-	_ = i.record(ctx, "receive", Work{Event: e}, pratique.Subject{}, pratique.Fact{Kind: pratique.FactReceived, Received: &e})
+	_ = i.record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, pratique.Fact{Kind: pratique.FactReceived, Received: &e})
 	return nil
 }

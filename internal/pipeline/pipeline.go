@@ -86,8 +86,13 @@ func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subje
 	return nil
 }
 
-// settle records the end of the work for an event.
+// settle records the end of the work for an event, unless it was cancelled. What is in Git is deployed all the same.
 func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
+	if state != pratique.StateDeployed {
+		if err := b.goesOn(ctx, role, w); err != nil {
+			return err
+		}
+	}
 	settled := pratique.Settled{State: state, Detail: detail, Ref: w.Event.Ref}
 	switch state {
 	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded:
@@ -136,11 +141,21 @@ func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt in
 	if powerOfTwo := attempt&(attempt-1) == 0; !final && !powerOfTwo {
 		return nil
 	}
-	subject := w.Subject
+	subject, unseen := w.Subject, w.Subject.IsZero()
 	if subject.IsZero() && !w.Event.Ref.Digest.IsZero() {
 		subject = pratique.Subject{Repository: w.Event.Ref.Repository, Digest: w.Event.Ref.Digest}
 	}
 	w.Subject = subject
+	if err := b.goesOn(ctx, stage, w); err != nil {
+		return unlessCancelled(err)
+	}
+	if final && unseen {
+		// Maybe nothing else says what it was about, and then nobody could take it in anew.
+		received := pratique.Fact{Kind: pratique.FactReceived, Received: &w.Event}
+		if err := b.record(ctx, roleReceive, w, pratique.Subject{}, received); err != nil {
+			return err
+		}
+	}
 	failed := pratique.Failed{
 		Stage: stage, Kind: pratique.KindOf(cause), Message: cause.Error(), Ref: w.Event.Ref,
 		Attempts: attempt, Final: final,
@@ -151,7 +166,7 @@ func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt in
 	if !final {
 		return nil
 	}
-	return b.settle(ctx, stage, w, pratique.StateFailed, stage+": "+cause.Error())
+	return unlessCancelled(b.settle(ctx, stage, w, pratique.StateFailed, stage+": "+cause.Error()))
 }
 
 func decodeWork(body []byte) (Work, error) {

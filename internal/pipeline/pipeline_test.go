@@ -255,9 +255,9 @@ func TestFailed(t *testing.T) {
 		want    []string
 	}{
 		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"fact failed "}},
-		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact failed ", "fact settled "}},
+		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact received ", "fact failed ", "fact settled "}},
 		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"fact failed app"}},
-		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact failed app", "fact settled app"}},
+		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact received ", "fact failed app", "fact settled app"}},
 		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"fact failed app", "fact settled app"}},
 	}
 	for _, tt := range tests {
@@ -273,12 +273,14 @@ func TestFailed(t *testing.T) {
 			same(t, "work", tt.want, w.forget())
 			same(t, "failed", &pratique.Failed{
 				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 4, Final: tt.final,
-			}, w.facts[0].Failed)
-			if w.facts[0].Event != "e1" {
-				t.Errorf("the fact is about event %q", w.facts[0].Event)
+			}, w.facts[len(tt.want)-1-map[bool]int{true: 1}[tt.final]].Failed)
+			for _, f := range w.facts {
+				if f.Event != "e1" || f.Received != nil && *f.Received != e {
+					t.Errorf("the fact is about event %q: %+v", f.Event, f.Received)
+				}
 			}
 			if tt.final {
-				same(t, "end", &pratique.Settled{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, w.facts[1].Settled)
+				same(t, "end", &pratique.Settled{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, w.facts[len(tt.want)-1].Settled)
 			}
 		})
 	}
@@ -295,13 +297,13 @@ func TestFailuresInALongOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(w.facts) != 9+2 { // 1, 2, 4 … 256, and the last one with the end
+	if len(w.facts) != 9+3 { // 1, 2, 4 … 256, and the last one with the end and what was received
 		t.Errorf("%d facts", len(w.facts))
 	}
 }
 
 func TestFailedThatFails(t *testing.T) {
-	for _, call := range []string{"fact failed ", "fact settled "} {
+	for _, call := range []string{"fact received ", "fact failed ", "fact settled "} {
 		w := newWorld(t)
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 		base := w.base()

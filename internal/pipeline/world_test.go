@@ -29,6 +29,8 @@ type world struct {
 	fail map[string]error
 	// crash is the edge, with its count, at which the process dies; see crashed.
 	crash string
+	// at, if set, is told every edge, before a crash.
+	at    func(point string)
 	edges map[string]int
 
 	facts     []pratique.Fact
@@ -132,6 +134,9 @@ type died string
 func (w *world) edge(point string) {
 	w.edges[point]++
 	w.journal = append(w.journal, "edge "+point)
+	if w.at != nil {
+		w.at(point)
+	}
 	if at := fmt.Sprintf("%s#%d", point, w.edges[point]); at == w.crash {
 		panic(died(at))
 	}

@@ -151,9 +151,8 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 			w.WriteHeader(tt.status)
 			return true
 		}
-		c := client(t, f, Config{})
-		_, listing := c.Tags(t.Context(), ref(f, "").Repository, "", "")
-		_, _, heading := c.DigestIfChanged(t.Context(), ref(f, "v1"), pratique.DigestOf(nil), free)
+		_, listing := client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "", "")
+		_, _, heading := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"), pratique.DigestOf(nil), free)
 		for _, err := range []error{listing, heading} {
 			var told interface{ RetryAfter() time.Duration }
 			var wait time.Duration

@@ -69,7 +69,8 @@ func statusKind(e *transport.Error) pratique.Kind {
 	}
 }
 
-// Throttled is in the chain of errors of registries that said how long to wait, with 429 or 503.
+// Throttled is in the chain of errors of registries that said how long to wait, with 429 or 503, and of those about
+// requests that were not sent because the registry is left in peace.
 type Throttled struct {
 	// Wait is above zero, and as long as the registry likes: bound it.
 	Wait time.Duration
@@ -85,27 +86,32 @@ func (t *Throttled) Unwrap() error { return t.Err }
 // RetryAfter returns Wait, so that callers of callers need not know this type.
 func (t *Throttled) RetryAfter() time.Duration { return t.Wait }
 
-// throttled adds what an answer says in Retry-After to its error. A date is measured against the registry's own
-// clock if it shows one.
-func throttled(resp *http.Response, err error) error {
-	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+// throttled adds to an error how long the registry wants to be left in peace, if it said so.
+func throttled(wait time.Duration, err error) error {
+	if wait <= 0 {
 		return err
+	}
+	return &Throttled{Wait: wait, Err: err}
+}
+
+// retryAfter is what an answer says in Retry-After, 0 or less if it says nothing. A date is measured against the
+// registry's own clock if it shows one.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
+	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return 0
 	}
 	said := strings.TrimSpace(resp.Header.Get("Retry-After"))
 	var wait time.Duration
 	if seconds, notNumber := strconv.ParseInt(said, 10, 64); notNumber == nil {
 		wait = time.Duration(min(seconds, mostSeconds)) * time.Second
 	} else if at, notDate := http.ParseTime(said); notDate == nil {
-		now, noDate := http.ParseTime(resp.Header.Get("Date"))
+		theirs, noDate := http.ParseTime(resp.Header.Get("Date"))
 		if noDate != nil {
-			now = time.Now()
+			theirs = now
 		}
-		wait = at.Sub(now)
+		wait = at.Sub(theirs)
 	}
-	if wait <= 0 {
-		return err
-	}
-	return &Throttled{Wait: wait, Err: err}
+	return wait
 }
 
 // mostSeconds keeps a wait within what a [time.Duration] can hold.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -72,7 +71,7 @@ func (c *Client) ask(ctx context.Context, t target, q question) (*http.Response,
 	if err := transport.CheckError(resp, good...); err != nil {
 		_ = resp.Body.Close() // the error says more
 		cancel(nil)
-		return nil, throttled(resp, fault(op, subject, err))
+		return nil, fault(op, subject, err)
 	}
 	resp.Body = newStream(ctx, cancel, resp.Body, c.stall, op, subject)
 	return resp, nil
@@ -209,18 +208,16 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 // Layer opens the compressed stream of one layer. It is not checked against its digest here, since who reads
 // it to the end hashes it anyway; it never gives more than d.Size bytes. Reading it fails with errors of kind
 // Unavailable when the network does, and when no bytes come for a minute. Close it in any case: it holds one
-// of the client's slots.
+// of the registry's slots.
 func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.Descriptor) (io.ReadCloser, error) {
 	t, err := c.target(repo)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fault("fetch layer", d.Digest.String(), ctx.Err())
+	free, err := t.host.pace.enter(ctx, t.host.pace.layers)
+	if err != nil {
+		return nil, fault("fetch layer", d.Digest.String(), err)
 	}
-	free := sync.OnceFunc(func() { <-c.slots })
 	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.Digest.String())
 	if err != nil {
 		free()

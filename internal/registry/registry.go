@@ -36,6 +36,8 @@ type Host struct {
 	// RedirectHosts are hosts at private addresses that may serve this registry's bytes, for example an object
 	// store. Hosts at public addresses need not be named. Neither gets credentials.
 	RedirectHosts []string
+	// Concurrency is how many requests may be under way at a time, half of them downloads of layers; 16.
+	Concurrency int
 }
 
 // Limits bound what a registry can make the service read. Zero values mean the defaults.
@@ -56,8 +58,6 @@ type Config struct {
 	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its gate.
 	UserAgent string
 	Limits    Limits
-	// Concurrency is the number of layers that are read at the same time; 8.
-	Concurrency int
 }
 
 // Client reads images. It is safe for concurrent use, and keeps connections and tokens.
@@ -65,7 +65,6 @@ type Client struct {
 	hosts     map[string]*host // by name and by alias
 	userAgent string
 	limits    Limits
-	slots     chan struct{}
 	stall     time.Duration
 	sessions  sessions
 	documents documents
@@ -76,6 +75,7 @@ type host struct {
 	Host
 	registry name.Registry
 	names    []name.Option
+	pace     *pace
 	guard    *guard
 }
 
@@ -88,18 +88,12 @@ var tokenServers = map[string]string{
 
 var hostPattern = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?$`)
 
-const defaultConcurrency = 8
-
 // New checks the configuration; it contacts nobody. Errors are of kind Invalid.
 func New(cfg Config) (*Client, error) {
-	if cfg.Concurrency <= 0 {
-		cfg.Concurrency = defaultConcurrency
-	}
 	c := &Client{
 		hosts:     map[string]*host{},
 		userAgent: cfg.UserAgent,
 		limits:    cfg.Limits.withDefaults(),
-		slots:     make(chan struct{}, cfg.Concurrency),
 		stall:     stallAfter,
 	}
 	trusted, public := newTransport(false), newTransport(true)
@@ -127,7 +121,7 @@ func (h Host) prepare() (*host, error) {
 		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", clip(h.Name))
 	}
 	h.PlainHTTP = h.PlainHTTP || loopback(h.Name)
-	ready := &host{Host: h}
+	ready := &host{Host: h, pace: newPace(h.Name, h.Concurrency)}
 	if h.PlainHTTP {
 		ready.names = []name.Option{name.Insecure}
 	}

@@ -87,21 +87,37 @@ func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	transport, err := g.route(req)
 	if err != nil {
-		if req.Body != nil {
-			_ = req.Body.Close() // the contract of RoundTripper; nothing was read from it
-		}
-		return nil, err
+		return nil, refused(req, err)
 	}
 	if g.host.PlainHTTP && authority(req.URL) == g.own && req.URL.Scheme != "http" {
 		// Tried first by the library; asking a plain server for TLS costs a round trip and says nothing.
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "http"
 	}
+	leave, err := g.host.pace.enter(req.Context(), g.host.pace.slots)
+	if err != nil {
+		return nil, refused(req, err)
+	}
+	sent := time.Now()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		leave()
 		return nil, err
 	}
+	if err := g.host.pace.heed(resp, sent, time.Now()); err != nil {
+		leave()
+		return nil, err
+	}
+	hold(req, resp, leave)
 	return g.bound(req, resp)
+}
+
+// refused keeps the contract of RoundTripper for a request that is not sent.
+func refused(req *http.Request, err error) error {
+	if req.Body != nil {
+		_ = req.Body.Close() // nothing was read from it
+	}
+	return err
 }
 
 func (g *guard) route(req *http.Request) (http.RoundTripper, error) {

@@ -375,7 +375,7 @@ func TestLayerTrouble(t *testing.T) {
 				}
 				return strings.Contains(r.URL.Path, "/blobs/")
 			}
-			c := client(t, f, Config{Concurrency: 1})
+			c := client(t, f, Config{Hosts: []Host{{Name: f.host(), Concurrency: 1}}})
 			c.stall = 100 * time.Millisecond
 			for range 2 { // the one slot must come free again
 				rc, err := c.Layer(t.Context(), ref(f, "").Repository, d)

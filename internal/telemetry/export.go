@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -55,6 +57,12 @@ func (e exporter) queues(all []Queue) {
 func (e exporter) database(d Database) {
 	e.gauge("pratique_database_age_seconds", d.Age.Seconds())
 	e.gauge("pratique_database_limit_seconds", d.Limit.Seconds())
+}
+
+func (e exporter) pauses(all map[string]time.Duration) {
+	for name, left := range all {
+		e.gauge("pratique_registry_paused_seconds", left.Seconds(), name)
+	}
 }
 
 func (e exporter) reconcile(all []Repository) {

@@ -52,6 +52,9 @@ func full(t *testing.T) *Metrics {
 				{Name: "r.test/b", Interval: time.Hour},
 			}, nil
 		},
+		Pauses: func(context.Context) (map[string]time.Duration, error) {
+			return map[string]time.Duration{"r.test": 90 * time.Second, "other.test": 0}, nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

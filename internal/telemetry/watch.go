@@ -19,6 +19,8 @@ type Sources struct {
 	Queues    func(context.Context) ([]Queue, error)
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]Repository, error)
+	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
+	Pauses func(context.Context) (map[string]time.Duration, error)
 }
 
 // Outbox is the state of the durable store between the webhooks and the queue.
@@ -92,9 +94,10 @@ func figures() []figure {
 		{"pratique_outbox_refused_full_total", "Requests that were refused because the outbox was full. Some senders do not try again: bring NATS back and reconcile.", nil},
 		{"pratique_outbox_failed_commits_total", "Writes of the outbox that failed and did no harm: the disk is full. After a sync that fails the service ends.", nil},
 		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(lane, "state")},
-		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage. If it rises while something runs, add workers; if nothing runs, look at the log of the stage.", lane},
+		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage, attempts included. If it rises while something runs, add workers; if nothing runs, pratique jobs says why.", lane},
 		{"pratique_database_age_seconds", "Age of the vulnerability database in use. It is made anew every few hours: if it rises, look at its download.", nil},
 		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
+		{"pratique_registry_paused_seconds", "For how long the registry is left in peace, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
 		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
@@ -128,6 +131,7 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	read(ctx, e, "queues", w.sources.Queues, e.queues)
 	read(ctx, e, "database", w.sources.Database, e.database)
 	read(ctx, e, "reconcile", w.sources.Reconcile, e.reconcile)
+	read(ctx, e, "registries", w.sources.Pauses, e.pauses)
 }
 
 // read asks one source and exports what it says, and whether it said something.

@@ -185,6 +185,38 @@ func (c *Client) Reconciliations(ctx context.Context) ([]api.Reconciliation, err
 	return out.Items, err
 }
 
+// Jobs lists work that is not done, and what ended without an answer; a state selects, and with since what ended before
+// is left out. See [api.JobList].
+func (c *Client) Jobs(ctx context.Context, state string, since time.Time, limit int) (api.JobList, error) {
+	var out api.JobList
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if state != "" {
+		query.Set("state", state)
+	}
+	if !since.IsZero() {
+		query.Set("since", since.UTC().Format(time.RFC3339))
+	}
+	return out, c.do(ctx, http.MethodGet, "/api/v1/jobs", query, nil, nil, 0, &out)
+}
+
+// Cancel ends the work for an event. Of what is over the error is of kind Conflict.
+func (c *Client) Cancel(ctx context.Context, id, reason string) (api.Submission, error) {
+	var out api.Submission
+	body, err := json.Marshal(api.CancelRequest{Reason: reason})
+	if err != nil {
+		return out, pratique.Wrap(pratique.Internal, "cancel", id, err)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/cancel", nil, header, body, 0, &out)
+}
+
+// Requeue takes the work for an event that failed or was cancelled in anew, and returns what stands for it now. Of what
+// has another end, or none yet, the error is of kind Conflict.
+func (c *Client) Requeue(ctx context.Context, id string) (api.Submission, error) {
+	var out api.Submission
+	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/requeue", nil, nil, nil, 0, &out)
+}
+
 func seconds(wait time.Duration) int {
 	return int(min(max(wait, 0), api.MaxWait) / time.Second)
 }

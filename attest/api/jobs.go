@@ -1,0 +1,257 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/index"
+)
+
+// Operator reaches into the work of everybody.
+type Operator interface {
+	// Jobs returns jobs that are not done, in the order of the line, the most urgent lane first, the oldest first; at
+	// most limit, and whether there are more. Then those that the queue will never take.
+	Jobs(ctx context.Context, limit int) (queued []Job, more bool, refused []Job, err error)
+	// Find returns the event of a job in a queue. The error is of kind NotFound if there is none.
+	Find(ctx context.Context, id string) (pratique.Event, error)
+	// Cancel ends the work for an event; the subject is zero if it is not known.
+	Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error
+	// Requeue takes the work for an event in anew, and returns the event that stands for it now.
+	Requeue(ctx context.Context, e pratique.Event) (pratique.Event, error)
+}
+
+// The states of a [Job] beside failed and cancelled.
+const (
+	JobWaiting = "waiting"
+	JobRunning = "running"
+	JobRefused = "refused"
+)
+
+// Job is work that is not done, or that ended without an answer.
+type Job struct {
+	Event    string        `json:"event" doc:"The id to cancel or requeue it by"`
+	State    string        `json:"state" enum:"waiting,running,failed,cancelled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or cancelled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
+	Ref      string        `json:"ref" doc:"The image as it was named"`
+	Image    string        `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
+	Stage    string        `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
+	Lane     pratique.Lane `json:"lane,omitempty" doc:"push, manual or rescan"`
+	Attempts int           `json:"attempts" doc:"How often the stage was begun"`
+	Reason   string        `json:"reason,omitempty" doc:"What the last attempt failed of, or who cancelled it"`
+	// Since is when it was put into the queue of the stage, or when it ended; AgeSeconds is the time since then.
+	Since      time.Time `json:"since" doc:"When it came into the queue of the stage, or ended"`
+	AgeSeconds int64     `json:"ageSeconds"`
+}
+
+// JobList is a part of the jobs that there are.
+type JobList struct {
+	Items []Job `json:"items"`
+	More  bool  `json:"more" doc:"There are others beyond the limit"`
+	// Queues is the whole backlog, as in the status.
+	Queues []Queue `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each lane of each stage"`
+}
+
+// CancelRequest says why.
+type CancelRequest struct {
+	Reason string `json:"reason,omitempty" maxLength:"256" doc:"For those who ask later"`
+}
+
+const (
+	pathJobs  = "/api/v1/jobs"
+	maxJobs   = 1000
+	cancelled = string(pratique.StateCancelled)
+	failed    = string(pratique.StateFailed)
+)
+
+type jobsInput struct {
+	State string    `query:"state" enum:"waiting,running,failed,cancelled,refused" doc:"Default all but cancelled"`
+	Since time.Time `query:"since" doc:"Leave out what ended before"`
+	Limit int       `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"For what is queued, and for what has ended"`
+}
+
+type jobsOutput struct{ Body JobList }
+
+type cancelInput struct {
+	ID   string `path:"id" minLength:"1" maxLength:"128"`
+	Body CancelRequest
+}
+
+type requeueInput struct {
+	ID string `path:"id" minLength:"1" maxLength:"128"`
+}
+
+func (s *service) registerJobs(api huma.API) {
+	refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
+	huma.Register(api, huma.Operation{
+		OperationID: "listJobs", Method: http.MethodGet, Path: pathJobs, Tags: []string{"jobs"},
+		Summary: "Work that is not done, in the order in which it will be, and what ended without an answer, the last first",
+		Errors:  []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
+	}, answer(s, s.jobs))
+	huma.Register(api, huma.Operation{
+		OperationID: "cancelJob", Method: http.MethodPost, Path: pathJobs + "/{id}/cancel", Tags: []string{"jobs"},
+		Summary: "End the work for an event",
+		Description: "What runs stops at the next point at which nothing is half done. What is signed or committed by then stays; if a commit is " +
+			"being written at that moment the work ends as deployed after all. Cancelling twice is cancelling once; what is over is a " +
+			"conflict. The token must allow to operate.",
+		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient}, Errors: append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
+	}, answer(s, s.cancel))
+	huma.Register(api, huma.Operation{
+		OperationID: "requeueJob", Method: http.MethodPost, Path: pathJobs + "/{id}/requeue", Tags: []string{"jobs"},
+		Summary: "Take the work for an event that failed or was cancelled in anew",
+		Description: "The answer is the submission that stands for it now; it names the old one. Requeuing twice is requeuing once. The " +
+			"token must allow to operate.",
+		DefaultStatus: http.StatusAccepted, Errors: refusals,
+	}, answer(s, s.requeue))
+}
+
+func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) {
+	if s.Operate == nil {
+		return nil, noOperator()
+	}
+	out := JobList{Items: []Job{}}
+	ended := in.State == "" || in.State == failed || in.State == cancelled
+	if queued := in.State != failed && in.State != cancelled; queued {
+		all, more, refused, err := s.Operate.Jobs(ctx, in.Limit)
+		if err != nil {
+			return nil, err
+		}
+		out.More = more
+		for _, j := range slices.Concat(all, refused) {
+			over, err := s.complete(&j)
+			if err != nil {
+				return nil, err
+			}
+			if !over && (in.State == "" || in.State == j.State) {
+				out.Items = append(out.Items, j)
+			}
+		}
+	}
+	if ended {
+		state := pratique.State(in.State)
+		if state == "" {
+			state = pratique.StateFailed
+		}
+		dead, more, err := s.Index.Dead(state, in.Since, in.Limit)
+		if err != nil {
+			return nil, err
+		}
+		out.More = out.More || more
+		for _, e := range dead {
+			out.Items = append(out.Items, deadJob(e))
+		}
+	}
+	now := s.Now()
+	for i := range out.Items {
+		out.Items[i].AgeSeconds = int64(max(0, now.Sub(out.Items[i].Since)) / time.Second)
+	}
+	if about, err := s.Describe(ctx); err == nil {
+		out.Queues = about.Queues
+	}
+	return &jobsOutput{Body: out}, nil
+}
+
+// complete adds what the index knows. A cancelled job is over, although its message waits for its turn to go.
+func (s *service) complete(j *Job) (over bool, err error) {
+	e, err := s.Index.Event(j.Event)
+	if pratique.KindOf(err) == pratique.NotFound {
+		return false, nil // nothing is on record before it is seen
+	}
+	if f := e.Failure; f != nil && f.Stage == j.Stage && j.Reason == "" {
+		j.Reason = f.Message
+	}
+	j.Image = e.Subject.String()
+	return e.Done && e.State == cancelled, err
+}
+
+func deadJob(e index.EventStatus) Job {
+	j := Job{Event: e.ID, State: e.State, Ref: e.Ref.String(), Image: e.Subject.String(), Lane: e.Lane, Reason: e.Detail, Since: e.UpdatedAt}
+	if f := e.Failure; f != nil {
+		j.Stage, j.Attempts = f.Stage, f.Attempts
+		if e.State == failed {
+			j.Reason = f.Message
+		}
+	}
+	return j
+}
+
+func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutput, error) {
+	const op = "cancel"
+	if s.Operate == nil {
+		return nil, noOperator()
+	}
+	status, err := s.Index.Event(in.ID)
+	e := eventOf(status)
+	switch {
+	case pratique.KindOf(err) == pratique.NotFound:
+		if e, err = s.Operate.Find(ctx, in.ID); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case status.State == cancelled:
+		return &submissionOutput{Body: submissionOf(status)}, nil
+	case status.Settled:
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it is over: %s", status.State))
+	}
+	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).name, in.Body.Reason); err != nil {
+		return nil, err
+	}
+	// The first end in the ledger counts, and the index says which that was.
+	status, err = s.await(ctx, in.ID, 10*time.Second)
+	switch {
+	case err != nil:
+		return nil, err
+	case status.Done && status.State != cancelled:
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it ended as %s meanwhile", status.State))
+	}
+	return &submissionOutput{Body: submissionOf(status)}, nil
+}
+
+func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOutput, error) {
+	const op = "requeue"
+	if s.Operate == nil {
+		return nil, noOperator()
+	}
+	status, err := s.Index.Event(in.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !status.Done:
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("its work is not over: it is %s", status.State))
+	case status.State != failed && status.State != cancelled:
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
+			fmt.Errorf("it ended as %s, which is an answer: submit the image to have it judged again", status.State))
+	case status.RequeuedAs != "":
+		status, err = s.Index.Event(status.RequeuedAs)
+		return &submissionOutput{Body: submissionOf(status)}, err
+	}
+	old := eventOf(status)
+	if err := old.Validate(); err != nil {
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("what it was about is not on record: %w", err))
+	}
+	e, err := s.Operate.Requeue(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	return &submissionOutput{Body: submissionOf(index.EventStatus{
+		ID: e.ID, Ref: e.Ref, Source: e.Source, Actor: e.Actor, State: string(pratique.FactReceived), Requeues: e.Requeues,
+		ReceivedAt: e.ReceivedAt, UpdatedAt: s.Now().UTC(),
+	})}, nil
+}
+
+func noOperator() error {
+	return pratique.Errorf(pratique.NotFound, "operate", "this service has no queues")
+}
+
+// eventOf is the event as far as the index keeps it: all but the sender's own id of it.
+func eventOf(s index.EventStatus) pratique.Event {
+	return pratique.Event{
+		ID: s.ID, Ref: s.Ref, Source: s.Source, Actor: s.Actor, Lane: s.Lane, Requeues: s.Requeues,
+		OccurredAt: s.OccurredAt, ReceivedAt: s.ReceivedAt,
+	}
+}

@@ -1,0 +1,184 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+)
+
+const operateToken = "operate-secret-0123456789"
+
+func operators() api.Auth {
+	auth := tokens()
+	auth.Tokens = append(auth.Tokens, api.Token{Name: "alice", Secret: operateToken, Operate: true})
+	return auth
+}
+
+// operator records in the world's index, as the line does in the ledger.
+type operator struct{ *world }
+
+func (o operator) Jobs(_ context.Context, limit int) ([]api.Job, bool, []api.Job, error) {
+	refused := []api.Job{{Event: "r", State: api.JobRefused, Reason: "too large", Since: now}}
+	if len(o.queued) > limit {
+		return o.queued[:limit], true, refused, nil
+	}
+	return o.queued, false, refused, nil
+}
+
+func (o operator) Find(_ context.Context, id string) (pratique.Event, error) {
+	for _, j := range o.queued {
+		if j.Event == id {
+			return pratique.Event{ID: id, Ref: pratique.ImageRef{Repository: repo, Tag: "1"}, Lane: j.Lane, ReceivedAt: now}, nil
+		}
+	}
+	return pratique.Event{}, pratique.Errorf(pratique.NotFound, "find", "there is no such job")
+}
+
+func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+	o.facts(o.meanwhile...)
+	end := settled(e.ID, pratique.Subject{}, pratique.StateCancelled)
+	end.Settled.By, end.Settled.Detail, end.Settled.Ref = by, reason, e.Ref
+	o.facts(pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, Received: &e}, end)
+	if !s.IsZero() {
+		end.Subject = s
+		o.facts(end)
+	}
+	return nil
+}
+
+func (o operator) Requeue(_ context.Context, e pratique.Event) (pratique.Event, error) {
+	e.Requeues, e.ID, e.Lane = e.ID, "again-"+e.ID, pratique.LaneManual
+	o.facts(pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, Received: &e})
+	return e, nil
+}
+
+// change posts, wants the status, and returns the submission.
+func (w *world) change(path string, status int) api.Submission {
+	w.t.Helper()
+	body := ""
+	if strings.HasSuffix(path, "/cancel") {
+		body = `{"reason":"because"}`
+	}
+	res, raw := w.ask("POST", path, operateToken, body)
+	var s api.Submission
+	if err := json.Unmarshal(raw, &s); err != nil || res.StatusCode != status {
+		w.t.Fatalf("POST %s: %d %s, want %d", path, res.StatusCode, raw, status)
+	}
+	return s
+}
+
+func failing(event string, s pratique.Subject, final bool) pratique.Fact {
+	return pratique.Fact{Kind: pratique.FactFailed, Subject: s, Event: event, Failed: &pratique.Failed{
+		Stage: "attest", Kind: pratique.Unavailable, Message: "no route", Attempts: 3, Final: final,
+	}}
+}
+
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, operators())
+	a := subject("a")
+	w.facts(seen("waits", "1", a), failing("waits", a, false), seen("dead", "2", subject("b")), failing("dead", subject("b"), true),
+		settled("dead", subject("b"), pratique.StateFailed), settled("over", subject("c"), pratique.StateDenied))
+	w.queued = []api.Job{
+		{Event: "waits", State: api.JobWaiting, Stage: "attest", Lane: pratique.LanePush, Attempts: 3, Since: now.Add(-90e9)},
+		{Event: "new", State: api.JobRunning, Stage: "inspect", Lane: pratique.LaneManual, Since: now},
+	}
+	list := func(query string) (states string, l api.JobList) {
+		w.get("/api/v1/jobs"+query, &l)
+		for _, j := range l.Items {
+			states += j.Event + " " + j.State + ", "
+		}
+		return states, l
+	}
+	for query, want := range map[string]string{
+		"":                            "waits waiting, new running, r refused, dead failed, ",
+		"?state=waiting":              "waits waiting, ",
+		"?state=running":              "new running, ",
+		"?state=refused":              "r refused, ",
+		"?state=failed":               "dead failed, ",
+		"?state=cancelled":            "",
+		"?since=2030-01-01T00:00:00Z": "waits waiting, new running, r refused, ",
+		"?limit=1":                    "waits waiting, r refused, dead failed, ",
+	} {
+		if got, l := list(query); got != want || l.More != (query == "?limit=1") || len(l.Queues) != len(queues) {
+			t.Errorf("%s: %s (more %t), want %s", query, got, l.More, want)
+		}
+	}
+	_, l := list("")
+	if j := l.Items[0]; j.Reason != "no route" || j.AgeSeconds != 90 || j.Image != a.String() || j.Attempts != 3 {
+		t.Errorf("%+v", j)
+	}
+	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 || j.Lane != pratique.LanePush {
+		t.Errorf("%+v", j)
+	}
+	w.wantProblem(422, "state", "GET", "/api/v1/jobs?state=odd", readToken, "")
+	w.wantProblem(422, "limit", "GET", "/api/v1/jobs?limit=0", readToken, "")
+
+	// A cancelled job is gone from the list although its message is there.
+	w.change("/api/v1/jobs/waits/cancel", 200)
+	if got, _ := list("?state=waiting"); got != "" {
+		t.Error(got)
+	}
+	if got, _ := list("?state=cancelled"); got != "waits cancelled, " {
+		t.Error(got)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, operators())
+	w.facts(seen("runs", "1", subject("a")), settled("over", subject("b"), pratique.StateDenied), seen("ends", "3", subject("c")))
+	w.queued = []api.Job{{Event: "waits", Lane: pratique.LanePush}}
+	for _, id := range []string{"runs", "waits"} {
+		for range 2 { // once more is the same
+			s := w.change("/api/v1/jobs/"+id+"/cancel", 200)
+			if s.ID != id || s.State != "cancelled" || !s.Done || s.CancelledBy != "alice" || s.Detail != "because" || s.Outcome != "" {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+	var image api.Image
+	if w.get("/api/v1/images/"+digest("a").String(), &image); image.State != "cancelled" || image.Detail != "because" {
+		t.Errorf("the image is %s: %s", image.State, image.Detail)
+	}
+	const path = "/api/v1/jobs/"
+	w.wantProblem(409, "it is over: denied", "POST", path+"over/cancel", operateToken, "{}")
+	w.wantProblem(404, "no such job", "POST", path+"nobody/cancel", operateToken, "{}")
+	w.meanwhile = []pratique.Fact{settled("ends", subject("c"), pratique.StateSuperseded)}
+	w.wantProblem(409, "it ended as superseded meanwhile", "POST", path+"ends/cancel", operateToken, "{}")
+	for _, token := range []string{readToken, submitToken} {
+		w.wantProblem(403, "needs operate", "POST", path+"runs/cancel", token, "{}")
+		w.wantProblem(403, "needs operate", "POST", path+"runs/requeue", token, "")
+	}
+	w.wantProblem(401, "token", "POST", path+"runs/cancel", "", "{}")
+	// And the other way round: to operate is not to submit.
+	w.wantProblem(403, "not submit", "POST", "/api/v1/submissions", operateToken, `{"image":"registry.example/a:b"}`)
+}
+
+func TestRequeue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, operators())
+	w.facts(seen("dead", "1", subject("a")), failing("dead", subject("a"), true), settled("dead", subject("a"), pratique.StateFailed),
+		seen("runs", "2", subject("b")), settled("over", subject("c"), pratique.StateDenied),
+		settled("unknown", pratique.Subject{}, pratique.StateFailed))
+	const path = "/api/v1/jobs/"
+	first := w.change(path+"dead/requeue", 202)
+	if first.ID != "again-dead" || first.Requeues != "dead" || first.Ref != "registry.example/team/app:1" || first.Source != "distribution" {
+		t.Errorf("%+v", first)
+	}
+	if again := w.change(path+"dead/requeue", 202); again.ID != first.ID {
+		t.Errorf("requeued twice: %+v", again)
+	}
+	var old api.Submission
+	if w.get("/api/v1/submissions/dead", &old); old.RequeuedAs != first.ID || old.State != "failed" {
+		t.Errorf("%+v", old)
+	}
+	w.wantProblem(409, "not over", "POST", path+"runs/requeue", operateToken, "")
+	w.wantProblem(409, "submit the image", "POST", path+"over/requeue", operateToken, "")
+	w.wantProblem(409, "not on record", "POST", path+"unknown/requeue", operateToken, "")
+	w.wantProblem(404, "nobody", "POST", path+"nobody/requeue", operateToken, "")
+}

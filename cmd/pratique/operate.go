@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/queue"
+)
+
+// operator fits the queues, the outbox and the intake to the API.
+type operator struct {
+	*service
+	intake *pipeline.Intake
+}
+
+func (o operator) Jobs(ctx context.Context, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+	for q, err := range o.broker.Jobs(ctx) {
+		if err != nil {
+			return nil, false, nil, err
+		}
+		if len(queued) == limit {
+			more = true
+			break
+		}
+		attempts, err := o.broker.Attempts(ctx, q)
+		if err != nil {
+			return nil, false, nil, err
+		}
+		j := api.Job{Event: q.ID, State: api.JobWaiting, Stage: string(q.Stage), Lane: q.Lane, Attempts: attempts, Since: q.EnqueuedAt}
+		if q.Running {
+			j.State = api.JobRunning
+		}
+		if w, err := workOf(q.Job); err == nil { // what is no work of ours is listed by the id of its message
+			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
+			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
+				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
+			}
+		}
+		queued = append(queued, j)
+	}
+	aside, err := o.outbox.Refused()
+	if len(aside) > limit {
+		aside, more = aside[len(aside)-limit:], true
+	}
+	for _, r := range aside {
+		refused = append(refused, api.Job{
+			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(), Lane: r.Event.Lane, Reason: r.Reason, Since: r.At,
+		})
+	}
+	return queued, more, refused, err
+}
+
+func workOf(job queue.Job) (pipeline.Work, error) {
+	var w pipeline.Work
+	err := json.Unmarshal(job.Body, &w)
+	return w, err
+}
+
+// repositoryOf is what the job reads from; zero for what is no work of ours.
+func repositoryOf(job queue.Job) pratique.Repository {
+	w, _ := workOf(job) // the stage says what is wrong with it
+	if w.Event.Ref.Repository.IsZero() {
+		return w.Subject.Repository
+	}
+	return w.Event.Ref.Repository
+}
+
+func (o operator) Find(ctx context.Context, id string) (pratique.Event, error) {
+	for q, err := range o.broker.Jobs(ctx) {
+		if err != nil {
+			return pratique.Event{}, err
+		}
+		if w, err := workOf(q.Job); err == nil && w.Event.ID == id {
+			return w.Event, nil
+		}
+	}
+	return pratique.Event{}, pratique.Wrap(pratique.NotFound, "find job", id, pratique.Errorf(pratique.NotFound, "find job", "there is no such job"))
+}
+
+func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+	if err := o.intake.Cancel(ctx, e, s, by, reason); err != nil {
+		return err
+	}
+	// An inspection takes long and leaves nothing half done. The later stages stop by themselves.
+	o.broker.Interrupt(queue.StageInspect, func(job queue.Job) bool {
+		w, err := workOf(job)
+		return err == nil && w.Event.ID == e.ID
+	})
+	return nil
+}
+
+func (o operator) Requeue(ctx context.Context, e pratique.Event) (pratique.Event, error) {
+	return o.intake.Requeue(ctx, e)
+}

@@ -1,0 +1,150 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Queued is a job that is not done. Its Attempt is not filled in, see [Broker.Attempts].
+type Queued struct {
+	Job
+	// Running says that a worker of this process has it now; others wait for a worker, or for another attempt.
+	Running bool
+	seq     uint64
+}
+
+// Jobs yields the jobs of all stages that are not done: the stages in the order of the line, the most urgent lane
+// first, and the oldest first within a lane. Each costs a request to the server, so stop at some point. What
+// changes meanwhile may or may not show. After an error, which is Unavailable, nothing follows.
+func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
+	return func(yield func(Queued, error) bool) {
+		for _, stage := range Stages() {
+			s, err := streamOf(stage)
+			if err != nil {
+				yield(Queued{}, err)
+				return
+			}
+			stream, err := b.js.Stream(ctx, s.Name)
+			if err != nil {
+				yield(Queued{}, pratique.Wrap(pratique.Unavailable, "list jobs", s.Name, err))
+				return
+			}
+			for _, lane := range pratique.Lanes() {
+				if !b.jobs(ctx, stream, s, lane, yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// jobs yields those of one lane, and reports whether to go on.
+func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, lane pratique.Lane, yield func(Queued, error) bool) bool {
+	for from := uint64(1); ; {
+		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(s.Subject(lane)))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return true
+		case err != nil:
+			yield(Queued{}, pratique.Wrap(pratique.Unavailable, "list jobs", s.Subject(lane), err))
+			return false
+		}
+		from = msg.Sequence + 1
+		q := Queued{seq: msg.Sequence, Job: Job{
+			Stage: s.Stage, Lane: lane, ID: msg.Header.Get(jetstream.MsgIDHeader), Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
+		}}
+		q.Running = b.running.has(s.Stage, q.ID)
+		if !yield(q, nil) {
+			return false
+		}
+	}
+}
+
+// Attempts returns how often a job was started so far.
+func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
+	const op = "count attempts"
+	s, err := streamOf(job.Stage)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := b.js.Stream(ctx, startsStream)
+	if err != nil {
+		return 0, pratique.Wrap(pratique.Unavailable, op, job.ID, err)
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, startsSubject(s.Name, job.seq, job.EnqueuedAt))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, pratique.Wrap(pratique.Unavailable, op, job.ID, err)
+	}
+	var last start
+	err = last.parse(string(msg.Data))
+	return last.total, pratique.Wrap(pratique.Corrupt, op, job.ID, err)
+}
+
+// Interrupt ends the context of the jobs of a stage that match and that this process runs. They come again at once, and
+// the interrupted start is forgiven: their handler has to find out why it should not go on. Only for stages that may
+// be stopped anywhere.
+func (b *Broker) Interrupt(stage Stage, match func(Job) bool) {
+	b.running.mu.Lock()
+	defer b.running.mu.Unlock()
+	for r := range b.running.jobs {
+		if r.job.Stage == stage && match(r.job) {
+			r.stop(errInterrupted)
+		}
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// running are the jobs whose handlers run in this process.
+type running struct {
+	mu   sync.Mutex
+	jobs map[*runningJob]bool
+}
+
+type runningJob struct {
+	job  Job
+	stop context.CancelCauseFunc
+}
+
+// handle runs a handler so that it can be seen and interrupted; then the error is errInterrupted.
+func (r *running) handle(ctx context.Context, job Job, handler func(context.Context, Job) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	me := &runningJob{job: job, stop: stop}
+	r.mu.Lock()
+	if r.jobs == nil {
+		r.jobs = map[*runningJob]bool{}
+	}
+	r.jobs[me] = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.jobs, me)
+	}()
+	err := handler(ctx, job)
+	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		return errInterrupted
+	}
+	return err
+}
+
+func (r *running) has(stage Stage, id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for me := range r.jobs {
+		if me.job.Stage == stage && me.job.ID == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,343 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/queue"
+)
+
+// many are ids of jobs.
+func many(prefix string, n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = fmt.Sprint(prefix, i)
+	}
+	return ids
+}
+
+// busy counts the jobs of each lane that run at once.
+type busy struct {
+	mu        sync.Mutex
+	now, most map[pratique.Lane]int
+}
+
+func newBusy() *busy { return &busy{now: map[pratique.Lane]int{}, most: map[pratique.Lane]int{}} }
+
+func (b *busy) enter(lane pratique.Lane) (leave func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now[lane]++
+	b.most[lane] = max(b.most[lane], b.now[lane])
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.now[lane]--
+	}
+}
+
+func (b *busy) running(lane pratique.Lane) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now[lane]
+}
+
+// TestFloodLeavesWorkersToPushes: rescans and submissions that never end must not keep a push waiting, and a drain
+// in the midst of it loses nothing.
+func TestFloodLeavesWorkersToPushes(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LaneRescan, many("r", 50)...)
+	publish(t, b, pratique.LaneManual, many("m", 50)...)
+	lanes, hold, pushed := newBusy(), make(chan struct{}), make(chan string)
+	var started atomic.Int64
+	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		started.Add(1)
+		defer lanes.enter(job.Lane)()
+		if job.Lane == pratique.LanePush {
+			pushed <- job.ID
+			return nil
+		}
+		<-hold
+		return nil
+	}})
+	// Submissions alone take all workers but one.
+	eventually(t, "three submissions run", func() bool { return lanes.running(pratique.LaneManual) == 3 })
+	eventually(t, "a rescan runs", func() bool { return lanes.running(pratique.LaneRescan) == 1 })
+	// All four workers are busy, so the next that becomes free is the push's.
+	publish(t, b, pratique.LanePush, "p0")
+	hold <- struct{}{}
+	if got := receive(t, pushed); got != "p0" {
+		t.Errorf("%s was pushed", got)
+	}
+	for i := range 20 {
+		publish(t, b, pratique.LanePush, fmt.Sprint("q", i))
+		select {
+		case hold <- struct{}{}: // or the worker that the last push left takes it
+			receive(t, pushed)
+		case <-pushed:
+		}
+	}
+	lanes.mu.Lock()
+	if lanes.most[pratique.LaneManual] > 3 || lanes.most[pratique.LaneRescan] > 2 {
+		t.Errorf("too many at once: %v", lanes.most)
+	}
+	lanes.mu.Unlock()
+	time.AfterFunc(100*time.Millisecond, func() { close(hold) })
+	stop()
+	if done, after := started.Load(), left(t, b); done+int64(after) != 121 {
+		t.Errorf("%d were done and %d are left of 121", done, after)
+	}
+}
+
+// TestRescansAloneTakeHalf: also when nothing else wants the workers, so that the next push finds one at once.
+func TestRescansAloneTakeHalf(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LaneRescan, many("r", 30)...)
+	lanes, hold, pushed := newBusy(), make(chan struct{}), make(chan string, 1)
+	run(t, b, queue.Work{
+		Stage: queue.StageAttest, Handle: func(context.Context, queue.Job) error { return nil }, Failed: neverFails(t),
+	}, queue.Work{Stage: queue.StageInspect, Workers: 5, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		defer lanes.enter(job.Lane)()
+		if job.Lane == pratique.LanePush {
+			pushed <- job.ID
+			return nil
+		}
+		<-hold
+		return nil
+	}})
+	eventually(t, "two rescans run", func() bool { return lanes.running(pratique.LaneRescan) == 2 })
+	for i := range 10 {
+		publish(t, b, pratique.LanePush, fmt.Sprint("p", i))
+		receive(t, pushed) // although no rescan ends
+	}
+	close(hold)
+	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
+	if most := lanes.most[pratique.LaneRescan]; most != 2 {
+		t.Errorf("%d rescans ran at once, want 2 of 5", most)
+	}
+}
+
+// TestNoLaneWaitsForEver: the push lane is never empty.
+func TestNoLaneWaitsForEver(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LanePush, many("p", 60)...)
+	publish(t, b, pratique.LaneManual, "m")
+	publish(t, b, pratique.LaneRescan, "r")
+	order := make(chan string, 100)
+	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		order <- job.ID
+		return nil
+	}})
+	at := map[string]int{}
+	for i := range 62 {
+		at[receive(t, order)] = i
+	}
+	if at["m"] != 15 || at["r"] != 31 {
+		t.Errorf("manual came at place %d and rescan at %d, want 15 and 31", at["m"], at["r"])
+	}
+}
+
+// told is an error of somebody who says when to come again.
+type told struct{ wait time.Duration }
+
+func (told) Error() string               { return "not now" }
+func (t told) RetryAfter() time.Duration { return t.wait }
+func limited(wait time.Duration) error {
+	return pratique.Wrap(pratique.RateLimited, "ask", "", told{wait})
+}
+
+// TestJobsThatWaitBlockNobody: the jobs of a registry that asked for patience are in the same lane as others.
+func TestJobsThatWaitBlockNobody(t *testing.T) {
+	t.Parallel()
+	_, b, js := start(t, t.TempDir(), queue.Config{})
+	consumer, err := js.Consumer(t.Context(), "EVENTS", string(pratique.LanePush))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := consumer.CachedInfo().Config.MaxAckPending; n != -1 {
+		t.Errorf("at most %d jobs may wait, then the lane stands still", n)
+	}
+	publish(t, b, pratique.LanePush, many("limited", 100)...)
+	publish(t, b, pratique.LanePush, "free")
+	var waits atomic.Int32
+	done := make(chan string, 1)
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect, Workers: 2, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Handle: func(_ context.Context, job queue.Job) error {
+			if strings.HasPrefix(job.ID, "limited") {
+				waits.Add(1)
+				return limited(time.Hour)
+			}
+			done <- job.ID
+			return nil
+		},
+	})
+	receive(t, done)
+	eventually(t, "all were tried once", func() bool { return waits.Load() == 100 })
+	eventually(t, "they are all that is left, and have an age", func() bool {
+		pending, err := b.Pending(t.Context())
+		return err == nil && pending[0].Total == 100 && pending[0].OldestAge > 0
+	})
+}
+
+// TestJobComesBackWhenTold, neither before nor at the queue's own guess, which is eight seconds here.
+func TestJobComesBackWhenTold(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Second})
+	publish(t, b, pratique.LanePush, "j")
+	starts := make(chan time.Time, 10)
+	const wait = 300 * time.Millisecond
+	var runs atomic.Int32
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Handle: func(context.Context, queue.Job) error {
+			starts <- time.Now()
+			if runs.Add(1) == 1 {
+				return limited(wait)
+			}
+			return nil
+		},
+	})
+	first := receive(t, starts)
+	if waited := receive(t, starts).Sub(first); waited < wait {
+		t.Errorf("it came back after %s, it was told %s", waited, wait)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LaneRescan, "r")
+	publish(t, b, pratique.LanePush, "waits", "p")
+	hold, started := make(chan struct{}), make(chan string, 10)
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Handle: func(_ context.Context, job queue.Job) error {
+			started <- job.ID
+			if job.ID == "waits" {
+				return limited(time.Hour)
+			}
+			<-hold
+			return nil
+		},
+	})
+	receive(t, started)
+	receive(t, started)
+	type line struct {
+		id       string
+		lane     pratique.Lane
+		running  bool
+		attempts int
+	}
+	var got []line
+	for q, err := range b.Jobs(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		attempts, err := b.Attempts(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(q.Body) != q.ID || time.Since(q.EnqueuedAt) > time.Minute {
+			t.Errorf("odd job %+v", q)
+		}
+		got = append(got, line{q.ID, q.Lane, q.Running, attempts})
+	}
+	want := []line{{"waits", pratique.LanePush, false, 1}, {"p", pratique.LanePush, true, 1}, {"r", pratique.LaneRescan, false, 0}}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	close(hold)
+}
+
+// TestHeldJobs stay in the queue without being started, and nobody waits behind them.
+func TestHeldJobs(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	publish(t, b, pratique.LanePush, many("held", 50)...)
+	publish(t, b, pratique.LanePush, "free")
+	var paused atomic.Bool
+	paused.Store(true)
+	done := make(chan queue.Job, 100)
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect, Failed: neverFails(t),
+		Hold: func(job queue.Job) time.Duration {
+			if paused.Load() && strings.HasPrefix(job.ID, "held") {
+				return 200 * time.Millisecond
+			}
+			return 0
+		},
+		Handle: func(_ context.Context, job queue.Job) error { done <- job; return nil },
+	})
+	if job := receive(t, done); job.ID != "free" {
+		t.Errorf("%s was started", job.ID)
+	}
+	time.Sleep(300 * time.Millisecond) // they come, and are held again
+	if len(done) > 0 {
+		t.Error("a held job was started")
+	}
+	paused.Store(false)
+	for range 50 {
+		if job := receive(t, done); job.Attempt != 1 {
+			t.Errorf("attempt %d: being held is no start", job.Attempt)
+		}
+	}
+}
+
+// TestOldJobsAreNotHeld: whatever they wait for, they have to end.
+func TestOldJobsAreNotHeld(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }})
+	publish(t, b, pratique.LanePush, "old")
+	done := make(chan string, 1)
+	run(t, b, queue.Work{
+		Stage: queue.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration { return time.Hour },
+		Handle: func(_ context.Context, job queue.Job) error { done <- job.ID; return nil },
+	})
+	receive(t, done)
+}
+
+// TestInterrupt: the handler is told to stop, the job comes back at once, and the start does not count.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 1, MinDelay: time.Hour})
+	publish(t, b, pratique.LanePush, "j", "other")
+	started, done := make(chan string, 10), make(chan int, 2)
+	hold := make(chan struct{})
+	var cancelled atomic.Bool
+	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
+		if cancelled.Load() && job.ID == "j" {
+			done <- job.Attempt
+			return nil
+		}
+		started <- job.ID
+		select {
+		case <-ctx.Done():
+			return pratique.Wrap(pratique.Corrupt, "parse", "", ctx.Err()) // whatever it makes of that
+		case <-hold:
+			return nil
+		}
+	}})
+	receive(t, started)
+	receive(t, started)
+	cancelled.Store(true)
+	b.Interrupt(queue.StageAttest, func(queue.Job) bool { return true }) // another stage
+	b.Interrupt(queue.StageInspect, func(job queue.Job) bool { return job.ID == "j" })
+	if attempt := receive(t, done); attempt != 2 {
+		t.Errorf("attempt %d", attempt)
+	}
+	if n := left(t, b); n < 1 {
+		t.Error("the other job was interrupted, too")
+	}
+	close(hold)
+	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
+}
