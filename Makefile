@@ -14,7 +14,7 @@ GITEA    := $(BIN)/gitea
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean test-hostile FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean test-hostile bench-rematch FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -96,6 +96,11 @@ bench-large: build $(COSIGN) $(TRIVY) $(SYFT) ## an image of 1 GiB, with the mos
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
 	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique
+
+bench-rematch: $(TRIVY) ## a database change over IMAGES images, beside trivy: make bench-rematch DATA=DIR [IMAGES=10000]
+	@test -n "$(DATA)" || { echo "say where the data are: make bench-rematch DATA=DIR" >&2; exit 2; }
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_IMAGES=$(IMAGES) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) \
+	  $(GO) test -count=1 -v -timeout 60m -run '^TestRematchBench$$' ./cmd/pratique
 
 clean: ## remove what make built
 	rm -rf $(BIN)

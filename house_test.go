@@ -26,6 +26,7 @@ var layers = map[string][]string{
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers"},
 	"scanner/trivy/database": {"scanner"},
+	"scanner/estate":         {"scanner"},
 	"sbom/syft":              {"sbom", "internal/layers"},
 	"signer/key":             {"signer"},
 	"signer/oci":             {"signer"},
@@ -33,6 +34,7 @@ var layers = map[string][]string{
 	"attest/api":             {"attest/index"},
 	"attest/api/client":      {"attest/api"},
 	"attest/index":           {},
+	"internal/layers":        {"internal/gunzip"},
 	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
 	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.

@@ -14,6 +14,7 @@ const (
 	FactSeen      FactKind = "seen"
 	FactInspected FactKind = "inspected"
 	FactMatched   FactKind = "matched"
+	FactAffected  FactKind = "affected"
 	FactJudged    FactKind = "judged"
 	FactAttested  FactKind = "attested"
 	FactDeployed  FactKind = "deployed"
@@ -24,7 +25,7 @@ const (
 // FactKinds returns every kind, in the order above.
 func FactKinds() []FactKind {
 	return []FactKind{
-		FactReceived, FactSeen, FactInspected, FactMatched, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed,
+		FactReceived, FactSeen, FactInspected, FactMatched, FactAffected, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed,
 	}
 }
 
@@ -45,6 +46,7 @@ type Fact struct {
 	Seen      *Seen      `json:"seen,omitempty"`
 	Inspected *Inspected `json:"inspected,omitempty"`
 	Matched   *Matched   `json:"matched,omitempty"`
+	Affected  *Affected  `json:"affected,omitempty"`
 	Judged    *Judged    `json:"judged,omitempty"`
 	Attested  *Attested  `json:"attested,omitempty"`
 	Deployed  *Commit    `json:"deployed,omitempty"`
@@ -71,10 +73,12 @@ type Inspected struct {
 	Sections      Digest        `json:"sections,omitzero"`
 	SectionCounts SectionCounts `json:"sectionCounts,omitzero"`
 	// Scanner and Generator are the tools that made the inventory and the SBOMs.
-	Scanner   Tool      `json:"scanner,omitzero"`
-	Generator Tool      `json:"generator,omitzero"`
-	StartedAt time.Time `json:"startedAt,omitzero"`
-	Children  []Child   `json:"children,omitempty"`
+	Scanner   Tool `json:"scanner,omitzero"`
+	Generator Tool `json:"generator,omitzero"`
+	// JavaDatabase is the database in which jars were looked up, if there was one.
+	JavaDatabase Digest    `json:"javaDatabase,omitzero"`
+	StartedAt    time.Time `json:"startedAt,omitzero"`
+	Children     []Child   `json:"children,omitempty"`
 }
 
 // Matched names the report of an inventory against a database.
@@ -85,6 +89,30 @@ type Matched struct {
 	Counts    Counts    `json:"counts"`
 	Fixable   int       `json:"fixable"`
 	StartedAt time.Time `json:"startedAt,omitzero"`
+}
+
+// Affected says that an image is newly affected: a change of the vulnerability database brought findings that its
+// report did not have.
+type Affected struct {
+	// Report is the new report, Before the one that was compared; Database the one that the findings came with.
+	Report   Digest   `json:"report"`
+	Before   Digest   `json:"before"`
+	Database Database `json:"database"`
+	// Total counts the new findings; Findings are the gravest of them, at most [MaxAffected].
+	Total    int               `json:"total"`
+	Findings []AffectedFinding `json:"findings"`
+}
+
+// MaxAffected bounds [Affected.Findings]; the report has them all.
+const MaxAffected = 100
+
+// AffectedFinding is a new finding in short.
+type AffectedFinding struct {
+	ID        string   `json:"id"`
+	Package   string   `json:"package"`
+	Installed string   `json:"installed"`
+	Fixed     string   `json:"fixed,omitempty"`
+	Severity  Severity `json:"severity"`
 }
 
 // Judged is a verdict and the digest of its document.
@@ -159,6 +187,7 @@ type Record struct {
 	Seen      *Seen      `json:"seen,omitempty"`
 	Inspected *Inspected `json:"inspected,omitempty"`
 	Matched   *Matched   `json:"matched,omitempty"`
+	Affected  *Affected  `json:"affected,omitempty"`
 	Judged    *Judged    `json:"judged,omitempty"`
 	Attested  *Attested  `json:"attested,omitempty"`
 	Settled   *Settled   `json:"settled,omitempty"`
@@ -194,6 +223,8 @@ func (r *Record) Fold(seq uint64, f Fact) {
 		r.Inspected = f.Inspected
 	case FactMatched:
 		r.Matched = f.Matched
+	case FactAffected:
+		r.Affected = f.Affected
 	case FactJudged:
 		r.Judged = f.Judged
 	case FactAttested:
@@ -229,7 +260,7 @@ func (r *Record) remember(f FactRef) {
 func (f Fact) Validate() error {
 	content := map[FactKind]bool{
 		FactReceived: f.Received != nil, FactSeen: f.Seen != nil, FactInspected: f.Inspected != nil, FactMatched: f.Matched != nil,
-		FactJudged: f.Judged != nil, FactAttested: f.Attested != nil, FactDeployed: f.Deployed != nil,
+		FactAffected: f.Affected != nil, FactJudged: f.Judged != nil, FactAttested: f.Attested != nil, FactDeployed: f.Deployed != nil,
 		FactSettled: f.Settled != nil, FactFailed: f.Failed != nil,
 	}
 	if !content[f.Kind] {

@@ -59,10 +59,36 @@ func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) e
 	if err != nil {
 		return err
 	}
-	for _, m := range all {
+	entries := make([]Entry, len(all))
+	for i, m := range all {
 		if err := checkMessage(op, m.Lane, m.ID); err != nil {
 			return err
 		}
+		entries[i] = Entry{Subject: s.Subject(m.Lane), ID: m.ID, Body: m.Body}
+	}
+	return b.publishAll(ctx, op, s, entries)
+}
+
+// Entry is a message for a subject of a stream.
+type Entry struct {
+	Subject string
+	ID      string
+	Body    []byte
+}
+
+// PublishFacts is [Broker.PublishBatch] for the ledger. Its entries are few for a push, and many when a new
+// vulnerability database changes what is known of many images.
+func (b *Broker) PublishFacts(ctx context.Context, all []Entry) error {
+	for _, s := range Topology() {
+		if s.Name == LedgerStream {
+			return b.publishAll(ctx, "append facts", s, all)
+		}
+	}
+	return pratique.Errorf(pratique.Internal, "append facts", "there is no stream %s", LedgerStream)
+}
+
+func (b *Broker) publishAll(ctx context.Context, op string, s Stream, all []Entry) error {
+	for _, m := range all {
 		if len(m.Body) > int(s.MaxMsgSize) {
 			return pratique.Wrap(pratique.Exhausted, op, m.ID,
 				fmt.Errorf("%d bytes are more than the %d of a message", len(m.Body), s.MaxMsgSize))
@@ -70,7 +96,7 @@ func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) e
 	}
 	for len(all) > 0 {
 		n := batchLength(all)
-		if err := b.publishPart(ctx, s, all[:n]); err != nil {
+		if err := b.publishPart(ctx, op, s, all[:n]); err != nil {
 			return err
 		}
 		all = all[n:]
@@ -79,7 +105,7 @@ func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) e
 }
 
 // batchLength is how many of the first messages go into one batch, at least one.
-func batchLength(all []Message) int {
+func batchLength(all []Entry) int {
 	size := 0
 	for i, m := range all {
 		size += len(m.Body)
@@ -90,16 +116,16 @@ func batchLength(all []Message) int {
 	return len(all)
 }
 
-func (b *Broker) publishPart(ctx context.Context, s Stream, part []Message) error {
+func (b *Broker) publishPart(ctx context.Context, op string, s Stream, part []Entry) error {
 	if len(part) >= batchLeast {
-		err := b.publishAtomically(ctx, s, part)
+		err := b.publishAtomically(ctx, op, s, part)
 		if !errors.Is(err, errNotAtomic) {
 			return err
 		}
 	}
 	// What is stored already, be it from a batch that the server took as single messages, is stored once.
 	for _, m := range part {
-		if err := b.Publish(ctx, s.Stage, m.Lane, m.ID, m.Body); err != nil {
+		if err := b.publish(ctx, op, s, m); err != nil {
 			return err
 		}
 	}
@@ -108,8 +134,8 @@ func (b *Broker) publishPart(ctx context.Context, s Stream, part []Message) erro
 
 // publishAtomically sends part as one batch. The first message asks for an answer, so that a server that does
 // not take the batch hears no more of it; so does the last, which commits it.
-func (b *Broker) publishAtomically(ctx context.Context, s Stream, part []Message) error {
-	op, subject := "publish to "+string(s.Stage), fmt.Sprintf("batch of %d", len(part))
+func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, part []Entry) error {
+	subject := fmt.Sprintf("batch of %d", len(part))
 	conn := b.js.Conn()
 	// The library would buffer while it reconnects, and the caller would wait for nothing.
 	if !conn.IsConnected() {
@@ -119,7 +145,7 @@ func (b *Broker) publishAtomically(ctx context.Context, s Stream, part []Message
 	defer cancel()
 	batch, last := rand.Text(), len(part)-1
 	for i, m := range part {
-		msg := nats.NewMsg(s.Subject(m.Lane))
+		msg := nats.NewMsg(m.Subject)
 		msg.Data = m.Body
 		msg.Header.Set(jetstream.MsgIDHeader, m.ID)
 		msg.Header.Set(jetstream.ExpectedStreamHeader, s.Name)

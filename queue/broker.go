@@ -123,14 +123,18 @@ func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, i
 	if err := checkMessage(op, lane, id); err != nil {
 		return err
 	}
+	return b.publish(ctx, op, s, Entry{Subject: s.Subject(lane), ID: id, Body: body})
+}
+
+func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) error {
 	// The library would buffer while it reconnects, and the caller would wait for nothing.
 	if !b.js.Conn().IsConnected() {
-		return pratique.Wrap(pratique.Unavailable, op, id, errNoConnection)
+		return pratique.Wrap(pratique.Unavailable, op, m.ID, errNoConnection)
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
-	_, err = b.js.Publish(ctx, s.Subject(lane), body, jetstream.WithMsgID(id), jetstream.WithExpectStream(s.Name))
-	return publishError(op, id, err)
+	_, err := b.js.Publish(ctx, m.Subject, m.Body, jetstream.WithMsgID(m.ID), jetstream.WithExpectStream(s.Name))
+	return publishError(op, m.ID, err)
 }
 
 var errNoConnection = errors.New("no connection to nats")

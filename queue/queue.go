@@ -96,6 +96,7 @@ func (s Stream) Config(replicas int) jetstream.StreamConfig {
 	if s.Stage == "" {
 		c.Subjects = []string{s.Prefix + ".>"}
 		c.Retention, c.DenyDelete, c.DenyPurge = jetstream.LimitsPolicy, true, true
+		c.AllowAtomicPublish = true
 		return c
 	}
 	c.Retention, c.AllowAtomicPublish = jetstream.WorkQueuePolicy, true

@@ -2,19 +2,15 @@ package scanner
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// InventoryDigest is the digest of inv's JSON form, the bytes under which it is stored.
+// InventoryDigest is the digest under which inv is stored: that of the document which names its parts.
 func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
-	b, err := json.Marshal(inv)
-	if err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Internal, "encode inventory", "", err)
-	}
-	return pratique.DigestOf(b), nil
+	whole, _, err := SplitInventory(inv)
+	return whole.Digest, err
 }
 
 // SortFindings orders findings for people and makes equal reports equal bytes: gravest first, then by id,

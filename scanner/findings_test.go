@@ -1,7 +1,6 @@
 package scanner
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -59,17 +58,6 @@ func TestSortInventory(t *testing.T) {
 		if digest != wantDigest {
 			t.Fatalf("another digest for the same inventory: %+v", got)
 		}
-	}
-}
-
-func TestInventoryDigestIsThatOfTheJSON(t *testing.T) {
-	inv := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: []pratique.PackageList{{Packages: []pratique.Package{{Name: "<a&b>"}}}}}
-	raw, err := json.Marshal(inv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := InventoryDigest(inv); err != nil || got != pratique.DigestOf(raw) {
-		t.Errorf("digest %v, error %v", got, err)
 	}
 }
 

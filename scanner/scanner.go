@@ -43,7 +43,14 @@ type Matcher interface {
 	Match(ctx context.Context, inv pratique.Inventory, db DatabaseDir) (pratique.Report, error)
 }
 
-// DatabaseDir is a vulnerability database on disk.
+// JavaUser is an [Analyzer] that can look jars up in a Java database. Without one it knows them by what they say
+// of themselves.
+type JavaUser interface {
+	// UseJava has the following analyses use db; the zero value ends that.
+	UseJava(db DatabaseDir) error
+}
+
+// DatabaseDir is a database on disk.
 type DatabaseDir struct {
 	pratique.Database
 	// Dir is the directory that holds the database file. Its content never changes: a new database comes in

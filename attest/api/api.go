@@ -51,12 +51,16 @@ type Service struct {
 	Queues []Queue
 	// Outbox is what was acknowledged and is not in a queue yet; nil where it is not known.
 	Outbox *Outbox
+	// Rematch is how far matching against the newest database has come; nil where it is not known.
+	Rematch *Rematch
 }
 
 // Config is what the API is made of. All but Reconcile, Operate, Auth, Now and OnError must be set.
 type Config struct {
 	Index     Index
 	Documents Documents
+	// Report returns a report whole: it is stored in parts that others share.
+	Report func(ctx context.Context, d pratique.Digest) ([]byte, error)
 	// Submit makes an event durable and returns; its errors carry kinds.
 	Submit func(ctx context.Context, e pratique.Event) error
 	// Describe tells about the service.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -20,6 +21,27 @@ type ServiceStatus struct {
 	// Queues is the work that is not done, one entry for each lane of each stage.
 	Queues []Queue `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent lane first. Absent where the queues could not be asked"`
 	Outbox *Outbox `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent where this service receives none"`
+	// Rematch is the matching of what is known against the newest database.
+	Rematch *Rematch `json:"rematch,omitempty" doc:"How far matching known images against the newest vulnerability database has come; absent before the first database"`
+}
+
+// Rematch is how far matching against the newest database has come.
+type Rematch struct {
+	From            pratique.Digest `json:"from,omitzero" doc:"The database before; absent for the first"`
+	To              pratique.Digest `json:"to" doc:"The database in use"`
+	StartedAt       time.Time       `json:"startedAt"`
+	FinishedAt      *time.Time      `json:"finishedAt,omitempty"`
+	Done            bool            `json:"done"`
+	Everything      string          `json:"everything,omitempty" doc:"Why all package lists are matched again; absent if only those are that what changed can affect"`
+	Names           int             `json:"names" doc:"Packages about which advisories differ"`
+	Vulnerabilities int             `json:"vulnerabilities" doc:"Vulnerabilities whose details differ"`
+	Lists           int             `json:"lists" doc:"Package lists that are known"`
+	Affected        int             `json:"affected" doc:"Lists to be matched again"`
+	Matched         int             `json:"matched" doc:"Lists that were matched again so far"`
+	Failed          int             `json:"failed" doc:"Of these, those that could not be matched; the log says why"`
+	Touched         int             `json:"touched" doc:"Images that were looked at so far"`
+	Changed         int             `json:"changed" doc:"Images whose findings differ; they are judged again"`
+	NewlyAffected   int             `json:"newlyAffected" doc:"Images with new findings"`
 }
 
 // Outbox is the state of the durable store between the webhooks and the queues.
@@ -62,7 +84,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox}
+		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rematch: described.Rematch}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

@@ -27,7 +27,7 @@ type sbomInput struct {
 type documentOutput struct {
 	Status       int
 	ContentType  string `header:"Content-Type"`
-	ETag         string `header:"ETag" doc:"The digest of the document, in quotes"`
+	ETag         string `header:"ETag" doc:"The digest of the stored document, in quotes"`
 	CacheControl string `header:"Cache-Control"`
 	Body         []byte
 }
@@ -46,7 +46,7 @@ type FactList struct {
 func (s *service) registerDocuments(api huma.API) {
 	errs := []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
 	content := func(types ...string) map[string]*huma.Response {
-		r := &huma.Response{Description: "The document, byte for byte as it was stored", Content: map[string]*huma.MediaType{}}
+		r := &huma.Response{Description: "The document: an SBOM byte for byte as it was stored, a report put together from its parts", Content: map[string]*huma.MediaType{}}
 		for _, t := range types {
 			r.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeObject}}
 		}
@@ -90,7 +90,7 @@ func (s *service) sbom(ctx context.Context, in *sbomInput) (*documentOutput, err
 			digest = record.Inspected.CycloneDX
 		}
 	}
-	return s.document(ctx, record, "an SBOM", digest, mediaType, in.IfNoneMatch)
+	return s.document(ctx, record, "an SBOM", digest, s.Documents.Get, mediaType, in.IfNoneMatch)
 }
 
 func (s *service) report(ctx context.Context, in *documentInput) (*documentOutput, error) {
@@ -102,7 +102,7 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 	if record.Matched != nil {
 		digest = record.Matched.Report
 	}
-	return s.document(ctx, record, "a report", digest, pratique.MediaTypeReport, in.IfNoneMatch)
+	return s.document(ctx, record, "a report", digest, s.Report, pratique.MediaTypeReport, in.IfNoneMatch)
 }
 
 func (s *service) sections(ctx context.Context, in *documentInput) (*documentOutput, error) {
@@ -118,10 +118,12 @@ func (s *service) sections(ctx context.Context, in *documentInput) (*documentOut
 				"nobody looked for secrets, misconfigurations or licences in %s: inspect.scanners says what is looked for", record.Subject)
 		}
 	}
-	return s.document(ctx, record, "a report on secrets, misconfigurations and licences", digest, pratique.MediaTypeSections, in.IfNoneMatch)
+	return s.document(ctx, record, "a report on secrets, misconfigurations and licences", digest, s.Documents.Get, pratique.MediaTypeSections, in.IfNoneMatch)
 }
 
-func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, mediaType, ifNoneMatch string) (*documentOutput, error) {
+type getDocument func(ctx context.Context, d pratique.Digest) ([]byte, error)
+
+func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, get getDocument, mediaType, ifNoneMatch string) (*documentOutput, error) {
 	const op = "find document"
 	if d.IsZero() {
 		if children := childrenOf(r); len(children) > 0 {
@@ -139,7 +141,7 @@ func (s *service) document(ctx context.Context, r pratique.Record, what string, 
 		out.Status = http.StatusNotModified
 		return out, nil
 	}
-	content, err := s.Documents.Get(ctx, d)
+	content, err := get(ctx, d)
 	if pratique.KindOf(err) == pratique.NotFound {
 		// The index names it, so that it is missing is our fault and not the client's.
 		return nil, pratique.Wrap(pratique.Internal, op, d.String(), err)

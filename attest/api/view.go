@@ -25,6 +25,7 @@ type Image struct {
 	Packages      int                   `json:"packages"`
 	Sections      *SectionsView         `json:"sections,omitempty" doc:"Absent where nothing is looked for beside packages"`
 	Config        *pratique.ImageConfig `json:"config,omitempty"`
+	Affected      *pratique.Affected    `json:"affected,omitempty" doc:"What the last change of the vulnerability database that brought new findings brought"`
 	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
 	Tags          []index.TagName       `json:"tags,omitempty"`
 	Children      []ImageChild          `json:"children,omitempty" doc:"The platform images of an index"`
@@ -146,6 +147,7 @@ func imageOf(r pratique.Record, now time.Time) Image {
 		img.Counts, img.Fixable = r.Matched.Counts, r.Matched.Fixable
 		img.Database = databaseAge(r.Matched.Database, now)
 	}
+	img.Affected = r.Affected
 	if r.Judged != nil {
 		img.Outcome, img.Verdict, img.VerdictDigest = r.Judged.Verdict.Outcome, &r.Judged.Verdict, r.Judged.Digest
 	}

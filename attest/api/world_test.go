@@ -124,7 +124,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	}
 	w := &world{t: t, ix: ix, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
 	config := api.Config{
-		Index: ix, Documents: w.blobs, Submit: w.submit, Auth: auth, Now: func() time.Time { return now },
+		Index: ix, Documents: w.blobs, Report: w.blobs.Get, Submit: w.submit, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
 				Version: "v1.2.3", Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, Database: &database, Queues: queues,

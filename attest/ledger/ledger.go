@@ -57,25 +57,9 @@ func New(js jetstream.JetStream, now func() time.Time) *Ledger {
 // facts that it refuses are wanted once it has been made larger.
 func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	const op = "append fact"
-	if f.At.IsZero() {
-		f.At = l.now()
-	}
-	f.At = f.At.UTC()
-	subject, err := subjectFor(f)
+	subject, id, body, err := l.Message(f)
 	if err != nil {
 		return 0, err
-	}
-	body, err := json.Marshal(f)
-	if err != nil {
-		return 0, pratique.Wrap(pratique.Internal, op, subject, err)
-	}
-	if len(body) > maxFact {
-		return 0, pratique.Wrap(pratique.Internal, op, subject,
-			fmt.Errorf("%d bytes, more than %d: name documents by digest", len(body), maxFact))
-	}
-	id, err := messageID(f)
-	if err != nil {
-		return 0, pratique.Wrap(pratique.Internal, op, subject, err)
 	}
 	// The library would buffer while it reconnects.
 	if !l.js.Conn().IsConnected() {
@@ -91,6 +75,28 @@ func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 		return 0, pratique.Wrap(pratique.Unavailable, op, subject, err)
 	}
 	return ack.Sequence, nil
+}
+
+// Message returns what [Ledger.Append] publishes for a fact: the subject, the id by which the same fact is known again,
+// and the content. It is for those who append many facts at once.
+func (l *Ledger) Message(f pratique.Fact) (subject, id string, body []byte, err error) {
+	const op = "append fact"
+	if f.At.IsZero() {
+		f.At = l.now()
+	}
+	f.At = f.At.UTC()
+	if subject, err = subjectFor(f); err != nil {
+		return "", "", nil, err
+	}
+	if body, err = json.Marshal(f); err != nil {
+		return "", "", nil, pratique.Wrap(pratique.Internal, op, subject, err)
+	}
+	if len(body) > maxFact {
+		return "", "", nil, pratique.Wrap(pratique.Internal, op, subject,
+			fmt.Errorf("%d bytes, more than %d: name documents by digest", len(body), maxFact))
+	}
+	id, err = messageID(f)
+	return subject, id, body, pratique.Wrap(pratique.Internal, op, subject, err)
 }
 
 // full says whether the stream refused a message because of its MaxBytes. The code is that of every failure to

@@ -227,6 +227,7 @@ func TestEveryKindHasAPlace(t *testing.T) {
 		{Kind: pratique.FactSeen, Subject: app, Seen: &pratique.Seen{}},
 		{Kind: pratique.FactInspected, Subject: app, Inspected: &pratique.Inspected{}},
 		matched(app, 1),
+		{Kind: pratique.FactAffected, Subject: app, Affected: &pratique.Affected{}},
 		{Kind: pratique.FactJudged, Subject: app, Judged: &pratique.Judged{}},
 		{Kind: pratique.FactAttested, Subject: app, Attested: &pratique.Attested{}},
 		{Kind: pratique.FactDeployed, Subject: app, Deployed: &pratique.Commit{}},

@@ -53,6 +53,7 @@ func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspect
 	r, err := p.Pool.Inspect(ctx, img)
 	return pipeline.Inspection{
 		Image: r.Image, Inventory: r.Inventory, Sections: r.Sections, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
+		JavaDatabase: r.JavaDatabase,
 	}, err
 }
 

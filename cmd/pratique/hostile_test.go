@@ -327,15 +327,15 @@ func peakMemory(t testing.TB, pid int) int64 {
 // end; the others pass.
 func TestDeadlyImage(t *testing.T) {
 	p := &plot{manifests: map[string]hostile.Image{}, blobs: map[string][]byte{}}
-	limits := "inspect: {workers: 2, memory: 320MiB}\n"
+	limits := "inspect: {workers: 2, memory: 256MiB}\n"
 	l := newLine(t, lineOptions{wrap: p.wrap, config: template.Must(template.New("").Parse(hostileConfig + limits))})
 	l.start("never")
 	l.awaitReady()
-	deadly := on(hostile.ManyPackages(120_000))(false)
+	deadly := on(hostile.ManyPackages(50_000))(false)
 	p.add("deadly", deadly.Digest(), deadly)
 	l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "deadly", deadly.Digest())), nil)
 	var good []pratique.Digest
-	for i := range 4 {
+	for i := range 2 {
 		spec := images.Clean()
 		spec.Text = strconv.Itoa(i)
 		good = append(good, l.push(fmt.Sprintf("team/app:good%d", i), l.build(spec)))

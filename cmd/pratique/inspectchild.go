@@ -71,7 +71,10 @@ func newInspectChild() *cobra.Command {
 
 // readable are the directories that a child has to read. Files that appear below them later can be read too.
 func (s *service) readable() []string {
-	all := []string{s.path("layers"), s.path("analyses"), s.path("database")}
+	all := []string{s.path("layers"), s.path("analyses"), s.path(databaseFolder)}
+	if s.java != nil {
+		all = append(all, s.path(javaFolder))
+	}
 	if dir := s.conf.Database.Dir; dir != "" {
 		all = append(all, dir)
 	}

@@ -95,13 +95,15 @@ Start here:
   pratique serve --config FILE         the service
   pratique submit IMAGE --wait         ask for a verdict from a pipeline
   pratique why DIGEST                  what was decided, and why
+  pratique scan IMAGE                  inspect one image here, without a server
   pratique jobs                        what waits, runs or failed; cancel and requeue it`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
 	}
 	root.AddCommand(
-		newServe(), newSubmit(), newWhy(), newDemo(), newWebhook(), newReconcile(), newJobs(), newCancel(), newRequeue(), newConfig(), newKey(), newPolicy(), newIndex(), newInspectChild(),
+		newServe(), newSubmit(), newWhy(), newDemo(), newScan(), newJobs(), newCancel(), newRequeue(), newWebhook(), newReconcile(),
+		newConfig(), newKey(), newPolicy(), newIndex(), newDB(), newInspectChild(),
 	)
 	return root
 }

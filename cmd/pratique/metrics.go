@@ -12,7 +12,8 @@ import (
 func (s *service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: s.outboxFigures, Queues: s.queueFigures, Database: s.databaseFigures, Reconcile: s.sweepFigures,
-		Pauses: func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
+		Pauses:  func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
+		Rematch: s.rematchFigures,
 	})
 }
 
@@ -49,7 +50,7 @@ func (s *service) databaseFigures(context.Context) (telemetry.Database, error) {
 	if err != nil {
 		return telemetry.Database{}, err
 	}
-	return telemetry.Database{Age: s.age(g.UpdatedAt), Limit: s.conf.Policy.MaxDatabaseAge.Std(defaultDBAge)}, nil
+	return telemetry.Database{Age: s.age(g.UpdatedAt), Limit: s.conf.Policy.MaxDatabaseAge.Std(defaultDBAge), Digest: g.Digest.String(), NextUpdate: g.NextUpdate}, nil
 }
 
 func (s *service) sweepFigures(context.Context) ([]telemetry.Repository, error) {

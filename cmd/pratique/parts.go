@@ -130,6 +130,10 @@ func checkParts(ctx context.Context, c config.Config) error {
 		_, err := name.ParseReference(source)
 		note(fmt.Sprintf("database.sources[%d]", i), err)
 	}
+	for i, source := range c.Database.Java.Sources {
+		_, err := name.ParseReference(source)
+		note(fmt.Sprintf("database.java.sources[%d]", i), err)
+	}
 	_, opened, err := targets(c.Deploy.Targets, time.Now)
 	for _, repo := range opened {
 		repo.Close()

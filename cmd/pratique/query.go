@@ -19,14 +19,14 @@ func (s *service) queryAPI() (http.Handler, error) {
 	}
 	intake := &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
 	return api.New(api.Config{
-		Index: s.index, Documents: s.blobs, Submit: intake.Submit, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
+		Index: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
 		Operate: operator{s, intake},
 		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Policy: s.policy.ID()}
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
 			}
-			about.Outbox = s.aboutOutbox()
+			about.Outbox, about.Rematch = s.aboutOutbox(), s.aboutRematch()
 			pending, err := s.broker.Pending(ctx)
 			if err != nil {
 				return about, nil // the rest is worth knowing all the more

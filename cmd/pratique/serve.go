@@ -95,7 +95,8 @@ func (s *service) run(ctx context.Context) error {
 	s.logConfinement(ctx)
 	back, behind := errgroup.WithContext(life)
 	back.Go(func() error { return s.project(behind) })
-	back.Go(func() error { return s.database.Run(behind) })
+	back.Go(func() error { return s.projectEstate(behind) })
+	back.Go(func() error { return s.runDatabases(behind) })
 
 	open, shut := context.WithCancel(ctx)
 	defer shut()
@@ -109,6 +110,7 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.listenFeeds(ahead) })
 	front.Go(func() error { return s.rotateSecrets(ahead) })
 	front.Go(func() error { return s.reconciler.Run(ahead) })
+	front.Go(func() error { return s.rematcher().Run(ahead) })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("policy", s.policy.ID().Digest.String()), slog.String("keyID", s.signer.KeyID()))
 	err = front.Wait()

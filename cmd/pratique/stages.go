@@ -12,7 +12,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
-	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/signer/oci"
 )
@@ -25,11 +24,8 @@ func (s *service) works() ([]queue.Work, error) {
 	signed := attestations{store: oci.NewStore(s.registry, oci.Limits{}), verifier: s.verifier}
 	inspect := &pipeline.Inspect{
 		Base: s.base(), Resolver: s.registry, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector},
-		Database: func() (scanner.DatabaseDir, error) {
-			g, err := s.database.Current()
-			return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err
-		},
-		Scanner: trivy.Tool(), Platforms: s.conf.Platforms, Sections: sectionsOf(s.conf.Inspect),
+		Database: s.currentDatabase, Memo: s.estate,
+		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Platforms: s.conf.Platforms, Sections: sectionsOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
 		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
@@ -103,6 +99,8 @@ func (s *service) logFact(ctx context.Context, e ledger.Entry) {
 		attrs = append(attrs, slog.String("ref", f.Seen.Event.Ref.String()), slog.String("source", f.Seen.Event.Source))
 	case pratique.FactMatched:
 		attrs = append(attrs, slog.Int("findings", f.Matched.Counts.Total()))
+	case pratique.FactAffected:
+		attrs = append(attrs, slog.Int("newFindings", f.Affected.Total), slog.String("database", f.Affected.Database.Digest.String()))
 	case pratique.FactJudged:
 		attrs = append(attrs, slog.String("outcome", string(f.Judged.Verdict.Outcome)), slog.Int("reasons", len(f.Judged.Verdict.Reasons)))
 	case pratique.FactDeployed:

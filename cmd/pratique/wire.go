@@ -27,6 +27,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
+	"github.com/pratique-dev/pratique/scanner/estate"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/pratique-dev/pratique/signer/key"
@@ -63,10 +64,12 @@ type service struct {
 	ledger    *ledger.Ledger
 	blobs     *ledger.Blobs
 	index     *index.Index
+	estate    *estate.Estate
 	registry  *registry.Client
 	layers    *layers.Store
 	analyses  *derived.Store
 	database  *database.Store
+	java      *database.Store // nil if none is used
 	inspector *inspector.Pool
 	policy    *policy.Policy
 	signer    *key.Signer
@@ -107,7 +110,7 @@ func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hoo
 	if s.publicURL == "" {
 		s.publicURL = "http://" + s.listener.Addr().String()
 	}
-	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
+	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openEstate, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -127,6 +130,9 @@ func withDefaults(c config.Config) config.Config {
 	}
 	if len(c.Database.Sources) == 0 {
 		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2", "ghcr.io/aquasecurity/trivy-db:2"}
+	}
+	if c.Database.Offline {
+		c.Database.Sources = nil
 	}
 	return c
 }
@@ -254,13 +260,9 @@ func (s *service) openScanners(ctx context.Context) error {
 	if s.registry, err = registry.New(registryConfig(c.Registries)); err != nil {
 		return err
 	}
-	if s.database, err = database.Open(database.Config{
-		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), StaticDir: c.Database.Dir, Dir: s.path("database"), Interval: c.Database.Interval.Std(defaultDBInterval),
-		OnUpdate: func(g database.Generation, err error) { s.logDatabase(ctx, g, err) },
-	}, s.now); err != nil {
+	if err := s.openDatabases(ctx); err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.database.Close)
 	binary, err := os.Executable()
 	if err != nil {
 		return err
@@ -273,22 +275,13 @@ func (s *service) openScanners(ctx context.Context) error {
 		Command: childCommand(binary, c.Inspect), Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
 		Analyses: analyses{s.analyses}, Maker: maker,
 		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"), WrittenBytes: c.Inspect.Written.Bytes(0),
-		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(),
+		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(), Java: s.currentJava(),
 	})
 	if err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.inspector.Close)
 	return os.MkdirAll(s.path("tmp"), 0o700)
-}
-
-func (s *service) logDatabase(ctx context.Context, g database.Generation, err error) {
-	if err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database not updated", slog.String("error", err.Error()))
-		return
-	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "vulnerability database",
-		slog.String("digest", g.Digest.String()), slog.Time("updatedAt", g.UpdatedAt), slog.String("source", g.Source))
 }
 
 func (s *service) base() pipeline.Base {

@@ -191,8 +191,18 @@ type Database struct {
 	Sources []string `yaml:"sources"`
 	// Dir is a directory on disk with trivy.db and metadata.json, used in place of Sources.
 	Dir string `yaml:"dir"`
-	// Interval between looks for a new one; default 6h.
+	// Offline asks no source: databases come by pratique db import alone.
+	Offline bool `yaml:"offline"`
+	// Interval is the shortest time between looks for a new one; default 6h.
 	Interval Duration `yaml:"interval"`
+	// Java is the database that knows jars by their SHA-1.
+	Java JavaDatabase `yaml:"java"`
+}
+
+// JavaDatabase says where the Java database comes from.
+type JavaDatabase struct {
+	// Sources are OCI references, tried in order; default none, and no Java database is used.
+	Sources []string `yaml:"sources"`
 }
 
 // Policy chooses the rules and sets their parameters.

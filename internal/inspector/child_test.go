@@ -52,7 +52,7 @@ func parent(dir string) {
 		err = p.Start(context.Background())
 	}
 	if err == nil {
-		_, err = p.Match(context.Background(), pratique.Inventory{OS: pratique.OS{Family: "announce"}}, scanner.DatabaseDir{Dir: "d"})
+		_, err = p.Match(context.Background(), []pratique.Inventory{{OS: pratique.OS{Family: "announce"}}}, scanner.DatabaseDir{Dir: "d"})
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)

@@ -77,7 +77,7 @@ func confineThread(cfg Config, dir string) error {
 		return nil
 	}
 	if err := landlock(cfg, dir, version); err != nil {
-		return fmt.Errorf("%s: %w", partLandlock, err)
+		return fmt.Errorf(`%s, which this kernel has, fails (inspect.confinement: "off" does without): %w`, partLandlock, err)
 	}
 	return nil
 }

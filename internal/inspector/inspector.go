@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
 )
 
 // Config says how children are started and what each may use. The zero value of every field but Command
@@ -38,6 +39,8 @@ type Config struct {
 	// TempDir is the directory below which children write; "" means the system's. What a pool makes there
 	// it deletes, and also what pools left there whose process was killed.
 	TempDir string
+	// Java gives the Java database for each image; nil if none is wanted. If it fails, so does the inspection.
+	Java func() (scanner.DatabaseDir, error)
 	// Analyses keeps what children find in single layers; nil means that nothing is kept. Maker says who makes
 	// them; it has to be the Maker of the children's [Child].
 	Analyses Analyses
@@ -58,6 +61,8 @@ type Result struct {
 	Inventory pratique.Inventory
 	// Sections is nil unless the children look for any.
 	Sections *pratique.Sections
+	// JavaDatabase is the one in which jars were looked up, if there was one.
+	JavaDatabase pratique.Digest
 	// SPDX and CycloneDX are the SBOMs as JSON, Generator the tool that made them and Packages the number
 	// of packages in them.
 	SPDX      []byte

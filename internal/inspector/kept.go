@@ -8,6 +8,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/scanner"
 )
 
 // keptFiles are the analyses of layers as a child has them: it reads what the parent knows, and leaves what it
@@ -37,9 +38,17 @@ func (k *keptFiles) Store(layer pratique.Digest, analysis []byte) error {
 	return store(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
 }
 
+// maker is who analyses layers, with the Java database in which jars are looked up.
+func (p *Pool) maker(java *scanner.DatabaseDir) string {
+	if java == nil {
+		return p.cfg.Maker
+	}
+	return p.cfg.Maker + " java=" + java.Digest.String()
+}
+
 // lend has the analyses of an image's layers stay where they are until release is called, and returns their
 // files by diff id.
-func (p *Pool) lend(img layers.Image) (files map[string]string, release func()) {
+func (p *Pool) lend(img layers.Image, maker string) (files map[string]string, release func()) {
 	files = map[string]string{}
 	var releases []func()
 	release = func() {
@@ -54,7 +63,7 @@ func (p *Pool) lend(img layers.Image) (files map[string]string, release func()) 
 		if files[l.DiffID.String()] != "" {
 			continue
 		}
-		path, done, ok := p.cfg.Analyses.Get(l.DiffID, p.cfg.Maker)
+		path, done, ok := p.cfg.Analyses.Get(l.DiffID, maker)
 		releases = append(releases, done)
 		if path, err := filepath.Abs(path); ok && err == nil { // a child has another working directory
 			files[l.DiffID.String()] = path
@@ -66,7 +75,7 @@ func (p *Pool) lend(img layers.Image) (files map[string]string, release func()) 
 // keep takes the analyses that a child left in dir. The child may be lying: only layers are taken that the image
 // has and that were not known, so that what is known cannot be replaced. Whatever is in the way of keeping one is
 // no error, for the child's answer stands without it; a layer that the image does not have is.
-func (p *Pool) keep(img layers.Image, known map[string]string, analysed []pratique.Digest, dir string) error {
+func (p *Pool) keep(img layers.Image, maker string, known map[string]string, analysed []pratique.Digest, dir string) error {
 	if p.cfg.Analyses == nil {
 		return nil
 	}
@@ -84,7 +93,7 @@ func (p *Pool) keep(img layers.Image, known map[string]string, analysed []pratiq
 			return err
 		}
 		if err == nil {
-			_ = p.cfg.Analyses.Put(layer, p.cfg.Maker, body) // then it is made again
+			_ = p.cfg.Analyses.Put(layer, maker, body) // then it is made again
 		}
 	}
 	return nil

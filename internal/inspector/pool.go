@@ -22,17 +22,18 @@ var errClosed = errors.New("the pool is closed")
 // Pool keeps children and gives each one piece of work at a time. Its methods may be called by any number of
 // goroutines; those that find no idle child wait.
 type Pool struct {
-	cfg     Config
-	root    string
-	lock    *os.File
-	idle    chan *child   // nil stands for a child that could not be started
-	turn    chan struct{} // held by who collects all of them
-	ctx     context.Context
-	cancel  context.CancelFunc
-	mu      sync.Mutex
-	closed  bool
-	working sync.WaitGroup
-	serial  atomic.Int64
+	cfg      Config
+	root     string
+	lock     *os.File
+	idle     chan *child   // nil stands for a child that could not be started
+	turn     chan struct{} // held by who collects all of them
+	ctx      context.Context
+	cancel   context.CancelFunc
+	mu       sync.Mutex
+	closed   bool
+	working  sync.WaitGroup
+	serial   atomic.Int64
+	requests atomic.Int64
 }
 
 // New checks cfg. Nothing runs before [Pool.Start].
@@ -145,15 +146,23 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		}
 		img.Layers[i].Path = path
 	}
-	known, release := p.lend(img)
+	java, err := p.java()
+	if err != nil {
+		return Result{}, err
+	}
+	maker := p.maker(java)
+	known, release := p.lend(img, maker)
 	defer release()
 	var result Result
-	err := p.do(ctx, request{Op: opInspect, Image: &img, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
+	err = p.do(ctx, request{Op: opInspect, Image: &img, Java: java, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
 		if resp.Inspected == nil {
 			return errGarbage
 		}
 		in := resp.Inspected
 		result = Result{Image: in.Image, Inventory: in.Inventory, Sections: in.Sections, Generator: in.Generator, Packages: in.Packages}
+		if java != nil {
+			result.JavaDatabase = java.Digest
+		}
 		var err error
 		if result.SPDX, err = document(dir, fileSPDX, maxDocument); err != nil {
 			return err
@@ -161,7 +170,7 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
 			return err
 		}
-		return p.keep(img, known, in.Analysed, dir)
+		return p.keep(img, maker, known, in.Analysed, dir)
 	})
 	if err != nil {
 		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
@@ -169,31 +178,35 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	return result, nil
 }
 
-// Match has a child match inv against the database in db.Dir. A crash is Internal, because it is more likely
-// to be ours or the database's than the inventory's; otherwise errors are those of Inspect.
-func (p *Pool) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+// Match has a child match inventories, at least one, against the database in db.Dir, and returns the reports in the
+// same order. A crash is Internal, because it is more likely to be ours or the database's than the inventories';
+// otherwise errors are those of Inspect.
+func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	const op = "match inventory"
 	dir, err := filepath.Abs(db.Dir)
 	if err != nil {
-		return pratique.Report{}, pratique.Wrap(pratique.Unavailable, op, "", err)
+		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	db.Dir = dir
-	var report pratique.Report
-	err = p.do(ctx, request{Op: opMatch, Inventory: &inv, Database: &db}, func(resp response, _ string) error {
-		if resp.Report == nil {
+	var reports []pratique.Report
+	err = p.do(ctx, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
+		if len(resp.Reports) != len(inventories) {
 			return errGarbage
 		}
-		report = *resp.Report
+		reports = resp.Reports
 		return nil
 	})
 	if errors.Is(err, errCrash) || errors.Is(err, errGarbage) {
-		return pratique.Report{}, pratique.Wrap(pratique.Internal, op, "", err)
+		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	if err != nil {
-		return pratique.Report{}, pratique.Wrap(pratique.Unknown, op, "", err)
+		return nil, pratique.Wrap(pratique.Unknown, op, "", err)
 	}
-	return report, nil
+	return reports, nil
 }
+
+// Served counts the requests to children so far.
+func (p *Pool) Served() int64 { return p.requests.Load() }
 
 // do gives req to an idle child and what it answers to take, with the directory where its documents lie.
 func (p *Pool) do(ctx context.Context, req request, take func(resp response, dir string) error) error {
@@ -202,6 +215,7 @@ func (p *Pool) do(ctx context.Context, req request, take func(resp response, dir
 		return err
 	}
 	defer leave()
+	p.requests.Add(1)
 	held, err := p.take(ctx)
 	if err != nil {
 		return err

@@ -85,14 +85,16 @@ func TestInspectAndMatch(t *testing.T) {
 	checkInspect(t, p)
 	inv := pratique.Inventory{OS: pratique.OS{Family: "print"}}
 	db := scanner.DatabaseDir{Dir: "some/where", Database: pratique.Database{Version: 2, Source: "here"}}
-	report, err := p.Match(t.Context(), inv, db)
-	if err != nil {
-		t.Fatal(err)
+	other := pratique.Inventory{OS: pratique.OS{Family: "another"}}
+	reports, err := p.Match(t.Context(), []pratique.Inventory{other, inv}, db)
+	if err != nil || len(reports) != 2 {
+		t.Fatalf("%d reports, %v", len(reports), err)
 	}
 	digest, err := scanner.InventoryDigest(inv)
 	if err != nil {
 		t.Fatal(err)
 	}
+	report := reports[1]
 	if report.Inventory != digest || report.Database.Source != "here" || len(report.Findings) != 1 || !filepath.IsAbs(report.Findings[0].Path) {
 		t.Errorf("report %+v", report)
 	}
@@ -168,7 +170,7 @@ func TestGrandchild(t *testing.T) {
 
 func TestMatcherCrashIsNotTheInventorysFault(t *testing.T) {
 	p := startPool(t, Config{})
-	_, err := p.Match(t.Context(), pratique.Inventory{OS: pratique.OS{Family: "crash"}}, scanner.DatabaseDir{Dir: "d"})
+	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "crash"}}}, scanner.DatabaseDir{Dir: "d"})
 	if pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("error %v", err)
 	}
@@ -177,7 +179,7 @@ func TestMatcherCrashIsNotTheInventorysFault(t *testing.T) {
 func TestCleanEnvironment(t *testing.T) {
 	t.Setenv("PRATIQUE_SECRET", "do not hand on")
 	p := startPool(t, Config{MemoryBytes: 1 << 30})
-	_, err := p.Match(t.Context(), pratique.Inventory{OS: pratique.OS{Family: "environment"}}, scanner.DatabaseDir{Dir: "d"})
+	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "environment"}}}, scanner.DatabaseDir{Dir: "d"})
 	if err == nil {
 		t.Fatal("no environment")
 	}

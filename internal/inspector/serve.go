@@ -66,17 +66,24 @@ type server struct{ Child }
 func (s server) answer(ctx context.Context, req request) response {
 	switch {
 	case req.Op == opInspect && req.Image != nil:
+		if err := useJava(s.Analyzer, req.Java); err != nil {
+			return response{Failure: toFailure("inspect image", err)}
+		}
 		result, err := s.inspect(ctx, req)
 		if err != nil {
 			return response{Failure: toFailure("inspect image", err)}
 		}
 		return response{Inspected: result}
-	case req.Op == opMatch && req.Inventory != nil && req.Database != nil:
-		report, err := s.Matcher.Match(ctx, *req.Inventory, *req.Database)
-		if err != nil {
-			return response{Failure: toFailure("match inventory", err)}
+	case req.Op == opMatch && len(req.Inventories) > 0 && req.Database != nil:
+		var reports []pratique.Report
+		for _, inv := range req.Inventories {
+			report, err := s.Matcher.Match(ctx, inv, *req.Database)
+			if err != nil {
+				return response{Failure: toFailure("match inventory", err)}
+			}
+			reports = append(reports, report)
 		}
-		return response{Report: &report}
+		return response{Reports: reports}
 	default:
 		return response{Failure: &failure{Op: "serve inspector", Kind: pratique.Internal, Message: "incomplete request " + req.Op}}
 	}

@@ -47,19 +47,22 @@ const (
 	opMatch   = "match"
 )
 
-// request is what the parent asks. The image is set for opInspect, inventory and database for opMatch.
+// request is what the parent asks. The image is set for opInspect, and the Java database if one is to be used;
+// inventories and database for opMatch.
 type request struct {
 	ID int64  `json:"id"`
 	Op string `json:"op"`
 	// Dir is the directory of this job: documents and temporary files go there, and the parent deletes it.
 	Dir   string        `json:"dir"`
 	Image *layers.Image `json:"image,omitempty"`
+	// Java is the Java database to look jars up in.
+	Java *scanner.DatabaseDir `json:"java,omitempty"`
 	// Maker is who the known analyses of layers are from; a child that is another one refuses. Analyses are
 	// their files by diff id, which the child may read; none is there for a layer that is not known.
-	Maker     string               `json:"maker,omitempty"`
-	Analyses  map[string]string    `json:"analyses,omitempty"`
-	Inventory *pratique.Inventory  `json:"inventory,omitempty"`
-	Database  *scanner.DatabaseDir `json:"database,omitempty"`
+	Maker       string               `json:"maker,omitempty"`
+	Analyses    map[string]string    `json:"analyses,omitempty"`
+	Inventories []pratique.Inventory `json:"inventories,omitempty"`
+	Database    *scanner.DatabaseDir `json:"database,omitempty"`
 }
 
 // accepted says that a child has read a whole request and begins with it. What goes wrong before that is not
@@ -70,10 +73,11 @@ type accepted struct {
 
 // response is the answer to the request with the same id: exactly one of the three is set.
 type response struct {
-	ID        int64            `json:"id"`
-	Inspected *inspected       `json:"inspected,omitempty"`
-	Report    *pratique.Report `json:"report,omitempty"`
-	Failure   *failure         `json:"failure,omitempty"`
+	ID        int64      `json:"id"`
+	Inspected *inspected `json:"inspected,omitempty"`
+	// Reports are in the order of the inventories.
+	Reports []pratique.Report `json:"reports,omitempty"`
+	Failure *failure          `json:"failure,omitempty"`
 }
 
 type inspected struct {

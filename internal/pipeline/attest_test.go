@@ -14,7 +14,7 @@ func TestAttestInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "get", "judge app",
+		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "get", "get", "judge app",
 		"last judged app", "put",
 		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
 		"last attested app", "get", "get", "last settled ",
@@ -198,7 +198,7 @@ func TestAttestIndexFailsAsAWhole(t *testing.T) {
 // TestAttestErrors fails each call in turn.
 func TestAttestErrors(t *testing.T) {
 	for _, call := range []string{
-		"last seen app", "last inspected app", "last matched app", "get", "judge app", "last judged app", "put", "fact judged app",
+		"last seen app", "last inspected app", "last matched app", "get", "get", "judge app", "last judged app", "put", "fact judged app",
 		"last attested app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e1.deploy",
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Unverified} {

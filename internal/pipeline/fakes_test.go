@@ -70,19 +70,23 @@ func (p parser) lookFor() *pratique.Sections {
 	return &pratique.Sections{Scanner: p.scanner, Scanned: p.sections}
 }
 
-func (p parser) Match(_ context.Context, inv pratique.Inventory, _ scanner.DatabaseDir) (pratique.Report, error) {
-	name := inv.Lists[0].Packages[0].Name
-	if err := p.do("match %s", name); err != nil {
-		return pratique.Report{}, err
+func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.DatabaseDir) ([]pratique.Report, error) {
+	var all []pratique.Report
+	for _, inv := range parts {
+		name := inv.Lists[0].Packages[0].Name
+		if err := p.do("match %s", name); err != nil {
+			return nil, err
+		}
+		r := pratique.Report{Scanner: inv.Scanner}
+		if p.bad[name] {
+			r.Findings = []pratique.Finding{{
+				ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2", Severity: pratique.SeverityCritical,
+				Class: pratique.ClassOS, Type: "debian",
+			}}
+		}
+		all = append(all, r)
 	}
-	r := pratique.Report{Scanner: inv.Scanner}
-	if p.bad[name] {
-		r.Findings = []pratique.Finding{{
-			ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2", Severity: pratique.SeverityCritical,
-			Class: pratique.ClassOS, Type: "debian",
-		}}
-	}
-	return r, nil
+	return all, nil
 }
 
 // policy denies what has a finding.

@@ -18,8 +18,13 @@ type Inspect struct {
 	Images   Images
 	Parser   Parser
 	Database func() (scanner.DatabaseDir, error)
+	// Memo spares matching what was matched before; nil knows nothing.
+	Memo Memo
 	// Scanner is the tool whose inventories are up to date; those of another version are made anew.
 	Scanner pratique.Tool
+	// JavaDatabase is the digest of the Java database in use; nil if none is used. Inventories that were made with
+	// another one are made anew.
+	JavaDatabase func() pratique.Digest
 	// Platforms are what images are run on; children of an index that certainly do not run there are left
 	// out. Empty leaves out none.
 	Platforms []pratique.Platform
@@ -41,7 +46,7 @@ type Images interface {
 // Parser reads hostile images, in processes of its own.
 type Parser interface {
 	Inspect(ctx context.Context, img layers.Image) (Inspection, error)
-	Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error)
+	Matcher
 }
 
 // Inspection is what parsing one platform image gives.
@@ -51,6 +56,8 @@ type Inspection struct {
 	Sections        *pratique.Sections // nil if none was looked for
 	SPDX, CycloneDX []byte
 	Generator       pratique.Tool
+	// JavaDatabase is the one in which jars were looked up, if there was one.
+	JavaDatabase pratique.Digest
 }
 
 // Handle does the stage for one message.
@@ -154,8 +161,8 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
 		return nil, err
-	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && !last.Inspected.Inventory.IsZero() &&
-		slices.Equal(last.Inspected.Scanned, s.Sections) {
+	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && last.Inspected.JavaDatabase == s.java() &&
+		!last.Inspected.Inventory.IsZero() && slices.Equal(last.Inspected.Scanned, s.Sections) {
 		return last.Inspected, nil
 	}
 	started := s.Now().UTC()
@@ -175,13 +182,21 @@ func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subjec
 	return fact, s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: fact})
 }
 
+func (s *Inspect) java() pratique.Digest {
+	if s.JavaDatabase == nil {
+		return pratique.Digest{}
+	}
+	return s.JavaDatabase()
+}
+
 // keep stores the documents of an inspection and describes them.
 func (s *Inspect) keep(ctx context.Context, r Inspection, started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
+		JavaDatabase: r.JavaDatabase,
 	}
 	var err error
-	if fact.Inventory, err = s.putJSON(ctx, r.Inventory); err != nil {
+	if fact.Inventory, err = s.keepInventory(ctx, r.Inventory); err != nil {
 		return nil, err
 	}
 	if fact.SPDX, err = s.Documents.Put(ctx, r.SPDX); err != nil {
@@ -208,37 +223,4 @@ func (s *Inspect) keepSections(ctx context.Context, found *pratique.Sections, fa
 	var err error
 	fact.Sections, err = s.putJSON(ctx, found)
 	return err
-}
-
-func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inspected *pratique.Inspected) error {
-	db, err := s.Database()
-	if err != nil {
-		return err
-	}
-	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
-		return err
-	} else if ok && w.Round == 0 && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
-		return nil
-	}
-	started := s.Now().UTC()
-	var inventory pratique.Inventory
-	if err := s.getJSON(ctx, inspected.Inventory, &inventory); err != nil {
-		return err
-	}
-	report, err := s.Parser.Match(ctx, inventory, db)
-	if err != nil {
-		return err
-	}
-	report.Inventory, report.Database = inspected.Inventory, db.Database
-	report.MatchedAt = s.Now().UTC()
-	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
-	digest, err := s.putJSON(ctx, report)
-	if err != nil {
-		return err
-	}
-	fact := pratique.Matched{
-		Report: digest, Inventory: inspected.Inventory, Database: db.Database, Counts: report.Counts(),
-		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
-	}
-	return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: &fact})
 }

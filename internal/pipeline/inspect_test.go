@@ -8,6 +8,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/scanner"
 )
 
 // TestInspectInOrder spells out one delivery: what is looked up, done and recorded, and each edge around it.
@@ -19,9 +20,9 @@ func TestInspectInOrder(t *testing.T) {
 	same(t, "journal", []string{
 		"last settled ", "resolve 1.0", "last settled app",
 		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
-		"last settled ", "last inspected app", "fetch app", "parse app", "put", "put", "put",
+		"last settled ", "last inspected app", "fetch app", "parse app", "put", "put", "put", "put",
 		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected", "release app",
-		"database", "last matched app", "get", "match app", "put",
+		"database", "last matched app", "get", "get", "match app", "put", "put",
 		"edge inspect:before-matched", "fact matched app", "edge inspect:after-matched",
 		"last settled ", "edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
 	}, w.journal)
@@ -52,8 +53,10 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 	if matched.Counts[pratique.SeverityCritical] != 1 || matched.Fixable != 1 {
 		t.Errorf("counts %v, fixable %d", matched.Counts, matched.Fixable)
 	}
-	var report pratique.Report
-	w.document(matched.Report, &report)
+	report, err := scanner.LoadReport(t.Context(), documents{w}, matched.Report)
+	if err != nil || len(report.Findings) != 1 {
+		t.Fatalf("report %+v, %v", report, err)
+	}
 	if report.DatabaseAgeSeconds != 90*60 || report.Database != w.database.Database || report.Inventory != matched.Inventory {
 		t.Errorf("report %+v", report)
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -96,7 +97,7 @@ func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subjec
 		return judgement{}, pratique.Errorf(pratique.Internal, "judge "+subject.String(), "it is not inspected and matched")
 	}
 	j := judgement{inspected: inspected.Inspected, matched: matched.Matched}
-	if err := s.getJSON(ctx, matched.Matched.Report, &j.report); err != nil {
+	if j.report, err = s.report(ctx, matched.Matched.Report); err != nil {
 		return judgement{}, err
 	}
 	sections, err := s.sections(ctx, *j.inspected)
@@ -130,8 +131,15 @@ func (s *Attest) sections(ctx context.Context, inspected pratique.Inspected) (*p
 	if inspected.Sections.IsZero() {
 		return nil, nil
 	}
+	content, err := s.document(ctx, inspected.Sections)
+	if err != nil {
+		return nil, err
+	}
 	var found pratique.Sections
-	return &found, s.getJSON(ctx, inspected.Sections, &found)
+	if err := json.Unmarshal(content, &found); err != nil {
+		return nil, lostDocument{pratique.Wrap(pratique.Corrupt, "decode sections", inspected.Sections.String(), err)}
+	}
+	return &found, nil
 }
 
 // decide records the verdict, unless it says what the last one says and that one is young: then the last one

@@ -208,14 +208,3 @@ func isLost(err error) bool {
 	var lost lostDocument
 	return errors.As(err, &lost)
 }
-
-func (b *Base) getJSON(ctx context.Context, d pratique.Digest, v any) error {
-	content, err := b.document(ctx, d)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(content, v); err != nil {
-		return lostDocument{pratique.Wrap(pratique.Corrupt, "decode document", d.String(), err)}
-	}
-	return nil
-}

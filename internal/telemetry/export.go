@@ -57,11 +57,27 @@ func (e exporter) queues(all []Queue) {
 func (e exporter) database(d Database) {
 	e.gauge("pratique_database_age_seconds", d.Age.Seconds())
 	e.gauge("pratique_database_limit_seconds", d.Limit.Seconds())
+	e.gauge("pratique_database_info", 1, d.Digest)
+	next := 0.0
+	if !d.NextUpdate.IsZero() {
+		next = float64(d.NextUpdate.Unix())
+	}
+	e.gauge("pratique_database_next_update_timestamp_seconds", next)
 }
 
 func (e exporter) pauses(all map[string]time.Duration) {
 	for name, left := range all {
 		e.gauge("pratique_registry_paused_seconds", left.Seconds(), name)
+	}
+}
+
+func (e exporter) rematch(r Rematch) {
+	e.gauge("pratique_rematch_running_seconds", r.Running.Seconds())
+	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected, "matched": r.Matched, "failed": r.Failed} {
+		e.gauge("pratique_rematch_lists", float64(n), state)
+	}
+	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected} {
+		e.gauge("pratique_rematch_images", float64(n), state)
 	}
 }
 

@@ -55,6 +55,9 @@ func full(t *testing.T) *Metrics {
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
 			return map[string]time.Duration{"r.test": 90 * time.Second, "other.test": 0}, nil
 		},
+		Rematch: func(context.Context) (Rematch, error) {
+			return Rematch{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2}, nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +172,10 @@ func TestFiguresHaveTheirSourcesValues(t *testing.T) {
 		`pratique_reconcile_interval_seconds{repository=r.test/b}`:               3600,
 		`pratique_reconcile_news_total{repository=r.test/a}`:                     1,
 		`pratique_reconcile_failures_total{repository=r.test/a}`:                 2,
+		`pratique_rematch_running_seconds{}`:                                     60,
+		`pratique_rematch_lists{state=known}`:                                    9,
+		`pratique_rematch_lists{state=affected}`:                                 5,
+		`pratique_rematch_images{state=newly-affected}`:                          2,
 		`pratique_source_up{source=queues}`:                                      1,
 	} {
 		if value, ok := got[name]; !ok || value != want {

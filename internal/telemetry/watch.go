@@ -20,7 +20,8 @@ type Sources struct {
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]Repository, error)
 	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
-	Pauses func(context.Context) (map[string]time.Duration, error)
+	Pauses  func(context.Context) (map[string]time.Duration, error)
+	Rematch func(context.Context) (Rematch, error)
 }
 
 // Outbox is the state of the durable store between the webhooks and the queue.
@@ -50,6 +51,19 @@ type Queue struct {
 type Database struct {
 	// Age is the time since it was made, Limit the age at which nothing is allowed any more.
 	Age, Limit time.Duration
+	// Digest is that of its file, NextUpdate when its publisher wanted to make the next one; zero if not known.
+	Digest     string
+	NextUpdate time.Time
+}
+
+// Rematch is how far matching against the newest database has come.
+type Rematch struct {
+	// Running is since when it goes on; 0 if it is over.
+	Running time.Duration
+	// Of Lists, Affected are to be matched again, Matched were, and Failed of these could not be.
+	Lists, Affected, Matched, Failed int
+	// Touched images were looked at, Changed have other findings, NewlyAffected new ones.
+	Touched, Changed, NewlyAffected int
 }
 
 // Repository is a repository that is reconciled.
@@ -96,8 +110,13 @@ func figures() []figure {
 		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(lane, "state")},
 		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage, attempts included. If it rises while something runs, add workers; if nothing runs, pratique jobs says why.", lane},
 		{"pratique_database_age_seconds", "Age of the vulnerability database in use. It is made anew every few hours: if it rises, look at its download.", nil},
+		{"pratique_database_info", "1, with the digest of the vulnerability database in use.", []string{"digest"}},
+		{"pratique_database_next_update_timestamp_seconds", "When the publisher of the database wanted to make the next one, in seconds since 1970; 0 if it does not say.", nil},
 		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
 		{"pratique_registry_paused_seconds", "For how long the registry is left in peace, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
+		{"pratique_rematch_running_seconds", "Since when known images are being matched against the newest vulnerability database; 0 if that is over. If it rises for hours, look at the log, and at the children.", nil},
+		{"pratique_rematch_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be. Push the images of failed ones anew; the log names the lists.", []string{"state"}},
+		{"pratique_rematch_images", "Images of the newest database: touched were looked at, changed have other findings and are judged again, newly-affected have new ones.", []string{"state"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
 		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
@@ -132,6 +151,7 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	read(ctx, e, "database", w.sources.Database, e.database)
 	read(ctx, e, "reconcile", w.sources.Reconcile, e.reconcile)
 	read(ctx, e, "registries", w.sources.Pauses, e.pauses)
+	read(ctx, e, "rematch", w.sources.Rematch, e.rematch)
 }
 
 // read asks one source and exports what it says, and whether it said something.

@@ -39,6 +39,7 @@ func TestRealImages(t *testing.T) {
 	}
 	s := newScanner(t)
 	dbs := map[string]scanner.DatabaseDir{}
+	bases := map[pratique.Digest]bool{}
 	for _, name := range []string{"db-a", "db-b"} {
 		dbs[name] = scanner.DatabaseDir{Dir: unpackDB(t, data, "trivy-"+name+":2"), Database: pratique.Database{Version: 2}}
 	}
@@ -73,7 +74,14 @@ func TestRealImages(t *testing.T) {
 			if diff := cmp.Diff(want, asExpected(report.Findings), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%s with %s: (-command line +here)\n%s", name, db, diff)
 			}
+			parts := checkParts(t, s, inv, dir, report)
+			if inv.OS.Family == "debian" {
+				bases[parts[0]] = true
+			}
 		}
+	}
+	if len(bases) != 1 {
+		t.Errorf("the base that three images share is stored %d times", len(bases))
 	}
 }
 

@@ -60,6 +60,7 @@ type Scanner struct {
 	hider     hider
 	swallowed *swallowed
 	handle    handle
+	java      scanner.DatabaseDir // of the last UseJava
 	now       func() time.Time
 }
 

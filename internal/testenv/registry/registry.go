@@ -114,3 +114,6 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	w.bytes.Add(int64(n))
 	return n, err
 }
+
+// Unwrap lets handlers flush.
+func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -121,26 +121,30 @@ const (
 
 // Push publishes the database in dir as the OCI artifact that Trivy downloads, under ref.
 func Push(ctx context.Context, dir, ref string) error {
+	return push(ctx, dir, ref, "trivy.db", layerType)
+}
+
+func push(ctx context.Context, dir, ref, file, layerType string) error {
 	target, err := name.ParseReference(ref)
 	if err != nil {
 		return err
 	}
-	layer, err := pack(dir)
+	layer, err := pack(dir, file)
 	if err != nil {
 		return err
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, ggcrtypes.OCIManifestSchema1), configType)
-	if image, err = mutate.AppendLayers(image, static.NewLayer(layer, layerType)); err != nil {
+	if image, err = mutate.AppendLayers(image, static.NewLayer(layer, ggcrtypes.MediaType(layerType))); err != nil {
 		return err
 	}
 	return remote.Write(target, image, remote.WithContext(ctx))
 }
 
-func pack(dir string) ([]byte, error) {
+func pack(dir, database string) ([]byte, error) {
 	var buffer bytes.Buffer
 	zipped := gzip.NewWriter(&buffer)
 	archive := tar.NewWriter(zipped)
-	for _, file := range []string{"trivy.db", "metadata.json"} {
+	for _, file := range []string{database, "metadata.json"} {
 		content, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return nil, err

@@ -9,12 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -36,109 +33,66 @@ func (g stored) generation(root string) Generation {
 	return Generation{Database: g.Database, Dir: filepath.Join(root, g.Database.Digest.Hex())}
 }
 
-// metadata is Trivy's metadata.json.
-type metadata struct {
-	Version      int
-	NextUpdate   time.Time
-	UpdatedAt    time.Time
-	DownloadedAt time.Time
-}
-
-// skew is how far the publisher's clock may be ahead of ours. A database from the future would never be too old.
-const skew = time.Hour
-
-func parseMetadata(raw []byte, now time.Time) (metadata, error) {
-	var m metadata
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, pratique.Errorf(pratique.Invalid, "read database metadata", "%s: %w", metadataFile, err)
-	}
-	switch {
-	case m.Version != schemaVersion:
-		return m, pratique.Errorf(pratique.Invalid, "read database metadata", "schema version %d, want %d", m.Version, schemaVersion)
-	case m.UpdatedAt.IsZero():
-		return m, pratique.Errorf(pratique.Invalid, "read database metadata", "it does not say when the database was built")
-	case m.UpdatedAt.After(now.Add(skew)):
-		return m, pratique.Errorf(pratique.Invalid, "read database metadata", "built at %s, which is in the future", m.UpdatedAt.Format(time.RFC3339))
-	}
-	return m, nil
-}
-
-// inspect opens the file the way a match does and wants at least one vulnerability in it: an empty database
-// would let everything pass.
-func inspect(path string) (err error) {
-	refuse := func(format string, args ...any) error {
-		return pratique.Errorf(pratique.Invalid, "inspect vulnerability database", format, args...)
-	}
-	// bbolt maps the file; pages that are not there fault, and damaged ones panic.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = refuse("%s is damaged: %v", databaseFile, r)
-		}
-	}()
-	db, err := bbolt.Open(path, 0o400, &bbolt.Options{ReadOnly: true, Timeout: 5 * time.Second})
-	if err != nil {
-		return refuse("%s: %w", databaseFile, err)
-	}
-	defer func() { _ = db.Close() }() // only read
-	return db.View(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket([]byte("vulnerability"))
-		if bucket == nil {
-			return refuse("%s has no vulnerabilities in it", databaseFile)
-		}
-		if key, _ := bucket.Cursor().First(); key == nil {
-			return refuse("%s has no vulnerabilities in it", databaseFile)
-		}
-		return nil
-	})
-}
-
-// load finds the generation to start with. The pointer names the newest and the one before; one that is
-// damaged is passed over.
+// load finds the generation to start with.
 func (s *Store) load() error {
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
-	pointer, err := os.ReadFile(filepath.Join(s.cfg.Dir, pointerFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(string(pointer)) {
-		if _, err := pratique.ParseDigestHex(name); err != nil {
-			continue
-		}
-		if g, err := s.verify(filepath.Join(s.cfg.Dir, name)); err == nil {
+	names, err := pointed(s.cfg.Dir)
+	for _, name := range names {
+		if g, err := s.cfg.Kind.verify(filepath.Join(s.cfg.Dir, name)); err == nil {
 			s.current = &g
-			return nil
+			break
 		}
 	}
-	return nil
+	s.plan = readSchedule(s.cfg.Dir)
+	return err
 }
 
-// verify reads a generation back and hashes it.
-func (s *Store) verify(dir string) (stored, error) {
+// pointed lists what the pointer in dir names: the newest generation and the one before, which takes over if
+// the newest is damaged.
+func pointed(dir string) ([]string, error) {
+	pointer, err := os.ReadFile(filepath.Join(dir, pointerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := slices.DeleteFunc(strings.Fields(string(pointer)), func(name string) bool {
+		_, err := pratique.ParseDigestHex(name)
+		return err != nil
+	})
+	return names, err
+}
+
+// readRecord reads what is written down about a generation.
+func (k Kind) readRecord(dir string) (stored, error) {
 	var g stored
-	raw, err := os.ReadFile(filepath.Join(dir, recordFile)) //nolint:gosec // below the store's own directory
+	raw, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if err != nil {
 		return g, err
 	}
 	if err := json.Unmarshal(raw, &g); err != nil {
 		return g, err
 	}
-	if g.Database.Version != schemaVersion {
+	if g.Database.Version != k.schema {
 		return g, fmt.Errorf("schema version %d", g.Database.Version)
 	}
-	got, err := hashFile(filepath.Join(dir, databaseFile))
+	return g, nil
+}
+
+// verify reads a generation back and hashes it.
+func (k Kind) verify(dir string) (stored, error) {
+	g, err := k.readRecord(dir)
+	if err != nil {
+		return g, err
+	}
+	got, err := hashFile(filepath.Join(dir, k.file))
 	if err != nil {
 		return g, err
 	}
 	if got != g.Database.Digest || got.Hex() != filepath.Base(dir) {
-		return g, fmt.Errorf("%s has digest %s", databaseFile, got)
+		return g, fmt.Errorf("%s has digest %s", k.file, got)
 	}
-	return g, inspect(filepath.Join(dir, databaseFile))
+	return g, k.inspect(filepath.Join(dir, k.file))
 }
 
 func (s *Store) removeLeftovers() error {
@@ -147,7 +101,11 @@ func (s *Store) removeLeftovers() error {
 		return err
 	}
 	for _, item := range items {
-		if strings.HasPrefix(item.Name(), tempPrefix) {
+		left := strings.HasPrefix(item.Name(), tempPrefix)
+		if info, err := item.Info(); err == nil && strings.HasPrefix(item.Name(), partialPrefix) {
+			left = time.Since(info.ModTime()) > partialAge
+		}
+		if left {
 			if err := os.RemoveAll(filepath.Join(s.cfg.Dir, item.Name())); err != nil {
 				return err
 			}
@@ -194,10 +152,15 @@ func (s *Store) peek() *stored {
 	return s.current
 }
 
-// also notes that another artifact holds the current database.
-func (s *Store) also(manifest pratique.Digest) error {
+// also notes that other artifacts hold the current database, and that a later build has given the same.
+func (s *Store) also(manifests []pratique.Digest, meta metadata) error {
 	g := *s.peek()
-	g.Manifests = append(slices.Clone(g.Manifests), manifest)
+	if meta.UpdatedAt.After(g.Database.UpdatedAt) {
+		g.Database.UpdatedAt, g.Database.NextUpdate = meta.UpdatedAt.UTC(), meta.NextUpdate.UTC()
+	} else if len(manifests) == 0 {
+		return nil
+	}
+	g.Manifests = append(slices.Clone(g.Manifests), manifests...)
 	dir := g.generation(s.cfg.Dir).Dir
 	tmp := filepath.Join(s.cfg.Dir, tempPrefix+recordFile)
 	if err := writeJSON(tmp, g); err != nil {
@@ -223,8 +186,14 @@ func (s *Store) point(names []string) error {
 	return syncPath(s.cfg.Dir)
 }
 
-// prune removes all generations but those named: the current one, and the one that matches may still read.
+// prune removes all generations but those named (the current one, and the one that matches may still read) and those
+// that the configuration keeps. One that another process has borrowed stays until the next time.
 func (s *Store) prune(keep []string) error {
+	if s.cfg.Keep != nil {
+		for _, d := range s.cfg.Keep() {
+			keep = append(keep, d.Hex())
+		}
+	}
 	items, err := os.ReadDir(s.cfg.Dir)
 	if err != nil {
 		return err
@@ -233,7 +202,7 @@ func (s *Store) prune(keep []string) error {
 		if _, err := pratique.ParseDigestHex(item.Name()); err != nil || slices.Contains(keep, item.Name()) {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(s.cfg.Dir, item.Name())); err != nil {
+		if err := removeUnlessBorrowed(filepath.Join(s.cfg.Dir, item.Name())); err != nil {
 			return err
 		}
 	}
@@ -267,7 +236,7 @@ func syncPath(path string) error {
 }
 
 func hashFile(path string) (pratique.Digest, error) {
-	f, err := os.Open(path) //nolint:gosec // below the store's own directory
+	f, err := os.Open(path)
 	if err != nil {
 		return pratique.Digest{}, err
 	}

@@ -7,32 +7,37 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// staticInterval is short, because looking costs two stat calls.
-const staticInterval = 30 * time.Second
+const (
+	// staticInterval is short, because looking costs two stat calls.
+	staticInterval = 30 * time.Second
+	// requestInterval is how often the wishes of other processes are looked for, which costs one more.
+	requestInterval = 500 * time.Millisecond
+)
 
-// Run updates at once and then at the configured interval, a little earlier or later so that many instances
-// do not come together; after a failure it comes back sooner, and less soon each time. It ends, without an
-// error, when ctx does.
+// Run updates as soon as that is due, and then whenever it is due again, a little later than that, so that many
+// instances do not come together; after a failure it comes back sooner, and less soon each time. In between it
+// does what other processes of this machine ask for. It ends, without an error, when ctx does.
 func (s *Store) Run(ctx context.Context) error {
-	var told pratique.Digest
-	for failures := 0; ; {
-		_, err := s.Update(ctx)
-		if ctx.Err() != nil {
-			return nil
+	teller := teller{store: s}
+	teller.tell(s.missing())
+	next := s.next()
+	for {
+		if asked, err := s.serveRequests(ctx); asked {
+			teller.tell(err)
+			next = s.next()
 		}
-		inUse, missing := s.Current()
-		if err == nil {
-			err = missing
+		if !s.now().Before(next) && (s.cfg.StaticDir != "" || len(s.cfg.Sources) > 0) {
+			_, err := s.UpdateIfDue(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				_, err = s.Current()
+			}
+			teller.tell(err)
+			next = s.next()
 		}
-		if s.cfg.OnUpdate != nil && (err != nil || inUse.Digest != told) {
-			s.cfg.OnUpdate(inUse, err)
-			told = inUse.Digest
-		}
-		failures++
-		if err == nil {
-			failures = 0
-		}
-		pause := time.NewTimer(s.pause(failures))
+		pause := time.NewTimer(min(max(next.Sub(s.now()), time.Millisecond), requestInterval))
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -42,14 +47,54 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// pause is the time until the next update, give or take a tenth; the nanoseconds of the clock are random enough.
-func (s *Store) pause(failures int) time.Duration {
-	d := s.cfg.Interval
+// missing says that there is no database where nobody will fetch one either.
+func (s *Store) missing() error {
+	if s.cfg.StaticDir != "" || len(s.cfg.Sources) > 0 {
+		return nil
+	}
+	_, err := s.Current()
+	return err
+}
+
+// teller calls OnUpdate.
+type teller struct {
+	store *Store
+	told  pratique.Digest
+}
+
+func (t *teller) tell(err error) {
+	inUse, missing := t.store.Current()
+	if t.store.cfg.OnUpdate == nil || (err == nil && (missing != nil || inUse.Digest == t.told)) {
+		return
+	}
+	t.store.cfg.OnUpdate(inUse, err)
+	t.told = inUse.Digest
+}
+
+// next is when to look again: when that is due, and up to a tenth of the interval later; the nanoseconds of the
+// clock are random enough. The very first look is not put off.
+func (s *Store) next() time.Time {
+	now := s.now()
 	if s.cfg.StaticDir != "" {
-		d = min(d, staticInterval)
+		return now.Add(spread(min(s.cfg.Interval, staticInterval), now))
 	}
-	if failures > 0 {
-		d = min(d, s.retry<<min(failures-1, 20))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.plan.due(s.cfg, s.current, s.retry, now)
+	if s.plan.TriedAt.IsZero() {
+		return due
 	}
-	return d - d/10 + time.Duration(s.now().UnixNano())%(d/5+1)
+	wait := s.cfg.Interval
+	if s.plan.Failures > 0 {
+		wait = min(wait, s.retry<<min(s.plan.Failures-1, 20))
+	}
+	if due.Before(now) {
+		due = now
+	}
+	return due.Add(spread(wait, now) - wait)
+}
+
+// spread is d and up to a tenth more.
+func spread(d time.Duration, now time.Time) time.Duration {
+	return d + time.Duration(now.UnixNano())%(d/10+1)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,7 +38,7 @@ func newTransport() http.RoundTripper {
 
 // reference reads a source. The tag is the version of the schema unless it says otherwise.
 func (s *Store) reference(source string) (name.Reference, error) {
-	opts := []name.Option{name.WithDefaultTag(fmt.Sprint(schemaVersion))}
+	opts := []name.Option{name.WithDefaultTag(fmt.Sprint(s.cfg.Kind.schema))}
 	ref, err := name.ParseReference(source, opts...)
 	if err == nil && s.host(ref).PlainHTTP {
 		ref, err = name.ParseReference(source, append(opts, name.Insecure)...)
@@ -56,19 +55,20 @@ func (s *Store) host(ref name.Reference) Host {
 	return Host{}
 }
 
-// puller keeps the login for the requests of one update.
-func (s *Store) puller(ref name.Reference) (*remote.Puller, error) {
+// login keeps one session for the requests of one update.
+func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTripper, error) {
 	// Explicit also where anonymous: there is no keychain to fall back to.
 	auth := authn.Anonymous
 	if h := s.host(ref); h.Username != "" {
 		auth = &authn.Basic{Username: h.Username, Password: h.Password}
 	}
-	return remote.NewPuller(
-		remote.WithTransport(s.transport), remote.WithAuth(auth),
-		// The next source is the better answer to a source in trouble.
-		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
-		remote.WithRetryStatusCodes(http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
+	// The next source is the better answer to a source in trouble, and one that says when to come back is not
+	// asked before.
+	patient := transport.NewRetry(transport.NewUserAgent(s.patience, "pratique"),
+		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
+		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)
+	return transport.NewWithContext(ctx, ref.Context().Registry, auth, patient, []string{ref.Scope(transport.PullScope)})
 }
 
 // artifact is a database as one source offers it.
@@ -76,17 +76,22 @@ type artifact struct {
 	source   string
 	ref      name.Reference
 	puller   *remote.Puller
+	client   *http.Client // with the login of the puller
 	manifest pratique.Digest
 }
 
 // find asks a source what it has, with a HEAD where it answers one: that costs no pull.
 func (s *Store) find(ctx context.Context, source string) (artifact, error) {
-	const op = "look up vulnerability database"
+	op := s.cfg.Kind.op("look up")
 	ref, err := s.reference(source)
 	if err != nil {
 		return artifact{}, err
 	}
-	puller, err := s.puller(ref)
+	session, err := s.login(ctx, ref)
+	if err != nil {
+		return artifact{}, fault(op, err)
+	}
+	puller, err := remote.NewPuller(remote.WithTransport(session))
 	if err != nil {
 		return artifact{}, pratique.Wrap(pratique.Internal, op, "", err)
 	}
@@ -101,7 +106,7 @@ func (s *Store) find(ctx context.Context, source string) (artifact, error) {
 		return artifact{}, fault(op, err)
 	}
 	manifest, err := pratique.ParseDigest(found.Digest.String())
-	return artifact{source: source, ref: ref, puller: puller, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
+	return artifact{source: source, ref: ref, puller: puller, client: &http.Client{Transport: session}, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
 // worthAGet tells registries that do not answer HEAD well from those that do not answer.
@@ -111,57 +116,30 @@ func worthAGet(err error) bool {
 }
 
 // layer reads the manifest, which must name exactly one database of a bearable size.
-func (a artifact) layer(ctx context.Context, maxBytes int64) (v1.Descriptor, error) {
-	const op = "read database manifest"
+func (a artifact) layer(ctx context.Context, kind Kind, maxBytes int64) (v1.Descriptor, error) {
+	op := kind.op("read manifest of")
 	got, err := a.puller.Get(ctx, a.ref.Context().Digest(a.manifest.String()))
 	if err != nil {
 		return v1.Descriptor{}, fault(op, err)
 	}
-	m, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
+	return kind.layer(got.Manifest, maxBytes)
+}
+
+// layer finds the one layer of an artifact that is a database of this kind.
+func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
+	op := k.op("read manifest of")
+	m, err := v1.ParseManifest(bytes.NewReader(manifest))
 	if err != nil {
 		return v1.Descriptor{}, pratique.Wrap(pratique.Corrupt, op, "", err)
 	}
-	if len(m.Layers) != 1 || m.Layers[0].MediaType != layerType {
-		return v1.Descriptor{}, pratique.Errorf(pratique.Corrupt, op, "not a vulnerability database: want one layer of type %s", layerType)
+	if len(m.Layers) != 1 || string(m.Layers[0].MediaType) != k.layerType || m.Layers[0].Digest.Algorithm != "sha256" {
+		return v1.Descriptor{}, pratique.Errorf(pratique.Corrupt, op, "not a %s: want one layer of type %s", k, k.layerType)
 	}
 	if size := m.Layers[0].Size; size < 0 || size > maxBytes {
 		return v1.Descriptor{}, pratique.Errorf(pratique.Exhausted, op, "%d bytes to download, the limit is %d", size, maxBytes)
 	}
 	return m.Layers[0], nil
 }
-
-// download unpacks the layer into dir.
-func (a artifact) download(ctx context.Context, d v1.Descriptor, dir string, maxBytes int64) (unpacked, error) {
-	const op = "download vulnerability database"
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stalled := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("no bytes for %s", stallAfter)) })
-	defer stalled.Stop()
-	layer, err := a.puller.Layer(ctx, a.ref.Context().Digest(d.Digest.String()))
-	if err != nil {
-		return unpacked{}, fault(op, err)
-	}
-	body, err := layer.Compressed()
-	if err != nil {
-		return unpacked{}, fault(op, err)
-	}
-	defer func() { _ = body.Close() }() // what was read is checked by its digest
-	alive := readerFunc(func(p []byte) (int, error) {
-		stalled.Reset(stallAfter)
-		n, err := body.Read(p)
-		if cause := context.Cause(ctx); cause != nil && err != nil {
-			err = cause
-		}
-		return n, err
-	})
-	return unpack(alive, d, dir, maxBytes)
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-var _ io.Reader = readerFunc(nil)
 
 // fault gives an error of a registry its kind.
 func fault(op string, err error) error {

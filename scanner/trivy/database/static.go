@@ -40,7 +40,7 @@ func (s *Store) updateStatic() (bool, error) {
 // that those who come meanwhile wait for one answer.
 func (s *Store) readStatic() (Generation, error) {
 	dir := s.cfg.StaticDir
-	before, err := lookAt(dir)
+	before, err := s.lookAt(dir)
 	if err != nil {
 		return Generation{}, s.staticFault(err)
 	}
@@ -51,15 +51,15 @@ func (s *Store) readStatic() (Generation, error) {
 	if err != nil {
 		return Generation{}, s.staticFault(err)
 	}
-	digest, err := hashFile(filepath.Join(dir, databaseFile))
+	digest, err := hashFile(filepath.Join(dir, s.cfg.Kind.file))
 	if err != nil {
 		return Generation{}, s.staticFault(err)
 	}
-	meta, err := parseMetadata(raw, s.now())
+	meta, err := s.cfg.Kind.parseMetadata(raw, s.now())
 	if err == nil {
-		err = inspect(filepath.Join(dir, databaseFile))
+		err = s.cfg.Kind.inspect(filepath.Join(dir, s.cfg.Kind.file))
 	}
-	after, lookErr := lookAt(dir)
+	after, lookErr := s.lookAt(dir)
 	if lookErr != nil || after != before {
 		return Generation{}, s.staticFault(errors.New("the files are being replaced"))
 	}
@@ -76,13 +76,13 @@ func (s *Store) readStatic() (Generation, error) {
 
 func (s *Store) staticFault(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return pratique.Errorf(pratique.Unavailable, opOpen, "%w: put %s and %s there", err, databaseFile, metadataFile)
+		return pratique.Errorf(pratique.Unavailable, s.cfg.Kind.op("open"), "%w: put %s and %s there", err, s.cfg.Kind.file, metadataFile)
 	}
-	return pratique.Wrap(pratique.Unavailable, opOpen, s.cfg.StaticDir, err)
+	return pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("open"), s.cfg.StaticDir, err)
 }
 
-func lookAt(dir string) (both [2]look, err error) {
-	for i, name := range []string{databaseFile, metadataFile} {
+func (s *Store) lookAt(dir string) (both [2]look, err error) {
+	for i, name := range []string{s.cfg.Kind.file, metadataFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			return both, err

@@ -8,33 +8,61 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// Update looks for a new database and takes it. The sources are asked in turn until one answers with the
-// database in use or a newer one; a source that is down, damaged or behind is passed over. If all fail, the
-// error names what each of them did, and the last good generation stays in use.
+// UpdateIfDue is [Store.Update], unless it is too early to ask again.
+func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
+	if s.cfg.StaticDir == "" && s.Due().After(s.now()) {
+		return false, nil
+	}
+	return s.Update(ctx)
+}
+
+// Update looks for a new database now and takes it. The sources are asked in turn until one answers with the
+// database in use or a newer one; a source that is down, damaged or behind is passed over, and so is one that
+// asked us to wait. If all fail, the error names what each of them did, and the last good generation stays in use.
 func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
 	if s.cfg.StaticDir != "" {
 		return s.updateStatic()
 	}
+	if len(s.cfg.Sources) == 0 {
+		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured")
+	}
+	began := s.now().UTC()
+	var before schedule
+	if err := s.note(func(p *schedule) {
+		before = *p
+		p.TriedAt, p.Failures = began, p.Failures+1
+	}); err != nil {
+		return false, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("update"), "", err)
+	}
 	changed, err = s.updateOCI(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last = err
+	noteErr := s.note(func(p *schedule) {
+		switch {
+		case err == nil:
+			p.LookedAt, p.Failures, p.Error = began, 0, ""
+		case ctx.Err() != nil: // we were told to stop, which is no failure
+			p.TriedAt, p.Failures = before.TriedAt, before.Failures
+		default:
+			p.Error = clip(err.Error())
+		}
+		s.last = err
+	})
+	if err == nil {
+		err = pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("update"), "", noteErr)
+	}
 	return changed, err
 }
 
 func (s *Store) updateOCI(ctx context.Context) (bool, error) {
-	if len(s.cfg.Sources) == 0 {
-		return false, pratique.Errorf(pratique.Invalid, opUpdate, "no source is configured")
-	}
 	var failures []error
 	for _, source := range s.cfg.Sources {
-		changed, err := s.updateFrom(ctx, source)
+		changed, err := s.askSource(ctx, source)
 		if err == nil {
 			return changed, nil
 		}
@@ -43,11 +71,40 @@ func (s *Store) updateOCI(ctx context.Context) (bool, error) {
 			break
 		}
 	}
-	return false, together(failures)
+	return false, s.together(failures)
+}
+
+// askSource updates from one source unless that asked us to wait, and hears if it does.
+func (s *Store) askSource(ctx context.Context, source string) (bool, error) {
+	s.mu.Lock()
+	until := s.plan.Waits[source]
+	s.mu.Unlock()
+	if now := s.now(); until.After(now) && until.Before(now.Add(longestWait+skew)) {
+		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to come back at %s", until.Format(time.RFC3339))
+	}
+	s.patience.heard()
+	changed, err := s.updateFrom(ctx, source)
+	until = s.patience.heard()
+	noteErr := s.note(func(p *schedule) {
+		waits := map[string]time.Time{}
+		for _, known := range s.cfg.Sources {
+			if at, ok := p.Waits[known]; ok && known != source {
+				waits[known] = at
+			}
+		}
+		if err != nil && !until.IsZero() {
+			waits[source] = until
+		}
+		p.Waits = waits
+	})
+	if err == nil && noteErr != nil {
+		return changed, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("update"), "", noteErr)
+	}
+	return changed, err
 }
 
 // together makes one error of several. Its kind is theirs if they agree.
-func together(failures []error) error {
+func (s *Store) together(failures []error) error {
 	kind := pratique.KindOf(failures[0])
 	texts := make([]string, len(failures))
 	for i, err := range failures {
@@ -56,68 +113,93 @@ func together(failures []error) error {
 			kind = pratique.Unavailable
 		}
 	}
-	return &pratique.Error{Op: opUpdate, Kind: kind, Err: errors.New(strings.Join(texts, "; "))}
+	return &pratique.Error{Op: s.cfg.Kind.op("update"), Kind: kind, Err: errors.New(strings.Join(texts, "; "))}
 }
 
 func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
+	op := s.cfg.Kind.op("update")
 	from, err := s.find(ctx, source)
 	if err != nil {
 		return false, err
 	}
-	old := s.peek()
-	if old != nil && slices.Contains(old.Manifests, from.manifest) {
+	if old := s.peek(); old != nil && slices.Contains(old.Manifests, from.manifest) {
 		return false, nil
 	}
 	if err := s.rejected[from.manifest]; err != nil {
 		return false, err
 	}
-	layer, err := from.layer(ctx, s.cfg.MaxBytes)
+	layer, err := from.layer(ctx, s.cfg.Kind, s.cfg.MaxBytes)
+	if err != nil {
+		return false, err
+	}
+	file, err := s.fetch(ctx, from, layer)
 	if err != nil {
 		return false, err
 	}
 	tmp, err := os.MkdirTemp(s.cfg.Dir, tempPrefix)
 	if err != nil {
-		return false, pratique.Wrap(pratique.Unavailable, opUpdate, "", err)
+		return false, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }() // what is left of it goes at the next start
-	got, err := from.download(ctx, layer, tmp, s.cfg.MaxBytes)
+	got, err := s.cfg.Kind.unpackFile(file, tmp, s.cfg.MaxBytes)
 	changed := false
 	if err == nil {
-		changed, err = s.take(tmp, got, from)
+		changed, err = s.take(tmp, got, origin{source: source, manifests: []pratique.Digest{from.manifest}})
 	}
 	if k := pratique.KindOf(err); k == pratique.Invalid || k == pratique.Stale {
 		// The bytes are what the source means to give; asking again gives the same.
 		s.rejected[from.manifest] = err
 	}
+	if pratique.KindOf(err) != pratique.Unavailable {
+		// Otherwise this machine was in the way, for example a full disk, and the bytes are good.
+		_ = os.Remove(file) // or the next download does it
+	}
 	return changed, err
 }
 
-// take checks what was downloaded and makes it the current generation.
-func (s *Store) take(tmp string, got unpacked, from artifact) (bool, error) {
+// origin is where a database comes from. force takes one that is older than that in use.
+type origin struct {
+	source    string
+	manifests []pratique.Digest
+	force     bool
+}
+
+// take checks what was unpacked in tmp and makes it the current generation.
+func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
+	op := s.cfg.Kind.op("update")
 	now := s.now().UTC()
-	meta, err := parseMetadata(got.metadata, now)
+	meta, err := s.cfg.Kind.parseMetadata(got.metadata, now)
 	if err != nil {
 		return false, err
 	}
-	if err := inspect(filepath.Join(tmp, databaseFile)); err != nil {
+	if err := s.cfg.Kind.inspect(filepath.Join(tmp, s.cfg.Kind.file)); err != nil {
 		return false, err
 	}
 	if old := s.peek(); old != nil {
 		if old.Database.Digest == got.digest {
-			return false, pratique.Wrap(pratique.Unavailable, opUpdate, "", s.also(from.manifest))
+			return false, pratique.Wrap(pratique.Unavailable, op, "", s.also(from.manifests, meta))
 		}
-		if meta.UpdatedAt.Before(old.Database.UpdatedAt) {
-			return false, pratique.Errorf(pratique.Stale, opUpdate, "built at %s, the one in use at %s", meta.UpdatedAt, old.Database.UpdatedAt)
+		if meta.UpdatedAt.Before(old.Database.UpdatedAt) && !from.force {
+			return false, pratique.Errorf(pratique.Stale, op, "built at %s, the one in use at %s", meta.UpdatedAt, old.Database.UpdatedAt)
 		}
 	}
 	meta.DownloadedAt = now
 	g := stored{
 		Database: pratique.Database{Digest: got.digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(),
 			NextUpdate: meta.NextUpdate.UTC(), DownloadedAt: now, Source: from.source},
-		Manifests: []pratique.Digest{from.manifest},
+		Manifests: from.manifests,
 	}
 	if err := s.commit(tmp, g, meta); err != nil {
-		return false, pratique.Wrap(pratique.Unavailable, opUpdate, "", err)
+		return false, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	return true, nil
+}
+
+// clip keeps what is written down of an error short.
+func clip(text string) string {
+	const most = 2000
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
 }

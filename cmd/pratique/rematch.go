@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/telemetry"
+	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/estate"
+	"github.com/pratique-dev/pratique/scanner/trivy/database"
+)
+
+// lookEvery is how often a new database, or an image that became outdated, is looked for.
+const lookEvery = time.Second
+
+func (s *service) openEstate(context.Context) error {
+	var err error
+	s.estate, err = estate.Open(s.path("estate.db"), estate.Config{Documents: s.blobs, Keys: database.Keys})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.estate.Close)
+	return nil
+}
+
+// rematcher is the part of the inspect role that matches again when the database changes. It takes half of the
+// children at most, and they take a push before its next batch.
+func (s *service) rematcher() *pipeline.Rematch {
+	return &pipeline.Rematch{
+		Base: s.base(), Parts: s.estate, Images: s.estate, Matcher: s.inspector, Facts: facts{s.ledger, s.broker},
+		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.estateReady(), Requests: max(1, s.conf.Inspect.Workers/2),
+		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
+		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
+			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
+		},
+	}
+}
+
+func (s *service) currentDatabase() (scanner.DatabaseDir, error) {
+	g, err := s.database.Current()
+	return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err
+}
+
+// keptDatabase is the one that the next is compared to; it must stay on disk until then.
+func (s *service) keptDatabase() []pratique.Digest {
+	if s.estate == nil {
+		return nil
+	}
+	r, err := s.estate.Rematch()
+	if err != nil || r.To.Digest.IsZero() {
+		return nil
+	}
+	return []pratique.Digest{r.To.Digest}
+}
+
+// estateReady says whether the estate has read what the ledger held when it was asked first.
+func (s *service) estateReady() func(context.Context) (bool, error) {
+	end := sync.OnceValues(func() (uint64, error) { return s.ledger.End(context.Background()) })
+	return func(context.Context) (bool, error) {
+		want, err := end()
+		if err != nil {
+			return false, err
+		}
+		have, err := s.estate.Position()
+		return have >= want, err
+	}
+}
+
+// projectEstate keeps the estate up to date with the ledger. Documents may be out of reach for a while, and then it
+// waits: pushes do not need it.
+func (s *service) projectEstate(ctx context.Context) error {
+	for {
+		after, err := s.estate.Position()
+		if err == nil {
+			err = s.ledger.Follow(ctx, after, func(entries []ledger.Entry) error {
+				batch := make([]estate.Entry, len(entries))
+				for i, e := range entries {
+					batch[i] = estate.Entry{Seq: e.Seq, Fact: e.Fact}
+				}
+				return s.estate.Apply(ctx, batch)
+			})
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.LogAttrs(ctx, slog.LevelWarn, "the estate does not follow the ledger", slog.String("error", err.Error()))
+		const pause = 5 * time.Second
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// facts appends many facts at once.
+type facts struct {
+	ledger *ledger.Ledger
+	broker *queue.Broker
+}
+
+func (f facts) AppendAll(ctx context.Context, all []pratique.Fact) error {
+	entries := make([]queue.Entry, len(all))
+	for i, fact := range all {
+		subject, id, body, err := f.ledger.Message(fact)
+		if err != nil {
+			return err
+		}
+		entries[i] = queue.Entry{Subject: subject, ID: id, Body: body}
+	}
+	return f.broker.PublishFacts(ctx, entries)
+}
+
+// report is a report as the API gives it: whole, whatever parts it is stored in.
+func (s *service) report(ctx context.Context, d pratique.Digest) ([]byte, error) {
+	r, err := scanner.LoadReport(ctx, s.blobs, d)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(r)
+	return raw, pratique.Wrap(pratique.Internal, "encode report", d.String(), err)
+}
+
+// aboutRematch is the re-matching for the service's status.
+func (s *service) aboutRematch() *api.Rematch {
+	r, err := s.estate.Rematch()
+	if err != nil || r.To.Digest.IsZero() {
+		return nil
+	}
+	out := &api.Rematch{
+		From: r.From, To: r.To.Digest, StartedAt: r.StartedAt, Done: !r.FinishedAt.IsZero(), Everything: r.Everything,
+		Names: r.Names, Vulnerabilities: r.Vulnerabilities, Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
+		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse,
+	}
+	if out.Done {
+		out.FinishedAt = &r.FinishedAt
+	}
+	return out
+}
+
+func (s *service) rematchFigures(context.Context) (telemetry.Rematch, error) {
+	r, err := s.estate.Rematch()
+	if err != nil {
+		return telemetry.Rematch{}, err
+	}
+	f := telemetry.Rematch{
+		Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
+		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse,
+	}
+	if !r.StartedAt.IsZero() && r.FinishedAt.IsZero() {
+		f.Running = s.age(r.StartedAt)
+	}
+	return f, nil
+}

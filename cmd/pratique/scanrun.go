@@ -1,0 +1,383 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/inspector"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/localimage"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/internal/render"
+	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/trivy"
+	"github.com/pratique-dev/pratique/scanner/trivy/database"
+)
+
+// scanned is what a scan found, with the SBOMs of its images in their order.
+type scanned struct {
+	render.Scan
+	inspections []inspector.Result
+}
+
+// localScan is one run of pratique scan, put together.
+type localScan struct {
+	flags    *scanFlags
+	progress *progress
+	registry *registry.Client
+	layers   *layers.Store
+	pool     *inspector.Pool
+	database scanner.DatabaseDir
+	policy   *policy.Policy
+	closers  []func() error
+	named    pratique.Repository // of an image in a file
+	sections []pratique.Section  // what is looked for beside packages
+}
+
+// scan inspects the image, and cleans up after itself.
+func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found scanned, err error) {
+	s := &localScan{flags: f, progress: p}
+	defer func() {
+		for i := len(s.closers) - 1; i >= 0; i-- {
+			err = errors.Join(err, s.closers[i]())
+		}
+	}()
+	ref, err := s.openRegistry(ctx, image)
+	if err != nil {
+		return found, err
+	}
+	p.step("resolving " + image)
+	m, err := s.registry.Resolve(ctx, ref)
+	if err != nil {
+		return found, err
+	}
+	if m.NotImage != "" {
+		return found, fmt.Errorf("%s is not a container image: %s", image, m.NotImage)
+	}
+	wanted, err := choose(m, f.platform)
+	if err != nil {
+		return found, err
+	}
+	if err := s.open(ctx); err != nil {
+		return found, err
+	}
+	subject := m.Subject
+	if !s.named.IsZero() {
+		subject.Repository = s.named
+	}
+	found.Scan = render.Scan{Ref: image, Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: version()}}
+	for _, child := range wanted {
+		img, result, err := s.image(ctx, m.Subject.Sibling(child.Digest), ref)
+		if err != nil {
+			return found, err
+		}
+		found.Images, found.inspections = append(found.Images, img), append(found.inspections, result)
+	}
+	return found, nil
+}
+
+// openRegistry makes a client for the registry of the image, which for a file is one on this machine.
+func (s *localScan) openRegistry(ctx context.Context, image string) (pratique.ImageRef, error) {
+	if s.flags.layout {
+		local, err := localimage.Serve(ctx, image)
+		if err != nil {
+			return pratique.ImageRef{}, err
+		}
+		s.closers = append(s.closers, local.Close)
+		s.named = local.Repository()
+		s.registry, err = registry.New(registry.Config{Hosts: []registry.Host{{Name: local.Ref().Repository.Registry}}})
+		return local.Ref(), err
+	}
+	ref, err := pratique.ParseImageRef(fullName(image))
+	if err != nil {
+		return ref, err
+	}
+	registries, err := s.flags.registries(ref.Repository.Registry)
+	if err != nil {
+		return ref, err
+	}
+	s.registry, err = registry.New(registries)
+	return ref, err
+}
+
+// fullName gives a name the registry and the folder that Docker would.
+func fullName(image string) string {
+	first, _, deep := strings.Cut(image, "/")
+	switch {
+	case deep && (first == "localhost" || strings.ContainsAny(first, ".:")):
+		return image
+	case deep:
+		return "docker.io/" + image
+	default:
+		return "docker.io/library/" + image
+	}
+}
+
+// registries are those of the configuration and that of the image.
+func (f *scanFlags) registries(host string) (registry.Config, error) {
+	c := registryConfig(f.conf.Registries)
+	password := ""
+	if f.passwordFile != "" {
+		raw, err := os.ReadFile(f.passwordFile)
+		if err != nil {
+			return c, err
+		}
+		password = strings.TrimRight(string(raw), "\r\n")
+	}
+	for i, h := range c.Hosts {
+		for _, name := range append([]string{h.Name}, h.Aliases...) {
+			if name == host {
+				if f.username != "" {
+					c.Hosts[i].Username, c.Hosts[i].Password = f.username, password
+				}
+				return c, nil
+			}
+		}
+	}
+	c.Hosts = append(c.Hosts, registry.Host{Name: host, Username: f.username, Password: password})
+	return c, nil
+}
+
+// choose is the image itself, or the children of an index that are wanted.
+func choose(m pratique.Manifest, platform string) ([]pratique.Child, error) {
+	all := m.Images()
+	if platform == "all" || (platform == "" && len(m.Children) == 0) {
+		return all, nil
+	}
+	wanted := pratique.Platform(platform)
+	if platform == "" {
+		wanted = pratique.Platform("linux/" + runtime.GOARCH)
+	}
+	var there []string
+	for _, fits := range []func(pratique.Platform) bool{
+		func(p pratique.Platform) bool { return p == wanted },
+		func(p pratique.Platform) bool { return strings.HasPrefix(string(p), string(wanted)+"/") },
+		func(p pratique.Platform) bool { return p.MayRunOn(wanted) },
+	} {
+		for _, child := range all {
+			if fits(child.Platform) {
+				return []pratique.Child{child}, nil
+			}
+		}
+	}
+	for _, child := range all {
+		there = append(there, string(child.Platform))
+	}
+	return nil, fmt.Errorf("there is no image for %s, only for %s: choose one with --platform", wanted, strings.Join(there, ", "))
+}
+
+// open opens what an inspection needs.
+func (s *localScan) open(ctx context.Context) error {
+	conf := s.flags.conf
+	if s.flags.judge {
+		var err error
+		if s.policy, err = policy.Load(ctx, policyConfig(conf.Policy)); err != nil {
+			return err
+		}
+	}
+	if err := s.openDatabase(ctx); err != nil {
+		return err
+	}
+	temp, err := s.tempDir()
+	if err != nil {
+		return err
+	}
+	layersDir, err := s.openLayers(temp)
+	if err != nil {
+		return err
+	}
+	readable := []string{layersDir, s.database.Dir}
+	java, javaDir, err := s.openJava()
+	if err != nil {
+		return err
+	}
+	if java != nil {
+		readable = append(readable, javaDir)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s.sections = sectionsOf(conf.Inspect)
+	maker, err := trivy.Config{Sections: s.sections}.Maker()
+	if err != nil {
+		return err
+	}
+	if s.pool, err = inspector.New(inspector.Config{
+		Command: childCommand(binary, conf.Inspect), Maker: maker, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
+		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: temp, Java: java,
+		WrittenBytes: conf.Inspect.Written.Bytes(0), Confinement: confinement(conf.Inspect.Confinement), Readable: readable,
+	}); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.pool.Close)
+	return s.pool.Start(ctx)
+}
+
+// openLayers opens the layers in the cache. If another scan has them, this one keeps its own for as long as it runs.
+func (s *localScan) openLayers(temp string) (dir string, err error) {
+	const cached = 4 << 30
+	dir = filepath.Join(s.flags.cacheDir, "layers")
+	if s.layers, err = layers.Open(dir, cached); err != nil {
+		dir = filepath.Join(temp, "layers")
+		s.layers, err = layers.Open(dir, s.flags.conf.Inspect.LayerStore.Bytes(defaultLayerStore))
+	}
+	if err == nil {
+		s.closers = append(s.closers, s.layers.Close)
+	}
+	return dir, err
+}
+
+func (s *localScan) tempDir() (string, error) {
+	base := filepath.Join(s.flags.cacheDir, "tmp")
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return "", err
+	}
+	temp, err := os.MkdirTemp(base, "scan-")
+	if err == nil {
+		s.closers = append(s.closers, func() error { return os.RemoveAll(temp) })
+	}
+	return temp, err
+}
+
+// image inspects, matches and judges one platform image.
+func (s *localScan) image(ctx context.Context, subject pratique.Subject, ref pratique.ImageRef) (render.Image, inspector.Result, error) {
+	s.progress.step("fetching " + subject.Digest.String())
+	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress, total: &transfer{}}, subject)
+	if err != nil {
+		return render.Image{}, inspector.Result{}, err
+	}
+	defer release()
+	if !s.named.IsZero() {
+		subject.Repository, img.Subject.Repository = s.named, s.named
+	}
+	started := time.Now().UTC()
+	s.progress.step("inspecting " + subject.Digest.String())
+	result, err := s.pool.Inspect(ctx, img)
+	if err != nil {
+		return render.Image{}, result, err
+	}
+	s.progress.step("matching " + subject.Digest.String())
+	reports, err := s.pool.Match(ctx, []pratique.Inventory{result.Inventory}, s.database)
+	if err != nil {
+		return render.Image{}, result, err
+	}
+	report := reports[0]
+	found := render.Image{
+		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(), JavaDatabase: result.JavaDatabase, Report: report,
+	}
+	if s.policy == nil {
+		return found, result, nil
+	}
+	d, err := rules{s.policy}.Judge(ctx, pipeline.Evidence{
+		Subject: subject, Tag: ref.Tag, Report: report, Now: time.Now(),
+		Inspected: pratique.Inspected{
+			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory, Scanner: result.Inventory.Scanner,
+			Generator: result.Generator, JavaDatabase: result.JavaDatabase, StartedAt: started, Scanned: s.sections,
+		},
+		Sections: result.Sections,
+	})
+	if err != nil {
+		return found, result, err
+	}
+	found.Verdict = &render.Verdict{Outcome: d.Outcome, Policy: s.policy.ID().Digest, Reasons: d.Reasons, Notes: d.Notes}
+	return found, result, nil
+}
+
+// openDatabase chooses the vulnerability database.
+func (s *localScan) openDatabase(ctx context.Context) error {
+	conf := s.flags.conf
+	cfg := databaseConfig(conf, below(conf.DataDir))
+	if s.flags.databaseDir != "" {
+		cfg.StaticDir = s.flags.databaseDir
+	}
+	if cfg.StaticDir != "" {
+		store, err := database.Open(cfg, time.Now)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, store.Close)
+		g, err := store.Current()
+		s.database = scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}
+		return err
+	}
+	g, release, err := database.Borrow(cfg)
+	if err != nil {
+		if s.flags.config != "" && conf.Database.Offline {
+			return err
+		}
+		g, release, err = s.cachedDatabase(ctx, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { release(); return nil })
+	s.database = scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}
+	return nil
+}
+
+// cachedDatabase is that in the user's cache, brought up to date if that is due. Another scan may be doing so.
+func (s *localScan) cachedDatabase(ctx context.Context, cfg database.Config) (database.Generation, func(), error) {
+	cfg.Dir, cfg.Progress = filepath.Join(s.flags.cacheDir, databaseFolder), s.progress.bytes
+	for {
+		g, release, err := database.Borrow(cfg)
+		have := err == nil
+		status, _ := database.ReadStatus(cfg, time.Now()) // without one it is due
+		if s.flags.offline || (have && status.Due.After(time.Now())) {
+			return g, release, err
+		}
+		store, openErr := database.Open(cfg, time.Now)
+		switch {
+		case openErr == nil:
+			s.progress.step("looking for a new vulnerability database")
+			update := store.UpdateIfDue
+			if !have {
+				update = store.Update
+			}
+			_, err = update(ctx)
+			if err = errors.Join(err, store.Close()); err != nil && have && ctx.Err() == nil {
+				s.progress.step("there is no new one: " + printable(err.Error()))
+				err = nil // the age of the old one is in the report
+			}
+			release()
+			if err != nil {
+				return g, func() {}, err
+			}
+			return database.Borrow(cfg)
+		case have:
+			return g, release, nil
+		case !errors.Is(openErr, database.ErrInUse):
+			return g, release, openErr
+		}
+		select {
+		case <-ctx.Done():
+			return g, release, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// openJava is the machine's Java database, if the configuration uses one.
+func (s *localScan) openJava() (current func() (scanner.DatabaseDir, error), dir string, err error) {
+	cfg, used := javaConfig(s.flags.conf, below(s.flags.conf.DataDir))
+	if !used {
+		return nil, "", nil
+	}
+	g, release, err := database.Borrow(cfg)
+	if err != nil {
+		return nil, "", err
+	}
+	s.closers = append(s.closers, func() error { release(); return nil })
+	return func() (scanner.DatabaseDir, error) {
+		return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, nil
+	}, g.Dir, nil
+}

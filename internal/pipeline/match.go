@@ -1,0 +1,177 @@
+package pipeline
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Matcher matches parts of inventories against a database, in processes of its own. The reports are in the order of
+// the parts.
+type Matcher interface {
+	Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error)
+}
+
+// Memo knows what was found in a part of an inventory with a database, by digests.
+type Memo interface {
+	Findings(part, database pratique.Digest) (findings pratique.Digest, known bool, err error)
+}
+
+// named are the documents that facts name; what is gone or damaged makes the fact worthless, see [lostDocument].
+type named struct{ *Base }
+
+func (n named) Get(ctx context.Context, d pratique.Digest) ([]byte, error) { return n.document(ctx, d) }
+
+// orLost marks the error of a document that is not what a fact says it is.
+func orLost(err error) error {
+	if pratique.KindOf(err) == pratique.Corrupt && !isLost(err) {
+		return lostDocument{err}
+	}
+	return err
+}
+
+// report loads a report that a fact names.
+func (b *Base) report(ctx context.Context, d pratique.Digest) (pratique.Report, error) {
+	r, err := scanner.LoadReport(ctx, named{b}, d)
+	return r, orLost(err)
+}
+
+// keepInventory stores an inventory and its parts.
+func (b *Base) keepInventory(ctx context.Context, inv pratique.Inventory) (pratique.Digest, error) {
+	whole, parts, err := scanner.SplitInventory(inv)
+	if err != nil {
+		return pratique.Digest{}, err
+	}
+	// What names others is stored last.
+	for _, d := range append(parts, whole) {
+		if _, err := b.Documents.Put(ctx, d.Content); err != nil {
+			return pratique.Digest{}, err
+		}
+	}
+	return whole.Digest, nil
+}
+
+// found is what was found in one part.
+type found struct {
+	document pratique.Digest
+	findings []pratique.Finding
+}
+
+// matchParts matches stored parts in one request and stores what was found.
+func (b *Base) matchParts(ctx context.Context, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+	all := make([]pratique.Inventory, len(parts))
+	for i, d := range parts {
+		part, err := scanner.LoadPart(ctx, named{b}, d)
+		if err != nil {
+			return nil, orLost(err)
+		}
+		all[i] = part
+	}
+	reports, err := m.Match(ctx, all, db)
+	if err != nil {
+		return nil, err
+	}
+	if len(reports) != len(parts) {
+		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(parts))
+	}
+	out := make([]found, len(parts))
+	for i, r := range reports {
+		doc, err := scanner.FindingsDocument(r.Findings)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := b.Documents.Put(ctx, doc.Content); err != nil {
+			return nil, err
+		}
+		out[i] = found{doc.Digest, r.Findings}
+	}
+	return out, nil
+}
+
+// matched makes sure that there is a report on the image against the database in use.
+func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inspected *pratique.Inspected) error {
+	db, err := s.Database()
+	if err != nil {
+		return err
+	}
+	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
+		return err
+	} else if ok && w.Round == 0 && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
+		return nil
+	}
+	started := s.Now().UTC()
+	inventory, parts, err := scanner.InventoryParts(ctx, named{&s.Base}, inspected.Inventory)
+	if err != nil {
+		return orLost(err)
+	}
+	answers, err := s.findings(ctx, w, parts, db)
+	if err != nil {
+		return err
+	}
+	report := pratique.Report{
+		Scanner: s.Scanner, Inventory: inspected.Inventory, Database: db.Database, MatchedAt: s.Now().UTC(), OS: inventory.OS,
+	}
+	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
+	documents := make([]pratique.Digest, len(answers))
+	for i, a := range answers {
+		documents[i] = a.document
+		report.Findings = append(report.Findings, a.findings...)
+	}
+	doc, err := scanner.ReportDocument(report, documents)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Documents.Put(ctx, doc.Content); err != nil {
+		return err
+	}
+	fact := pratique.Matched{
+		Report: doc.Digest, Inventory: inspected.Inventory, Database: db.Database, Counts: report.Counts(),
+		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
+	}
+	return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: &fact})
+}
+
+// findings returns what is found in the parts, by matching only those of which it is not known.
+func (s *Inspect) findings(ctx context.Context, w Work, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+	answers := make([]found, len(parts))
+	var missing []pratique.Digest
+	for i, part := range parts {
+		known := false
+		if s.Memo != nil && w.Round == 0 {
+			var err error
+			if answers[i].document, known, err = s.Memo.Findings(part, db.Digest); err != nil {
+				return nil, err
+			}
+		}
+		if !known {
+			missing = append(missing, part)
+			continue
+		}
+		var err error
+		if answers[i].findings, err = scanner.LoadFindings(ctx, named{&s.Base}, answers[i].document); err != nil {
+			return nil, orLost(err)
+		}
+	}
+	switch {
+	case len(parts) == 0:
+		// Nothing can be found, but a database that is damaged must not pass for one that knows of nothing.
+		_, err := s.Parser.Match(ctx, []pratique.Inventory{{Scanner: s.Scanner}}, db)
+		return nil, err
+	case len(missing) == 0:
+		return answers, nil
+	}
+	matched, err := s.matchParts(ctx, s.Parser, missing, db)
+	if err != nil {
+		return nil, err
+	}
+	for i, part := range parts {
+		// Of two parts that are the same both are missing, or neither.
+		if n := slices.Index(missing, part); n >= 0 {
+			answers[i] = matched[n]
+		}
+	}
+	return answers, nil
+}

@@ -1,0 +1,284 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Rematch matches again what a new vulnerability database may have changed, and has the images judged again whose
+// findings it did change. It is no stage with a queue: what is left to do is in the estate, so a process may die
+// anywhere, and the next one goes on. For an image whose answer is the same nothing is written.
+type Rematch struct {
+	Base
+	Parts   Parts
+	Images  OutdatedImages
+	Matcher Matcher
+	Facts   Facts
+	Batches Batches
+	// Database is the one in use; Diff compares the one with that digest to it.
+	Database func() (scanner.DatabaseDir, error)
+	Diff     func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error)
+	// Ready says whether the estate knows what the ledger held when this process began.
+	Ready func(ctx context.Context) (bool, error)
+	// Requests is how many requests may be with the matcher at once, so that pushes find it free.
+	Requests int
+	// Every is how often a new database, or anything else to do, is looked for.
+	Every time.Duration
+	Log   *slog.Logger
+
+	// Narrow cuts parts down to what a delta concerns.
+	Narrow Narrow
+
+	narrowing *narrowing
+	changes   changes
+}
+
+// Parts is what the estate knows of the parts of inventories, and which of them are to be matched again.
+type Parts interface {
+	Rematch() (scanner.Rematch, error)
+	Begin(db pratique.Database, d scanner.Delta, now time.Time) (scanner.Rematch, error)
+	Todo(limit int) ([]scanner.Part, error)
+	Matched(database pratique.Digest, all []scanner.Matched) error
+}
+
+// OutdatedImages are those whose report may say something else than the database in use.
+type OutdatedImages interface {
+	Outdated(limit int) ([]scanner.Outdated, error)
+	Settle(database pratique.Digest, all []scanner.Settled, changed, worse int) error
+	Finish(database pratique.Digest, now time.Time) (scanner.Rematch, error)
+}
+
+// Facts records many facts at once: all are durable when it returns nil, in their order. After an error none or some
+// may be.
+type Facts interface {
+	AppendAll(ctx context.Context, facts []pratique.Fact) error
+}
+
+// What is done between two looks at the database and at what waits: a push that comes meanwhile waits no longer for a
+// child than a batch takes.
+const (
+	requestParts = 24
+	batchParts   = 4 * requestParts
+	batchImages  = 400
+)
+
+// Run works until ctx ends. What fails is tried again after a pause that grows to a minute.
+func (s *Rematch) Run(ctx context.Context) error {
+	failures := 0
+	for {
+		more, err := s.step(ctx)
+		wait := s.Every
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			failures++
+			wait = min(s.Every<<min(failures, 8), time.Minute)
+			s.Log.LogAttrs(ctx, slog.LevelWarn, "re-matching is interrupted", slog.String("error", err.Error()), slog.Duration("again", wait))
+		default:
+			failures = 0
+		}
+		if more && err == nil {
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// step does one batch of what there is to do; more is false if there was nothing.
+func (s *Rematch) step(ctx context.Context) (more bool, err error) {
+	db, err := s.Database()
+	if err != nil {
+		return false, nil // there is none yet, which others tell
+	}
+	r, err := s.Parts.Rematch()
+	if err != nil {
+		return false, err
+	}
+	if r.To.Digest != db.Digest {
+		return s.begin(ctx, r, db)
+	}
+	parts, err := s.Parts.Todo(batchParts)
+	if err != nil {
+		return false, err
+	}
+	if len(parts) > 0 {
+		return true, s.match(ctx, parts, db)
+	}
+	images, err := s.Images.Outdated(batchImages)
+	if err != nil {
+		return false, err
+	}
+	if len(images) > 0 {
+		return true, s.settle(ctx, r, images)
+	}
+	if !r.FinishedAt.IsZero() {
+		return false, nil
+	}
+	if r, err = s.Images.Finish(db.Digest, s.Now()); err != nil || r.FinishedAt.IsZero() {
+		return false, err
+	}
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
+		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
+	return false, nil
+}
+
+func describe(r scanner.Rematch) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("from", r.From.String()), slog.String("to", r.To.Digest.String()), slog.Int("names", r.Names),
+		slog.Int("vulnerabilities", r.Vulnerabilities), slog.Int("lists", r.Parts), slog.Int("affected", r.Affected),
+	}
+	if r.Everything != "" {
+		attrs = append(attrs, slog.String("everything", r.Everything))
+	}
+	return attrs
+}
+
+// begin goes over to a new database.
+func (s *Rematch) begin(ctx context.Context, r scanner.Rematch, db scanner.DatabaseDir) (bool, error) {
+	if ready, err := s.Ready(ctx); !ready || err != nil {
+		return false, err
+	}
+	delta := scanner.Delta{Everything: "nothing is known of any database before"}
+	if !r.To.Digest.IsZero() {
+		var err error
+		if delta, err = s.Diff(ctx, r.To.Digest, db); err != nil {
+			return false, err
+		}
+	}
+	// Only if nothing is left of the re-match before, all that is known holds for the database that was compared.
+	s.narrowing = nil
+	if delta.Everything == "" && !r.FinishedAt.IsZero() {
+		s.narrowing = &narrowing{to: db.Digest, names: set(delta.Names), vulnerabilities: set(delta.Vulnerabilities)}
+	}
+	s.edge("rematch:before-begin")
+	r, err := s.Parts.Begin(db.Database, delta, s.Now())
+	if err != nil {
+		return false, err
+	}
+	s.edge("rematch:after-begin")
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching begins", describe(r)...)
+	return true, nil
+}
+
+func set(all []string) map[string]bool {
+	m := make(map[string]bool, len(all))
+	for _, s := range all {
+		m[s] = true
+	}
+	return m
+}
+
+// match matches a batch of parts in several requests. What is done around a request is done for others meanwhile.
+func (s *Rematch) match(ctx context.Context, parts []scanner.Part, db scanner.DatabaseDir) error {
+	answers := make([]scanner.Matched, len(parts))
+	group, groupCtx := errgroup.WithContext(ctx)
+	free := make(chan struct{}, max(1, s.Requests))
+	for from := 0; from < len(parts); from += requestParts {
+		to := min(from+requestParts, len(parts))
+		group.Go(func() error { return s.matchSome(groupCtx, parts[from:to], answers[from:to], db, free) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	s.edge("rematch:after-match")
+	if err := s.Parts.Matched(db.Digest, answers); err != nil {
+		return err
+	}
+	s.edge("rematch:after-matched")
+	return nil
+}
+
+// matchSome matches parts in one request. If that fails because of one of them they are matched one by one, so that
+// it fails alone.
+func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
+	err := s.request(ctx, parts, answers, db, free)
+	if err == nil {
+		return nil
+	}
+	if kind := pratique.KindOf(err); !isLost(err) && (kind == pratique.Unavailable || kind == pratique.RateLimited) || ctx.Err() != nil {
+		return err
+	}
+	if len(parts) == 1 {
+		s.Log.LogAttrs(ctx, slog.LevelError, "a package list cannot be matched again: push its images anew",
+			slog.String("list", parts[0].Digest.String()), slog.String("error", err.Error()))
+		answers[0] = scanner.Matched{ID: parts[0].ID, Failed: err.Error()}
+		return nil
+	}
+	for i := range parts {
+		if err := s.matchSome(ctx, parts[i:i+1], answers[i:i+1], db, free); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
+	all := make([]narrowed, len(parts))
+	var asked []pratique.Inventory
+	places := map[pratique.Digest]int{} // of what is asked once for several lists
+	for i, p := range parts {
+		n, err := s.prepare(ctx, p, db.Digest)
+		if err != nil {
+			return err
+		}
+		all[i] = n
+		for _, piece := range n.pieces {
+			if _, ok := places[piece.key]; ok && !piece.key.IsZero() || piece.known {
+				continue
+			}
+			if !piece.key.IsZero() {
+				places[piece.key] = len(asked)
+			}
+			asked = append(asked, piece.inventory)
+		}
+	}
+	reports, err := s.ask(ctx, asked, db, free)
+	if err != nil {
+		return err
+	}
+	next := 0
+	for i, n := range all {
+		var came []pratique.Finding
+		for _, piece := range n.pieces {
+			found := piece.found
+			if at, ok := places[piece.key]; ok && !piece.key.IsZero() {
+				found, next = reports[at].Findings, max(next, at+1)
+			} else if !piece.known {
+				found = reports[next].Findings
+				next++
+			}
+			came = append(came, s.answer(piece, found)...)
+		}
+		if answers[i], err = s.finish(ctx, parts[i], n, came); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask matches inventories in one request, when one is free.
+func (s *Rematch) ask(ctx context.Context, asked []pratique.Inventory, db scanner.DatabaseDir, free chan struct{}) ([]pratique.Report, error) {
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	free <- struct{}{}
+	reports, err := s.Matcher.Match(ctx, asked, db)
+	<-free
+	if err == nil && len(reports) != len(asked) {
+		err = pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
+	}
+	return reports, err
+}

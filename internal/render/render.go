@@ -1,0 +1,75 @@
+// Package render writes what an inspection found: as a table for people, as JSON, and as SARIF for code scanning.
+// Its functions are pure: the same findings give the same bytes.
+package render
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Scan is what inspecting one image, or the platforms of an index, found.
+type Scan struct {
+	// Ref is what was asked for, Subject what it means.
+	Ref     string           `json:"ref"`
+	Subject pratique.Subject `json:"subject"`
+	// Tool is Pratique itself; each report names its scanner.
+	Tool   pratique.Tool `json:"tool"`
+	Images []Image       `json:"images"`
+}
+
+// Image is what was found in one platform image.
+type Image struct {
+	Subject  pratique.Subject     `json:"subject"`
+	Config   pratique.ImageConfig `json:"config"`
+	Packages int                  `json:"packages"`
+	// JavaDatabase is the one in which jars were looked up, if there was one.
+	JavaDatabase pratique.Digest `json:"javaDatabase,omitzero"`
+	// Report names the inventory and the vulnerability database by their digests.
+	Report pratique.Report `json:"report"`
+	// Verdict is what the policy says, nil if it was not asked.
+	Verdict *Verdict `json:"verdict,omitempty"`
+}
+
+// Verdict is a policy's answer about one platform image.
+type Verdict struct {
+	Outcome pratique.Outcome  `json:"outcome"`
+	Policy  pratique.Digest   `json:"policy"`
+	Reasons []pratique.Reason `json:"reasons,omitempty"`
+	Notes   []pratique.Reason `json:"notes,omitempty"`
+}
+
+// JSON writes the scan as one indented document.
+func JSON(w io.Writer, s Scan) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(s)
+}
+
+// printable keeps text that comes from an image from speaking to a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}
+
+// place names the list that a finding is in: the distribution, an application's file, or an ecosystem.
+func place(f pratique.Finding) string {
+	switch {
+	case f.Class == pratique.ClassOS:
+		return f.Target
+	case f.Path != "" && f.Path == f.Target:
+		return f.Path
+	case f.Target != "":
+		return f.Target
+	default:
+		return f.Type
+	}
+}

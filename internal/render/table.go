@@ -1,0 +1,218 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Style of a table.
+type Style struct {
+	// Width is that of the terminal in columns; 0 cuts nothing, for files and pipes.
+	Width int
+	// Color marks severities.
+	Color bool
+	// Now is what ages are counted from.
+	Now time.Time
+}
+
+// Table writes the findings of each image, by the lists they are in, gravest first.
+func Table(w io.Writer, s Scan, style Style) error {
+	var b strings.Builder
+	for i, img := range s.Images {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		style.image(&b, s, img)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (st Style) image(b *strings.Builder, s Scan, img Image) {
+	fmt.Fprintf(b, "%s (%s)\n", printable(s.Ref), printable(string(img.Config.Platform)))
+	fmt.Fprintf(b, "  image     %s\n", img.Subject.Digest)
+	db := img.Report.Database
+	fmt.Fprintf(b, "  database  %s\n  built     %s\n", db.Digest, age(db.Age(st.Now)))
+	groups := group(img.Report.Findings)
+	for _, g := range groups {
+		b.WriteString("\n")
+		st.list(b, g)
+	}
+	fmt.Fprintf(b, "\n%s, %s\n", count(img.Packages, "package"), summary(img.Report.Findings))
+	if v := img.Verdict; v != nil {
+		fmt.Fprintf(b, "The policy %s it.\n", map[pratique.Outcome]string{pratique.Allow: "allows", pratique.Deny: "denies"}[v.Outcome])
+		for _, r := range v.Reasons {
+			fmt.Fprintf(b, "  %s: %s\n", printable(r.Rule), printable(r.Message))
+		}
+		for _, r := range v.Notes {
+			fmt.Fprintf(b, "  note, %s: %s\n", printable(r.Rule), printable(r.Message))
+		}
+	}
+}
+
+// age says how long ago something was, in the unit that people think in.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days ago", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours ago", d/time.Hour)
+	default:
+		return "lately"
+	}
+}
+
+// list is the findings of one list of packages.
+type list struct {
+	name, kind string
+	class      pratique.PackageClass
+	findings   []pratique.Finding
+}
+
+func group(findings []pratique.Finding) []list {
+	var all []list
+	for _, f := range findings {
+		name := place(f)
+		at := slices.IndexFunc(all, func(l list) bool { return l.name == name && l.kind == f.Type && l.class == f.Class })
+		if at < 0 {
+			at = len(all)
+			all = append(all, list{name: name, kind: f.Type, class: f.Class})
+		}
+		all[at].findings = append(all[at].findings, f)
+	}
+	slices.SortStableFunc(all, func(a, b list) int {
+		if a.class != b.class {
+			return -strings.Compare(string(a.class), string(b.class)) // os-pkgs before lang-pkgs
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return all
+}
+
+// summary counts findings: by severity, and those that an update mends.
+func summary(findings []pratique.Finding) string {
+	if len(findings) == 0 {
+		return "no findings"
+	}
+	counts := pratique.Report{Findings: findings}.Counts()
+	var parts []string
+	for _, severity := range pratique.Severities() {
+		if n := counts[severity]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, severity))
+		}
+	}
+	fixable := 0
+	for _, f := range findings {
+		if f.Fixed != "" {
+			fixable++
+		}
+	}
+	return fmt.Sprintf("%s: %s; %d can be mended", count(len(findings), "finding"), strings.Join(parts, ", "), fixable)
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+var columns = [...]string{"SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "TITLE"}
+
+// widest is how wide a column may be where width is short; the title has what is left.
+var widest = [...]int{8, 20, 28, 24, 24, 0}
+
+func (st Style) list(b *strings.Builder, l list) {
+	head := printable(l.name)
+	if l.kind != l.name && l.class != pratique.ClassOS {
+		head += " (" + printable(l.kind) + ")"
+	}
+	fmt.Fprintf(b, "%s: %s\n", head, summary(l.findings))
+	rows := [][]string{columns[:]}
+	for _, f := range l.findings {
+		rows = append(rows, []string{
+			f.Severity.String(), printable(f.ID), printable(f.Package), printable(f.Installed), fixed(f), printable(f.Title),
+		})
+	}
+	widths := st.widths(rows)
+	for i, row := range rows {
+		st.row(b, row, widths, i > 0)
+	}
+}
+
+// fixed is the version that mends a finding, or the vendor's word for there being none.
+func fixed(f pratique.Finding) string {
+	if f.Fixed == "" && f.Status != "affected" && f.Status != "unknown" {
+		return printable(strings.ReplaceAll(f.Status, "_", " "))
+	}
+	return printable(f.Fixed)
+}
+
+func (st Style) widths(rows [][]string) []int {
+	widths := make([]int, len(columns))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	if st.Width == 0 {
+		return widths
+	}
+	const leastTitle = 20
+	left := st.Width - 2
+	for i := range widths[:len(widths)-1] {
+		widths[i] = min(widths[i], widest[i])
+		left -= widths[i] + 2
+	}
+	title := &widths[len(widths)-1]
+	*title = min(*title, max(left, 0))
+	if *title < leastTitle {
+		*title = 0 // a few letters say nothing
+	}
+	return widths
+}
+
+func (st Style) row(b *strings.Builder, row []string, widths []int, data bool) {
+	var line strings.Builder
+	for i, cell := range row {
+		if widths[i] == 0 {
+			continue
+		}
+		cell = cut(cell, widths[i])
+		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+		if i == 0 && data && st.Color {
+			cell = color(row[0]) + cell + "\033[0m"
+		}
+		line.WriteString("  " + cell + pad)
+	}
+	b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+}
+
+func color(severity string) string {
+	switch severity {
+	case "CRITICAL":
+		return "\033[1;31m"
+	case "HIGH":
+		return "\033[31m"
+	case "MEDIUM":
+		return "\033[33m"
+	case "LOW":
+		return "\033[34m"
+	default:
+		return "\033[2m"
+	}
+}
+
+func cut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	return string([]rune(s)[:most-1]) + "…"
+}

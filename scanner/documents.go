@@ -1,0 +1,190 @@
+package scanner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Images share most of what they hold, so an inventory is stored in parts that are documents of their own: one with
+// the packages of the distribution, and one for each application. A part is an inventory itself, with all that its
+// match depends on: the tool, its packages and, if they are the distribution's, the OS. Findings are stored likewise,
+// a document for each part. What names the parts is small.
+
+// The formats of the documents.
+const (
+	formatInventory = "pratique.inventory/2"
+	formatFindings  = "pratique.findings/1"
+	formatReport    = "pratique.report/2"
+)
+
+// Document is what is stored under the digest of its bytes.
+type Document struct {
+	Digest  pratique.Digest
+	Content []byte
+}
+
+// Documents returns what is stored under a digest.
+type Documents interface {
+	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
+}
+
+// inventoryDocument and reportDocument are the nouns with digests in place of what is shared.
+type inventoryDocument struct {
+	Format string `json:"format"`
+	pratique.Inventory
+	Lists []pratique.Digest `json:"lists,omitempty"`
+}
+
+type reportDocument struct {
+	Format string `json:"format"`
+	pratique.Report
+	Findings []pratique.Digest `json:"findings"`
+}
+
+type findingsDocument struct {
+	Format   string             `json:"format"`
+	Findings []pratique.Finding `json:"findings"`
+}
+
+func document(v any) (Document, error) {
+	content, err := json.Marshal(v)
+	if err != nil {
+		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
+	}
+	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
+}
+
+// Parts cuts a sorted inventory into what is matched and stored by itself. All packages of the distribution are one
+// part, those that it did not make among them: they can decide whose advisories hold for the others.
+func Parts(inv pratique.Inventory) []pratique.Inventory {
+	var parts []pratique.Inventory
+	dist := pratique.Inventory{Scanner: inv.Scanner, OS: inv.OS}
+	for _, l := range inv.Lists {
+		if l.Class == pratique.ClassOS {
+			dist.Lists = append(dist.Lists, l)
+		} else {
+			parts = append(parts, pratique.Inventory{Scanner: inv.Scanner, Lists: []pratique.PackageList{l}})
+		}
+	}
+	if len(dist.Lists) > 0 {
+		parts = slices.Insert(parts, 0, dist)
+	}
+	return parts
+}
+
+// SplitInventory makes the documents of a sorted inventory: the one that stands for it, and its parts.
+func SplitInventory(inv pratique.Inventory) (whole Document, parts []Document, err error) {
+	doc := inventoryDocument{Format: formatInventory, Inventory: inv}
+	for _, p := range Parts(inv) {
+		part, err := document(p)
+		if err != nil {
+			return Document{}, nil, err
+		}
+		parts = append(parts, part)
+		doc.Lists = append(doc.Lists, part.Digest)
+	}
+	doc.Inventory.Lists = nil
+	whole, err = document(doc)
+	return whole, parts, err
+}
+
+// InventoryParts returns an inventory without its lists, and the digests of its parts, in their order.
+func InventoryParts(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
+	var doc inventoryDocument
+	err := load(ctx, from, d, formatInventory, &doc, &doc.Format)
+	return doc.Inventory, doc.Lists, err
+}
+
+// LoadPart returns a part of an inventory.
+func LoadPart(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
+	var part pratique.Inventory
+	err := load(ctx, from, d, "", &part, nil)
+	return part, err
+}
+
+// LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error is that of
+// the store, or Corrupt for what is no such document.
+func LoadInventory(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
+	inv, parts, err := InventoryParts(ctx, from, d)
+	if err != nil {
+		return pratique.Inventory{}, err
+	}
+	for _, digest := range parts {
+		part, err := LoadPart(ctx, from, digest)
+		if err != nil {
+			return pratique.Inventory{}, err
+		}
+		inv.Lists = append(inv.Lists, part.Lists...)
+	}
+	return inv, nil
+}
+
+// FindingsDocument makes the document of the sorted findings of one part.
+func FindingsDocument(findings []pratique.Finding) (Document, error) {
+	if findings == nil {
+		findings = []pratique.Finding{}
+	}
+	return document(findingsDocument{Format: formatFindings, Findings: findings})
+}
+
+// LoadFindings returns the findings of one part.
+func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, error) {
+	var doc findingsDocument
+	err := load(ctx, from, d, formatFindings, &doc, &doc.Format)
+	return doc.Findings, err
+}
+
+// ReportDocument makes the document of a report from all but its findings, which are named by the documents of the
+// inventory's parts, in their order.
+func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, error) {
+	if findings == nil {
+		findings = []pratique.Digest{}
+	}
+	r.Findings = nil
+	return document(reportDocument{Format: formatReport, Report: r, Findings: findings})
+}
+
+// ReportParts returns a report without findings, and the digests of their documents.
+func ReportParts(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
+	var doc reportDocument
+	err := load(ctx, from, d, formatReport, &doc, &doc.Format)
+	return doc.Report, doc.Findings, err
+}
+
+// LoadReport puts a stored report together: it is the one that matching the whole inventory at once gives.
+func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, error) {
+	r, parts, err := ReportParts(ctx, from, d)
+	if err != nil {
+		return pratique.Report{}, err
+	}
+	r.Findings = []pratique.Finding{}
+	for _, digest := range parts {
+		findings, err := LoadFindings(ctx, from, digest)
+		if err != nil {
+			return pratique.Report{}, err
+		}
+		r.Findings = append(r.Findings, findings...)
+	}
+	SortFindings(r.Findings)
+	return r, nil
+}
+
+// load decodes a document and checks its format; "" is that of a document that names none.
+func load(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) error {
+	const op = "read document"
+	content, err := from.Get(ctx, d)
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(content, into)
+	// A document of an early version has no format, and its lists are whole.
+	if format != nil && *format != want {
+		return pratique.Wrap(pratique.Corrupt, op, d.String(),
+			errors.New("it is no document of format "+want+": one that another version of the program wrote has to be made anew, by pushing or submitting the image again"))
+	}
+	return pratique.Wrap(pratique.Corrupt, op, d.String(), err)
+}

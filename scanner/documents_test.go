@@ -1,0 +1,94 @@
+package scanner
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/pratique-dev/pratique"
+)
+
+type memory map[pratique.Digest][]byte
+
+func (m memory) Get(_ context.Context, d pratique.Digest) ([]byte, error) {
+	content, ok := m[d]
+	if !ok {
+		return nil, pratique.Errorf(pratique.NotFound, "get document", "%s", d)
+	}
+	return content, nil
+}
+
+func (m memory) put(content []byte) pratique.Digest {
+	d := pratique.DigestOf(content)
+	m[d] = content
+	return d
+}
+
+// TestPartsAreShared: two images on one base store it once, and an image is put together from its own parts.
+func TestPartsAreShared(t *testing.T) {
+	base := pratique.PackageList{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: "bash", Version: "5"}}}
+	docs, stored := memory{}, 0
+	for _, app := range []string{"one", "two"} {
+		inv := pratique.Inventory{Scanner: pratique.Tool{Name: "trivy"}, OS: pratique.OS{Family: "debian", Name: "12"}, Lists: []pratique.PackageList{
+			base, {Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{{Name: app}}},
+		}}
+		whole, parts, err := SplitInventory(inv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range append(parts, whole) {
+			docs.put(d.Content)
+			stored++
+		}
+		if digest, err := InventoryDigest(inv); err != nil || digest != whole.Digest {
+			t.Errorf("digest %v, %v", digest, err)
+		}
+		joined, err := LoadInventory(t.Context(), docs, whole.Digest)
+		if err != nil || joined.Packages() != 2 || joined.Lists[1].Packages[0].Name != app || joined.OS != inv.OS || joined.Scanner != inv.Scanner {
+			t.Errorf("%+v, %v", joined, err)
+		}
+	}
+	if stored != 6 || len(docs) != 5 {
+		t.Errorf("%d documents of %d", len(docs), stored)
+	}
+}
+
+// TestWholeDocumentsAreRefused: what an early version wrote must give an error and not a report without findings.
+func TestWholeDocumentsAreRefused(t *testing.T) {
+	docs := memory{}
+	encode := func(v any) pratique.Digest {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return docs.put(raw)
+	}
+	finding := []pratique.Finding{{ID: "CVE-1"}}
+	list := []pratique.PackageList{{Class: pratique.ClassOS}}
+	for name, load := range map[string]func() error{
+		"report": func() error {
+			_, err := LoadReport(t.Context(), docs, encode(pratique.Report{Findings: finding}))
+			return err
+		},
+		"empty report": func() error { _, err := LoadReport(t.Context(), docs, encode(pratique.Report{})); return err },
+		"inventory": func() error {
+			_, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{Lists: list}))
+			return err
+		},
+		"empty inventory": func() error { _, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{})); return err },
+		"findings":        func() error { _, err := LoadFindings(t.Context(), docs, encode(finding)); return err },
+		"something else":  func() error { _, err := LoadReport(t.Context(), docs, docs.put([]byte("{"))); return err },
+		"report as another": func() error {
+			_, err := LoadInventory(t.Context(), docs, encode(map[string]string{"format": formatReport}))
+			return err
+		},
+	} {
+		if err := load(); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pushing or submitting the image again") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := LoadReport(t.Context(), docs, pratique.DigestOf([]byte("gone"))); pratique.KindOf(err) != pratique.NotFound {
+		t.Errorf("a document that is gone: %v", err)
+	}
+}

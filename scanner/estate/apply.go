@@ -1,0 +1,400 @@
+package estate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Entry is a fact with its position in the ledger. A zero fact stands for one that could not be read.
+type Entry struct {
+	Seq  uint64
+	Fact pratique.Fact
+}
+
+// subject is what is kept of an image, or of an index of images.
+type subject struct {
+	Subject pratique.Subject `json:"subject"`
+	// Inventory is the id of the newest, 0 if there is none. Report is the newest, about Inventory against Database;
+	// Findings are its documents, by the inventory's parts, and Event the work that made it.
+	Inventory uint32            `json:"inventory,omitempty"`
+	Report    pratique.Digest   `json:"report,omitzero"`
+	Findings  []pratique.Digest `json:"findings,omitempty"`
+	Database  pratique.Digest   `json:"database,omitzero"`
+	Event     string            `json:"event,omitempty"`
+	Judged    bool              `json:"judged,omitempty"`
+	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a part of an index only.
+	Ref      pratique.ImageRef `json:"ref,omitzero"`
+	PushedAt time.Time         `json:"pushedAt,omitzero"`
+}
+
+// Apply takes facts over, and moves the position, in one transaction. Entries at or below the position are skipped.
+// What a fact names and the store does not have is left out: such an image is inspected anew at its next push. The
+// error is Unavailable if the store or the file is in the way; then nothing was applied.
+func (e *Estate) Apply(ctx context.Context, entries []Entry) error {
+	return e.update("apply facts", func(tx *bbolt.Tx) error {
+		r, err := rematch(tx)
+		if err != nil {
+			return err
+		}
+		w := writer{ctx: ctx, cfg: e.cfg, tx: tx, database: r.To.Digest}
+		at := position(tx)
+		for _, entry := range entries {
+			if entry.Seq <= at {
+				continue
+			}
+			if err := w.apply(entry.Fact); err != nil && !lost(err) {
+				return err
+			}
+			at = entry.Seq
+		}
+		return tx.Bucket(bucketMeta).Put(keyPosition, binary.BigEndian.AppendUint64(nil, at))
+	})
+}
+
+// lost says whether a document is not there or not what it should be.
+func lost(err error) bool {
+	kind := pratique.KindOf(err)
+	return kind == pratique.NotFound || kind == pratique.Corrupt
+}
+
+// writer is one transaction that writes. database is the digest of the one in use, zero before the first.
+type writer struct {
+	ctx      context.Context
+	cfg      Config
+	tx       *bbolt.Tx
+	database pratique.Digest
+}
+
+func (w writer) apply(f pratique.Fact) error {
+	if f.Subject.IsZero() || f.Validate() != nil {
+		return nil
+	}
+	switch f.Kind {
+	case pratique.FactSeen:
+		return w.seen(f)
+	case pratique.FactInspected:
+		if f.Inspected.Inventory.IsZero() {
+			return nil // an index
+		}
+		return w.change(f.Subject, func(id uint32, s *subject) error { return w.holds(id, s, f.Inspected.Inventory) })
+	case pratique.FactMatched:
+		return w.change(f.Subject, func(id uint32, s *subject) error { return w.matched(id, s, f) })
+	case pratique.FactJudged:
+		return w.change(f.Subject, func(id uint32, s *subject) error {
+			s.Judged = true
+			return w.outdated(id, s)
+		})
+	}
+	return nil
+}
+
+func (w writer) seen(f pratique.Fact) error {
+	if f.Subject != f.Seen.Manifest.Subject || f.Seen.Manifest.NotImage != "" {
+		return nil
+	}
+	return w.change(f.Subject, func(id uint32, s *subject) error {
+		event := f.Seen.Event
+		s.Ref, s.PushedAt = event.Ref, event.OccurredAt
+		// A sender's clock that is ahead does not count; see pipeline.
+		if s.PushedAt.IsZero() || s.PushedAt.After(event.ReceivedAt) {
+			s.PushedAt = event.ReceivedAt
+		}
+		for _, c := range f.Seen.Manifest.Children {
+			child, err := w.subjectID(f.Subject.Sibling(c.Digest))
+			if err != nil {
+				return err
+			}
+			if err := w.tx.Bucket(bucketParents).Put(slices.Concat(number(child), number(id)), []byte{}); err != nil {
+				return err
+			}
+			if err := w.tx.Bucket(bucketChildren).Put(slices.Concat(number(id), number(child)), []byte{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// outdated marks an image whose report was made with another database than the one in use.
+func (w writer) outdated(id uint32, s *subject) error {
+	if s.Inventory == 0 || s.Database == w.database {
+		return nil
+	}
+	return w.mark(id, false)
+}
+
+// mark has an image looked at. One that is to be refreshed stays so.
+func (w writer) mark(id uint32, refresh bool) error {
+	b := w.tx.Bucket(bucketOutdated)
+	switch {
+	case refresh:
+		return b.Put(number(id), []byte{1})
+	case b.Get(number(id)) != nil:
+		return nil
+	}
+	return b.Put(number(id), []byte{})
+}
+
+// siblings calls fn with the other platforms of the indexes that list an image.
+func (w writer) siblings(id uint32, fn func(id uint32) error) error {
+	parents, children := w.tx.Bucket(bucketParents).Cursor(), w.tx.Bucket(bucketChildren).Cursor()
+	for k, _ := parents.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = parents.Next() {
+		parent := bytes.Clone(k[4:])
+		for c, _ := children.Seek(parent); bytes.HasPrefix(c, parent); c, _ = children.Next() {
+			if child := numberOf(c[4:]); child != id {
+				if err := fn(child); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// holds notes that an image has an inventory.
+func (w writer) holds(id uint32, s *subject, inventory pratique.Digest) error {
+	n, err := w.inventory(inventory)
+	if err != nil || n == s.Inventory {
+		return err
+	}
+	images := w.tx.Bucket(bucketImages)
+	if err := images.Delete(slices.Concat(number(s.Inventory), number(id))); err != nil {
+		return err
+	}
+	s.Inventory = n
+	return images.Put(slices.Concat(number(n), number(id)), []byte{})
+}
+
+// matched takes a report over. What it says of parts of which nothing is known holds for the database in use, if it
+// was made with that; else they are to be matched.
+func (w writer) matched(id uint32, s *subject, f pratique.Fact) error {
+	m := f.Matched
+	s.Event, s.Database = f.Event, m.Database.Digest
+	if m.Report == s.Report {
+		return w.outdated(id, s)
+	}
+	_, found, err := scanner.ReportParts(w.ctx, w.cfg.Documents, m.Report)
+	if err != nil {
+		return err
+	}
+	if err := w.holds(id, s, m.Inventory); err != nil {
+		return err
+	}
+	s.Report, s.Findings = m.Report, found
+	parts, marked := w.parts(s.Inventory), w.tx.Bucket(bucketOutdated).Get(number(id)) != nil
+	for i, part := range parts {
+		if len(found) != len(parts) {
+			break // not a report on this inventory
+		}
+		if m.Database.Digest == w.database {
+			err = w.know(part, found[i])
+		} else if _, known := findings(w.tx, part); !known {
+			err = w.tx.Bucket(bucketTodo).Put(number(part), []byte{})
+		}
+		if err != nil && !lost(err) {
+			return err
+		}
+	}
+	if m.Database.Digest == w.database && !marked {
+		// What this report says for the first time makes other images outdated, but not this one.
+		return w.tx.Bucket(bucketOutdated).Delete(number(id))
+	}
+	return w.outdated(id, s)
+}
+
+// know notes the findings of a part for the database in use, read from their document.
+func (w writer) know(part uint32, d pratique.Digest) error {
+	if known, ok := findings(w.tx, part); ok && known == d {
+		return w.tx.Bucket(bucketTodo).Delete(number(part))
+	}
+	all, err := scanner.LoadFindings(w.ctx, w.cfg.Documents, d)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(all))
+	for i, f := range all {
+		ids[i] = f.ID
+	}
+	return w.answer(part, d, ids)
+}
+
+// answer notes what was found in a part. Images whose reports say something else become outdated. A vulnerability that
+// the part had before and has no more stays in the index, where it costs a match one day.
+func (w writer) answer(part uint32, d pratique.Digest, vulnerabilities []string) error {
+	if err := w.tx.Bucket(bucketTodo).Delete(number(part)); err != nil {
+		return err
+	}
+	before, known := findings(w.tx, part)
+	if known && before == d {
+		return nil
+	}
+	b := w.tx.Bucket(bucketPart)
+	digest := b.Get(number(part))
+	if len(digest) < digestSize {
+		return errDamaged
+	}
+	if err := b.Put(number(part), slices.Concat(digest[:digestSize], digestKey(d))); err != nil {
+		return err
+	}
+	slices.Sort(vulnerabilities)
+	for _, id := range slices.Compact(vulnerabilities) {
+		if err := w.tx.Bucket(bucketVulns).Put(numbered(append([]byte(id), 0), part), []byte{}); err != nil {
+			return err
+		}
+	}
+	return posted(w.tx.Bucket(bucketHolders), number(part), w.markImages)
+}
+
+// markImages makes all images of an inventory outdated, and has the other platforms of their indexes refreshed.
+func (w writer) markImages(inventory uint32) error {
+	prefix := number(inventory)
+	c := w.tx.Bucket(bucketImages).Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		id := numberOf(k[4:])
+		if err := w.mark(id, false); err != nil {
+			return err
+		}
+		if err := w.siblings(id, func(other uint32) error { return w.mark(other, true) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inventory returns the id of an inventory, and takes it and its parts over if they are new.
+func (w writer) inventory(d pratique.Digest) (uint32, error) {
+	known := w.tx.Bucket(bucketInventories)
+	if id := known.Get(digestKey(d)); id != nil {
+		return numberOf(id), nil
+	}
+	_, digests, err := scanner.InventoryParts(w.ctx, w.cfg.Documents, d)
+	if err != nil {
+		return 0, err
+	}
+	value := digestKey(d)
+	var parts []uint32
+	for _, digest := range digests {
+		part, err := w.part(digest)
+		if err != nil {
+			return 0, err
+		}
+		parts = append(parts, part)
+		value = append(value, number(part)...)
+	}
+	id, err := next(known)
+	if err != nil {
+		return 0, err
+	}
+	for _, part := range parts {
+		if err := post(w.tx.Bucket(bucketHolders), number(part), id); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.tx.Bucket(bucketInventory).Put(number(id), value); err != nil {
+		return 0, err
+	}
+	return id, known.Put(digestKey(d), number(id))
+}
+
+// parts returns the parts of an inventory, in its order.
+func (w writer) parts(inventory uint32) []uint32 {
+	var parts []uint32
+	v := w.tx.Bucket(bucketInventory).Get(number(inventory))
+	for ; len(v) >= digestSize+4; v = v[:len(v)-4] {
+		parts = append(parts, numberOf(v[len(v)-4:]))
+	}
+	slices.Reverse(parts)
+	return parts
+}
+
+// part returns the id of a part, and takes it over with its names if it is new.
+func (w writer) part(d pratique.Digest) (uint32, error) {
+	known := w.tx.Bucket(bucketParts)
+	if id := known.Get(digestKey(d)); id != nil {
+		return numberOf(id), nil
+	}
+	content, err := scanner.LoadPart(w.ctx, w.cfg.Documents, d)
+	if err != nil {
+		return 0, err
+	}
+	id, err := next(known)
+	if err != nil {
+		return 0, err
+	}
+	keys := w.cfg.Keys(content)
+	slices.Sort(keys)
+	for _, key := range keys {
+		if err := post(w.tx.Bucket(bucketNames), hashed(key), id); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.tx.Bucket(bucketPart).Put(number(id), digestKey(d)); err != nil {
+		return 0, err
+	}
+	return id, known.Put(digestKey(d), number(id))
+}
+
+// hashed makes keys of one length. Two that meet cost a match.
+func hashed(key string) []byte {
+	sum := sha256.Sum256([]byte(key))
+	return sum[:12]
+}
+
+func next(b *bbolt.Bucket) (uint32, error) {
+	n, err := b.NextSequence()
+	if err == nil && n > 1<<31 {
+		err = errDamaged
+	}
+	return uint32(n), err //nolint:gosec // bounded above
+}
+
+// subjectID returns the id of a subject, and makes one if it is new.
+func (w writer) subjectID(s pratique.Subject) (uint32, error) {
+	b, key := w.tx.Bucket(bucketSubjects), append(digestKey(s.Digest), s.Repository.String()...)
+	if id := b.Get(key); id != nil {
+		return numberOf(id), nil
+	}
+	id, err := next(b)
+	if err != nil {
+		return 0, err
+	}
+	if err := putJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
+		return 0, err
+	}
+	return id, b.Put(key, number(id))
+}
+
+func (w writer) subject(id uint32) (s subject, err error) {
+	raw := w.tx.Bucket(bucketSubject).Get(number(id))
+	if raw == nil {
+		return s, errDamaged
+	}
+	return s, json.Unmarshal(raw, &s)
+}
+
+// change reads a subject, has fn change it and writes it back, even after fn did not find a document.
+func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error) error {
+	id, err := w.subjectID(of)
+	if err != nil {
+		return err
+	}
+	s, err := w.subject(id)
+	if err != nil {
+		return err
+	}
+	err = fn(id, &s)
+	if err != nil && !lost(err) {
+		return err
+	}
+	return putJSON(w.tx.Bucket(bucketSubject), number(id), s)
+}

@@ -1,0 +1,393 @@
+package estate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// memory is a store of documents.
+type memory map[pratique.Digest][]byte
+
+func (m memory) Get(_ context.Context, d pratique.Digest) ([]byte, error) {
+	content, ok := m[d]
+	if !ok {
+		return nil, pratique.Errorf(pratique.NotFound, "get document", "%s", d)
+	}
+	return content, nil
+}
+
+func (m memory) put(d scanner.Document, err error) pratique.Digest {
+	if err != nil {
+		panic(err)
+	}
+	m[d.Digest] = d.Content
+	return d.Digest
+}
+
+// world is an estate with the documents and facts that it is made from.
+type world struct {
+	t     *testing.T
+	docs  memory
+	e     *Estate
+	path  string
+	facts []Entry
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, docs: memory{}, path: filepath.Join(t.TempDir(), "estate.db")}
+	w.open()
+	t.Cleanup(func() { _ = w.e.Close() })
+	return w
+}
+
+// open opens the file; the keys of a part are the names of its packages.
+func (w *world) open() {
+	w.t.Helper()
+	var err error
+	w.e, err = Open(w.path, Config{Documents: w.docs, Keys: func(part pratique.Inventory) []string {
+		var keys []string
+		for _, l := range part.Lists {
+			for _, p := range l.Packages {
+				keys = append(keys, p.Name)
+			}
+		}
+		return keys
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) do(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func about(name string) pratique.Subject {
+	return pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "team/app"}, Digest: pratique.DigestOf([]byte(name))}
+}
+
+func database(name string) pratique.Database {
+	return pratique.Database{Digest: pratique.DigestOf([]byte(name)), Version: 2}
+}
+
+// part is a list of packages, with the base or an application.
+func list(class pratique.PackageClass, names ...string) pratique.PackageList {
+	l := pratique.PackageList{Class: class, Type: "t"}
+	for _, n := range names {
+		l.Packages = append(l.Packages, pratique.Package{Name: n, Version: "1"})
+	}
+	return l
+}
+
+func (w *world) fact(f pratique.Fact) {
+	f.By = "test"
+	w.facts = append(w.facts, Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
+}
+
+// image records that an image was seen and inspected, matched against db with findings, by part, and judged.
+func (w *world) image(name string, db pratique.Database, findings [][]string, lists ...pratique.PackageList) pratique.Subject {
+	w.t.Helper()
+	s := about(name)
+	inv := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: lists}
+	whole, parts, err := scanner.SplitInventory(inv)
+	w.docs.put(whole, err)
+	for _, p := range parts {
+		w.docs.put(p, nil)
+	}
+	ref := pratique.ImageRef{Repository: s.Repository, Tag: name}
+	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: s, Seen: &pratique.Seen{
+		Event: pratique.Event{ID: "push", Ref: ref, ReceivedAt: time.Unix(1000, 0).UTC()}, Manifest: pratique.Manifest{Subject: s}}})
+	w.fact(pratique.Fact{Kind: pratique.FactInspected, Subject: s, Inspected: &pratique.Inspected{Inventory: whole.Digest}})
+	w.fact(pratique.Fact{Kind: pratique.FactMatched, Subject: s, Event: "push", Matched: &pratique.Matched{
+		Report: w.report(whole.Digest, db, findings), Inventory: whole.Digest, Database: db}})
+	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: s, Judged: &pratique.Judged{}})
+	return s
+}
+
+func (w *world) report(inventory pratique.Digest, db pratique.Database, findings [][]string) pratique.Digest {
+	var digests []pratique.Digest
+	for _, ids := range findings {
+		digests = append(digests, w.found(ids...))
+	}
+	return w.docs.put(scanner.ReportDocument(pratique.Report{Inventory: inventory, Database: db}, digests))
+}
+
+func (w *world) found(ids ...string) pratique.Digest {
+	var all []pratique.Finding
+	for _, id := range ids {
+		all = append(all, pratique.Finding{ID: id})
+	}
+	return w.docs.put(scanner.FindingsDocument(all))
+}
+
+func (w *world) apply() {
+	w.t.Helper()
+	w.do(w.e.Apply(w.t.Context(), w.facts))
+}
+
+func (w *world) begin(db pratique.Database, d scanner.Delta) scanner.Rematch {
+	w.t.Helper()
+	r, err := w.e.Begin(db, d, time.Unix(2000, 0))
+	w.do(err)
+	return r
+}
+
+func (w *world) todo() []scanner.Part {
+	w.t.Helper()
+	parts, err := w.e.Todo(1000)
+	w.do(err)
+	return parts
+}
+
+func (w *world) outdated() []scanner.Outdated {
+	w.t.Helper()
+	all, err := w.e.Outdated(1000)
+	w.do(err)
+	return all
+}
+
+// two is an estate of two images on one base, matched against database A.
+func two(t *testing.T) (w *world, one, other pratique.Subject) {
+	w = newWorld(t)
+	w.begin(database("A"), scanner.Delta{Everything: "first"})
+	base := list(pratique.ClassOS, "libc", "openssl")
+	one = w.image("one", database("A"), [][]string{{"CVE-base"}, {"CVE-lodash"}}, base, list(pratique.ClassLanguage, "lodash"))
+	other = w.image("other", database("A"), [][]string{{"CVE-base"}, {}}, base, list(pratique.ClassLanguage, "flask"))
+	w.apply()
+	return w, one, other
+}
+
+func TestOnlyWhatIsAffected(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		delta scanner.Delta
+		parts int
+	}{
+		"nothing":       {scanner.Delta{}, 0},
+		"shared base":   {scanner.Delta{Names: []string{"openssl", "nobody-has-this"}}, 1},
+		"one and base":  {scanner.Delta{Names: []string{"libc", "flask"}}, 2},
+		"vulnerability": {scanner.Delta{Vulnerabilities: []string{"CVE-lodash", "CVE-lodas"}}, 1},
+		"everything":    {scanner.Delta{Everything: "because"}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _, _ := two(t)
+			r := w.begin(database("B"), test.delta)
+			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Parts != 3 || r.From != database("A").Digest {
+				t.Errorf("%+v, %d to do", r, len(w.todo()))
+			}
+			// What is not affected is known for the new database without any work; what is, for none.
+			known := 0
+			for d := range w.docs {
+				if _, ok, err := w.e.Findings(d, database("B").Digest); err != nil {
+					t.Fatal(err)
+				} else if ok {
+					known++
+				}
+				if _, ok, _ := w.e.Findings(d, database("A").Digest); ok {
+					t.Error("something is known for a database that is not in use")
+				}
+			}
+			if known != 3-test.parts {
+				t.Errorf("%d parts known, want %d", known, 3-test.parts)
+			}
+		})
+	}
+}
+
+func TestImagesOfWhatChanged(t *testing.T) {
+	t.Parallel()
+	w, one, other := two(t)
+	if n := len(w.outdated()); n != 0 {
+		t.Fatalf("%d images outdated at the start", n)
+	}
+	w.begin(database("B"), scanner.Delta{Names: []string{"openssl", "lodash"}})
+	parts := w.todo()
+	// The base is as it was, the application has one finding more.
+	var answers []scanner.Matched
+	for _, p := range parts {
+		m := scanner.Matched{ID: p.ID, Findings: p.Findings, Vulnerabilities: []string{"CVE-base"}}
+		if p.Findings == w.found("CVE-lodash") {
+			m.Findings, m.Vulnerabilities = w.found("CVE-lodash", "CVE-new"), []string{"CVE-lodash", "CVE-new"}
+		}
+		answers = append(answers, m)
+	}
+	w.do(w.e.Matched(database("other").Digest, answers))
+	if len(w.todo()) != 2 {
+		t.Error("the answers for another database were taken")
+	}
+	w.do(w.e.Matched(database("B").Digest, answers))
+	all := w.outdated()
+	if len(all) != 1 || all[0].Subject != one || len(all[0].Judge) != 1 || all[0].Judge[0].Ref.Tag != "one" || !all[0].Judged {
+		t.Fatalf("outdated %+v", all)
+	}
+	if slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 || all[0].Before[0] != all[0].Now[0] {
+		t.Errorf("before %v, now %v", all[0].Before, all[0].Now)
+	}
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0)); err != nil || !r.FinishedAt.IsZero() {
+		t.Errorf("finished with an image to do: %+v, %v", r, err)
+	}
+	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
+	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
+	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.Worse != 1 || r.Touched != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	// The new finding is found by its id next time.
+	if r := w.begin(database("C"), scanner.Delta{Vulnerabilities: []string{"CVE-new"}}); r.Affected != 1 {
+		t.Errorf("%+v", r)
+	}
+	_ = other
+}
+
+// TestLateReports: a push that began with the old database ends while the new one is in use. Its parts of which nothing
+// is known are matched, and the image is looked at, when it was matched and again when it was judged.
+func TestLateReports(t *testing.T) {
+	t.Parallel()
+	w, _, _ := two(t)
+	w.begin(database("B"), scanner.Delta{})
+	late := w.image("late", database("A"), [][]string{{"CVE-base"}, {}}, list(pratique.ClassOS, "libc", "openssl"), list(pratique.ClassLanguage, "qs"))
+	judged := w.facts[len(w.facts)-1]
+	w.facts = w.facts[:len(w.facts)-1]
+	w.apply()
+	parts := w.todo()
+	if len(parts) != 1 || !parts[0].Findings.IsZero() {
+		t.Fatalf("to do %+v", parts)
+	}
+	all := w.outdated()
+	if len(all) != 1 || all[0].Subject != late || all[0].Judged || all[0].Now != nil {
+		t.Fatalf("outdated %+v", all)
+	}
+	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: parts[0].ID, Findings: w.found("CVE-qs"), Vulnerabilities: []string{"CVE-qs"}}}))
+	w.facts = append(w.facts, judged)
+	w.apply()
+	if all = w.outdated(); len(all) != 1 || !all[0].Judged || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
+		t.Errorf("outdated %+v", all)
+	}
+}
+
+// TestIndexes: an image that is a part of an index has the index judged again.
+func TestIndexes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(database("A"), scanner.Delta{})
+	index := about("index")
+	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: index, Seen: &pratique.Seen{
+		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, OccurredAt: time.Unix(500, 0).UTC(), ReceivedAt: time.Unix(1000, 0).UTC()},
+		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
+	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
+	seen := 1 // the image itself was not pushed
+	w.facts = slices.Delete(w.facts, seen, seen+1)
+	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: index, Judged: &pratique.Judged{}})
+	for i := range w.facts {
+		w.facts[i].Seq = uint64(i + 1)
+	}
+	w.apply()
+	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
+	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	all := w.outdated()
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Judge) != 1 || all[0].Judge[0].Subject != index || !all[0].Judge[0].At.Equal(time.Unix(500, 0)) {
+		t.Errorf("outdated %+v", all)
+	}
+}
+
+// TestDocumentsThatAreGone: what cannot be read is left out, and the estate goes on.
+func TestDocumentsThatAreGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(database("A"), scanner.Delta{})
+	w.image("gone", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
+	clear(w.docs)
+	w.image("there", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "flask"))
+	w.apply()
+	if at, err := w.e.Position(); err != nil || at != 8 {
+		t.Errorf("position %d, %v", at, err)
+	}
+	if r := w.begin(database("B"), scanner.Delta{Everything: "all"}); r.Affected != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestFailedParts: of a part that cannot be matched nothing is known, until the next database.
+func TestFailedParts(t *testing.T) {
+	t.Parallel()
+	w, _, _ := two(t)
+	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
+	part := w.todo()[0]
+	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: part.ID, Failed: "because"}}))
+	if _, known, err := w.e.Findings(part.Digest, database("B").Digest); known || err != nil || len(w.todo()) != 0 {
+		t.Errorf("known %v, %v, %d to do", known, err, len(w.todo()))
+	}
+	if r := w.begin(database("C"), scanner.Delta{}); r.Affected != 1 {
+		t.Errorf("the failed part is not tried again: %+v", r)
+	}
+}
+
+// TestMadeAnew: a file of another version is thrown away, and so is what is no bbolt file; a replay gives the same.
+func TestMadeAnew(t *testing.T) {
+	t.Parallel()
+	w, _, _ := two(t)
+	w.apply() // again: nothing happens
+	w.do(w.e.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("0")) }))
+	w.do(w.e.Close())
+	w.open()
+	if at, err := w.e.Position(); err != nil || at != 0 {
+		t.Errorf("position %d, %v", at, err)
+	}
+	if _, err := Open(w.path, Config{}); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("opened twice: %v", err)
+	}
+	w.apply()
+	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Parts != 3 {
+		t.Errorf("%+v", r)
+	}
+	// Nothing was in use while it was made, so every image is looked at, too.
+	if n := len(w.outdated()); n != 2 {
+		t.Errorf("%d outdated", n)
+	}
+}
+
+// TestPostings compares chunks with a plain map.
+func TestPostings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	random := rand.New(rand.NewPCG(3, 4))
+	want := map[string][]uint32{}
+	w.do(w.e.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketNames)
+		for n := uint32(1); n < 20_000; n += 1 + random.Uint32N(3) {
+			key := fmt.Sprintf("key-%d", random.IntN(5))
+			if err := errors.Join(post(b, []byte(key), n), post(b, []byte(key), n)); err != nil {
+				return err
+			}
+			want[key] = append(want[key], n)
+		}
+		return nil
+	}))
+	w.do(w.e.db.View(func(tx *bbolt.Tx) error {
+		for key, numbers := range want {
+			var got []uint32
+			if err := posted(tx.Bucket(bucketNames), []byte(key), func(n uint32) error { got = append(got, n); return nil }); err != nil {
+				return err
+			}
+			if !slices.Equal(got, numbers) {
+				t.Errorf("%s: %d numbers, want %d", key, len(got), len(numbers))
+			}
+		}
+		return posted(tx.Bucket(bucketNames), []byte("key-"), func(n uint32) error { return fmt.Errorf("a part of a key has %d", n) })
+	}))
+}

@@ -1,0 +1,233 @@
+package estate
+
+import (
+	"bytes"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Begin makes db the database in use. The parts that the delta from the one before affects are to be matched again, in
+// addition to those that still were; for all others what is known of them goes on to hold. Of parts of which nothing is
+// known nothing goes on to hold either.
+func (e *Estate) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r scanner.Rematch, err error) {
+	err = e.update("begin re-matching", func(tx *bbolt.Tx) error {
+		before, err := rematch(tx)
+		if err != nil {
+			return err
+		}
+		r = scanner.Rematch{
+			From: before.To.Digest, To: db, StartedAt: now.UTC(), Everything: d.Everything,
+			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
+		}
+		todo := tx.Bucket(bucketTodo)
+		mark := func(part uint32) error { return todo.Put(number(part), []byte{}) }
+		if err := affected(tx, d, mark); err != nil {
+			return err
+		}
+		c := todo.Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			r.Affected++
+		}
+		r.Parts = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
+		return putRematch(tx, r)
+	})
+	return r, err
+}
+
+// affected calls mark with every part that a delta affects, some more than once.
+func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error {
+	c := tx.Bucket(bucketPart).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if d.Everything == "" && len(v) > digestSize {
+			continue
+		}
+		if err := mark(numberOf(k)); err != nil {
+			return err
+		}
+	}
+	for _, name := range d.Names {
+		if err := posted(tx.Bucket(bucketNames), hashed(name), mark); err != nil {
+			return err
+		}
+	}
+	c = tx.Bucket(bucketVulns).Cursor()
+	for _, id := range d.Vulnerabilities {
+		prefix := append([]byte(id), 0)
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			if err := mark(numberOf(k[len(k)-4:])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Todo returns at most limit parts to be matched again.
+func (e *Estate) Todo(limit int) (parts []scanner.Part, err error) {
+	err = e.view("read estate", func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketTodo).Cursor()
+		for k, _ := c.First(); k != nil && len(parts) < limit; k, _ = c.Next() {
+			v := tx.Bucket(bucketPart).Get(k)
+			if len(v) < digestSize {
+				return errDamaged
+			}
+			part := scanner.Part{ID: scanner.PartID(numberOf(k)), Digest: digestFromKey(v)}
+			part.Findings, _ = findings(tx, numberOf(k))
+			parts = append(parts, part)
+		}
+		return nil
+	})
+	return parts, err
+}
+
+// Matched takes over what was found in parts with database. It does nothing if another one is in use by now. Of a part
+// that could not be matched nothing is known from then on: the next push of an image with it tries again.
+func (e *Estate) Matched(database pratique.Digest, all []scanner.Matched) error {
+	return e.update("keep matches", func(tx *bbolt.Tx) error {
+		r, err := rematch(tx)
+		if err != nil || r.To.Digest != database {
+			return err
+		}
+		w := writer{tx: tx, cfg: e.cfg, database: database}
+		for _, m := range all {
+			key := number(uint32(m.ID))
+			if tx.Bucket(bucketTodo).Get(key) == nil {
+				continue // a push was faster
+			}
+			r.Matched++
+			if m.Failed == "" {
+				if err := w.answer(uint32(m.ID), m.Findings, m.Vulnerabilities); err != nil {
+					return err
+				}
+				continue
+			}
+			r.Failed++
+			v := bytes.Clone(tx.Bucket(bucketPart).Get(key))
+			if len(v) < digestSize {
+				return errDamaged
+			}
+			if err := tx.Bucket(bucketPart).Put(key, v[:digestSize]); err != nil {
+				return err
+			}
+			if err := tx.Bucket(bucketTodo).Delete(key); err != nil {
+				return err
+			}
+		}
+		return putRematch(tx, r)
+	})
+}
+
+// Outdated returns about limit images whose newest report may say something else than the database in use. The platforms
+// of an index come together, so that it is judged when all of them are dealt with.
+func (e *Estate) Outdated(limit int) (all []scanner.Outdated, err error) {
+	err = e.view("read estate", func(tx *bbolt.Tx) error {
+		w, taken := writer{tx: tx}, map[uint32]bool{}
+		take := func(id uint32) error {
+			v := tx.Bucket(bucketOutdated).Get(number(id))
+			if v == nil || taken[id] {
+				return nil
+			}
+			taken[id] = true
+			o, err := w.describe(id)
+			o.Refresh = len(v) > 0
+			all = append(all, o)
+			return err
+		}
+		c := tx.Bucket(bucketOutdated).Cursor()
+		for k, _ := c.First(); k != nil && len(all) < limit; k, _ = c.Next() {
+			if err := take(numberOf(k)); err != nil {
+				return err
+			}
+			if err := w.siblings(numberOf(k), take); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (w writer) describe(id uint32) (scanner.Outdated, error) {
+	s, err := w.subject(id)
+	if err != nil {
+		return scanner.Outdated{}, err
+	}
+	o := scanner.Outdated{ID: scanner.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Before: s.Findings, Database: s.Database, Judged: s.Judged}
+	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= digestSize {
+		o.Inventory = digestFromKey(v)
+	}
+	for _, part := range w.parts(s.Inventory) {
+		now, known := findings(w.tx, part)
+		if !known {
+			o.Now = nil
+			break
+		}
+		o.Now = append(o.Now, now)
+	}
+	if s.Judged && s.Ref != (pratique.ImageRef{}) {
+		o.Judge = append(o.Judge, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt})
+	}
+	c := w.tx.Bucket(bucketParents).Cursor()
+	for k, _ := c.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = c.Next() {
+		parent, err := w.subject(numberOf(k[4:]))
+		if err != nil {
+			return o, err
+		}
+		if parent.Judged {
+			o.Judge = append(o.Judge, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt})
+		}
+	}
+	return o, nil
+}
+
+// Settle takes over what became of outdated images, and counts: changed had other findings, worse had new ones. An
+// image that became outdated again meanwhile, by another database or report, stays so.
+func (e *Estate) Settle(database pratique.Digest, all []scanner.Settled, changed, worse int) error {
+	return e.update("keep reports", func(tx *bbolt.Tx) error {
+		r, err := rematch(tx)
+		if err != nil || r.To.Digest != database {
+			return err
+		}
+		w := writer{tx: tx, cfg: e.cfg, database: database}
+		for _, one := range all {
+			s, err := w.subject(uint32(one.ID))
+			if err != nil {
+				return err
+			}
+			if one.Event != "" {
+				s.Report, s.Findings, s.Event, s.Database = one.Report, one.Findings, one.Event, database
+				if err := putJSON(tx.Bucket(bucketSubject), number(uint32(one.ID)), s); err != nil {
+					return err
+				}
+			} else if s.Report != one.Report {
+				continue
+			}
+			if err := tx.Bucket(bucketOutdated).Delete(number(uint32(one.ID))); err != nil {
+				return err
+			}
+		}
+		r.Touched, r.Changed, r.Worse = r.Touched+len(all), r.Changed+changed, r.Worse+worse
+		return putRematch(tx, r)
+	})
+}
+
+// Finish notes that nothing is left to do for database, if that is so.
+func (e *Estate) Finish(database pratique.Digest, now time.Time) (r scanner.Rematch, err error) {
+	err = e.update("finish re-matching", func(tx *bbolt.Tx) error {
+		if r, err = rematch(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
+			return err
+		}
+		for _, name := range [][]byte{bucketTodo, bucketOutdated} {
+			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
+				return nil
+			}
+		}
+		r.FinishedAt = now.UTC()
+		return putRematch(tx, r)
+	})
+	return r, err
+}

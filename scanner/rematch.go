@@ -1,0 +1,100 @@
+package scanner
+
+import (
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Delta is what differs between two databases, as far as it can change the answer of a match.
+type Delta struct {
+	// Everything says why every list may be affected; empty if the rest says it all.
+	Everything string
+	// Names are the keys of the packages about which advisories differ, as the adapter that made the delta makes them
+	// of an inventory's part, too.
+	Names []string
+	// Vulnerabilities are the ids of those whose details differ. They concern the lists that have them.
+	Vulnerabilities []string
+}
+
+// PartID and SubjectID are numbers that an estate gives.
+type (
+	PartID    uint32
+	SubjectID uint32
+)
+
+// Part is a stored part of inventories. Findings is the document of what was found in it with the database before;
+// zero if that is not known.
+type Part struct {
+	ID               PartID
+	Digest, Findings pratique.Digest
+}
+
+// Matched is the answer about one part: the document of its findings, and the ids of the vulnerabilities in it. A part
+// that cannot be matched has no document, and Failed says why.
+type Matched struct {
+	ID              PartID
+	Findings        pratique.Digest
+	Vulnerabilities []string
+	Failed          string
+}
+
+// Outdated is an image whose newest report may say something else than the database in use. What is needed to tell,
+// and to judge it again, comes with it.
+type Outdated struct {
+	ID      SubjectID
+	Subject pratique.Subject
+	// Inventory is the newest, Report the newest about it. Event is the work that the report was made for.
+	Inventory, Report pratique.Digest
+	Event             string
+	// Database is the one that the report names.
+	Database pratique.Digest
+	// Before are the findings of the report, Now what holds for the database in use; both by the inventory's parts.
+	Before, Now []pratique.Digest
+	// Refresh says that the report has to name the database in use even if it says the same, because another platform of
+	// an index is going to be judged with it: the age of the database counts there, too.
+	Refresh bool
+	// Judged says whether there is a verdict; without one, the work that will judge the image is under way.
+	Judged bool
+	// Judge are the subjects to be judged again: those of the image and the indexes around it that were pushed.
+	Judge []Pushed
+}
+
+// Pushed is a subject and the newest push of it.
+type Pushed struct {
+	Subject pratique.Subject
+	Ref     pratique.ImageRef
+	At      time.Time
+}
+
+// Settled is what became of an outdated image: the report that holds now.
+type Settled struct {
+	ID       SubjectID
+	Report   pratique.Digest
+	Findings []pratique.Digest
+	// Event is empty if the report is the one from before.
+	Event string
+}
+
+// Rematch is how far re-matching has come. The database in use is To; what was matched against From, and is not to be
+// matched again, holds for it, too.
+type Rematch struct {
+	From       pratique.Digest   `json:"from,omitzero"`
+	To         pratique.Database `json:"to"`
+	StartedAt  time.Time         `json:"startedAt"`
+	FinishedAt time.Time         `json:"finishedAt,omitzero"`
+	// Everything says why all parts are matched again; empty if only those are that hold one of Names or
+	// Vulnerabilities, which count what differs.
+	Everything      string `json:"everything,omitempty"`
+	Names           int    `json:"names"`
+	Vulnerabilities int    `json:"vulnerabilities"`
+	// Affected counts the parts to be matched again of all Parts, Matched those that were, Failed those that could not be.
+	Parts    int `json:"parts"`
+	Affected int `json:"affected"`
+	Matched  int `json:"matched"`
+	Failed   int `json:"failed"`
+	// Touched counts the images that were looked at, Changed those whose findings differ, Worse those with new ones.
+	Touched int `json:"touched"`
+	Changed int `json:"changed"`
+	Worse   int `json:"worse"`
+}
