@@ -17,11 +17,11 @@ type Delta struct {
 	Vulnerabilities []string
 }
 
-// PartID and SubjectID are numbers that an estate gives.
-type (
-	PartID    uint32
-	SubjectID uint32
-)
+// PartID is the number that an estate gives to a part.
+type PartID uint32
+
+// SubjectID is the number that an estate gives to an image, or to an index of images.
+type SubjectID uint32
 
 // Part is a stored part of inventories. Findings is the document of what was found in it with the database before;
 // zero if that is not known.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/index"
@@ -93,6 +94,8 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	s.logConfinement(ctx)
+	// What the program's packages made on their way up is garbage now, and more than the service itself holds.
+	debug.FreeOSMemory()
 	back, behind := errgroup.WithContext(life)
 	back.Go(func() error { return s.project(behind) })
 	back.Go(func() error { return s.projectEstate(behind) })

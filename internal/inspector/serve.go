@@ -52,7 +52,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 		if err := os.Setenv("TMPDIR", req.Dir); err != nil {
 			return pratique.Wrap(pratique.Internal, op, "", err)
 		}
+		stop := thrift(ctx)
 		resp := s.answer(ctx, req)
+		stop()
 		resp.ID = req.ID
 		if err := writeFrame(out, resp); err != nil {
 			return pratique.Wrap(pratique.Unavailable, op, "", err)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
@@ -195,17 +197,25 @@ func (s *Inspect) keep(ctx context.Context, r Inspection, started time.Time) (*p
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
 		JavaDatabase: r.JavaDatabase,
 	}
-	var err error
-	if fact.Inventory, err = s.keepInventory(ctx, r.Inventory); err != nil {
+	// Side by side: an SBOM has megabytes, and each document waits for the disk.
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		fact.Inventory, err = s.keepInventory(ctx, r.Inventory)
+		return err
+	})
+	group.Go(func() (err error) {
+		fact.SPDX, err = s.Documents.Put(ctx, r.SPDX)
+		return err
+	})
+	group.Go(func() (err error) {
+		fact.CycloneDX, err = s.Documents.Put(ctx, r.CycloneDX)
+		return err
+	})
+	group.Go(func() error { return s.keepSections(ctx, r.Sections, &fact) })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	if fact.SPDX, err = s.Documents.Put(ctx, r.SPDX); err != nil {
-		return nil, err
-	}
-	if fact.CycloneDX, err = s.Documents.Put(ctx, r.CycloneDX); err != nil {
-		return nil, err
-	}
-	return &fact, s.keepSections(ctx, r.Sections, &fact)
+	return &fact, nil
 }
 
 // keepSections stores what was found beside packages. That less was looked for than was asked for must not pass

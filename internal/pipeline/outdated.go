@@ -79,7 +79,7 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 }
 
 // atOnce is how many documents are read or written side by side: each waits for the disk.
-const atOnce = 8
+const atOnce = 24
 
 // putAll stores documents side by side.
 func (s *Rematch) putAll(ctx context.Context, documents map[pratique.Digest][]byte) error {

@@ -63,9 +63,9 @@ type Facts interface {
 // What is done between two looks at the database and at what waits: a push that comes meanwhile waits no longer for a
 // child than a batch takes.
 const (
-	requestParts = 24
-	batchParts   = 4 * requestParts
-	batchImages  = 400
+	requestParts = 12
+	batchParts   = 24 * requestParts // most of them wait for the disk at any time
+	batchImages  = 500
 )
 
 // Run works until ctx ends. What fails is tried again after a pause that grows to a minute.

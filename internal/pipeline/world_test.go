@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type world struct {
 
 	facts     []pratique.Fact
 	documents map[pratique.Digest][]byte
+	storing   sync.Mutex // stages store and read documents side by side
 	queue     []message
 	known     map[string]bool // message ids
 
@@ -327,6 +329,8 @@ func (l ledger) Settled(_ context.Context, s pratique.Subject, event string) (pr
 type documents struct{ *world }
 
 func (d documents) Put(_ context.Context, content []byte) (pratique.Digest, error) {
+	d.storing.Lock()
+	defer d.storing.Unlock()
 	if err := d.do("put"); err != nil {
 		return pratique.Digest{}, err
 	}
@@ -336,6 +340,8 @@ func (d documents) Put(_ context.Context, content []byte) (pratique.Digest, erro
 }
 
 func (d documents) Get(_ context.Context, digest pratique.Digest) ([]byte, error) {
+	d.storing.Lock()
+	defer d.storing.Unlock()
 	if err := d.do("get"); err != nil {
 		return nil, err
 	}

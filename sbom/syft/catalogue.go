@@ -18,9 +18,16 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
+// catalogued is the catalogue of an image. If its base was known, upper is that of the layers above alone. kept is
+// what is remembered of an image that was read whole, nil if nothing is.
+type catalogued struct {
+	whole, upper *syftsbom.SBOM
+	base, kept   *known
+}
+
 // catalogue finds the packages in an image. Where it lies on layers that are known, only what is above them is
 // read, if that provably gives the same.
-func (g *Generator) catalogue(ctx context.Context, img layers.Image) (*syftsbom.SBOM, error) {
+func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued, error) {
 	chain := chainOf(img)
 	base := g.memory.base(chain)
 	if base == nil {
@@ -28,67 +35,68 @@ func (g *Generator) catalogue(ctx context.Context, img layers.Image) (*syftsbom.
 			// The second image with these layers at the bottom; there will be more.
 			lower, err := part(img, 0, n)
 			if err != nil {
-				return nil, err
+				return catalogued{}, err
 			}
 			if _, err := g.full(ctx, lower, newTrace()); err != nil {
-				return nil, err
+				return catalogued{}, err
 			}
 			base = g.memory.base(chain)
 		}
 	}
 	if base != nil {
-		s, _, err := g.onBase(ctx, base, img)
-		if err != nil || s != nil {
-			return s, err
+		c, why, err := g.onBase(ctx, base, img)
+		if err != nil || why == "" {
+			return c, err
 		}
 	}
 	return g.full(ctx, img, newTrace())
 }
 
 // full reads all layers, notes what is asked about them, and remembers the image.
-func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (s *syftsbom.SBOM, err error) {
+func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c catalogued, err error) {
 	read, cleanup, err := open(ctx, img)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
-	s, err = g.create(ctx, observed{
+	c.whole, err = g.create(ctx, observed{
 		Source: stereoscopesource.New(read, reference(img)),
 		wrap:   func(r file.Resolver) file.Resolver { return &recorder{Resolver: r, trace: asked} },
 	})
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	if g.always != nil && len(img.Layers) > 0 {
-		g.memory.keep(newKnown(img, s, metadata(read), pathsOf(read), asked, g.always, nil))
+		c.kept = newKnown(img, c.whole, metadata(read), pathsOf(read), asked, g.always, nil)
+		g.memory.keep(c.kept)
 	}
-	return s, nil
+	return c, nil
 }
 
 // onBase reads the layers above a known image. Without a catalogue and without an error the image has to be
 // read whole, for the reason given.
-func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (s *syftsbom.SBOM, why string, err error) {
+func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (c catalogued, why string, err error) {
 	n := len(base.chain)
 	if n == len(img.Layers) {
 		about, err := describe(img, base.layers)
 		if err != nil {
-			return nil, "", err
+			return c, "", err
 		}
-		return base.whole(about), "", nil
+		return catalogued{whole: base.whole(about)}, "", nil
 	}
 	above, err := part(img, n, len(img.Layers))
 	if err != nil {
-		return nil, "", err
+		return c, "", err
 	}
 	read, cleanup, err := open(ctx, above)
 	if err != nil {
-		return nil, "", err
+		return c, "", err
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
 	meta := append(base.layers[:n:n], metadata(read)...)
 	about, err := describe(img, meta)
 	if err != nil {
-		return nil, "", err
+		return c, "", err
 	}
 	ids := map[string]struct{}{}
 	for _, l := range above.Layers {
@@ -96,32 +104,33 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 	}
 	for _, d := range base.chain {
 		if _, twice := ids[d.String()]; twice {
-			return nil, "it has a layer of the base again", nil
+			return c, "it has a layer of the base again", nil
 		}
 	}
 	src := stereoscopesource.New(read, reference(above))
 	resolver, err := src.FileResolver(source.SquashedScope)
 	if err != nil {
-		return nil, "", err
+		return c, "", err
 	}
 	all := pathsOf(read)
 	added, why := base.footprint(read, all, resolver)
 	if why != "" {
-		return nil, why, nil
+		return c, why, nil
 	}
 	view := &masked{Resolver: resolver, base: base, added: added, layers: ids, trace: newTrace(), always: g.always}
 	upper, err := g.create(ctx, observed{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about})
 	if why := view.refused(); why != "" {
-		return nil, "it asks for " + why, nil
+		return c, "it asks for " + why, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return c, "", err
 	}
-	s, why = compose(base, upper, about, ids)
-	if s != nil {
-		g.memory.keep(newKnown(img, s, meta, all, view.trace, g.always, base))
+	whole, why := compose(base, upper, about, ids)
+	if why != "" {
+		return c, why, nil
 	}
-	return s, why, nil
+	g.memory.keep(newKnown(img, whole, meta, all, view.trace, g.always, base))
+	return catalogued{whole: whole, upper: upper, base: base}, "", nil
 }
 
 func (g *Generator) create(ctx context.Context, src source.Source) (*syftsbom.SBOM, error) {

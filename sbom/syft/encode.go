@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/uuid"
 	"github.com/spdx/tools-golang/spdx"
+	"github.com/spdx/tools-golang/spdx/v2/common"
 
 	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
 	"github.com/anchore/syft/syft/format/common/spdxhelpers"
@@ -45,12 +46,84 @@ func stampOf(img layers.Image, tool pratique.Tool) (stamp, error) {
 }
 
 // encodeSPDX writes SPDX 2.3, the version of Syft's own model.
-func encodeSPDX(s syftsbom.SBOM, stamp stamp) ([]byte, error) {
-	doc := spdxhelpers.ToFormatModel(s)
+func encodeSPDX(doc *spdx.Document, stamp stamp) ([]byte, error) {
 	doc.DocumentNamespace = namespace + stamp.id.String()
 	doc.CreationInfo.Created = stamp.made.Format(time.RFC3339)
 	sortSPDX(doc)
 	return encode(doc)
+}
+
+// toSPDX is Syft's model of a catalogue. To make it takes twice as long as to write it, and each package and file
+// stands in it for itself, so that of a known base is made once.
+func (c catalogued) toSPDX() *spdx.Document {
+	if c.upper == nil {
+		doc := spdxhelpers.ToFormatModel(apart(*c.whole))
+		if c.kept != nil {
+			c.kept.keepSPDX(doc)
+		}
+		return doc
+	}
+	base := c.base.spdx()
+	doc := spdxhelpers.ToFormatModel(apart(*c.upper))
+	var root common.ElementID
+	for _, r := range doc.Relationships {
+		if r.RefA.ElementRefID == doc.SPDXIdentifier {
+			root = r.RefB.ElementRefID // the image, which the document describes
+		}
+	}
+	for _, p := range base.packages {
+		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
+			RefA: common.DocElementID{ElementRefID: root}, Relationship: common.TypeRelationshipContains,
+			RefB: common.DocElementID{ElementRefID: p.PackageSPDXIdentifier},
+		})
+	}
+	doc.Packages = append(doc.Packages, base.packages...)
+	doc.Files = append(doc.Files, base.files...)
+	doc.Relationships = append(doc.Relationships, base.relationships...)
+	for _, l := range base.licenses {
+		same := func(have *spdx.OtherLicense) bool { return have.LicenseIdentifier == l.LicenseIdentifier }
+		if !slices.ContainsFunc(doc.OtherLicenses, same) {
+			doc.OtherLicenses = append(doc.OtherLicenses, l)
+		}
+	}
+	return doc
+}
+
+// spdxPart is what the model of an image says of what is in it, and not of the image itself.
+type spdxPart struct {
+	packages      []*spdx.Package
+	files         []*spdx.File
+	relationships []*spdx.Relationship
+	licenses      []*spdx.OtherLicense
+}
+
+// keepSPDX keeps the model of a known image for those on top of it.
+func (k *known) keepSPDX(doc *spdx.Document) {
+	var root common.ElementID
+	for _, r := range doc.Relationships {
+		if r.RefA.ElementRefID == doc.SPDXIdentifier {
+			root = r.RefB.ElementRefID
+		}
+	}
+	part := &spdxPart{files: slices.Clone(doc.Files), licenses: slices.Clone(doc.OtherLicenses)}
+	for _, p := range doc.Packages {
+		if p.PackageSPDXIdentifier != root {
+			part.packages = append(part.packages, p)
+		}
+	}
+	for _, r := range doc.Relationships {
+		if r.RefA.ElementRefID != root && r.RefA.ElementRefID != doc.SPDXIdentifier {
+			part.relationships = append(part.relationships, r)
+		}
+	}
+	k.model.CompareAndSwap(nil, part)
+}
+
+func (k *known) spdx() *spdxPart {
+	if k.model.Load() == nil {
+		k.keepSPDX(spdxhelpers.ToFormatModel(apart(*k.sbom)))
+	}
+	return k.model.Load()
 }
 
 // sortSPDX orders what Syft collects from maps.

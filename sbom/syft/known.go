@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/anchore/stereoscope/pkg/image"
 	"github.com/anchore/syft/syft/file"
@@ -33,6 +34,7 @@ type known struct {
 	globs    []string
 	answers  map[string][]file.Location
 	contents map[file.Coordinates][]byte
+	model    atomic.Pointer[spdxPart] // nil until it is made
 }
 
 // newKnown takes what was asked and found. With a base, these are of the layers on top of it. It is nil for an

@@ -1,10 +1,13 @@
 package syft
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -44,9 +47,32 @@ func part(img layers.Image, from, to int) (layers.Image, error) {
 	return out, nil
 }
 
-// blank is an image without files, whose one layer it writes to dir.
-func blank(dir string) (layers.Image, error) {
-	body := make([]byte, 1024) // the end of a tar stream
+// rehearsal are files that make Syft use most of what it has.
+var rehearsal = map[string]string{
+	"etc/os-release":                   "NAME=Debian\nID=debian\nVERSION_ID=12\n",
+	"var/lib/dpkg/status":              "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2.15-2\nDepends: libc6\n\n",
+	"var/lib/dpkg/info/bash.md5sums":   "d41d8cd98f00b204e9800998ecf8427e  usr/share/bash\n",
+	"usr/share/bash":                   "",
+	"usr/share/doc/bash/copyright":     "License: GPL-3+\n This program is free software\n",
+	"app/node_modules/ms/package.json": `{"name":"ms","version":"2.1.3","license":"MIT"}`,
+}
+
+// tiny is an image of these files, whose one layer it writes to dir.
+func tiny(dir string, files map[string]string) (layers.Image, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+			return layers.Image{}, err
+		}
+		if _, err := w.Write([]byte(files[name])); err != nil {
+			return layers.Image{}, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return layers.Image{}, err
+	}
+	body := out.Bytes()
 	digest := pratique.DigestOf(body)
 	file := filepath.Join(dir, digest.Hex())
 	if err := os.WriteFile(file, body, 0o600); err != nil {
@@ -66,7 +92,7 @@ func blank(dir string) (layers.Image, error) {
 		return layers.Image{}, err
 	}
 	return layers.Image{
-		Subject:   pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "blank"}, Digest: pratique.DigestOf(manifest)},
+		Subject:   pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "rehearsal"}, Digest: pratique.DigestOf(manifest)},
 		MediaType: string(types.OCIManifestSchema1), Manifest: manifest, Config: config,
 		Layers: []layers.Layer{{Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: file}},
 	}, nil

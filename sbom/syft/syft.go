@@ -47,26 +47,37 @@ func New() (*Generator, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
-	if g.always, err = g.asksAlways(); err != nil {
+	if err := g.rehearse(); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
 	return g, nil
 }
 
-// asksAlways catalogues an image without files.
-func (g *Generator) asksAlways() (*trace, error) {
+// rehearse makes the SBOMs of an image without files, to learn what Syft asks of every image, and of a small one,
+// which has Syft load what it loads once: dictionaries and patterns, another 0.2 s of CPU.
+func (g *Generator) rehearse() error {
 	dir, err := os.MkdirTemp("", "pratique-syft-")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // one small file
-	img, err := blank(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // two small files
+	ctx := context.Background()
+	img, err := tiny(dir, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	asked := newTrace()
-	_, err = g.full(context.Background(), img, asked)
-	return asked, err
+	always := newTrace()
+	if _, err := g.full(ctx, img, always); err != nil {
+		return err
+	}
+	if img, err = tiny(dir, rehearsal); err != nil {
+		return err
+	}
+	if _, err := g.Generate(ctx, img); err != nil {
+		return err
+	}
+	g.always = always
+	return nil
 }
 
 // Tool names Syft and the version that is built in.
@@ -106,17 +117,17 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	var docs sbom.Documents
 	var both errgroup.Group
 	both.Go(func() (err error) {
-		docs.SPDX, err = encodeSPDX(apart(*catalogue), stamp)
+		docs.SPDX, err = encodeSPDX(catalogue.toSPDX(), stamp)
 		return err
 	})
 	both.Go(func() (err error) {
-		docs.CycloneDX, err = encodeCycloneDX(apart(*catalogue), stamp)
+		docs.CycloneDX, err = encodeCycloneDX(apart(*catalogue.whole), stamp)
 		return err
 	})
 	if err := both.Wait(); err != nil {
 		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, subject, err)
 	}
-	docs.Packages = catalogue.Artifacts.Packages.PackageCount()
+	docs.Packages = catalogue.whole.Artifacts.Packages.PackageCount()
 	return docs, nil
 }
 

@@ -214,17 +214,17 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 	if slices.Contains(found, nil) || len(kept) < len(current.Layers) {
 		// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
 		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
-		var contents [][]byte
+		var blobs []*blob
 		for n, i := range h.items {
 			if found[n] == nil {
 				next.Layers = append(next.Layers, i.desc)
-				contents = append(contents, i.content)
+				blobs = append(blobs, &blob{content: i.content, digest: i.desc.Digest})
 			}
 		}
 		if len(next.Layers) > s.limits.Layers {
 			return nil, s.errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", s.tag(h.suffix), len(next.Layers), s.limits.Layers)
 		}
-		if err := s.write(ctx, h.suffix, next, contents); err != nil {
+		if err := s.write(ctx, h.suffix, next, blobs); err != nil {
 			return nil, err
 		}
 		if current, err = s.manifest(ctx, h.suffix); err != nil {

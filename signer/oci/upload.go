@@ -19,7 +19,7 @@ import (
 const uploads = 4
 
 // write uploads the new layers and a configuration that fits, then moves the tag to the manifest.
-func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, contents [][]byte) error {
+func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs []*blob) error {
 	const op = "attach to"
 	config, err := newConfig(m.Layers)
 	if err != nil {
@@ -28,8 +28,8 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, conte
 	m.Config = describe(types.OCIConfigJSON, config)
 	g, uploading := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
-	for _, content := range append([][]byte{config}, contents...) {
-		g.Go(func() error { return s.pusher.Upload(uploading, s.repo, &blob{content: content}) })
+	for _, b := range append(blobs, &blob{content: config, digest: m.Config.Digest}) {
+		g.Go(func() error { return s.pusher.Upload(uploading, s.repo, b) })
 	}
 	if err := g.Wait(); err != nil {
 		return s.fail(op, err)
@@ -76,6 +76,7 @@ func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIMani
 // the upload has begun, as a streamed layer does, which saves the question whether the registry has it.
 type blob struct {
 	content []byte
+	digest  v1.Hash
 	begun   atomic.Bool
 }
 
@@ -83,7 +84,7 @@ func (b *blob) Digest() (v1.Hash, error) {
 	if !b.begun.Load() {
 		return v1.Hash{}, stream.ErrNotComputed
 	}
-	return hashOf(b.content), nil
+	return b.digest, nil
 }
 
 func (b *blob) DiffID() (v1.Hash, error) { return b.Digest() }
