@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -104,6 +105,20 @@ func TestLayers(t *testing.T) {
 			if strings.HasPrefix(path, p.ImportPath+"/") && p.ImportPath != "deploy" {
 				t.Errorf("%s imports its own adapter %s", p.ImportPath, path)
 			}
+		}
+	}
+}
+
+// TestNothingBuiltIsKept: a program of hundreds of megabytes is committed in a moment, and every clone has it for ever.
+func TestNothingBuiltIsKept(t *testing.T) {
+	const most = 1 << 20
+	out, err := exec.Command("git", "ls-files", "-z").Output()
+	if err != nil {
+		t.Skip("this is no clone: ", err)
+	}
+	for file := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
+		if info, err := os.Lstat(file); err == nil && info.Size() > most {
+			t.Errorf("%s has %d bytes, more than %d: is it built from something?", file, info.Size(), most)
 		}
 	}
 }

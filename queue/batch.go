@@ -153,7 +153,7 @@ func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, par
 		msg.Header.Set(batchSeqHeader, strconv.Itoa(i+1))
 		if i != 0 && i != last {
 			if err := conn.PublishMsg(msg); err != nil {
-				return batchError(op, subject, err)
+				return batchError(op, s, subject, err)
 			}
 			continue
 		}
@@ -167,7 +167,7 @@ func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, par
 			err = want.check(answer.Data)
 		}
 		if err != nil {
-			return batchError(op, subject, err)
+			return batchError(op, s, subject, err)
 		}
 	}
 	return nil
@@ -211,11 +211,11 @@ var refusals = []jetstream.ErrorCode{
 	10210, // too many batches at once
 }
 
-func batchError(op, subject string, err error) error {
+func batchError(op string, s Stream, subject string, err error) error {
 	api := &jetstream.APIError{} // without a code if err is none
 	errors.As(err, &api)
 	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) || slices.Contains(refusals, api.ErrorCode) {
 		return errNotAtomic
 	}
-	return publishError(op, subject, err)
+	return publishError(op, s, subject, err)
 }

@@ -134,7 +134,7 @@ func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) erro
 	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
 	_, err := b.js.Publish(ctx, m.Subject, m.Body, jetstream.WithMsgID(m.ID), jetstream.WithExpectStream(s.Name))
-	return publishError(op, m.ID, err)
+	return publishError(op, s, m.ID, err)
 }
 
 var errNoConnection = errors.New("no connection to nats")
@@ -149,7 +149,7 @@ func checkMessage(op string, lane pratique.Lane, id string) error {
 	return nil
 }
 
-func publishError(op, id string, err error) error {
+func publishError(op string, s Stream, id string, err error) error {
 	const tooLarge, storeFailed jetstream.ErrorCode = 10054, 10077
 	api := &jetstream.APIError{} // without a code if err is none
 	errors.As(err, &api)
@@ -158,7 +158,11 @@ func publishError(op, id string, err error) error {
 		return pratique.Wrap(pratique.Exhausted, op, id, err)
 	// The code is that of every failure to store, so the text decides.
 	case api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded"):
-		err = fmt.Errorf("the queue is full: it takes new work when some of its own is done: %w", err)
+		if s.Name == LedgerStream {
+			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
+		} else {
+			err = fmt.Errorf("the queue is full: it takes new work when some of its own is done: %w", err)
+		}
 	}
 	return pratique.Wrap(pratique.Unavailable, op, id, err)
 }

@@ -17,7 +17,7 @@ import (
 // The formats of the documents.
 const (
 	formatInventory = "pratique.inventory/2"
-	formatFindings  = "pratique.findings/1"
+	formatFindings  = "pratique.findings/2"
 	formatReport    = "pratique.report/2"
 )
 
@@ -43,11 +43,6 @@ type reportDocument struct {
 	Format string `json:"format"`
 	pratique.Report
 	Findings []pratique.Digest `json:"findings"`
-}
-
-type findingsDocument struct {
-	Format   string             `json:"format"`
-	Findings []pratique.Finding `json:"findings"`
 }
 
 func document(v any) (Document, error) {
@@ -123,21 +118,6 @@ func LoadInventory(ctx context.Context, from Documents, d pratique.Digest) (prat
 	return inv, nil
 }
 
-// FindingsDocument makes the document of the sorted findings of one part.
-func FindingsDocument(findings []pratique.Finding) (Document, error) {
-	if findings == nil {
-		findings = []pratique.Finding{}
-	}
-	return document(findingsDocument{Format: formatFindings, Findings: findings})
-}
-
-// LoadFindings returns the findings of one part.
-func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, error) {
-	var doc findingsDocument
-	err := load(ctx, from, d, formatFindings, &doc, &doc.Format)
-	return doc.Findings, err
-}
-
 // ReportDocument makes the document of a report from all but its findings, which are named by the documents of the
 // inventory's parts, in their order.
 func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, error) {
@@ -175,12 +155,16 @@ func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratiqu
 
 // load decodes a document and checks its format; "" is that of a document that names none.
 func load(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) error {
-	const op = "read document"
 	content, err := from.Get(ctx, d)
 	if err != nil {
 		return err
 	}
-	err = json.Unmarshal(content, into)
+	return decode(content, d, want, into, format)
+}
+
+func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
+	const op = "read document"
+	err := json.Unmarshal(content, into)
 	// A document of an early version has no format, and its lists are whole.
 	if format != nil && *format != want {
 		return pratique.Wrap(pratique.Corrupt, op, d.String(),

@@ -15,21 +15,26 @@ func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
 
 // SortFindings orders findings for people and makes equal reports equal bytes: gravest first, then by id,
 // package, version and place.
-func SortFindings(findings []pratique.Finding) {
-	slices.SortStableFunc(findings, func(a, b pratique.Finding) int {
-		return cmp.Or(
-			cmp.Compare(b.Severity, a.Severity),
-			cmp.Compare(a.ID, b.ID),
-			cmp.Compare(a.Class, b.Class),
-			cmp.Compare(a.Type, b.Type),
-			cmp.Compare(a.Package, b.Package),
-			cmp.Compare(a.Installed, b.Installed),
-			cmp.Compare(a.Target, b.Target),
-			cmp.Compare(a.Path, b.Path),
-			cmp.Compare(a.PackageID, b.PackageID),
-			cmp.Compare(a.UID, b.UID),
-		)
-	})
+func SortFindings(findings []pratique.Finding) { slices.SortStableFunc(findings, compareFindings) }
+
+// SortFound is [SortFindings] of findings in pieces.
+func SortFound(all []Found) {
+	slices.SortStableFunc(all, func(a, b Found) int { return compareFindings(a.Finding, b.Finding) })
+}
+
+func compareFindings(a, b pratique.Finding) int {
+	return cmp.Or(
+		cmp.Compare(b.Severity, a.Severity),
+		cmp.Compare(a.ID, b.ID),
+		cmp.Compare(a.Class, b.Class),
+		cmp.Compare(a.Type, b.Type),
+		cmp.Compare(a.Package, b.Package),
+		cmp.Compare(a.Installed, b.Installed),
+		cmp.Compare(a.Target, b.Target),
+		cmp.Compare(a.Path, b.Path),
+		cmp.Compare(a.PackageID, b.PackageID),
+		cmp.Compare(a.UID, b.UID),
+	)
 }
 
 // SortInventory orders lists and packages, so that equal contents are equal bytes whatever order the

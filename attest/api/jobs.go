@@ -16,8 +16,9 @@ import (
 // Operator reaches into the work of everybody.
 type Operator interface {
 	// Jobs returns jobs that are not done, in the order of the line, the most urgent lane first, the oldest first; at
-	// most limit, and whether there are more. Then those that the queue will never take.
-	Jobs(ctx context.Context, limit int) (queued []Job, more bool, refused []Job, err error)
+	// most limit, and whether there are more. Then those that the queue will never take. With a state that is not
+	// empty it returns only those in it.
+	Jobs(ctx context.Context, state string, limit int) (queued []Job, more bool, refused []Job, err error)
 	// Find returns the event of a job in a queue. The error is of kind NotFound if there is none.
 	Find(ctx context.Context, id string) (pratique.Event, error)
 	// Cancel ends the work for an event; the subject is zero if it is not known.
@@ -116,7 +117,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 	out := JobList{Items: []Job{}}
 	ended := in.State == "" || in.State == failed || in.State == cancelled
 	if queued := in.State != failed && in.State != cancelled; queued {
-		all, more, refused, err := s.Operate.Jobs(ctx, in.Limit)
+		all, more, refused, err := s.Operate.Jobs(ctx, in.State, in.Limit)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +127,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 			if err != nil {
 				return nil, err
 			}
-			if !over && (in.State == "" || in.State == j.State) {
+			if !over {
 				out.Items = append(out.Items, j)
 			}
 		}

@@ -21,12 +21,19 @@ func operators() api.Auth {
 // operator records in the world's index, as the line does in the ledger.
 type operator struct{ *world }
 
-func (o operator) Jobs(_ context.Context, limit int) ([]api.Job, bool, []api.Job, error) {
-	refused := []api.Job{{Event: "r", State: api.JobRefused, Reason: "too large", Since: now}}
-	if len(o.queued) > limit {
-		return o.queued[:limit], true, refused, nil
+func (o operator) Jobs(_ context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+	for _, j := range o.queued {
+		if state == "" || state == j.State {
+			queued = append(queued, j)
+		}
 	}
-	return o.queued, false, refused, nil
+	if state == "" || state == api.JobRefused {
+		refused = []api.Job{{Event: "r", State: api.JobRefused, Reason: "too large", Since: now}}
+	}
+	if len(queued) > limit {
+		return queued[:limit], true, refused, nil
+	}
+	return queued, false, refused, nil
 }
 
 func (o operator) Find(_ context.Context, id string) (pratique.Event, error) {
@@ -102,6 +109,7 @@ func TestJobs(t *testing.T) {
 		"?state=failed":               "dead failed, ",
 		"?state=cancelled":            "",
 		"?since=2030-01-01T00:00:00Z": "waits waiting, new running, r refused, ",
+		"?state=running&limit=1":      "new running, ", // those before it do not count
 		"?limit=1":                    "waits waiting, r refused, dead failed, ",
 	} {
 		if got, l := list(query); got != want || l.More != (query == "?limit=1") || len(l.Queues) != len(queues) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"gocloud.dev/blob"
@@ -27,8 +28,10 @@ type Blobs struct {
 	bucket *blob.Bucket
 	dir    string // of a file:// bucket, else empty
 	limit  int64
-	enc    *zstd.Encoder
-	dec    *zstd.Decoder
+	// named are the directories of blobs whose own names are known to be durable.
+	named sync.Map
+	enc   *zstd.Encoder
+	dec   *zstd.Decoder
 }
 
 // OpenBlobs opens a bucket: file:///var/lib/pratique/blobs (created if missing), mem://, or the URL of a driver
@@ -61,7 +64,7 @@ func openBlobs(ctx context.Context, bucketURL string, limit int64) (*Blobs, erro
 	} else if b.bucket, err = blob.OpenBucket(ctx, bucketURL); err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), err)
 	}
-	if b.enc, err = zstd.NewWriter(nil); err != nil {
+	if b.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))); err != nil { //nolint:gosec // a limit is never negative
@@ -155,16 +158,25 @@ func (b *Blobs) read(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	return packed.Bytes(), err
 }
 
-// syncDirs makes the names of a blob and of its directories durable.
+// syncDirs makes the names of a blob and of its directories durable. Directories are never deleted, so those of a
+// directory are synced once.
 func (b *Blobs) syncDirs(d pratique.Digest) error {
 	if b.dir == "" {
 		return nil
 	}
 	leaf := filepath.Dir(filepath.Join(b.dir, filepath.FromSlash(key(d))))
-	for _, dir := range []string{leaf, filepath.Dir(leaf), b.dir} {
+	dirs := []string{leaf}
+	_, named := b.named.Load(leaf)
+	if !named {
+		dirs = append(dirs, filepath.Dir(leaf), b.dir)
+	}
+	for _, dir := range dirs {
 		if err := syncDir(dir); err != nil {
 			return pratique.Wrap(pratique.Unavailable, "put blob", d.String(), err)
 		}
+	}
+	if !named {
+		b.named.Store(leaf, nil)
 	}
 	return nil
 }

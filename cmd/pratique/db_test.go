@@ -51,10 +51,12 @@ func TestDBVerbs(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	b.run("db", "import", older, "--config", conf).want(t, 1, "2>built at", "2>--force")
-	b.run("db", "import", b.file("junk", "junk"), "--config", conf).want(t, 1, "2>unpack")
+	b.run("db", "import", b.file("junk", "junk"), "--config", conf).want(t, 1, "2>junk: neither a layer with trivy.db")
 	b.run("db", "import", filepath.Join(b.dir, "none"), "--config", conf).want(t, 1, "2>none")
 	b.run("db", "import", older, "--config", conf, "--force").want(t, 0, "now in use: sha256:")
 	b.run("db", "import").want(t, 2, "2>FILE")
+	nowhere := b.file("nowhere.yaml", "dataDir: "+b.dir+"/data\ndatabase: {offline: true}\n")
+	b.run("db", "update", "--config", nowhere).want(t, 2, "2>pratique db import", "2>database.offline")
 	b.run("db", "updat").want(t, 2, "2>unknown command")
 	static := b.file("static.yaml", "dataDir: "+b.dir+"/other\ndatabase: {dir: '"+newer+"'}\n")
 	b.run("db", "status", "--config", static).want(t, 0, newer, "sha256:")

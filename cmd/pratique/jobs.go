@@ -187,6 +187,9 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 				for _, j := range list.Items {
 					args = append(args, j.Event)
 				}
+				if len(args) == 0 {
+					fmt.Fprintln(cmd.OutOrStdout(), "nothing failed that was not requeued")
+				}
 				if list.More {
 					fmt.Fprintf(cmd.ErrOrStderr(), "these are the last %d; run it again for the others\n", mostJobs)
 				}

@@ -17,10 +17,17 @@ type operator struct {
 	intake *pipeline.Intake
 }
 
-func (o operator) Jobs(ctx context.Context, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+	if state == api.JobRefused {
+		refused, more, err = o.refused(limit)
+		return nil, more, refused, err
+	}
 	for q, err := range o.broker.Jobs(ctx) {
 		if err != nil {
 			return nil, false, nil, err
+		}
+		if state != "" && state != stateOf(q) {
+			continue
 		}
 		if len(queued) == limit {
 			more = true
@@ -30,10 +37,7 @@ func (o operator) Jobs(ctx context.Context, limit int) (queued []api.Job, more b
 		if err != nil {
 			return nil, false, nil, err
 		}
-		j := api.Job{Event: q.ID, State: api.JobWaiting, Stage: string(q.Stage), Lane: q.Lane, Attempts: attempts, Since: q.EnqueuedAt}
-		if q.Running {
-			j.State = api.JobRunning
-		}
+		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Lane: q.Lane, Attempts: attempts, Since: q.EnqueuedAt}
 		if w, err := workOf(q.Job); err == nil { // what is no work of ours is listed by the id of its message
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
@@ -42,6 +46,23 @@ func (o operator) Jobs(ctx context.Context, limit int) (queued []api.Job, more b
 		}
 		queued = append(queued, j)
 	}
+	if state == "" {
+		var others bool
+		refused, others, err = o.refused(limit)
+		more = more || others
+	}
+	return queued, more, refused, err
+}
+
+func stateOf(q queue.Queued) string {
+	if q.Running {
+		return api.JobRunning
+	}
+	return api.JobWaiting
+}
+
+// refused are the last of those that the queue will never take.
+func (o operator) refused(limit int) (refused []api.Job, more bool, err error) {
 	aside, err := o.outbox.Refused()
 	if len(aside) > limit {
 		aside, more = aside[len(aside)-limit:], true
@@ -51,7 +72,7 @@ func (o operator) Jobs(ctx context.Context, limit int) (queued []api.Job, more b
 			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(), Lane: r.Event.Lane, Reason: r.Reason, Since: r.At,
 		})
 	}
-	return queued, more, refused, err
+	return refused, more, err
 }
 
 func workOf(job queue.Job) (pipeline.Work, error) {

@@ -74,6 +74,9 @@ func TestCancelAndRequeue(t *testing.T) {
 		!strings.HasPrefix(job.Ref, l.registry.Host()+"/team/app:1.0") || !strings.Contains(job.Image, digest.String()) {
 		t.Errorf("%+v", job)
 	}
+	l.operator().run(t, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
+	l.operator().run(t, "jobs", "--state", "running").want(t, 0, "no jobs")
+	l.operator().run(t, "jobs", "--state", "refused").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push lane: 1 jobs, the oldest ")
 	l.operator().run(t, "requeue", job.Event).want(t, exitUnknown, "2>is not over")
 
@@ -81,6 +84,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.operator().run(t, "cancel", job.Event).want(t, 0, "cancelled by test: wrong tag") // once more changes nothing
 	l.operator().run(t, "why", digest.String()).want(t, 0, "CANCELLED: ", "cancelled by test: wrong tag", "operate@")
 	l.operator().run(t, "jobs").want(t, 0, "no jobs")
+	l.operator().run(t, "requeue", "--all-failed").want(t, 0, "nothing failed")
 	l.operator().run(t, "cancel", "nobody").want(t, exitUnknown, "2>there is no such job")
 	reader := l.operator()
 	reader.env[1] = "PRATIQUE_TOKEN=wrong-wrong-wrong"

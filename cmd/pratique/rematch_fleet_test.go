@@ -274,7 +274,7 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 					return err
 				}
 				f.mu.Lock()
-				f.known[chunk[i].Digest], f.summary[doc.Digest] = doc.Digest, r.Findings
+				f.known[chunk[i].Digest], f.summary[doc.Digest] = doc.Digest, summarized(r.Findings)
 				f.mu.Unlock()
 			}
 			return nil
@@ -283,6 +283,15 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 	if err := group.Wait(); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// summarized leaves out what is large: what the test has in mind is not to slow down what is measured.
+func summarized(findings []pratique.Finding) []pratique.Finding {
+	var all []pratique.Finding
+	for _, x := range findings {
+		all = append(all, pratique.Finding{ID: x.ID, Package: x.Package, Installed: x.Installed, Path: x.Path, Fixed: x.Fixed, Severity: x.Severity})
+	}
+	return all
 }
 
 // verify matches everything against db from scratch and compares with what is in the ledger: every image whose findings

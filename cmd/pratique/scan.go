@@ -47,7 +47,10 @@ Credentials are those of the registry in the file of --config, or --username wit
 anonymously. Hosts on this machine are asked by plain HTTP.
 
 The database is that of --db-dir, else that in the dataDir of this machine's service, which is left as it is, else
-one in the user's cache, which is kept up to date.
+one in the user's cache, which is kept up to date. That cache also has layers, and what was found in them.
+
+What inspect.scanners of the configuration names (secrets, misconfigurations, licences) is looked for, too. Credentials
+are masked in everything that is written, and --fail-on counts these findings like the others.
 
 Exit status:
   0  inspected
@@ -76,9 +79,9 @@ Exit status:
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "", "configuration file, for registries, dataDir, database, limits and policy")
+	flags.StringVarP(&f.config, "config", "c", "", "configuration file, for registries, dataDir, database, inspect and policy")
 	flags.StringVar(&f.databaseDir, "db-dir", "", "directory with trivy.db and metadata.json")
-	flags.StringVar(&f.cacheDir, "cache-dir", "", "where layers and a database are kept; default pratique in the user's cache")
+	flags.StringVar(&f.cacheDir, "cache-dir", "", "where layers, what was found in them and a database are kept; default pratique in the user's cache")
 	flags.BoolVar(&f.offline, "offline", false, "download no database")
 	flags.StringVar(&f.username, "username", "", "user name at the image's registry")
 	flags.StringVar(&f.passwordFile, "password-file", "", "file with the password or token")
@@ -87,7 +90,7 @@ Exit status:
 	flags.StringVar(&f.format, "format", "table", "what is printed: "+strings.Join(formats(), ", "))
 	flags.StringArrayVarP(&f.outputs, "output", "o", nil, "FORMAT=FILE: also write that; may be repeated")
 	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 on a finding of this severity or a graver one: CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN")
-	flags.BoolVar(&f.fixable, "only-fixable", false, "--fail-on spares findings that no version mends")
+	flags.BoolVar(&f.fixable, "only-fixable", false, "--fail-on spares vulnerabilities that no version mends")
 	flags.BoolVar(&f.judge, "policy", false, "also ask the policy of --config, or the shipped one")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	return cmd
@@ -145,6 +148,29 @@ func (f *scanFlags) status(s render.Scan) error {
 				return &exitError{status: exitDenied}
 			}
 		}
+		for _, severity := range besidePackages(img.Sections) {
+			if f.gate && severity >= f.threshold {
+				return &exitError{status: exitDenied}
+			}
+		}
 	}
 	return nil
+}
+
+// besidePackages are the severities of what was found in sections.
+func besidePackages(s *pratique.Sections) []pratique.Severity {
+	var all []pratique.Severity
+	if s == nil {
+		return nil
+	}
+	for _, f := range s.Secrets {
+		all = append(all, f.Severity)
+	}
+	for _, f := range s.Misconfigurations {
+		all = append(all, f.Severity)
+	}
+	for _, f := range s.Licences {
+		all = append(all, f.Severity)
+	}
+	return all
 }

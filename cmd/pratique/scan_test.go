@@ -3,7 +3,9 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -20,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/render"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/registry"
@@ -175,6 +178,75 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestScanSections shows what the configuration has it look for beside packages, with the credentials masked.
+func TestScanSections(t *testing.T) {
+	t.Parallel()
+	b := newScanBench(t)
+	db := b.writeDB(time.Hour)
+	token := "ghp_" + strings.Repeat("aPp1", 9)
+	layer, err := images.Layer(map[string]string{"srv/env": "first\nGITHUB=" + token + "\n", "srv/Dockerfile": "FROM debian:latest\nADD x /x\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaky, err := mutate.AppendLayers(build(t, images.Clean()), layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := b.push("team/leaky:1", leaky)
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--fail-on", "HIGH").want(t, 0, "no findings")
+	conf := b.config("inspect: {scanners: [secrets, misconfigurations, licences]}\n")
+	got := b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--only-fixable", "--fail-on", "CRITICAL", "-o", "sarif=s.sarif", "-o", "json=s.json").
+		want(t, 1, "secrets: 1 finding: 1 CRITICAL", "github-pat", "/srv/env:2", "misconfigurations: ", "DS-0002", "srv/Dockerfile", "licences: ", "6 packages, no findings")
+	for file, texts := range map[string][]string{
+		"s.sarif": {`"ruleId": "github-pat"`, `"startLine": 2`, `"ruleId": "DS-0002"`, `"uri": "srv/env"`, "****"},
+		"s.json":  {`"rule": "github-pat"`, `"sections": {`, "****"},
+	} {
+		raw, err := os.ReadFile(filepath.Join(b.dir, file))
+		if err != nil || strings.Contains(string(raw)+got.out, token) {
+			t.Errorf("%s: %v, or the token is in it", file, err)
+		}
+		for _, text := range texts {
+			if !bytes.Contains(raw, []byte(text)) {
+				t.Errorf("%s: no %q in it", file, text)
+			}
+		}
+	}
+}
+
+// TestScanKeepsAnalyses: what was found in a base layer serves the next image on it, unless another scan has the cache.
+func TestScanKeepsAnalyses(t *testing.T) {
+	t.Parallel()
+	b := newScanBench(t)
+	db := b.writeDB(time.Hour)
+	other := images.Vulnerable()
+	other.Text = "another application on the same base"
+	kept := func() (names []string) {
+		files, err := filepath.Glob(filepath.Join(b.dir, ".cache/pratique/analyses/*-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	first := b.run("scan", b.push("team/app:1", build(t, images.Vulnerable())), "--quiet", "--db-dir", db).want(t, 0, "PyYAML")
+	before := kept()
+	if len(before) != 2 {
+		t.Fatalf("kept of two layers: %v", before)
+	}
+	second := b.run("scan", b.push("team/app:2", build(t, other)), "--quiet", "--db-dir", db).want(t, 0, "PyYAML")
+	if all := kept(); len(all) != 3 {
+		t.Errorf("kept %v, and one more layer makes it %v", before, all)
+	}
+	lock, err := derived.Open(filepath.Join(b.dir, ".cache/pratique/analyses"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	third := b.run("scan", b.host+"/team/app:2", "--quiet", "--db-dir", db).want(t, 0, "PyYAML")
+	if third.out != second.out || len(first.out) == 0 {
+		t.Errorf("%s\nand\n%s", second.out, third.out)
+	}
+}
+
 // TestScanPlatforms takes the image of this machine, the one that is asked for, or all of an index.
 func TestScanPlatforms(t *testing.T) {
 	t.Parallel()
@@ -237,7 +309,29 @@ func TestScanFiles(t *testing.T) {
 		t.Error("the second time it is another document")
 	}
 	b.run("scan", "--oci-layout", saved, "--quiet", "--db-dir", db).want(t, 0, "CVE-2020-14343", "6 packages")
-	b.run("scan", "--oci-layout", saved+":other", "--quiet", "--db-dir", db).want(t, 2, "2>app:dev")
+	b.run("scan", "--oci-layout", saved+":other", "--quiet", "--db-dir", db).want(t, 2, "2>behind the path: :app:dev")
+	raw, err := os.ReadFile(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err = z.Write(raw); err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run("scan", "--oci-layout", b.file("saved.tgz", packed.String()), "--quiet", "--db-dir", db).want(t, 0, "CVE-2020-14343")
+	killed := filepath.Join(b.dir, ".cache/pratique/tmp/scan-1/layers")
+	long := time.Now().Add(-48 * time.Hour)
+	if err := errors.Join(os.MkdirAll(killed, 0o700), os.Chtimes(filepath.Dir(killed), long, long)); err != nil {
+		t.Fatal(err)
+	}
+	b.run("scan", "--oci-layout", saved, "--quiet", "--db-dir", db).want(t, 0)
+	if left, _ := filepath.Glob(filepath.Join(b.dir, ".cache/pratique/tmp/*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 	b.run("scan", "--oci-layout", b.file("junk", "junk"), "--quiet", "--db-dir", db).want(t, 2, "2>not an image")
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/localimage"
@@ -20,7 +21,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/render"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy"
-	"github.com/pratique-dev/pratique/scanner/trivy/database"
 )
 
 // scanned is what a scan found, with the SBOMs of its images in their order.
@@ -32,9 +32,11 @@ type scanned struct {
 // localScan is one run of pratique scan, put together.
 type localScan struct {
 	flags    *scanFlags
+	temp     string
 	progress *progress
 	registry *registry.Client
 	layers   *layers.Store
+	analyses *derived.Store
 	pool     *inspector.Pool
 	database scanner.DatabaseDir
 	policy   *policy.Policy
@@ -51,6 +53,9 @@ func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found 
 			err = errors.Join(err, s.closers[i]())
 		}
 	}()
+	if err := s.openTemp(); err != nil {
+		return found, err
+	}
 	ref, err := s.openRegistry(ctx, image)
 	if err != nil {
 		return found, err
@@ -88,7 +93,7 @@ func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found 
 // openRegistry makes a client for the registry of the image, which for a file is one on this machine.
 func (s *localScan) openRegistry(ctx context.Context, image string) (pratique.ImageRef, error) {
 	if s.flags.layout {
-		local, err := localimage.Serve(ctx, image)
+		local, err := localimage.Serve(ctx, image, s.temp)
 		if err != nil {
 			return pratique.ImageRef{}, err
 		}
@@ -187,15 +192,15 @@ func (s *localScan) open(ctx context.Context) error {
 	if err := s.openDatabase(ctx); err != nil {
 		return err
 	}
-	temp, err := s.tempDir()
+	layersDir, err := s.openLayers()
 	if err != nil {
 		return err
 	}
-	layersDir, err := s.openLayers(temp)
+	analysesDir, err := s.openAnalyses()
 	if err != nil {
 		return err
 	}
-	readable := []string{layersDir, s.database.Dir}
+	readable := []string{layersDir, analysesDir, s.database.Dir}
 	java, javaDir, err := s.openJava()
 	if err != nil {
 		return err
@@ -213,8 +218,8 @@ func (s *localScan) open(ctx context.Context) error {
 		return err
 	}
 	if s.pool, err = inspector.New(inspector.Config{
-		Command: childCommand(binary, conf.Inspect), Maker: maker, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
-		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: temp, Java: java,
+		Command: childCommand(binary, conf.Inspect), Maker: maker, Analyses: analyses{s.analyses}, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
+		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: s.temp, Java: java,
 		WrittenBytes: conf.Inspect.Written.Bytes(0), Confinement: confinement(conf.Inspect.Confinement), Readable: readable,
 	}); err != nil {
 		return err
@@ -224,11 +229,11 @@ func (s *localScan) open(ctx context.Context) error {
 }
 
 // openLayers opens the layers in the cache. If another scan has them, this one keeps its own for as long as it runs.
-func (s *localScan) openLayers(temp string) (dir string, err error) {
+func (s *localScan) openLayers() (dir string, err error) {
 	const cached = 4 << 30
 	dir = filepath.Join(s.flags.cacheDir, "layers")
 	if s.layers, err = layers.Open(dir, cached); err != nil {
-		dir = filepath.Join(temp, "layers")
+		dir = filepath.Join(s.temp, "layers")
 		s.layers, err = layers.Open(dir, s.flags.conf.Inspect.LayerStore.Bytes(defaultLayerStore))
 	}
 	if err == nil {
@@ -237,16 +242,41 @@ func (s *localScan) openLayers(temp string) (dir string, err error) {
 	return dir, err
 }
 
-func (s *localScan) tempDir() (string, error) {
+// openAnalyses opens what was found in layers before, likewise.
+func (s *localScan) openAnalyses() (dir string, err error) {
+	const cached = 1 << 30
+	dir = filepath.Join(s.flags.cacheDir, "analyses")
+	if s.analyses, err = derived.Open(dir, cached); err != nil {
+		dir = filepath.Join(s.temp, "analyses")
+		s.analyses, err = derived.Open(dir, cached)
+	}
+	if err == nil {
+		s.closers = append(s.closers, s.analyses.Close)
+	}
+	return dir, err
+}
+
+// openTemp makes a directory for this run, and removes those of runs that were killed.
+func (s *localScan) openTemp() error {
+	const abandoned = 24 * time.Hour
 	base := filepath.Join(s.flags.cacheDir, "tmp")
 	if err := os.MkdirAll(base, 0o700); err != nil {
-		return "", err
+		return err
 	}
-	temp, err := os.MkdirTemp(base, "scan-")
+	left, err := os.ReadDir(base)
+	if err != nil {
+		return err
+	}
+	for _, entry := range left {
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			_ = os.RemoveAll(filepath.Join(base, entry.Name())) // or the next run does it
+		}
+	}
+	s.temp, err = os.MkdirTemp(base, "scan-")
 	if err == nil {
-		s.closers = append(s.closers, func() error { return os.RemoveAll(temp) })
+		s.closers = append(s.closers, func() error { return os.RemoveAll(s.temp) })
 	}
-	return temp, err
+	return err
 }
 
 // image inspects, matches and judges one platform image.
@@ -274,6 +304,7 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject, ref pra
 	report := reports[0]
 	found := render.Image{
 		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(), JavaDatabase: result.JavaDatabase, Report: report,
+		Sections: result.Sections,
 	}
 	if s.policy == nil {
 		return found, result, nil
@@ -291,93 +322,4 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject, ref pra
 	}
 	found.Verdict = &render.Verdict{Outcome: d.Outcome, Policy: s.policy.ID().Digest, Reasons: d.Reasons, Notes: d.Notes}
 	return found, result, nil
-}
-
-// openDatabase chooses the vulnerability database.
-func (s *localScan) openDatabase(ctx context.Context) error {
-	conf := s.flags.conf
-	cfg := databaseConfig(conf, below(conf.DataDir))
-	if s.flags.databaseDir != "" {
-		cfg.StaticDir = s.flags.databaseDir
-	}
-	if cfg.StaticDir != "" {
-		store, err := database.Open(cfg, time.Now)
-		if err != nil {
-			return err
-		}
-		s.closers = append(s.closers, store.Close)
-		g, err := store.Current()
-		s.database = scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}
-		return err
-	}
-	g, release, err := database.Borrow(cfg)
-	if err != nil {
-		if s.flags.config != "" && conf.Database.Offline {
-			return err
-		}
-		g, release, err = s.cachedDatabase(ctx, cfg)
-	}
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() error { release(); return nil })
-	s.database = scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}
-	return nil
-}
-
-// cachedDatabase is that in the user's cache, brought up to date if that is due. Another scan may be doing so.
-func (s *localScan) cachedDatabase(ctx context.Context, cfg database.Config) (database.Generation, func(), error) {
-	cfg.Dir, cfg.Progress = filepath.Join(s.flags.cacheDir, databaseFolder), s.progress.bytes
-	for {
-		g, release, err := database.Borrow(cfg)
-		have := err == nil
-		status, _ := database.ReadStatus(cfg, time.Now()) // without one it is due
-		if s.flags.offline || (have && status.Due.After(time.Now())) {
-			return g, release, err
-		}
-		store, openErr := database.Open(cfg, time.Now)
-		switch {
-		case openErr == nil:
-			s.progress.step("looking for a new vulnerability database")
-			update := store.UpdateIfDue
-			if !have {
-				update = store.Update
-			}
-			_, err = update(ctx)
-			if err = errors.Join(err, store.Close()); err != nil && have && ctx.Err() == nil {
-				s.progress.step("there is no new one: " + printable(err.Error()))
-				err = nil // the age of the old one is in the report
-			}
-			release()
-			if err != nil {
-				return g, func() {}, err
-			}
-			return database.Borrow(cfg)
-		case have:
-			return g, release, nil
-		case !errors.Is(openErr, database.ErrInUse):
-			return g, release, openErr
-		}
-		select {
-		case <-ctx.Done():
-			return g, release, ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// openJava is the machine's Java database, if the configuration uses one.
-func (s *localScan) openJava() (current func() (scanner.DatabaseDir, error), dir string, err error) {
-	cfg, used := javaConfig(s.flags.conf, below(s.flags.conf.DataDir))
-	if !used {
-		return nil, "", nil
-	}
-	g, release, err := database.Borrow(cfg)
-	if err != nil {
-		return nil, "", err
-	}
-	s.closers = append(s.closers, func() error { release(); return nil })
-	return func() (scanner.DatabaseDir, error) {
-		return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, nil
-	}, g.Dir, nil
 }

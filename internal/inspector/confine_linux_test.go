@@ -69,6 +69,40 @@ func attack(what string) (error, bool) {
 		return err, true
 	case "signal":
 		return syscall.Kill(os.Getppid(), syscall.SIGTERM), true
+	case "thread": // of the parent
+		return unix.Tgkill(os.Getppid(), os.Getppid(), syscall.SIGUSR2), true
+	case "later": // by the kernel, when there is something to read
+		_, err := unix.FcntlInt(0, unix.F_SETOWN, os.Getppid())
+		return err, true
+	case "orphan":
+		return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0), true
+	case "regroup":
+		return syscall.Setpgid(0, syscall.Getpgrp()), true
+	case "slow-down":
+		return syscall.Setpriority(syscall.PRIO_PROCESS, os.Getppid(), 19), true
+	case "pin":
+		return unix.SchedSetaffinity(os.Getppid(), &unix.CPUSet{1}), true
+	case "chmod":
+		err := os.Chmod("/"+target, 0)
+		if info, statErr := os.Stat("/" + target); err == nil && statErr == nil && info.Mode().Perm() != 0 {
+			err = errors.New("it seemed to work")
+		}
+		return err, true
+	case "chown":
+		return os.Chown("/"+target, 1, 1), true
+	case "attribute":
+		return unix.Setxattr("/"+target, "user.x", nil, 0), true
+	case "empty":
+		return os.Truncate("/"+target, 0), true
+	case "empty-open":
+		_, err := unix.Open("/"+target, unix.O_RDONLY|unix.O_TRUNC, 0)
+		return err, true
+	case "flee": // into the group of the parent, if it can, and stay
+		pgid, err := syscall.Getpgid(os.Getppid())
+		if err = errors.Join(err, syscall.Setpgid(0, pgid)); err == nil {
+			select {}
+		}
+		return err, true
 	case "memfd":
 		_, err := unix.MemfdCreate("x", 0)
 		return err, true
@@ -130,6 +164,10 @@ func TestAttacks(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	shared := filepath.Join(t.TempDir(), "layer") // may be read
+	if err := os.WriteFile(shared, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p := startPool(t, Config{Confinement: ConfineRequire, WrittenBytes: 32 << 20, Timeout: 20 * time.Second})
 	outside := filepath.Join(t.TempDir(), "outside")
 	for _, test := range []struct {
@@ -153,6 +191,18 @@ func TestAttacks(t *testing.T) {
 		{"become", pratique.Unknown, "operation not permitted"},
 		{"forks", pratique.Unknown, "operation not permitted"},
 		{"signal", pratique.Unknown, "operation not permitted"},
+		{"thread", pratique.Unknown, "operation not permitted"},
+		{"later", pratique.Unknown, "operation not permitted"},
+		{"orphan", pratique.Unknown, "operation not permitted"},
+		{"regroup", pratique.Unknown, "operation not permitted"},
+		{"flee", pratique.Unknown, "operation not permitted"},
+		{"slow-down", pratique.Unknown, "operation not permitted"},
+		{"pin", pratique.Unknown, "operation not permitted"},
+		{"chmod:" + shared[1:], pratique.Unknown, "it seemed to work"},
+		{"chown:" + shared[1:], pratique.Unknown, "operation not permitted"},
+		{"attribute:" + shared[1:], pratique.Unknown, "operation not permitted"},
+		{"empty:" + shared[1:], pratique.Unknown, "operation not permitted"},
+		{"empty-open:" + shared[1:], pratique.Unknown, "operation not permitted"},
 		{"memfd", pratique.Unknown, "operation not permitted"},
 		{"limits", pratique.Unknown, "operation not permitted"},
 		{"device", pratique.Unknown, "operation not permitted"},
@@ -175,6 +225,16 @@ func TestAttacks(t *testing.T) {
 	if _, err := os.Stat(outside); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it wrote outside of its directory: %v", err)
 	}
+}
+
+// TestChildThatLeavesItsGroup checks that a child can be killed, and waited for, from wherever it went.
+func TestChildThatLeavesItsGroup(t *testing.T) {
+	p := startPool(t, Config{Confinement: ConfineOff, Timeout: 2 * time.Second})
+	_, err := p.Inspect(t.Context(), imageThat(t, "flee"))
+	if pratique.KindOf(err) != pratique.Died || !errors.Is(err, errTimeout) {
+		t.Errorf("error %v", err)
+	}
+	checkInspect(t, p)
 }
 
 // TestProcessOfChild looks at what the kernel says of a child, and that the parent is as free as before.

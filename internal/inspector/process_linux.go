@@ -17,7 +17,10 @@ func attributes() *syscall.SysProcAttr {
 }
 
 // killGroup kills the child and everything in its process group.
-func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // already gone is fine too
+func killGroup(cmd *exec.Cmd) {
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // already gone is fine too
+	_ = cmd.Process.Kill()                              // it may have gone to another group
+}
 
 // awaitExit waits until a process has ended and leaves it to be waited for; false if that cannot be done.
 func awaitExit(pid int) bool {

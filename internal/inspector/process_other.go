@@ -9,7 +9,10 @@ import (
 
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // already gone is fine too
+func killGroup(cmd *exec.Cmd) {
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // already gone is fine too
+	_ = cmd.Process.Kill()                              // it may have gone to another group
+}
 
 // awaitExit is known on Linux only.
 func awaitExit(int) bool { return false }

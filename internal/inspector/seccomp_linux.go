@@ -4,6 +4,7 @@ package inspector
 
 import (
 	"math"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,28 +19,44 @@ var deadlyCalls = [...]uint32{
 	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_OPEN_BY_HANDLE_AT,
 	unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME,
-	unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_SYSLOG, unix.SYS_QUOTACTL,
+	unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_SYSLOG, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD,
+	unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME, unix.SYS_FANOTIFY_INIT,
 }
 
 // Calls that a library might make in good faith, and that are refused all the same: the network, other programs,
-// signals to others, changes of its own limits, and memory or disk that is not counted.
+// signals to others, what else one process may do to another of its user, changes of its own limits, memory or disk that
+// is not counted, and what Landlock does not watch: owners and attributes of files that may only be read, and, in
+// its first two versions, their length.
 var refusedCalls = [...]uint32{
 	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
 	unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PIDFD_GETFD, unix.SYS_SETRLIMIT, unix.SYS_PRLIMIT64,
 	unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, unix.SYS_FALLOCATE, unix.SYS_MKNODAT, unix.SYS_IO_URING_SETUP,
 	unix.SYS_SHMGET, unix.SYS_MSGGET, unix.SYS_MQ_OPEN, unix.SYS_PERSONALITY, unix.SYS_SETUID, unix.SYS_SETGID,
+	unix.SYS_SETPGID, unix.SYS_SETSID, unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETSCHEDULER,
+	unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR, unix.SYS_SCHED_SETAFFINITY, unix.SYS_PROCESS_MADVISE,
+	unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
+	unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UTIMENSAT,
+	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR,
+	unix.SYS_FREMOVEXATTR, unix.SYS_TRUNCATE,
 }
+
+// Calls that seem to work and do nothing. Landlock does not watch modes, and Trivy gives its temporary files those that
+// files have in the image, for nothing.
+var idleCalls = [...]uint32{unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2}
 
 // Offsets in struct seccomp_data.
 const (
 	offsetNumber = 0
 	offsetArch   = 4
-	offsetFlags  = 16 // the low half of the first argument; both architectures are little-endian
+	offsetFirst  = 16 // the low half of the first argument; both architectures are little-endian
+	offsetSecond = 24
+	offsetThird  = 32
 )
 
 const (
 	denyAccess  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	pretend     = unix.SECCOMP_RET_ERRNO
 	denyUnknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
@@ -51,7 +68,7 @@ func answer(action uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 }
 
-// on compares what was loaded, and skips no instruction or one.
+// on compares what was loaded, and skips as many instructions as it says.
 func on(comparison uint16, k uint32, yes, no uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | comparison, Jt: yes, Jf: no, K: k}
 }
@@ -73,14 +90,34 @@ func callFilter() []unix.SockFilter {
 	for _, call := range append(refusedCalls[:], archCalls[:]...) {
 		deny(call, denyAccess)
 	}
-	// Its flags lie in memory, where no filter can look: the C library falls back to clone.
+	for _, call := range idleCalls {
+		deny(call, pretend)
+	}
+	// What these would do lies in memory, where no filter can look. The C library falls back to older calls.
 	deny(unix.SYS_CLONE3, denyUnknown)
-	return append(program,
-		// New threads are fine, new processes are not.
-		on(unix.BPF_JEQ, unix.SYS_CLONE, 1, 0), answer(unix.SECCOMP_RET_ALLOW),
-		load(offsetFlags), on(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), answer(denyAccess),
-		answer(unix.SECCOMP_RET_ALLOW),
-	)
+	deny(unix.SYS_OPENAT2, denyUnknown)
+	// when runs instructions on one argument of a call. All of them have to end in an answer.
+	when := func(call, argument uint32, then ...unix.SockFilter) {
+		program = append(program, on(unix.BPF_JEQ, call, 0, uint8(1+len(then))), load(argument)) //nolint:gosec // a few
+		program = append(program, then...)
+	}
+	allow, refuse := answer(unix.SECCOMP_RET_ALLOW), answer(denyAccess)
+	// New threads are fine, new processes are not.
+	when(unix.SYS_CLONE, offsetFirst, on(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), refuse, allow)
+	// The Go runtime signals its own threads.
+	when(unix.SYS_TGKILL, offsetFirst, on(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse, allow) //nolint:gosec // above zero
+	// A file that is opened to be read must not be emptied.
+	notEmptied := []unix.SockFilter{on(unix.BPF_JSET, unix.O_TRUNC, 0, 2), on(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
+	when(unix.SYS_OPENAT, offsetThird, notEmptied...)
+	for _, call := range archOpen {
+		when(call, offsetSecond, notEmptied...)
+	}
+	// Signals that the kernel sends on its behalf.
+	when(unix.SYS_FCNTL, offsetSecond, on(unix.BPF_JEQ, unix.F_SETOWN, 2, 0), on(unix.BPF_JEQ, unix.F_SETOWN_EX, 1, 0),
+		on(unix.BPF_JEQ, unix.F_SETSIG, 0, 1), refuse, allow)
+	// It ends with its parent.
+	when(unix.SYS_PRCTL, offsetFirst, on(unix.BPF_JEQ, unix.PR_SET_PDEATHSIG, 0, 1), refuse, allow)
+	return append(program, allow)
 }
 
 // canFilter reports whether the kernel filters calls as we need it.

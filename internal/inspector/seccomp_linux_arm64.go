@@ -6,3 +6,6 @@ const auditArch = unix.AUDIT_ARCH_AARCH64
 
 // archCalls are refused calls that other architectures do not have.
 var archCalls = [...]uint32{}
+
+// archOpen are calls that open files by path and flags.
+var archOpen = [...]uint32{}

@@ -21,8 +21,9 @@ import (
 const (
 	opExpand   = "expand layer"
 	copyBuffer = 256 << 10
-	// maxWindow bounds the memory for one zstd stream; encoders use 8 MiB at most unless told otherwise.
-	maxWindow = 128 << 20
+	// maxWindow bounds the memory for one zstd stream, of which there may be four for each image that is fetched. The
+	// encoder of container tools (klauspost/compress) uses 32 MiB at most, zstd itself 8 unless told otherwise.
+	maxWindow = 32 << 20
 )
 
 var (
@@ -65,6 +66,8 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
 	case got != want.Digest:
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", got)
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "zstd with a window of more than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}

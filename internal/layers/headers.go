@@ -32,6 +32,7 @@ type headers struct {
 	kind    byte  // the type of the record that special collects, 0 if none
 	missing int   // bytes that special still needs
 	size    int64 // from an extended header, for the next entry; -1 if it gave none
+	slash   bool  // a name for the next entry ends in a slash
 	sparse  bool  // the next block continues an old GNU sparse map
 	zero    bool  // the last block was all zeros
 	ended   bool
@@ -53,7 +54,7 @@ func (h *headers) Write(p []byte) (int, error) {
 					return 0, err
 				}
 			}
-		case h.skip > 0:
+		case h.skip > 0 && !h.sparse: // a sparse map comes before the content
 			take := min(h.skip, int64(len(p)))
 			h.skip -= take
 			p = p[take:]
@@ -112,6 +113,10 @@ func (h *headers) header() error {
 	}
 	kind := b[156]
 	switch kind {
+	case 0: // archive/tar takes one with such a name for a directory, which has no content
+		if name, _, _ := bytes.Cut(b[:100], []byte{0}); size > 0 && (len(name) == 0 || name[len(name)-1] == '/' || h.slash) {
+			return errTar("a directory with content")
+		}
 	case 'x', 'g', 'L', 'K':
 		if size > maxSpecial {
 			return pratique.Errorf(pratique.Exhausted, "read tar headers", "an extended header of %d bytes, at most %d are read", size, maxSpecial)
@@ -127,7 +132,7 @@ func (h *headers) header() error {
 	if h.size >= 0 {
 		size = h.size
 	}
-	h.size = -1
+	h.size, h.slash = -1, false
 	if strings.IndexByte("123456", kind) >= 0 { // links, devices, directories and pipes have no content
 		size = 0
 	}
@@ -144,11 +149,10 @@ func (h *headers) record() error {
 	h.kind = 0
 	if kind == 'L' || kind == 'K' {
 		name, _, _ := bytes.Cut(h.special, []byte{0})
+		h.slash = h.slash || kind == 'L' && bytes.HasSuffix(name, []byte("/"))
 		return checkPath(name)
 	}
-	if kind == 'x' {
-		h.size = -1
-	}
+	h.size = -1 // a global header stands for itself: what came before it is forgotten
 	for rest := h.special; len(rest) > 0; {
 		key, value, after, ok := paxRecord(rest)
 		if !ok {
@@ -160,11 +164,13 @@ func (h *headers) record() error {
 			if err := checkPath(value); err != nil {
 				return err
 			}
+			h.slash = h.slash || key == "path" && bytes.HasSuffix(value, []byte("/"))
 		case "size":
 			if kind == 'g' { // readers do not agree on what that means
 				return errTar("a global header gives a size")
 			}
-			if len(value) == 0 {
+			if len(value) == 0 { // takes back what an earlier record said
+				h.size = -1
 				continue
 			}
 			size, err := strconv.ParseInt(string(value), 10, 64)

@@ -127,6 +127,73 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// disguised are streams in which entries would hide if sizes were not taken as archive/tar takes them: it sees three
+// entries or more, and who goes by the other size one, with content.
+func disguised(t testing.TB) map[string][]byte {
+	t.Helper()
+	hidden := entries(t, &tar.Header{Typeflag: tar.TypeReg, Name: "b"}, &tar.Header{Typeflag: tar.TypeReg, Name: "c"}, &tar.Header{Typeflag: tar.TypeReg, Name: "d"})
+	cover := entries(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a", Size: int64(len(hidden))})
+	head := func(change func(h []byte)) []byte { return forge(cover, change)[:tarBlock] }
+	none := head(func(h []byte) { copy(h[124:], "00000000000") })
+	record := func(kind byte, content string) []byte {
+		h := head(func(h []byte) {
+			h[156] = kind
+			copy(h[124:], fmt.Sprintf("%011o", len(content)))
+		})
+		return append(append(h, content...), make([]byte, padding(int64(len(content))))...)
+	}
+	size := fmt.Sprintf("%d size=%d\n", len("00 size=\n")+len(fmt.Sprint(len(hidden))), len(hidden))
+	sparse := func(blocks int) []byte {
+		h := head(func(h []byte) {
+			h[156], h[482] = 'S', 1
+			copy(h[257:], "ustar  \x00")
+			copy(h[124:], "00000001000") // a block of content, and that is no header
+			copy(h[483:], "00000000000")
+		})
+		for i := range blocks {
+			block := make([]byte, tarBlock)
+			if i < blocks-1 {
+				block[504] = 1
+			}
+			h = append(h, block...)
+		}
+		return append(h, bytes.Repeat([]byte{1}, tarBlock)...) // which, taken for a map, goes on
+	}
+	return map[string][]byte{
+		"directory by its name":      append(head(func(h []byte) { h[0], h[1], h[156] = 'a', '/', 0 }), hidden...),
+		"directory by a long name":   bytes.Join([][]byte{record('L', "a/\x00"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
+		"directory by a record":      bytes.Join([][]byte{record('x', "11 path=a/\n"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
+		"a size that is taken back":  bytes.Join([][]byte{record('x', size+"8 size=\n"), none, hidden}, nil),
+		"a size before a global one": bytes.Join([][]byte{record('x', size), record('g', "8 a.b=c\n"), none, hidden}, nil),
+		"a sparse map":               append(sparse(1), hidden...),
+		"a long sparse map":          append(sparse(3), hidden...),
+	}
+}
+
+func TestDisguisedEntries(t *testing.T) {
+	t.Parallel()
+	for name, stream := range disguised(t) {
+		t.Run(name, func(t *testing.T) {
+			listed := int64(0)
+			for r := tar.NewReader(bytes.NewReader(stream)); ; listed++ {
+				if _, err := r.Next(); err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Fatal("archive/tar:", err)
+					}
+					break
+				}
+			}
+			counted, err := look(stream, 100, 100)
+			if listed < 3 || counted < listed && err == nil {
+				t.Errorf("archive/tar sees %d entries, counted are %d", listed, counted)
+			}
+			if strings.Contains(name, "sparse") && err != nil {
+				t.Errorf("an honest stream: %v", err)
+			}
+		})
+	}
+}
+
 // FuzzHeaders holds headers against archive/tar: what it lets through has no entry of which archive/tar says that the
 // size is below zero, and no more entries than it counted.
 func FuzzHeaders(f *testing.F) {
@@ -136,6 +203,9 @@ func FuzzHeaders(f *testing.F) {
 	f.Add(entries(f, &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("long/", 40) + "f", Size: 9, Format: tar.FormatGNU}))
 	f.Add(forge(plain, func(h []byte) { copy(h[124:136], negative) }))
 	f.Add(forge(plain, func(h []byte) { h[156] = 'S'; h[482] = 1; copy(h[257:], "ustar  \x00") }))
+	for _, stream := range disguised(f) {
+		f.Add(stream)
+	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		counted, err := look(stream, 100, 100)
 		again, errAgain := look(stream, 100, 1<<20)

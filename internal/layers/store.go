@@ -72,7 +72,7 @@ type Store struct {
 	uses    int64 // counts, so that the least recently used is known
 }
 
-// entry is one layer. turn is held by whoever fetches or checks it and guards checked and verified; the rest
+// entry is one layer. turn is held by whoever fetches or checks it and guards checked, verified and headers; the rest
 // is guarded by the store's mutex. An entry with users stays where it is.
 type entry struct {
 	turn     chan struct{}
@@ -141,12 +141,13 @@ func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Cont
 	}
 	e := s.pin(want.DiffID)
 	release := sync.OnceFunc(func() { s.unpin(want.DiffID, e) })
-	if err := s.ensure(ctx, e, want, open); err != nil {
+	headers, err := s.ensure(ctx, e, want, open)
+	if err != nil {
 		release()
 		return Layer{}, none, pratique.Wrap(pratique.Unknown, opStore, want.Digest.String(), err)
 	}
 	return Layer{Digest: want.Digest, DiffID: want.DiffID, MediaType: want.MediaType, Size: want.Size,
-		Entries: e.headers, Path: s.path(want.DiffID)}, release, nil
+		Entries: headers, Path: s.path(want.DiffID)}, release, nil
 }
 
 // Image gets all layers of one platform image, a few at a time. If one fails, none is kept in use.
@@ -198,47 +199,48 @@ func (s *Store) countEntries(all []Layer) error {
 	return nil
 }
 
-// ensure returns when the layer is on disk and verified in the compressed form that is wanted.
-func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func(context.Context) (io.ReadCloser, error)) error {
+// ensure returns when the layer is on disk and verified in the compressed form that is wanted, with the number of its
+// headers.
+func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (headers int64, err error) {
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
-		return pratique.Wrap(pratique.Unavailable, "wait for layer", "", context.Cause(ctx))
+		return 0, pratique.Wrap(pratique.Unavailable, "wait for layer", "", context.Cause(ctx))
 	}
 	if s.isStored(e) && !e.checked {
 		if err := s.recheck(ctx, e, want.DiffID); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	form := compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size}
 	if s.isStored(e) && slices.Contains(e.verified, form) {
 		// Only the order of eviction after a restart hangs on it.
 		_ = os.Chtimes(s.path(want.DiffID), time.Time{}, time.Now())
-		return nil
+		return e.headers, nil
 	}
 	room, err := s.flight().begin(ctx, want.Size)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer room.end()
 	body, err := open(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = body.Close() }() // what was read is checked by its digest
 	if s.isStored(e) {
 		// Another compression of a layer that is here: it has to be looked at, but not kept.
 		found, err := s.expand(ctx, body, want, io.Discard)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		e.headers = found.entries
 	} else if err := s.write(ctx, e, room, body, want); err != nil {
-		return err
+		return 0, err
 	}
 	e.verified = append(e.verified, form)
-	return s.remember(want.DiffID, note{Entries: e.headers, Verified: e.verified})
+	return e.headers, s.remember(want.DiffID, note{Entries: e.headers, Verified: e.verified})
 }
 
 // write expands the layer into a new file and gives it its name when it has passed every check.

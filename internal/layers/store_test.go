@@ -201,6 +201,15 @@ func TestBadLayers(t *testing.T) {
 	}
 	cut := &pratique.Error{Kind: pratique.Unavailable, Err: io.ErrUnexpectedEOF}
 	bomb := make([]byte, 2<<20)
+	var wide bytes.Buffer
+	w, err := zstd.NewWriter(&wide, zstd.WithWindowSize(64<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write(raw)
+	if err = errors.Join(err, w.Flush(), w.Close()); err != nil { // flushed before its size is known, so it names the window
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		layer *remoteLayer
 		want  pratique.Kind
@@ -218,6 +227,7 @@ func TestBadLayers(t *testing.T) {
 		"secretly gzip":     {describe(plainLayer, z, raw), pratique.Corrupt},
 		"gzip bomb":         {describe(gzipLayer, gzipped(t, bomb), bomb), pratique.Exhausted},
 		"zstd bomb":         {describe(zstdLayer, zstded(t, bomb), bomb), pratique.Exhausted},
+		"zstd, wide window": {describe(zstdLayer, wide.Bytes(), raw), pratique.Exhausted},
 		"expands too far":   {describe(plainLayer, make([]byte, 5<<20), make([]byte, 5<<20)), pratique.Exhausted},
 		"not a layer":       {with(func(l *remoteLayer) { l.MediaType = "application/vnd.in-toto+json" }), pratique.Invalid},
 		"no diff id":        {with(func(l *remoteLayer) { l.DiffID = pratique.Digest{} }), pratique.Invalid},
@@ -601,5 +611,29 @@ func BenchmarkGet(b *testing.B) {
 		}
 		release()
 		_ = s.Close()
+	}
+}
+
+// TestFormsAtOnce asks for a layer in two compressed forms while both are fetched.
+func TestFormsAtOnce(t *testing.T) {
+	t.Parallel()
+	raw := tarOf(t, 1, 1<<16)
+	forms := []*remoteLayer{describe(gzipLayer, gzipped(t, raw), raw), describe(zstdLayer, zstded(t, raw), raw), describe(plainLayer, raw, raw)}
+	s := openStore(t, t.TempDir(), 0)
+	var all sync.WaitGroup
+	releases := make([]func(), 12) // not called before the end: a mutex would order what is to be seen without order
+	for i := range releases {
+		all.Go(func() {
+			l := forms[i%len(forms)]
+			got, release, err := s.Get(t.Context(), l.Descriptor, l.open)
+			if err != nil || got.Entries != 1 {
+				t.Errorf("%d entries, error %v", got.Entries, err)
+			}
+			releases[i] = release
+		})
+	}
+	all.Wait()
+	for _, release := range releases {
+		release()
 	}
 }

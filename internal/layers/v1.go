@@ -128,7 +128,13 @@ func (d *diskLayer) DiffID() (v1.Hash, error) { return hash(d.layer.DiffID), nil
 
 func (d *diskLayer) Compressed() (io.ReadCloser, error) { return nil, errCompressed }
 
-func (d *diskLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(d.layer.Path) }
+func (d *diskLayer) Uncompressed() (io.ReadCloser, error) {
+	f, err := os.Open(d.layer.Path)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, "open layer", d.layer.DiffID.String(), err)
+	}
+	return f, nil
+}
 
 func (d *diskLayer) Size() (int64, error) { return d.layer.Size, nil }
 
@@ -138,9 +144,10 @@ func (d *diskLayer) MediaType() (types.MediaType, error) {
 
 func hash(d pratique.Digest) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: d.Hex()} }
 
-// KindOf classes what a parser of images reports. Trouble of this machine may pass and is Unavailable: no room
-// or no file, too many open files, ctx ended. A file that grew beyond what a parser may write is Exhausted. Everything else is the image's and stays: Corrupt. An error that
-// carries a kind keeps it.
+// KindOf classes what a parser of images reports. Trouble of this machine may pass and is Unavailable: no room, too many
+// open files, no directory for temporary files, ctx ended. A file that grew beyond what a parser may write is Exhausted.
+// Everything else is the image's and stays: Corrupt, also when it had a parser ask for a file that is not there or that it
+// may not read. An error that carries a kind keeps it, as that of a layer file does.
 func KindOf(ctx context.Context, err error) pratique.Kind {
 	if kind := pratique.KindOf(err); kind != pratique.Unknown {
 		return kind
@@ -152,12 +159,15 @@ func KindOf(ctx context.Context, err error) pratique.Kind {
 		return pratique.Exhausted
 	}
 	for _, passing := range []error{
-		context.Canceled, context.DeadlineExceeded, fs.ErrNotExist, fs.ErrPermission, syscall.ENOSPC, syscall.EDQUOT,
+		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
 	} {
 		if errors.Is(err, passing) {
 			return pratique.Unavailable
 		}
+	}
+	if _, statErr := os.Stat(os.TempDir()); errors.Is(err, fs.ErrNotExist) && statErr != nil {
+		return pratique.Unavailable
 	}
 	return pratique.Corrupt
 }

@@ -1,7 +1,13 @@
 package layers_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -93,5 +99,36 @@ func TestV1RefusesWhatDoesNotBelongTogether(t *testing.T) {
 		if _, err := img.V1(); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+// TestKindOf: an image must not be tried again for a day because it leads a parser to where it may not go.
+func TestKindOf(t *testing.T) {
+	wrapped := func(err error) error {
+		return fmt.Errorf("walk error: %w", &fs.PathError{Op: "open", Path: "/etc/shadow", Err: err})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		ctx  context.Context
+		err  error
+		want pratique.Kind
+	}{
+		{t.Context(), wrapped(syscall.EACCES), pratique.Corrupt},
+		{t.Context(), wrapped(syscall.EPERM), pratique.Corrupt},
+		{t.Context(), wrapped(syscall.ENOENT), pratique.Corrupt},
+		{t.Context(), errors.New("no such format"), pratique.Corrupt},
+		{t.Context(), wrapped(syscall.EFBIG), pratique.Exhausted},
+		{t.Context(), wrapped(syscall.ENOSPC), pratique.Unavailable},
+		{t.Context(), pratique.Wrap(pratique.Unavailable, "open layer", "", wrapped(syscall.EACCES)), pratique.Unavailable},
+		{ended, errors.New("it stopped"), pratique.Unavailable},
+	} {
+		if got := layers.KindOf(test.ctx, test.err); got != test.want {
+			t.Errorf("kind %v of %v, want %v", got, test.err, test.want)
+		}
+	}
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "gone"))
+	if got := layers.KindOf(t.Context(), wrapped(syscall.ENOENT)); got != pratique.Unavailable {
+		t.Errorf("kind %v without a directory for temporary files", got)
 	}
 }

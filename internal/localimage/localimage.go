@@ -48,10 +48,10 @@ type descriptor struct {
 }
 
 // Serve serves the image in a file or directory until [Server.Close]. Behind the path may stand :NAME or @DIGEST, to
-// choose one of several. Errors are Invalid: there is no such image.
-func Serve(ctx context.Context, image string) (*Server, error) {
+// choose one of several. A compressed file is unpacked below tempDir. Errors are Invalid: there is no such image.
+func Serve(ctx context.Context, image, tempDir string) (*Server, error) {
 	path, name := split(image)
-	opened, err := openStore(path)
+	opened, err := openStore(path, tempDir)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, op, path, err)
 	}
@@ -120,7 +120,11 @@ func (s *store) choose(name string) (descriptor, error) {
 	var found []descriptor
 	for _, d := range s.manifests {
 		own := d.Annotations[refName]
-		names = append(names, own+"@"+d.Digest.String())
+		if own == "" {
+			names = append(names, "@"+d.Digest.String())
+		} else {
+			names = append(names, ":"+own)
+		}
 		if name == "" || own == name || name == "@"+d.Digest.String() {
 			found = append(found, d)
 		}
@@ -131,7 +135,7 @@ func (s *store) choose(name string) (descriptor, error) {
 	case len(names) == 0:
 		return descriptor{}, errors.New("there is no image in it")
 	default:
-		return descriptor{}, fmt.Errorf("choose one with PATH:NAME or PATH@DIGEST: %s", strings.Join(names, ", "))
+		return descriptor{}, fmt.Errorf("choose one of its %d images with one of these behind the path: %s", len(names), strings.Join(names, " "))
 	}
 }
 

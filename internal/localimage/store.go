@@ -36,7 +36,7 @@ type section struct{ offset, size int64 }
 // mostEntries bounds the files of an archive.
 const mostEntries = 100_000
 
-func openStore(file string) (*store, error) {
+func openStore(file, tempDir string) (*store, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func openStore(file string) (*store, error) {
 	if info.IsDir() {
 		s.dir = file
 		err = s.index()
-	} else if err = s.openArchive(file); err == nil {
+	} else if err = s.openArchive(file, tempDir); err == nil {
 		if _, layout := s.entries["index.json"]; layout {
 			err = s.index()
 		} else {
@@ -70,13 +70,13 @@ func (s *store) close() error {
 }
 
 // openArchive notes where the files of a tar file are. A compressed one is unpacked first.
-func (s *store) openArchive(file string) (err error) {
+func (s *store) openArchive(file, tempDir string) (err error) {
 	if s.archive, err = os.Open(file); err != nil {
 		return err
 	}
 	magic := make([]byte, 2)
 	if _, err := s.archive.ReadAt(magic, 0); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		if err := s.inflate(); err != nil {
+		if err := s.inflate(tempDir); err != nil {
 			return err
 		}
 	}
@@ -113,14 +113,14 @@ func (s *store) openArchive(file string) (err error) {
 	return nil
 }
 
-// inflate unpacks the archive into a file without a name.
-func (s *store) inflate() error {
+// inflate unpacks the archive into a file of its own, which may be as large as all layers.
+func (s *store) inflate(tempDir string) error {
 	const most = 64 << 30
 	z, err := gzip.NewReader(s.archive)
 	if err != nil {
 		return err
 	}
-	out, err := os.CreateTemp("", "pratique-image-*.tar")
+	out, err := os.CreateTemp(tempDir, "image-*.tar")
 	if err != nil {
 		return err
 	}

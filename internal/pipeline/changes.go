@@ -37,7 +37,7 @@ const mostChanges = 10_000
 // identity is what makes a finding the same one in another report, whatever else is said of it.
 type identity struct{ id, pkg, installed, path string }
 
-func identify(f pratique.Finding) identity { return identity{f.ID, f.Package, f.Installed, f.Path} }
+func identify(f scanner.Found) identity { return identity{f.ID, f.Package, f.Installed, f.Path} }
 
 // of compares the findings in two lists of documents, each by the parts of an inventory.
 func (c *changes) of(ctx context.Context, from scanner.Documents, before, now []pratique.Digest) (change, error) {
@@ -49,7 +49,7 @@ func (c *changes) of(ctx context.Context, from scanner.Documents, before, now []
 	for _, d := range now {
 		t, ok := c.parts[d]
 		if !ok {
-			findings, err := scanner.LoadFindings(ctx, from, d)
+			findings, err := scanner.LoadFound(ctx, from, d)
 			if err != nil {
 				return change{}, orLost(err)
 			}
@@ -86,8 +86,15 @@ func (c *changes) bound() {
 	}
 }
 
-func tallyOf(findings []pratique.Finding) tally {
-	return tally{counts: pratique.Report{Findings: findings}.Counts(), fixable: scanner.Fixable(findings)}
+func tallyOf(all []scanner.Found) tally {
+	t := tally{counts: pratique.Counts{}}
+	for _, f := range all {
+		t.counts[f.Severity]++
+		if f.Fixed != "" {
+			t.fixable++
+		}
+	}
+	return t
 }
 
 func changeKey(gone, come []pratique.Digest) string {
@@ -95,7 +102,7 @@ func changeKey(gone, come []pratique.Digest) string {
 }
 
 // learn remembers what differs between two documents whose findings are at hand.
-func (c *changes) learn(before, now pratique.Digest, gone, come []pratique.Finding) {
+func (c *changes) learn(before, now pratique.Digest, gone, come []scanner.Found) {
 	added := added(gone, come)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +112,7 @@ func (c *changes) learn(before, now pratique.Digest, gone, come []pratique.Findi
 }
 
 // added returns the findings in come that are not in gone, gravest first.
-func added(gone, come []pratique.Finding) []pratique.AffectedFinding {
+func added(gone, come []scanner.Found) []pratique.AffectedFinding {
 	had := make(map[identity]bool, len(gone))
 	for _, f := range gone {
 		had[identify(f)] = true
@@ -126,10 +133,10 @@ func added(gone, come []pratique.Finding) []pratique.AffectedFinding {
 }
 
 // loadAll returns the findings of several documents.
-func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest) ([]pratique.Finding, error) {
-	var out []pratique.Finding
+func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest) ([]scanner.Found, error) {
+	var out []scanner.Found
 	for _, d := range all {
-		findings, err := scanner.LoadFindings(ctx, from, d)
+		findings, err := scanner.LoadFound(ctx, from, d)
 		if err != nil {
 			return nil, orLost(err)
 		}

@@ -22,7 +22,7 @@ func TestInspectInOrder(t *testing.T) {
 		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
 		"last settled ", "last inspected app", "fetch app", "parse app", "put", "put", "put", "put",
 		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected", "release app",
-		"database", "last matched app", "get", "get", "match app", "put", "put",
+		"database", "last matched app", "get", "get", "match app", "put", "database", "put",
 		"edge inspect:before-matched", "fact matched app", "edge inspect:after-matched",
 		"last settled ", "edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
 	}, w.journal)
@@ -64,7 +64,7 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 
 // TestInspectAgain pushes twice, with something else in between, and wants only the work that the change asks for.
 func TestInspectAgain(t *testing.T) {
-	all := []string{"fetch app", "parse app", "fact inspected app", "database", "match app", "fact matched app"}
+	all := []string{"fetch app", "parse app", "fact inspected app", "database", "match app", "database", "fact matched app"}
 	tests := []struct {
 		name   string
 		change func(w *world)
@@ -73,12 +73,12 @@ func TestInspectAgain(t *testing.T) {
 		{"nothing changed", func(*world) {}, []string{"database"}},
 		{"much later", func(w *world) { w.now = w.now.Add(1000 * time.Hour) }, []string{"database"}},
 		{"another policy", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, []string{"database"}},
-		{"new database", func(w *world) { w.useDatabase("database 2") }, []string{"database", "match app", "fact matched app"}},
+		{"new database", func(w *world) { w.useDatabase("database 2") }, []string{"database", "match app", "database", "fact matched app"}},
 		{"same database from elsewhere", func(w *world) { w.database.Source, w.database.Dir = "mirror", "/other" }, []string{"database"}},
 		{"new scanner", func(w *world) { w.scanner.Version = "2" }, all},
 		{"other scanner of that version", func(w *world) { w.scanner.Name = "grype" }, all},
 		{"secrets are looked for now", func(w *world) { w.sections = []pratique.Section{pratique.SectionSecrets} }, []string{"fetch app", "parse app", "fact inspected app", "database"}},
-		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "fact matched app"}},
+		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "database", "fact matched app"}},
 		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, all[:4]}, // the same inventory is matched already
 		{"the digest was an index so far", func(w *world) {
 			w.facts = append(w.facts, pratique.Fact{Kind: pratique.FactInspected, Subject: w.subject("app"), Inspected: &pratique.Inspected{
@@ -97,6 +97,23 @@ func TestInspectAgain(t *testing.T) {
 			want := append([]string{"resolve 1.0", "fact seen app"}, tt.want...)
 			same(t, "work", append(want, "enqueue attest e2.attest"), w.forget())
 		})
+	}
+}
+
+// TestDatabaseChangesMeanwhile: re-matching may have dealt with the image by the time that a report against the old
+// database is ready, so there is none.
+func TestDatabaseChangesMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	m := w.publish(w.event("e1", "1.0"))
+	w.forget()
+	w.after = map[string]func(){"match app": func() { w.useDatabase("database 2") }}
+	w.mustHandle(m)
+	same(t, "work", []string{
+		"resolve 1.0", "fact seen app", "fetch app", "parse app", "fact inspected app",
+		"database", "match app", "database", "database", "match app", "database", "fact matched app", "enqueue attest e1.attest",
+	}, w.forget())
+	if matched := w.newest(w.subject("app"), pratique.FactMatched).Matched; matched.Database != w.database.Database {
+		t.Errorf("matched against %s", matched.Database.Digest)
 	}
 }
 
@@ -123,7 +140,7 @@ func TestInspectSharesNothingBetweenRepositories(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"resolve 1.0", "fact seen app", "fetch app", "parse app", "fact inspected app", "database", "match app", "fact matched app",
+		"resolve 1.0", "fact seen app", "fetch app", "parse app", "fact inspected app", "database", "match app", "database", "fact matched app",
 		"enqueue attest e2.attest",
 	}, w.forget())
 }
@@ -137,14 +154,14 @@ func TestInspectIndex(t *testing.T) {
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Exhausted, w.fail["parse arm"])
 	same(t, "work until the second child failed", []string{
-		"resolve 2.0", "fact seen index", "fetch amd", "parse amd", "fact inspected amd", "database", "match amd", "fact matched amd",
+		"resolve 2.0", "fact seen index", "fetch amd", "parse amd", "fact inspected amd", "database", "match amd", "database", "fact matched amd",
 		"fetch arm", "parse arm",
 	}, w.forget())
 
 	delete(w.fail, "parse arm")
 	w.mustHandle(m)
 	same(t, "work of the redelivery", []string{
-		"resolve 2.0", "fact seen index", "database", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "fact matched arm",
+		"resolve 2.0", "fact seen index", "database", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "database", "fact matched arm",
 		"fact inspected index", "enqueue attest e1.attest",
 	}, w.forget())
 	got := w.newest(w.subject("index"), pratique.FactInspected).Inspected
@@ -164,7 +181,7 @@ func TestInspectWantedPlatforms(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"resolve 2.0", "fact seen index", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "fact matched arm",
+		"resolve 2.0", "fact seen index", "fetch arm", "parse arm", "fact inspected arm", "database", "match arm", "database", "fact matched arm",
 		"fact inspected index", "enqueue attest e1.attest",
 	}, w.forget())
 	if seen := w.newest(w.subject("index"), pratique.FactSeen).Seen; len(seen.Manifest.Children) != 1 {
@@ -203,7 +220,7 @@ func TestInspectNotImage(t *testing.T) {
 func TestInspectErrors(t *testing.T) {
 	for _, call := range []string{
 		"resolve 1.0", "fact seen app", "last inspected app", "fetch app", "parse app", "put", "fact inspected app",
-		"database", "last matched app", "get", "match app", "fact matched app", "enqueue attest e1.attest",
+		"database", "last matched app", "get", "match app", "database", "fact matched app", "enqueue attest e1.attest",
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Corrupt, pratique.Denied} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {

@@ -120,6 +120,13 @@ func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject,
 		documents[i] = a.document
 		report.Findings = append(report.Findings, a.findings...)
 	}
+	// A re-match to a database that came meanwhile may be over already, and would not be done again for this report.
+	if now, err := s.Database(); err != nil || now.Digest != db.Digest {
+		if err != nil {
+			return err
+		}
+		return s.matched(ctx, w, subject, inspected)
+	}
 	doc, err := scanner.ReportDocument(report, documents)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ type narrowing struct {
 
 	// packages is what was found in single packages: builds of one application share most of them, in lists of their own.
 	mu       sync.Mutex
-	packages map[pratique.Digest][]pratique.Finding
+	packages map[pratique.Digest][]scanner.Found
 	findings int
 }
 
@@ -35,7 +35,7 @@ type narrowed struct {
 	pieces []piece
 	// old are the findings before, if they are known; kept are those of them that stay.
 	known     bool
-	old, kept []pratique.Finding
+	old, kept []scanner.Found
 }
 
 // prepare loads a part and cuts off what the delta does not concern.
@@ -48,7 +48,7 @@ func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Diges
 	if p.Findings.IsZero() {
 		return n, nil
 	}
-	if n.old, err = scanner.LoadFindings(ctx, named{&s.Base}, p.Findings); isLost(orLost(err)) {
+	if n.old, err = scanner.LoadFound(ctx, named{&s.Base}, p.Findings); isLost(orLost(err)) {
 		return n, nil
 	} else if err != nil {
 		return narrowed{}, err
@@ -92,7 +92,7 @@ type piece struct {
 	uid   string
 	// known says that found is the answer.
 	known bool
-	found []pratique.Finding
+	found []scanner.Found
 }
 
 // cut makes pieces of a list of an application: packages of one name stay together, because only among them the matcher
@@ -132,7 +132,7 @@ func (n *narrowing) cut(part pratique.Inventory) ([]piece, error) {
 }
 
 // answer takes over what was found in a piece, and returns it for the list that the piece is of.
-func (s *Rematch) answer(p piece, found []pratique.Finding) []pratique.Finding {
+func (s *Rematch) answer(p piece, found []scanner.Found) []scanner.Found {
 	if p.key.IsZero() {
 		return found
 	}
@@ -142,7 +142,7 @@ func (s *Rematch) answer(p piece, found []pratique.Finding) []pratique.Finding {
 			n.packages, n.findings = nil, 0
 		}
 		if n.packages == nil {
-			n.packages = map[pratique.Digest][]pratique.Finding{}
+			n.packages = map[pratique.Digest][]scanner.Found{}
 		}
 		n.packages[p.key], n.findings = found, n.findings+len(found)
 		n.mu.Unlock()
@@ -155,10 +155,10 @@ func (s *Rematch) answer(p piece, found []pratique.Finding) []pratique.Finding {
 }
 
 // finish puts together what holds now, stores it and remembers how it differs.
-func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed, came []pratique.Finding) (scanner.Matched, error) {
+func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed, came []scanner.Found) (scanner.Matched, error) {
 	findings := append(n.kept, came...)
-	scanner.SortFindings(findings)
-	doc, err := scanner.FindingsDocument(findings)
+	scanner.SortFound(findings)
+	doc, err := scanner.FoundDocument(findings)
 	if err != nil {
 		return scanner.Matched{}, err
 	}

@@ -33,14 +33,15 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 	var facts []pratique.Fact
 	var jobs []Message
 	var settled []scanner.Settled
-	documents := map[pratique.Digest][]byte{}
 	changed, worse := 0, 0
 	outcomes := make([]outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, image := range images {
 		group.Go(func() (err error) {
-			outcomes[i], err = s.outcome(groupCtx, r, image)
+			if outcomes[i], err = s.outcome(groupCtx, r, image); err == nil && len(outcomes[i].facts) > 0 {
+				_, err = s.Documents.Put(groupCtx, outcomes[i].report.Content)
+			}
 			return err
 		})
 	}
@@ -52,15 +53,9 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 		if o.changed {
 			changed++
 		}
-		if len(o.facts) > 0 {
-			documents[o.report.Digest] = o.report.Content
-		}
 		if o.worse {
 			worse++
 		}
-	}
-	if err := s.putAll(ctx, documents); err != nil {
-		return err
 	}
 	if len(facts) > 0 {
 		s.edge("rematch:before-facts")
@@ -80,19 +75,6 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 
 // atOnce is how many documents are read or written side by side: each waits for the disk.
 const atOnce = 24
-
-// putAll stores documents side by side.
-func (s *Rematch) putAll(ctx context.Context, documents map[pratique.Digest][]byte) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
-	for _, content := range documents {
-		group.Go(func() error {
-			_, err := s.Documents.Put(ctx, content)
-			return err
-		})
-	}
-	return group.Wait()
-}
 
 // outcome compares what the newest report on an image says with what holds now.
 func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.Outdated) (outcome, error) {

@@ -245,19 +245,19 @@ func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []s
 			asked = append(asked, piece.inventory)
 		}
 	}
-	reports, err := s.ask(ctx, asked, db, free)
+	answered, err := s.ask(ctx, asked, db, free)
 	if err != nil {
 		return err
 	}
 	next := 0
 	for i, n := range all {
-		var came []pratique.Finding
+		var came []scanner.Found
 		for _, piece := range n.pieces {
 			found := piece.found
 			if at, ok := places[piece.key]; ok && !piece.key.IsZero() {
-				found, next = reports[at].Findings, max(next, at+1)
+				found, next = answered[at], max(next, at+1)
 			} else if !piece.known {
-				found = reports[next].Findings
+				found = answered[next]
 				next++
 			}
 			came = append(came, s.answer(piece, found)...)
@@ -270,15 +270,24 @@ func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []s
 }
 
 // ask matches inventories in one request, when one is free.
-func (s *Rematch) ask(ctx context.Context, asked []pratique.Inventory, db scanner.DatabaseDir, free chan struct{}) ([]pratique.Report, error) {
+func (s *Rematch) ask(ctx context.Context, asked []pratique.Inventory, db scanner.DatabaseDir, free chan struct{}) ([][]scanner.Found, error) {
 	if len(asked) == 0 {
 		return nil, nil
 	}
 	free <- struct{}{}
 	reports, err := s.Matcher.Match(ctx, asked, db)
 	<-free
-	if err == nil && len(reports) != len(asked) {
-		err = pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
+	if err != nil {
+		return nil, err
 	}
-	return reports, err
+	if len(reports) != len(asked) {
+		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
+	}
+	all := make([][]scanner.Found, len(reports))
+	for i, r := range reports {
+		if all[i], err = scanner.Divide(r.Findings); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }

@@ -34,6 +34,8 @@ type world struct {
 	at    func(point string)
 	edges map[string]int
 
+	after map[string]func() // what happens while that is done, once
+
 	facts     []pratique.Fact
 	documents map[pratique.Digest][]byte
 	storing   sync.Mutex // stages store and read documents side by side
@@ -127,6 +129,10 @@ func (w *world) name(s pratique.Subject) string {
 func (w *world) do(format string, args ...any) error {
 	line := fmt.Sprintf(format, args...)
 	w.journal = append(w.journal, line)
+	if happens, ok := w.after[line]; ok {
+		delete(w.after, line)
+		happens()
+	}
 	return w.fail[line]
 }
 

@@ -59,18 +59,34 @@ func example() Scan {
 		MatchedAt: today, DatabaseAgeSeconds: 5 * 3600, OS: pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{openssl, tool, lodash, older, wont, stdlib},
 	}
+	sections := pratique.Sections{
+		Scanned: pratique.AllSections(), Misconfigurations: []pratique.Misconfiguration{},
+		Secrets: []pratique.Secret{
+			{Rule: "generic", Title: "Something", Severity: pratique.SeverityHigh, Match: "TOKEN=*****"},
+			{Rule: "aws-access-key-id", Category: "AWS", Title: "AWS Access Key ID", Severity: pratique.SeverityCritical, Path: "app/.env", StartLine: 3, EndLine: 3, Match: "AWS_ACCESS_KEY_ID=\x1b********************"},
+			{Rule: "aws-access-key-id", Category: "AWS", Title: "AWS Access Key ID", Severity: pratique.SeverityCritical, Path: "app/.env", StartLine: 9, EndLine: 11, Match: "KEY=********************"},
+		},
+		Licences: []pratique.Licence{
+			{Name: "MIT", Category: "notice", Severity: pratique.SeverityLow, Package: "lodash", Path: "srv/node_modules/lodash/package.json"},
+			{Name: "GPL-3.0-only", Category: "restricted", Severity: pratique.SeverityHigh, Package: "bash"},
+		},
+	}
+	bare := pratique.Sections{Scanned: []pratique.Section{pratique.SectionSecrets, pratique.SectionMisconfigurations}, Misconfigurations: []pratique.Misconfiguration{{
+		ID: "DS-0002", Type: "dockerfile", Title: "Image user should not be 'root'", Description: "Running as root.", Message: "Specify at least 1 USER command",
+		Resolution: "Add 'USER <name>'", Severity: pratique.SeverityHigh, PrimaryURL: "https://avd.aquasec.com/misconfig/ds-0002",
+	}}}
 	arm := subject.Sibling(pratique.DigestOf([]byte("arm")))
 	clean := report
 	clean.Findings = []pratique.Finding{}
 	return Scan{
 		Ref: "registry.example.com/team/app:1", Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: "v1.2.3"},
 		Images: []Image{
-			{Subject: subject, Config: pratique.ImageConfig{Platform: "linux/amd64", User: "65532"}, Packages: 120, Report: report, Verdict: &Verdict{
+			{Subject: subject, Config: pratique.ImageConfig{Platform: "linux/amd64", User: "65532"}, Packages: 120, Report: report, Sections: &sections, Verdict: &Verdict{
 				Outcome: pratique.Deny, Policy: pratique.DigestOf([]byte("policy")),
 				Reasons: []pratique.Reason{{Rule: "severity", Message: "CVE-2026-0001 in libssl3 is CRITICAL"}},
 				Notes:   []pratique.Reason{{Rule: "unknown", Message: "CVE-2026-0003 has no severity"}},
 			}},
-			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean},
+			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean, Sections: &bare},
 		},
 	}
 }
@@ -128,6 +144,18 @@ func TestTableFits(t *testing.T) {
 		if width == 0 && !strings.Contains(out.String(), "and then some more of it") {
 			t.Error("a file is cut")
 		}
+	}
+}
+
+// TestShortTitlesStay: a title that fits is not left out for being short.
+func TestShortTitlesStay(t *testing.T) {
+	t.Parallel()
+	s := example()
+	s.Images = s.Images[:1]
+	s.Images[0].Report.Findings = []pratique.Finding{{ID: "CVE-1", Package: "a", Installed: "1", Title: "short", Severity: pratique.SeverityLow}}
+	var out strings.Builder
+	if err := Table(&out, s, Style{Now: today, Width: 80}); err != nil || !strings.Contains(out.String(), "short") {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
 

@@ -99,7 +99,7 @@ type (
 	sarifResultProps struct {
 		Severity  string `json:"severity"`
 		PURL      string `json:"purl,omitempty"`
-		Installed string `json:"installed"`
+		Installed string `json:"installed,omitempty"`
 		Fixed     string `json:"fixed,omitempty"`
 	}
 )
@@ -126,7 +126,15 @@ func SARIF(w io.Writer, s Scan) error {
 }
 
 func run(s Scan, img Image) sarifRun {
-	rules := rulesOf(img.Report.Findings)
+	rules, sections := rulesOf(img.Report.Findings), sectionsOf(img.Sections)
+	for _, sec := range sections {
+		rules = append(rules, sec.sarifRules()...)
+	}
+	slices.SortFunc(rules, func(a, b sarifRule) int { return strings.Compare(a.ID, b.ID) })
+	number := func(id string) int {
+		at, _ := slices.BinarySearchFunc(rules, id, func(r sarifRule, id string) int { return strings.Compare(r.ID, id) })
+		return at
+	}
 	r := sarifRun{
 		Tool: sarifTool{Driver: sarifDriver{
 			Name: "Pratique", Version: s.Tool.Version, InformationURI: informationURI, Rules: rules,
@@ -142,8 +150,12 @@ func run(s Scan, img Image) sarifRun {
 	}
 	seen := map[string]int{}
 	for _, f := range img.Report.Findings {
-		at, _ := slices.BinarySearchFunc(rules, f.ID, func(r sarifRule, id string) int { return strings.Compare(r.ID, id) })
-		r.Results = append(r.Results, result(img, f, at, seen))
+		r.Results = append(r.Results, result(img, f, number(f.ID), seen))
+	}
+	for _, sec := range sections {
+		for _, i := range sec.items {
+			r.Results = append(r.Results, sec.sarifResult(img, i, number(i.id), seen))
+		}
 	}
 	return r
 }
@@ -152,11 +164,6 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 	where := f.Path
 	if where == "" {
 		where = img.Subject.Repository.Path // there is no file, and viewers want one
-	}
-	mark := markOf(img, f)
-	seen[mark]++
-	if n := seen[mark]; n > 1 { // two versions of a package in one place
-		mark = fmt.Sprintf("%s:%d", mark, n)
 	}
 	message := fmt.Sprintf("%s %s has %s (%s)", printable(f.Package), printable(f.Installed), f.ID, f.Severity)
 	if f.Fixed != "" {
@@ -177,9 +184,18 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 			}},
 			Message: sarifText{Text: fmt.Sprintf("%s: %s %s", printable(place(f)), printable(f.Package), printable(f.Installed))},
 		}},
-		PartialFingerprints: map[string]string{fingerprint: mark},
+		PartialFingerprints: map[string]string{fingerprint: numbered(markOf(img, f), seen)},
 		Properties:          sarifResultProps{Severity: f.Severity.String(), PURL: f.PURL, Installed: f.Installed, Fixed: f.Fixed},
 	}
+}
+
+// numbered keeps apart what has the same fingerprint, for example two versions of a package in one place.
+func numbered(mark string, seen map[string]int) string {
+	seen[mark]++
+	if n := seen[mark]; n > 1 {
+		return fmt.Sprintf("%s:%d", mark, n)
+	}
+	return mark
 }
 
 // markOf is the fingerprint of a finding: what it is and where, but not the digest of the image nor the version of
@@ -209,7 +225,7 @@ func level(s pratique.Severity) string {
 	}
 }
 
-// rulesOf makes one rule of each vulnerability, as grave as the gravest of its findings, in the order of their ids.
+// rulesOf makes one rule of each vulnerability, as grave as the gravest of its findings, in no order.
 func rulesOf(findings []pratique.Finding) []sarifRule {
 	gravest := map[string]pratique.Finding{}
 	for _, f := range findings {
@@ -221,7 +237,6 @@ func rulesOf(findings []pratique.Finding) []sarifRule {
 	for _, f := range gravest {
 		rules = append(rules, rule(f))
 	}
-	slices.SortFunc(rules, func(a, b sarifRule) int { return strings.Compare(a.ID, b.ID) })
 	return rules
 }
 

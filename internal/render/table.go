@@ -44,6 +44,10 @@ func (st Style) image(b *strings.Builder, s Scan, img Image) {
 		b.WriteString("\n")
 		st.list(b, g)
 	}
+	for _, sec := range sectionsOf(img.Sections) {
+		b.WriteString("\n")
+		st.section(b, sec)
+	}
 	fmt.Fprintf(b, "\n%s, %s\n", count(img.Packages, "package"), summary(img.Report.Findings))
 	if v := img.Verdict; v != nil {
 		fmt.Fprintf(b, "The policy %s it.\n", map[pratique.Outcome]string{pratique.Allow: "allows", pratique.Deny: "denies"}[v.Outcome])
@@ -101,20 +105,24 @@ func summary(findings []pratique.Finding) string {
 	if len(findings) == 0 {
 		return "no findings"
 	}
-	counts := pratique.Report{Findings: findings}.Counts()
-	var parts []string
-	for _, severity := range pratique.Severities() {
-		if n := counts[severity]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, severity))
-		}
-	}
 	fixable := 0
 	for _, f := range findings {
 		if f.Fixed != "" {
 			fixable++
 		}
 	}
-	return fmt.Sprintf("%s: %s; %d can be mended", count(len(findings), "finding"), strings.Join(parts, ", "), fixable)
+	return fmt.Sprintf("%s: %s; %d can be mended", count(len(findings), "finding"), severities(pratique.Report{Findings: findings}.Counts()), fixable)
+}
+
+// severities lists how many there are of each, the gravest first.
+func severities(counts pratique.Counts) string {
+	var parts []string
+	for _, severity := range pratique.Severities() {
+		if n := counts[severity]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, severity))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func count(n int, noun string) string {
@@ -126,8 +134,8 @@ func count(n int, noun string) string {
 
 var columns = [...]string{"SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "TITLE"}
 
-// widest is how wide a column may be where width is short; the title has what is left.
-var widest = [...]int{8, 20, 28, 24, 24, 0}
+// widest is how wide a column may be where width is short; the last one has what is left.
+var widest = [...]int{8, 20, 28, 24, 24}
 
 func (st Style) list(b *strings.Builder, l list) {
 	head := printable(l.name)
@@ -141,6 +149,11 @@ func (st Style) list(b *strings.Builder, l list) {
 			f.Severity.String(), printable(f.ID), printable(f.Package), printable(f.Installed), fixed(f), printable(f.Title),
 		})
 	}
+	st.table(b, rows)
+}
+
+// table writes rows below the first one, which has the heads. Their first cells are severities.
+func (st Style) table(b *strings.Builder, rows [][]string) {
 	widths := st.widths(rows)
 	for i, row := range rows {
 		st.row(b, row, widths, i > 0)
@@ -156,7 +169,7 @@ func fixed(f pratique.Finding) string {
 }
 
 func (st Style) widths(rows [][]string) []int {
-	widths := make([]int, len(columns))
+	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
@@ -171,10 +184,11 @@ func (st Style) widths(rows [][]string) []int {
 		widths[i] = min(widths[i], widest[i])
 		left -= widths[i] + 2
 	}
-	title := &widths[len(widths)-1]
-	*title = min(*title, max(left, 0))
-	if *title < leastTitle {
-		*title = 0 // a few letters say nothing
+	if title := &widths[len(widths)-1]; *title > left {
+		*title = left
+		if left < leastTitle {
+			*title = 0 // a few letters say nothing
+		}
 	}
 	return widths
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/anchore/syft/syft/source"
 	"github.com/anchore/syft/syft/source/stereoscopesource"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
@@ -170,7 +171,7 @@ func layerDir(temp *stereofile.TempDirGenerator, img layers.Image) (string, erro
 			return "", err
 		}
 		if _, err := os.Stat(path); err != nil {
-			return "", err
+			return "", pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
 		}
 		if err := os.Symlink(path, filepath.Join(dir, fmt.Sprintf("%d-%s", i, l.DiffID))); err != nil {
 			return "", err

@@ -155,6 +155,40 @@ func TestOnAKnownBase(t *testing.T) {
 	}
 }
 
+// TestOnOtherBases tries what packages of one kind may do with those of another, or with a release file that comes later.
+func TestOnOtherBases(t *testing.T) {
+	npm := imagetest.Files{"app/package.json": `{"name":"q","version":"1.2.3","license":"MIT"}`}
+	alpine := imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n", "etc/alpine-release": "3.19.1\n",
+		"lib/apk/db/installed": "C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nL:MIT\nF:app\nR:package.json\nF:usr/bin\nR:tool\n\n"}
+	python := imagetest.Files{"lib/python3/site-packages/x-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: x\nVersion: 1.0\n",
+		"lib/python3/site-packages/x-1.0.dist-info/RECORD": "x/__init__.py,,\n../../../app/package.json,,\n"}
+	owner := debian(t)
+	owner["var/lib/dpkg/info/dash.md5sums"] += "d41d8cd98f00b204e9800998ecf8427e  app/package.json\n"
+	program := ownBinary(t)
+	for name, test := range map[string]struct {
+		base, upper imagetest.Files
+		why         string
+	}{
+		"a file of apk's that comes later":       {alpine, npm, "/app"},
+		"a program of apk's that comes later":    {alpine, imagetest.Files{"usr/bin/tool": program}, "/usr/bin"},
+		"a file of dpkg's that comes later":      {owner, npm, "/app/package.json"},
+		"a file of Python's that comes later":    {python, npm, "/app/package.json"},
+		"two programs":                           {imagetest.Files{"bin/first": program}, imagetest.Files{"bin/second": program}, ""},
+		"a lock file beside what it is about":    {npm, imagetest.Files{"app/yarn.lock": "# yarn lockfile v1\n\n\nms@^1.0.0:\n  version \"1.0.0\"\n"}, ""},
+		"a release file":                         {npm, imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n"}, "the base looks for"},
+		"a release file where a link leads":      {imagetest.Files{"etc/os-release": imagetest.Symlink + "../usr/lib/os-release"}, imagetest.Files{"usr/lib/os-release": "ID=debian\n"}, "/usr/lib/os-release"},
+		"a distribution on nothing but a file":   {imagetest.Files{"hello": "x"}, debian(t), "the base looks for"},
+		"a licence beside a package of the base": {npm, imagetest.Files{"app/LICENSE": "MIT License"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			why := checkSame(t, imagetest.Build(t, test.base, test.upper), 1)
+			if (why == "") != (test.why == "") || !strings.Contains(why, test.why) {
+				t.Errorf("read everything because %q, want %q", why, test.why)
+			}
+		})
+	}
+}
+
 // ownBinary is this test's program: an executable with modules in it.
 func ownBinary(t testing.TB) string {
 	t.Helper()
@@ -253,7 +287,7 @@ func TestRandomUpperLayers(t *testing.T) {
 	}
 	apart := 0
 	for seed := range seeds {
-		r := rand.New(rand.NewPCG(uint64(seed), 7)) //nolint:gosec // a seed that can be repeated
+		r := rand.New(rand.NewPCG(uint64(seed), 7))
 		upper := []imagetest.Files{randomFiles(r), randomFiles(r)}
 		img := imagetest.Build(t, append([]imagetest.Files{debian(t)}, upper...)...)
 		if checkSame(t, img, 1+r.IntN(2)) == "" {

@@ -92,7 +92,10 @@ func (w writer) apply(f pratique.Fact) error {
 	case pratique.FactJudged:
 		return w.change(f.Subject, func(id uint32, s *subject) error {
 			s.Judged = true
-			return w.outdated(id, s)
+			if err := w.outdated(id, s); err != nil {
+				return err
+			}
+			return w.children(id, w.outdatedChild)
 		})
 	}
 	return nil
@@ -143,22 +146,6 @@ func (w writer) mark(id uint32, refresh bool) error {
 		return nil
 	}
 	return b.Put(number(id), []byte{})
-}
-
-// siblings calls fn with the other platforms of the indexes that list an image.
-func (w writer) siblings(id uint32, fn func(id uint32) error) error {
-	parents, children := w.tx.Bucket(bucketParents).Cursor(), w.tx.Bucket(bucketChildren).Cursor()
-	for k, _ := parents.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = parents.Next() {
-		parent := bytes.Clone(k[4:])
-		for c, _ := children.Seek(parent); bytes.HasPrefix(c, parent); c, _ = children.Next() {
-			if child := numberOf(c[4:]); child != id {
-				if err := fn(child); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // holds notes that an image has an inventory.
@@ -217,7 +204,7 @@ func (w writer) know(part uint32, d pratique.Digest) error {
 	if known, ok := findings(w.tx, part); ok && known == d {
 		return w.tx.Bucket(bucketTodo).Delete(number(part))
 	}
-	all, err := scanner.LoadFindings(w.ctx, w.cfg.Documents, d)
+	all, err := scanner.LoadFound(w.ctx, w.cfg.Documents, d)
 	if err != nil {
 		return err
 	}

@@ -305,6 +305,36 @@ func TestIndexes(t *testing.T) {
 	}
 }
 
+// TestIndexJudgedLate: the old database was in use when a platform was matched, and re-matching looks at it between its own
+// verdict and that of the index, so that nobody is to be judged again yet. The verdict of the index brings it back.
+func TestIndexJudgedLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(database("B"), scanner.Delta{})
+	index := about("index")
+	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: index, Seen: &pratique.Seen{
+		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, ReceivedAt: time.Unix(1000, 0).UTC()},
+		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
+	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
+	w.facts = slices.Delete(w.facts, 1, 2) // the image itself was not pushed
+	for i := range w.facts {
+		w.facts[i].Seq = uint64(i + 1)
+	}
+	w.apply()
+	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	all := w.outdated()
+	if len(all) != 1 || len(all[0].Judge) != 0 {
+		t.Fatalf("outdated %+v", all)
+	}
+	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: index, Judged: &pratique.Judged{}})
+	w.apply()
+	all = w.outdated()
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Judge) != 1 || all[0].Judge[0].Subject != index {
+		t.Errorf("outdated %+v", all)
+	}
+}
+
 // TestDocumentsThatAreGone: what cannot be read is left out, and the estate goes on.
 func TestDocumentsThatAreGone(t *testing.T) {
 	t.Parallel()

@@ -26,8 +26,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Analyze implements [scanner.Analyzer]. The error is Corrupt when the image cannot be parsed, Unavailable
-// when this machine is in the way (no space, no layer file) or ctx ends.
+// Analyze implements [scanner.Analyzer]. The error is Corrupt when the image, or a package database of its operating
+// system, cannot be parsed, Unavailable when this machine is in the way (no space, no layer file) or ctx ends.
 func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
 	const op = "analyse image"
 	s.mu.Lock()
@@ -46,6 +46,9 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 	if err == nil {
 		// Trivy logs what goes wrong with a single file and goes on. It does so too when ctx ends.
 		err = cmp.Or(ctx.Err(), s.swallowed.trouble())
+	}
+	if err == nil {
+		err = view.unread(ctx, s.swallowed)
 	}
 	if err != nil {
 		view.forget()

@@ -279,7 +279,4 @@ func TestMaker(t *testing.T) {
 	if err != nil || licences != plain {
 		t.Errorf("%q for licences, %q without, error %v", licences, plain, err)
 	}
-	if java, _ := (Config{JavaDir: "somewhere"}).Maker(); java == plain {
-		t.Error("a Java database makes no difference")
-	}
 }

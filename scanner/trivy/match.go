@@ -104,7 +104,7 @@ func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding,
 		Package: v.PkgName, PackageID: v.PkgID, PURL: v.PkgIdentifier.BOMRef, UID: v.PkgIdentifier.UID,
 		Installed: v.InstalledVersion, Fixed: v.FixedVersion, Status: v.Status.String(),
 		Severity: severity, SeveritySource: string(v.SeveritySource),
-		Class: pratique.PackageClass(r.Class), Type: string(r.Type), Target: target(r), Path: path(r, v),
+		Class: pratique.PackageClass(r.Class), Type: string(r.Type), Target: target(r), Path: pathOf(r, v),
 		Title: v.Title, Description: v.Description, PrimaryURL: v.PrimaryURL, References: v.References, CWEs: v.CweIDs,
 		CVSS: toCVSS(v.CVSS), Published: toTime(v.PublishedDate), Modified: toTime(v.LastModifiedDate), Layer: toLayer(v.Layer),
 	}
@@ -122,8 +122,8 @@ func target(r types.Result) string {
 	return r.Target
 }
 
-// path is the file that a finding points to: the package's own, or that of the list it is in.
-func path(r types.Result, v types.DetectedVulnerability) string {
+// pathOf is the file that a finding points to: the package's own, or that of the list it is in.
+func pathOf(r types.Result, v types.DetectedVulnerability) string {
 	if v.PkgPath != "" || r.Class == types.ClassOSPkg || r.Target == langpkg.PkgTargets[r.Type] {
 		return v.PkgPath
 	}

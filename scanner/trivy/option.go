@@ -56,7 +56,7 @@ func (c Config) option() artifact.Option {
 
 // Maker names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
 // and the options that decide what they look for. It is Trivy's own key, less the layer. An analysis that
-// another maker kept must not be given to a [Scanner].
+// another maker kept must not be given to a [Scanner], nor one that was made with another Java database.
 func (c Config) Maker() (string, error) {
 	const op = "name the analyser"
 	option := c.option()
@@ -68,15 +68,11 @@ func (c Config) Maker() (string, error) {
 	if err != nil {
 		return "", pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	// The number is ours: it changes when what is kept does.
-	const layout = 1
+	// The number is ours: it changes when what is kept does, or when it has to be made again.
+	const layout = 2
 	key, err := cache.CalcKey("", layout, group.AnalyzerVersions(), handlers.Versions(), option)
 	if err != nil {
 		return "", pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	name := "trivy " + Tool().Version + " " + key
-	if c.JavaDir != "" {
-		name += " java" // what is known of a jar hangs on whether it can be looked up
-	}
-	return name, nil
+	return "trivy " + Tool().Version + " " + key, nil
 }

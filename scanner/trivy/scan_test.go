@@ -228,7 +228,7 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 		"layer missing":    {func(_ *testing.T, img *layers.Image) { img.Layers = nil }, pratique.Corrupt},
 		"broken rpm database": {func(t *testing.T, img *layers.Image) {
 			*img = imagetest.Build(t, imagetest.Files{"var/lib/rpm/Packages": "not a database"})
-		}, pratique.Unknown},
+		}, pratique.Corrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			img := imagetest.Build(t, imagetest.Files{"etc/os-release": debianRelease, "unique": name})

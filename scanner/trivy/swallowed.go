@@ -3,6 +3,7 @@
 package trivy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,10 +13,12 @@ import (
 
 // swallowed is the handler of the logger that Trivy writes to. It prints nothing. Trivy logs it when a file could
 // not be analysed, and leaves that file out: rightly so if the file is at fault, but an image must not look
-// clean because this machine had no room or no file handle left.
+// clean because this machine had no room or no file handle left, or because its packages could not be read.
 type swallowed struct {
-	mu    sync.Mutex
-	first error
+	mu      sync.Mutex
+	machine error // the first that is this machine's
+	damaged error // the first about one of dpkg's databases
+	unnamed error // the first that does not say which file it is about
 }
 
 // Enabled implements [slog.Handler]: the records in question are of level debug.
@@ -23,18 +26,37 @@ func (s *swallowed) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements [slog.Handler].
 func (s *swallowed) Handle(_ context.Context, r slog.Record) error {
+	var err error
+	var file string
 	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok && ours(err) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.first == nil {
-				s.first = err
+		switch v := a.Value.Any().(type) {
+		case error:
+			err = v
+		case string:
+			if a.Key == fileKey {
+				file = v
 			}
 		}
 		return true
 	})
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case ours(err):
+		s.machine = cmp.Or(s.machine, err)
+	case dpkgStatus(file):
+		s.damaged = cmp.Or(s.damaged, errUnread(file, err))
+	case file == "":
+		s.unnamed = cmp.Or(s.unnamed, err)
+	}
 	return nil
 }
+
+// fileKey is what Trivy calls the name of a file.
+const fileKey = "file_path"
 
 // WithAttrs implements [slog.Handler].
 func (s *swallowed) WithAttrs([]slog.Attr) slog.Handler { return s }
@@ -45,13 +67,19 @@ func (s *swallowed) WithGroup(string) slog.Handler { return s }
 func (s *swallowed) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.first = nil
+	s.machine, s.damaged, s.unnamed = nil, nil, nil
 }
 
 func (s *swallowed) trouble() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.first
+	return s.machine
+}
+
+func (s *swallowed) damage() (damaged, unnamed error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.damaged, s.unnamed
 }
 
 // ours reports whether an error is this machine's and not the file's. A file that is missing is no such error:

@@ -9,7 +9,7 @@
 // package variables. So a process has one [Scanner], made before anything else runs; that process should be
 // a child that parses images and nothing else.
 //
-// Without a Java database (see [Config]) a jar is known by the pom.properties inside it and by nothing else.
+// Without a Java database (see [Scanner.UseJava]) a jar is known by the pom.properties inside it and by nothing else.
 // What Trivy would look up by SHA-1, by manifest or by file name is then missing from the inventory, and no
 // finding is reported for it: among others Spring's own jars, which Gradle builds without pom.properties.
 package trivy
@@ -42,9 +42,6 @@ var (
 
 // Config of a [Scanner]. The zero value is usable.
 type Config struct {
-	// JavaDir is a directory with Trivy's Java database (trivy-java.db and metadata.json); "" means none. It
-	// is read, never updated.
-	JavaDir string
 	// Sections are what is looked for beside packages.
 	Sections []pratique.Section
 }
@@ -79,7 +76,7 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	if dir := xos.TempDir(); dir == os.TempDir() {
 		err = errors.New("no directory for temporary files")
 	}
-	if err = errors.Join(err, prepareJava(temp, cfg.JavaDir)); err != nil {
+	if err = errors.Join(err, prepareJava(temp)); err != nil {
 		_ = os.RemoveAll(temp) // the first error is the one to tell
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
@@ -123,15 +120,10 @@ func Tool() pratique.Tool {
 	return t
 }
 
-// prepareJava points Trivy to the Java database in dir, or to an empty one: with none at all it fails on the
-// first jar. Updates are off, so Trivy never tries to download one.
-func prepareJava(temp, dir string) error {
-	place := filepath.Join(temp, "java-db") // the name that Trivy expects below its cache directory
-	if dir != "" {
-		if err := os.Symlink(dir, place); err != nil {
-			return err
-		}
-	} else if err := emptyJava(place); err != nil {
+// prepareJava points Trivy to an empty Java database: with none at all it fails on the first jar. Updates are off, so
+// Trivy never tries to download one.
+func prepareJava(temp string) error {
+	if err := emptyJava(filepath.Join(temp, "java-db")); err != nil { // the name that Trivy expects below its cache directory
 		return err
 	}
 	const skipUpdate, quiet = true, true

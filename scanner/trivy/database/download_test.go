@@ -127,10 +127,10 @@ func (c *cutter) Write(p []byte) (int, error) {
 	if cut {
 		p = p[:c.left]
 	}
-	n, err := c.ResponseWriter.Write(p)
 	c.f.mu.Lock()
-	c.f.served += n
+	c.f.served += len(p) // first: whoever has them may look at once
 	c.f.mu.Unlock()
+	n, err := c.ResponseWriter.Write(p)
 	if cut {
 		_ = http.NewResponseController(c.ResponseWriter).Flush()
 		panic(http.ErrAbortHandler)

@@ -140,7 +140,8 @@ func (k Kind) fromFile(file, ref, dir string, maxBytes int64) (unpacked, []prati
 	layout := filepath.Join(dir, "layout")
 	found, err := untarLayout(file, layout, maxBytes)
 	if err != nil || !found {
-		return unpacked{}, nil, layerErr // which says more
+		return unpacked{}, nil, &pratique.Error{Op: k.op("import"), Subject: file, Kind: pratique.KindOf(layerErr),
+			Err: fmt.Errorf("neither a layer with %s (.tar.gz) nor a tar file of an OCI layout: %w", k.file, layerErr)}
 	}
 	got, manifests, err := k.fromLayout(os.DirFS(layout), ref, dir, maxBytes)
 	return got, manifests, errors.Join(err, os.RemoveAll(layout))

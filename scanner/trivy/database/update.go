@@ -15,7 +15,7 @@ import (
 
 // UpdateIfDue is [Store.Update], unless it is too early to ask again.
 func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
-	if s.cfg.StaticDir == "" && s.Due().After(s.now()) {
+	if s.cfg.StaticDir == "" && len(s.cfg.Sources) > 0 && s.Due().After(s.now()) {
 		return false, nil
 	}
 	return s.Update(ctx)
@@ -31,7 +31,7 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 		return s.updateStatic()
 	}
 	if len(s.cfg.Sources) == 0 {
-		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured")
+		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured: name some under database, or set database.offline: false; pratique db import takes a database from a file")
 	}
 	began := s.now().UTC()
 	var before schedule

@@ -1,0 +1,296 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// coordinated is a re-match of one list each for some packages, all in one image, whose neighbours can fail. It is the
+// estate as far as the order of things is concerned: what is asked, and noted, and when.
+type coordinated struct {
+	t    *testing.T
+	docs map[pratique.Digest][]byte
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	db       scanner.DatabaseDir // the one in use
+	state    scanner.Rematch
+	parts    []scanner.Part
+	noted    []scanner.Matched
+	notedFor []pratique.Digest
+	settled  []scanner.Settled
+	report   pratique.Digest
+	before   pratique.Digest
+	facts    []pratique.Fact
+	jobs     int
+	appends  int
+	enqueues int
+
+	matches func(names []string) error
+	append  func(n int) error
+	enqueue func(n int) error
+}
+
+func database(name string) scanner.DatabaseDir {
+	return scanner.DatabaseDir{Database: pratique.Database{Digest: pratique.DigestOf([]byte(name))}}
+}
+
+func rematching(t *testing.T, packages ...string) *coordinated {
+	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rematch{To: database("A").Database}}
+	empty := c.store(scanner.FindingsDocument(nil))
+	c.before = empty
+	for i, name := range packages {
+		_, parts, err := scanner.SplitInventory(pratique.Inventory{Lists: []pratique.PackageList{
+			{Class: pratique.ClassLanguage, Packages: []pratique.Package{{Name: name, Version: "1"}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.parts = append(c.parts, scanner.Part{ID: scanner.PartID(i + 1), Digest: c.store(parts[0], nil), Findings: empty})
+	}
+	c.report = c.store(scanner.ReportDocument(pratique.Report{Database: database("A").Database}, []pratique.Digest{empty}))
+	return c
+}
+
+func (c *coordinated) store(d scanner.Document, err error) pratique.Digest {
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.docs[d.Digest] = d.Content
+	return d.Digest
+}
+
+// run works until nothing is left to do.
+func (c *coordinated) run() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	c.stop = cancel
+	s := &pipeline.Rematch{
+		Base:  pipeline.Base{Documents: coordinatedDocuments{c}, Now: time.Now, Instance: "test"},
+		Parts: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
+		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (scanner.Delta, error) {
+			return scanner.Delta{Everything: "a test"}, nil
+		},
+		Ready: func(context.Context) (bool, error) { return true, nil },
+	}
+	if err := s.Run(ctx); err != nil {
+		c.t.Fatal(err)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		c.t.Fatal("it does not end")
+	}
+}
+
+type coordinatedDocuments struct{ *coordinated }
+
+func (d coordinatedDocuments) Put(_ context.Context, content []byte) (pratique.Digest, error) {
+	digest := pratique.DigestOf(content)
+	return d.store(scanner.Document{Digest: digest, Content: content}, nil), nil
+}
+
+func (d coordinatedDocuments) Get(_ context.Context, digest pratique.Digest) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if content, ok := d.docs[digest]; ok {
+		return content, nil
+	}
+	return nil, pratique.Errorf(pratique.NotFound, "get", "%s", digest)
+}
+
+// Match finds one vulnerability in each package.
+func (c *coordinated) Match(_ context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+	var names []string
+	var all []pratique.Report
+	for _, p := range parts {
+		name := p.Lists[0].Packages[0].Name
+		names = append(names, name)
+		all = append(all, pratique.Report{Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}})
+	}
+	if c.matches != nil {
+		if err := c.matches(names); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (c *coordinated) Rematch() (scanner.Rematch, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state, nil
+}
+
+func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (scanner.Rematch, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = scanner.Rematch{From: c.state.To.Digest, To: db, StartedAt: now}
+	c.noted, c.settled = nil, nil
+	return c.state, nil
+}
+
+func (c *coordinated) Todo(int) ([]scanner.Part, error) {
+	if len(c.noted) > 0 {
+		return nil, nil
+	}
+	return slices.Clone(c.parts), nil
+}
+
+func (c *coordinated) Matched(db pratique.Digest, all []scanner.Matched) error {
+	c.notedFor = append(c.notedFor, db)
+	if db == c.db.Digest { // as the estate does
+		c.noted = all
+	}
+	return nil
+}
+
+func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
+	if len(c.settled) > 0 {
+		return nil, nil
+	}
+	image := scanner.Outdated{
+		ID: 1, Subject: pratique.Subject{Digest: pratique.DigestOf([]byte("image"))}, Report: c.report, Database: database("A").Digest,
+		Before: []pratique.Digest{c.before}, Judged: true, Judge: []scanner.Pushed{{}},
+	}
+	for _, m := range c.noted {
+		if m.Failed == "" {
+			image.Now = append(image.Now, m.Findings)
+		}
+	}
+	return []scanner.Outdated{image}, nil
+}
+
+func (c *coordinated) Settle(_ pratique.Digest, all []scanner.Settled, _, _ int) error {
+	c.settled = all
+	return nil
+}
+
+func (c *coordinated) Finish(pratique.Digest, time.Time) (scanner.Rematch, error) {
+	c.state.FinishedAt = time.Now()
+	c.stop()
+	return c.state, nil
+}
+
+func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error {
+	c.appends++
+	if len(c.settled) > 0 {
+		c.t.Error("noted before the facts were recorded")
+	}
+	if c.append != nil {
+		if err := c.append(c.appends); err != nil {
+			return err
+		}
+	}
+	c.facts = append(c.facts, facts...)
+	return nil
+}
+
+func (c *coordinated) EnqueueAll(_ context.Context, _ string, all []pipeline.Message) error {
+	c.enqueues++
+	if len(c.facts) == 0 || len(c.settled) > 0 {
+		c.t.Error("jobs before facts, or after the note")
+	}
+	if c.enqueue != nil {
+		if err := c.enqueue(c.enqueues); err != nil {
+			return err
+		}
+	}
+	c.jobs += len(all)
+	return nil
+}
+
+var errBusy = pratique.Errorf(pratique.Unavailable, "test", "busy")
+
+// TestOneListKillsTheChild: it fails alone, and the others are matched.
+func TestOneListKillsTheChild(t *testing.T) {
+	c := rematching(t, "good", "deadly", "fine")
+	c.matches = func(names []string) error {
+		if slices.Contains(names, "deadly") {
+			return pratique.Errorf(pratique.Died, "run inspector", "the child died")
+		}
+		return nil
+	}
+	c.run()
+	if len(c.noted) != 3 || c.noted[0].Failed != "" || !strings.Contains(c.noted[1].Failed, "the child died") || c.noted[2].Failed != "" {
+		t.Errorf("noted %+v", c.noted)
+	}
+	if got := c.noted[0].Vulnerabilities; !slices.Equal(got, []string{"CVE-good"}) {
+		t.Errorf("found %v", got)
+	}
+}
+
+// TestNoChildIsFree: what is the machine's fault is no list's, and is tried again.
+func TestNoChildIsFree(t *testing.T) {
+	c := rematching(t, "one", "two")
+	asked := 0
+	c.matches = func([]string) error {
+		if asked++; asked < 3 {
+			return errBusy
+		}
+		return nil
+	}
+	c.run()
+	if len(c.notedFor) != 1 || asked != 3 || c.noted[0].Failed != "" || c.noted[1].Failed != "" {
+		t.Errorf("asked %d times, noted %+v", asked, c.noted)
+	}
+}
+
+// TestLedgerOrQueueFails: nothing is noted, and the next time the same facts and jobs are made.
+func TestLedgerOrQueueFails(t *testing.T) {
+	c := rematching(t, "one")
+	once := func(n int) error {
+		if n == 1 {
+			return errBusy
+		}
+		return nil
+	}
+	c.append, c.enqueue = once, once
+	c.run()
+	// The ledger failed once, then the queue, then all went well: the facts were recorded twice, and the same.
+	if c.appends != 3 || c.enqueues != 2 || c.jobs != 1 || len(c.facts) != 4 {
+		t.Fatalf("%d appends, %d facts, %d enqueues, %d jobs", c.appends, len(c.facts), c.enqueues, c.jobs)
+	}
+	for i := range 2 {
+		again := c.facts[2+i]
+		if c.facts[i].Kind != again.Kind || c.facts[i].Event != again.Event {
+			t.Errorf("%+v, then %+v", c.facts[i], again)
+		}
+	}
+	if c.facts[1].Matched.Report != c.settled[0].Report || c.facts[0].Affected.Total != 1 {
+		t.Errorf("settled %+v, facts %+v", c.settled, c.facts)
+	}
+}
+
+// TestNextDatabaseMeanwhile: what was matched against the one before is offered for that one, and all begins again.
+func TestNextDatabaseMeanwhile(t *testing.T) {
+	c := rematching(t, "one")
+	asked := 0
+	c.matches = func([]string) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if asked++; asked == 1 {
+			c.db = database("C")
+		}
+		return nil
+	}
+	c.run()
+	if want := []pratique.Digest{database("B").Digest, database("C").Digest}; !slices.Equal(c.notedFor, want) || c.state.From != want[0] || c.state.To.Digest != want[1] {
+		t.Errorf("noted for %v, %+v", c.notedFor, c.state)
+	}
+	if len(c.facts) != 2 || c.facts[1].Matched.Database.Digest != database("C").Digest {
+		t.Errorf("facts %+v", c.facts)
+	}
+}

@@ -1,0 +1,138 @@
+package scanner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Found is a finding in two pieces: what tells findings apart, and what is said of the vulnerability, which is most of
+// it. Who compares findings, or moves them from one document to another, never decodes the second.
+type Found struct {
+	// Finding has none of the fields that are in Details.
+	pratique.Finding
+	Details json.RawMessage
+}
+
+// details is what is said of a vulnerability. A document holds it once, however many packages have it.
+type details struct {
+	Aliases     []string                 `json:"aliases,omitempty"`
+	Title       string                   `json:"title,omitempty"`
+	Description string                   `json:"description,omitempty"`
+	PrimaryURL  string                   `json:"primaryURL,omitempty"`
+	References  []string                 `json:"references,omitempty"`
+	CWEs        []string                 `json:"cwes,omitempty"`
+	CVSS        map[string]pratique.CVSS `json:"cvss,omitempty"`
+	Published   time.Time                `json:"published,omitzero"`
+	Modified    time.Time                `json:"modified,omitzero"`
+	DataSource  pratique.DataSource      `json:"dataSource,omitzero"`
+}
+
+// findingsDocument is the first line of a document. Each further line is the details of one vulnerability, in the order
+// in which findings name them first, by their places: they are passed over without being decoded.
+type findingsDocument struct {
+	Format   string          `json:"format"`
+	Findings []foundDocument `json:"findings"`
+}
+
+type foundDocument struct {
+	pratique.Finding
+	Details int `json:"details"`
+}
+
+// Divide cuts findings into their pieces.
+func Divide(findings []pratique.Finding) ([]Found, error) {
+	all := make([]Found, len(findings))
+	for i, f := range findings {
+		raw, err := json.Marshal(details{f.Aliases, f.Title, f.Description, f.PrimaryURL, f.References, f.CWEs, f.CVSS, f.Published, f.Modified, f.DataSource})
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Internal, "encode finding", f.ID, err)
+		}
+		f.Aliases, f.Title, f.Description, f.PrimaryURL, f.References, f.CWEs, f.CVSS = nil, "", "", "", nil, nil, nil
+		f.Published, f.Modified, f.DataSource = time.Time{}, time.Time{}, pratique.DataSource{}
+		all[i] = Found{f, raw}
+	}
+	return all, nil
+}
+
+// FindingsDocument makes the document of the sorted findings of one part.
+func FindingsDocument(findings []pratique.Finding) (Document, error) {
+	all, err := Divide(findings)
+	if err != nil {
+		return Document{}, err
+	}
+	return FoundDocument(all)
+}
+
+// FoundDocument is [FindingsDocument] of findings that are in pieces.
+func FoundDocument(all []Found) (Document, error) {
+	doc := findingsDocument{Format: formatFindings, Findings: make([]foundDocument, len(all))}
+	places, lines := map[string]int{}, [][]byte{nil}
+	for i, f := range all {
+		place, ok := places[string(f.Details)]
+		if !ok {
+			place = len(places)
+			places[string(f.Details)] = place
+			lines = append(lines, f.Details)
+		}
+		doc.Findings[i] = foundDocument{f.Finding, place}
+	}
+	var err error
+	if lines[0], err = json.Marshal(doc); err != nil {
+		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
+	}
+	content := bytes.Join(lines, []byte{'\n'})
+	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
+}
+
+// LoadFound returns the findings of one part in pieces.
+func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
+	content, err := from.Get(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	lines := bytes.Split(content, []byte{'\n'})
+	var doc findingsDocument
+	if err := decode(lines[0], d, formatFindings, &doc, &doc.Format); err != nil {
+		return nil, err
+	}
+	all := make([]Found, len(doc.Findings))
+	for i, f := range doc.Findings {
+		if f.Details < 0 || f.Details >= len(lines)-1 {
+			return nil, lacksDetails(d, f.ID)
+		}
+		all[i] = Found{f.Finding, lines[1+f.Details]}
+	}
+	return all, nil
+}
+
+// LoadFindings returns the findings of one part.
+func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, error) {
+	found, err := LoadFound(ctx, from, d)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]pratique.Finding, len(found))
+	for i, f := range found {
+		var of *details
+		if err := json.Unmarshal(f.Details, &of); err != nil {
+			return nil, pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
+		} else if of == nil {
+			return nil, lacksDetails(d, f.ID)
+		}
+		all[i] = f.Finding
+		one := &all[i]
+		one.Aliases, one.Title, one.Description, one.PrimaryURL = of.Aliases, of.Title, of.Description, of.PrimaryURL
+		one.References, one.CWEs, one.CVSS = of.References, of.CWEs, of.CVSS
+		one.Published, one.Modified, one.DataSource = of.Published, of.Modified, of.DataSource
+	}
+	return all, nil
+}
+
+func lacksDetails(d pratique.Digest, id string) error {
+	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), fmt.Errorf("nothing is said of %s", id))
+}

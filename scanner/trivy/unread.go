@@ -1,0 +1,128 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// Trivy goes on without a file that it cannot read. For the package.json of somebody's tests that is right. Without a
+// package database of the operating system an image looks clean, so it must not pass.
+
+// listed reports whether a file is a package database of which Trivy makes one list for each time that it reads it.
+func listed(name string) bool {
+	switch dir, file := path.Split(name); dir {
+	case "var/lib/rpm/", "usr/lib/sysimage/rpm/":
+		return slices.Contains([]string{"Packages", "Packages.db", "rpmdb.sqlite"}, file)
+	case "usr/share/rpm/":
+		return file == "rpmdb.sqlite"
+	case "var/lib/rpmmanifest/":
+		return file == "container-manifest-2"
+	case "lib/apk/db/", "usr/lib/apk/db/":
+		return file == "installed"
+	default:
+		return strings.HasSuffix(name, "-bottlerocket-linux-gnu/sys-root/usr/share/bottlerocket/application-inventory.json")
+	}
+}
+
+// dpkgStatus reports whether a file is dpkg's, with packages in it. What goes wrong with one is logged with its name.
+func dpkgStatus(name string) bool {
+	return name == "var/lib/dpkg/status" || path.Dir(name) == "var/lib/dpkg/status.d" && path.Ext(name) != ".md5sums"
+}
+
+func isApk(name string) bool { return listed(name) && path.Base(name) == "installed" }
+
+// unread is an error of kind Corrupt when a package database in the layers that were analysed for this image was not
+// read to its end.
+func (v *view) unread(ctx context.Context, heard *swallowed) error {
+	damaged, other := heard.damage()
+	if damaged != nil {
+		return damaged
+	}
+	for _, l := range v.layers {
+		info, ok := v.analysed(l.DiffID)
+		hasApk := slices.ContainsFunc(info.PackageInfos, func(p ftypes.PackageInfo) bool { return isApk(p.FilePath) })
+		// Only an error may have left one out, and only of Alpine's Trivy reads a part without an error.
+		if !ok || other == nil && !hasApk {
+			continue
+		}
+		if err := lists(ctx, l, info, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// analysed is what was found in a layer while this image was read; ok is false if that was known before.
+func (v *view) analysed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for key := range v.fresh {
+		if info, ok = v.peek(key); ok && info.DiffID == diffID.String() {
+			return info, true
+		}
+	}
+	return ftypes.BlobInfo{}, false
+}
+
+// lists checks that Trivy has a list for each package database in a layer, as often as it is there.
+func lists(ctx context.Context, l layers.Layer, info ftypes.BlobInfo, why error) error {
+	f, err := os.Open(l.Path)
+	if err != nil {
+		return pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	missing := map[string]int{}
+	for entries := tar.NewReader(f); ; {
+		h, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		name := strings.TrimLeft(path.Clean(h.Name), "/")
+		if h.Typeflag != tar.TypeReg || !listed(name) {
+			continue
+		}
+		missing[name]++
+		if isApk(name) && tooLong(entries) {
+			return errUnread(name, errors.New("it has a line of more than 64 KiB, where Trivy stops"))
+		}
+	}
+	for _, p := range info.PackageInfos {
+		missing[p.FilePath]--
+	}
+	for name, n := range missing {
+		if n > 0 {
+			return errUnread(name, why)
+		}
+	}
+	return nil
+}
+
+// tooLong reports whether a line is longer than a [bufio.Scanner] reads.
+func tooLong(r io.Reader) bool {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		continue
+	}
+	return errors.Is(lines.Err(), bufio.ErrTooLong)
+}
+
+func errUnread(name string, why error) error {
+	return pratique.Errorf(pratique.Corrupt, "read package database", "%s cannot be read to its end: %w", name, why)
+}
