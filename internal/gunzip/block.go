@@ -104,7 +104,7 @@ func (z *Reader) dynamic() error {
 			if i == 0 {
 				return corrupt("a repeated code length without a first one")
 			}
-			value, extra = lengths[i-1], 2
+			value, extra = lengths[i-1], 2 //nolint:gosec // i is at least 1 here
 		case 18:
 			extra, repeat = 7, 11
 		}

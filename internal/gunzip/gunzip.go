@@ -165,7 +165,7 @@ func (z *Reader) take(n uint) uint64 {
 
 // align drops the bits up to the next byte, and gives the whole bytes back that are in the buffer.
 func (z *Reader) align() {
-	z.pos -= int(z.n / 8) //nolint:gosec // at most 7
+	z.pos -= int(z.n / 8)
 	z.bits, z.n = 0, 0
 }
 

@@ -55,7 +55,7 @@ func contents() map[string][]byte {
 	noise := make([]byte, 300_000)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise)
 	few := make([]byte, 400_000)
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // data that can be repeated
+	r := rand.New(rand.NewPCG(1, 2))
 	for i := range few {
 		few[i] = byte(r.ExpFloat64() * 20)
 	}

@@ -27,7 +27,7 @@ func (z *Reader) fast() (over bool, err error) {
 	literals, distances := &z.tables.literals, &z.tables.distances
 	for w < outSize && pos+8 <= len(in) {
 		bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
-		pos += int((63 - n) >> 3) //nolint:gosec // at most 7
+		pos += int((63 - n) >> 3)
 		n |= 56
 		e := literals[bits&(1<<literalBits-1)]
 		if e&literal != 0 {
@@ -51,7 +51,7 @@ func (z *Reader) fast() (over bool, err error) {
 				break
 			}
 			bits |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
-			pos += int((63 - n) >> 3) //nolint:gosec // at most 7
+			pos += int((63 - n) >> 3)
 			n |= 56
 		}
 		if e&exceptional != 0 {

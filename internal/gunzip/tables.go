@@ -95,7 +95,7 @@ func build(table []entry, mainBits uint, lengths []uint8, symbol func(int) entry
 		}
 		at := int(bits.Reverse16(uint16(next[n])) >> (16 - n)) //nolint:gosec // fifteen bits at most
 		next[n]++
-		e := symbol(i) + entry(n) | entry(n)<<codeShift
+		e := symbol(i) + entry(length) | entry(length)<<codeShift
 		if n <= mainBits {
 			for ; at < 1<<mainBits; at += 1 << n {
 				table[at] = e

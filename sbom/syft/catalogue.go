@@ -68,7 +68,7 @@ func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c
 		return c, err
 	}
 	if g.always != nil && len(img.Layers) > 0 {
-		c.kept = newKnown(img, c.whole, metadata(read), pathsOf(read), asked, g.always, nil)
+		c.kept = newKnown(img, c.whole, packagesOf(c.whole), metadata(read), pathsOf(read), asked, g.always, nil)
 		g.memory.keep(c.kept)
 	}
 	return c, nil
@@ -126,11 +126,11 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 	if err != nil {
 		return c, "", err
 	}
-	whole, why := compose(base, upper, about, ids)
+	whole, found, why := compose(base, upper, about, ids)
 	if why != "" {
 		return c, why, nil
 	}
-	g.memory.keep(newKnown(img, whole, meta, all, view.trace, g.always, base))
+	g.memory.keep(newKnown(img, whole, found, meta, all, view.trace, g.always, base))
 	return catalogued{whole: whole, upper: upper, base: base}, "", nil
 }
 

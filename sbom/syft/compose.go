@@ -24,28 +24,46 @@ var (
 	}
 )
 
+// packageSet is the packages of a catalogue. Syft copies each one whenever they are listed, by reflection.
+type packageSet struct {
+	packages []pkg.Package
+	ids      map[artifact.ID]struct{}
+	finders  map[string]struct{} // the cataloguers that found them
+	elf      bool                // some come from ELF package notes
+}
+
+func packagesOf(s *syftsbom.SBOM) packageSet {
+	c := packageSet{ids: map[artifact.ID]struct{}{}, finders: map[string]struct{}{}}
+	for p := range s.Artifacts.Packages.Enumerate() {
+		c.packages = append(c.packages, p)
+		c.ids[p.ID()], c.finders[p.FoundBy] = struct{}{}, struct{}{}
+		_, elf := p.Metadata.(pkg.ELFBinaryPackageNoteJSONPayload)
+		c.elf = c.elf || elf
+	}
+	return c
+}
+
 // compose is the catalogue of an image whose base and whose upper layers were catalogued apart. Or it says why
 // the two do not add up to that of the whole.
-func compose(base *known, upper *syftsbom.SBOM, about source.Description, layers map[string]struct{}) (*syftsbom.SBOM, string) {
+func compose(base *known, upper *syftsbom.SBOM, about source.Description, layers map[string]struct{}) (*syftsbom.SBOM, packageSet, string) {
+	above := packagesOf(upper)
 	for _, check := range []func() string{
-		func() string { return strangers(base.sbom, upper) },
-		func() string { return overlap(base, upper) },
-		func() string { return outside(upper, layers) },
+		func() string { return strangers(base.found, above) },
+		func() string { return overlap(base, above) },
+		func() string { return outside(upper, above, layers) },
 	} {
 		if why := check(); why != "" {
-			return nil, why
+			return nil, packageSet{}, why
 		}
 	}
 	low, high := base.sbom.Artifacts, upper.Artifacts
-	all := pkg.NewCollection()
-	for _, part := range []*pkg.Collection{low.Packages, high.Packages} {
-		for p := range part.Enumerate() {
-			all.Add(p)
-		}
+	all := packageSet{
+		packages: slices.Concat(base.found.packages, above.packages), ids: union(base.found.ids, above.ids),
+		finders: union(base.found.finders, above.finders),
 	}
 	return &syftsbom.SBOM{
 		Artifacts: syftsbom.Artifacts{
-			Packages:          all,
+			Packages:          pkg.NewCollection(all.packages...),
 			FileMetadata:      union(low.FileMetadata, high.FileMetadata),
 			FileDigests:       union(low.FileDigests, high.FileDigests),
 			FileContents:      union(low.FileContents, high.FileContents),
@@ -57,7 +75,7 @@ func compose(base *known, upper *syftsbom.SBOM, about source.Description, layers
 		Relationships: append(ofSource(base.sbom.Relationships, about), ofSource(upper.Relationships, about)...),
 		Source:        about,
 		Descriptor:    upper.Descriptor,
-	}, ""
+	}, all, ""
 }
 
 // whole is the catalogue of an image that has the layers of a known one and no others.
@@ -98,10 +116,9 @@ func ofSource(all []artifact.Relationship, about source.Description) []artifact.
 }
 
 // strangers says which cataloguer stands in the way.
-func strangers(base, upper *syftsbom.SBOM) string {
-	low := finders(base)
-	for name := range finders(upper) {
-		_, both := low[name]
+func strangers(below, above packageSet) string {
+	for name := range above.finders {
+		_, both := below.finders[name]
 		if slices.Contains(fileByFile, name) || !both && slices.Contains(treeByTree, name) {
 			continue
 		}
@@ -110,28 +127,17 @@ func strangers(base, upper *syftsbom.SBOM) string {
 	return ""
 }
 
-func finders(s *syftsbom.SBOM) map[string]struct{} {
-	names := map[string]struct{}{}
-	for p := range s.Artifacts.Packages.Enumerate() {
-		names[p.FoundBy] = struct{}{}
-	}
-	return names
-}
-
 // overlap says what base and upper layers have in common that would have made one of two, or a relationship
 // between them.
-func overlap(base *known, upper *syftsbom.SBOM) string {
-	elf := func(p pkg.Package) bool { _, ok := p.Metadata.(pkg.ELFBinaryPackageNoteJSONPayload); return ok }
-	for p := range base.sbom.Artifacts.Packages.Enumerate() {
-		if elf(p) { // its libraries are looked for everywhere
-			return "the base has ELF packages"
-		}
+func overlap(base *known, above packageSet) string {
+	switch {
+	case base.found.elf: // their libraries are looked for everywhere
+		return "the base has ELF packages"
+	case above.elf:
+		return "it has ELF packages"
 	}
-	for p := range upper.Artifacts.Packages.Enumerate() {
-		if elf(p) {
-			return "it has ELF packages"
-		}
-		if base.sbom.Artifacts.Packages.Package(p.ID()) != nil {
+	for _, p := range above.packages {
+		if _, twice := base.found.ids[p.ID()]; twice {
 			return "the base has the package " + p.Name
 		}
 		owner, ok := p.Metadata.(pkg.FileOwner)
@@ -148,7 +154,7 @@ func overlap(base *known, upper *syftsbom.SBOM) string {
 }
 
 // outside says what the upper layers' catalogue names that does not lie in them.
-func outside(s *syftsbom.SBOM, layers map[string]struct{}) string {
+func outside(s *syftsbom.SBOM, above packageSet, layers map[string]struct{}) string {
 	for _, c := range s.AllCoordinates() {
 		if _, ok := layers[c.FileSystemID]; !ok {
 			return "it rests on " + c.RealPath
@@ -159,7 +165,7 @@ func outside(s *syftsbom.SBOM, layers map[string]struct{}) string {
 			return "it rests on " + c.RealPath
 		}
 	}
-	for p := range s.Artifacts.Packages.Enumerate() {
+	for _, p := range above.packages {
 		for _, l := range p.Locations.ToSlice() {
 			if _, ok := layers[l.FileSystemID]; !ok {
 				return "it rests on " + l.RealPath

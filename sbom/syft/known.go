@@ -21,6 +21,7 @@ import (
 type known struct {
 	chain  []pratique.Digest // diff ids, lowest first
 	sbom   *syftsbom.SBOM
+	found  packageSet // of sbom
 	layers []image.LayerMetadata
 	paths  paths
 	// ends are the places where there is nothing, but a look-up or a link led there: a file that appears there
@@ -39,9 +40,9 @@ type known struct {
 
 // newKnown takes what was asked and found. With a base, these are of the layers on top of it. It is nil for an
 // image whose links go in circles: what such a look-up answers is anybody's guess.
-func newKnown(img layers.Image, s *syftsbom.SBOM, meta []image.LayerMetadata, all paths, asked, always *trace, base *known) *known {
+func newKnown(img layers.Image, s *syftsbom.SBOM, found packageSet, meta []image.LayerMetadata, all paths, asked, always *trace, base *known) *known {
 	k := &known{
-		chain: chainOf(img), sbom: s, layers: meta, paths: all, ends: map[string]struct{}{}, doors: map[string]struct{}{},
+		chain: chainOf(img), sbom: s, found: found, layers: meta, paths: all, ends: map[string]struct{}{}, doors: map[string]struct{}{},
 		names: map[string]struct{}{}, globs: asked.dynamic(always),
 		answers: asked.answers, contents: asked.contents,
 	}
