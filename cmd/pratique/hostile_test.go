@@ -221,6 +221,9 @@ queue: {noSync: true}
 // TestHostileImages sends each image of the corpus through the whole service, all at once. Each ends as the table says,
 // the service stays small, nothing is left on disk, and an honest image passes after them.
 func TestHostileImages(t *testing.T) {
+	if raceDetector {
+		t.Skip("the limits on memory and time are for processes as they are; make test-hostile has its own run")
+	}
 	full := os.Getenv(envHostile) != ""
 	limits := "inspect: {workers: 2, timeout: 60s, memory: 768MiB, written: 512MiB, layerSize: 64MiB, inFlight: 256MiB, entries: 2000}\n"
 	if full {
