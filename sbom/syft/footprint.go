@@ -34,8 +34,8 @@ func (k *known) footprint(upper *image.Image, all paths, resolver file.Resolver)
 			return nil, why
 		}
 	}
-	for dir := range k.doors {
-		if within(dir, added) {
+	for p := range added {
+		if dir, ok := nearest(path.Dir(p), k.doors); ok {
 			return nil, "the base has a second way to " + dir
 		}
 	}
@@ -94,16 +94,6 @@ func (k *known) adds(p string, e entry, upper paths) string {
 		}
 	}
 	return ""
-}
-
-// within reports whether one of the names lies in a directory.
-func within(dir string, names map[string]struct{}) bool {
-	for p := range names {
-		if dir == "/" || strings.HasPrefix(p, dir+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // mayMatch is false for patterns with a name in them that nothing in the image has.

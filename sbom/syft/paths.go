@@ -84,12 +84,18 @@ func split(name string) []string {
 
 // under reports whether name or one of the directories that lead to it is in the set.
 func under(name string, set map[string]struct{}) bool {
+	_, ok := nearest(name, set)
+	return ok
+}
+
+// nearest is the longest of name and the directories that lead to it which is in the set.
+func nearest(name string, set map[string]struct{}) (string, bool) {
 	for ; ; name = path.Dir(name) {
 		if _, ok := set[name]; ok {
-			return true
+			return name, true
 		}
 		if name == "/" || name == "." {
-			return false
+			return "", false
 		}
 	}
 }
