@@ -35,7 +35,8 @@ var layers = map[string][]string{
 	"attest/api":             {"attest/index"},
 	"attest/api/client":      {"attest/api"},
 	"attest/index":           {},
-	"internal/layers":        {"internal/gunzip"},
+	"internal/layers":        {"internal/gunzip", "internal/dirlock"},
+	"internal/derived":       {"internal/dirlock"},
 	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
 	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.

@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
 // Key says what an entry is: the layer by its diff id, and whatever else its content hangs on. Maker names the
@@ -67,18 +68,11 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 		maxBytes = defaultMaxBytes
 	}
 	s := &Store{dir: dir, max: maxBytes, entries: map[name]*entry{}}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var err error
+	if s.lock, err = dirlock.Take(dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open analysis store", dir, err)
 	}
-	s.lock = flock.New(filepath.Join(dir, "lock"))
-	locked, err := s.lock.TryLock()
-	if err == nil && !locked {
-		err = errors.New("another process uses it: give each its own directory")
-	}
-	if err == nil {
-		err = s.load()
-	}
-	if err != nil {
+	if err := s.load(); err != nil {
 		_ = s.lock.Close() // the first error says more
 		return nil, pratique.Wrap(pratique.Unavailable, "open analysis store", dir, err)
 	}

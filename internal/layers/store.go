@@ -2,7 +2,6 @@ package layers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
 // Limits bound what a layer may expand to. Zero values mean the defaults.
@@ -107,18 +107,11 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 	}
 	s := &Store{dir: dir, max: maxBytes, entries: map[pratique.Digest]*entry{}}
 	s.flight = sync.OnceValue(func() *flight { return newFlight(s.Limits.withDefaults().InFlight) })
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var err error
+	if s.lock, err = dirlock.Take(dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer store", dir, err)
 	}
-	s.lock = flock.New(filepath.Join(dir, "lock"))
-	locked, err := s.lock.TryLock()
-	if err == nil && !locked {
-		err = errors.New("another process uses it: give each its own directory")
-	}
-	if err == nil {
-		err = s.load()
-	}
-	if err != nil {
+	if err := s.load(); err != nil {
 		_ = s.lock.Close() // the first error says more
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer store", dir, err)
 	}
