@@ -26,7 +26,7 @@ var layers = map[string][]string{
 	"sbom":    {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers"},
-	"scanner/trivy/database": {"scanner"},
+	"scanner/trivy/database": {"scanner", "internal/dirlock"},
 	"scanner/estate":         {"scanner"},
 	"sbom/syft":              {"sbom", "internal/layers"},
 	"signer/key":             {"signer"},
@@ -37,6 +37,7 @@ var layers = map[string][]string{
 	"attest/index":           {},
 	"internal/layers":        {"internal/gunzip", "internal/dirlock"},
 	"internal/derived":       {"internal/dirlock"},
+	"queue":                  {"internal/dirlock"},
 	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
 	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.

@@ -2,9 +2,8 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
 // EmbeddedConfig configures the embedded server.
@@ -51,15 +51,12 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	if c.Dir == "" {
 		return nil, pratique.Errorf(pratique.Invalid, op, "no directory given")
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, err)
-	}
-	lock := flock.New(filepath.Join(c.Dir, "lock"))
-	switch locked, err := lock.TryLock(); {
+	lock, err := dirlock.Take(c.Dir)
+	switch {
+	case errors.Is(err, dirlock.ErrInUse):
+		return nil, pratique.Wrap(pratique.Conflict, op, c.Dir, err)
 	case err != nil:
 		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, err)
-	case !locked:
-		return nil, pratique.Wrap(pratique.Conflict, op, c.Dir, fmt.Errorf("another process uses this directory"))
 	}
 	if err := mendIndexes(c.Dir); err != nil {
 		_ = lock.Unlock() // the error that matters is err

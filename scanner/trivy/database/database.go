@@ -8,10 +8,7 @@
 package database
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
 // Config says where the database comes from. With neither Sources nor StaticDir there is none, unless an
@@ -106,7 +104,7 @@ func (c Config) withDefaults() Config {
 }
 
 // ErrInUse says that another process keeps its database in the directory.
-var ErrInUse = errors.New("another process keeps its database there")
+var ErrInUse = dirlock.ErrInUse
 
 // Open finds the last good generation and hashes it; it contacts nobody. Errors are Invalid for the
 // configuration, Unavailable for the directory; [ErrInUse] if another process owns it. That there is no database yet is not an error of Open.
@@ -125,18 +123,11 @@ func Open(cfg Config, now func() time.Time) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, pratique.Errorf(pratique.Invalid, cfg.Kind.op("open"), "name a directory to keep it in")
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	var err error
+	if s.lock, err = dirlock.Take(cfg.Dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("open"), cfg.Dir, err)
 	}
-	s.lock = flock.New(filepath.Join(cfg.Dir, "lock"))
-	locked, err := s.lock.TryLock()
-	if err == nil && !locked {
-		err = fmt.Errorf("%w: give each its own directory", ErrInUse)
-	}
-	if err == nil {
-		err = s.load()
-	}
-	if err != nil {
+	if err := s.load(); err != nil {
 		_ = s.lock.Close() // the first error says more
 		return nil, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("open"), cfg.Dir, err)
 	}
