@@ -10,9 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 )
@@ -32,7 +29,7 @@ func TestRealLikeTheCommandLine(t *testing.T) {
 		}
 		dir := t.TempDir()
 		spdx, cyclone := filepath.Join(dir, "spdx"), filepath.Join(dir, "cyclonedx")
-		cmd := exec.Command(program, "scan", "oci-dir:"+alone(t, filepath.Join(data, "images"), name+":1"),
+		cmd := exec.Command(program, "scan", "oci-dir:"+imagetest.Single(t, filepath.Join(data, "images"), name+":1"),
 			"-o", "spdx-json="+spdx, "-o", "cyclonedx-json="+cyclone)
 		cmd.Env = append(os.Environ(), "SYFT_CHECK_FOR_APP_UPDATE=false")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -45,35 +42,6 @@ func TestRealLikeTheCommandLine(t *testing.T) {
 			t.Errorf("%s CycloneDX (-command line +here)\n%s", name, clip(diff))
 		}
 	}
-}
-
-// alone copies one image of a layout into a layout of its own.
-func alone(t *testing.T, dir, name string) string {
-	t.Helper()
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := slices.IndexFunc(manifest.Manifests, func(d v1.Descriptor) bool {
-		return d.Annotations["org.opencontainers.image.ref.name"] == name
-	})
-	img, err := index.Image(manifest.Manifests[at].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := t.TempDir()
-	path, err := layout.Write(to, empty.Index)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := path.AppendImage(img); err != nil {
-		t.Fatal(err)
-	}
-	return to
 }
 
 func read(t *testing.T, path string) []byte {

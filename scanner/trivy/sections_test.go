@@ -16,8 +16,6 @@ import (
 	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
@@ -216,7 +214,7 @@ func TestSectionsAgainstCommandLine(t *testing.T) {
 	if data := os.Getenv("PRATIQUE_TEST_DATA"); data != "" {
 		for _, name := range []string{"base", "app-node", "alpine-syn"} {
 			dir := filepath.Join(data, "images")
-			images[name] = testImage{imagetest.Load(t, dir, name+":1"), singleLayout(t, dir, name+":1")}
+			images[name] = testImage{imagetest.Load(t, dir, name+":1"), imagetest.Single(t, dir, name+":1")}
 		}
 	}
 	s := withSections(t, pratique.AllSections()...)
@@ -265,32 +263,6 @@ func commandLine(t *testing.T, binary, dir string) *pratique.Sections {
 	}
 	sortSections(sections)
 	return sections
-}
-
-// singleLayout copies one image of a layout.
-func singleLayout(t *testing.T, dir, name string) string {
-	t.Helper()
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := slices.IndexFunc(manifest.Manifests, func(d v1.Descriptor) bool { return d.Annotations["org.opencontainers.image.ref.name"] == name })
-	img, err := index.Image(manifest.Manifests[at].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := layout.Write(t.TempDir(), empty.Index)
-	if err == nil {
-		err = to.AppendImage(img)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(to)
 }
 
 func marshal(t *testing.T, v any) []byte {

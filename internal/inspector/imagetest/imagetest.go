@@ -16,6 +16,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -112,6 +113,21 @@ func Layout(t testing.TB, img layers.Image) string {
 // Load takes the image that is called name out of an OCI layout and decompresses its layers.
 func Load(t testing.TB, dir, name string) layers.Image {
 	t.Helper()
+	return Unpack(t, find(t, dir, name))
+}
+
+// Single copies the image that is called name out of an OCI layout into one of its own, and returns its directory:
+// command lines take no names.
+func Single(t testing.TB, dir, name string) string {
+	t.Helper()
+	to, err := layout.Write(t.TempDir(), empty.Index)
+	must(t, err)
+	must(t, to.AppendImage(find(t, dir, name)))
+	return string(to)
+}
+
+func find(t testing.TB, dir, name string) v1.Image {
+	t.Helper()
 	index, err := layout.ImageIndexFromPath(dir)
 	must(t, err)
 	manifest, err := index.IndexManifest()
@@ -120,11 +136,11 @@ func Load(t testing.TB, dir, name string) layers.Image {
 		if d.Annotations["org.opencontainers.image.ref.name"] == name {
 			src, err := index.Image(d.Digest)
 			must(t, err)
-			return Unpack(t, src)
+			return src
 		}
 	}
 	t.Fatalf("no image %s in %s", name, dir)
-	return layers.Image{}
+	return nil
 }
 
 // Unpack writes the layers of src to a directory that ends with the test.
