@@ -56,11 +56,16 @@ func Run(ctx context.Context, c Config, receive Receive) error {
 		return pratique.Wrap(pratique.Invalid, "connect to the NATS server of receiver", c.Name, err)
 	}
 	defer conn.Close()
+	// The server hears the last acknowledgements before the connection ends.
+	defer func() { _ = conn.FlushTimeout(farewell) }()
 	if c.Stream == "" {
 		return f.listen(ctx, conn)
 	}
 	return f.consume(ctx, conn)
 }
+
+// farewell is how long an ending feed still talks with a server that does not answer.
+const farewell = 2 * time.Second
 
 type feed struct {
 	Config
@@ -156,7 +161,7 @@ func (f *feed) consume(ctx context.Context, conn *nats.Conn) error {
 		})
 		if err == nil {
 			attempt = 0
-			err = f.take(ctx, consumer)
+			err = f.take(ctx, conn, consumer)
 		}
 		// Also after an end without an error: somebody has removed the consumer.
 		if ctx.Err() == nil {
@@ -170,13 +175,17 @@ func (f *feed) consume(ctx context.Context, conn *nats.Conn) error {
 var errEnded = errors.New("the consumer is gone")
 
 // take works until ctx ends or the consumer is gone.
-func (f *feed) take(ctx context.Context, consumer jetstream.Consumer) error {
+func (f *feed) take(ctx context.Context, conn *nats.Conn, consumer jetstream.Consumer) error {
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(2 * f.Workers))
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
+	// What is here already is settled or given back: the server would wait AckWait before it sent it to the next.
+	defer context.AfterFunc(ctx, func() {
+		messages.Drain()
+		time.AfterFunc(farewell, conn.Close)
+	})()
 	f.work(func() {
 		for attempt := 0; ; {
 			msg, err := messages.Next()
@@ -206,9 +215,15 @@ func gone(err error) bool {
 
 func (f *feed) settle(ctx context.Context, msg jetstream.Msg) {
 	err := f.receive(ctx, header(msg.Headers()), msg.Data())
-	if err == nil {
+	switch {
+	case err == nil:
 		err = msg.DoubleAck(ctx)
-	} else {
+		if ctx.Err() != nil {
+			err = msg.Ack()
+		}
+	case ctx.Err() != nil:
+		err = msg.Nak()
+	default:
 		err = errors.Join(err, msg.NakWithDelay(time.Second))
 	}
 	if err != nil && ctx.Err() == nil {

@@ -133,9 +133,13 @@ func TestConsumesAStream(t *testing.T) {
 	}
 	publish := func(from, to int) {
 		for n := from; n < to; n++ {
-			if _, err := js.Publish(t.Context(), "zot.events", fmt.Appendf(nil, "%d", n)); err != nil {
-				t.Fatal(err)
-			}
+			// Around the restart a request may be lost with the connection.
+			await(t, "the stream's acknowledgement", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err := js.Publish(ctx, "zot.events", fmt.Appendf(nil, "%d", n))
+				return err == nil
+			})
 		}
 	}
 	publish(0, 20)
@@ -145,7 +149,6 @@ func TestConsumesAStream(t *testing.T) {
 	await(t, "what was there before", func() bool { return i.count() == 20 })
 	natsserver.Stop(s)
 	start(t, dir, port)
-	await(t, "the connection", func() bool { return admin.IsConnected() })
 	publish(20, 40)
 	await(t, "what came after the restart", func() bool { return i.count() == 40 })
 	stop()
@@ -155,6 +158,62 @@ func TestConsumesAStream(t *testing.T) {
 	if i.failed != 3 {
 		t.Errorf("failed %d times", i.failed)
 	}
+}
+
+// A server that is away does not keep a feed from ending, and what a feed had taken when it ended comes to the next
+// one at once.
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), 0)
+	js, err := jetstream.New(connect(t, s, "pratique"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT", Subjects: []string{"zot.events"}}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 40 {
+		if _, err := js.Publish(t.Context(), "zot.events", fmt.Appendf(nil, "%d", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := Config{
+		Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret",
+		Workers: 4,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	taken := make(chan struct{}, 40)
+	go func() {
+		ended <- Run(ctx, c, func(ctx context.Context, _ http.Header, _ []byte) error {
+			taken <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	<-taken
+	cancel()
+	end := func() {
+		t.Helper()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the feed does not end")
+		}
+	}
+	end()
+
+	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	go func() { ended <- Run(ctx, c, i.receive) }()
+	await(t, "what the first feed had taken", func() bool { return i.count() == 40 })
+	natsserver.Stop(s)
+	cancel()
+	end()
 }
 
 func TestWaitsForAServer(t *testing.T) {
