@@ -12,12 +12,13 @@ import (
 // Images share most of what they hold, so an inventory is stored in parts that are documents of their own: one with
 // the packages of the distribution, and one for each application. A part is an inventory itself, with all that its
 // match depends on: the tool, its packages and, if they are the distribution's, the OS. Findings are stored likewise,
-// a document for each part. What names the parts is small.
+// a small document for each part that names what was found, see [Place]. What names the parts is small.
 
 // The formats of the documents.
 const (
 	formatInventory = "pratique.inventory/2"
-	formatFindings  = "pratique.findings/2"
+	formatFindings  = "pratique.findings/3"
+	formatShared    = "pratique.found/1"
 	formatReport    = "pratique.report/2"
 )
 

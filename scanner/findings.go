@@ -17,10 +17,8 @@ func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
 // package, version and place.
 func SortFindings(findings []pratique.Finding) { slices.SortStableFunc(findings, compareFindings) }
 
-// SortFound is [SortFindings] of findings in pieces.
-func SortFound(all []Found) {
-	slices.SortStableFunc(all, func(a, b Found) int { return compareFindings(a.Finding, b.Finding) })
-}
+// CompareFound is the order that [SortFindings] makes, of findings in pieces.
+func CompareFound(a, b Found) int { return compareFindings(a.Finding, b.Finding) }
 
 func compareFindings(a, b pratique.Finding) int {
 	return cmp.Or(

@@ -32,9 +32,10 @@ type details struct {
 	DataSource  pratique.DataSource      `json:"dataSource,omitzero"`
 }
 
-// findingsDocument is the first line of a document. Each further line is the details of one vulnerability, in the order
-// in which findings name them first, by their places: they are passed over without being decoded.
-type findingsDocument struct {
+// sharedDocument is the first line of the document of what was found, without places. Each further line is the details of
+// one vulnerability, in the order in which findings name them first, by their numbers: they are passed over without being
+// decoded.
+type sharedDocument struct {
 	Format   string          `json:"format"`
 	Findings []foundDocument `json:"findings"`
 }
@@ -59,27 +60,51 @@ func Divide(findings []pratique.Finding) ([]Found, error) {
 	return all, nil
 }
 
-// FindingsDocument makes the document of the sorted findings of one part.
-func FindingsDocument(findings []pratique.Finding) (Document, error) {
+// FindingsDocuments makes the documents of the sorted findings of one part. The last one stands for them, and names the
+// one before; there is only one if nothing was found.
+func FindingsDocuments(findings []pratique.Finding) ([]Document, error) {
 	all, err := Divide(findings)
 	if err != nil {
-		return Document{}, err
+		return nil, err
 	}
-	return FoundDocument(all)
+	return FoundDocuments(all)
 }
 
-// FoundDocument is [FindingsDocument] of findings that are in pieces.
-func FoundDocument(all []Found) (Document, error) {
-	doc := findingsDocument{Format: formatFindings, Findings: make([]foundDocument, len(all))}
-	places, lines := map[string]int{}, [][]byte{nil}
+// FoundDocuments is [FindingsDocuments] of findings that are in pieces.
+func FoundDocuments(all []Found) ([]Document, error) {
+	var docs []Document
+	var shared pratique.Digest
+	if len(all) > 0 {
+		doc, err := SharedDocument(all)
+		if err != nil {
+			return nil, err
+		}
+		docs, shared = append(docs, doc), doc.Digest
+	}
+	places := make([]Place, len(all))
 	for i, f := range all {
-		place, ok := places[string(f.Details)]
+		places[i] = Place{f.Layer, f.UID}
+	}
+	doc, err := PlacedDocument(shared, places)
+	if err != nil {
+		return nil, err
+	}
+	return append(docs, doc), nil
+}
+
+// SharedDocument makes the document of what was found, less the places.
+func SharedDocument(all []Found) (Document, error) {
+	doc := sharedDocument{Format: formatShared, Findings: make([]foundDocument, len(all))}
+	numbers, lines := map[string]int{}, [][]byte{nil}
+	for i, f := range all {
+		number, ok := numbers[string(f.Details)]
 		if !ok {
-			place = len(places)
-			places[string(f.Details)] = place
+			number = len(numbers)
+			numbers[string(f.Details)] = number
 			lines = append(lines, f.Details)
 		}
-		doc.Findings[i] = foundDocument{f.Finding, place}
+		f.Layer, f.UID = pratique.LayerID{}, ""
+		doc.Findings[i] = foundDocument{f.Finding, number}
 	}
 	var err error
 	if lines[0], err = json.Marshal(doc); err != nil {
@@ -89,15 +114,15 @@ func FoundDocument(all []Found) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// LoadFound returns the findings of one part in pieces.
-func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
+// LoadShared returns what was found, less the places.
+func LoadShared(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
 	content, err := from.Get(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	lines := bytes.Split(content, []byte{'\n'})
-	var doc findingsDocument
-	if err := decode(lines[0], d, formatFindings, &doc, &doc.Format); err != nil {
+	var doc sharedDocument
+	if err := decode(lines[0], d, formatShared, &doc, &doc.Format); err != nil {
 		return nil, err
 	}
 	all := make([]Found, len(doc.Findings))
@@ -106,6 +131,25 @@ func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found,
 			return nil, lacksDetails(d, f.ID)
 		}
 		all[i] = Found{f.Finding, lines[1+f.Details]}
+	}
+	return all, nil
+}
+
+// LoadFound returns the findings of one part in pieces.
+func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
+	shared, places, err := LoadPlaces(ctx, from, d)
+	if err != nil || len(places) == 0 {
+		return nil, err
+	}
+	all, err := LoadShared(ctx, from, shared)
+	if err != nil {
+		return nil, err
+	}
+	if err := Fit(d, all, places); err != nil {
+		return nil, err
+	}
+	for i, p := range places {
+		all[i].Layer, all[i].UID = p.Layer, p.UID
 	}
 	return all, nil
 }

@@ -266,13 +266,16 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 				return err
 			}
 			for i, r := range reports {
-				doc, err := scanner.FindingsDocument(r.Findings)
-				if err == nil {
-					err = f.store(ctx, doc)
-				}
+				docs, err := scanner.FindingsDocuments(r.Findings)
 				if err != nil {
 					return err
 				}
+				for _, d := range docs {
+					if err := f.store(ctx, d); err != nil {
+						return err
+					}
+				}
+				doc := docs[len(docs)-1]
 				f.mu.Lock()
 				f.known[chunk[i].Digest], f.summary[doc.Digest] = doc.Digest, summarized(r.Findings)
 				f.mu.Unlock()

@@ -101,13 +101,12 @@ func changeKey(gone, come []pratique.Digest) string {
 	return joinDigests(gone) + ">" + joinDigests(come)
 }
 
-// learn remembers what differs between two documents whose findings are at hand.
-func (c *changes) learn(before, now pratique.Digest, gone, come []scanner.Found) {
-	added := added(gone, come)
+// learn remembers what differs between two documents, and what counts of the second.
+func (c *changes) learn(before, now pratique.Digest, added []pratique.AffectedFinding, t tally) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bound()
-	c.parts[now] = tallyOf(come)
+	c.parts[now] = t
 	c.known[changeKey([]pratique.Digest{before}, []pratique.Digest{now})] = added
 }
 

@@ -45,13 +45,17 @@ func (b *Base) keepInventory(ctx context.Context, inv pratique.Inventory) (prati
 	if err != nil {
 		return pratique.Digest{}, err
 	}
-	// What names others is stored last.
-	for _, d := range append(parts, whole) {
-		if _, err := b.Documents.Put(ctx, d.Content); err != nil {
+	return b.putAll(ctx, append(parts, whole))
+}
+
+// putAll stores documents of which the last one names the others, and returns its digest.
+func (b *Base) putAll(ctx context.Context, docs []scanner.Document) (last pratique.Digest, err error) {
+	for _, d := range docs {
+		if last, err = b.Documents.Put(ctx, d.Content); err != nil {
 			return pratique.Digest{}, err
 		}
 	}
-	return whole.Digest, nil
+	return last, nil
 }
 
 // found is what was found in one part.
@@ -79,14 +83,15 @@ func (b *Base) matchParts(ctx context.Context, m Matcher, parts []pratique.Diges
 	}
 	out := make([]found, len(parts))
 	for i, r := range reports {
-		doc, err := scanner.FindingsDocument(r.Findings)
+		docs, err := scanner.FindingsDocuments(r.Findings)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := b.Documents.Put(ctx, doc.Content); err != nil {
+		document, err := b.putAll(ctx, docs)
+		if err != nil {
 			return nil, err
 		}
-		out[i] = found{doc.Digest, r.Findings}
+		out[i] = found{document, r.Findings}
 	}
 	return out, nil
 }

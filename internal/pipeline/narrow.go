@@ -3,7 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
-	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/pratique-dev/pratique"
@@ -20,22 +20,75 @@ type narrowing struct {
 	to                     pratique.Digest
 	names, vulnerabilities map[string]bool
 
-	// packages is what was found in single packages: builds of one application share most of them, in lists of their own.
+	// Builds of one application share most of their packages, and most of what is found in them, in lists of their own. So
+	// it is remembered what was found in pieces, by their keys, what documents say that lists share, and what became of them.
 	mu       sync.Mutex
-	packages map[pratique.Digest][]scanner.Found
+	answers  map[pratique.Digest][]scanner.Found
+	shared   map[pratique.Digest][]scanner.Found
+	plans    map[string]*plan
 	findings int
 }
 
-// mostFindings bounds what is remembered of packages.
-const mostFindings = 100_000
+// mostFindings bounds what is remembered.
+const mostFindings = 50_000
+
+// bound forgets everything when it has become too much. The mutex is held.
+func (n *narrowing) bound(more int) {
+	if n.findings += more; n.findings > mostFindings || n.answers == nil {
+		n.answers, n.shared, n.plans = map[pratique.Digest][]scanner.Found{}, map[pratique.Digest][]scanner.Found{}, map[string]*plan{}
+		n.findings = more
+	}
+}
+
+// answer returns what was found in a piece.
+func (n *narrowing) answer(key pratique.Digest) ([]scanner.Found, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found, ok := n.answers[key]
+	return found, ok
+}
+
+func (n *narrowing) learn(key pratique.Digest, found []scanner.Found) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.bound(1 + len(found))
+	n.answers[key] = found
+}
+
+// load is [scanner.LoadShared], once for a document that many lists share; nobody changes what it returns.
+func (n *narrowing) load(ctx context.Context, from scanner.Documents, d pratique.Digest) ([]scanner.Found, error) {
+	if d.IsZero() {
+		return nil, nil
+	}
+	n.mu.Lock()
+	found, ok := n.shared[d]
+	n.mu.Unlock()
+	if ok {
+		return found, nil
+	}
+	found, err := scanner.LoadShared(ctx, from, d)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.bound(len(found))
+	n.shared[d] = found
+	return found, nil
+}
 
 // narrowed is a part on its way through the matcher.
 type narrowed struct {
 	// pieces are what is to be matched of it: the whole part, or packages; none if nothing is.
 	pieces []piece
-	// old are the findings before, if they are known; kept are those of them that stay.
-	known     bool
-	old, kept []scanner.Found
+	// old are the findings before, if they are known, without their places; shared is their document.
+	known  bool
+	old    []scanner.Found
+	shared pratique.Digest
+
+	// packages says that the pieces are packages, and then these are the places of old.
+	packages bool
+	places   []scanner.Place
 }
 
 // prepare loads a part and cuts off what the delta does not concern.
@@ -48,48 +101,56 @@ func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Diges
 	if p.Findings.IsZero() {
 		return n, nil
 	}
-	if n.old, err = scanner.LoadFound(ctx, named{&s.Base}, p.Findings); isLost(orLost(err)) {
-		return n, nil
-	} else if err != nil {
-		return narrowed{}, err
+	delta := s.narrowing
+	if delta == nil || delta.to != db {
+		n.old, err = scanner.LoadFound(ctx, named{&s.Base}, p.Findings)
+		return n.had(err)
 	}
-	n.known = true
-	if s.narrowing == nil || s.narrowing.to != db {
-		return n, nil
+	shared, places, err := scanner.LoadPlaces(ctx, named{&s.Base}, p.Findings)
+	if err != nil {
+		return n.had(err)
+	}
+	n.old, err = delta.load(ctx, named{&s.Base}, shared)
+	if err == nil {
+		err = scanner.Fit(p.Findings, n.old, places)
+	}
+	if n, err = n.had(err); !n.known || err != nil {
+		return n, err
 	}
 	also := map[string]bool{}
 	for _, f := range n.old {
-		if s.narrowing.vulnerabilities[f.ID] {
+		if delta.vulnerabilities[f.ID] {
 			also[f.Package] = true
 		}
 	}
-	narrow, ok := s.Narrow(part, s.narrowing.names, also)
+	narrow, ok := s.Narrow(part, delta.names, also)
 	if !ok {
 		return n, nil
 	}
-	again := map[string]bool{}
-	for _, l := range narrow.Lists {
-		for _, p := range l.Packages {
-			again[p.Name] = true
-		}
+	if n.pieces, err = cut(narrow); err != nil {
+		return narrowed{}, err
 	}
-	for _, f := range n.old {
-		if !again[f.Package] {
-			n.kept = append(n.kept, f)
-		}
+	n.packages, n.places, n.shared = true, places, shared
+	return n, nil
+}
+
+// had says how loading the findings before went: without them the whole part is matched.
+func (n narrowed) had(err error) (narrowed, error) {
+	if isLost(orLost(err)) {
+		n.old = nil
+		return n, nil
 	}
-	n.pieces, err = s.narrowing.cut(narrow)
+	n.known = err == nil
 	return n, err
 }
 
 // piece is what is matched by itself.
 type piece struct {
 	inventory pratique.Inventory
-	// key is that of a single package, whose findings are the same in every list of that kind; zero for others. What is
-	// said of the list that it is in, layer and uid, is given to them afterwards.
-	key   pratique.Digest
-	layer pratique.LayerID
-	uid   string
+	// key is that of packages, zero for a whole part. What is found in the packages is the same in every list of that kind,
+	// but for where they lie in it: the answer has the package's number among places as its uid, and no layer.
+	key    pratique.Digest
+	places []scanner.Place
 	// known says that found is the answer.
 	known bool
 	found []scanner.Found
@@ -97,7 +158,7 @@ type piece struct {
 
 // cut makes pieces of a list of an application: packages of one name stay together, because only among them the matcher
 // tells repetitions.
-func (n *narrowing) cut(part pratique.Inventory) ([]piece, error) {
+func cut(part pratique.Inventory) ([]piece, error) {
 	var pieces []piece
 	for _, l := range part.Lists {
 		byName := map[string][]pratique.Package{}
@@ -112,68 +173,18 @@ func (n *narrowing) cut(part pratique.Inventory) ([]piece, error) {
 			one := l
 			one.Packages = byName[name]
 			p := piece{inventory: pratique.Inventory{Scanner: part.Scanner, Lists: []pratique.PackageList{one}}}
-			if len(one.Packages) == 1 {
-				pkg := &one.Packages[0]
-				p.layer, p.uid = pkg.Layer, pkg.UID
-				pkg.Layer, pkg.UID = pratique.LayerID{}, ""
-				raw, err := json.Marshal(p.inventory)
-				if err != nil {
-					return nil, pratique.Wrap(pratique.Internal, "encode package", name, err)
-				}
-				p.key = pratique.DigestOf(raw)
-				n.mu.Lock()
-				p.found, p.known = n.packages[p.key]
-				n.mu.Unlock()
+			for i := range one.Packages {
+				pkg := &one.Packages[i]
+				p.places = append(p.places, scanner.Place{Layer: pkg.Layer, UID: pkg.UID})
+				pkg.Layer, pkg.UID = pratique.LayerID{}, strconv.Itoa(i)
 			}
+			raw, err := json.Marshal(p.inventory)
+			if err != nil {
+				return nil, pratique.Wrap(pratique.Internal, "encode package", name, err)
+			}
+			p.key = pratique.DigestOf(raw)
 			pieces = append(pieces, p)
 		}
 	}
 	return pieces, nil
-}
-
-// answer takes over what was found in a piece, and returns it for the list that the piece is of.
-func (s *Rematch) answer(p piece, found []scanner.Found) []scanner.Found {
-	if p.key.IsZero() {
-		return found
-	}
-	if n := s.narrowing; n != nil && !p.known {
-		n.mu.Lock()
-		if n.findings > mostFindings {
-			n.packages, n.findings = nil, 0
-		}
-		if n.packages == nil {
-			n.packages = map[pratique.Digest][]scanner.Found{}
-		}
-		n.packages[p.key], n.findings = found, n.findings+len(found)
-		n.mu.Unlock()
-	}
-	own := slices.Clone(found)
-	for i := range own {
-		own[i].Layer, own[i].UID = p.layer, p.uid
-	}
-	return own
-}
-
-// finish puts together what holds now, stores it and remembers how it differs.
-func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed, came []scanner.Found) (scanner.Matched, error) {
-	findings := append(n.kept, came...)
-	scanner.SortFound(findings)
-	doc, err := scanner.FoundDocument(findings)
-	if err != nil {
-		return scanner.Matched{}, err
-	}
-	m := scanner.Matched{ID: p.ID, Findings: doc.Digest}
-	for _, f := range findings {
-		m.Vulnerabilities = append(m.Vulnerabilities, f.ID)
-	}
-	if doc.Digest == p.Findings {
-		return m, nil
-	}
-	if _, err := s.Documents.Put(ctx, doc.Content); err != nil {
-		return m, err
-	}
-	if n.known {
-		s.changes.learn(p.Findings, doc.Digest, n.old, findings)
-	}
-	return m, nil
 }

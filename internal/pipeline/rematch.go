@@ -227,67 +227,84 @@ func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers [
 
 func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
 	all := make([]narrowed, len(parts))
-	var asked []pratique.Inventory
-	places := map[pratique.Digest]int{} // of what is asked once for several lists
 	for i, p := range parts {
-		n, err := s.prepare(ctx, p, db.Digest)
-		if err != nil {
+		var err error
+		if all[i], err = s.prepare(ctx, p, db.Digest); err != nil {
 			return err
 		}
-		all[i] = n
-		for _, piece := range n.pieces {
-			if _, ok := places[piece.key]; ok && !piece.key.IsZero() || piece.known {
-				continue
-			}
-			if !piece.key.IsZero() {
-				places[piece.key] = len(asked)
-			}
-			asked = append(asked, piece.inventory)
-		}
 	}
-	answered, err := s.ask(ctx, asked, db, free)
-	if err != nil {
+	if err := s.ask(ctx, all, db, free); err != nil {
 		return err
 	}
-	next := 0
 	for i, n := range all {
-		var came []scanner.Found
-		for _, piece := range n.pieces {
-			found := piece.found
-			if at, ok := places[piece.key]; ok && !piece.key.IsZero() {
-				found, next = answered[at], max(next, at+1)
-			} else if !piece.known {
-				found = answered[next]
-				next++
-			}
-			came = append(came, s.answer(piece, found)...)
-		}
-		if answers[i], err = s.finish(ctx, parts[i], n, came); err != nil {
+		var err error
+		if answers[i], err = s.finish(ctx, parts[i], n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ask matches inventories in one request, when one is free.
-func (s *Rematch) ask(ctx context.Context, asked []pratique.Inventory, db scanner.DatabaseDir, free chan struct{}) ([][]scanner.Found, error) {
-	if len(asked) == 0 {
-		return nil, nil
+// ask has all pieces matched whose answer is not known, in one request, when one is free.
+func (s *Rematch) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDir, free chan struct{}) error {
+	if len(s.unanswered(all)) == 0 {
+		return nil
 	}
 	free <- struct{}{}
+	defer func() { <-free }()
+	// While this request waited others may have asked the same.
+	pieces := s.unanswered(all)
+	if len(pieces) == 0 {
+		return nil
+	}
+	var asked []pratique.Inventory
+	var keys []pratique.Digest
+	places := map[pratique.Digest]int{} // of what is asked once for several lists
+	at := make([]int, len(pieces))
+	for i, p := range pieces {
+		place, ok := places[p.key]
+		if !ok || p.key.IsZero() {
+			place = len(asked)
+			places[p.key] = place
+			asked, keys = append(asked, p.inventory), append(keys, p.key)
+		}
+		at[i] = place
+	}
 	reports, err := s.Matcher.Match(ctx, asked, db)
-	<-free
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(reports) != len(asked) {
-		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
+		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
 	}
-	all := make([][]scanner.Found, len(reports))
+	answers := make([][]scanner.Found, len(asked))
 	for i, r := range reports {
-		if all[i], err = scanner.Divide(r.Findings); err != nil {
-			return nil, err
+		if answers[i], err = scanner.Divide(r.Findings); err != nil {
+			return err
+		}
+		if !keys[i].IsZero() {
+			s.narrowing.learn(keys[i], answers[i])
 		}
 	}
-	return all, nil
+	for i, p := range pieces {
+		p.found, p.known = answers[at[i]], true
+	}
+	return nil
+}
+
+// unanswered returns the pieces whose answer is not known, and gives the others theirs.
+func (s *Rematch) unanswered(all []narrowed) []*piece {
+	var open []*piece
+	for i := range all {
+		for j := range all[i].pieces {
+			p := &all[i].pieces[j]
+			if !p.key.IsZero() && !p.known {
+				p.found, p.known = s.narrowing.answer(p.key)
+			}
+			if !p.known {
+				open = append(open, p)
+			}
+		}
+	}
+	return open
 }

@@ -39,6 +39,12 @@ type coordinated struct {
 	matches func(names []string) error
 	append  func(n int) error
 	enqueue func(n int) error
+	put     func(n int) error
+	puts    int
+	// find is what is found in a package instead of one vulnerability; asked are the packages that were matched.
+	find  func(p pratique.Package) []pratique.Finding
+	asked []string
+	delta scanner.Delta
 }
 
 func database(name string) scanner.DatabaseDir {
@@ -46,8 +52,8 @@ func database(name string) scanner.DatabaseDir {
 }
 
 func rematching(t *testing.T, packages ...string) *coordinated {
-	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rematch{To: database("A").Database}}
-	empty := c.store(scanner.FindingsDocument(nil))
+	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rematch{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
+	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
 		_, parts, err := scanner.SplitInventory(pratique.Inventory{Lists: []pratique.PackageList{
@@ -60,6 +66,14 @@ func rematching(t *testing.T, packages ...string) *coordinated {
 	}
 	c.report = c.store(scanner.ReportDocument(pratique.Report{Database: database("A").Database}, []pratique.Digest{empty}))
 	return c
+}
+
+func (c *coordinated) found(all []pratique.Finding) (last pratique.Digest) {
+	docs, err := scanner.FindingsDocuments(all)
+	for _, d := range docs {
+		last = c.store(d, err)
+	}
+	return last
 }
 
 func (c *coordinated) store(d scanner.Document, err error) pratique.Digest {
@@ -83,7 +97,13 @@ func (c *coordinated) run() {
 		Parts: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
 		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (scanner.Delta, error) {
-			return scanner.Delta{Everything: "a test"}, nil
+			return c.delta, nil
+		},
+		Narrow: func(part pratique.Inventory, names, _ map[string]bool) (pratique.Inventory, bool) {
+			l := part.Lists[0]
+			l.Packages = slices.DeleteFunc(slices.Clone(l.Packages), func(p pratique.Package) bool { return !names[p.Name] })
+			part.Lists = []pratique.PackageList{l}
+			return part, true
 		},
 		Ready: func(context.Context) (bool, error) { return true, nil },
 	}
@@ -99,6 +119,15 @@ type coordinatedDocuments struct{ *coordinated }
 
 func (d coordinatedDocuments) Put(_ context.Context, content []byte) (pratique.Digest, error) {
 	digest := pratique.DigestOf(content)
+	d.mu.Lock()
+	d.puts++
+	n := d.puts
+	d.mu.Unlock()
+	if d.coordinated.put != nil {
+		if err := d.coordinated.put(n); err != nil {
+			return digest, err
+		}
+	}
 	return d.store(scanner.Document{Digest: digest, Content: content}, nil), nil
 }
 
@@ -118,6 +147,10 @@ func (c *coordinated) Match(_ context.Context, parts []pratique.Inventory, db sc
 	for _, p := range parts {
 		name := p.Lists[0].Packages[0].Name
 		names = append(names, name)
+		if c.find != nil {
+			all = append(all, pratique.Report{Database: db.Database, Findings: c.findIn(p)})
+			continue
+		}
 		all = append(all, pratique.Report{Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}})
 	}
 	if c.matches != nil {
@@ -126,6 +159,19 @@ func (c *coordinated) Match(_ context.Context, parts []pratique.Inventory, db sc
 		}
 	}
 	return all, nil
+}
+
+// findIn is what a full match of a part finds.
+func (c *coordinated) findIn(part pratique.Inventory) []pratique.Finding {
+	var all []pratique.Finding
+	for _, p := range part.Lists[0].Packages {
+		for _, f := range c.find(p) {
+			f.Package, f.Installed, f.UID, f.Layer = p.Name, p.Version, p.UID, p.Layer
+			all = append(all, f)
+		}
+	}
+	scanner.SortFindings(all)
+	return all
 }
 
 func (c *coordinated) Rematch() (scanner.Rematch, error) {

@@ -131,7 +131,15 @@ func (w *world) found(ids ...string) pratique.Digest {
 	for _, id := range ids {
 		all = append(all, pratique.Finding{ID: id})
 	}
-	return w.docs.put(scanner.FindingsDocument(all))
+	docs, err := scanner.FindingsDocuments(all)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var last pratique.Digest
+	for _, d := range docs {
+		last = w.docs.put(d, nil)
+	}
+	return last
 }
 
 func (w *world) apply() {

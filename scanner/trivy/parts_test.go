@@ -50,11 +50,14 @@ func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.Dat
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc, err := scanner.FindingsDocument(report.Findings)
+		found, err := scanner.FindingsDocuments(report.Findings)
 		if err != nil {
 			t.Fatal(err)
 		}
-		findings = append(findings, docs.put(doc))
+		for _, d := range found {
+			docs.put(d)
+		}
+		findings = append(findings, found[len(found)-1].Digest)
 	}
 	joined, err := scanner.LoadInventory(t.Context(), docs, named.Digest)
 	if err != nil {
