@@ -16,7 +16,8 @@ import (
 
 // The formats of the documents.
 const (
-	formatInventory = "pratique.inventory/2"
+	formatInventory = "pratique.inventory/3"
+	formatPart      = "pratique.part/1"
 	formatFindings  = "pratique.findings/3"
 	formatShared    = "pratique.found/1"
 	formatReport    = "pratique.report/2"
@@ -76,7 +77,7 @@ func Parts(inv pratique.Inventory) []pratique.Inventory {
 func SplitInventory(inv pratique.Inventory) (whole Document, parts []Document, err error) {
 	doc := inventoryDocument{Format: formatInventory, Inventory: inv}
 	for _, p := range Parts(inv) {
-		part, err := document(p)
+		part, err := encodePart(p)
 		if err != nil {
 			return Document{}, nil, err
 		}
@@ -97,9 +98,11 @@ func InventoryParts(ctx context.Context, from Documents, d pratique.Digest) (pra
 
 // LoadPart returns a part of an inventory.
 func LoadPart(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
-	var part pratique.Inventory
-	err := load(ctx, from, d, "", &part, nil)
-	return part, err
+	outline, err := LoadOutline(ctx, from, d)
+	if err != nil {
+		return pratique.Inventory{}, err
+	}
+	return outline.Whole()
 }
 
 // LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error is that of
@@ -154,7 +157,7 @@ func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratiqu
 	return r, nil
 }
 
-// load decodes a document and checks its format; "" is that of a document that names none.
+// load decodes a document and checks its format.
 func load(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) error {
 	content, err := from.Get(ctx, d)
 	if err != nil {
@@ -167,7 +170,7 @@ func decode(content []byte, d pratique.Digest, want string, into any, format *st
 	const op = "read document"
 	err := json.Unmarshal(content, into)
 	// A document of an early version has no format, and its lists are whole.
-	if format != nil && *format != want {
+	if *format != want {
 		return pratique.Wrap(pratique.Corrupt, op, d.String(),
 			errors.New("it is no document of format "+want+": one that another version of the program wrote has to be made anew, by pushing or submitting the image again"))
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Narrow leaves of a part the packages that a change concerns, by the keys of a delta and by names of packages; ok is
-// false if the whole part must be matched.
-type Narrow func(part pratique.Inventory, names, packages map[string]bool) (narrow pratique.Inventory, ok bool)
+// Narrow returns the numbers of the packages of a part that a change concerns, by the keys of a delta and by names of
+// packages; ok is false if the whole part must be matched. The part is the outline of one: only names are known.
+type Narrow func(part pratique.Inventory, names, packages map[string]bool) (concerned []int, ok bool)
 
 // narrowing is the delta of the re-match that this process began, as far as it allows to match less than whole parts.
 // A process that goes on with what another began has none, and matches whole parts.
@@ -93,11 +93,39 @@ type narrowed struct {
 
 // prepare loads a part and cuts off what the delta does not concern.
 func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Digest) (narrowed, error) {
-	part, err := scanner.LoadPart(ctx, named{&s.Base}, p.Digest)
+	outline, err := scanner.LoadOutline(ctx, named{&s.Base}, p.Digest)
 	if err != nil {
 		return narrowed{}, orLost(err)
 	}
-	n := narrowed{pieces: []piece{{inventory: part}}}
+	n, err := s.before(ctx, p, db)
+	if err != nil {
+		return narrowed{}, err
+	}
+	if n.packages {
+		also := map[string]bool{}
+		for _, f := range n.old {
+			if s.narrowing.vulnerabilities[f.ID] {
+				also[f.Package] = true
+			}
+		}
+		concerned, ok := s.Narrow(outline.Inventory, s.narrowing.names, also)
+		if ok {
+			narrow, err := outline.Only(concerned)
+			if err != nil {
+				return narrowed{}, orLost(err)
+			}
+			n.pieces, err = cut(narrow)
+			return n, err
+		}
+		n.packages = false
+	}
+	part, err := outline.Whole()
+	n.pieces = []piece{{inventory: part}}
+	return n, orLost(err)
+}
+
+// before loads what was found in a part. If it is known, and a delta, packages may be matched by themselves.
+func (s *Rematch) before(ctx context.Context, p scanner.Part, db pratique.Digest) (n narrowed, err error) {
 	if p.Findings.IsZero() {
 		return n, nil
 	}
@@ -114,24 +142,9 @@ func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Diges
 	if err == nil {
 		err = scanner.Fit(p.Findings, n.old, places)
 	}
-	if n, err = n.had(err); !n.known || err != nil {
-		return n, err
-	}
-	also := map[string]bool{}
-	for _, f := range n.old {
-		if delta.vulnerabilities[f.ID] {
-			also[f.Package] = true
-		}
-	}
-	narrow, ok := s.Narrow(part, delta.names, also)
-	if !ok {
-		return n, nil
-	}
-	if n.pieces, err = cut(narrow); err != nil {
-		return narrowed{}, err
-	}
-	n.packages, n.places, n.shared = true, places, shared
-	return n, nil
+	n, err = n.had(err)
+	n.packages, n.places, n.shared = n.known, places, shared
+	return n, err
 }
 
 // had says how loading the findings before went: without them the whole part is matched.

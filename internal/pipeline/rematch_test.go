@@ -99,11 +99,13 @@ func (c *coordinated) run() {
 		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (scanner.Delta, error) {
 			return c.delta, nil
 		},
-		Narrow: func(part pratique.Inventory, names, _ map[string]bool) (pratique.Inventory, bool) {
-			l := part.Lists[0]
-			l.Packages = slices.DeleteFunc(slices.Clone(l.Packages), func(p pratique.Package) bool { return !names[p.Name] })
-			part.Lists = []pratique.PackageList{l}
-			return part, true
+		Narrow: func(part pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
+			for i, p := range part.Lists[0].Packages {
+				if names[p.Name] {
+					concerned = append(concerned, i)
+				}
+			}
+			return concerned, true
 		},
 		Ready: func(context.Context) (bool, error) { return true, nil },
 	}

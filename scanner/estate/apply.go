@@ -310,7 +310,7 @@ func (w writer) part(d pratique.Digest) (uint32, error) {
 	if id := known.Get(digestKey(d)); id != nil {
 		return numberOf(id), nil
 	}
-	content, err := scanner.LoadPart(w.ctx, w.cfg.Documents, d)
+	outline, err := scanner.LoadOutline(w.ctx, w.cfg.Documents, d)
 	if err != nil {
 		return 0, err
 	}
@@ -318,7 +318,7 @@ func (w writer) part(d pratique.Digest) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	keys := w.cfg.Keys(content)
+	keys := w.cfg.Keys(outline.Inventory)
 	slices.Sort(keys)
 	for _, key := range keys {
 		if err := post(w.tx.Bucket(bucketNames), hashed(key), id); err != nil {

@@ -64,7 +64,7 @@ var errDamaged = errors.New("the estate is damaged: stop the service and delete 
 type Config struct {
 	// Documents are the inventories and reports that facts name.
 	Documents scanner.Documents
-	// Keys names what a match of a part looks up, as [scanner.Delta] does.
+	// Keys names what a match of a part looks up, as [scanner.Delta] does, from its [scanner.Outline].
 	Keys func(part pratique.Inventory) []string
 }
 

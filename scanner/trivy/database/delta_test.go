@@ -201,15 +201,8 @@ func TestNarrow(t *testing.T) {
 	}}}}
 	names := map[string]bool{key("npm", "lodash"): true}
 	got, ok := Narrow(node, names, map[string]bool{"qs": true})
-	var left []string
-	for _, p := range got.Lists[0].Packages {
-		left = append(left, p.Name+p.Version)
-	}
-	if want := []string{"Lodash1", "lodash2", "qs1"}; !ok || !slices.Equal(left, want) {
-		t.Errorf("kept %v, %v", left, ok)
-	}
-	if len(node.Lists[0].Packages) != 4 {
-		t.Error("the part itself was changed")
+	if want := []int{0, 2, 3}; !ok || !slices.Equal(got, want) {
+		t.Errorf("kept %v, %v", got, ok)
 	}
 	debian := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: []pratique.PackageList{{Class: pratique.ClassOS, Type: "debian"}}}
 	odd := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "odd"}}}

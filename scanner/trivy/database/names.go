@@ -51,7 +51,8 @@ var ecosystems = map[string]string{
 	"cocoapods": "cocoapods", "bitnami": "bitnami", "kubernetes": "k8s", "julia": "julia",
 }
 
-// Keys returns the keys of everything that a match of part looks up; part is one of [scanner.Parts]. The first is that of
+// Keys returns the keys of everything that a match of part looks up; part is one of [scanner.Parts], of which only the
+// names of packages are read. The first is that of
 // the scope, with an empty name, by which a change of everything in it finds the part.
 func Keys(part pratique.Inventory) []string {
 	seen := map[string]bool{}
@@ -120,25 +121,22 @@ func scopesOf(bucket string) []string {
 	return scopes
 }
 
-// Narrow leaves of a part only the packages that a change concerns: those with a key in names, and those whose name is
-// in also. What is found in the others stays as it was. ok is false if the part has to be matched as a whole: that of a
-// distribution, whose packages decide together which advisories hold, and one of which a whole scope differs.
-func Narrow(part pratique.Inventory, names, also map[string]bool) (narrow pratique.Inventory, ok bool) {
+// Narrow returns the numbers of the packages of a part that a change concerns: those with a key in names, and those whose
+// name is in also. What is found in the others stays as it was. ok is false if the part has to be matched as a whole: that
+// of a distribution, whose packages decide together which advisories hold, and one of which a whole scope differs.
+func Narrow(part pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
 	if len(part.Lists) != 1 || part.Lists[0].Class != pratique.ClassLanguage {
-		return part, false
+		return nil, false
 	}
 	l := part.Lists[0]
 	scope := scopeOfList(part.OS, l)
 	if scope == anywhere || names[key(scope, "")] {
-		return part, false
+		return nil, false
 	}
-	all := l.Packages
-	l.Packages = nil
-	for _, p := range all {
+	for i, p := range l.Packages {
 		if also[p.Name] || names[key(scope, p.Name)] || p.SrcName != "" && names[key(scope, p.SrcName)] {
-			l.Packages = append(l.Packages, p)
+			concerned = append(concerned, i)
 		}
 	}
-	part.Lists = []pratique.PackageList{l}
-	return part, true
+	return concerned, true
 }
