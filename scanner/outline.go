@@ -31,16 +31,16 @@ func encodePart(part pratique.Inventory) (Document, error) {
 	doc := partDocument{Format: formatPart, Scanner: part.Scanner, OS: part.OS, Lists: make([]listDocument, len(part.Lists))}
 	lines := [][]byte{nil}
 	for i, l := range part.Lists {
-		names, sources, any := make([]string, len(l.Packages)), make([]string, len(l.Packages)), false
+		names, sources, sourced := make([]string, len(l.Packages)), make([]string, len(l.Packages)), false
 		for n, p := range l.Packages {
 			line, err := json.Marshal(p)
 			if err != nil {
 				return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
 			}
 			lines = append(lines, line)
-			names[n], sources[n], any = p.Name, p.SrcName, any || p.SrcName != ""
+			names[n], sources[n], sourced = p.Name, p.SrcName, sourced || p.SrcName != ""
 		}
-		if !any {
+		if !sourced {
 			sources = nil
 		}
 		l.Packages = nil
