@@ -32,6 +32,16 @@ type narrowing struct {
 // mostFindings bounds what is remembered.
 const mostFindings = 50_000
 
+// forget gives the memory back when the re-match is over.
+func (n *narrowing) forget() {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answers, n.shared, n.plans, n.findings = nil, nil, nil, 0
+}
+
 // bound forgets everything when it has become too much. The mutex is held.
 func (n *narrowing) bound(more int) {
 	if n.findings += more; n.findings > mostFindings || n.answers == nil {

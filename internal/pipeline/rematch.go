@@ -130,6 +130,7 @@ func (s *Rematch) step(ctx context.Context) (more bool, err error) {
 	if r, err = s.Images.Finish(db.Digest, s.Now()); err != nil || r.FinishedAt.IsZero() {
 		return false, err
 	}
+	s.narrowing.forget()
 	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
 		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
 	return false, nil
