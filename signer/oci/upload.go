@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,10 +17,10 @@ import (
 )
 
 // uploads is how many blobs travel at once.
-const uploads = 4
+const uploads = 8
 
 // write uploads the new layers and a configuration that fits, then moves the tag to the manifest.
-func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs []*blob) error {
+func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items []item) error {
 	const op = "attach to"
 	config, err := newConfig(m.Layers)
 	if err != nil {
@@ -28,9 +29,10 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs
 	m.Config = describe(types.OCIConfigJSON, config)
 	g, uploading := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
-	for _, b := range append(blobs, &blob{content: config, digest: m.Config.Digest}) {
-		g.Go(func() error { return s.pusher.Upload(uploading, s.repo, b) })
+	for _, i := range items {
+		g.Go(func() error { return s.upload(uploading, i) })
 	}
+	g.Go(func() error { return s.send(uploading, &blob{content: config, digest: m.Config.Digest}) })
 	if err := g.Wait(); err != nil {
 		return s.fail(op, err)
 	}
@@ -45,6 +47,35 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs
 	if err := s.pusher.Put(ctx, s.tag(suffix), rawManifest(raw)); err != nil {
 		return s.fail(op, err)
 	}
+	return nil
+}
+
+// upload is the sending of one layer, which happens once.
+type upload struct {
+	mu   sync.Mutex
+	done bool
+}
+
+// upload sends a layer, unless it was sent before, and reads it back at once, while others are under way. Some
+// registries hand out only what a manifest names, so what cannot be read yet is read later, after the manifest.
+func (s *session) upload(ctx context.Context, i item) error {
+	s.mu.Lock()
+	u := s.uploads[i.desc.Digest]
+	if u == nil {
+		u = &upload{}
+		s.uploads[i.desc.Digest] = u
+	}
+	s.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done {
+		return nil
+	}
+	if err := s.send(ctx, &blob{content: i.content, digest: i.desc.Digest}); err != nil {
+		return err
+	}
+	u.done = true
+	_ = s.check(ctx, i.desc)
 	return nil
 }
 
