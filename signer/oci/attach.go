@@ -73,6 +73,7 @@ func (a *Attaching) Upload(ctx context.Context, e signer.Signed) error {
 	if err := a.session.upload(ctx, i); err != nil {
 		return a.session.fail("upload attestation of", err)
 	}
+	a.session.readAhead(ctx, i)
 	return nil
 }
 

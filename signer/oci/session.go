@@ -42,9 +42,9 @@ type session struct {
 	held map[v1.Hash][]byte
 
 	mu sync.Mutex
-	// there are the layers that the registry was seen to hold as announced; left is what may still be read.
-	there   map[announced]bool
+	// left is what may still be read.
 	left    int64
+	read    map[announced]*reading
 	uploads map[v1.Hash]*upload
 }
 
@@ -82,7 +82,7 @@ func (s *Store) open(ctx context.Context, subject pratique.Subject) (*session, e
 	}
 	return &session{
 		subject: subject, repo: repo, puller: puller, pusher: pusher, client: &http.Client{Transport: wire}, limits: s.limits,
-		held: map[v1.Hash][]byte{}, there: map[announced]bool{}, left: s.limits.TotalBytes, uploads: map[v1.Hash]*upload{},
+		held: map[v1.Hash][]byte{}, left: s.limits.TotalBytes, read: map[announced]*reading{}, uploads: map[v1.Hash]*upload{},
 	}, nil
 }
 
@@ -138,22 +138,30 @@ func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error)
 	return content.Bytes(), nil
 }
 
+// reading is the reading of one layer, which happens until it succeeds.
+type reading struct {
+	mu    sync.Mutex
+	there bool // the registry was seen to hold it as announced
+}
+
 // check reads a layer without keeping it, once.
 func (s *session) check(ctx context.Context, desc v1.Descriptor) error {
 	key := announced{desc.Digest, desc.Size}
 	s.mu.Lock()
-	known := s.there[key]
+	r := s.read[key]
+	if r == nil {
+		r = &reading{}
+		s.read[key] = r
+	}
 	s.mu.Unlock()
-	if known {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.there {
 		return nil
 	}
-	if err := s.fetch(ctx, desc, func() io.Writer { return io.Discard }); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.there[key] = true
-	return nil
+	err := s.fetch(ctx, desc, func() io.Writer { return io.Discard })
+	r.there = err == nil
+	return err
 }
 
 // fetch reads a layer to what to returns, which is asked only once the size is known to be within the limits.

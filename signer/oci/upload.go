@@ -29,8 +29,16 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items
 	m.Config = describe(types.OCIConfigJSON, config)
 	g, uploading := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
+	var reading sync.WaitGroup
+	defer reading.Wait()
 	for _, i := range items {
-		g.Go(func() error { return s.upload(uploading, i) })
+		g.Go(func() error {
+			if err := s.upload(uploading, i); err != nil {
+				return err
+			}
+			reading.Go(func() { s.readAhead(ctx, i) })
+			return nil
+		})
 	}
 	g.Go(func() error { return s.send(uploading, &blob{content: config, digest: m.Config.Digest}) })
 	if err := g.Wait(); err != nil {
@@ -56,8 +64,7 @@ type upload struct {
 	done bool
 }
 
-// upload sends a layer, unless it was sent before, and reads it back at once, while others are under way. Some
-// registries hand out only what a manifest names, so what cannot be read yet is read later, after the manifest.
+// upload sends a layer, unless it was sent before.
 func (s *session) upload(ctx context.Context, i item) error {
 	s.mu.Lock()
 	u := s.uploads[i.desc.Digest]
@@ -71,13 +78,14 @@ func (s *session) upload(ctx context.Context, i item) error {
 	if u.done {
 		return nil
 	}
-	if err := s.send(ctx, &blob{content: i.content, digest: i.desc.Digest}); err != nil {
-		return err
-	}
-	u.done = true
-	_ = s.check(ctx, i.desc)
-	return nil
+	err := s.send(ctx, &blob{content: i.content, digest: i.desc.Digest})
+	u.done = err == nil
+	return err
 }
+
+// readAhead reads back what was sent while others are under way. Some registries hand out only what a manifest names, so
+// what cannot be read yet is read after the manifest.
+func (s *session) readAhead(ctx context.Context, i item) { _ = s.check(ctx, i.desc) }
 
 // newConfig is the image configuration that cosign would write for these layers: they are not compressed, so
 // their digests are their diff ids.
