@@ -4,6 +4,11 @@
 package attest
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -14,8 +19,8 @@ import (
 // it for every predicate, though it writes version 0.1 itself.
 const StatementType = "https://in-toto.io/Statement/v1"
 
-// newStatement states predicate about subject. The predicate must be one JSON object without duplicate names:
-// two readers must not be able to see two different documents in it.
+// newStatement states predicate about subject. The predicate must be an object; that it is JSON to its end, without
+// duplicate names, is seen to by who signs it, who has to read it anyway.
 func newStatement(op string, subject pratique.Subject, predicateType string, predicate []byte) (pratique.Statement, error) {
 	if err := subject.Repository.Validate(); err != nil {
 		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
@@ -23,13 +28,8 @@ func newStatement(op string, subject pratique.Subject, predicateType string, pre
 	if subject.Digest.IsZero() {
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "subject %s has no digest", subject.Repository)
 	}
-	value := jsontext.Value(predicate)
-	if value.Kind() != '{' {
+	if jsontext.Value(predicate).Kind() != '{' {
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "predicate of %s is not a JSON object", subject)
-	}
-	// IsValid also refuses duplicate names and invalid UTF-8.
-	if !value.IsValid() {
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "predicate of %s is not valid JSON", subject)
 	}
 	return pratique.Statement{
 		Type: StatementType,
@@ -49,4 +49,33 @@ func marshalPredicate(op string, predicate any) ([]byte, error) {
 		return nil, &pratique.Error{Op: op, Kind: pratique.Internal, Err: err}
 	}
 	return encoded, nil
+}
+
+// head returns the wanted members of a document, which are strings. It reads no further than it has to: those that say
+// what a document is stand at its beginning, and megabytes may follow.
+func head(document []byte, wanted ...string) (map[string]string, error) {
+	found := map[string]string{}
+	decoder := jsontext.NewDecoder(bytes.NewReader(document))
+	if begin, err := decoder.ReadToken(); err != nil || begin.Kind() != '{' {
+		return nil, errors.Join(errors.New("it is not a JSON object"), err)
+	}
+	for len(found) < len(wanted) && decoder.PeekKind() != '}' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		member := name.String()
+		if !slices.Contains(wanted, member) {
+			if err := decoder.SkipValue(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		value, err := decoder.ReadToken()
+		if err != nil || value.Kind() != '"' {
+			return nil, errors.Join(fmt.Errorf("its %s is not a string", member), err)
+		}
+		found[member] = value.String()
+	}
+	return found, nil
 }

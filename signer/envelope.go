@@ -1,10 +1,9 @@
 package signer
 
 import (
-	"context"
 	"fmt"
-	"github.com/go-json-experiment/json"
 
+	"github.com/go-json-experiment/json"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"github.com/pratique-dev/pratique"
@@ -19,28 +18,6 @@ const (
 	// mostSignatures bounds the work that an envelope can ask of a verifier.
 	mostSignatures = 16
 )
-
-// SignStatement puts a statement into a DSSE envelope with one signature. The same statement always gives the
-// same payload bytes; the signature may differ each time.
-func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (pratique.Envelope, error) {
-	const op = "sign statement"
-	if err := checkStatement(st); err != nil {
-		return pratique.Envelope{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
-	}
-	payload, err := json.Marshal(st, json.Deterministic(true))
-	if err != nil {
-		return pratique.Envelope{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
-	}
-	sig, err := s.Sign(ctx, dsse.PAE(PayloadType, payload))
-	if err != nil {
-		return pratique.Envelope{}, pratique.Wrap(pratique.Unknown, op, "", err)
-	}
-	return pratique.Envelope{
-		PayloadType: PayloadType,
-		Payload:     payload,
-		Signatures:  []pratique.EnvelopeSignature{{KeyID: s.KeyID(), Sig: sig}},
-	}, nil
-}
 
 // OpenEnvelope returns the statement in an envelope that the verifier's key signed. At least one signature has
 // to hold; the key ids in the envelope are hints that nobody signed, so they decide nothing. Payload type and

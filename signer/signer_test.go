@@ -66,14 +66,11 @@ func statement(t testing.TB) pratique.Statement {
 
 func TestEnvelopeIsDSSE(t *testing.T) {
 	k := newKey(1)
-	e, err := signer.SignStatement(t.Context(), k, statement(t))
+	signed, err := signer.SignStatement(t.Context(), k, statement(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := signer.EncodeEnvelope(e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := signed.Content()
 	// The members of DSSE and no others, payload and signature in standard base64.
 	payload := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"registry.test/team/app","digest":{"sha256":"` +
 		strings.Repeat("ab", 32) + `"}}],"predicateType":"https://example.test/p","predicate":{"a":"<b> & c"}}`
@@ -90,8 +87,11 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(e, decoded); diff != "" {
-		t.Errorf("decoded (-want +got):\n%s", diff)
+	if again, err := signer.EncodeEnvelope(decoded); err != nil || string(again) != string(encoded) {
+		t.Errorf("encoded again %s, %v", again, err)
+	}
+	if signed.PredicateType() != "https://example.test/p" || signed.Payload() != pratique.DigestOf([]byte(payload)) || signed.Digest() != pratique.DigestOf(encoded) {
+		t.Errorf("it says of itself %s %s %s", signed.PredicateType(), signed.Payload(), signed.Digest())
 	}
 	got, err := signer.OpenEnvelope(k, decoded)
 	if err != nil {
@@ -168,12 +168,43 @@ func TestSignStatementRefusesNonsense(t *testing.T) {
 	if pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("an empty statement: %v", err)
 	}
+	// Two readers must not be able to see two different documents in it.
+	for name, predicate := range map[string]string{
+		"empty": ``, "list": `[]`, "cut": `{"a":1`, "more than one": `{}{}`, "a name twice": `{"a":1,"b":[{"c":1,"c":2}]}`, "invalid UTF-8": "{\"a\":\"\xff\"}",
+		"another member": `{},"predicateType":"q","x":{}`,
+	} {
+		st := statement(t)
+		st.Predicate = json.RawMessage(predicate)
+		if _, err := signer.SignStatement(t.Context(), newKey(1), st); pratique.KindOf(err) != pratique.Invalid {
+			t.Errorf("predicate %s: %v", name, err)
+		}
+	}
 	denied := pratique.Errorf(pratique.Denied, "sign", "no")
 	if _, err := signer.SignStatement(t.Context(), failing{newKey(1), denied}, statement(t)); pratique.KindOf(err) != pratique.Denied {
 		t.Errorf("the key store's kind is lost: %v", err)
 	}
 	if _, err := signer.SignImage(t.Context(), failing{newKey(1), errors.New("x")}, subject(t)); err == nil {
 		t.Error("a failure to sign is not an error")
+	}
+}
+
+func TestSignedIsChecked(t *testing.T) {
+	k, other := newKey(1), newKey(2)
+	signed, err := signer.SignStatement(t.Context(), k, statement(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := signed.Check(k, subject(t).Digest); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{
+		"another key":   signed.Check(other, subject(t).Digest),
+		"another image": signed.Check(k, pratique.DigestOf(nil)),
+		"nothing":       signer.Signed{}.Check(k, subject(t).Digest),
+	} {
+		if pratique.KindOf(err) != pratique.Unverified {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -236,12 +267,9 @@ func FuzzOpenEnvelope(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	encoded, err := signer.EncodeEnvelope(e)
-	if err != nil {
-		f.Fatal(err)
-	}
+	encoded := e.Content()
 	f.Add(encoded, []byte(nil))
-	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"bnVsbA==","signatures":[{}]}`), e.Payload)
+	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"bnVsbA==","signatures":[{}]}`), []byte(`{"_type":"https://in-toto.io/Statement/v1"}`))
 	f.Fuzz(func(t *testing.T, data, payload []byte) {
 		e, err := signer.DecodeEnvelope(data)
 		if err != nil {
@@ -265,7 +293,11 @@ func FuzzOpenEnvelope(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := signer.OpenEnvelope(k, again)
+		decoded, err := signer.DecodeEnvelope(again.Content())
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := signer.OpenEnvelope(k, decoded)
 		if err != nil {
 			t.Fatal(err)
 		}

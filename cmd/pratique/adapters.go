@@ -95,12 +95,23 @@ type attestations struct {
 	verifier signer.Verifier
 }
 
-func (a attestations) Attach(ctx context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error) {
+func (a attestations) Begin(ctx context.Context, s pratique.Subject) (pipeline.Attaching, error) {
+	begun, err := a.store.Begin(ctx, s, a.verifier)
+	if err != nil {
+		return nil, err
+	}
+	return attaching{begun}, nil
+}
+
+// attaching is the work on one subject.
+type attaching struct{ *oci.Attaching }
+
+func (a attaching) Attach(ctx context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	var signature signer.SimpleSignature
 	if sig != nil {
 		signature = *sig
 	}
-	return a.store.Attach(ctx, s, signature, envelopes, a.verifier)
+	return a.Attaching.Attach(ctx, signature, envelopes)
 }
 
 // Holds looks at the signature and at the summary, which names the others; both were written together with

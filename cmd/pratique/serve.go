@@ -114,6 +114,7 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.rotateSecrets(ahead) })
 	front.Go(func() error { return s.reconciler.Run(ahead) })
 	front.Go(func() error { return s.rematcher().Run(ahead) })
+	front.Go(func() error { s.warm(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("policy", s.policy.ID().Digest.String()), slog.String("keyID", s.signer.KeyID()))
 	err = front.Wait()

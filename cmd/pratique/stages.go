@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -75,6 +76,7 @@ func (s *service) work(stage queue.Stage, workers int, handle func(context.Conte
 // gate opens the config repositories.
 func (s *service) gate(signed attestations) (*deploy.Gate, error) {
 	all, opened, err := targets(s.conf.Deploy.Targets, s.now)
+	s.repositories = opened
 	for _, repo := range opened {
 		s.closers = append(s.closers, func() error { repo.Close(); return nil })
 	}
@@ -85,6 +87,19 @@ func (s *service) gate(signed attestations) (*deploy.Gate, error) {
 		Targets: all, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
 		MaxAge: s.maxVerdictAge(), Now: s.now,
 	})
+}
+
+// warm reads the config repositories at the start, so that the first push need not wait for a clone.
+func (s *service) warm(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, repo := range s.repositories {
+		all.Go(func() {
+			if err := repo.Warm(ctx); err != nil && ctx.Err() == nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "the first commit has to wait for a clone", slog.String("error", err.Error()))
+			}
+		})
+	}
+	all.Wait()
 }
 
 // logFact tells operators what happens, a line for each fact.

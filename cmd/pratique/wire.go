@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/derived"
@@ -75,6 +76,8 @@ type service struct {
 	signer    *key.Signer
 	verifier  *key.Verifier
 	listener  net.Listener
+	// repositories are those of the deploy targets, each once.
+	repositories []*gitrepo.Repo
 
 	outbox     *outbox.Outbox
 	webhooks   *webhook.Handler

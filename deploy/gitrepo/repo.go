@@ -146,6 +146,19 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, erro
 	return deploy.Pushed{}, pratique.Wrap(pratique.Unknown, "update config repository", r.remote+" "+r.branch, err)
 }
 
+// Warm brings the branch here, so that the first update need not wait for a clone. Nothing depends on it: what fails here,
+// an update meets again.
+func (r *Repo) Warm(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, tip, err := r.openPush(ctx)
+	if err == nil {
+		defer s.close()
+		err = r.sync(ctx, tip)
+	}
+	return pratique.Wrap(pratique.Unknown, "read config repository", r.remote+" "+r.branch, err)
+}
+
 // backOff waits before another try, longer each time and by chance, so that writers do not meet again.
 func backOff(ctx context.Context, try int) error {
 	const first, most = 50 * time.Millisecond, 5 * time.Second

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	neturl "net/url"
 	"os"
 	"slices"
 	"strings"
@@ -572,5 +574,53 @@ func TestTree(t *testing.T) {
 	}
 	if got := git(t, s, "r", "ls-tree", "main", "apps/run", "apps/link.yaml"); !strings.Contains(got, "100755") || !strings.Contains(got, "120000") {
 		t.Errorf("modes were lost: %s", got)
+	}
+}
+
+// TestWarm: after it an update needs no clone, and nothing is lost if it fails.
+func TestWarm(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	url := create(t, s, "config", files)
+	var mu sync.Mutex
+	var fetches int
+	away := true
+	target, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := httputil.NewSingleHostReverseProxy(&neturl.URL{Scheme: target.Scheme, Host: target.Host})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if away {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		if strings.HasSuffix(r.URL.Path, "/git-upload-pack") {
+			fetches++
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	r := open(t, Config{URL: front.URL + target.Path})
+	wantKind(t, r.Warm(t.Context()), pratique.Unavailable, "read config repository")
+	mu.Lock()
+	away = false
+	mu.Unlock()
+	if err := r.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if fetches != 1 {
+		t.Errorf("warming fetched %d times", fetches)
+	}
+	if _, err := r.Update(t.Context(), set("apps/a/deploy.yaml", "image: a:2")); err != nil {
+		t.Fatal(err)
+	}
+	if fetches != 1 {
+		t.Errorf("%d fetches, want the one that warmed", fetches)
+	}
+	if got := git(t, s, "config", "show", "main:apps/a/deploy.yaml"); !strings.Contains(got, "a:2") {
+		t.Errorf("the branch has %s", got)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/signer"
@@ -28,11 +26,20 @@ type Attest struct {
 
 // Attestations writes signed objects to the subject's registry.
 type Attestations interface {
-	// Attach writes the signature, if it is not nil, and the envelopes, reads everything back, verifies it
-	// with the signer's key, and returns what it read.
-	Attach(ctx context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error)
+	// Begin prepares to attach to the subject.
+	Begin(ctx context.Context, s pratique.Subject) (Attaching, error)
 	// Holds reports whether the registry still has all of these, verified.
 	Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error)
+}
+
+// Attaching is the work on what is attached to one subject.
+type Attaching interface {
+	// Upload brings an envelope to the registry ahead of Attach, so that less is left to do. Nobody finds it before, and
+	// what fails here Attach tries again.
+	Upload(ctx context.Context, e signer.Signed) error
+	// Attach writes the signature, if it is not nil, and the envelopes, reads everything back, verifies it
+	// with the signer's key, and returns what it read.
+	Attach(ctx context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error)
 }
 
 // Handle does the stage for one message.
@@ -76,7 +83,29 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 }
 
 func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
-	judged, children, err := s.judge(ctx, w, m)
+	if len(m.Children) > 0 {
+		return s.judgeAndAttestIndex(ctx, w, m)
+	}
+	j, err := s.load(ctx, m.Subject)
+	if err != nil {
+		return pratique.Judged{}, err
+	}
+	_, known, err := s.Ledger.Last(ctx, m.Subject, pratique.FactAttested)
+	if err != nil {
+		return pratique.Judged{}, err
+	}
+	if !known { // of others the registry may hold all that is wanted
+		j.prepared = s.prepare(ctx, w, j)
+		defer j.prepared.end()
+	}
+	if j.Judged, err = s.judge(ctx, w, j); err != nil {
+		return pratique.Judged{}, err
+	}
+	return j.Judged, s.attest(ctx, w, j)
+}
+
+func (s *Attest) judgeAndAttestIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
+	judged, children, err := s.judgeIndex(ctx, w, m)
 	if err != nil {
 		return judged, err
 	}
@@ -85,11 +114,8 @@ func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest
 			return judged, err
 		}
 	}
-	if len(m.Children) == 0 {
-		return judged, nil
-	}
 	// The index is attested last: whoever finds its summary finds its children's, too.
-	return judged, s.attest(ctx, w, judgement{Judged: judged})
+	return judged, s.attest(ctx, w, judgement{Judged: judged, subject: m.Subject})
 }
 
 func summary(v pratique.Verdict) string {
@@ -101,7 +127,7 @@ func summary(v pratique.Verdict) string {
 
 // attest makes sure that the registry holds the signed evidence of one judgement.
 func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
-	subject := j.Verdict.Subject
+	subject := j.subject
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactAttested); err != nil {
 		return err
 	} else if ok && w.Round == 0 && last.Attested.Verdict == j.Digest && s.made(last.Attested) {
@@ -111,7 +137,11 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 			return err
 		}
 	}
-	envelopes, err := s.evidence(ctx, w, j)
+	if j.prepared == nil {
+		j.prepared = s.prepare(ctx, w, j)
+		defer j.prepared.end()
+	}
+	envelopes, attaching, err := j.prepared.signed()
 	if err != nil {
 		return err
 	}
@@ -132,7 +162,7 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 		return err
 	}
 	s.edge(StageAttest + ":before-attach")
-	attached, err := s.Registry.Attach(ctx, subject, signature, append(envelopes, vsa))
+	attached, err := attaching.Attach(ctx, signature, append(envelopes, vsa))
 	if err != nil {
 		return err
 	}
@@ -152,69 +182,20 @@ func (s *Attest) made(a *pratique.Attested) bool {
 	return a.Verifier == s.VerifierID && !slices.ContainsFunc(a.Attestations, other)
 }
 
-// evidence signs the SBOMs and the report of a platform image. An index has none of its own.
-func (s *Attest) evidence(ctx context.Context, w Work, j judgement) ([]pratique.Envelope, error) {
-	if j.inspected == nil {
-		return nil, nil
-	}
-	subject := j.Verdict.Subject
-	builders := map[string]func(ctx context.Context) (pratique.Statement, error){
-		pratique.PredicateSPDX: func(ctx context.Context) (pratique.Statement, error) {
-			spdx, err := s.document(ctx, j.inspected.SPDX)
-			if err != nil {
-				return pratique.Statement{}, err
-			}
-			return attest.SPDX(subject, spdx)
-		},
-		pratique.PredicateCycloneDX: func(ctx context.Context) (pratique.Statement, error) {
-			cyclonedx, err := s.document(ctx, j.inspected.CycloneDX)
-			if err != nil {
-				return pratique.Statement{}, err
-			}
-			return attest.CycloneDX(subject, cyclonedx)
-		},
-		pratique.PredicateVulnerability: func(context.Context) (pratique.Statement, error) {
-			return attest.Vulnerability(attest.VulnerabilityInput{
-				Subject: subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
-			})
-		},
-	}
-	// Side by side: an SBOM has megabytes, which are read, encoded and hashed.
-	envelopes := make([]pratique.Envelope, len(evidencePredicates))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, predicate := range evidencePredicates {
-		group.Go(func() error {
-			statement, err := builders[predicate](ctx)
-			if err != nil {
-				return err
-			}
-			envelopes[i], err = signer.SignStatement(ctx, s.Signer, statement)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return envelopes, nil
-}
-
-// evidencePredicates are the statements about a platform image, in the order in which they are signed.
-var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX, pratique.PredicateVulnerability}
-
 // vsa signs the verdict. Its inputs are the statements just signed, by the digest of their payloads: a signature
 // differs each time it is made, and an envelope that says the same is not written again. An index rests on its
 // children's verdicts.
-func (s *Attest) vsa(ctx context.Context, j judgement, envelopes []pratique.Envelope) (pratique.Envelope, error) {
+func (s *Attest) vsa(ctx context.Context, j judgement, envelopes []signer.Signed) (signer.Signed, error) {
 	in := attest.VSAInput{
 		Verdict: j.Verdict, VerdictDigest: j.Digest, VerifierID: s.VerifierID,
 		Version: map[string]string{"pratique": s.Version},
 	}
 	for i, e := range envelopes {
-		in.Inputs = append(in.Inputs, attest.Resource{URI: evidencePredicates[i], Digest: pratique.DigestOf(e.Payload)})
+		in.Inputs = append(in.Inputs, attest.Resource{URI: evidencePredicates[i], Digest: e.Payload()})
 	}
 	statement, err := attest.NewVSA(in)
 	if err != nil {
-		return pratique.Envelope{}, err
+		return signer.Signed{}, err
 	}
 	return signer.SignStatement(ctx, s.Signer, statement)
 }

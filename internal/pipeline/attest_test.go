@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/pratique-dev/pratique"
@@ -13,15 +14,18 @@ func TestAttestInOrder(t *testing.T) {
 	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
 	w.journal = nil
 	w.mustHandle(m)
+	beside := slices.DeleteFunc(slices.Clone(w.journal), func(line string) bool { return !background(line) })
+	slices.Sort(beside)
+	same(t, "beside", []string{"get", "get", "get", "get", "upload cyclonedx", "upload spdx", "upload vuln"}, beside)
 	same(t, "journal", []string{
-		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "get", "get", "judge app",
+		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "last attested app", "judge app",
 		"last judged app", "put",
 		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
-		"last attested app", "get", "get", "last settled ",
+		"last attested app", "last settled ",
 		"edge attest:before-attach", "attach app signed spdx cyclonedx vuln vsa", "edge attest:after-attach",
 		"edge attest:before-attested", "fact attested app", "edge attest:after-attested", "last settled ",
 		"edge deploy:before-enqueue", "enqueue deploy e1.deploy", "edge deploy:after-enqueue",
-	}, w.journal)
+	}, slices.DeleteFunc(w.journal, background))
 
 	s := w.subject("app")
 	judged, attested := w.newest(s, pratique.FactJudged).Judged, w.newest(s, pratique.FactAttested).Attested

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 
@@ -166,7 +167,26 @@ func newKey(w *world) testKey {
 	return testKey{private, id}
 }
 
-func (r *registry) Attach(_ context.Context, s pratique.Subject, sig *signer.SimpleSignature, envelopes []pratique.Envelope) ([]pratique.Attestation, error) {
+func (r *registry) Begin(_ context.Context, s pratique.Subject) (pipeline.Attaching, error) {
+	return attaching{r, s}, nil
+}
+
+// attaching checks what it is given; what was uploaded ahead makes no difference to it.
+type attaching struct {
+	*registry
+	subject pratique.Subject
+}
+
+func (a attaching) Upload(_ context.Context, e signer.Signed) error {
+	err := e.Check(a.key, a.subject.Digest)
+	if err != nil {
+		a.t.Errorf("%s for %s: %v", e.PredicateType(), a.subject, err)
+	}
+	return errors.Join(err, a.do("upload %s", short[e.PredicateType()]))
+}
+
+func (a attaching) Attach(_ context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
+	r, s := a.registry, a.subject
 	what := "unsigned"
 	if sig != nil {
 		what = "signed"
@@ -178,7 +198,11 @@ func (r *registry) Attach(_ context.Context, s pratique.Subject, sig *signer.Sim
 	if sig != nil {
 		next[""] = r.keep(s, "", sig.Payload)
 	}
-	for _, e := range envelopes {
+	for _, signed := range envelopes {
+		e, err := signer.DecodeEnvelope(signed.Content())
+		if err != nil {
+			r.t.Errorf("envelope on %s: %v", r.name(s), err)
+		}
 		st, err := signer.OpenEnvelope(r.key, e)
 		if err != nil {
 			r.t.Errorf("envelope on %s: %v", r.name(s), err)

@@ -43,23 +43,26 @@ type PlatformDecision struct {
 // judgement is a verdict with the facts that it rests on; an index has no facts of its own.
 type judgement struct {
 	pratique.Judged
+	subject   pratique.Subject
 	inspected *pratique.Inspected
 	matched   *pratique.Matched
 	report    pratique.Report
+	// prepared is what was begun to attest it while it was judged; nil if nothing was.
+	prepared *preparation
 }
 
-// judge decides about every image of the manifest, and gives an index the worst of its children's verdicts.
-func (s *Attest) judge(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, []judgement, error) {
+// judgeIndex decides about every image of an index, and gives the index the worst of its children's verdicts.
+func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, []judgement, error) {
 	var children []judgement
-	for _, c := range m.Images() {
-		j, err := s.judgeImage(ctx, w, m.Subject.Sibling(c.Digest))
+	for _, c := range m.Children {
+		j, err := s.load(ctx, m.Subject.Sibling(c.Digest))
 		if err != nil {
 			return pratique.Judged{}, nil, err
 		}
+		if j.Judged, err = s.judge(ctx, w, j); err != nil {
+			return pratique.Judged{}, nil, err
+		}
 		children = append(children, j)
-	}
-	if len(m.Children) == 0 {
-		return children[0].Judged, children, nil
 	}
 	verdict, err := s.worst(m, children)
 	if err != nil {
@@ -84,7 +87,8 @@ func (s *Attest) worst(m pratique.Manifest, children []judgement) (pratique.Verd
 	return v, err
 }
 
-func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subject) (judgement, error) {
+// load reads what is known about an image.
+func (s *Attest) load(ctx context.Context, subject pratique.Subject) (judgement, error) {
 	inspected, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected)
 	if err != nil {
 		return judgement{}, err
@@ -96,23 +100,26 @@ func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subjec
 	if !ok || !ok2 || matched.Matched.Inventory != inspected.Inspected.Inventory {
 		return judgement{}, pratique.Errorf(pratique.Internal, "judge "+subject.String(), "it is not inspected and matched")
 	}
-	j := judgement{inspected: inspected.Inspected, matched: matched.Matched}
-	if j.report, err = s.report(ctx, matched.Matched.Report); err != nil {
-		return judgement{}, err
-	}
+	j := judgement{subject: subject, inspected: inspected.Inspected, matched: matched.Matched}
+	j.report, err = s.report(ctx, matched.Matched.Report)
+	return j, err
+}
+
+// judge decides about one image.
+func (s *Attest) judge(ctx context.Context, w Work, j judgement) (pratique.Judged, error) {
 	sections, err := s.sections(ctx, *j.inspected)
 	if err != nil {
-		return judgement{}, err
+		return pratique.Judged{}, err
 	}
 	now := s.Now().UTC()
 	decision, err := s.Policy.Judge(ctx, Evidence{
-		Subject: subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Sections: sections, Now: now,
+		Subject: j.subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Sections: sections, Now: now,
 	})
 	if err != nil {
-		return judgement{}, err
+		return pratique.Judged{}, err
 	}
 	verdict := pratique.Verdict{
-		Subject: subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
+		Subject: j.subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
 		Policy: s.Policy.ID(), JudgedAt: now,
 		Inputs: []pratique.Input{
 			{Kind: "report", Digest: j.matched.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
@@ -122,8 +129,7 @@ func (s *Attest) judgeImage(ctx context.Context, w Work, subject pratique.Subjec
 	if sections != nil {
 		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "sections", Digest: j.inspected.Sections})
 	}
-	j.Judged, err = s.decide(ctx, w, verdict)
-	return j, err
+	return s.decide(ctx, w, verdict)
 }
 
 // sections reads what was found beside packages, nil if nothing was looked for.

@@ -103,6 +103,15 @@ func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([
 	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}, t.host.names, nil
 }
 
+// Transport is the transport of [Client.RemoteOptions], for those who make requests of their own.
+func (c *Client) Transport(ctx context.Context, repo pratique.Repository) (http.RoundTripper, error) {
+	t, err := c.target(repo)
+	if err != nil {
+		return nil, err
+	}
+	return c.login(ctx, t, transport.PushScope, pushSessionAge)
+}
+
 // readRetries repeats requests that change nothing and have no body; uploads are repeated by those who hold
 // the bytes.
 type readRetries struct {

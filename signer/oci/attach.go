@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"maps"
 	"slices"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -42,6 +43,40 @@ type half struct {
 	open func(desc v1.Descriptor, content []byte) (predicateType string, payload pratique.Digest, err error)
 }
 
+// Attaching is the work on what is attached to one subject. It is safe for concurrent use, and meant for one job: what
+// it knows of the registry is of that moment.
+type Attaching struct {
+	store   *Store
+	session *session
+	own     signer.Verifier
+
+	mu    sync.Mutex
+	items map[pratique.Digest]item // that were checked, by the digest of the envelope
+}
+
+// Begin prepares to attach what own's key signed about the subject.
+func (s *Store) Begin(ctx context.Context, subject pratique.Subject, own signer.Verifier) (*Attaching, error) {
+	ses, err := s.open(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	return &Attaching{store: s, session: ses, own: own, items: map[pratique.Digest]item{}}, nil
+}
+
+// Upload brings an envelope to the registry ahead of [Attaching.Attach], which names it there and otherwise would have to
+// bring it. Until then nobody finds it. After an error, Attach tries again.
+func (a *Attaching) Upload(ctx context.Context, e signer.Signed) error {
+	i, err := a.itemOf(e)
+	if err != nil {
+		return err
+	}
+	if err := a.session.upload(ctx, i); err != nil {
+		return a.session.fail("upload attestation of", err)
+	}
+	a.session.readAhead(ctx, i)
+	return nil
+}
+
 // Attach writes the signature and the envelopes of one subject to its registry, and returns them as they were
 // read back from there and verified, the signature first. Everything must be signed by own's key and be about
 // the subject, with one envelope for each predicate type; otherwise it is Unverified or Invalid and nothing is
@@ -51,24 +86,21 @@ type half struct {
 // it says the same, it stays, and its digest is the one returned. A zero signature withdraws the one that own's
 // key may have given before. What should be there and is not when read back is a Conflict: somebody else wrote
 // at the same time, and trying again helps.
-func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature signer.SimpleSignature, envelopes []pratique.Envelope, own signer.Verifier) ([]pratique.Attestation, error) {
-	sig, err := s.signatureHalf(subject, signature, own)
+func (a *Attaching) Attach(ctx context.Context, signature signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
+	ses := a.session
+	sig, err := a.store.signatureHalf(ses.subject, signature, a.own)
 	if err != nil {
 		return nil, err
 	}
-	att, err := s.attestationHalf(subject, envelopes, own)
+	att, err := a.attestationHalf(envelopes)
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.locks.acquire(ctx, subject)
+	release, err := a.store.locks.acquire(ctx, ses.subject)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	ses, err := s.open(ctx, subject)
-	if err != nil {
-		return nil, err
-	}
 	halves := []half{sig}
 	if len(att.items) > 0 {
 		halves = append(halves, att)
@@ -81,7 +113,7 @@ func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature 
 	for i, h := range halves {
 		g.Go(func() error {
 			var err error
-			results[i], err = ses.attach(ctx, h, own.KeyID())
+			results[i], err = ses.attach(ctx, h, a.own.KeyID())
 			return err
 		})
 	}
@@ -89,6 +121,15 @@ func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature 
 		return nil, err
 	}
 	return slices.Concat(results...), nil
+}
+
+// Attach is [Attaching.Attach] with nothing done ahead.
+func (s *Store) Attach(ctx context.Context, subject pratique.Subject, signature signer.SimpleSignature, envelopes []signer.Signed, own signer.Verifier) ([]pratique.Attestation, error) {
+	a, err := s.Begin(ctx, subject, own)
+	if err != nil {
+		return nil, err
+	}
+	return a.Attach(ctx, signature, envelopes)
 }
 
 func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignature, own signer.Verifier) (half, error) {
@@ -123,13 +164,14 @@ func (s *Store) signatureHalf(subject pratique.Subject, sig signer.SimpleSignatu
 	}, nil
 }
 
-func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.Envelope, own signer.Verifier) (half, error) {
+func (a *Attaching) attestationHalf(envelopes []signer.Signed) (half, error) {
+	subject, own := a.session.subject, a.own
 	h := half{suffix: attSuffix, held: map[v1.Hash][]byte{}}
 	h.items = make([]item, len(envelopes))
-	var checks errgroup.Group // side by side: an SBOM has megabytes, which are encoded, hashed and read
+	var checks errgroup.Group // side by side: an SBOM has megabytes, which are hashed
 	for i, e := range envelopes {
 		checks.Go(func() (err error) {
-			h.items[i], err = s.itemOf(subject, e, own)
+			h.items[i], err = a.itemOf(e)
 			return err
 		})
 	}
@@ -146,7 +188,7 @@ func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.E
 	}
 	h.candidate = func(d v1.Descriptor) bool {
 		predicateType := d.Annotations[predicateAnnotation]
-		return wanted[predicateType] && d.Size <= s.limits.layerBytes(predicateType)
+		return wanted[predicateType] && d.Size <= a.store.limits.layerBytes(predicateType)
 	}
 	h.open = func(d v1.Descriptor, content []byte) (string, pratique.Digest, error) {
 		e, err := signer.DecodeEnvelope(content)
@@ -167,23 +209,32 @@ func (s *Store) attestationHalf(subject pratique.Subject, envelopes []pratique.E
 }
 
 // itemOf is the layer that holds an envelope.
-func (s *Store) itemOf(subject pratique.Subject, e pratique.Envelope, own signer.Verifier) (item, error) {
-	content, err := signer.EncodeEnvelope(e)
-	if err != nil {
+func (a *Attaching) itemOf(e signer.Signed) (item, error) {
+	a.mu.Lock()
+	checked, ok := a.items[e.Digest()]
+	a.mu.Unlock()
+	if ok {
+		return checked, nil
+	}
+	subject := a.session.subject
+	if err := e.Check(a.own, subject.Digest); err != nil {
 		return item{}, err
 	}
-	st, err := openAbout(own, subject, e)
-	if err != nil {
-		return item{}, err
-	}
-	if most := s.limits.layerBytes(st.PredicateType); int64(len(content)) > most {
+	if most := a.store.limits.layerBytes(e.PredicateType()); int64(len(e.Content())) > most {
 		return item{}, &pratique.Error{Op: opAttach, Subject: subject.String(), Kind: pratique.Exhausted,
-			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+st.PredicateType, "%d bytes, the limit is %d", len(content), most)}
+			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+e.PredicateType(), "%d bytes, the limit is %d", len(e.Content()), most)}
 	}
-	desc := describe(types.MediaType(cosign.DssePayloadType), content)
-	// cosign writes the empty signature too; some readers look for the name only.
-	desc.Annotations = map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: st.PredicateType}
-	return item{predicateType: st.PredicateType, payload: pratique.DigestOf(e.Payload), content: content, desc: desc}, nil
+	desc := v1.Descriptor{
+		MediaType: types.MediaType(cosign.DssePayloadType), Size: int64(len(e.Content())),
+		Digest: v1.Hash{Algorithm: "sha256", Hex: e.Digest().Hex()},
+		// cosign writes the empty signature too; some readers look for the name only.
+		Annotations: map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: e.PredicateType()},
+	}
+	checked = item{predicateType: e.PredicateType(), payload: e.Payload(), content: e.Content(), desc: desc}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.items[e.Digest()] = checked
+	return checked, nil
 }
 
 // openAbout opens an envelope and checks that it is about the subject.
@@ -214,17 +265,17 @@ func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.
 	if slices.Contains(found, nil) || len(kept) < len(current.Layers) {
 		// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
 		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
-		var blobs []*blob
+		var missing []item
 		for n, i := range h.items {
 			if found[n] == nil {
 				next.Layers = append(next.Layers, i.desc)
-				blobs = append(blobs, &blob{content: i.content, digest: i.desc.Digest})
+				missing = append(missing, i)
 			}
 		}
 		if len(next.Layers) > s.limits.Layers {
 			return nil, s.errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", s.tag(h.suffix), len(next.Layers), s.limits.Layers)
 		}
-		if err := s.write(ctx, h.suffix, next, blobs); err != nil {
+		if err := s.write(ctx, h.suffix, next, missing); err != nil {
 			return nil, err
 		}
 		if current, err = s.manifest(ctx, h.suffix); err != nil {

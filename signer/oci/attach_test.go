@@ -57,10 +57,7 @@ func TestAttachReadsBack(t *testing.T) {
 	prefix := subject.Repository.String() + ":sha256-" + subject.Digest.Hex()
 	want := []pratique.Attestation{{Digest: pratique.DigestOf(sig.Payload), Size: int64(len(sig.Payload)), Location: prefix + ".sig", KeyID: own.KeyID()}}
 	for i, e := range es {
-		content, err := signer.EncodeEnvelope(e)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := e.Content()
 		want = append(want, pratique.Attestation{
 			PredicateType: sts[i].PredicateType, Digest: pratique.DigestOf(content), Size: int64(len(content)), Location: prefix + ".att", KeyID: own.KeyID(),
 		})
@@ -73,7 +70,7 @@ func TestAttachReadsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(verified) != 1 || verified[0].Attestation != want[i+1] || !bytes.Equal(verified[0].Envelope.Payload, es[i].Payload) {
+		if len(verified) != 1 || verified[0].Attestation != want[i+1] || pratique.DigestOf(verified[0].Envelope.Payload) != es[i].Payload() {
 			t.Errorf("%s: verified %+v", st.PredicateType, verified)
 		}
 	}
@@ -153,7 +150,7 @@ func TestAttachTogether(t *testing.T) {
 		sig, es := signImage(t, keys[i], subject), envelopes(t, keys[i], sts)
 		for _, e := range es { // and each of its envelopes on its own
 			wg.Go(func() {
-				if _, err := store.Attach(context.Background(), subject, sig, []pratique.Envelope{e}, keys[i].Verifier()); err != nil {
+				if _, err := store.Attach(context.Background(), subject, sig, []signer.Signed{e}, keys[i].Verifier()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -225,7 +222,7 @@ func TestAttachRefusesWhatIsNotOwn(t *testing.T) {
 	sig := signImage(t, own, subject)
 	for name, c := range map[string]struct {
 		sig  signer.SimpleSignature
-		es   []pratique.Envelope
+		es   []signer.Signed
 		kind pratique.Kind
 	}{
 		"signature of another key":     {signImage(t, other, subject), nil, pratique.Unverified},

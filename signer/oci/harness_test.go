@@ -81,6 +81,11 @@ func (r *testRegistry) RemoteOptions(ctx context.Context, _ pratique.Repository)
 	return []remote.Option{remote.WithContext(ctx), remote.WithRetryBackoff(backoff)}, nil, nil
 }
 
+// Transport implements [oci.Registry].
+func (r *testRegistry) Transport(context.Context, pratique.Repository) (http.RoundTripper, error) {
+	return http.DefaultTransport, nil
+}
+
 // push puts a small image into the registry.
 func (r *testRegistry) push(t testing.TB, path string) pratique.Subject {
 	t.Helper()
@@ -172,11 +177,25 @@ func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome
 	return out
 }
 
-func envelopes(t testing.TB, s signer.Signer, statements []pratique.Statement) []pratique.Envelope {
+func envelopes(t testing.TB, s signer.Signer, statements []pratique.Statement) []signer.Signed {
 	t.Helper()
-	var out []pratique.Envelope
+	var out []signer.Signed
 	for _, st := range statements {
 		e, err := signer.SignStatement(t.Context(), s, st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// decoded are the envelopes as others read them.
+func decoded(t testing.TB, s signer.Signer, statements []pratique.Statement) []pratique.Envelope {
+	t.Helper()
+	var out []pratique.Envelope
+	for _, signed := range envelopes(t, s, statements) {
+		e, err := signer.DecodeEnvelope(signed.Content())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ package oci
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -17,10 +18,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP. The options
-// must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the registry may have forgotten.
+// Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP.
 type Registry interface {
+	// RemoteOptions must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the registry may have
+	// forgotten.
 	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
+	// Transport is logged in for pull and push. It decides where a registry may send us, in redirects and in the
+	// addresses of uploads.
+	Transport(ctx context.Context, repository pratique.Repository) (http.RoundTripper, error)
 }
 
 // Limits bound what is read from a registry, where anybody who may push can put what they like. A zero field means

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,10 +17,10 @@ import (
 )
 
 // uploads is how many blobs travel at once.
-const uploads = 4
+const uploads = 8
 
 // write uploads the new layers and a configuration that fits, then moves the tag to the manifest.
-func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs []*blob) error {
+func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items []item) error {
 	const op = "attach to"
 	config, err := newConfig(m.Layers)
 	if err != nil {
@@ -28,9 +29,18 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs
 	m.Config = describe(types.OCIConfigJSON, config)
 	g, uploading := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
-	for _, b := range append(blobs, &blob{content: config, digest: m.Config.Digest}) {
-		g.Go(func() error { return s.pusher.Upload(uploading, s.repo, b) })
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	for _, i := range items {
+		g.Go(func() error {
+			if err := s.upload(uploading, i); err != nil {
+				return err
+			}
+			reading.Go(func() { s.readAhead(ctx, i) })
+			return nil
+		})
 	}
+	g.Go(func() error { return s.send(uploading, &blob{content: config, digest: m.Config.Digest}) })
 	if err := g.Wait(); err != nil {
 		return s.fail(op, err)
 	}
@@ -47,6 +57,35 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, blobs
 	}
 	return nil
 }
+
+// upload is the sending of one layer, which happens once.
+type upload struct {
+	mu   sync.Mutex
+	done bool
+}
+
+// upload sends a layer, unless it was sent before.
+func (s *session) upload(ctx context.Context, i item) error {
+	s.mu.Lock()
+	u := s.uploads[i.desc.Digest]
+	if u == nil {
+		u = &upload{}
+		s.uploads[i.desc.Digest] = u
+	}
+	s.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done {
+		return nil
+	}
+	err := s.send(ctx, &blob{content: i.content, digest: i.desc.Digest})
+	u.done = err == nil
+	return err
+}
+
+// readAhead reads back what was sent while others are under way. Some registries hand out only what a manifest names, so
+// what cannot be read yet is read after the manifest.
+func (s *session) readAhead(ctx context.Context, i item) { _ = s.check(ctx, i.desc) }
 
 // newConfig is the image configuration that cosign would write for these layers: they are not compressed, so
 // their digests are their diff ids.

@@ -98,8 +98,9 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 	own, other := testKey(t, 0), testKey(t, 1)
 	store := oci.NewStore(reg, oci.Limits{EnvelopeBytes: 64 << 10})
 	sts := statements(t, subject, pratique.Allow)
-	good := envelopes(t, own, sts)[3]
-	denied := envelopes(t, own, statements(t, subject, pratique.Deny))[3]
+	good := decoded(t, own, sts)[3]
+	denial := envelopes(t, own, statements(t, subject, pratique.Deny))[3]
+	denied := decoded(t, own, statements(t, subject, pratique.Deny))[3]
 
 	altered := good
 	altered.Payload = bytes.Replace(bytes.Clone(good.Payload), []byte("PASSED"), []byte("FAILED"), 1)
@@ -107,7 +108,7 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 	retyped.PayloadType = "application/json"
 	borrowed := good
 	borrowed.Signatures = denied.Signatures
-	forged := envelopes(t, other, sts)[3]
+	forged := decoded(t, other, sts)[3]
 	forged.Signatures[0].KeyID = own.KeyID()
 	unsigned := good
 	unsigned.Signatures = nil
@@ -120,8 +121,8 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 		"another payload type":          {content: encode(t, retyped), annotations: vsa},
 		"signature of another envelope": {content: encode(t, borrowed), annotations: vsa},
 		"no signature":                  {content: encode(t, unsigned), annotations: vsa},
-		"about another image":           {content: encode(t, envelopes(t, own, statements(t, elsewhere, pratique.Allow))[3]), annotations: vsa},
-		"an SBOM that is called a VSA":  {content: encode(t, envelopes(t, own, sts)[0]), annotations: vsa},
+		"about another image":           {content: encode(t, decoded(t, own, statements(t, elsewhere, pratique.Allow))[3]), annotations: vsa},
+		"an SBOM that is called a VSA":  {content: encode(t, decoded(t, own, sts)[0]), annotations: vsa},
 		"no JSON":                       {content: []byte("garbage"), annotations: vsa},
 		"payload is a number":           {content: []byte(`{"payload":1,"payloadType":"application/vnd.in-toto+json","signatures":[{}]}`), annotations: vsa},
 		"null":                          {content: []byte(`null`), annotations: vsa},
@@ -146,7 +147,7 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 			t.Errorf("%s, beside the good one: %d attestations, %v", name, len(got), err)
 		}
 		// What is there does not keep us from attaching.
-		if _, err := store.Attach(t.Context(), subject, signImage(t, own, subject), []pratique.Envelope{denied}, own.Verifier()); err != nil {
+		if _, err := store.Attach(t.Context(), subject, signImage(t, own, subject), []signer.Signed{denial}, own.Verifier()); err != nil {
 			t.Errorf("%s: attach: %v", name, err)
 		}
 		got, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
@@ -167,7 +168,7 @@ func TestVerifiedFindsNothing(t *testing.T) {
 	_, err = store.VerifiedSignature(t.Context(), subject, own.Verifier())
 	wantKind(t, err, pratique.NotFound, "there is no tag")
 
-	good := layer{content: encode(t, envelopes(t, own, statements(t, subject, pratique.Allow))[0]), annotations: annotated(pratique.PredicateSPDX)}
+	good := layer{content: encode(t, decoded(t, own, statements(t, subject, pratique.Allow))[0]), annotations: annotated(pratique.PredicateSPDX)}
 	plant(t, subject, "att", good)
 	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "no attestation of type")

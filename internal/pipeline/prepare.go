@@ -1,0 +1,105 @@
+package pipeline
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/signer"
+)
+
+// preparation is the part of attesting an image that does not depend on the verdict, which is nearly all of it: an SBOM
+// has megabytes, which are read, encoded, hashed and sent to the registry. Nobody finds it there until the verdict is
+// attached with it. It goes on in the background; whoever began it has to call end.
+type preparation struct {
+	cancel    context.CancelFunc
+	attaching Attaching
+	signing   errgroup.Group
+	uploading sync.WaitGroup
+	envelopes []signer.Signed
+}
+
+// prepare signs the SBOMs and the report of a platform image side by side, and uploads each as soon as it is signed. An
+// index has none of its own.
+func (s *Attest) prepare(ctx context.Context, w Work, j judgement) *preparation {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &preparation{cancel: cancel}
+	begun := make(chan struct{})
+	p.signing.Go(func() (err error) {
+		defer close(begun)
+		p.attaching, err = s.Registry.Begin(ctx, j.subject)
+		return err
+	})
+	if j.inspected == nil {
+		return p
+	}
+	p.envelopes = make([]signer.Signed, len(evidencePredicates))
+	builders := s.builders(w, j)
+	for i, predicate := range evidencePredicates {
+		p.signing.Go(func() error {
+			statement, err := builders[predicate](ctx)
+			if err != nil {
+				return err
+			}
+			e, err := signer.SignStatement(ctx, s.Signer, statement)
+			if err != nil {
+				return err
+			}
+			p.envelopes[i] = e
+			p.uploading.Go(func() {
+				if <-begun; p.attaching != nil {
+					_ = p.attaching.Upload(ctx, e) // attaching it tries again, and says why it fails
+				}
+			})
+			return nil
+		})
+	}
+	return p
+}
+
+// signed waits for the signatures; uploads may go on.
+func (p *preparation) signed() ([]signer.Signed, Attaching, error) {
+	err := p.signing.Wait()
+	return p.envelopes, p.attaching, err
+}
+
+// end stops what goes on, and waits for it. There may be nothing.
+func (p *preparation) end() {
+	if p == nil {
+		return
+	}
+	p.cancel()
+	_ = p.signing.Wait() // whoever wanted the envelopes has asked
+	p.uploading.Wait()
+}
+
+// evidencePredicates are the statements about a platform image, in the order in which they are signed.
+var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX, pratique.PredicateVulnerability}
+
+// builders make the statements about a platform image.
+func (s *Attest) builders(w Work, j judgement) map[string]func(ctx context.Context) (pratique.Statement, error) {
+	return map[string]func(ctx context.Context) (pratique.Statement, error){
+		pratique.PredicateSPDX: func(ctx context.Context) (pratique.Statement, error) {
+			spdx, err := s.document(ctx, j.inspected.SPDX)
+			if err != nil {
+				return pratique.Statement{}, err
+			}
+			return attest.SPDX(j.subject, spdx)
+		},
+		pratique.PredicateCycloneDX: func(ctx context.Context) (pratique.Statement, error) {
+			cyclonedx, err := s.document(ctx, j.inspected.CycloneDX)
+			if err != nil {
+				return pratique.Statement{}, err
+			}
+			return attest.CycloneDX(j.subject, cyclonedx)
+		},
+		pratique.PredicateVulnerability: func(context.Context) (pratique.Statement, error) {
+			return attest.Vulnerability(attest.VulnerabilityInput{
+				Subject: j.subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
+			})
+		},
+	}
+}
