@@ -1,7 +1,6 @@
 package syft
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -183,17 +182,38 @@ func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if err != nil || !r.trace.wants(l.Coordinates) {
 		return body, err
 	}
-	start, err := io.ReadAll(io.LimitReader(body, mostContent+1))
-	if err != nil {
-		return nil, errors.Join(err, body.Close())
+	// The reader is handed on as it is: cataloguers copy a file into memory if they cannot seek in it.
+	file, ok := body.(readSeekerAt)
+	if !ok {
+		return body, nil
 	}
-	r.trace.content(l.Coordinates, start)
-	return rest{io.MultiReader(bytes.NewReader(start), body), body}, nil
+	if content, err := small(file); err == nil && content != nil {
+		r.trace.content(l.Coordinates, content)
+	}
+	return body, nil
 }
 
-type rest struct {
-	io.Reader
-	io.Closer
+type readSeekerAt interface {
+	io.ReaderAt
+	io.Seeker
+}
+
+// small returns what is in a file of at most mostContent bytes, and nil for a larger one: who needs that again has to
+// read the image.
+func small(f readSeekerAt) ([]byte, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if _, backErr := f.Seek(0, io.SeekStart); err == nil {
+		err = backErr
+	}
+	if err != nil || size > mostContent {
+		return nil, err
+	}
+	content := make([]byte, size)
+	_, err = f.ReadAt(content, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return content, err
 }
 
 // wants reports whether a file was found by name and its content may be kept.
@@ -206,9 +226,6 @@ func (t *trace) wants(c file.Coordinates) bool {
 }
 
 func (t *trace) content(c file.Coordinates, content []byte) {
-	if len(content) > mostContent {
-		return // who needs it again has to read the image
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.contents[c] = content
