@@ -24,6 +24,7 @@ type trace struct {
 	all     bool                // the whole list of files was asked for
 	// answers is what was found by name; contents is what small files among that hold, such as a release file.
 	answers  map[string][]file.Location
+	absent   map[string]struct{} // what was not found by name
 	named    map[file.Coordinates]struct{}
 	contents map[file.Coordinates][]byte
 	kept     int // bytes of contents
@@ -32,7 +33,8 @@ type trace struct {
 func newTrace() *trace {
 	return &trace{
 		lookups: map[string]struct{}{}, globs: map[string]struct{}{}, types: map[string]struct{}{},
-		answers: map[string][]file.Location{}, named: map[file.Coordinates]struct{}{}, contents: map[file.Coordinates][]byte{},
+		answers: map[string][]file.Location{}, absent: map[string]struct{}{},
+		named: map[file.Coordinates]struct{}{}, contents: map[file.Coordinates][]byte{},
 	}
 }
 
@@ -41,6 +43,30 @@ func (t *trace) look(paths ...string) {
 	defer t.mu.Unlock()
 	for _, p := range paths {
 		t.lookups[p] = struct{}{}
+	}
+}
+
+// answered returns what was found by a name before. Syft asks for each file of each package more than once.
+func (t *trace) answered(p string) (found []file.Location, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found, known = t.answers[p]; known {
+		return copies(found), true
+	}
+	_, known = t.absent[p]
+	return nil, known
+}
+
+func (t *trace) answer(p string, found []file.Location) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(found) == 0 {
+		t.absent[p] = struct{}{}
+		return
+	}
+	t.answers[p] = copies(found)
+	for _, l := range found {
+		t.named[l.Coordinates] = struct{}{}
 	}
 }
 
@@ -98,11 +124,14 @@ func (r *recorder) HasPath(p string) bool {
 
 // FilesByPath implements [file.PathResolver].
 func (r *recorder) FilesByPath(paths ...string) ([]file.Location, error) {
-	r.trace.look(paths...)
 	return each(paths, func(p string) ([]file.Location, error) {
+		if known, ok := r.trace.answered(p); ok {
+			return known, nil
+		}
+		r.trace.look(p)
 		found, err := r.Resolver.FilesByPath(p)
-		if err == nil && len(found) > 0 {
-			r.answer(p, found)
+		if err == nil {
+			r.trace.answer(p, found)
 		}
 		return found, err
 	})
@@ -135,15 +164,6 @@ func (r *recorder) RelativeFileByPath(_ file.Location, p string) *file.Location 
 		return nil
 	}
 	return &found[0]
-}
-
-func (r *recorder) answer(p string, found []file.Location) {
-	r.trace.mu.Lock()
-	defer r.trace.mu.Unlock()
-	r.trace.answers[p] = copies(found)
-	for _, l := range found {
-		r.trace.named[l.Coordinates] = struct{}{}
-	}
 }
 
 // copies are locations that may be annotated without changing the others.
