@@ -318,6 +318,12 @@ func document(dir, name string, most int64) ([]byte, error) {
 	if info.Size() > most {
 		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), most)
 	}
-	body, err := io.ReadAll(io.LimitReader(f, most))
-	return body, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+	body := make([]byte, info.Size())
+	switch _, err := io.ReadFull(f, body); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("%w: %s got shorter", errGarbage, name)
+	case err != nil:
+		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
+	}
+	return body, nil
 }

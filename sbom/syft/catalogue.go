@@ -19,11 +19,12 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// catalogued is the catalogue of an image. If its base was known, upper is that of the layers above alone. kept is
-// what is remembered of an image that was read whole, nil if nothing is.
+// catalogued is the catalogue of an image. If its base was known, upper is that of the layers above alone. known makes
+// what is remembered of the image, which is nil if nothing is; it may run beside whatever reads the catalogue.
 type catalogued struct {
 	whole, upper *syftsbom.SBOM
-	base, kept   *known
+	base         *known
+	known        func() *known
 }
 
 // catalogue finds the packages in an image. Where it lies on layers that are known, only what is above them is
@@ -38,9 +39,11 @@ func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued
 			if err != nil {
 				return catalogued{}, err
 			}
-			if _, err := g.full(ctx, lower, newTrace()); err != nil {
+			c, err := g.full(ctx, lower, newTrace())
+			if err != nil {
 				return catalogued{}, err
 			}
+			g.memory.keep(c.known())
 			base = g.memory.base(chain)
 		}
 	}
@@ -53,7 +56,7 @@ func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued
 	return g.full(ctx, img, newTrace())
 }
 
-// full reads all layers, notes what is asked about them, and remembers the image.
+// full reads all layers and notes what is asked about them.
 func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c catalogued, err error) {
 	read, cleanup, err := open(ctx, img)
 	if err != nil {
@@ -67,9 +70,11 @@ func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c
 	if err != nil {
 		return c, err
 	}
-	if g.always != nil && len(img.Layers) > 0 {
-		c.kept = newKnown(img, c.whole, packagesOf(c.whole), metadata(read), pathsOf(read), asked, g.always, nil)
-		g.memory.keep(c.kept)
+	c.known = func() *known {
+		if g.always == nil || len(img.Layers) == 0 {
+			return nil
+		}
+		return newKnown(img, c.whole, packagesOf(c.whole), metadata(read), pathsOf(read), asked, g.always, nil)
 	}
 	return c, nil
 }
@@ -83,7 +88,7 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 		if err != nil {
 			return c, "", err
 		}
-		return catalogued{whole: base.whole(about)}, "", nil
+		return catalogued{whole: base.whole(about), known: func() *known { return nil }}, "", nil
 	}
 	above, err := part(img, n, len(img.Layers))
 	if err != nil {
@@ -130,8 +135,9 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 	if why != "" {
 		return c, why, nil
 	}
-	g.memory.keep(newKnown(img, whole, found, meta, all, view.trace, g.always, base))
-	return catalogued{whole: whole, upper: upper, base: base}, "", nil
+	return catalogued{whole: whole, upper: upper, base: base, known: func() *known {
+		return newKnown(img, whole, found, meta, all, view.trace, g.always, base)
+	}}, "", nil
 }
 
 func (g *Generator) create(ctx context.Context, src source.Source) (*syftsbom.SBOM, error) {

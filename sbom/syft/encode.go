@@ -57,11 +57,7 @@ func encodeSPDX(doc *spdx.Document, stamp stamp) ([]byte, error) {
 // stands in it for itself, so that of a known base is made once.
 func (c catalogued) toSPDX() *spdx.Document {
 	if c.upper == nil {
-		doc := spdxhelpers.ToFormatModel(apart(*c.whole))
-		if c.kept != nil {
-			c.kept.keepSPDX(doc)
-		}
-		return doc
+		return spdxhelpers.ToFormatModel(apart(*c.whole))
 	}
 	base := c.base.spdx()
 	doc := spdxhelpers.ToFormatModel(apart(*c.upper))
@@ -97,8 +93,8 @@ type spdxPart struct {
 	licenses      []*spdx.OtherLicense
 }
 
-// keepSPDX keeps the model of a known image for those on top of it.
-func (k *known) keepSPDX(doc *spdx.Document) {
+// partOf keeps of the model of an image what those on top of it need.
+func partOf(doc *spdx.Document) *spdxPart {
 	var root common.ElementID
 	for _, r := range doc.Relationships {
 		if r.RefA.ElementRefID == doc.SPDXIdentifier {
@@ -116,12 +112,12 @@ func (k *known) keepSPDX(doc *spdx.Document) {
 			part.relationships = append(part.relationships, r)
 		}
 	}
-	k.model.CompareAndSwap(nil, part)
+	return part
 }
 
 func (k *known) spdx() *spdxPart {
 	if k.model.Load() == nil {
-		k.keepSPDX(spdxhelpers.ToFormatModel(apart(*k.sbom)))
+		k.model.CompareAndSwap(nil, partOf(spdxhelpers.ToFormatModel(apart(*k.sbom))))
 	}
 	return k.model.Load()
 }

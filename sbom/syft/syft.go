@@ -41,7 +41,7 @@ type Generator struct {
 // that it saw last, so that the next one on the same base costs only what lies above that.
 func New() (*Generator, error) {
 	g := &Generator{tool: tool()}
-	g.config = config().WithTool(g.tool.Name, g.tool.Version)
+	g.config = withBundles(config()).WithTool(g.tool.Name, g.tool.Version)
 	var err error
 	g.values, err = syft.SetContextLicenseScanner(context.Background(), g.config.Licenses)
 	if err != nil {
@@ -115,17 +115,31 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 		return sbom.Documents{}, pratique.Wrap(pratique.Corrupt, op, subject, err)
 	}
 	var docs sbom.Documents
-	var both errgroup.Group
-	both.Go(func() (err error) {
-		docs.SPDX, err = encodeSPDX(catalogue.toSPDX(), stamp)
+	var kept *known
+	var model *spdxPart
+	var all errgroup.Group
+	all.Go(func() (err error) {
+		doc := catalogue.toSPDX()
+		if catalogue.upper == nil {
+			model = partOf(doc)
+		}
+		docs.SPDX, err = encodeSPDX(doc, stamp)
 		return err
 	})
-	both.Go(func() (err error) {
+	all.Go(func() (err error) {
 		docs.CycloneDX, err = encodeCycloneDX(apart(*catalogue.whole), stamp)
 		return err
 	})
-	if err := both.Wait(); err != nil {
+	all.Go(func() error {
+		kept = catalogue.known()
+		return nil
+	})
+	if err := all.Wait(); err != nil {
 		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, subject, err)
+	}
+	if kept != nil {
+		kept.model.Store(model)
+		g.memory.keep(kept)
 	}
 	docs.Packages = catalogue.whole.Artifacts.Packages.PackageCount()
 	return docs, nil

@@ -1,7 +1,6 @@
 package syft
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -25,6 +24,7 @@ type trace struct {
 	all     bool                // the whole list of files was asked for
 	// answers is what was found by name; contents is what small files among that hold, such as a release file.
 	answers  map[string][]file.Location
+	absent   map[string]struct{} // what was not found by name
 	named    map[file.Coordinates]struct{}
 	contents map[file.Coordinates][]byte
 	kept     int // bytes of contents
@@ -33,7 +33,8 @@ type trace struct {
 func newTrace() *trace {
 	return &trace{
 		lookups: map[string]struct{}{}, globs: map[string]struct{}{}, types: map[string]struct{}{},
-		answers: map[string][]file.Location{}, named: map[file.Coordinates]struct{}{}, contents: map[file.Coordinates][]byte{},
+		answers: map[string][]file.Location{}, absent: map[string]struct{}{},
+		named: map[file.Coordinates]struct{}{}, contents: map[file.Coordinates][]byte{},
 	}
 }
 
@@ -42,6 +43,30 @@ func (t *trace) look(paths ...string) {
 	defer t.mu.Unlock()
 	for _, p := range paths {
 		t.lookups[p] = struct{}{}
+	}
+}
+
+// answered returns what was found by a name before. Syft asks for each file of each package more than once.
+func (t *trace) answered(p string) (found []file.Location, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if found, known = t.answers[p]; known {
+		return copies(found), true
+	}
+	_, known = t.absent[p]
+	return nil, known
+}
+
+func (t *trace) answer(p string, found []file.Location) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(found) == 0 {
+		t.absent[p] = struct{}{}
+		return
+	}
+	t.answers[p] = copies(found)
+	for _, l := range found {
+		t.named[l.Coordinates] = struct{}{}
 	}
 }
 
@@ -99,11 +124,14 @@ func (r *recorder) HasPath(p string) bool {
 
 // FilesByPath implements [file.PathResolver].
 func (r *recorder) FilesByPath(paths ...string) ([]file.Location, error) {
-	r.trace.look(paths...)
 	return each(paths, func(p string) ([]file.Location, error) {
+		if known, ok := r.trace.answered(p); ok {
+			return known, nil
+		}
+		r.trace.look(p)
 		found, err := r.Resolver.FilesByPath(p)
-		if err == nil && len(found) > 0 {
-			r.answer(p, found)
+		if err == nil {
+			r.trace.answer(p, found)
 		}
 		return found, err
 	})
@@ -136,15 +164,6 @@ func (r *recorder) RelativeFileByPath(_ file.Location, p string) *file.Location 
 		return nil
 	}
 	return &found[0]
-}
-
-func (r *recorder) answer(p string, found []file.Location) {
-	r.trace.mu.Lock()
-	defer r.trace.mu.Unlock()
-	r.trace.answers[p] = copies(found)
-	for _, l := range found {
-		r.trace.named[l.Coordinates] = struct{}{}
-	}
 }
 
 // copies are locations that may be annotated without changing the others.
@@ -183,17 +202,38 @@ func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if err != nil || !r.trace.wants(l.Coordinates) {
 		return body, err
 	}
-	start, err := io.ReadAll(io.LimitReader(body, mostContent+1))
-	if err != nil {
-		return nil, errors.Join(err, body.Close())
+	// The reader is handed on as it is: cataloguers copy a file into memory if they cannot seek in it.
+	file, ok := body.(readSeekerAt)
+	if !ok {
+		return body, nil
 	}
-	r.trace.content(l.Coordinates, start)
-	return rest{io.MultiReader(bytes.NewReader(start), body), body}, nil
+	if content, err := small(file); err == nil && content != nil {
+		r.trace.content(l.Coordinates, content)
+	}
+	return body, nil
 }
 
-type rest struct {
-	io.Reader
-	io.Closer
+type readSeekerAt interface {
+	io.ReaderAt
+	io.Seeker
+}
+
+// small returns what is in a file of at most mostContent bytes, and nil for a larger one: who needs that again has to
+// read the image.
+func small(f readSeekerAt) ([]byte, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if _, backErr := f.Seek(0, io.SeekStart); err == nil {
+		err = backErr
+	}
+	if err != nil || size > mostContent {
+		return nil, err
+	}
+	content := make([]byte, size)
+	_, err = f.ReadAt(content, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return content, err
 }
 
 // wants reports whether a file was found by name and its content may be kept.
@@ -206,9 +246,6 @@ func (t *trace) wants(c file.Coordinates) bool {
 }
 
 func (t *trace) content(c file.Coordinates, content []byte) {
-	if len(content) > mostContent {
-		return // who needs it again has to read the image
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.contents[c] = content

@@ -1,0 +1,103 @@
+package syft
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+
+	"github.com/anchore/syft/syft"
+	"github.com/anchore/syft/syft/artifact"
+	"github.com/anchore/syft/syft/cataloging"
+	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
+	"github.com/anchore/syft/syft/file"
+	"github.com/anchore/syft/syft/pkg"
+	"github.com/anchore/syft/syft/pkg/cataloger/dotnet"
+)
+
+// withBundles puts [bundles] in the place of the cataloguer that it hands its files to.
+func withBundles(cfg *syft.CreateSBOMConfig) *syft.CreateSBOMConfig {
+	inner := dotnet.NewDotnetDepsBinaryCataloger(cfg.Packages.Dotnet)
+	return cfg.
+		WithCatalogerSelection(cataloging.NewSelectionRequest().WithRemovals(inner.Name())).
+		WithCatalogers(pkgcataloging.NewAlwaysEnabledCatalogerReference(bundles{inner}))
+}
+
+// bundles is Syft's cataloguer of .NET dependencies, to which it shows those programs only that have the mark of a
+// .NET bundle in them. Syft itself copies each program of an image whole into memory of its own to look for that mark,
+// which took a tenth of all time and memory; in a program without it, it finds nothing.
+type bundles struct{ pkg.Cataloger }
+
+// Catalog implements [pkg.Cataloger].
+func (b bundles) Catalog(ctx context.Context, resolver file.Resolver) ([]pkg.Package, []artifact.Relationship, error) {
+	return b.Cataloger.Catalog(ctx, marked{Resolver: resolver, mark: bundleMark()})
+}
+
+// bundleMark is what .NET puts into a program that carries its libraries: a digest of that text and the end of its line.
+func bundleMark() []byte {
+	sum := sha256.Sum256([]byte(".net core bundle\n"))
+	return sum[:]
+}
+
+// marked lists the files of a type that have the mark in them, and those that cannot be read.
+type marked struct {
+	file.Resolver
+	mark []byte
+}
+
+// FilesByMIMEType implements [file.PathResolver].
+func (m marked) FilesByMIMEType(types ...string) ([]file.Location, error) {
+	all, err := m.Resolver.FilesByMIMEType(types...)
+	if err != nil {
+		return nil, err
+	}
+	var found []file.Location
+	buffer := make([]byte, searchBuffer)
+	for _, l := range all {
+		if m.has(l, buffer) {
+			found = append(found, l)
+		}
+	}
+	return found, nil
+}
+
+func (m marked) has(l file.Location, buffer []byte) bool {
+	body, err := m.Resolver.FileContentsByLocation(l)
+	if err != nil {
+		return true // whoever is shown the file says what is wrong with it
+	}
+	defer func() { _ = body.Close() }() // only read
+	found, err := contains(io.LimitReader(body, mostSearched+1), m.mark, buffer)
+	return found || err != nil
+}
+
+const (
+	// searchBuffer fits into a processor's cache.
+	searchBuffer = 256 << 10
+	// mostSearched is how much of a file Syft itself searches, at most: of a larger one it says that it did not.
+	mostSearched = 500_000_000
+)
+
+var errNotSearched = errors.New("too large to be searched")
+
+// contains reports whether r has mark in it, which must be shorter than buffer.
+func contains(r io.Reader, mark, buffer []byte) (bool, error) {
+	kept, all := 0, int64(0)
+	for {
+		n, err := io.ReadFull(r, buffer[kept:])
+		have := buffer[:kept+n]
+		all += int64(n)
+		switch {
+		case bytes.Contains(have, mark):
+			return true, nil
+		case all > mostSearched:
+			return false, errNotSearched
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		kept = copy(buffer, have[len(have)-len(mark)+1:]) // the mark may lie across two readings
+	}
+}
