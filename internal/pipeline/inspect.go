@@ -153,35 +153,65 @@ func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
 }
 
 func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.Subject) error {
-	inspected, err := s.inspected(ctx, w, subject)
+	inspected, err := s.known(ctx, w, subject)
 	if err != nil {
 		return err
 	}
-	return s.matched(ctx, w, subject, inspected)
-}
-
-func (s *Inspect) inspected(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
-	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected); err != nil {
-		return nil, err
-	} else if ok && w.Round == 0 && last.Inspected.Scanner == s.Scanner && last.Inspected.JavaDatabase == s.java() &&
-		!last.Inspected.Inventory.IsZero() && slices.Equal(last.Inspected.Scanned, s.Sections) {
-		return last.Inspected, nil
+	if inspected != nil {
+		return s.matched(ctx, w, subject, inspected.Inventory)
 	}
 	started := s.Now().UTC()
+	result, err := s.parse(ctx, subject)
+	if err != nil {
+		return err
+	}
+	inventory, err := s.keepInventory(ctx, result.Inventory)
+	if err != nil {
+		return err
+	}
+	// Matching goes on beside storing the SBOMs: they have megabytes, which wait for the disk.
+	var matching errgroup.Group
+	var report *pratique.Matched
+	matching.Go(func() (err error) {
+		report, err = s.match(ctx, w, subject, inventory)
+		return err
+	})
+	inspected, err = s.keep(ctx, result, inventory, started)
+	matchErr := matching.Wait()
+	if err != nil {
+		return err
+	}
+	// What was inspected is recorded also if it cannot be matched for now.
+	if err := s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: inspected}); err != nil {
+		return err
+	}
+	if matchErr != nil {
+		return matchErr
+	}
+	return s.recordMatched(ctx, w, subject, report)
+}
+
+// parse fetches and parses an image.
+func (s *Inspect) parse(ctx context.Context, subject pratique.Subject) (Inspection, error) {
 	img, release, err := s.Images.Fetch(ctx, subject)
 	if err != nil {
-		return nil, err
+		return Inspection{}, err
 	}
 	defer release()
-	result, err := s.Parser.Inspect(ctx, img)
-	if err != nil {
+	return s.Parser.Inspect(ctx, img)
+}
+
+// known is the last inspection of an image, and nil if it has to be inspected, or inspected anew.
+func (s *Inspect) known(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
+	last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected)
+	if err != nil || !ok || w.Round > 0 {
 		return nil, err
 	}
-	fact, err := s.keep(ctx, result, started)
-	if err != nil {
-		return nil, err
+	i := last.Inspected
+	if i.Scanner != s.Scanner || i.JavaDatabase != s.java() || i.Inventory.IsZero() || !slices.Equal(i.Scanned, s.Sections) {
+		return nil, nil
 	}
-	return fact, s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: fact})
+	return i, nil
 }
 
 func (s *Inspect) java() pratique.Digest {
@@ -191,18 +221,13 @@ func (s *Inspect) java() pratique.Digest {
 	return s.JavaDatabase()
 }
 
-// keep stores the documents of an inspection and describes them.
-func (s *Inspect) keep(ctx context.Context, r Inspection, started time.Time) (*pratique.Inspected, error) {
+// keep stores the documents of an inspection whose inventory is stored, and describes them.
+func (s *Inspect) keep(ctx context.Context, r Inspection, inventory pratique.Digest, started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
-		JavaDatabase: r.JavaDatabase,
+		JavaDatabase: r.JavaDatabase, Inventory: inventory,
 	}
-	// Side by side: an SBOM has megabytes, and each document waits for the disk.
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		fact.Inventory, err = s.keepInventory(ctx, r.Inventory)
-		return err
-	})
 	group.Go(func() (err error) {
 		fact.SPDX, err = s.Documents.Put(ctx, r.SPDX)
 		return err

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/scanner"
 )
@@ -48,12 +50,21 @@ func (b *Base) keepInventory(ctx context.Context, inv pratique.Inventory) (prati
 	return b.putAll(ctx, append(parts, whole))
 }
 
-// putAll stores documents of which the last one names the others, and returns its digest.
+// putAll stores documents of which the last one names the others, and returns its digest. They are stored side by side,
+// for each waits for the disk: nothing names the last one before all are there.
 func (b *Base) putAll(ctx context.Context, docs []scanner.Document) (last pratique.Digest, err error) {
-	for _, d := range docs {
-		if last, err = b.Documents.Put(ctx, d.Content); err != nil {
-			return pratique.Digest{}, err
-		}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, d := range docs {
+		group.Go(func() error {
+			digest, err := b.Documents.Put(ctx, d.Content)
+			if i == len(docs)-1 {
+				last = digest
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return pratique.Digest{}, err
 	}
 	return last, nil
 }
@@ -97,27 +108,55 @@ func (b *Base) matchParts(ctx context.Context, m Matcher, parts []pratique.Diges
 }
 
 // matched makes sure that there is a report on the image against the database in use.
-func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inspected *pratique.Inspected) error {
+func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest) error {
+	fact, err := s.match(ctx, w, subject, inventory)
+	if err != nil {
+		return err
+	}
+	return s.recordMatched(ctx, w, subject, fact)
+}
+
+// recordMatched records a match, if there is one. It is made anew if the database has changed meanwhile: a re-match to
+// that one may be over already, and would not be done again for this report.
+func (s *Inspect) recordMatched(ctx context.Context, w Work, subject pratique.Subject, fact *pratique.Matched) error {
+	for fact != nil {
+		db, err := s.Database()
+		if err != nil {
+			return err
+		}
+		if db.Digest == fact.Database.Digest {
+			return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: fact})
+		}
+		if fact, err = s.match(ctx, w, subject, fact.Inventory); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// match matches an image's stored inventory against the database in use, stores the report and describes it. It is nil
+// if the last report on the image is that one.
+func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest) (*pratique.Matched, error) {
 	db, err := s.Database()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
-		return err
-	} else if ok && w.Round == 0 && last.Matched.Inventory == inspected.Inventory && last.Matched.Database.Digest == db.Digest {
-		return nil
+		return nil, err
+	} else if ok && w.Round == 0 && last.Matched.Inventory == inventory && last.Matched.Database.Digest == db.Digest {
+		return nil, nil
 	}
 	started := s.Now().UTC()
-	inventory, parts, err := scanner.InventoryParts(ctx, named{&s.Base}, inspected.Inventory)
+	outline, parts, err := scanner.InventoryParts(ctx, named{&s.Base}, inventory)
 	if err != nil {
-		return orLost(err)
+		return nil, orLost(err)
 	}
 	answers, err := s.findings(ctx, w, parts, db)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	report := pratique.Report{
-		Scanner: s.Scanner, Inventory: inspected.Inventory, Database: db.Database, MatchedAt: s.Now().UTC(), OS: inventory.OS,
+		Scanner: s.Scanner, Inventory: inventory, Database: db.Database, MatchedAt: s.Now().UTC(), OS: outline.OS,
 	}
 	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
 	documents := make([]pratique.Digest, len(answers))
@@ -125,25 +164,17 @@ func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject,
 		documents[i] = a.document
 		report.Findings = append(report.Findings, a.findings...)
 	}
-	// A re-match to a database that came meanwhile may be over already, and would not be done again for this report.
-	if now, err := s.Database(); err != nil || now.Digest != db.Digest {
-		if err != nil {
-			return err
-		}
-		return s.matched(ctx, w, subject, inspected)
-	}
 	doc, err := scanner.ReportDocument(report, documents)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := s.Documents.Put(ctx, doc.Content); err != nil {
-		return err
+		return nil, err
 	}
-	fact := pratique.Matched{
-		Report: doc.Digest, Inventory: inspected.Inventory, Database: db.Database, Counts: report.Counts(),
+	return &pratique.Matched{
+		Report: doc.Digest, Inventory: inventory, Database: db.Database, Counts: report.Counts(),
 		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
-	}
-	return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: &fact})
+	}, nil
 }
 
 // findings returns what is found in the parts, by matching only those of which it is not known.
