@@ -165,15 +165,16 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 	if err != nil {
 		return err
 	}
-	inventory, err := s.keepInventory(ctx, result.Inventory)
+	whole, parts, err := scanner.SplitInventory(result.Inventory)
 	if err != nil {
 		return err
 	}
-	// Matching goes on beside storing the SBOMs: they have megabytes, which wait for the disk.
+	inventory := append(parts, whole)
+	// Matching goes on beside storing all of this: SBOMs have megabytes, and each document waits for the disk.
 	var matching errgroup.Group
 	var report *pratique.Matched
 	matching.Go(func() (err error) {
-		report, err = s.match(ctx, w, subject, inventory)
+		report, err = s.match(ctx, w, subject, whole.Digest, s.fresh(inventory))
 		return err
 	})
 	inspected, err = s.keep(ctx, result, inventory, started)
@@ -221,13 +222,15 @@ func (s *Inspect) java() pratique.Digest {
 	return s.JavaDatabase()
 }
 
-// keep stores the documents of an inspection whose inventory is stored, and describes them.
-func (s *Inspect) keep(ctx context.Context, r Inspection, inventory pratique.Digest, started time.Time) (*pratique.Inspected, error) {
+// keep stores the documents of an inspection, those of its inventory among them, of which the last one is the whole, and
+// describes them.
+func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Document, started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
-		JavaDatabase: r.JavaDatabase, Inventory: inventory,
+		JavaDatabase: r.JavaDatabase, Inventory: inventory[len(inventory)-1].Digest,
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.putAll(ctx, inventory) })
 	group.Go(func() (err error) {
 		fact.SPDX, err = s.Documents.Put(ctx, r.SPDX)
 		return err

@@ -41,45 +41,52 @@ func (b *Base) report(ctx context.Context, d pratique.Digest) (pratique.Report, 
 	return r, orLost(err)
 }
 
-// keepInventory stores an inventory and its parts.
-func (b *Base) keepInventory(ctx context.Context, inv pratique.Inventory) (pratique.Digest, error) {
-	whole, parts, err := scanner.SplitInventory(inv)
-	if err != nil {
-		return pratique.Digest{}, err
-	}
-	return b.putAll(ctx, append(parts, whole))
+// fresh are documents that are being stored, and are read from memory.
+type fresh struct {
+	named
+	documents map[pratique.Digest][]byte
 }
 
-// putAll stores documents of which the last one names the others, and returns its digest. They are stored side by side,
-// for each waits for the disk: nothing names the last one before all are there.
-func (b *Base) putAll(ctx context.Context, docs []scanner.Document) (last pratique.Digest, err error) {
+func (f fresh) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
+	if content, ok := f.documents[d]; ok {
+		return content, nil
+	}
+	return f.named.Get(ctx, d)
+}
+
+func (b *Base) fresh(docs []scanner.Document) fresh {
+	f := fresh{named{b}, map[pratique.Digest][]byte{}}
+	for _, d := range docs {
+		f.documents[d.Digest] = d.Content
+	}
+	return f
+}
+
+// putAll stores documents side by side, for each waits for the disk. Nothing names one before all are there.
+func (b *Base) putAll(ctx context.Context, docs []scanner.Document) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for i, d := range docs {
+	for _, d := range docs {
 		group.Go(func() error {
-			digest, err := b.Documents.Put(ctx, d.Content)
-			if i == len(docs)-1 {
-				last = digest
-			}
+			_, err := b.Documents.Put(ctx, d.Content)
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return pratique.Digest{}, err
-	}
-	return last, nil
+	return group.Wait()
 }
 
-// found is what was found in one part.
+// found is what was found in one part. documents are those that are not stored yet; the last one, or the one that is
+// stored, has the digest.
 type found struct {
-	document pratique.Digest
-	findings []pratique.Finding
+	digest    pratique.Digest
+	documents []scanner.Document
+	findings  []pratique.Finding
 }
 
-// matchParts matches stored parts in one request and stores what was found.
-func (b *Base) matchParts(ctx context.Context, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+// matchParts matches parts in one request.
+func (b *Base) matchParts(ctx context.Context, from scanner.Documents, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
 	all := make([]pratique.Inventory, len(parts))
 	for i, d := range parts {
-		part, err := scanner.LoadPart(ctx, named{b}, d)
+		part, err := scanner.LoadPart(ctx, from, d)
 		if err != nil {
 			return nil, orLost(err)
 		}
@@ -98,18 +105,14 @@ func (b *Base) matchParts(ctx context.Context, m Matcher, parts []pratique.Diges
 		if err != nil {
 			return nil, err
 		}
-		document, err := b.putAll(ctx, docs)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = found{document, r.Findings}
+		out[i] = found{digest: docs[len(docs)-1].Digest, documents: docs, findings: r.Findings}
 	}
 	return out, nil
 }
 
 // matched makes sure that there is a report on the image against the database in use.
 func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest) error {
-	fact, err := s.match(ctx, w, subject, inventory)
+	fact, err := s.match(ctx, w, subject, inventory, named{&s.Base})
 	if err != nil {
 		return err
 	}
@@ -127,16 +130,16 @@ func (s *Inspect) recordMatched(ctx context.Context, w Work, subject pratique.Su
 		if db.Digest == fact.Database.Digest {
 			return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: fact})
 		}
-		if fact, err = s.match(ctx, w, subject, fact.Inventory); err != nil {
+		if fact, err = s.match(ctx, w, subject, fact.Inventory, named{&s.Base}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// match matches an image's stored inventory against the database in use, stores the report and describes it. It is nil
-// if the last report on the image is that one.
-func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest) (*pratique.Matched, error) {
+// match matches an image's inventory against the database in use, stores the report and describes it. It is nil if the
+// last report on the image is that one.
+func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest, from scanner.Documents) (*pratique.Matched, error) {
 	db, err := s.Database()
 	if err != nil {
 		return nil, err
@@ -147,11 +150,11 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 		return nil, nil
 	}
 	started := s.Now().UTC()
-	outline, parts, err := scanner.InventoryParts(ctx, named{&s.Base}, inventory)
+	outline, parts, err := scanner.InventoryParts(ctx, from, inventory)
 	if err != nil {
 		return nil, orLost(err)
 	}
-	answers, err := s.findings(ctx, w, parts, db)
+	answers, err := s.findings(ctx, w, from, parts, db)
 	if err != nil {
 		return nil, err
 	}
@@ -159,16 +162,18 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 		Scanner: s.Scanner, Inventory: inventory, Database: db.Database, MatchedAt: s.Now().UTC(), OS: outline.OS,
 	}
 	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
-	documents := make([]pratique.Digest, len(answers))
+	digests := make([]pratique.Digest, len(answers))
+	var documents []scanner.Document
 	for i, a := range answers {
-		documents[i] = a.document
+		digests[i] = a.digest
+		documents = append(documents, a.documents...)
 		report.Findings = append(report.Findings, a.findings...)
 	}
-	doc, err := scanner.ReportDocument(report, documents)
+	doc, err := scanner.ReportDocument(report, digests)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Documents.Put(ctx, doc.Content); err != nil {
+	if err := s.putAll(ctx, append(documents, doc)); err != nil {
 		return nil, err
 	}
 	return &pratique.Matched{
@@ -178,14 +183,14 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 }
 
 // findings returns what is found in the parts, by matching only those of which it is not known.
-func (s *Inspect) findings(ctx context.Context, w Work, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
 	answers := make([]found, len(parts))
 	var missing []pratique.Digest
 	for i, part := range parts {
 		known := false
 		if s.Memo != nil && w.Round == 0 {
 			var err error
-			if answers[i].document, known, err = s.Memo.Findings(part, db.Digest); err != nil {
+			if answers[i].digest, known, err = s.Memo.Findings(part, db.Digest); err != nil {
 				return nil, err
 			}
 		}
@@ -194,7 +199,7 @@ func (s *Inspect) findings(ctx context.Context, w Work, parts []pratique.Digest,
 			continue
 		}
 		var err error
-		if answers[i].findings, err = scanner.LoadFindings(ctx, named{&s.Base}, answers[i].document); err != nil {
+		if answers[i].findings, err = scanner.LoadFindings(ctx, from, answers[i].digest); err != nil {
 			return nil, orLost(err)
 		}
 	}
@@ -206,7 +211,7 @@ func (s *Inspect) findings(ctx context.Context, w Work, parts []pratique.Digest,
 	case len(missing) == 0:
 		return answers, nil
 	}
-	matched, err := s.matchParts(ctx, s.Parser, missing, db)
+	matched, err := s.matchParts(ctx, from, s.Parser, missing, db)
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,7 @@ func (s *Rematch) finishWhole(ctx context.Context, p scanner.Part, n narrowed) (
 	if m.Findings == p.Findings {
 		return m, nil
 	}
-	if _, err := s.putAll(ctx, docs); err != nil {
+	if err := s.putAll(ctx, docs); err != nil {
 		return m, err
 	}
 	if n.known {
