@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spdx/tools-golang/spdx"
 	"github.com/spdx/tools-golang/spdx/v2/common"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
 	"github.com/anchore/syft/syft/format/common/spdxhelpers"
@@ -50,7 +53,40 @@ func encodeSPDX(doc *spdx.Document, stamp stamp) ([]byte, error) {
 	doc.DocumentNamespace = namespace + stamp.id.String()
 	doc.CreationInfo.Created = stamp.made.Format(time.RFC3339)
 	sortSPDX(doc)
-	return encode(doc)
+	return writeSPDX(*doc)
+}
+
+// writeSPDX writes the lists, which are nearly all of a document, side by side, and after everything else.
+func writeSPDX(doc spdx.Document) ([]byte, error) {
+	lists := []struct {
+		name    string
+		list    any
+		empty   bool
+		written []byte
+	}{
+		{name: "packages", list: doc.Packages, empty: len(doc.Packages) == 0},
+		{name: "files", list: doc.Files, empty: len(doc.Files) == 0},
+		{name: "relationships", list: doc.Relationships, empty: len(doc.Relationships) == 0},
+	}
+	doc.Packages, doc.Files, doc.Relationships = nil, nil, nil
+	var writing errgroup.Group
+	for i := range lists {
+		writing.Go(func() (err error) {
+			lists[i].written, err = encode(lists[i].list)
+			return err
+		})
+	}
+	out, err := encode(doc)
+	if err = errors.Join(err, writing.Wait()); err != nil {
+		return nil, err
+	}
+	out = bytes.TrimSuffix(out, []byte("}\n"))
+	for _, l := range lists {
+		if !l.empty {
+			out = fmt.Appendf(out, `,%q:%s`, l.name, bytes.TrimSuffix(l.written, []byte("\n")))
+		}
+	}
+	return append(out, "}\n"...), nil
 }
 
 // toSPDX is Syft's model of a catalogue. To make it takes twice as long as to write it, and each package and file
