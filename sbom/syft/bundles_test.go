@@ -32,6 +32,18 @@ func TestContains(t *testing.T) {
 			}
 		}
 	}
+	for size := range 100 {
+		for at := 0; at+len(bundleMark()) <= size; at++ {
+			with := bytes.Repeat([]byte{0xae, 0x8b}, 50)[:size]
+			if holds(with, bundleMark()) {
+				t.Fatalf("found in %x", with)
+			}
+			copy(with[at:], bundleMark())
+			if !holds(with, bundleMark()) {
+				t.Fatalf("not found at %d of %d", at, size)
+			}
+		}
+	}
 	broken := errors.New("broken")
 	if _, err := contains(iotest.ErrReader(broken), mark, buffer); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
