@@ -79,8 +79,9 @@ $(GITEA): internal/testenv/gitea/go.mod
 e2e-gitea: $(GITEA) $(COSIGN) ## webhook to verdict against a real Gitea (it takes minutes to build)
 	PRATIQUE_GITEA=$(CURDIR)/$(GITEA) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 10m -run '^TestRealGitea' ./cmd/pratique
 
-bench: ## the benchmarks of all packages (bench-line measures a push against the command-line tools)
+bench: ## the benchmarks of all packages; with DATA=DIR also bench-line, bench-large and bench-rematch
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(if $(DATA),$(MAKE) bench-line bench-large bench-rematch)
 
 bench-intake: ## webhooks acknowledged a second, beside publishes to JetStream that syncs each
 	$(GO) test -run '^$$' -bench Intake -benchtime 5s -count 3 ./cmd/pratique
