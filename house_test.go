@@ -26,7 +26,7 @@ var layers = map[string][]string{
 	"sbom":    {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers"},
-	"scanner/trivy/database": {"scanner", "internal/dirlock"},
+	"scanner/trivy/database": {"scanner", "internal/dirlock", "internal/durable"},
 	"scanner/estate":         {"scanner"},
 	"sbom/syft":              {"sbom", "internal/layers"},
 	"signer/key":             {"signer"},
@@ -34,10 +34,12 @@ var layers = map[string][]string{
 	"deploy/gitrepo":         {"deploy"},
 	"attest/api":             {"attest/index"},
 	"attest/api/client":      {"attest/api"},
-	"attest/index":           {},
+	"attest/index":           {"internal/durable"},
+	"attest/ledger":          {"internal/durable"},
 	"internal/layers":        {"internal/gunzip", "internal/dirlock"},
 	"internal/derived":       {"internal/dirlock"},
 	"queue":                  {"internal/dirlock"},
+	"queue/outbox":           {"internal/durable"},
 	"internal/inspector":     {"scanner", "sbom", "internal/layers"},
 	"internal/registry":      {"internal/layers"},
 	// The gate is the only contract that uses an editor.

@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,16 @@ func document(v any) (Document, error) {
 	if err != nil {
 		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
 	}
+	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
+}
+
+// documentOfLines makes a document whose further lines are passed over without being decoded by who wants the first only.
+func documentOfLines(first any, further [][]byte) (Document, error) {
+	line, err := json.Marshal(first)
+	if err != nil {
+		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
+	}
+	content := bytes.Join(append([][]byte{line}, further...), []byte{'\n'})
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
@@ -164,6 +175,16 @@ func load(ctx context.Context, from Documents, d pratique.Digest, want string, i
 		return err
 	}
 	return decode(content, d, want, into, format)
+}
+
+// loadLines is load of the first line. It returns the others.
+func loadLines(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) ([][]byte, error) {
+	content, err := from.Get(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	lines := bytes.Split(content, []byte{'\n'})
+	return lines[1:], decode(lines[0], d, want, into, format)
 }
 
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {

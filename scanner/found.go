@@ -1,7 +1,6 @@
 package scanner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -95,7 +94,7 @@ func FoundDocuments(all []Found) ([]Document, error) {
 // SharedDocument makes the document of what was found, less the places.
 func SharedDocument(all []Found) (Document, error) {
 	doc := sharedDocument{Format: formatShared, Findings: make([]foundDocument, len(all))}
-	numbers, lines := map[string]int{}, [][]byte{nil}
+	numbers, lines := map[string]int{}, [][]byte(nil)
 	for i, f := range all {
 		number, ok := numbers[string(f.Details)]
 		if !ok {
@@ -106,31 +105,22 @@ func SharedDocument(all []Found) (Document, error) {
 		f.Layer, f.UID = pratique.LayerID{}, ""
 		doc.Findings[i] = foundDocument{f.Finding, number}
 	}
-	var err error
-	if lines[0], err = json.Marshal(doc); err != nil {
-		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
-	}
-	content := bytes.Join(lines, []byte{'\n'})
-	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
+	return documentOfLines(doc, lines)
 }
 
 // LoadShared returns what was found, less the places.
 func LoadShared(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
-	content, err := from.Get(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	lines := bytes.Split(content, []byte{'\n'})
 	var doc sharedDocument
-	if err := decode(lines[0], d, formatShared, &doc, &doc.Format); err != nil {
+	lines, err := loadLines(ctx, from, d, formatShared, &doc, &doc.Format)
+	if err != nil {
 		return nil, err
 	}
 	all := make([]Found, len(doc.Findings))
 	for i, f := range doc.Findings {
-		if f.Details < 0 || f.Details >= len(lines)-1 {
+		if f.Details < 0 || f.Details >= len(lines) {
 			return nil, lacksDetails(d, f.ID)
 		}
-		all[i] = Found{f.Finding, lines[1+f.Details]}
+		all[i] = Found{f.Finding, lines[f.Details]}
 	}
 	return all, nil
 }

@@ -1,7 +1,6 @@
 package scanner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,7 +28,7 @@ type listDocument struct {
 // encodePart makes the document of a part.
 func encodePart(part pratique.Inventory) (Document, error) {
 	doc := partDocument{Format: formatPart, Scanner: part.Scanner, OS: part.OS, Lists: make([]listDocument, len(part.Lists))}
-	lines := [][]byte{nil}
+	var lines [][]byte
 	for i, l := range part.Lists {
 		names, sources, sourced := make([]string, len(l.Packages)), make([]string, len(l.Packages)), false
 		for n, p := range l.Packages {
@@ -46,12 +45,7 @@ func encodePart(part pratique.Inventory) (Document, error) {
 		l.Packages = nil
 		doc.Lists[i] = listDocument{l, names, sources}
 	}
-	var err error
-	if lines[0], err = json.Marshal(doc); err != nil {
-		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
-	}
-	content := bytes.Join(lines, []byte{'\n'})
-	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
+	return documentOfLines(doc, lines)
 }
 
 // Outline is a stored part before its packages are decoded.
@@ -64,16 +58,12 @@ type Outline struct {
 
 // LoadOutline returns the outline of a part.
 func LoadOutline(ctx context.Context, from Documents, d pratique.Digest) (Outline, error) {
-	content, err := from.Get(ctx, d)
+	var doc partDocument
+	lines, err := loadLines(ctx, from, d, formatPart, &doc, &doc.Format)
 	if err != nil {
 		return Outline{}, err
 	}
-	lines := bytes.Split(content, []byte{'\n'})
-	var doc partDocument
-	if err := decode(lines[0], d, formatPart, &doc, &doc.Format); err != nil {
-		return Outline{}, err
-	}
-	o := Outline{Inventory: pratique.Inventory{Scanner: doc.Scanner, OS: doc.OS}, digest: d, lines: lines[1:]}
+	o := Outline{Inventory: pratique.Inventory{Scanner: doc.Scanner, OS: doc.OS}, digest: d, lines: lines}
 	n := 0
 	for _, l := range doc.Lists {
 		if len(l.Sources) > 0 && len(l.Sources) != len(l.Packages) {

@@ -18,6 +18,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/durable"
 )
 
 // schemaVersion changes with any change of a bucket's keys or values. There are no migrations: a rebuild
@@ -105,11 +106,7 @@ func create(path string) error {
 	if err := os.Rename(part, path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // setUp makes the buckets of a fresh file, and refuses one of another version.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/durable"
 )
 
 // files keeps documents in a directory, synced. A re-match writes thousands; what a bucket's driver does around each
@@ -93,7 +94,7 @@ func (f *files) persist(d pratique.Digest) error {
 		dirs = append(dirs, filepath.Dir(leaf), f.dir)
 	}
 	for _, dir := range dirs {
-		if err := syncDir(dir); err != nil {
+		if err := durable.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -101,12 +102,4 @@ func (f *files) persist(d pratique.Digest) error {
 		f.named.Store(leaf, nil)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -83,7 +83,7 @@ type found struct {
 }
 
 // matchParts matches parts in one request.
-func (b *Base) matchParts(ctx context.Context, from scanner.Documents, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+func matchParts(ctx context.Context, from scanner.Documents, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
 	all := make([]pratique.Inventory, len(parts))
 	for i, d := range parts {
 		part, err := scanner.LoadPart(ctx, from, d)
@@ -211,7 +211,7 @@ func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, 
 	case len(missing) == 0:
 		return answers, nil
 	}
-	matched, err := s.matchParts(ctx, from, s.Parser, missing, db)
+	matched, err := matchParts(ctx, from, s.Parser, missing, db)
 	if err != nil {
 		return nil, err
 	}

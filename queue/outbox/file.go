@@ -15,6 +15,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/durable"
 )
 
 const (
@@ -110,7 +111,7 @@ func create(c Config) (err error) {
 	if err := place(part.Name(), c.File); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(c.File))
+	return durable.SyncDir(filepath.Dir(c.File))
 }
 
 // place gives the file its name. File systems without links have to do with a rename.
@@ -145,14 +146,6 @@ func ignore(err, harmless error) error {
 		return nil
 	}
 	return err
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // check reads the whole file before it is opened for writing, where bbolt would panic on damage, also in

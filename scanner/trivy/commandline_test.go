@@ -60,13 +60,15 @@ func TestFindingsAgainstCommandLine(t *testing.T) {
 	}
 }
 
-// reported are the findings that Trivy prints about the image in a layout.
-func reported(t *testing.T, binary, cache, layout string) []pratique.Finding {
+// runTrivy runs the command line over the image in a layout.
+func runTrivy(t *testing.T, binary, layout string, arguments ...string) types.Report {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "report.json")
-	command := exec.CommandContext(t.Context(), binary, "image", "--input", layout, "--scanners", "vuln", "--skip-db-update",
-		"--skip-java-db-update", "--skip-version-check", "--offline-scan", "--cache-dir", cache, "--format", "json", "--output", out)
-	if said, err := command.CombinedOutput(); err != nil {
+	arguments = append([]string{
+		"image", "--input", layout, "--skip-db-update", "--skip-java-db-update", "--skip-check-update", "--skip-version-check",
+		"--offline-scan", "--format", "json", "--output", out,
+	}, arguments...)
+	if said, err := exec.CommandContext(t.Context(), binary, arguments...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
 	raw, err := os.ReadFile(out)
@@ -77,6 +79,13 @@ func reported(t *testing.T, binary, cache, layout string) []pratique.Finding {
 	if err := json.Unmarshal(raw, &report); err != nil {
 		t.Fatal(err)
 	}
+	return report
+}
+
+// reported are the findings that Trivy prints about the image in a layout.
+func reported(t *testing.T, binary, cache, layout string) []pratique.Finding {
+	t.Helper()
+	report := runTrivy(t, binary, layout, "--scanners", "vuln", "--cache-dir", cache)
 	var all []pratique.Finding
 	for _, r := range report.Results {
 		for _, v := range r.Vulnerabilities {

@@ -6,14 +6,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aquasecurity/trivy/pkg/misconf"
-	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -233,22 +231,8 @@ func TestSectionsAgainstCommandLine(t *testing.T) {
 // commandLine runs Trivy over an OCI layout.
 func commandLine(t *testing.T, binary, dir string) *pratique.Sections {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "report.json")
-	command := exec.CommandContext(t.Context(), binary, "image", "--input", dir, "--scanners", "secret,misconfig,license",
-		"--image-config-scanners", "misconfig", "--misconfig-scanners", "azure-arm,cloudformation,dockerfile,helm,kubernetes,yaml,json,ansible",
-		"--skip-check-update", "--skip-version-check", "--offline-scan", "--cache-dir", t.TempDir(), "--format", "json", "--output", out)
-	command.Env = append(os.Environ(), "TRIVY_SKIP_DB_UPDATE=true")
-	if said, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
-	raw, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var report types.Report
-	if err := json.Unmarshal(raw, &report); err != nil {
-		t.Fatal(err)
-	}
+	report := runTrivy(t, binary, dir, "--scanners", "secret,misconfig,license", "--image-config-scanners", "misconfig",
+		"--misconfig-scanners", "azure-arm,cloudformation,dockerfile,helm,kubernetes,yaml,json,ansible", "--cache-dir", t.TempDir())
 	sections := &pratique.Sections{
 		Scanner: Tool(), Scanned: pratique.AllSections(),
 		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licences: []pratique.Licence{},

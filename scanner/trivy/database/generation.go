@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/durable"
 )
 
 const (
@@ -123,7 +124,7 @@ func (s *Store) commit(tmp string, g stored, meta metadata) error {
 	if err := writeJSON(filepath.Join(tmp, recordFile), g); err != nil {
 		return err
 	}
-	if err := syncPath(tmp); err != nil {
+	if err := durable.SyncDir(tmp); err != nil {
 		return err
 	}
 	final := filepath.Join(s.cfg.Dir, g.Database.Digest.Hex())
@@ -183,7 +184,7 @@ func (s *Store) point(names []string) error {
 	if err := os.Rename(tmp, filepath.Join(s.cfg.Dir, pointerFile)); err != nil {
 		return err
 	}
-	return syncPath(s.cfg.Dir)
+	return durable.SyncDir(s.cfg.Dir)
 }
 
 // prune removes all generations but those named (the current one, and the one that matches may still read) and those
@@ -224,15 +225,6 @@ func writeSynced(path string, raw []byte) error {
 	}
 	_, err = f.Write(raw)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncPath makes a directory's entries durable.
-func syncPath(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func hashFile(path string) (pratique.Digest, error) {
