@@ -74,8 +74,9 @@ func TestCancelAndRequeue(t *testing.T) {
 		!strings.HasPrefix(job.Ref, l.registry.Host()+"/team/app:1.0") || !strings.Contains(job.Image, digest.String()) {
 		t.Errorf("%+v", job)
 	}
-	l.operator().run(t, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
-	l.operator().run(t, "jobs", "--state", "running").want(t, 0, "no jobs")
+	// Between its attempts the job waits, and during them it runs.
+	l.operator().runUntil(t, job.Event, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
+	l.operator().runUntil(t, "no jobs", "jobs", "--state", "running").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs", "--state", "refused").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push lane: 1 jobs, the oldest ")
 	l.operator().run(t, "requeue", job.Event).want(t, exitUnknown, "2>is not over")

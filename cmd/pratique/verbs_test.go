@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
@@ -60,6 +61,18 @@ func (v verb) run(t testing.TB, args ...string) verb {
 	}
 	v.out, v.err = out.String(), errs.String()
 	return v
+}
+
+// runUntil runs the verb until its output has a text, or for as long as a test is patient.
+func (v verb) runUntil(t testing.TB, text string, args ...string) verb {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		if ran := v.run(t, args...); strings.Contains(ran.out, text) || time.Now().After(deadline) {
+			return ran
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // want checks the exit status and that each text is in the output; a text that starts with "2>" is looked for
