@@ -11,10 +11,12 @@ TRIVY    := $(BIN)/trivy
 SYFT     := $(BIN)/syft
 # Gitea is pinned by a module of its own: internal/testenv/gitea/README.md.
 GITEA    := $(BIN)/gitea
+# So are the readers of container runtimes: internal/testenv/runtimes/README.md.
+RUNTIMES := $(BIN)/runtimes
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean test-hostile bench-rematch FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean self-scan test-hostile test-runtimes bench-rematch FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -30,7 +32,7 @@ demo: build ## run the whole line on this machine: one image is committed, one i
 
 test: $(COSIGN) ## all quick tests
 	$(GO) vet ./...
-	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test ./...
+	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -timeout 30m ./...
 
 $(COSIGN): go.mod
 	@mkdir -p $(BIN)
@@ -54,6 +56,13 @@ test-crash: $(COSIGN) ## kill the service at every edge of every stage, and KILL
 
 test-hostile: ## images made to do harm, in their full sizes, through the whole service
 	PRATIQUE_TEST_HOSTILE=1 $(GO) test -count=1 -v -timeout 30m -run '^TestHostileImages$$' ./cmd/pratique
+
+$(RUNTIMES): $(wildcard internal/testenv/runtimes/*)
+	@mkdir -p $(BIN)
+	$(GO) build -C internal/testenv/runtimes -o $(CURDIR)/$@ .
+
+test-runtimes: $(RUNTIMES) ## what containers/image and containerd choose from random indexes is what is judged
+	PRATIQUE_RUNTIMES=$(CURDIR)/$(RUNTIMES) $(GO) test -count=1 -v -run '^TestAgainstRuntimes$$' ./internal/registry
 
 test-race: $(COSIGN) ## all tests under the race detector
 	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
@@ -102,6 +111,10 @@ bench-rematch: $(TRIVY) ## a database change over IMAGES images, beside trivy: m
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-rematch DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_IMAGES=$(IMAGES) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) \
 	  $(GO) test -count=1 -v -timeout 60m -run '^TestRematchBench$$' ./cmd/pratique
+
+# DATABASE is what pratique db import takes, REF the artifact in it if there are several. Without it the newest is downloaded.
+self-scan: build ## judge an image of the binary with our own policy: make self-scan [DATABASE=FILE [REF=NAME]]
+	.ci/self-scan $(BIN)/pratique $(DATABASE) $(REF)
 
 clean: ## remove what make built
 	rm -rf $(BIN)

@@ -23,7 +23,7 @@ const (
 	Unverified              // a signature or an attestation does not hold
 	Stale                   // evidence or database is older than allowed
 	Internal                // an invariant of ours is broken
-	Died                    // the process that worked on it ended: try again, alone, and then no more
+	Died                    // the process that worked on it ended, nobody knows why: try once more
 )
 
 var kindNames = map[Kind]string{

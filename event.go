@@ -35,12 +35,26 @@ type Event struct {
 	Delivery string `json:"delivery,omitempty"`
 	// Requeues is the event whose work is done anew with this one, because it failed or was cancelled.
 	Requeues string `json:"requeues,omitempty"`
+	// RequeuedBy is who asked for that: the name of a token.
+	RequeuedBy string `json:"requeuedBy,omitempty"`
 	// Lane is the urgency that the receiver gave the event.
 	Lane Lane `json:"lane"`
+	// RefreshOnly is set for what a sweep found: it is judged and attested, and written only where Git names that very tag
+	// already, with another digest or none. A sweep orders nothing.
+	RefreshOnly bool `json:"refreshOnly,omitempty"`
+	// AllowOlder says that whoever asked has the right to go back: the image is written although a newer one stands in
+	// Git, or somebody took this one away.
+	AllowOlder bool `json:"allowOlder,omitempty"`
+	// TagUnknown says that a tag was pushed and the sender named only its digest: the registry is asked which tags name it,
+	// and each is an event of its own.
+	TagUnknown bool `json:"tagUnknown,omitempty"`
 	// OccurredAt is the sender's time, zero if it gave none; ReceivedAt is ours. Both are UTC.
 	OccurredAt time.Time `json:"occurredAt,omitzero"`
 	ReceivedAt time.Time `json:"receivedAt"`
 }
+
+// SourceSubmission is the source of the events that people and programs submit. All other sources are receivers and sweeps.
+const SourceSubmission = "submission"
 
 // EventID derives the identity of a report: source, ref, and the sender's own id of the delivery where it
 // has one that survives retries. With such an id, pushing A, B and A again to one tag gives three ids, while

@@ -11,8 +11,12 @@ type Manifest struct {
 	Subject   Subject  `json:"subject"`
 	MediaType string   `json:"mediaType"`
 	Platform  Platform `json:"platform,omitempty"`
-	// Children are the platform images of an index, in its order; empty for a single image.
+	// Children are the platform images of an index, in its order, those of indexes within it among them; empty for
+	// a single image.
 	Children []Child `json:"children,omitempty"`
+	// Uninspected are images that an index names, that a runtime might run, and that cannot be looked into. Each of
+	// them denies the index.
+	Uninspected []Uninspected `json:"uninspected,omitempty"`
 	// NotImage says why this manifest is not a container image (a signature, an SBOM, a Helm chart);
 	// empty for images. Such a manifest is ignored, and never approved.
 	NotImage string `json:"notImage,omitempty"`
@@ -20,13 +24,31 @@ type Manifest struct {
 
 // Child is one platform image of an index.
 type Child struct {
-	Digest   Digest   `json:"digest"`
+	Digest Digest `json:"digest"`
+	// Platform is what the index says of it, or its own configuration where the index says nothing.
 	Platform Platform `json:"platform"`
+	// Configured is what the image's own configuration says, where the index says something else. Runtimes go by the
+	// index.
+	Configured Platform `json:"configured,omitempty"`
+}
+
+// Uninspected is an image that an index names and that cannot be looked into.
+type Uninspected struct {
+	// Digest is as the index has it, and may be of an algorithm that cannot be checked.
+	Digest string `json:"digest"`
+	// Platform is empty where nothing says for what machines it is.
+	Platform Platform `json:"platform,omitempty"`
+	Reason   string   `json:"reason"`
+}
+
+// IsIndex reports whether m is about an index, and not about one image.
+func (m Manifest) IsIndex() bool {
+	return IsIndexType(m.MediaType) || len(m.Children) > 0 || len(m.Uninspected) > 0
 }
 
 // Images returns the digests that have to be inspected: the children of an index, or the image itself.
 func (m Manifest) Images() []Child {
-	if len(m.Children) > 0 {
+	if m.IsIndex() {
 		return m.Children
 	}
 	return []Child{{Digest: m.Subject.Digest, Platform: m.Platform}}
@@ -34,12 +56,14 @@ func (m Manifest) Images() []Child {
 
 // ImageConfig is the part of an image's configuration that policies and people ask for.
 type ImageConfig struct {
-	Digest   Digest            `json:"digest"`
-	Platform Platform          `json:"platform"`
-	Created  time.Time         `json:"created,omitzero"`
-	User     string            `json:"user,omitempty"`
-	Labels   map[string]string `json:"labels,omitempty"`
-	Layers   int               `json:"layers"`
+	Digest   Digest    `json:"digest"`
+	Platform Platform  `json:"platform"`
+	Created  time.Time `json:"created,omitzero"`
+	User     string    `json:"user,omitempty"`
+	// Labels are all of them, unless AllLabels is set: that is the document with all, since a fact has no room for them.
+	Labels    map[string]string `json:"labels,omitempty"`
+	AllLabels Digest            `json:"allLabels,omitzero"`
+	Layers    int               `json:"layers"`
 	// Size is the sum of the compressed layers, in bytes.
 	Size int64 `json:"size"`
 }
@@ -205,7 +229,9 @@ type Report struct {
 	MatchedAt          time.Time `json:"matchedAt"`
 	DatabaseAgeSeconds int64     `json:"databaseAgeSeconds"`
 	OS                 OS        `json:"os,omitzero"`
-	Findings           []Finding `json:"findings"`
+	// Coverage says for what there were advisories; nil in reports of early versions, which did not find that out.
+	Coverage *Coverage `json:"coverage,omitempty"`
+	Findings []Finding `json:"findings"`
 }
 
 // Counts returns the number of findings of each severity that occurs.

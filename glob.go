@@ -8,13 +8,16 @@ import (
 
 // Glob is a pattern over slash-separated names such as "registry.example.com/team/app". Within a segment it
 // is that of [path.Match]; a segment that is "**" stands for any number of segments, also none. Nothing
-// matches by prefix: "team" does not match "team/app", nor "team-evil".
+// matches by prefix: "team" does not match "team/app", nor "team-evil". Patterns are printable ASCII, as the names are.
 type Glob string
 
 // Validate reports a malformed pattern.
 func (g Glob) Validate() error {
 	if g == "" {
 		return fmt.Errorf("a pattern is empty")
+	}
+	if i := strings.IndexFunc(string(g), func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
+		return fmt.Errorf("pattern %q: no name has the character at byte %d", clip(string(g)), i)
 	}
 	rests := 0
 	for segment := range strings.SplitSeq(string(g), "/") {

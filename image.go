@@ -140,18 +140,38 @@ type ImageRef struct {
 	Repository Repository `json:"repository"`
 	Tag        string     `json:"tag,omitempty"`
 	Digest     Digest     `json:"digest,omitzero"`
+	// Other is the digest where it is of another algorithm than sha256; then Digest is zero.
+	Other ContentID `json:"other,omitzero"`
 }
 
-// ParseImageRef reads "registry/path[:tag][@sha256:…]". Without tag and digest the tag is "latest".
+// ContentID is the digest, of whatever algorithm; zero if the ref has none.
+func (r ImageRef) ContentID() ContentID {
+	if r.Digest.IsZero() {
+		return r.Other
+	}
+	return r.Digest.ContentID()
+}
+
+// WithContentID is r with that digest.
+func (r ImageRef) WithContentID(id ContentID) ImageRef {
+	if d, ok := id.Digest(); ok {
+		r.Digest, r.Other = d, ContentID{}
+	} else {
+		r.Digest, r.Other = Digest{}, id
+	}
+	return r
+}
+
+// ParseImageRef reads "registry/path[:tag][@sha256:…]", or with a digest of sha512. Without tag and digest the tag is "latest".
 func ParseImageRef(s string) (ImageRef, error) {
 	var ref ImageRef
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {
-		d, err := ParseDigest(digest)
+		id, err := ParseContentID(digest)
 		if err != nil {
 			return ImageRef{}, fmt.Errorf("image %q: %w", clip(s), err)
 		}
-		ref.Digest = d
+		ref = ref.WithContentID(id)
 	}
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		name, ref.Tag = name[:i], name[i+1:]
@@ -178,7 +198,10 @@ func (r ImageRef) Validate() error {
 	if r.Tag != "" && !tagPattern.MatchString(r.Tag) {
 		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores", clip(r.Tag))
 	}
-	if r.Tag == "" && r.Digest.IsZero() {
+	if !r.Digest.IsZero() && !r.Other.IsZero() {
+		return fmt.Errorf("image %s has two digests", r.Repository)
+	}
+	if r.Tag == "" && r.ContentID().IsZero() {
 		return fmt.Errorf("image %s has neither tag nor digest", r.Repository)
 	}
 	return nil
@@ -190,8 +213,8 @@ func (r ImageRef) String() string {
 	if r.Tag != "" {
 		s += ":" + r.Tag
 	}
-	if !r.Digest.IsZero() {
-		s += "@" + r.Digest.String()
+	if id := r.ContentID(); !id.IsZero() {
+		s += "@" + id.String()
 	}
 	return s
 }
@@ -242,10 +265,4 @@ func (s Subject) String() string {
 type Platform string
 
 // clip keeps hostile input out of error messages that end in logs and API answers.
-func clip(s string) string {
-	const most = 120
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
-}
+func clip(s string) string { return Excerpt(s, 120) }

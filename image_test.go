@@ -1,6 +1,8 @@
 package pratique
 
 import (
+	"crypto/sha512"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -141,7 +143,7 @@ func TestGlob(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []Glob{"", "a/[", "a**", "team/**x", "a//b", "a/", "**/a/**/b/**"} {
+	for _, bad := range []Glob{"", "a/[", "a**", "team/**x", "a//b", "a/", "**/a/**/b/**", "a/\x80", "büro/*", "a b"} {
 		if bad.Validate() == nil {
 			t.Errorf("%q accepted", bad)
 		}
@@ -161,5 +163,44 @@ func TestIsSignatureTag(t *testing.T) {
 		if IsSignatureTag(tag) {
 			t.Errorf("%q is taken for a signature", tag)
 		}
+	}
+}
+
+func TestContentID(t *testing.T) {
+	content := []byte("some content")
+	sum := sha512.Sum512(content)
+	long := "sha512:" + hex.EncodeToString(sum[:])
+	for _, text := range []string{DigestOf(content).String(), long} {
+		id, err := ParseContentID(text)
+		if err != nil || id.String() != text || !id.Of(content) || id.Of([]byte("other content")) {
+			t.Errorf("%s: %v, %v", text, id, err)
+		}
+		d, ok := id.Digest()
+		if ok != (text != long) || ok && d != DigestOf(content) {
+			t.Errorf("%s: the digest is %v, %v", text, d, ok)
+		}
+		ref, err := ParseImageRef("registry.test/team/app:1@" + text)
+		if err != nil || ref.ContentID() != id || ref.Digest.IsZero() == ok || ref.String() != "registry.test/team/app:1@"+text || ref.Validate() != nil {
+			t.Errorf("%+v, %v", ref, err)
+		}
+	}
+	for _, text := range []string{
+		"", "sha512:", "sha512:" + strings.Repeat("a", 64), "sha512:" + strings.Repeat("A", 128), "sha512:" + strings.Repeat("g", 128), "sha384:" + strings.Repeat("a", 96),
+		"blake3:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("a", 128), strings.Repeat("a", 64),
+	} {
+		if id, err := ParseContentID(text); err == nil {
+			t.Errorf("%q is taken as %v", text, id)
+		}
+	}
+	if _, err := ParseContentID("blake3:00"); err == nil || !strings.Contains(err.Error(), `"blake3" cannot be verified`) {
+		t.Error(err)
+	}
+	if (ContentID{}).Of(nil) {
+		t.Error("no name is the name of nothing")
+	}
+	two := ImageRef{Repository: Repository{Registry: "registry.test", Path: "a"}, Digest: DigestOf(nil)}
+	two.Other, _ = ParseContentID(long)
+	if two.Validate() == nil {
+		t.Error("a ref has two digests")
 	}
 }

@@ -19,17 +19,29 @@ var knownArchitectures = []string{
 // fallbacks are the architectures that a machine runs when an index has nothing better for it.
 var fallbacks = map[string][]string{"amd64": {"386"}, "arm64": {"arm"}}
 
+// hosts are the systems whose runtimes also take images of another one, as containerd does by default.
+var hosts = map[string][]string{"freebsd": {"linux"}, "darwin": {"linux"}}
+
 // MayRunOn reports whether a machine of the wanted platform might run an image of platform p. Only what certainly
 // does not run there is false: other spellings and every variant count, as do the architectures that a runtime
 // falls back to, and whatever is not known.
 func (p Platform) MayRunOn(wanted Platform) bool {
 	os, architecture := p.split()
 	wantedOS, wantedArchitecture := wanted.split()
-	if os != wantedOS && slices.Contains([]string{"linux", "windows", "darwin", "freebsd"}, os) {
+	if os != wantedOS && slices.Contains([]string{"linux", "windows", "darwin", "freebsd"}, os) && !slices.Contains(hosts[wantedOS], os) {
 		return false
 	}
 	return architecture == wantedArchitecture || !slices.Contains(knownArchitectures, architecture) ||
 		slices.Contains(fallbacks[wantedArchitecture], architecture)
+}
+
+// Agrees reports whether p and other name the same operating system and architecture, in whatever spelling. What one
+// of them does not say, they agree on.
+func (p Platform) Agrees(other Platform) bool {
+	os, architecture := p.split()
+	otherOS, otherArchitecture := other.split()
+	same := func(a, b string) bool { return a == b || a == "" || b == "" }
+	return same(os, otherOS) && same(architecture, otherArchitecture)
 }
 
 // split returns operating system and architecture, normalised; the variant never matters here.
@@ -38,6 +50,9 @@ func (p Platform) split() (os, architecture string) {
 	architecture, _, _ = strings.Cut(rest, "/")
 	if name, ok := architectureAliases[architecture]; ok {
 		architecture = name
+	}
+	if os == "macos" {
+		os = "darwin"
 	}
 	return os, architecture
 }

@@ -18,6 +18,7 @@ const (
 	FactJudged    FactKind = "judged"
 	FactAttested  FactKind = "attested"
 	FactDeployed  FactKind = "deployed"
+	FactDrifted   FactKind = "drifted"
 	FactSettled   FactKind = "settled"
 	FactFailed    FactKind = "failed"
 )
@@ -25,7 +26,8 @@ const (
 // FactKinds returns every kind, in the order above.
 func FactKinds() []FactKind {
 	return []FactKind{
-		FactReceived, FactSeen, FactInspected, FactMatched, FactAffected, FactJudged, FactAttested, FactDeployed, FactSettled, FactFailed,
+		FactReceived, FactSeen, FactInspected, FactMatched, FactAffected, FactJudged, FactAttested, FactDeployed, FactDrifted,
+		FactSettled, FactFailed,
 	}
 }
 
@@ -50,6 +52,7 @@ type Fact struct {
 	Judged    *Judged    `json:"judged,omitempty"`
 	Attested  *Attested  `json:"attested,omitempty"`
 	Deployed  *Commit    `json:"deployed,omitempty"`
+	Drifted   *Drifted   `json:"drifted,omitempty"`
 	Settled   *Settled   `json:"settled,omitempty"`
 	Failed    *Failed    `json:"failed,omitempty"`
 }
@@ -75,10 +78,14 @@ type Inspected struct {
 	// Scanner and Generator are the tools that made the inventory and the SBOMs.
 	Scanner   Tool `json:"scanner,omitzero"`
 	Generator Tool `json:"generator,omitzero"`
-	// JavaDatabase is the database in which jars were looked up, if there was one.
-	JavaDatabase Digest    `json:"javaDatabase,omitzero"`
-	StartedAt    time.Time `json:"startedAt,omitzero"`
-	Children     []Child   `json:"children,omitempty"`
+	// Compared says how the inventory and the SBOMs differ; nil if an early version inspected the image.
+	Compared *Comparison `json:"compared,omitempty"`
+	// JavaDatabase is the database in which jars were looked up, if there was one, and JavaUpdatedAt when its publisher
+	// built it.
+	JavaDatabase  Digest    `json:"javaDatabase,omitzero"`
+	JavaUpdatedAt time.Time `json:"javaUpdatedAt,omitzero"`
+	StartedAt     time.Time `json:"startedAt,omitzero"`
+	Children      []Child   `json:"children,omitempty"`
 }
 
 // Matched names the report of an inventory against a database.
@@ -129,6 +136,8 @@ type Attested struct {
 	VSA          Digest        `json:"vsa"`
 	Verifier     string        `json:"verifier,omitempty"`
 	Attestations []Attestation `json:"attestations"`
+	// Notes say what of others had to be left out or replaced in the registry, so that these could be attached.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Attestation is one signed object in the registry.
@@ -148,10 +157,11 @@ type State string
 
 // The end states. Every accepted event reaches exactly one of them.
 const (
-	StateDeployed   State = "deployed"   // allowed, and every matching target names the digest
+	StateDeployed   State = "deployed"   // allowed, and every matching target held the digest at the tip of its branch
 	StateAllowed    State = "allowed"    // allowed, and no target asks for this image
 	StateDenied     State = "denied"     // the verdict is deny; nothing was written to Git
 	StateSuperseded State = "superseded" // allowed, but its tag, or its places in Git, belong to a newer push
+	StateReverted   State = "reverted"   // allowed, and deployed before, but somebody took it out of Git since
 	StateIgnored    State = "ignored"    // not a container image
 	StateFailed     State = "failed"     // could not find out; see the failed fact
 	StateCancelled  State = "cancelled"  // somebody stopped the work
@@ -168,6 +178,9 @@ type Settled struct {
 	// verdicts about the subject do not change how this event ended. Both are zero where there was none.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Verdict Digest  `json:"verdict,omitzero"`
+	// Problems are places in config repositories that could not be edited, at most [MaxProblems]. They are other images', or
+	// nobody knows whose.
+	Problems []PlaceProblem `json:"problems,omitempty"`
 }
 
 // Failed says that a stage could not find out, and why.
@@ -194,6 +207,8 @@ type Record struct {
 	Failed    *Failed    `json:"failed,omitempty"`
 	// Deployed holds every commit, oldest first.
 	Deployed []Commit `json:"deployed,omitempty"`
+	// Drifted are the targets among them that do not hold the subject any longer, the newest fact for each.
+	Drifted []Drifted `json:"drifted,omitempty"`
 	// History lists at most [MaxHistory] facts in ledger order: the first, the newest, and always the last one that
 	// is seen or settled, which says whether work goes on. The ledger has them all; Facts counts them.
 	History []FactRef `json:"history"`
@@ -230,11 +245,15 @@ func (r *Record) Fold(seq uint64, f Fact) {
 	case FactAttested:
 		r.Attested = f.Attested
 	case FactDeployed:
+		r.forgetDrift(f.Deployed.Target)
 		// A redelivered job may report the commit it found again.
 		same := func(c Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
 		if !slices.ContainsFunc(r.Deployed, same) {
 			r.Deployed = append(r.Deployed, *f.Deployed)
 		}
+	case FactDrifted:
+		r.forgetDrift(f.Drifted.Target) // the newest for each target is kept
+		r.Drifted = append(r.Drifted, *f.Drifted)
 	case FactSettled:
 		r.Settled = f.Settled
 	case FactFailed:
@@ -261,7 +280,7 @@ func (f Fact) Validate() error {
 	content := map[FactKind]bool{
 		FactReceived: f.Received != nil, FactSeen: f.Seen != nil, FactInspected: f.Inspected != nil, FactMatched: f.Matched != nil,
 		FactAffected: f.Affected != nil, FactJudged: f.Judged != nil, FactAttested: f.Attested != nil, FactDeployed: f.Deployed != nil,
-		FactSettled: f.Settled != nil, FactFailed: f.Failed != nil,
+		FactDrifted: f.Drifted != nil, FactSettled: f.Settled != nil, FactFailed: f.Failed != nil,
 	}
 	if !content[f.Kind] {
 		return Errorf(Internal, "validate fact", "fact of kind %q without its content", f.Kind)

@@ -34,6 +34,35 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestFoldDrifted: what Git no longer holds is not deployed, until it is deployed again.
+func TestFoldDrifted(t *testing.T) {
+	var r Record
+	deployed := func(target, id string) Fact {
+		return Fact{Kind: FactDeployed, Deployed: &Commit{Target: target, ID: id}}
+	}
+	drifted := func(target string, state State) Fact {
+		return Fact{Kind: FactDrifted, Drifted: &Drifted{Target: target, State: state}}
+	}
+	for i, step := range []struct {
+		fact Fact
+		want string
+	}{
+		{deployed("a", "1"), "[a]"}, {deployed("b", "2"), "[a b]"}, {drifted("a", StateReverted), "[b]"}, {drifted("a", StateSuperseded), "[b]"},
+		{drifted("c", StateReverted), "[b]"}, {drifted("b", StateReverted), "[]"}, {deployed("a", "1"), "[a]"}, {deployed("b", "3"), "[a b]"},
+	} {
+		if err := step.fact.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		r.Fold(uint64(i+1), step.fact)
+		if got := fmt.Sprint(r.Standing()); got != step.want {
+			t.Errorf("step %d: stands in %s, want %s", i, got, step.want)
+		}
+	}
+	if len(r.Drifted) != 1 || r.Drifted[0].Target != "c" || len(r.Deployed) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestHistoryIsBounded(t *testing.T) {
 	var r Record
 	fold := func(n int, f Fact) {

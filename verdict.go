@@ -1,6 +1,9 @@
 package pratique
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Outcome is what a verdict says.
 type Outcome string
@@ -71,6 +74,11 @@ type Change struct {
 	Event string `json:"event"`
 	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is zero if unknown.
 	PushedAt time.Time `json:"pushedAt,omitzero"`
+	// Asked says that somebody asked for this image, by a submission; it was not pushed just now.
+	Asked bool `json:"asked,omitempty"`
+	// RefreshOnly and AllowOlder are those of the event.
+	RefreshOnly bool `json:"refreshOnly,omitempty"`
+	AllowOlder  bool `json:"allowOlder,omitempty"`
 }
 
 // Commit is the commit that made a change, or that was found to have made it already.
@@ -80,8 +88,12 @@ type Commit struct {
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`
 	// ID is the hexadecimal id of the Git commit.
-	ID    string       `json:"id"`
-	Files []FileChange `json:"files,omitempty"`
+	ID string `json:"id"`
+	// Created is true if the commit was made for the fact's event, and false if it was there before.
+	Created bool         `json:"created,omitempty"`
+	Files   []FileChange `json:"files,omitempty"`
+	// MoreFiles counts the values that a fact leaves out of Files; the commit has them all.
+	MoreFiles int `json:"moreFiles,omitempty"`
 	// At is the committer's time.
 	At time.Time `json:"at"`
 }
@@ -92,4 +104,23 @@ type FileChange struct {
 	Line int    `json:"line"`
 	Old  string `json:"old"`
 	New  string `json:"new"`
+}
+
+// Problem is a place in a config repository that cannot be edited until people change it.
+type Problem struct {
+	Path string `json:"path"`
+	// Line counts from 1; zero stands for the file or folder as a whole.
+	Line   int    `json:"line,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// String returns "path:line: reason".
+func (p Problem) String() string {
+	switch {
+	case p.Path == "":
+		return p.Reason
+	case p.Line == 0:
+		return p.Path + ": " + p.Reason
+	}
+	return p.Path + ":" + strconv.Itoa(p.Line) + ": " + p.Reason
 }

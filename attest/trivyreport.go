@@ -29,6 +29,7 @@ type trivyMetadata struct {
 type trivyOS struct {
 	Family   string
 	Name     string
+	EOSL     bool `json:",omitzero"`
 	Extended bool `json:"extended,omitzero"`
 }
 
@@ -109,7 +110,8 @@ func newTrivyReport(subject pratique.Subject, r pratique.Report) trivyReport {
 		},
 	}
 	if r.OS.Family != "" {
-		out.Metadata.OS = &trivyOS{Family: r.OS.Family, Name: r.OS.Name, Extended: r.OS.Extended}
+		ended := r.Coverage != nil && r.Coverage.OS.EndOfLife
+		out.Metadata.OS = &trivyOS{Family: r.OS.Family, Name: r.OS.Name, EOSL: ended, Extended: r.OS.Extended}
 	}
 	for severity, n := range r.Counts() {
 		out.Pratique.Counts[severity.String()] = n

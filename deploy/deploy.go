@@ -81,20 +81,33 @@ type Tags interface {
 	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
 }
 
-// Outcome is how a change ended when nothing went wrong.
+// Outcome is how a change ended when nothing went wrong. It is deployed if nothing else is true: then every target that
+// has a place for the image held the digest at the tip of its branch.
 type Outcome struct {
-	// Commits has one entry for each target that was given the digest, now or by the newest commit for this image
-	// and tag. Files lists the values that name it; where Old equals New nothing had to be written. It is empty if
-	// an earlier commit had brought the digest: then the files are left as they are, and a person may have changed
-	// them since. ID is empty if the digest was in place already and the commit that brought it is older than the
-	// history at hand.
+	// Commits has one entry for each target that holds the digest, with the commit that this change made, or since which
+	// the branch holds it: that may be anybody's. Files lists the values that name it; where Old equals New nothing had to
+	// be written. ID is empty if that commit is older than the history at hand.
 	Commits []pratique.Commit
-	// Superseded says that the tag names another image by now, so nothing more was written, or that nothing was
-	// written to any target because another tag of the image was pushed later and is written to the same places.
-	Superseded bool
-	// NoTarget says that no target asks for the image, or that those which do have no file that names it.
+	// Superseded says that the tag names another image by now, so nothing more was written, or that something newer stands
+	// in at least one target. Reverted says that in at least one target the digest was deployed before and somebody took it
+	// away. Other targets may hold it all the same.
+	Superseded, Reverted bool
+	// NoTarget says that no target asks for the image, or that those which do have no file that names it, or none that a
+	// sweep may write to.
 	NoTarget bool
-	// Detail explains Superseded and NoTarget for people. With Commits it names the targets that were left out, as
-	// another tag was pushed later.
+	// Detail explains all of these for people, and names what Git holds instead, with its commit.
 	Detail string
+	// Drifted are the targets that held the digest once and do not now.
+	Drifted []pratique.Drifted
+	// Problems are places that could not be edited, in the targets that were looked at.
+	Problems []TargetProblem
+}
+
+// TargetProblem is a place of a target that could not be edited. The other places were.
+type TargetProblem struct {
+	Target string
+	pratique.Problem
+	// Waits is true if the place is, or may be, one of the image: then [Gate.Deploy] fails with kind Denied, and the
+	// change is to be tried again when people have changed the place. Other problems are told only.
+	Waits bool
 }

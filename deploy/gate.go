@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/deploy/edit"
 )
 
 // Config is what a [Gate] needs.
@@ -23,11 +22,16 @@ type Config struct {
 	Verifier string
 	// MaxAge is how old a summary may be, 24 hours if zero.
 	MaxAge time.Duration
-	Now    func() time.Time
+	// Ages tells when images were built, where nothing else says which of two is older. It may be nil.
+	Ages Ages
+	Now  func() time.Time
 }
 
 // Gate turns changes into commits. It is safe for concurrent use if its parts are.
-type Gate struct{ c Config }
+type Gate struct {
+	c       Config
+	looking chan struct{} // has room for one who looks at places
+}
 
 // New checks the configuration.
 func New(c Config) (*Gate, error) {
@@ -51,14 +55,11 @@ func New(c Config) (*Gate, error) {
 		}
 		names[t.Name] = true
 	}
-	return &Gate{c: c}, nil
+	return &Gate{c: c, looking: make(chan struct{}, 1)}, nil
 }
 
-// What leaves an edit without writing: the tag has moved on, or, for one target, another tag was pushed later.
-var (
-	errSuperseded = errors.New("superseded")
-	errOvertaken  = errors.New("superseded")
-)
+// errSuperseded leaves an edit without writing: the tag has moved on.
+var errSuperseded = errors.New("superseded")
 
 // Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
 // but what it is about, Subject, Tag and Event: the verification summary is read and checked here, and the tag is
@@ -67,9 +68,9 @@ var (
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
 // the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
-// failed, or Denied where that would be one of the two, and Denied if a file cannot be edited until people mend it,
-// with its path and line. Targets that were served before an error are served once
-// only.
+// failed, or Denied where that would be one of the two, and Denied if a place of the image cannot be edited until
+// people change it, with its path and line; the other places of the image were written. Targets that were served
+// before an error are served once only.
 func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	if err := check(c); err != nil {
 		return Outcome{}, pratique.Wrap(pratique.Invalid, "deploy", c.Subject.String(), err)
@@ -82,36 +83,69 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy, vsa.Verdict
 	var o Outcome
 	var failed []error
-	var left []string
-	matched := 0
+	details := map[pratique.State][]string{}
+	var matched []Target
 	for _, t := range g.c.Targets {
 		if !t.Matches(c.Subject.Repository, c.Tag) {
 			continue
 		}
-		matched++
-		commit, found, err := g.write(ctx, t, c)
+		matched = append(matched, t)
+		e, problems, err := g.write(ctx, t, c)
+		o.Problems = append(o.Problems, problems...)
+		if e.state == pratique.StateDeployed {
+			o.Commits = append(o.Commits, e.commit)
+		}
+		if e.drift != nil {
+			o.Drifted = append(o.Drifted, *e.drift)
+		}
+		if e.detail != "" {
+			details[e.state] = append(details[e.state], fmt.Sprintf("target %s: %s", t.Name, e.detail))
+		}
+		if err == nil {
+			err = waiting(problems)
+		}
 		switch {
 		case errors.Is(err, errSuperseded):
 			o.Superseded, o.Detail = true, err.Error()
 			return o, joined(c.Subject, failed)
-		case errors.Is(err, errOvertaken):
-			left = append(left, fmt.Sprintf("target %s: %v", t.Name, err))
 		case err != nil:
 			failed = append(failed, fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
-		case found:
-			o.Commits = append(o.Commits, commit)
 		}
 	}
 	if err := joined(c.Subject, failed); err != nil {
 		return o, err
 	}
-	switch {
-	case len(left) > 0:
-		o.Superseded, o.Detail = len(o.Commits) == 0, strings.Join(left, "; ")
-	case len(o.Commits) == 0:
-		o.NoTarget, o.Detail = true, noTarget(c, matched)
+	reverted, superseded := details[pratique.StateReverted], details[pratique.StateSuperseded]
+	o.Reverted, o.Superseded = len(reverted) > 0, len(reverted) == 0 && len(superseded) > 0
+	o.NoTarget = !o.Reverted && !o.Superseded && len(o.Commits) == 0
+	o.Detail = strings.Join(slices.Concat(reverted, superseded, details[pratique.StateAllowed]), "; ")
+	if o.NoTarget && o.Detail == "" {
+		o.Detail = noTarget(c, matched)
 	}
 	return o, nil
+}
+
+// Busy returns for how long it makes no sense to begin a change of that image: every target that asks for it would fail,
+// because its repository has no turn or its server is left in peace. If one of them can be written, it is 0.
+func (g *Gate) Busy(repository pratique.Repository, tag string) time.Duration {
+	var least time.Duration
+	for _, t := range g.c.Targets {
+		if !t.Matches(repository, tag) {
+			continue
+		}
+		b, ok := t.Repository.(Busy)
+		if !ok {
+			return 0
+		}
+		wait := b.Busy()
+		if wait <= 0 {
+			return 0
+		}
+		if least == 0 || wait < least {
+			least = wait
+		}
+	}
+	return least
 }
 
 // noRefusal keeps the kinds that say that the gate refuses for the gate.
@@ -123,14 +157,23 @@ func noRefusal(err error) error {
 	return err
 }
 
-func noTarget(c pratique.Change, matched int) string {
+func noTarget(c pratique.Change, matched []Target) string {
 	switch {
 	case c.Tag == "":
 		return "the image was pushed by digest, without a tag"
-	case matched == 0:
+	case len(matched) == 0:
 		return fmt.Sprintf("no target asks for %s:%s", c.Subject.Repository, c.Tag)
 	}
-	return fmt.Sprintf("no file in the %d matching targets names %s", matched, c.Subject.Repository)
+	const most = 3
+	var where []string
+	for _, t := range matched[:min(most, len(matched))] {
+		where = append(where, fmt.Sprintf("below %s of target %s", below(t), t.Name))
+	}
+	text := strings.Join(where, ", or ")
+	if more := len(matched) - most; more > 0 {
+		text += fmt.Sprintf(", or of %d more", more)
+	}
+	return fmt.Sprintf("no place %s asks for %s:%s; see docs/editing.md", text, c.Subject.Repository, c.Tag)
 }
 
 // joined makes one error of those of the targets. It is worth another try if one of them is.
@@ -204,101 +247,4 @@ func (g *Gate) current(ctx context.Context, c pratique.Change) error {
 		return fmt.Errorf("%w: %s is %s by now", errSuperseded, ref, now)
 	}
 	return nil
-}
-
-// write makes the commit for one target; found is false if none of its files names the image.
-func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (commit pratique.Commit, found bool, err error) {
-	if err := g.current(ctx, c); err != nil { // before the lock too, to leave others alone
-		return commit, false, err
-	}
-	var changes []pratique.FileChange
-	var later []rival
-	note := func(tag, commit string) { later = append(later, rival{tag, commit}) }
-	u := Update{Done: done(t, c, note), Earlier: earlier(t, c)}
-	edited := false
-	u.Edit = func(ctx context.Context, tree Tree) (Edit, error) {
-		edited = true
-		rivals := later
-		later = nil // another tip is searched anew
-		if err := g.current(ctx, c); err != nil {
-			return Edit{}, err
-		}
-		var files map[string][]byte
-		if files, changes, err = apply(ctx, tree, t, c); err != nil {
-			return Edit{}, err
-		}
-		if len(files) > 0 {
-			if err := overtaken(ctx, tree, t, c, changes, rivals); err != nil {
-				return Edit{}, err
-			}
-		}
-		return Edit{Files: files, Message: message(t, c, changes), Trailers: trailers(t, c, changes)}, nil
-	}
-	p, err := t.Repository.Update(ctx, u)
-	if err != nil {
-		return commit, false, err
-	}
-	commit = pratique.Commit{Target: t.Name, Remote: p.Remote, Branch: p.Branch, ID: p.Commit, Files: changes, At: p.At}
-	return commit, !edited || len(changes) > 0, nil
-}
-
-// rival is a commit for a later push of the same image under another tag.
-type rival struct{ tag, commit string }
-
-// overtaken returns errOvertaken if one of the rivals is for a place that the change is for, too. Others are not in
-// its way: markers may ask for different tags in different places of one target.
-func overtaken(ctx context.Context, tree Tree, t Target, c pratique.Change, changes []pratique.FileChange, rivals []rival) error {
-	type place struct {
-		path string
-		line int
-	}
-	ours := map[place]bool{}
-	for _, change := range changes {
-		ours[place{change.Path, change.Line}] = true
-	}
-	asked := map[string]bool{}
-	for _, r := range rivals {
-		other := c
-		other.Tag = r.tag
-		if asked[r.tag] || check(other) != nil {
-			continue
-		}
-		asked[r.tag] = true
-		_, theirs, err := apply(ctx, tree, t, other)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(theirs, func(f pratique.FileChange) bool { return ours[place{f.Path, f.Line}] }) {
-			return fmt.Errorf("%w: %s:%s was pushed later, and commit %s wrote it", errOvertaken, c.Subject.Repository, r.tag, r.commit)
-		}
-	}
-	return nil
-}
-
-// apply edits the files below the target's path. Only those that change are in files.
-func apply(ctx context.Context, tree Tree, t Target, c pratique.Change) (files map[string][]byte, changes []pratique.FileChange, err error) {
-	files = map[string][]byte{}
-	err = tree.Walk(ctx, t.Path, func(name string) error {
-		if !edit.Relevant(name) {
-			return nil
-		}
-		content, err := tree.Read(name)
-		if err != nil {
-			return err
-		}
-		out, made, err := edit.Apply(name, content, c)
-		var refusal *edit.Refusal
-		if errors.As(err, &refusal) { // people mend it, and then every push that waits is served
-			return pratique.Wrap(pratique.Denied, "edit", "", refusal)
-		}
-		if err != nil {
-			return err
-		}
-		changes = append(changes, made...)
-		if slices.ContainsFunc(made, func(m pratique.FileChange) bool { return m.Old != m.New }) {
-			files[name] = out
-		}
-		return nil
-	})
-	return files, changes, err
 }

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +22,11 @@ const (
 	trailerPrevious = "Pratique-Previous" // a digest that was replaced
 )
 
-// shownFiles bounds the list of files in a message.
-const shownFiles = 50
+// shownFiles and namedBefore bound the list of files and that of replaced digests in a message.
+const (
+	shownFiles  = 50
+	namedBefore = 50
+)
 
 // message is the subject and body of a commit.
 func message(t Target, c pratique.Change, changes []pratique.FileChange) string {
@@ -64,7 +66,7 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 	}
 	seen := map[string]bool{}
 	for _, change := range changes {
-		if old := digestIn(change.Old); old != "" && change.Old != change.New && !seen[old] {
+		if old := digestIn(change.Old); old != "" && change.Old != change.New && !seen[old] && len(seen) < namedBefore {
 			seen[old] = true
 			all = append(all, Trailer{trailerPrevious, old})
 		}
@@ -78,68 +80,14 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 	return kept
 }
 
-// done finds the commit that brought this digest, for whatever event. It looks no further than the newest commit
-// for the same image, tag and target: if that names another digest, what older ones wrote has been replaced since
-// by us. If it names this one and the file says something else, a person has changed it, and no event for the same
-// digest may undo that, until another digest was deployed.
-//
-// On the way it hands over what was pushed later under another tag. A commit that is older than the history that is
-// looked at is not found, and then the files decide: where they name the digest there is no commit anyway; a change
-// by a person, or a later push, so many commits ago would be undone.
-func done(t Target, c pratique.Change, later func(tag, commit string)) Search {
-	return func(id string, has []Trailer) Step {
-		sameImage := slices.ContainsFunc(has, func(tr Trailer) bool {
-			return tr.Key == trailerImage && strings.HasPrefix(tr.Value, c.Subject.Repository.String()+"@")
-		})
-		if !sameImage || !slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) {
-			return GoOn
-		}
-		if !slices.Contains(has, Trailer{trailerTag, c.Tag}) {
-			if tag := valueOf(has, trailerTag); tag != "" && pushedLater(has, c) {
-				later(tag, id)
-			}
-			return GoOn
-		}
-		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) {
-			return Found
-		}
-		return Stop
-	}
-}
-
 // pushedForm is RFC 3339 with milliseconds.
 const pushedForm = "2006-01-02T15:04:05.000Z07:00"
-
-// pushedLater reports whether a commit is for a push that was later than the change's. Unknown times order nothing.
-func pushedLater(has []Trailer, c pratique.Change) bool {
-	at, err := time.Parse(time.RFC3339, valueOf(has, trailerPushed))
-	return err == nil && !c.PushedAt.IsZero() && at.After(c.PushedAt)
-}
 
 func pushed(at time.Time) string {
 	if at.IsZero() {
 		return ""
 	}
 	return at.UTC().Format(pushedForm)
-}
-
-func valueOf(has []Trailer, key string) string {
-	for _, tr := range has {
-		if tr.Key == key {
-			return tr.Value
-		}
-	}
-	return ""
-}
-
-// earlier finds the newest commit that brought this image to this target.
-func earlier(t Target, c pratique.Change) Search {
-	return func(_ string, has []Trailer) Step {
-		if slices.Contains(has, Trailer{trailerImage, c.Subject.String()}) && slices.Contains(has, Trailer{trailerTarget, oneLine(t.Name)}) {
-			return Found
-		}
-		return GoOn
-	}
 }
 
 func digest(d pratique.Digest) string {

@@ -180,8 +180,8 @@ func known(lane pratique.Lane) bool {
 type Backlog struct {
 	Stage Stage
 	Lane  pratique.Lane
-	// Total counts all messages of the lane; Running those that a worker has or that wait for another
-	// attempt; Waiting those never delivered since they were put in or since their last attempt.
+	// Total counts all messages of the lane; Running those that a worker of this process has, as [Broker.Jobs] says it;
+	// Waiting the others, which wait for a worker or for another attempt.
 	Total, Running, Waiting uint64
 	// OldestAge is how long the oldest of them has been in the queue; zero if there is none.
 	OldestAge time.Duration
@@ -217,8 +217,10 @@ func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
 		return out, err
 	}
 	info := consumer.CachedInfo()
-	out.Waiting, out.Running = info.NumPending, uint64(max(0, info.NumAckPending))
-	out.Total = out.Waiting + out.Running
+	// The server counts a job that waits for another attempt with those that were handed out. What runs, this process knows.
+	out.Total = info.NumPending + uint64(max(0, info.NumAckPending))
+	out.Running = min(b.running.count(s.Stage, lane), out.Total)
+	out.Waiting = out.Total - out.Running
 	oldest, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(s.Subject(lane)))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):

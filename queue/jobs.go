@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,7 +12,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Queued is a job that is not done. Its Attempt is not filled in, see [Broker.Attempts].
+// Queued is a job that is not done. See [Broker.Attempts] for how often it was started.
 type Queued struct {
 	Job
 	// Running says that a worker of this process has it now; others wait for a worker, or for another attempt.
@@ -66,9 +67,30 @@ func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, la
 	}
 }
 
+// Running yields the jobs that workers of this process have now, the oldest first. It asks nobody.
+func (b *Broker) Running() iter.Seq2[Queued, error] {
+	b.running.mu.Lock()
+	var all []Queued
+	for r := range b.running.jobs {
+		all = append(all, Queued{Job: r.job, Running: true})
+	}
+	b.running.mu.Unlock()
+	slices.SortFunc(all, func(x, y Queued) int { return x.EnqueuedAt.Compare(y.EnqueuedAt) })
+	return func(yield func(Queued, error) bool) {
+		for _, q := range all {
+			if !yield(q, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Attempts returns how often a job was started so far.
 func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
 	const op = "count attempts"
+	if job.Attempt > 0 {
+		return job.Attempt, nil
+	}
 	s, err := streamOf(job.Stage)
 	if err != nil {
 		return 0, err
@@ -136,6 +158,17 @@ func (r *running) handle(ctx context.Context, job Job, handler func(context.Cont
 		return errInterrupted
 	}
 	return err
+}
+
+func (r *running) count(stage Stage, lane pratique.Lane) (n uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for me := range r.jobs {
+		if me.job.Stage == stage && me.job.Lane == lane {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *running) has(stage Stage, id string) bool {

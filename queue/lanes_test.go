@@ -185,7 +185,8 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	eventually(t, "all were tried once", func() bool { return waits.Load() == 100 })
 	eventually(t, "they are all that is left, and have an age", func() bool {
 		pending, err := b.Pending(t.Context())
-		return err == nil && pending[0].Total == 100 && pending[0].OldestAge > 0
+		// Those that wait for another attempt are waiting, and not running.
+		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && pending[0].OldestAge > 0
 	})
 }
 
@@ -251,6 +252,11 @@ func TestJobs(t *testing.T) {
 			t.Errorf("odd job %+v", q)
 		}
 		got = append(got, line{q.ID, q.Lane, q.Running, attempts})
+	}
+	for q, err := range b.Running() {
+		if err != nil || !q.Running || q.ID != "p" || q.Attempt != 1 {
+			t.Errorf("running is %+v, %v", q, err)
+		}
 	}
 	want := []line{{"waits", pratique.LanePush, false, 1}, {"p", pratique.LanePush, true, 1}, {"r", pratique.LaneRescan, false, 0}}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -267,7 +267,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 // With all workers busy, a message that an open poll caught must survive, also over a drain.
 func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 	t.Parallel()
-	_, b, _ := start(t, t.TempDir(), queue.Config{})
+	_, b, js := start(t, t.TempDir(), queue.Config{})
 	started, proceed := make(chan string, 3), make(chan bool)
 	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		started <- job.ID
@@ -279,8 +279,8 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 	receive(t, started)
 	publish(t, b, pratique.LaneRescan, "r") // goes to the poll of its lane and is held
 	eventually(t, "the rescan was delivered", func() bool {
-		all, err := b.Pending(t.Context())
-		return err == nil && all[2].Running == 1
+		consumer, err := js.Consumer(t.Context(), queue.Topology()[0].Name, string(pratique.LaneRescan))
+		return err == nil && consumer.CachedInfo().NumAckPending == 1
 	})
 	time.AfterFunc(100*time.Millisecond, func() { close(proceed) })
 	stop()

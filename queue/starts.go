@@ -99,13 +99,7 @@ func (s starts) take(now start, forgive bool, err error) error {
 }
 
 // clip keeps a reason within the size of a message.
-func clip(reason string) string {
-	const most = 700
-	if len(reason) <= most {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:most], "") + "…"
-}
+func clip(reason string) string { return pratique.Excerpt(reason, 700) }
 
 // record writes the counts after the position now.seq, and moves that on.
 func (s starts) record(ctx context.Context, now *start) error {

@@ -25,4 +25,17 @@ type Documents struct {
 	CycloneDX []byte
 	// Packages is the number of packages catalogued.
 	Packages int
+	// Catalogue are the packages, in no order.
+	Catalogue []Entry
+}
+
+// Entry is a package of the catalogue, as far as it is compared with what the scanner found.
+type Entry struct {
+	// Type is the generator's: "deb", "apk", "rpm" are those of operating systems.
+	Type    string
+	Name    string
+	Version string
+	PURL    string
+	// Path is the file that names it, as it was asked for; RealPath where links lead. They are equal if there are none.
+	Path, RealPath string
 }

@@ -19,7 +19,8 @@ import (
 const (
 	formatInventory = "pratique.inventory/3"
 	formatPart      = "pratique.part/1"
-	formatFindings  = "pratique.findings/3"
+	formatFindings  = "pratique.findings/4"
+	formatUncovered = "pratique.findings/3" // of early versions, which did not find out what was covered
 	formatShared    = "pratique.found/1"
 	formatReport    = "pratique.report/2"
 )
@@ -67,7 +68,8 @@ func documentOfLines(first any, further [][]byte) (Document, error) {
 }
 
 // Parts cuts a sorted inventory into what is matched and stored by itself. All packages of the distribution are one
-// part, those that it did not make among them: they can decide whose advisories hold for the others.
+// part, those that it did not make among them: they can decide whose advisories hold for the others. A distribution
+// without packages is a part, too, which says whether there are advisories for it.
 func Parts(inv pratique.Inventory) []pratique.Inventory {
 	var parts []pratique.Inventory
 	dist := pratique.Inventory{Scanner: inv.Scanner, OS: inv.OS}
@@ -78,7 +80,7 @@ func Parts(inv pratique.Inventory) []pratique.Inventory {
 			parts = append(parts, pratique.Inventory{Scanner: inv.Scanner, Lists: []pratique.PackageList{l}})
 		}
 	}
-	if len(dist.Lists) > 0 {
+	if len(dist.Lists) > 0 || inv.OS.Family != "" {
 		parts = slices.Insert(parts, 0, dist)
 	}
 	return parts
@@ -139,7 +141,7 @@ func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, er
 	if findings == nil {
 		findings = []pratique.Digest{}
 	}
-	r.Findings = nil
+	r.Findings, r.Coverage = nil, nil // the parts' documents say both
 	return document(reportDocument{Format: formatReport, Report: r, Findings: findings})
 }
 
@@ -157,15 +159,53 @@ func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratiqu
 		return pratique.Report{}, err
 	}
 	r.Findings = []pratique.Finding{}
+	covered, complete := pratique.Coverage{}, true
 	for _, digest := range parts {
-		findings, err := LoadFindings(ctx, from, digest)
+		findings, part, err := LoadFindings(ctx, from, digest)
 		if err != nil {
 			return pratique.Report{}, err
 		}
 		r.Findings = append(r.Findings, findings...)
+		if complete = complete && part != nil; complete {
+			covered.Join(*part)
+		}
 	}
 	SortFindings(r.Findings)
+	if complete {
+		r.Coverage = coverageOf(r, covered)
+	}
 	return r, nil
+}
+
+// coverageOf completes what the parts say. Early versions made no part for a distribution without packages.
+func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
+	if c.OS == (pratique.OSCoverage{}) && r.OS.Family != "" {
+		c.OS = pratique.OSCoverage{Family: r.OS.Family, Version: r.OS.Name, Known: true}
+	}
+	c.OS.EndOfLife = c.OS.EndedAt(r.MatchedAt)
+	return &c
+}
+
+// FailedCoverage is what is covered of a part on which the scanner failed: nothing.
+func FailedCoverage(part pratique.Inventory) pratique.Coverage {
+	var c pratique.Coverage
+	if part.OS.Family != "" {
+		// Whether there are advisories for it is another question.
+		c.OS = pratique.OSCoverage{Family: part.OS.Family, Version: part.OS.Name, Known: true, Supported: true}
+	}
+	lists := part.Lists
+	if len(lists) == 0 {
+		lists = []pratique.PackageList{{Class: pratique.ClassOS, Type: part.OS.Family}}
+	}
+	for _, l := range lists {
+		if l.Class == pratique.ClassOS {
+			c.OS.Packages += len(l.Packages)
+		}
+		c.Unmatched = append(c.Unmatched, pratique.Unmatched{
+			Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedFailed,
+		})
+	}
+	return c
 }
 
 // load decodes a document and checks its format.
@@ -191,7 +231,7 @@ func decode(content []byte, d pratique.Digest, want string, into any, format *st
 	const op = "read document"
 	err := json.Unmarshal(content, into)
 	// A document of an early version has no format, and its lists are whole.
-	if *format != want {
+	if *format != want && !(want == formatFindings && *format == formatUncovered) {
 		return pratique.Wrap(pratique.Corrupt, op, d.String(),
 			errors.New("it is no document of format "+want+": one that another version of the program wrote has to be made anew, by pushing or submitting the image again"))
 	}

@@ -77,7 +77,7 @@ func TestWholeDocumentsAreRefused(t *testing.T) {
 			return err
 		},
 		"empty inventory": func() error { _, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{})); return err },
-		"findings":        func() error { _, err := LoadFindings(t.Context(), docs, encode(finding)); return err },
+		"findings":        func() error { _, _, err := LoadFindings(t.Context(), docs, encode(finding)); return err },
 		"something else":  func() error { _, err := LoadReport(t.Context(), docs, docs.put([]byte("{"))); return err },
 		"report as another": func() error {
 			_, err := LoadInventory(t.Context(), docs, encode(map[string]string{"format": formatReport}))

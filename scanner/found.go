@@ -59,18 +59,18 @@ func Divide(findings []pratique.Finding) ([]Found, error) {
 	return all, nil
 }
 
-// FindingsDocuments makes the documents of the sorted findings of one part. The last one stands for them, and names the
-// one before; there is only one if nothing was found.
-func FindingsDocuments(findings []pratique.Finding) ([]Document, error) {
-	all, err := Divide(findings)
+// FindingsDocuments makes the documents of the report on one part: its sorted findings, and what was covered. The last
+// one stands for them, and names the one before; there is only one if nothing was found.
+func FindingsDocuments(r pratique.Report) ([]Document, error) {
+	all, err := Divide(r.Findings)
 	if err != nil {
 		return nil, err
 	}
-	return FoundDocuments(all)
+	return FoundDocuments(all, r.Coverage)
 }
 
 // FoundDocuments is [FindingsDocuments] of findings that are in pieces.
-func FoundDocuments(all []Found) ([]Document, error) {
+func FoundDocuments(all []Found, covered *pratique.Coverage) ([]Document, error) {
 	var docs []Document
 	var shared pratique.Digest
 	if len(all) > 0 {
@@ -84,7 +84,7 @@ func FoundDocuments(all []Found) ([]Document, error) {
 	for i, f := range all {
 		places[i] = Place{f.Layer, f.UID}
 	}
-	doc, err := PlacedDocument(shared, places)
+	doc, err := PlacedDocument(Placed{Shared: shared, Places: places, Coverage: covered})
 	if err != nil {
 		return nil, err
 	}
@@ -125,38 +125,39 @@ func LoadShared(ctx context.Context, from Documents, d pratique.Digest) ([]Found
 	return all, nil
 }
 
-// LoadFound returns the findings of one part in pieces.
-func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found, error) {
-	shared, places, err := LoadPlaces(ctx, from, d)
-	if err != nil || len(places) == 0 {
-		return nil, err
+// LoadFound returns the findings of one part in pieces, and what was covered, which is nil if an early version stored
+// them.
+func LoadFound(ctx context.Context, from Documents, d pratique.Digest) ([]Found, *pratique.Coverage, error) {
+	placed, err := LoadPlaces(ctx, from, d)
+	if err != nil || len(placed.Places) == 0 {
+		return nil, placed.Coverage, err
 	}
-	all, err := LoadShared(ctx, from, shared)
+	all, err := LoadShared(ctx, from, placed.Shared)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := Fit(d, all, places); err != nil {
-		return nil, err
+	if err := Fit(d, all, placed.Places); err != nil {
+		return nil, nil, err
 	}
-	for i, p := range places {
+	for i, p := range placed.Places {
 		all[i].Layer, all[i].UID = p.Layer, p.UID
 	}
-	return all, nil
+	return all, placed.Coverage, nil
 }
 
-// LoadFindings returns the findings of one part.
-func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, error) {
-	found, err := LoadFound(ctx, from, d)
+// LoadFindings returns the findings of one part, and what was covered, likewise.
+func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, *pratique.Coverage, error) {
+	found, covered, err := LoadFound(ctx, from, d)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all := make([]pratique.Finding, len(found))
 	for i, f := range found {
 		var of *details
 		if err := json.Unmarshal(f.Details, &of); err != nil {
-			return nil, pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
+			return nil, nil, pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 		} else if of == nil {
-			return nil, lacksDetails(d, f.ID)
+			return nil, nil, lacksDetails(d, f.ID)
 		}
 		all[i] = f.Finding
 		one := &all[i]
@@ -164,7 +165,7 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 		one.References, one.CWEs, one.CVSS = of.References, of.CWEs, of.CVSS
 		one.Published, one.Modified, one.DataSource = of.Published, of.Modified, of.DataSource
 	}
-	return all, nil
+	return all, covered, nil
 }
 
 func lacksDetails(d pratique.Digest, id string) error {

@@ -6,8 +6,69 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pratique-dev/pratique"
 )
+
+func covered() *pratique.Coverage {
+	return &pratique.Coverage{
+		OS:        pratique.OSCoverage{Family: "debian", Version: "12", Packages: 2, Known: true, EndOfLifeAt: time.Unix(9, 0).UTC()},
+		Unmatched: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "debian", Packages: 2, Reason: pratique.UnmatchedNoAdvisories}},
+	}
+}
+
+// TestFindingsOfEarlyVersions are read, and do not say that anything was covered.
+func TestFindingsOfEarlyVersions(t *testing.T) {
+	docs := memory{}
+	part := docs.put([]byte(`{"format":"` + formatUncovered + `"}`))
+	if found, cover, err := LoadFindings(t.Context(), docs, part); err != nil || len(found) != 0 || cover != nil {
+		t.Errorf("%v, %v, %v", found, cover, err)
+	}
+	made, err := FindingsDocuments(pratique.Report{Coverage: covered()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := ReportDocument(pratique.Report{}, []pratique.Digest{docs.put(made[0].Content), part})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := LoadReport(t.Context(), docs, docs.put(whole.Content)); err != nil || r.Coverage != nil {
+		t.Errorf("a report of which a part is early: %v, %v", r.Coverage, err)
+	}
+	if _, err := FindingsDocuments(pratique.Report{}); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("findings that do not say what was covered are stored: %v", err)
+	}
+}
+
+// TestReportsSayWhatWasCovered: it is put together from the parts, and support ends by itself.
+func TestReportsSayWhatWasCovered(t *testing.T) {
+	docs := memory{}
+	applications := pratique.Coverage{Unmatched: []pratique.Unmatched{{Class: pratique.ClassLanguage, Type: "conda-pkg", Path: "x", Packages: 1, Reason: pratique.UnmatchedUnsupported}}}
+	var parts []pratique.Digest
+	for _, c := range []*pratique.Coverage{covered(), &applications} {
+		made, err := FindingsDocuments(pratique.Report{Coverage: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, docs.put(made[0].Content))
+	}
+	for at, ended := range map[int64]bool{8: false, 9: true} {
+		doc, err := ReportDocument(pratique.Report{MatchedAt: time.Unix(at, 0).UTC()}, parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := LoadReport(t.Context(), docs, docs.put(doc.Content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := covered()
+		want.OS.EndOfLife, want.Unmatched = ended, append(want.Unmatched, applications.Unmatched...)
+		if diff := cmp.Diff(want, r.Coverage); diff != "" {
+			t.Errorf("after %d seconds (-want +got)\n%s", at, diff)
+		}
+	}
+}
 
 // TestFindingsInPieces: what is put together is what was cut, and what is said of a vulnerability is stored once.
 func TestFindingsInPieces(t *testing.T) {
@@ -23,7 +84,7 @@ func TestFindingsInPieces(t *testing.T) {
 		"none": {}, "bare": {{ID: "CVE-2"}}, "shared": {full, other}, "mixed": {full, {ID: "CVE-2"}, other},
 	} {
 		docs := memory{}
-		made, err := FindingsDocuments(findings)
+		made, err := FindingsDocuments(pratique.Report{Findings: findings, Coverage: covered()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +95,7 @@ func TestFindingsInPieces(t *testing.T) {
 			}
 		}
 		doc := made[len(made)-1]
-		back, err := LoadFindings(t.Context(), docs, doc.Digest)
+		back, cover, err := LoadFindings(t.Context(), docs, doc.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,11 +104,14 @@ func TestFindingsInPieces(t *testing.T) {
 		if !bytes.Equal(have, want) {
 			t.Errorf("%s: %s\nwant %s", name, have, want)
 		}
-		found, err := LoadFound(t.Context(), docs, doc.Digest)
+		if diff := cmp.Diff(covered(), cover); diff != "" {
+			t.Errorf("%s: what was covered (-want +got)\n%s", name, diff)
+		}
+		found, cover, err := LoadFound(t.Context(), docs, doc.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := FoundDocuments(found)
+		again, err := FoundDocuments(found, cover)
 		if err != nil || len(again) != len(made) || again[len(made)-1].Digest != doc.Digest {
 			t.Errorf("%s: other documents of the same pieces: %s, %v", name, again, err)
 		}
@@ -61,11 +125,11 @@ func TestFindingsThatLackDetails(t *testing.T) {
 		head + "0}]}", head + "1}]}\n{}", head + "-1}]}\n{}", head + "0}]}\n", head + "0}]}\nnull", head + "0}]}\n{",
 	} {
 		docs := memory{}
-		doc, err := PlacedDocument(docs.put([]byte(content)), make([]Place, 1))
+		doc, err := PlacedDocument(Placed{Shared: docs.put([]byte(content)), Places: make([]Place, 1), Coverage: covered()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all, err := LoadFindings(t.Context(), docs, docs.put(doc.Content)); pratique.KindOf(err) != pratique.Corrupt {
+		if all, _, err := LoadFindings(t.Context(), docs, docs.put(doc.Content)); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v, %v", content, all, err)
 		}
 	}
@@ -83,7 +147,7 @@ func TestFindingsAreShared(t *testing.T) {
 			{ID: "CVE-2", Package: "b", UID: build + "2", Layer: layer("app")},
 			{ID: "CVE-3", Package: "c", Layer: layer("base")},
 		}
-		made, err := FindingsDocuments(findings)
+		made, err := FindingsDocuments(pratique.Report{Findings: findings, Coverage: covered()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +155,7 @@ func TestFindingsAreShared(t *testing.T) {
 			docs.put(d.Content)
 			stored++
 		}
-		back, err := LoadFindings(t.Context(), docs, made[len(made)-1].Digest)
+		back, _, err := LoadFindings(t.Context(), docs, made[len(made)-1].Digest)
 		have, _ := json.Marshal(back)
 		if want, _ := json.Marshal(findings); err != nil || !bytes.Equal(have, want) {
 			t.Errorf("%s, %v\nwant %s", have, err, want)
@@ -105,7 +169,7 @@ func TestFindingsAreShared(t *testing.T) {
 // TestMisplacedFindings are damage, and never fewer findings or ones without a place.
 func TestMisplacedFindings(t *testing.T) {
 	docs := memory{}
-	made, err := FindingsDocuments([]pratique.Finding{{ID: "CVE-1"}, {ID: "CVE-2"}})
+	made, err := FindingsDocuments(pratique.Report{Findings: []pratique.Finding{{ID: "CVE-1"}, {ID: "CVE-2"}}, Coverage: covered()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,12 +184,12 @@ func TestMisplacedFindings(t *testing.T) {
 		"nothing found":  `"layers":[{}],"in":[0,0],"uids":["x","y"]`,
 	} {
 		d := docs.put([]byte(`{"format":"` + formatFindings + `",` + content + `}`))
-		if all, err := LoadFindings(t.Context(), docs, d); pratique.KindOf(err) != pratique.Corrupt {
+		if all, _, err := LoadFindings(t.Context(), docs, d); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v, %v", name, all, err)
 		}
 	}
 	delete(docs, made[0].Digest)
-	if _, err := LoadFindings(t.Context(), docs, docs.put(made[1].Content)); pratique.KindOf(err) != pratique.NotFound {
+	if _, _, err := LoadFindings(t.Context(), docs, docs.put(made[1].Content)); pratique.KindOf(err) != pratique.NotFound {
 		t.Errorf("what was found is gone: %v", err)
 	}
 }

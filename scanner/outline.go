@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,7 +51,7 @@ func encodePart(part pratique.Inventory) (Document, error) {
 
 // Outline is a stored part before its packages are decoded.
 type Outline struct {
-	// Inventory has packages of which only the names and those of their sources are known.
+	// Inventory has packages of which only the names, those of their sources, and the versions are known.
 	pratique.Inventory
 	digest pratique.Digest
 	lines  [][]byte
@@ -73,6 +74,9 @@ func LoadOutline(ctx context.Context, from Documents, d pratique.Digest) (Outlin
 		list.Packages = make([]pratique.Package, len(l.Packages))
 		for i, name := range l.Packages {
 			list.Packages[i].Name = name
+			if n+i < len(lines) {
+				list.Packages[i].Version = versionIn(lines[n+i])
+			}
 			if len(l.Sources) > 0 {
 				list.Packages[i].SrcName = l.Sources[i]
 			}
@@ -84,6 +88,34 @@ func LoadOutline(ctx context.Context, from Documents, d pratique.Digest) (Outlin
 		return Outline{}, misplaced(d, fmt.Errorf("%d packages in %d lines", n, len(o.lines)))
 	}
 	return o, nil
+}
+
+// versionIn is the version of a package before its line is decoded. In a text the quotes have a backslash before them, so
+// the name of the field is nowhere else.
+func versionIn(line []byte) string {
+	_, rest, ok := bytes.Cut(line, []byte(`"version":"`))
+	if !ok {
+		return ""
+	}
+	end := 0
+	for end < len(rest) && rest[end] != '"' {
+		if rest[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end >= len(rest) {
+		return ""
+	}
+	text := rest[:end]
+	if bytes.IndexByte(text, '\\') < 0 {
+		return string(text)
+	}
+	var version string
+	if json.Unmarshal(line[len(line)-len(rest)-1:len(line)-len(rest)+end+1], &version) != nil {
+		return ""
+	}
+	return version
 }
 
 // Whole returns the part.
@@ -121,7 +153,7 @@ func (o Outline) Only(numbers []int) (pratique.Inventory, error) {
 }
 
 func (o Outline) decode(n int, as pratique.Package) (p pratique.Package, err error) {
-	if err = json.Unmarshal(o.lines[n], &p); err == nil && (p.Name != as.Name || p.SrcName != as.SrcName) {
+	if err = json.Unmarshal(o.lines[n], &p); err == nil && (p.Name != as.Name || p.SrcName != as.SrcName || p.Version != as.Version) {
 		err = fmt.Errorf("package %q is filed under %q", p.Name, as.Name)
 	}
 	return p, misplaced(o.digest, err)

@@ -22,7 +22,7 @@ func examplePart(t *testing.T) (pratique.Inventory, Document) {
 	return part, doc
 }
 
-// TestOutline: names are known at once, and everything else is what was stored.
+// TestOutline: names and versions are known at once, and everything else is what was stored.
 func TestOutline(t *testing.T) {
 	docs := memory{}
 	want, doc := examplePart(t)
@@ -30,7 +30,7 @@ func TestOutline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := outline.Lists[0].Packages; p[0].Name != "libc6" || p[0].SrcName != "glibc" || p[0].Version != "" || p[1].Name != "odd\nname \u2028" {
+	if p := outline.Lists[0].Packages; p[0].Name != "libc6" || p[0].SrcName != "glibc" || p[0].Version != "2" || p[1].Name != "odd\nname \u2028" {
 		t.Errorf("outline %+v", outline.Inventory)
 	}
 	whole, err := outline.Whole()
@@ -42,7 +42,7 @@ func TestOutline(t *testing.T) {
 	if err != nil || len(one.Lists) != 1 || len(one.Lists[0].Packages) != 1 || one.Lists[0].Packages[0].Name != "odd\nname \u2028" || one.OS != want.OS {
 		t.Errorf("one package: %+v, %v", one, err)
 	}
-	if outline.Lists[0].Packages[1].Version != "" || len(outline.Lists) != 2 {
+	if outline.Lists[0].Packages[1].Arch != "" || len(outline.Lists) != 2 {
 		t.Error("the outline itself was changed")
 	}
 }
@@ -71,6 +71,33 @@ func TestDamagedPart(t *testing.T) {
 		}
 		if got, err := LoadPart(t.Context(), docs, docs.put([]byte(damaged))); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// TestVersionsInOutlines: they are those that the package itself has, whatever its texts look like.
+func TestVersionsInOutlines(t *testing.T) {
+	docs := memory{}
+	for _, p := range []pratique.Package{
+		{Name: "a", Version: "1.2.3"},
+		{Name: "a"},
+		{Name: `"version":"9"`, Version: "1"},
+		{Name: `\`, PURL: `,"version":"9"`},
+		{ID: `x","version":"9`, Name: "a", SrcVersion: "8"},
+		{Name: "a", Version: `"\`},
+		{Name: "a", Version: "<\u2028\n\xff>"},
+	} {
+		doc, err := encodePart(pratique.Inventory{Lists: []pratique.PackageList{{Packages: []pratique.Package{p}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		outline, err := LoadOutline(t.Context(), docs, docs.put(doc.Content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := outline.Whole()
+		if err != nil || outline.Lists[0].Packages[0].Version != strings.ToValidUTF8(p.Version, "\ufffd") {
+			t.Errorf("%+v: outline %+v, whole %+v, %v", p, outline.Lists, whole, err)
 		}
 	}
 }

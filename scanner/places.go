@@ -16,6 +16,14 @@ type Place struct {
 	UID   string
 }
 
+// Placed stands for the findings of a list: the document of what was found, which is zero if nothing was, where each
+// finding lies, and what was covered. Coverage is nil if an early version stored them.
+type Placed struct {
+	Shared   pratique.Digest
+	Places   []Place
+	Coverage *pratique.Coverage
+}
+
 // findingsDocument stands for the findings of a list. In and UIDs are by findings, in their order.
 type findingsDocument struct {
 	Format string `json:"format"`
@@ -25,12 +33,21 @@ type findingsDocument struct {
 	// In are numbers of Layers.
 	In   []int    `json:"in,omitempty"`
 	UIDs []string `json:"uids,omitempty"`
+	// OS is set for the packages of the distribution.
+	OS        pratique.OSCoverage  `json:"os,omitzero"`
+	Unmatched []pratique.Unmatched `json:"unmatched,omitempty"`
 }
 
-// PlacedDocument makes the document that stands for findings: what was found is in the document shared, in the places.
-func PlacedDocument(shared pratique.Digest, places []Place) (Document, error) {
-	doc := findingsDocument{Format: formatFindings, Shared: shared, In: make([]int, len(places)), UIDs: make([]string, len(places))}
-	for i, p := range places {
+// PlacedDocument makes the document that stands for findings. Whether support of the distribution has ended changes by
+// itself, so the document has only the day.
+func PlacedDocument(of Placed) (Document, error) {
+	doc := findingsDocument{Format: formatFindings, Shared: of.Shared, In: make([]int, len(of.Places)), UIDs: make([]string, len(of.Places))}
+	if of.Coverage == nil {
+		return Document{}, pratique.Errorf(pratique.Internal, "encode document", "findings do not say what was covered")
+	}
+	doc.OS, doc.Unmatched = of.Coverage.OS, of.Coverage.Unmatched
+	doc.OS.EndOfLife = false
+	for i, p := range of.Places {
 		// The last layers are the likeliest: packages that belong together were installed together.
 		n := len(doc.Layers) - 1
 		for n >= 0 && doc.Layers[n] != p.Layer {
@@ -45,23 +62,26 @@ func PlacedDocument(shared pratique.Digest, places []Place) (Document, error) {
 	return document(doc)
 }
 
-// LoadPlaces returns the digest of what was found in one part, which is zero if nothing was, and the places.
-func LoadPlaces(ctx context.Context, from Documents, d pratique.Digest) (shared pratique.Digest, places []Place, err error) {
+// LoadPlaces returns what stands for the findings in one part.
+func LoadPlaces(ctx context.Context, from Documents, d pratique.Digest) (Placed, error) {
 	var doc findingsDocument
 	if err := load(ctx, from, d, formatFindings, &doc, &doc.Format); err != nil {
-		return pratique.Digest{}, nil, err
+		return Placed{}, err
 	}
 	if len(doc.In) != len(doc.UIDs) || (len(doc.In) == 0) != doc.Shared.IsZero() {
-		return pratique.Digest{}, nil, misplaced(d, errors.New("its findings are not all in a place"))
+		return Placed{}, misplaced(d, errors.New("its findings are not all in a place"))
 	}
 	if bad := slices.IndexFunc(doc.In, func(n int) bool { return n < 0 || n >= len(doc.Layers) }); bad >= 0 {
-		return pratique.Digest{}, nil, misplaced(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
+		return Placed{}, misplaced(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
 	}
-	places = make([]Place, len(doc.In))
+	placed := Placed{Shared: doc.Shared, Places: make([]Place, len(doc.In))}
 	for i, n := range doc.In {
-		places[i] = Place{doc.Layers[n], doc.UIDs[i]}
+		placed.Places[i] = Place{doc.Layers[n], doc.UIDs[i]}
 	}
-	return doc.Shared, places, nil
+	if doc.Format == formatFindings {
+		placed.Coverage = &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched}
+	}
+	return placed, nil
 }
 
 // Fit says whether what was found has a place each, as d says; the error is Corrupt.

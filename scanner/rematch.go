@@ -31,7 +31,7 @@ type Part struct {
 }
 
 // Matched is the answer about one part: the document of its findings, and the ids of the vulnerabilities in it. A part
-// that cannot be matched has no document, and Failed says why.
+// that cannot be matched has a document that says so, or none, and Failed says why.
 type Matched struct {
 	ID              PartID
 	Findings        pratique.Digest
@@ -56,6 +56,8 @@ type Outdated struct {
 	Refresh bool
 	// Judged says whether there is a verdict; without one, the work that will judge the image is under way.
 	Judged bool
+	// Unmatched says why a part of it could not be matched, if that is so. Now is empty if no document says it.
+	Unmatched string
 	// Judge are the subjects to be judged again: those of the image and the indexes around it that were pushed.
 	Judge []Pushed
 }
@@ -65,6 +67,8 @@ type Pushed struct {
 	Subject pratique.Subject
 	Ref     pratique.ImageRef
 	At      time.Time
+	// RefreshOnly says that no sender reported it: sweeps found it, and order nothing.
+	RefreshOnly bool
 }
 
 // Settled is what became of an outdated image: the report that holds now.
@@ -74,6 +78,14 @@ type Settled struct {
 	Findings []pratique.Digest
 	// Event is empty if the report is the one from before.
 	Event string
+	// Failed says why the image is set aside until the next database: it could not be dealt with. Empty if it was.
+	Failed string
+}
+
+// Aside is an image that could not be dealt with, and why.
+type Aside struct {
+	Subject pratique.Subject
+	Reason  string
 }
 
 // Rematch is how far re-matching has come. The database in use is To; what was matched against From, and is not to be
@@ -97,4 +109,7 @@ type Rematch struct {
 	Touched int `json:"touched"`
 	Changed int `json:"changed"`
 	Worse   int `json:"worse"`
+	// Aside counts the images that could not be dealt with. They keep their reports, and are looked at again with the
+	// next database.
+	Aside int `json:"aside"`
 }

@@ -55,7 +55,7 @@ type Service struct {
 	Rematch *Rematch
 }
 
-// Config is what the API is made of. All but Reconcile, Operate, Auth, Now and OnError must be set.
+// Config is what the API is made of. All but Reconcile, Places, Operate, Auth, Now and OnError must be set.
 type Config struct {
 	Index     Index
 	Documents Documents
@@ -63,6 +63,10 @@ type Config struct {
 	Report func(ctx context.Context, d pratique.Digest) ([]byte, error)
 	// Submit makes an event durable and returns; its errors carry kinds.
 	Submit func(ctx context.Context, e pratique.Event) error
+	// Places says what the config repositories hold of a repository of images now; nil if this service has none.
+	Places func(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error)
+	// Digest asks the registry what a tag names now; its errors carry kinds.
+	Digest func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
 	// Describe tells about the service.
 	Describe func(ctx context.Context) (Service, error)
 	// Reconcile sweeps repositories; nil if this service does not.
@@ -121,7 +125,7 @@ func humaConfig() huma.Config {
 				{Name: "service", Description: "The service itself"},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	}
@@ -130,6 +134,7 @@ func humaConfig() huma.Config {
 func (s *service) register(api huma.API) document {
 	s.registerImages(api)
 	s.registerDocuments(api)
+	s.registerPlaces(api)
 	s.registerSubmissions(api)
 	s.registerJobs(api)
 	s.registerReconciliations(api)

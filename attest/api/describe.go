@@ -38,10 +38,18 @@ type Rematch struct {
 	Lists           int             `json:"lists" doc:"Package lists that are known"`
 	Affected        int             `json:"affected" doc:"Lists to be matched again"`
 	Matched         int             `json:"matched" doc:"Lists that were matched again so far"`
-	Failed          int             `json:"failed" doc:"Of these, those that could not be matched; the log says why"`
+	Failed          int             `json:"failed" doc:"Of these, those that could not be matched: their images are denied"`
 	Touched         int             `json:"touched" doc:"Images that were looked at so far"`
 	Changed         int             `json:"changed" doc:"Images whose findings differ; they are judged again"`
 	NewlyAffected   int             `json:"newlyAffected" doc:"Images with new findings"`
+	SetAside        int             `json:"setAside" doc:"Images that could not be looked at: they keep their reports until the next database, or a push"`
+	Aside           []Aside         `json:"aside,omitempty" doc:"The first of them"`
+}
+
+// Aside is an image that could not be looked at with the newest database.
+type Aside struct {
+	Image  string `json:"image"`
+	Reason string `json:"reason"`
 }
 
 // Outbox is the state of the durable store between the webhooks and the queues.
@@ -60,8 +68,8 @@ type Queue struct {
 	Stage   string        `json:"stage" doc:"inspect, attest or deploy"`
 	Lane    pratique.Lane `json:"lane" doc:"push, manual or rescan"`
 	Total   uint64        `json:"total" doc:"Running and waiting together"`
-	Running uint64        `json:"running" doc:"Jobs that a worker has, or that wait for another attempt"`
-	Waiting uint64        `json:"waiting" doc:"Jobs that no worker has had since they were put into the queue"`
+	Running uint64        `json:"running" doc:"Jobs that a worker has, as the list of jobs says it"`
+	Waiting uint64        `json:"waiting" doc:"Jobs that wait for a worker, or for another attempt"`
 	// OldestAgeSeconds is how long ago the oldest of them was put into the queue, 0 if there is none.
 	OldestAgeSeconds int64 `json:"oldestAgeSeconds" doc:"How long ago the oldest job was put into the queue; 0 if there is none"`
 }

@@ -30,23 +30,18 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		name, status := f.auth.check(r)
-		switch status {
-		case http.StatusUnauthorized:
-			h.Set("WWW-Authenticate", `Bearer realm="pratique"`)
-			writeProblem(w, plainProblem(status, "send a valid token: Authorization: Bearer …"))
-			return
-		case http.StatusForbidden:
-			detail := "this token may read, and not submit"
-			if strings.HasPrefix(r.URL.Path, pathJobs+"/") {
-				detail = "this token may not cancel or requeue: that needs operate"
-			}
-			writeProblem(w, plainProblem(status, detail))
+		token, status := f.auth.check(r)
+		if status != 0 {
+			refuseCaller(w, status, token.lacks(r.URL.Path))
 			return
 		}
-		// A request that was let in is finished although the server stops, or the client hangs up; only waiting
-		// looks at the request's own context.
-		r = r.WithContext(context.WithValue(context.WithoutCancel(r.Context()), callerKey{}, caller{name: name, request: r}))
+		// A change that was let in is finished although the server stops or the client hangs up; only waiting looks at
+		// the request's own context. Reading ends with the request.
+		ctx := r.Context()
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			ctx = context.WithoutCancel(ctx)
+		}
+		r = r.WithContext(context.WithValue(ctx, callerKey{}, caller{token: token, request: r}))
 	}
 	if len(r.URL.RawQuery) > maxQuery {
 		writeProblem(w, plainProblem(http.StatusRequestURITooLong, "the query is too long"))

@@ -24,7 +24,7 @@ func TestGuardAsksAsTheAPIDoes(t *testing.T) {
 		"tokens unusable": {api.Auth{Tokens: append(read, read...), AnonymousRead: true}, "", http.StatusUnauthorized},
 	} {
 		w := httptest.NewRecorder()
-		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/metrics", nil)
 		if c.header != "" {
 			r.Header.Set("Authorization", c.header)
 		}

@@ -24,7 +24,7 @@ type imageOutput struct {
 type listInput struct {
 	Ref        string `query:"ref" maxLength:"512" doc:"registry/path:tag: answer with the image that the tag names, instead of a list. May not be combined with the other parameters"`
 	Repository string `query:"repository" maxLength:"512" doc:"Only images of this registry/path"`
-	State      string `query:"state" enum:"received,seen,inspected,matched,judged,attested,deployed,allowed,denied,superseded,ignored,failed" doc:"Only images in this state. Without it all but ignored: those are no images, but signatures, charts and the like"`
+	State      string `query:"state" enum:"received,seen,inspected,matched,judged,attested,deployed,allowed,denied,superseded,reverted,ignored,failed,cancelled" doc:"Only images in this state. Without it all but ignored: those are no images, but signatures, charts and the like"`
 	Outcome    string `query:"outcome" enum:"allow,deny" doc:"Only images with this verdict"`
 	Limit      int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many images a page holds at most"`
 	Cursor     string `query:"cursor" maxLength:"64" doc:"nextCursor of the page before, with the same filters"`
@@ -103,6 +103,9 @@ func (s *service) byRef(text string) (*listOutput, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
+	if !ref.Other.IsZero() {
+		return nil, pratique.Errorf(pratique.Invalid, op, "images are known by the sha256 of their manifests: ask by that, or by a tag")
+	}
 	digest := ref.Digest
 	if digest.IsZero() {
 		history, err := s.Index.Tag(ref)
@@ -147,7 +150,7 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 	case !repository.IsZero():
 		return pratique.Record{}, pratique.Errorf(pratique.NotFound, op, "%s is not known in %s", digest, repository)
 	case len(records) > 1:
-		return pratique.Record{}, pratique.Errorf(pratique.Conflict, op, "%s is in several repositories; say which with ?repository=: %s", digest, strings.Join(names, ", "))
+		return pratique.Record{}, pratique.Errorf(pratique.Conflict, op, "%s is in several repositories; say which, as registry/path@sha256:…, or with ?repository= in the API: %s", digest, strings.Join(names, ", "))
 	}
 	return records[0], nil
 }
@@ -166,7 +169,7 @@ func (s *service) image(r pratique.Record) (Image, error) {
 	}
 	for _, c := range childrenOf(r) {
 		subject := r.Subject.Sibling(c.Digest)
-		child := ImageChild{Digest: c.Digest, Platform: c.Platform, Links: linksOf(pratique.Record{Subject: subject})}
+		child := ImageChild{Digest: c.Digest, Platform: c.Platform, Configured: c.Configured, Links: linksOf(pratique.Record{Subject: subject})}
 		record, err := s.find(&imageInput{Digest: c.Digest.String(), Repository: subject.Repository.String()})
 		switch {
 		case pratique.KindOf(err) == pratique.NotFound: // not inspected yet, or a platform that is not wanted
@@ -174,7 +177,7 @@ func (s *service) image(r pratique.Record) (Image, error) {
 			return Image{}, err
 		default:
 			own := imageOf(record, now)
-			child.Outcome, child.Counts, child.Fixable, child.Links = own.Outcome, own.Counts, own.Fixable, own.Links
+			child.Outcome, child.Counts, child.Fixable, child.Packages, child.Links = own.Outcome, own.Counts, own.Fixable, own.Packages, own.Links
 			if own.Database != nil && (image.Database == nil || own.Database.UpdatedAt.Before(image.Database.UpdatedAt)) {
 				image.Database = own.Database
 			}

@@ -23,8 +23,8 @@ type Operator interface {
 	Find(ctx context.Context, id string) (pratique.Event, error)
 	// Cancel ends the work for an event; the subject is zero if it is not known.
 	Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error
-	// Requeue takes the work for an event in anew, and returns the event that stands for it now.
-	Requeue(ctx context.Context, e pratique.Event) (pratique.Event, error)
+	// Requeue takes the work for an event in anew, because by asks, and returns the event that stands for it now.
+	Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error)
 }
 
 // The states of a [Job] beside failed and cancelled.
@@ -181,7 +181,7 @@ func deadJob(e index.EventStatus) Job {
 }
 
 func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutput, error) {
-	const op = "cancel"
+	const op = opCancel
 	if s.Operate == nil {
 		return nil, noOperator()
 	}
@@ -194,12 +194,17 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 		}
 	case err != nil:
 		return nil, err
+	}
+	if err := callerOf(ctx).permit(op, e.Ref.Repository); err != nil {
+		return nil, err
+	}
+	switch {
 	case status.State == cancelled:
 		return &submissionOutput{Body: submissionOf(status)}, nil
 	case status.Settled:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it is over: %s", status.State))
 	}
-	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).name, in.Body.Reason); err != nil {
+	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name, in.Body.Reason); err != nil {
 		return nil, err
 	}
 	// The first end in the ledger counts, and the index says which that was.
@@ -214,7 +219,7 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 }
 
 func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOutput, error) {
-	const op = "requeue"
+	const op = opRequeue
 	if s.Operate == nil {
 		return nil, noOperator()
 	}
@@ -235,7 +240,10 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	if err := old.Validate(); err != nil {
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("what it was about is not on record: %w", err))
 	}
-	e, err := s.Operate.Requeue(ctx, old)
+	if err := callerOf(ctx).permit(op, old.Ref.Repository); err != nil {
+		return nil, err
+	}
+	e, err := s.Operate.Requeue(ctx, old, callerOf(ctx).token.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -253,6 +261,6 @@ func noOperator() error {
 func eventOf(s index.EventStatus) pratique.Event {
 	return pratique.Event{
 		ID: s.ID, Ref: s.Ref, Source: s.Source, Actor: s.Actor, Lane: s.Lane, Requeues: s.Requeues,
-		OccurredAt: s.OccurredAt, ReceivedAt: s.ReceivedAt,
+		RefreshOnly: s.RefreshOnly, AllowOlder: s.AllowOlder, OccurredAt: s.OccurredAt, ReceivedAt: s.ReceivedAt,
 	}
 }

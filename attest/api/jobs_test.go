@@ -57,7 +57,8 @@ func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject
 	return nil
 }
 
-func (o operator) Requeue(_ context.Context, e pratique.Event) (pratique.Event, error) {
+func (o operator) Requeue(_ context.Context, e pratique.Event, by string) (pratique.Event, error) {
+	o.requeued, o.requeuedBy = e, by
 	e.Requeues, e.ID, e.Lane = e.ID, "again-"+e.ID, pratique.LaneManual
 	o.facts(pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, Received: &e})
 	return e, nil
@@ -159,7 +160,7 @@ func TestCancel(t *testing.T) {
 	w.meanwhile = []pratique.Fact{settled("ends", subject("c"), pratique.StateSuperseded)}
 	w.wantProblem(409, "it ended as superseded meanwhile", "POST", path+"ends/cancel", operateToken, "{}")
 	for _, token := range []string{readToken, submitToken} {
-		w.wantProblem(403, "needs operate", "POST", path+"runs/cancel", token, "{}")
+		w.wantProblem(403, "needs operate: true", "POST", path+"runs/cancel", token, "{}")
 		w.wantProblem(403, "needs operate", "POST", path+"runs/requeue", token, "")
 	}
 	w.wantProblem(401, "token", "POST", path+"runs/cancel", "", "{}")

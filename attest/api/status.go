@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // ProblemType is what the type of every problem begins with; the rest is the kind, with dashes.
@@ -72,5 +73,5 @@ func writeProblem(w http.ResponseWriter, p *huma.ErrorModel) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
+	_, _ = display.JSON(w).Write(append(body, '\n')) // a client that has gone needs no answer
 }

@@ -19,9 +19,6 @@ const MaxWait = 60 * time.Second
 
 const pollEvery = 100 * time.Millisecond
 
-// SourceSubmission is the source of the events that submissions make.
-const SourceSubmission = index.SourceSubmission
-
 // SubmissionRequest asks for an image to be judged.
 type SubmissionRequest struct {
 	Image string `json:"image" minLength:"3" maxLength:"512" doc:"registry/path[:tag][@sha256:…]" example:"registry.example/team/app:1.0"`
@@ -37,10 +34,10 @@ type Submission struct {
 	Digest pratique.Digest `json:"digest,omitzero"`
 	Source string          `json:"source,omitempty"`
 	Actor  string          `json:"actor,omitempty"`
-	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, ignored, failed or cancelled"`
+	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, reverted, ignored, failed or cancelled"`
 	Done   bool            `json:"done"`
 	// Outcome is allow or deny once there is a verdict; a failed submission has none. Once done it stays.
-	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed and superseded are allow, denied is deny, failed, ignored and cancelled have none"`
+	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed, superseded and reverted are allow, denied is deny, failed, ignored and cancelled have none"`
 	// Verdict is that of the verdict's document, zero if it is not known.
 	Verdict    pratique.Digest   `json:"verdict,omitzero" doc:"The digest of the document of the verdict that the work ended with"`
 	Reasons    []pratique.Reason `json:"reasons,omitempty" doc:"Why that verdict denies"`
@@ -90,7 +87,8 @@ func (s *service) registerSubmissions(api huma.API) {
 		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
 		Summary: "Ask for an image to be judged",
 		Description: "The answer 202 means that the request is stored durably. With wait, the answer is 200 if the work ended in time. " +
-			"The token must allow submissions.",
+			"The token must allow submissions of the image's repository. An image that is older than what a target holds is written there only if " +
+			"the token has the right to roll back.",
 		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient},
 		Responses: map[string]*huma.Response{"200": ended},
 		Errors: []int{
@@ -125,26 +123,14 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
-	actor := callerOf(ctx).name
-	unique := rand.Text()
-	if in.IdempotencyKey != "" {
-		unique = actor + "\x00" + in.IdempotencyKey
-	}
-	event := pratique.Event{
-		ID: pratique.EventID(SourceSubmission, ref, unique), Ref: ref, Source: SourceSubmission, Actor: actor,
-		Lane: pratique.LaneManual, ReceivedAt: s.Now().UTC(),
-	}
-	if err := s.Submit(ctx, event); err != nil {
+	accepted, err := s.accept(ctx, op, ref, in.IdempotencyKey)
+	if err != nil {
 		return nil, err
-	}
-	accepted := index.EventStatus{
-		ID: event.ID, Ref: ref, Source: event.Source, Actor: actor, State: string(pratique.FactReceived),
-		ReceivedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
 	}
 	out := &submitOutput{Status: http.StatusAccepted}
 	if in.Body.Wait > 0 {
 		// The event is durable, so from here on an error of the index must not look like a refusal.
-		if status, err := s.await(ctx, event.ID, time.Duration(in.Body.Wait)*time.Second); err == nil {
+		if status, err := s.await(ctx, accepted.ID, time.Duration(in.Body.Wait)*time.Second); err == nil {
 			accepted = status
 		}
 	}
@@ -154,6 +140,29 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 	out.Body = submissionOf(accepted)
 	out.Location = out.Body.Links.Self
 	return out, nil
+}
+
+// accept makes an event that the caller asks for durable. With a key, the same key, token and image are the same event.
+func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, key string) (index.EventStatus, error) {
+	who := callerOf(ctx)
+	if err := who.permit(op, ref.Repository); err != nil {
+		return index.EventStatus{}, err
+	}
+	unique := rand.Text()
+	if key != "" {
+		unique = who.token.Name + "\x00" + key
+	}
+	event := pratique.Event{
+		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref, Source: pratique.SourceSubmission, Actor: who.token.Name,
+		Lane: pratique.LaneManual, AllowOlder: who.token.Rollback, ReceivedAt: s.Now().UTC(),
+	}
+	if err := s.Submit(ctx, event); err != nil {
+		return index.EventStatus{}, err
+	}
+	return index.EventStatus{
+		ID: event.ID, Ref: ref, Source: event.Source, Actor: event.Actor, State: string(pratique.FactReceived),
+		ReceivedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
+	}, nil
 }
 
 // await returns the event's status once it is done, or as it is when the time is over or the server stops.

@@ -14,7 +14,7 @@ type Image struct {
 	Repository string            `json:"repository" doc:"registry/path"`
 	Digest     pratique.Digest   `json:"digest"`
 	Platform   pratique.Platform `json:"platform,omitempty"`
-	State      string            `json:"state" doc:"The kind of the last fact while work goes on; then deployed, allowed, denied, superseded, ignored or failed"`
+	State      string            `json:"state" doc:"The kind of the last fact while work goes on; then deployed, allowed, denied, superseded, reverted, ignored, failed or cancelled"`
 	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
 	Outcome    pratique.Outcome  `json:"outcome,omitempty" doc:"allow or deny; absent while there is no verdict"`
 	Verdict    *pratique.Verdict `json:"verdict,omitempty"`
@@ -29,14 +29,20 @@ type Image struct {
 	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
 	Tags          []index.TagName       `json:"tags,omitempty"`
 	Children      []ImageChild          `json:"children,omitempty" doc:"The platform images of an index"`
-	Parents       []string              `json:"parents,omitempty" doc:"The indexes that list this image, as registry/path@digest"`
+	// Uninspected are images that the index names and that could not be looked into.
+	Uninspected []pratique.Uninspected `json:"uninspected,omitempty" doc:"Images that the index names, that a runtime might run, and that could not be inspected; each denies the index"`
+	Parents     []string               `json:"parents,omitempty" doc:"The indexes that list this image, as registry/path@digest"`
 	// VSA is the digest of the signed summary of the verdict.
-	VSA          pratique.Digest        `json:"vsa,omitzero"`
-	Attestations []pratique.Attestation `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
-	Deployments  []pratique.Commit      `json:"deployments,omitempty" doc:"Commits, oldest first"`
-	Failure      *pratique.Failed       `json:"failure,omitempty" doc:"The last attempt that could not find out"`
-	Facts        []pratique.FactRef     `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`
-	Links        ImageLinks             `json:"links"`
+	VSA          pratique.Digest         `json:"vsa,omitzero"`
+	Attestations []pratique.Attestation  `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
+	Deployments  []pratique.Commit       `json:"deployments,omitempty" doc:"Commits that brought it, oldest first. What they wrote may have been replaced since: /places says what Git holds now"`
+	Drifted      []pratique.Drifted      `json:"drifted,omitempty" doc:"The targets that do not hold the image any longer, as far as the facts say; /places says what they hold now"`
+	Problems     []pratique.PlaceProblem `json:"problems,omitempty" doc:"What could not be edited in the config repositories when this image was deployed"`
+	Failure      *pratique.Failed        `json:"failure,omitempty" doc:"The last attempt that could not find out"`
+	Unattested   bool                    `json:"unattested,omitempty" doc:"The verdict denies, and the registry does not say so yet: what an earlier verdict allowed may still be signed there. It is tried again"`
+	Unmatched    bool                    `json:"unmatched,omitempty" doc:"The image could not be looked at with the newest vulnerability database; failure says why"`
+	Facts        []pratique.FactRef      `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`
+	Links        ImageLinks              `json:"links"`
 }
 
 // SectionsView is how much was found beside packages.
@@ -53,12 +59,14 @@ type DatabaseAge struct {
 
 // ImageChild is one platform of an index.
 type ImageChild struct {
-	Digest   pratique.Digest   `json:"digest"`
-	Platform pratique.Platform `json:"platform"`
-	Outcome  pratique.Outcome  `json:"outcome,omitempty"`
-	Counts   pratique.Counts   `json:"counts,omitempty"`
-	Fixable  int               `json:"fixable"`
-	Links    ImageLinks        `json:"links"`
+	Digest     pratique.Digest   `json:"digest"`
+	Platform   pratique.Platform `json:"platform"`
+	Configured pratique.Platform `json:"configured,omitempty" doc:"What the image's own configuration says, where the index says something else"`
+	Outcome    pratique.Outcome  `json:"outcome,omitempty"`
+	Counts     pratique.Counts   `json:"counts,omitempty"`
+	Fixable    int               `json:"fixable"`
+	Packages   int               `json:"packages"`
+	Links      ImageLinks        `json:"links"`
 }
 
 // ImageLinks are paths on this server; a document that does not exist has none.
@@ -67,6 +75,7 @@ type ImageLinks struct {
 	Facts     string `json:"facts"`
 	Report    string `json:"report,omitempty"`
 	Sections  string `json:"sections,omitempty"`
+	Places    string `json:"places"`
 	SPDX      string `json:"spdx,omitempty"`
 	CycloneDX string `json:"cyclonedx,omitempty"`
 }
@@ -83,7 +92,7 @@ type ImageSummary struct {
 	Reasons     int               `json:"reasons" doc:"How many reasons the verdict lists"`
 	Counts      pratique.Counts   `json:"counts,omitempty"`
 	Fixable     int               `json:"fixable"`
-	Deployments int               `json:"deployments"`
+	Deployments int               `json:"deployments" doc:"How many targets hold it, as far as the facts say"`
 	FirstAt     time.Time         `json:"firstAt"`
 	UpdatedAt   time.Time         `json:"updatedAt"`
 	Self        string            `json:"self"`
@@ -109,7 +118,7 @@ func summaryOf(s index.Summary) ImageSummary {
 }
 
 func linksOf(r pratique.Record) ImageLinks {
-	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts")}
+	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts"), Places: selfPath(r.Subject, "/places")}
 	if r.Matched != nil {
 		l.Report = selfPath(r.Subject, "/report")
 	}
@@ -129,10 +138,10 @@ func linksOf(r pratique.Record) ImageLinks {
 func imageOf(r pratique.Record, now time.Time) Image {
 	img := Image{
 		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
-		State: index.State(r), Deployments: r.Deployed, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
+		State: index.State(r), Deployments: r.Deployed, Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
 	}
 	if r.Seen != nil {
-		img.Platform = r.Seen.Manifest.Platform
+		img.Platform, img.Uninspected = r.Seen.Manifest.Platform, r.Seen.Manifest.Uninspected
 	}
 	if i := r.Inspected; i != nil {
 		img.Packages = i.Packages
@@ -147,7 +156,8 @@ func imageOf(r pratique.Record, now time.Time) Image {
 		img.Counts, img.Fixable = r.Matched.Counts, r.Matched.Fixable
 		img.Database = databaseAge(r.Matched.Database, now)
 	}
-	img.Affected = r.Affected
+	img.Affected, img.Unattested = r.Affected, index.Unattested(r)
+	img.Unmatched = index.RematchFailed(r)
 	if r.Judged != nil {
 		img.Outcome, img.Verdict, img.VerdictDigest = r.Judged.Verdict.Outcome, &r.Judged.Verdict, r.Judged.Digest
 	}
@@ -156,6 +166,11 @@ func imageOf(r pratique.Record, now time.Time) Image {
 	}
 	if r.Settled != nil && img.State == string(r.Settled.State) {
 		img.Detail = r.Settled.Detail
+	} else if n := len(r.Drifted); n > 0 && img.State == string(r.Drifted[n-1].State) {
+		img.Detail = r.Drifted[n-1].Detail
+	}
+	if r.Settled != nil {
+		img.Problems = r.Settled.Problems
 	}
 	return img
 }

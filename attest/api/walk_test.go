@@ -105,7 +105,7 @@ func TestSubmission(t *testing.T) {
 		t.Fatalf("%d events", len(w.events))
 	}
 	e := w.events[0]
-	if e.ID != s.ID || e.Actor != "ci" || e.Source != api.SourceSubmission || e.Lane != pratique.LaneManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
+	if e.ID != s.ID || e.Actor != "ci" || e.Source != pratique.SourceSubmission || e.Lane != pratique.LaneManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
 		t.Errorf("event %+v", e)
 	}
 	path := res.Header.Get("Location")

@@ -82,6 +82,10 @@ type world struct {
 	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
 	queued    []api.Job
 	meanwhile []pratique.Fact
+	// requeued is the last event that was taken in anew, and who asked; tags are what the registry says.
+	requeued   pratique.Event
+	requeuedBy string
+	tags       map[string]pratique.Digest
 }
 
 // sweeps is a reconciler of two repositories.
@@ -124,7 +128,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	}
 	w := &world{t: t, ix: ix, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
 	config := api.Config{
-		Index: ix, Documents: w.blobs, Report: w.blobs.Get, Submit: w.submit, Auth: auth, Now: func() time.Time { return now },
+		Index: ix, Documents: w.blobs, Report: w.blobs.Get, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
 				Version: "v1.2.3", Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, Database: &database, Queues: queues,
@@ -139,7 +143,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 			w.errors = append(w.errors, err)
 		},
 	}
-	config.Operate = operator{w}
+	config.Operate, config.Places = operator{w}, w.places
 	if reconciler != nil {
 		config.Reconcile = reconciler
 	}
@@ -149,6 +153,20 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 		_ = ix.Close()
 	})
 	return w
+}
+
+// places is what Git holds.
+func (w *world) places(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error) {
+	if _, bounded := ctx.Deadline(); !bounded || len(of) != 1 {
+		w.t.Errorf("asked without a limit in time, or about %v", of)
+	}
+	return []pratique.TargetPlaces{
+		{
+			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Tip: "c0ffee", SeenAt: now, Count: 2,
+			Places: []pratique.Place{{Path: "a.yaml", Line: 3, Tag: "1.0", Digest: digest("app")}, {Path: "b.yaml", Line: 4, Digest: digest("newer")}},
+		},
+		{Target: "test", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Failure: "could not look: it is away"},
+	}, nil
 }
 
 func tokens() api.Auth {

@@ -7,9 +7,10 @@ import (
 )
 
 // Entry is a fact with its position in the ledger, which starts at 1. A zero fact stands for an entry of the
-// ledger that could not be read.
+// ledger that could not be read. The ledger recognizes the entry by its Mark.
 type Entry struct {
 	Seq  uint64
+	Mark string
 	Fact pratique.Fact
 }
 
@@ -21,8 +22,8 @@ type Entry struct {
 func (ix *Index) Apply(entries []Entry) error {
 	const op = "apply facts"
 	err := ix.db.Update(func(tx *bbolt.Tx) error {
-		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}}
-		at := position(tx)
+		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}, judged: map[pratique.Subject]bool{}}
+		at, mark := position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		for i, e := range entries {
 			if i > 0 && e.Seq <= entries[i-1].Seq {
 				return pratique.Errorf(pratique.Internal, op, "position %d follows %d", e.Seq, entries[i-1].Seq)
@@ -33,9 +34,12 @@ func (ix *Index) Apply(entries []Entry) error {
 			if err := b.apply(e); err != nil {
 				return err
 			}
-			at = e.Seq
+			at, mark = e.Seq, e.Mark
 		}
 		if err := b.flush(); err != nil {
+			return err
+		}
+		if err := tx.Bucket(bucketMeta).Put(keyMark, []byte(mark)); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyPosition, number(at))
@@ -51,6 +55,7 @@ type batch struct {
 	tx      *bbolt.Tx
 	records map[string]*pratique.Record
 	events  map[string]*EventStatus
+	judged  map[pratique.Subject]bool // those that got a verdict
 }
 
 func (b *batch) apply(e Entry) error {
@@ -78,6 +83,9 @@ func (b *batch) apply(e Entry) error {
 		return err
 	}
 	record.Fold(e.Seq, f)
+	if f.Judged != nil {
+		b.judged[f.Subject] = true
+	}
 	if f.Seen != nil {
 		return b.applySeen(e.Seq, f)
 	}
@@ -168,6 +176,9 @@ func (b *batch) flush() error {
 		if err := b.tx.Bucket(bucketByRepo).Put(join([]byte(r.Subject.Repository.String()), first), []byte{}); err != nil {
 			return err
 		}
+	}
+	if err := b.markDenials(); err != nil {
+		return err
 	}
 	for id, s := range b.events {
 		if err := put(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {

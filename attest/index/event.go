@@ -19,6 +19,9 @@ type EventStatus struct {
 	// Requeues is the event whose work this one does anew, RequeuedAs the one that does this one's; empty if there is none.
 	Requeues   string `json:"requeues,omitempty"`
 	RequeuedAs string `json:"requeuedAs,omitempty"`
+	// RefreshOnly and AllowOlder are those of the event, kept so that requeuing it asks for no more than it did.
+	RefreshOnly bool `json:"refreshOnly,omitempty"`
+	AllowOlder  bool `json:"allowOlder,omitempty"`
 	// CancelledBy is the name of the token that cancelled the work.
 	CancelledBy string `json:"cancelledBy,omitempty"`
 	// State is the kind of the furthest fact (received … deployed) while Done is false, and one of
@@ -29,7 +32,7 @@ type EventStatus struct {
 	// if the worker died before it could settle the event, more may follow.
 	Settled bool `json:"settled,omitempty"`
 	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
-	// State and stays, whatever is found out about the image later: deployed, allowed and superseded are allow,
+	// State and stays, whatever is found out about the image later: deployed, allowed, superseded and reverted are allow,
 	// denied is deny, failed, ignored and cancelled have none.
 	Outcome pratique.Outcome `json:"outcome,omitempty"`
 	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the verdict's.
@@ -164,7 +167,7 @@ func (s *EventStatus) end(e pratique.Settled, newest *pratique.Judged) {
 // outcomeOf is what an end says about the verdict.
 func outcomeOf(s pratique.State) pratique.Outcome {
 	switch s {
-	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded:
+	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded, pratique.StateReverted:
 		return pratique.Allow
 	case pratique.StateDenied:
 		return pratique.Deny
@@ -184,7 +187,7 @@ func (s *EventStatus) describe(f pratique.Fact) {
 	}
 	if e != nil {
 		s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
-		s.Lane, s.Requeues = e.Lane, e.Requeues
+		s.Lane, s.Requeues, s.RefreshOnly, s.AllowOlder = e.Lane, e.Requeues, e.RefreshOnly, e.AllowOlder
 		return
 	}
 	if !s.Ref.Repository.IsZero() {

@@ -7,6 +7,21 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
+// TestFoundAgain: what ended as reverted is deployed once Git is found to hold it again.
+func TestFoundAgain(t *testing.T) {
+	e, s := event("push", repoA, "1.0", epoch), subject(repoA, "app")
+	commit := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, At: epoch, By: "deploy@test", Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
+	drifted := pratique.Fact{Kind: pratique.FactDrifted, Subject: s, At: epoch, By: "deploy@test", Drifted: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	facts := []pratique.Fact{seen(e, s), judged("push", s, pratique.Allow), commit, drifted, settled(e, s, pratique.StateReverted)}
+	for want, more := range map[string][]pratique.Fact{"reverted": nil, "deployed": {commit}} {
+		ix := fresh(t)
+		apply(t, ix, entries(1, append(facts[:5:5], more...)...)...)
+		if page, err := ix.List(Query{State: want}); err != nil || len(page.Items) != 1 {
+			t.Errorf("%+v %v, want one image that is %s", page, err, want)
+		}
+	}
+}
+
 func TestEventStates(t *testing.T) {
 	t.Parallel()
 	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
@@ -175,6 +190,8 @@ func TestDeployedStaysDeployed(t *testing.T) {
 	byDigest.Ref.Digest = s.Digest
 	commit := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "push", At: epoch, By: "deploy@test", Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
 	deployed := []pratique.Fact{seen(push, s), judged("push", s, pratique.Allow), commit, settled(push, s, pratique.StateDeployed)}
+	drifted := pratique.Fact{Kind: pratique.FactDrifted, Subject: s, At: epoch, By: "deploy@test", Drifted: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	gone := append(deployed[:4:4], drifted)
 	for name, tt := range map[string]struct {
 		first     []pratique.Fact
 		end       pratique.State
@@ -186,6 +203,10 @@ func TestDeployedStaysDeployed(t *testing.T) {
 		"never deployed":        {deployed[:2], pratique.StateAllowed, "allowed"},
 		"denied in between":     {append(deployed[:4:4], settled(event("x", repoA, "", epoch), s, pratique.StateDenied)), pratique.StateAllowed, "deployed"},
 		"deployed to the end":   {deployed, pratique.StateDeployed, "deployed"},
+		"reverted in the end":   {deployed, pratique.StateReverted, "reverted"},
+		"allowed, gone by now":  {gone, pratique.StateAllowed, "allowed"},
+		"deployed, gone by now": {gone, pratique.StateDeployed, "reverted"},
+		"gone and back":         {append(gone[:5:5], commit), pratique.StateDeployed, "deployed"},
 		"superseded in the end": {deployed, pratique.StateSuperseded, "superseded"},
 	} {
 		ix := fresh(t)

@@ -23,13 +23,13 @@ import (
 
 // schemaVersion changes with any change of a bucket's keys or values. There are no migrations: a rebuild
 // takes less thought and is tested every day.
-const schemaVersion = 4
+const schemaVersion = 6
 
 const lockTimeout = 2 * time.Second
 
 // The buckets. Integers in keys are big-endian, so that byte order is number order.
 var (
-	bucketMeta      = []byte("meta")      // "schema", "position"
+	bucketMeta      = []byte("meta")      // "schema", "position", "mark"
 	bucketRecords   = []byte("records")   // digest, repository → pratique.Record
 	bucketList      = []byte("list")      // position of the subject's first fact → Summary
 	bucketByRepo    = []byte("byrepo")    // repository, 0, position of the first fact → nothing
@@ -39,15 +39,18 @@ var (
 	bucketEvents    = []byte("events")    // event id → EventStatus
 	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were cancelled
 	bucketRejected  = []byte("rejected")  // position → why the fact could not be applied
+	bucketDenials   = []byte("denials")   // digest, repository → nothing; those that [Index.Denials] has to look at
 )
 
 var allBuckets = [][]byte{
 	bucketMeta, bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents, bucketEvents, bucketDead, bucketRejected,
+	bucketDenials,
 }
 
 var (
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")
+	keyMark     = []byte("mark")
 )
 
 // SchemaError says that the file was written by another version of the program.
@@ -161,12 +164,33 @@ func (ix *Index) Close() error { return ix.db.Close() }
 
 // Position returns the ledger position of the last fact that was applied, 0 if none was.
 func (ix *Index) Position() (uint64, error) {
-	var at uint64
-	err := ix.view("read index position", func(tx *bbolt.Tx) error {
-		at = position(tx)
+	at, _, err := ix.At()
+	return at, err
+}
+
+// At returns the position and the mark of the entry there.
+func (ix *Index) At() (at uint64, mark string, err error) {
+	err = ix.view("read index position", func(tx *bbolt.Tx) error {
+		at, mark = position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		return nil
 	})
-	return at, err
+	return at, mark, err
+}
+
+// Reset forgets everything.
+func (ix *Index) Reset() error {
+	err := ix.db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range allBuckets {
+			if err := tx.DeleteBucket(name); err != nil {
+				return err
+			}
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keySchema, []byte(strconv.Itoa(schemaVersion)))
+	})
+	return pratique.Wrap(pratique.Unavailable, "reset index", "", err)
 }
 
 func position(tx *bbolt.Tx) uint64 {

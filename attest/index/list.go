@@ -51,12 +51,15 @@ type Summary struct {
 	State   string           `json:"state"`
 	Outcome pratique.Outcome `json:"outcome,omitempty"`
 	// Reasons is how many reasons the verdict lists.
-	Reasons     int             `json:"reasons"`
-	Counts      pratique.Counts `json:"counts,omitempty"`
-	Fixable     int             `json:"fixable"`
-	Deployments int             `json:"deployments"`
-	FirstAt     time.Time       `json:"firstAt"`
-	UpdatedAt   time.Time       `json:"updatedAt"`
+	Reasons int             `json:"reasons"`
+	Counts  pratique.Counts `json:"counts,omitempty"`
+	Fixable int             `json:"fixable"`
+	// Deployments is how many targets hold the image, as far as the facts say.
+	Deployments int `json:"deployments"`
+	// Drifted is how many targets had it, and hold something else by now.
+	Drifted   int       `json:"drifted,omitempty"`
+	FirstAt   time.Time `json:"firstAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
 }
 
 // List returns images, the one that was first seen last coming first. That order never changes, so a walk
@@ -154,7 +157,7 @@ func (q Query) decodeCursor() (before uint64, err error) {
 
 func summarise(r pratique.Record) Summary {
 	s := Summary{
-		Subject: r.Subject, State: State(r), Deployments: len(r.Deployed),
+		Subject: r.Subject, State: State(r), Deployments: len(r.Standing()), Drifted: len(r.Drifted),
 		FirstAt: r.History[0].At, UpdatedAt: r.History[len(r.History)-1].At,
 	}
 	if r.Seen != nil {
@@ -175,7 +178,8 @@ func summarise(r pratique.Record) Summary {
 // State is how far the newest work on a subject has come: the kind of its last fact, or a [pratique.State]
 // once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it, and so
 // does a redelivered report of an event that has ended. An image with commits is deployed, too, when a later event
-// ended as allowed because nobody asked for a deployment, or was cancelled: Git still says so.
+// ended as allowed because nobody asked for a deployment, or was cancelled: Git still says so. It is superseded or reverted
+// once the facts say that no target holds it any longer, and deployed once they say that one does again.
 func State(r pratique.Record) string {
 	state, lastFailed := "", -1
 	for i, h := range r.History {
@@ -185,24 +189,31 @@ func State(r pratique.Record) string {
 	}
 	const settled = string(pratique.FactSettled)
 	over := map[string]bool{} // by event
+	back := false             // after the end Git was found to hold it
 	for i, h := range r.History {
 		switch {
+		case h.Kind == pratique.FactDrifted: // it says where the image stands, not how far the work is
 		case h.Kind == pratique.FactSettled:
-			state, over[h.Event] = settled, h.Event != ""
+			state, over[h.Event], back = settled, h.Event != "", false
 		case h.Kind == pratique.FactSeen && !over[h.Event]:
 			state = string(h.Kind)
 		case state == settled, h.Kind == pratique.FactSeen:
+			back = back || h.Kind == pratique.FactDeployed
 		case h.Kind != pratique.FactFailed:
 			state = string(h.Kind)
 		case i == lastFailed && r.Failed.Final:
 			state = string(pratique.StateFailed)
 		}
 	}
-	switch {
-	case state != settled:
+	if state != settled {
 		return state
-	case (r.Settled.State == pratique.StateAllowed || r.Settled.State == pratique.StateCancelled) && len(r.Deployed) > 0:
+	}
+	stands := len(r.Standing()) > 0
+	switch end := r.Settled.State; {
+	case stands && (end == pratique.StateAllowed || end == pratique.StateCancelled || back):
 		return string(pratique.StateDeployed)
+	case !stands && end == pratique.StateDeployed && len(r.Drifted) > 0:
+		return string(r.Drifted[len(r.Drifted)-1].State)
 	}
 	return string(r.Settled.State)
 }

@@ -63,11 +63,7 @@ func (ix *Index) Links(s pratique.Subject) (Links, error) {
 			newest := tagHistory(tx, s.Repository, tag, 1)
 			links.Tags = append(links.Tags, TagName{Tag: tag, Current: len(newest) == 1 && newest[0].Digest == s.Digest})
 		}
-		prefix = parentPrefix(s)
-		c = tx.Bucket(bucketParents).Cursor()
-		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			links.Parents = append(links.Parents, s.Sibling(digestFromKey(k[len(prefix):])))
-		}
+		links.Parents = slices.Collect(parentsOf(tx, s))
 		return nil
 	})
 	return links, err

@@ -11,7 +11,7 @@ import (
 )
 
 // SourceSubmission is the source of the events that people and programs submit. All other sources are receivers.
-const SourceSubmission = "submission"
+const SourceSubmission = pratique.SourceSubmission
 
 // maxHistory bounds the answer of [Index.Tag].
 const maxHistory = 100
@@ -35,7 +35,7 @@ func stepFrom(instant, value []byte) TagStep {
 // reported the push. A submission is only if it left the digest out, because then the registry was asked; with a
 // digest it is what somebody wishes, who need not be allowed to push.
 func tellsOfTag(e pratique.Event) bool {
-	return e.Ref.Tag != "" && (e.Source != SourceSubmission || e.Ref.Digest.IsZero())
+	return e.Ref.Tag != "" && (e.Source != SourceSubmission || e.Ref.ContentID().IsZero())
 }
 
 // pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery of an old

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -14,8 +16,12 @@ import (
 
 // Entry is a fact at its position in the ledger. Err says why the entry is none that this program knows; then
 // Fact is zero, which no reader takes for a fact.
+//
+// Mark identifies the entry: its stream, and what it says. Another entry at the same position, of a stream that lost its
+// tail or was made anew, has another mark.
 type Entry struct {
 	Seq  uint64
+	Mark string
 	Fact pratique.Fact
 	Err  error
 }
@@ -39,7 +45,11 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) erro
 		return ended(ctx, err)
 	}
 	if end < after {
-		return pratique.Errorf(pratique.Corrupt, op, "the ledger ends at %d, but %d was read before: rebuild the index", end, after)
+		return pratique.Errorf(pratique.Corrupt, op, "the ledger ends at %d, but %d was read before", end, after)
+	}
+	_, stream, err := l.identify(ctx)
+	if err != nil {
+		return ended(ctx, err)
 	}
 	consumer, err := l.js.OrderedConsumer(ctx, StreamName, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
@@ -53,7 +63,7 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) erro
 	}
 	defer messages.Stop()
 	for {
-		batch, err := nextBatch(ctx, messages)
+		batch, err := nextBatch(ctx, stream, messages)
 		if err != nil {
 			return ended(ctx, err)
 		}
@@ -70,7 +80,7 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) erro
 }
 
 // nextBatch waits for an entry and takes those that wait behind it.
-func nextBatch(ctx context.Context, messages jetstream.MessagesContext) ([]Entry, error) {
+func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesContext) ([]Entry, error) {
 	const op = "follow ledger"
 	var batch []Entry
 	wait := jetstream.NextContext(ctx)
@@ -86,7 +96,7 @@ func nextBatch(ctx context.Context, messages jetstream.MessagesContext) ([]Entry
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Corrupt, op, msg.Subject(), err)
 		}
-		e := Entry{Seq: meta.Sequence.Stream}
+		e := Entry{Seq: meta.Sequence.Stream, Mark: markOf(stream, msg.Data())}
 		if e.Fact, err = decode(msg.Data()); err != nil {
 			e.Fact, e.Err = pratique.Fact{}, pratique.Wrap(pratique.Corrupt, op, fmt.Sprint(e.Seq), err)
 		}
@@ -96,6 +106,43 @@ func nextBatch(ctx context.Context, messages jetstream.MessagesContext) ([]Entry
 		}
 		wait = jetstream.NextMaxWait(batchPause)
 	}
+}
+
+// identify returns the stream and its name for marks: a stream that is deleted and made again is another one. The server is
+// asked each time, because it may be replaced while this process runs.
+func (l *Ledger) identify(ctx context.Context) (jetstream.Stream, string, error) {
+	const op = "identify ledger"
+	stream, err := l.stream(ctx)
+	if err != nil {
+		return nil, "", pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, "", pratique.Wrap(pratique.Unavailable, op, "", err)
+	}
+	return stream, info.Created.UTC().Format(time.RFC3339Nano), nil
+}
+
+func markOf(stream string, body []byte) string {
+	sum := sha256.Sum256(body)
+	return stream + " " + hex.EncodeToString(sum[:16])
+}
+
+// Mark returns the mark of the entry at a position; ok is false if there is none.
+func (l *Ledger) Mark(ctx context.Context, seq uint64) (mark string, ok bool, err error) {
+	const op = "read ledger"
+	stream, id, err := l.identify(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	msg, err := stream.GetMsg(ctx, seq)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return "", false, nil
+	case err != nil:
+		return "", false, pratique.Wrap(pratique.Unavailable, op, fmt.Sprint(seq), err)
+	}
+	return markOf(id, msg.Data), true, nil
 }
 
 func ended(ctx context.Context, err error) error {

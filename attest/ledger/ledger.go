@@ -50,11 +50,12 @@ func New(js jetstream.JetStream, now func() time.Time) *Ledger {
 	return &Ledger{js: js, now: now}
 }
 
-// Append stores a fact and returns its position once the server has stored it; it waits at most until ctx
-// ends or 5 s. A fact without a time gets the present. A fact that differs from one appended in the last two
-// minutes by nothing but its time is not stored again: the position is that of the first. Unavailable means
-// that it may or may not have been stored; append it again. A full ledger is Unavailable, too, and says so: the
-// facts that it refuses are wanted once it has been made larger.
+// Append stores a fact and returns its position once the server has stored it; it waits at most until ctx ends or 5 s. A
+// fact without a time gets the present. A fact that differs from one appended in the last two minutes by nothing but its
+// time is not stored again: the position is that of the first. Unavailable means that it may or may not have been stored;
+// append it again. A full ledger is Unavailable, too, and says so: the facts that it refuses are wanted once it has been
+// made larger. A fact that is too large is Exhausted: what can grow belongs in a document, so it is the fault of what the
+// fact is about, and stays.
 func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	const op = "append fact"
 	subject, id, body, err := l.Message(f)
@@ -92,8 +93,7 @@ func (l *Ledger) Message(f pratique.Fact) (subject, id string, body []byte, err 
 		return "", "", nil, pratique.Wrap(pratique.Internal, op, subject, err)
 	}
 	if len(body) > maxFact {
-		return "", "", nil, pratique.Wrap(pratique.Internal, op, subject,
-			fmt.Errorf("%d bytes, more than %d: name documents by digest", len(body), maxFact))
+		return "", "", nil, pratique.Wrap(pratique.Exhausted, op, subject, fmt.Errorf("%d bytes, at most %d are kept", len(body), maxFact))
 	}
 	id, err = messageID(f)
 	return subject, id, body, pratique.Wrap(pratique.Internal, op, subject, err)

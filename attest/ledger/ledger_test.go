@@ -209,7 +209,11 @@ func TestAppendRefuses(t *testing.T) {
 		"no subject":       matched(pratique.Subject{}, 1),
 		"too large":        large,
 	} {
-		if _, err := l.Append(t.Context(), f); pratique.KindOf(err) != pratique.Internal {
+		want := pratique.Internal
+		if name == "too large" { // the fault of what it is about, and no bug
+			want = pratique.Exhausted
+		}
+		if _, err := l.Append(t.Context(), f); pratique.KindOf(err) != want {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -231,6 +235,7 @@ func TestEveryKindHasAPlace(t *testing.T) {
 		{Kind: pratique.FactJudged, Subject: app, Judged: &pratique.Judged{}},
 		{Kind: pratique.FactAttested, Subject: app, Attested: &pratique.Attested{}},
 		{Kind: pratique.FactDeployed, Subject: app, Deployed: &pratique.Commit{}},
+		{Kind: pratique.FactDrifted, Subject: app, Drifted: &pratique.Drifted{}},
 		settled(app, "e", pratique.StateDeployed),
 		{Kind: pratique.FactFailed, Subject: app, Failed: &pratique.Failed{}},
 	}
@@ -459,4 +464,43 @@ func BenchmarkLast(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestMark: an entry is recognized, and the same fact at the same position of a stream that was made anew is not.
+func TestMark(t *testing.T) {
+	l, js, _ := start(t)
+	f := matched(subject("a", "a"), 1)
+	f.At = time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC)
+	mark := func() string {
+		t.Helper()
+		if seq := add(t, l, f); seq != 1 {
+			t.Fatalf("position %d", seq)
+		}
+		m, ok, err := l.Mark(t.Context(), 1)
+		if err != nil || !ok {
+			t.Fatalf("%t, %v", ok, err)
+		}
+		return m
+	}
+	first := mark()
+	if again, ok, err := l.Mark(t.Context(), 1); err != nil || !ok || again != first {
+		t.Errorf("%q and %q, %v", first, again, err)
+	}
+	if _, ok, err := l.Mark(t.Context(), 2); err != nil || ok {
+		t.Errorf("an entry that is not there: %t, %v", ok, err)
+	}
+	stream, err := js.Stream(t.Context(), ledger.StreamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	if err := js.DeleteStream(t.Context(), ledger.StreamName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if second := mark(); second == first {
+		t.Errorf("the stream was made anew, and the mark is still %q", second)
+	}
 }

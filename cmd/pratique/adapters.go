@@ -14,6 +14,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/oci"
 )
@@ -46,14 +47,21 @@ func (i imageStore) Fetch(ctx context.Context, s pratique.Subject) (layers.Image
 	return i.layers.Image(ctx, i.registry, s)
 }
 
-// parser is the pool of child processes.
-type parser struct{ *inspector.Pool }
+// parser is the pool of child processes that parse images, and the one of those that match and never see one.
+type parser struct {
+	*inspector.Pool
+	matcher *inspector.Pool
+}
+
+func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+	return p.matcher.Match(ctx, parts, db)
+}
 
 func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	return pipeline.Inspection{
 		Image: r.Image, Inventory: r.Inventory, Sections: r.Sections, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
-		JavaDatabase: r.JavaDatabase,
+		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
 	}, err
 }
 
@@ -72,7 +80,7 @@ func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) erro
 type rules struct{ *policy.Policy }
 
 func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
-	input, err := policy.NewInput(e.Subject, e.Tag, e.Inspected, e.Report, e.Sections, e.Now)
+	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Sections, e.Now)
 	if err != nil {
 		return pipeline.Decision{}, err
 	}
@@ -80,12 +88,12 @@ func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decisio
 	return pipeline.Decision(d), err
 }
 
-func (r rules) Worst(all []pipeline.PlatformDecision) (pipeline.Decision, []pratique.ChildVerdict, error) {
+func (r rules) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uninspected) (pipeline.Decision, []pratique.ChildVerdict, error) {
 	platforms := make([]policy.Platform, len(all))
 	for i, p := range all {
 		platforms[i] = policy.Platform{Child: p.Child, Decision: policy.Decision(p.Decision)}
 	}
-	d, verdicts, err := policy.Worst(platforms)
+	d, verdicts, err := policy.Worst(platforms, uninspected)
 	return pipeline.Decision(d), verdicts, err
 }
 

@@ -14,8 +14,9 @@ import (
 )
 
 // TestAnalysesOutliveTheService shows that what was found in a layer is used after a restart, and for another image:
-// the test puts words into the mouth of the stored analysis.
+// the test forges a version in the stored analysis, and Syft, which reads the layer itself, disagrees with it.
 func TestAnalysesOutliveTheService(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
@@ -46,11 +47,15 @@ func TestAnalysesOutliveTheService(t *testing.T) {
 	l.serve()
 	other := images.Clean()
 	other.Text = "another application on the same base"
-	l.awaitState(l.push("team/app:2.0", l.build(other)), pratique.StateDenied)
+	image := l.awaitState(l.push("team/app:2.0", l.build(other)), pratique.StateFailed)
+	if image.Failure == nil || !strings.Contains(image.Failure.Message, "3.0.9") {
+		t.Errorf("failure %+v, want one that names the forged version", image.Failure)
+	}
 }
 
 // TestDamagedAnalysesAreMadeAgain spoils every stored analysis; the answer is the same, and they are back.
 func TestDamagedAnalysesAreMadeAgain(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Vulnerable())), pratique.StateDenied)
@@ -91,6 +96,7 @@ func analysisFiles(t *testing.T, l *line) []string {
 
 // TestSecretsAreDenied pushes an image with a token, which has no vulnerability, to a service that looks for secrets.
 func TestSecretsAreDenied(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{inspect: ", scanners: [licences, secrets]", policy: "  blockSecrets: true"})
 	l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)

@@ -32,6 +32,7 @@ func notification(host, repository, tag string, d pratique.Digest) string {
 }
 
 func TestHostileNotifications(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	host, digest := l.registry.Host(), pratique.DigestOf([]byte("x"))
@@ -74,6 +75,7 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // TestVanishedImage notifies of an image that is not there.
 func TestVanishedImage(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	digest := pratique.DigestOf([]byte("vanished"))
@@ -96,6 +98,7 @@ func (l *line) noCommit() {
 
 // TestLayerThatDoesNotMatch lets the registry serve other bytes for a layer than its digest says.
 func TestLayerThatDoesNotMatch(t *testing.T) {
+	t.Parallel()
 	var forged atomic.Value
 	forged.Store("")
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
@@ -128,6 +131,7 @@ func TestLayerThatDoesNotMatch(t *testing.T) {
 
 // TestNotAnImage pushes a chart under a tag.
 func TestNotAnImage(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	chart := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.cncf.helm.config.v1+json")
@@ -144,6 +148,7 @@ func TestNotAnImage(t *testing.T) {
 
 // TestDatabaseComesLate has no database at first. The push waits, and is judged when there is one.
 func TestDatabaseComesLate(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
@@ -159,6 +164,7 @@ func TestDatabaseComesLate(t *testing.T) {
 }
 
 func TestDatabaseTooOld(t *testing.T) {
+	t.Parallel()
 	old, err := vulndb.Excerpt() // of 2024, and honest about it
 	if err != nil {
 		t.Fatal(err)
@@ -174,6 +180,7 @@ func TestDatabaseTooOld(t *testing.T) {
 
 // TestRefusedPush has a protected branch at first. The change waits, and is made when the branch lets it.
 func TestRefusedPush(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	hook := filepath.Join(l.git.Dir("config"), "hooks", "pre-receive")
 	writeExecutable(t, hook, "#!/bin/sh\necho 'main is protected'\nexit 1\n")
@@ -195,6 +202,7 @@ func TestRefusedPush(t *testing.T) {
 
 // TestConfigRepositoryMovedOn commits beside the service all the time.
 func TestConfigRepositoryMovedOn(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
@@ -217,6 +225,7 @@ func TestConfigRepositoryMovedOn(t *testing.T) {
 // TestForgedSummary lets somebody who can write to the registry, but has not the key, replace the attestations
 // between attesting and deploying.
 func TestForgedSummary(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	hook := filepath.Join(l.git.Dir("config"), "hooks", "pre-receive")
 	writeExecutable(t, hook, "#!/bin/sh\nexit 1\n")
@@ -248,6 +257,7 @@ func TestForgedSummary(t *testing.T) {
 // TestRenamedService changes the verifier's id between two submissions: the old summary no longer serves, and the
 // service makes another one.
 func TestRenamedService(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	spec := images.Clean()
@@ -266,6 +276,7 @@ func TestRenamedService(t *testing.T) {
 
 // TestLostEvidence empties the evidence store behind the service's back.
 func TestLostEvidence(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
@@ -286,6 +297,7 @@ func TestLostEvidence(t *testing.T) {
 
 // TestRegistryOutage checks that an image waits for a registry that is down.
 func TestRegistryOutage(t *testing.T) {
+	t.Parallel()
 	var down atomic.Bool
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

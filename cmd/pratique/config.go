@@ -15,7 +15,8 @@ func newConfig() *cobra.Command {
 			Short: "Check a configuration without starting anything",
 			Long: `Reads the file as pratique serve would, resolves every secret, and names each problem with file, line
 and key. Then loads keys, policy and patterns as the service would; nobody is contacted and nothing is written.
-Exit status 0 if all is well, 2 otherwise.`,
+What is allowed and probably not meant, such as a target without a path, is a warning.
+Exit status 0 if all is well or there are only warnings, 2 otherwise.`,
 			Example: "  pratique config check /etc/pratique/pratique.yaml",
 			Args:    oneArg("FILE: the configuration"),
 			RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,6 +26,9 @@ Exit status 0 if all is well, 2 otherwise.`,
 				}
 				if err := checkParts(cmd.Context(), c); err != nil {
 					return fmt.Errorf("configuration: %w", err)
+				}
+				for _, w := range c.Warnings() {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v\n", w)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", args[0])
 				return nil

@@ -98,6 +98,7 @@ func edges(t *testing.T, spec images.Spec, end pratique.State) []string {
 // have come without the crash: for a clean image exactly one commit, for a vulnerable one none, and an index
 // without contradictions. Under -short it takes the edges around what is visible outside.
 func TestCrashAtEveryEdge(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		spec    images.Spec
@@ -156,6 +157,7 @@ func (l *line) checkIndex() {
 
 // TestDrain stops the service with SIGTERM while work is under way, and wants it finished or taken up again.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	first := l.start("never")
 	var digests []pratique.Digest
@@ -176,6 +178,7 @@ func TestDrain(t *testing.T) {
 
 // TestIndexOfAnotherVersion starts on an index that an older program wrote: it is made anew from the ledger.
 func TestIndexOfAnotherVersion(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
@@ -197,6 +200,7 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 
 // TestStopWhileStarting asks the process to end at once, over and over at another moment: that is no failure.
 func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	for delay := range 8 {
 		p := l.start("never")

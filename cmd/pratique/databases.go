@@ -39,7 +39,14 @@ func javaConfig(c config.Config, path func(string) string) (cfg database.Config,
 
 func (s *service) openDatabases(ctx context.Context) error {
 	cfg := databaseConfig(s.conf, s.path)
-	cfg.OnUpdate, cfg.Keep = s.logDatabase(ctx, "vulnerability database"), s.keptDatabase
+	told := s.logDatabase(ctx, "vulnerability database")
+	cfg.OnUpdate = func(g database.Generation, err error) {
+		told(g, err)
+		if warning := tooOld(s.conf.Policy, g.Database, s.now()); warning != "" && !g.Digest.IsZero() {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database too old", slog.String("warning", warning))
+		}
+	}
+	cfg.Keep = s.keptDatabase
 	var err error
 	if s.database, err = database.Open(cfg, s.now); err != nil {
 		return err

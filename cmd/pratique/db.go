@@ -84,6 +84,9 @@ Exit status:
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
+			if conf, err := f.load(); err == nil && conf.Database.Offline && conf.Database.Dir == "" {
+				return errors.New("database.offline is true: use pratique db import")
+			}
 			return f.wish(ctx, database.Wish{Force: force}, cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr(), quiet))
 		},
 	}
@@ -173,7 +176,25 @@ func (f *dbFlags) wish(ctx context.Context, w database.Wish, out io.Writer, p *p
 		return err
 	}
 	describeAnswer(out, answer, w)
-	return nil
+	if f.java {
+		return nil
+	}
+	conf, err := f.load()
+	if warning := tooOld(conf.Policy, answer.Database, time.Now()); err == nil && warning != "" {
+		fmt.Fprintln(out, "warning: "+warning)
+	}
+	return err
+}
+
+// tooOld says that the policy denies everything with a vulnerability database; it is empty if it does not.
+func tooOld(p config.Policy, d pratique.Database, now time.Time) string {
+	params := policyConfig(p).Params
+	limit := params.Limit(now)
+	if d.Age(now) <= limit {
+		return ""
+	}
+	return fmt.Sprintf("the vulnerability database is %s old, and every image is denied: %s is %s; pratique db update or db import brings a newer one",
+		age(d.Age(now)), params.LimitKey(now), age(limit))
 }
 
 func describeAnswer(out io.Writer, a database.Answer, w database.Wish) {

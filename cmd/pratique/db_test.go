@@ -33,8 +33,8 @@ func TestDBVerbs(t *testing.T) {
 	b.run("db", "status", "--config", conf).want(t, 1, "none", b.host+"/aqua/trivy-db:2")
 	b.run("db", "update", "--config", conf).want(t, 2, "2>404")
 	b.run("db", "status", "--config", conf).want(t, 1, "last error", "404", "next look")
-	b.run("db", "import", b.layer(older), "--config", conf).want(t, 0, "now in use: sha256:")
-	b.run("db", "status", "--config", conf).want(t, 1, "too old", "72h0m0s", "4 days ago")
+	b.run("db", "import", b.layer(older), "--config", conf).want(t, 0, "now in use: sha256:", "warning: the vulnerability database is 4 days old, and every image is denied: policy.maxDatabaseAge is 3 days")
+	b.run("db", "status", "--config", conf).want(t, 1, "too old", "policy.maxDatabaseAge is 3 days", "4 days ago")
 	if err := vulndb.Push(t.Context(), newer, b.host+"/aqua/trivy-db:2"); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestDBVerbs(t *testing.T) {
 		s.AgeSeconds < 3600 || len(s.Generations) != 2 || s.Failures != 0 || !s.Due.After(time.Now()) {
 		t.Errorf("status %+v", s)
 	}
-	b.run("db", "import", older, "--config", conf).want(t, 1, "2>built at", "2>--force")
+	b.run("db", "import", older, "--config", conf).want(t, 1, "2>it is older than the one in use: built ", "2>--force")
 	b.run("db", "import", b.file("junk", "junk"), "--config", conf).want(t, 1, "2>junk: neither a layer with trivy.db")
 	b.run("db", "import", filepath.Join(b.dir, "none"), "--config", conf).want(t, 1, "2>none")
 	b.run("db", "import", older, "--config", conf, "--force").want(t, 0, "now in use: sha256:")
@@ -62,7 +62,7 @@ func TestDBVerbs(t *testing.T) {
 	b.run("db", "status", "--config", static).want(t, 0, newer, "sha256:")
 	b.run("db", "import", older, "--config", static).want(t, 1, "2>database.dir")
 	offline := b.file("offline.yaml", "dataDir: "+b.dir+"/offline\ndatabase: {offline: true}\n")
-	b.run("db", "update", "--config", offline).want(t, 2, "2>no source")
+	b.run("db", "update", "--config", offline).want(t, 2, "2>database.offline is true: use pratique db import")
 	b.run("db", "import", newer, "--config", offline).want(t, 0, "now in use")
 }
 
@@ -102,7 +102,7 @@ func TestDBWhileServing(t *testing.T) {
 	<-heard
 	b.run("db", "import", older, "--config", conf).want(t, 1, "2>--force")
 	b.run("db", "import", b.file("junk", "junk"), "--config", conf).want(t, 1, "2>unpack")
-	b.run("db", "update", "--config", conf, "--force").want(t, 2, "2>no source")
+	b.run("db", "update", "--config", conf, "--force").want(t, 2, "2>database.offline is true: use pratique db import")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

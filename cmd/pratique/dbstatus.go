@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/spf13/cobra"
 )
@@ -25,7 +25,9 @@ type databaseStatus struct {
 	// AgeSeconds is how old the one in use is, LimitSeconds from when on everything is denied; absent for Java.
 	AgeSeconds   int64 `json:"ageSeconds"`
 	LimitSeconds int64 `json:"limitSeconds,omitempty"`
-	TooOld       bool  `json:"tooOld"`
+	// LimitKey is the key of the configuration that the limit is from.
+	LimitKey string `json:"limitKey,omitempty"`
+	TooOld   bool   `json:"tooOld"`
 }
 
 func newDBStatus(f *dbFlags) *cobra.Command {
@@ -37,7 +39,7 @@ func newDBStatus(f *dbFlags) *cobra.Command {
 
 Exit status:
   0  there is a database, and the policy still takes it
-  1  there is none, or it is older than policy.maxDatabaseAge
+  1  there is none, or it is older than policy.maxDatabaseAge or its extension
   2  could not find out`,
 		Example: `  pratique db status --config /etc/pratique/pratique.yaml
   pratique db status --json`,
@@ -52,9 +54,7 @@ Exit status:
 				return err
 			}
 			if asJSON {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				err = encoder.Encode(all)
+				err = printJSON(cmd.OutOrStdout(), all)
 			} else {
 				err = describeDatabases(cmd.OutOrStdout(), all, time.Now())
 			}
@@ -74,7 +74,8 @@ func readDatabases(conf config.Config, now time.Time) ([]databaseStatus, error) 
 	if java, used := javaConfig(conf, below(conf.DataDir)); used {
 		cfgs = append(cfgs, java)
 	}
-	limit := conf.Policy.MaxDatabaseAge.Std(defaultDBAge)
+	params := policyConfig(conf.Policy).Params
+	limit := params.Limit(now)
 	var all []databaseStatus
 	for i, cfg := range cfgs {
 		s := databaseStatus{Name: "vulnerability database", Dir: cfg.Dir, Sources: cfg.Sources}
@@ -96,7 +97,7 @@ func readDatabases(conf config.Config, now time.Time) ([]databaseStatus, error) 
 			s.AgeSeconds = int64(s.Current.Age(now) / time.Second)
 		}
 		if i == 0 {
-			s.LimitSeconds = int64(limit / time.Second)
+			s.LimitSeconds, s.LimitKey = int64(limit/time.Second), params.LimitKey(now)
 			s.TooOld = s.Current != nil && s.Current.Age(now) > limit
 		}
 		all = append(all, s)
@@ -141,7 +142,7 @@ func describeDatabase(line func(name, format string, args ...any), s databaseSta
 		line("built", "%s, %s ago", stamp(d.UpdatedAt), age(now.Sub(d.UpdatedAt)))
 		switch limit := time.Duration(s.LimitSeconds) * time.Second; {
 		case s.TooOld:
-			line("too old", "every image is denied: policy.maxDatabaseAge is %s", limit)
+			line("too old", "every image is denied: %s is %s", s.LimitKey, age(limit))
 		case limit > 0:
 			line("good until", "%s, then every image is denied", stamp(d.UpdatedAt.Add(limit)))
 		}
@@ -149,7 +150,7 @@ func describeDatabase(line func(name, format string, args ...any), s databaseSta
 			line("next one", "due %s", stamp(d.NextUpdate))
 		}
 		if !d.DownloadedAt.IsZero() {
-			line("taken", "%s from %s", stamp(d.DownloadedAt), printable(d.Source))
+			line("taken", "%s from %s", stamp(d.DownloadedAt), display.Line(d.Source))
 		}
 	} else {
 		line("none", "nothing can be matched: pratique db update, or pratique db import FILE")
@@ -178,6 +179,6 @@ func describeDatabase(line func(name, format string, args ...any), s databaseSta
 		line("broken off", "%s are here, and the next download goes on from there", bytesText(s.PartialBytes))
 	}
 	if s.LastError != "" {
-		line("last error", "%s", printable(s.LastError))
+		line("last error", "%s", display.Line(s.LastError))
 	}
 }

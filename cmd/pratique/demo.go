@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,7 +70,5 @@ func writeSummary(out io.Writer, s demo.Summary, asJSON bool) error {
 	if !asJSON {
 		return nil
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(s)
+	return printJSON(out, s)
 }

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // mostReasons bounds what is printed; --json has all of them.
@@ -16,17 +17,25 @@ const mostReasons = 20
 // describeSubmission is a finished submission for people.
 func describeSubmission(s api.Submission) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(headline(s.State, s.Outcome)), imageOr(s.Image, s.Ref))
+	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(title(s.State, s.Outcome)), display.Line(imageOr(s.Image, s.Ref)))
 	if s.Failure != nil && s.State == string(pratique.StateFailed) {
-		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, printable(s.Failure.Message))
+		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, display.Line(s.Failure.Message))
 	} else if s.Detail != "" && len(s.Reasons) == 0 {
-		fmt.Fprintf(&b, "  why: %s\n", printable(s.Detail))
+		fmt.Fprintf(&b, "  why: %s\n", display.Line(s.Detail))
 	}
-	writeReasons(&b, s.Reasons)
+	writeReasons(&b, "reasons", s.Reasons, false)
 	for _, c := range s.Commits {
 		writeCommit(&b, c)
 	}
 	return b.String()
+}
+
+// title is the headline, with the end where Git holds something else than what was allowed.
+func title(state string, outcome pratique.Outcome) string {
+	if notInGit(state) {
+		return headline(state, outcome) + ", and " + state
+	}
+	return headline(state, outcome)
 }
 
 // headline is the verdict where there is one; how the work ended otherwise.
@@ -50,61 +59,78 @@ func imageOr(image, ref string) string {
 	return ref
 }
 
-func writeReasons(b *strings.Builder, reasons []pratique.Reason) {
+// writeReasons writes reasons or notes, and all of them only if that is wanted.
+func writeReasons(b *strings.Builder, what string, reasons []pratique.Reason, all bool) {
+	prefix := ""
+	if what == "notes" {
+		prefix = "note, "
+	}
 	for i, r := range reasons {
-		if i == mostReasons {
-			fmt.Fprintf(b, "  … and %d more reasons\n", len(reasons)-mostReasons)
+		if i == mostReasons && !all {
+			fmt.Fprintf(b, "  … and %d more %s; pratique why --all prints them\n", len(reasons)-mostReasons, what)
 			return
 		}
 		where := ""
 		if r.Platform != "" {
-			where = " (" + string(r.Platform) + ")"
+			where = " (" + display.Line(string(r.Platform)) + ")"
 		}
-		fmt.Fprintf(b, "  %s: %s%s\n", printable(r.Rule), printable(r.Message), where)
+		fmt.Fprintf(b, "  %s%s: %s%s\n", prefix, display.Line(r.Rule), display.Line(r.Message), where)
 	}
 }
 
 func writeCommit(b *strings.Builder, c pratique.Commit) {
+	did := "committed to"
+	if !c.Created {
+		did = "in place in" // since a commit that another event made, or a person
+	}
 	id := c.ID
 	if id == "" {
 		id = "an earlier commit"
 	}
-	fmt.Fprintf(b, "  committed to %s: %s on %s of %s\n", c.Target, id, c.Branch, c.Remote)
+	fmt.Fprintf(b, "  %s %s: %s on %s of %s\n", did, display.Line(c.Target), display.Line(id), display.Line(c.Branch), display.Line(c.Remote))
 	for _, f := range c.Files {
-		fmt.Fprintf(b, "    %s:%d\n", f.Path, f.Line)
+		fmt.Fprintf(b, "    %s:%d\n", display.Line(f.Path), f.Line)
+	}
+	if c.MoreFiles > 0 {
+		fmt.Fprintf(b, "    and %d more places\n", c.MoreFiles)
 	}
 }
 
-// describeImage is all that is known about an image, for people.
-func describeImage(i api.Image) string {
+// describeImage is all that is known about an image, for people: of reasons and notes the first ones, unless all are
+// wanted. What the config repositories hold is in git, nil if that is not known.
+func describeImage(i api.Image, git *api.ImagePlaces, all bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(headline(i.State, i.Outcome)), i.Image)
+	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(title(i.State, i.Outcome)), display.Line(i.Image))
 	for _, t := range i.Tags {
-		fmt.Fprintf(&b, "  tag %s\n", t.Tag)
+		fmt.Fprintf(&b, "  tag %s\n", display.Line(t.Tag))
 	}
 	if i.Detail != "" && (i.Verdict == nil || len(i.Verdict.Reasons) == 0) {
-		fmt.Fprintf(&b, "  why: %s\n", printable(i.Detail))
+		fmt.Fprintf(&b, "  why: %s\n", display.Line(i.Detail))
 	}
-	if i.Failure != nil && i.State == string(pratique.StateFailed) {
-		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", i.Failure.Stage, printable(i.Failure.Message))
+	writeFailure(&b, i)
+	for _, p := range i.Problems {
+		fmt.Fprintf(&b, "  target %s has a place that cannot be edited: %s\n", display.Line(p.Target), display.Line(p.String()))
 	}
+	writePending(&b, i)
 	if v := i.Verdict; v != nil {
-		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.JudgedAt), v.Policy.Name, v.Policy.Digest)
-		writeReasons(&b, v.Reasons)
-		for _, n := range v.Notes {
-			fmt.Fprintf(&b, "  note, %s: %s\n", printable(n.Rule), printable(n.Message))
-		}
+		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.JudgedAt), display.Line(v.Policy.Name), v.Policy.Digest)
+		writeReasons(&b, "reasons", v.Reasons, all)
+		writeReasons(&b, "notes", v.Notes, all)
 	}
 	describeEvidence(&b, i)
-	for _, c := range i.Children {
-		fmt.Fprintf(&b, "  %-16s %s %s\n", c.Platform, c.Outcome, c.Digest)
+	for _, u := range i.Uninspected {
+		fmt.Fprintf(&b, "  %-16s not inspected %s: %s\n", display.Line(cmp.Or(string(u.Platform), "no platform")), display.Line(u.Digest), display.Line(u.Reason))
 	}
 	if len(i.Deployments) > 0 {
 		b.WriteString("\nDeployments\n")
 		for _, c := range i.Deployments {
 			writeCommit(&b, c)
 		}
+		for _, d := range i.Drifted {
+			fmt.Fprintf(&b, "  %s does not hold it any longer, %s: %s\n", display.Line(d.Target), display.Line(string(d.State)), display.Line(d.Detail))
+		}
 	}
+	describePlaces(&b, git)
 	b.WriteString("\nFacts\n")
 	for _, f := range i.Facts {
 		fmt.Fprintf(&b, "  %s  %-10s %s\n", stamp(f.At), f.Kind, f.By)
@@ -112,24 +138,29 @@ func describeImage(i api.Image) string {
 	return b.String()
 }
 
-func describeEvidence(b *strings.Builder, i api.Image) {
-	if i.Database != nil {
-		fmt.Fprintf(b, "\nFindings in %d packages", i.Packages)
-		for _, s := range pratique.Severities() {
-			if n := i.Counts[s]; n > 0 {
-				fmt.Fprintf(b, ", %d %s", n, s)
-			}
-		}
-		fmt.Fprintf(b, " (%d fixable)\n  database %s of %s, %s old\n", i.Fixable, i.Database.Digest, stamp(i.Database.UpdatedAt),
-			age(time.Duration(i.Database.AgeSeconds)*time.Second))
+// writePending says what is not yet as the facts say it should be.
+func writePending(b *strings.Builder, i api.Image) {
+	because := ""
+	if f := i.Failure; f != nil {
+		because = fmt.Sprintf(": %s (attempt %d, stage %s)", display.Line(f.Message), f.Attempts, display.Line(f.Stage))
 	}
+	if i.Unattested {
+		fmt.Fprintf(b, "  denied, and the registry does not say so yet; tried again%s\n", because)
+	}
+	if i.Unmatched {
+		fmt.Fprintf(b, "  not looked at with the newest vulnerability database%s\n", because)
+	}
+}
+
+func describeEvidence(b *strings.Builder, i api.Image) {
+	describeFindings(b, i)
 	if s := i.Sections; s != nil {
 		found := map[pratique.Section]int{
 			pratique.SectionSecrets: s.Secrets, pratique.SectionMisconfigurations: s.Misconfigurations, pratique.SectionLicences: s.Licences,
 		}
 		b.WriteString("\nLooked for, too\n")
 		for _, section := range s.Scanned {
-			fmt.Fprintf(b, "  %d %s\n", found[section], printable(string(section)))
+			fmt.Fprintf(b, "  %d %s\n", found[section], display.Line(string(section)))
 		}
 	}
 	if len(i.Attestations) > 0 {
@@ -144,15 +175,71 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 	}
 }
 
-// printable keeps text that comes from an image from speaking to a terminal, or to a CI runner's log, which
-// takes some lines as commands.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
+// describeFindings are those of an image, or of each platform of an index, which has none of its own.
+func describeFindings(b *strings.Builder, i api.Image) {
+	switch {
+	case len(i.Children) > 0:
+		fmt.Fprintf(b, "\nFindings in %s\n", counted(len(i.Children), "platform"))
+		for _, c := range i.Children {
+			outcome := string(c.Outcome)
+			if outcome == "" {
+				outcome = "not known"
+			}
+			fmt.Fprintf(b, "  %-16s %s, %s%s (%d fixable)  %s\n", display.Line(string(c.Platform)), outcome, counted(c.Packages, "package"), countsText(c.Counts), c.Fixable, c.Digest)
+			if c.Configured != "" {
+				fmt.Fprintf(b, "  %-16s its own configuration says %s\n", "", display.Line(string(c.Configured)))
+			}
 		}
-		return ' '
-	}, s)
+	case i.Database != nil:
+		fmt.Fprintf(b, "\nFindings in %s%s (%d fixable)\n", counted(i.Packages, "package"), countsText(i.Counts), i.Fixable)
+	}
+	if i.Database != nil {
+		fmt.Fprintf(b, "  database %s of %s, %s old\n", i.Database.Digest, stamp(i.Database.UpdatedAt), age(time.Duration(i.Database.AgeSeconds)*time.Second))
+	}
+}
+
+// counted is a number of things, in the singular where it is one.
+func counted[N int | uint64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+func countsText(counts pratique.Counts) string {
+	var b strings.Builder
+	for _, s := range pratique.Severities() {
+		if n := counts[s]; n > 0 {
+			fmt.Fprintf(&b, ", %d %s", n, s)
+		}
+	}
+	return b.String()
+}
+
+// writeFailure says why the last attempt failed, whether or not there will be another.
+func writeFailure(b *strings.Builder, i api.Image) {
+	f := i.Failure
+	switch {
+	case f == nil:
+	case i.State == string(pratique.StateFailed):
+		fmt.Fprintf(b, "  could not find out, in stage %s: %s\n", display.Line(f.Stage), display.Line(f.Message))
+	case !f.Final && newestTry(i):
+		fmt.Fprintf(b, "  trying again after attempt %d in stage %s: %s\n", f.Attempts, display.Line(f.Stage), display.Line(f.Message))
+	}
+}
+
+// newestTry reports whether work has come no further since it failed the last time, and goes on.
+func newestTry(i api.Image) bool {
+	for n := len(i.Facts) - 1; n >= 0; n-- {
+		switch i.Facts[n].Kind {
+		case pratique.FactDeployed, pratique.FactDrifted: // one target may have it while another fails
+		case pratique.FactFailed:
+			return true
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // age is a time span in the unit that people think in.

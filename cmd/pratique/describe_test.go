@@ -39,7 +39,7 @@ func submissions() map[string]api.Submission {
 		"deployed": with(func(s *api.Submission) {
 			s.State, s.Outcome = "deployed", pratique.Allow
 			s.Commits = []pratique.Commit{
-				{Target: "production", ID: "c0ffee", Branch: "main", Remote: "https://git.test/config.git", Files: []pratique.FileChange{{Path: "a/kustomization.yaml", Line: 3}}},
+				{Target: "production", ID: "c0ffee", Created: true, Branch: "main", Remote: "https://git.test/config.git", Files: []pratique.FileChange{{Path: "a/kustomization.yaml", Line: 3}}},
 				{Target: "staging", Branch: "main", Remote: "https://git.test/config.git"},
 			}
 		}),
@@ -48,6 +48,9 @@ func submissions() map[string]api.Submission {
 		}),
 		"superseded": with(func(s *api.Submission) {
 			s.State, s.Outcome, s.Detail = "superseded", pratique.Allow, "the tag has moved on"
+		}),
+		"reverted": with(func(s *api.Submission) {
+			s.State, s.Outcome, s.Detail = "reverted", pratique.Allow, "Git holds 1.1"
 		}),
 		"denied": with(func(s *api.Submission) {
 			s.State, s.Outcome, s.Detail, s.Reasons = "denied", pratique.Deny, manyReasons(1)[0].Message, manyReasons(25)
@@ -84,11 +87,12 @@ func TestDescribeSubmission(t *testing.T) {
 		"deployed": "ALLOWED: " + appImage + `
   committed to production: c0ffee on main of https://git.test/config.git
     a/kustomization.yaml:3
-  committed to staging: an earlier commit on main of https://git.test/config.git
+  in place in staging: an earlier commit on main of https://git.test/config.git
 `,
 		"allowed":                         "ALLOWED: " + appImage + "\n  why: no target asks for it\n",
-		"superseded":                      "ALLOWED: " + appImage + "\n  why: the tag has moved on\n",
-		"denied":                          denied + "  … and 5 more reasons\n",
+		"superseded":                      "ALLOWED, AND SUPERSEDED: " + appImage + "\n  why: the tag has moved on\n",
+		"reverted":                        "ALLOWED, AND REVERTED: " + appImage + "\n  why: Git holds 1.1\n",
+		"denied":                          denied + "  … and 5 more reasons; pratique why --all prints them\n",
 		"denied platform":                 "DENIED: " + appImage + "\n  severity: CRITICAL CVE-2026-0000 in openssl 1.0, fixed in 2.0 (linux/arm64)\n",
 		"failed":                          "FAILED: registry.test/team/app:1.0\n  could not find out, in stage inspect: no such tag\n",
 		"failed after the verdict":        "FAILED: " + appImage + "\n  could not find out, in stage deploy: main is protected\n",
@@ -105,7 +109,7 @@ func TestDescribeSubmission(t *testing.T) {
 // TestExitStatus: only a verdict of this submission is 0 or 1.
 func TestExitStatus(t *testing.T) {
 	want := map[string]int{
-		"deployed": 0, "allowed": 0, "superseded": 0, "deployed after a failed attempt": 0,
+		"deployed": 0, "allowed": 0, "superseded": 1, "reverted": 1, "deployed after a failed attempt": 0,
 		"denied": 1, "denied platform": 1, "failed": 2, "failed after the verdict": 2, "ignored": 2,
 	}
 	for name, s := range submissions() {
@@ -137,11 +141,11 @@ func TestDescribeImage(t *testing.T) {
 		Attestations: []pratique.Attestation{
 			{Digest: appDigest}, {PredicateType: pratique.PredicateSPDX, Digest: spdx}, {PredicateType: pratique.PredicateVSA, Digest: vsa},
 		},
-		Deployments: []pratique.Commit{{Target: "production", ID: "c0ffee", Branch: "main", Remote: "https://git.test/config.git"}},
+		Deployments: []pratique.Commit{{Target: "production", ID: "c0ffee", Created: true, Branch: "main", Remote: "https://git.test/config.git"}},
 		// An attempt that failed before is no news once the work has ended well.
 		Failure: &pratique.Failed{Stage: "inspect", Message: "down"},
 		Facts:   []pratique.FactRef{{Seq: 1, Kind: pratique.FactSeen, At: describedAt, By: "inspect@host"}, {Seq: 2, Kind: pratique.FactInspected, At: describedAt, By: "inspect@host"}},
-	})
+	}, nil, false)
 	want := "ALLOWED: " + appImage + `
   tag 1.0
   tag latest
@@ -183,18 +187,20 @@ func TestDescribeImageIndex(t *testing.T) {
 		Image: appImage, Digest: appDigest, State: "denied", Outcome: pratique.Deny, Detail: reasons[0].Message,
 		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Policy: pratique.Policy{Name: "default"}, JudgedAt: describedAt},
 		Children: []api.ImageChild{
-			{Digest: amd, Platform: "linux/amd64", Outcome: pratique.Allow}, {Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny},
+			{Digest: amd, Platform: "linux/amd64", Outcome: pratique.Allow, Packages: 7, Counts: pratique.Counts{pratique.SeverityLow: 2}, Fixable: 1},
+			{Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny}, {Digest: arm, Platform: "linux/riscv64"},
 		},
-	})
+	}, nil, false)
 	for _, want := range []string{
-		"DENIED: " + appImage + "\n\nVerdict of ", "CVE-2026-0019 in openssl 1.0, fixed in 2.0 (linux/arm64)\n  … and 5 more reasons\n",
-		"  linux/amd64      allow " + amd.String() + "\n  linux/arm64      deny " + arm.String() + "\n",
+		"DENIED: " + appImage + "\n\nVerdict of ", "CVE-2026-0019 in openssl 1.0, fixed in 2.0 (linux/arm64)\n  … and 5 more reasons; pratique why --all prints them\n",
+		"\nFindings in 3 platforms\n  linux/amd64      allow, 7 packages, 2 LOW (1 fixable)  " + amd.String() +
+			"\n  linux/arm64      deny, 0 packages (0 fixable)  " + arm.String() + "\n  linux/riscv64    not known, 0 packages",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in:\n%s", want, got)
 		}
 	}
-	if strings.Count(got, reasons[0].Message) != 1 || strings.Contains(got, "Findings") || strings.Contains(got, "Deployments") {
+	if strings.Count(got, reasons[0].Message) != 1 || strings.Contains(got, "Findings in 0 packages") || strings.Contains(got, "Deployments") {
 		t.Errorf("the index is described as\n%s", got)
 	}
 }
@@ -213,12 +219,20 @@ func TestDescribePrintsNothingHostile(t *testing.T) {
 	evil := "x\n::add-path::/evil\r\x1b[2J\u009b31m\u202e"
 	reasons := []pratique.Reason{{Rule: evil, Message: evil}}
 	failure := &pratique.Failed{Stage: "inspect", Message: evil}
+	problem := pratique.Problem{Path: evil, Reason: evil}
+	evilCommit := pratique.Commit{Target: evil, Remote: evil, Branch: evil, ID: evil, Files: []pratique.FileChange{{Path: evil, Line: 1}}}
+	evilPlaces := &api.ImagePlaces{Targets: []api.TargetPlaces{{
+		Target: evil, Remote: evil, Branch: evil, Tip: evil, Failure: evil, SeenAt: &describedAt, Broken: []pratique.Problem{problem}, Count: 1,
+		Places: []api.HeldPlace{{Place: pratique.Place{Path: evil, Tag: evil, Since: evil}}},
+	}}}
 	for name, text := range map[string]string{
 		"denied":       describeSubmission(api.Submission{State: "denied", Outcome: pratique.Deny, Reasons: reasons}),
 		"failed":       describeSubmission(api.Submission{State: "failed", Failure: failure}),
 		"ignored":      describeSubmission(api.Submission{State: "ignored", Detail: evil}),
-		"image":        describeImage(api.Image{State: "denied", Outcome: pratique.Deny, Verdict: &pratique.Verdict{Reasons: reasons, Notes: reasons}}),
-		"failed image": describeImage(api.Image{State: "failed", Detail: evil, Failure: failure}),
+		"image":        describeImage(api.Image{State: "denied", Outcome: pratique.Deny, Verdict: &pratique.Verdict{Reasons: reasons, Notes: reasons}}, nil, false),
+		"failed image": describeImage(api.Image{State: "failed", Detail: evil, Failure: failure}, evilPlaces, true),
+		"commit":       describeSubmission(api.Submission{State: "deployed", Outcome: pratique.Allow, Ref: evil, Commits: []pratique.Commit{evilCommit}}),
+		"drifted":      describeImage(api.Image{State: "reverted", Deployments: []pratique.Commit{evilCommit}, Drifted: []pratique.Drifted{{Target: evil, Detail: evil, State: pratique.State(evil)}}, Problems: []pratique.PlaceProblem{{Target: evil, Problem: problem}}}, evilPlaces, false),
 	} {
 		if strings.ContainsAny(text, "\r\x1b\u009b\u202e") || strings.Contains(text, "\n::") {
 			t.Errorf("%s: %q", name, text)
@@ -237,10 +251,66 @@ func TestDescribeImageWithoutVerdict(t *testing.T) {
 		},
 		"ignored":   {api.Image{Image: appImage, State: "ignored", Detail: "it is a chart"}, "IGNORED: " + appImage + "\n  why: it is a chart\n\nFacts\n"},
 		"under way": {api.Image{Image: appImage, State: "inspected"}, "INSPECTED: " + appImage + "\n\nFacts\n"},
+		"trying again": {
+			api.Image{
+				Image: appImage, State: "inspected", Failure: &pratique.Failed{Stage: "inspect", Message: "no database", Attempts: 3},
+				Facts: []pratique.FactRef{{Kind: pratique.FactInspected, At: describedAt, By: "a@b"}, {Kind: pratique.FactFailed, At: describedAt, By: "a@b"}},
+			},
+			"INSPECTED: " + appImage + "\n  trying again after attempt 3 in stage inspect: no database\n\nFacts\n" +
+				"  2026-03-01 11:00:00Z  inspected  a@b\n  2026-03-01 11:00:00Z  failed     a@b\n",
+		},
+		"a place is broken": {
+			api.Image{
+				Image: appImage, State: "deployed", Outcome: pratique.Allow,
+				Problems: []pratique.PlaceProblem{{Target: "argocd", Problem: pratique.Problem{Path: "argocd/api.yaml", Line: 15, Reason: "a marker in a flow mapping"}}},
+			},
+			"ALLOWED: " + appImage + "\n  target argocd has a place that cannot be edited: argocd/api.yaml:15: a marker in a flow mapping\n\nFacts\n",
+		},
 	}
 	for name, tt := range tests {
-		if diff := cmp.Diff(tt.want, describeImage(tt.image)); diff != "" {
+		if diff := cmp.Diff(tt.want, describeImage(tt.image, nil, false)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestDescribePlaces: what Git holds now, and whether it is this image.
+func TestDescribePlaces(t *testing.T) {
+	other := pratique.DigestOf([]byte("other"))
+	git := &api.ImagePlaces{Targets: []api.TargetPlaces{
+		{Target: "prod", Branch: "main", Remote: "https://git.test/config.git", Tip: "c0ffee", SeenAt: &describedAt, Count: 3, Places: []api.HeldPlace{
+			{Place: pratique.Place{Path: "a.yaml", Line: 2, Tag: "1.0", Digest: appDigest, Since: "beef"}, ThisImage: true},
+			{Place: pratique.Place{Path: "b.yaml", Line: 3, Tag: "1.1", Digest: other}},
+			{Place: pratique.Place{Path: "c.yaml", Line: 4}},
+		}},
+		{Target: "test", Branch: "main", Remote: "https://git.test/other.git", Failure: "could not look: timeout"},
+		{Target: "old", Branch: "main", Remote: "https://git.test/other.git", Tip: "ba5e", SeenAt: &describedAt, Failure: "could not look: timeout"},
+	}}
+	want := "DEPLOYED: " + appImage + `
+
+Git holds now
+  prod, main of https://git.test/config.git, at commit c0ffee
+    a.yaml:2: this image, tag 1.0, since commit beef
+    b.yaml:3: another image, tag 1.1, ` + other.String() + `
+    c.yaml:4: no digest
+  test, main of https://git.test/other.git
+    could not look: timeout
+  old, main of https://git.test/other.git, at commit ba5e
+    could not look: timeout
+    last known, at 2026-03-01 11:00:00Z:
+    no file names the image
+
+Facts
+`
+	if diff := cmp.Diff(want, describeImage(api.Image{Image: appImage, State: "deployed"}, git, false)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	reasons := manyReasons(25)
+	image := api.Image{State: "denied", Verdict: &pratique.Verdict{Reasons: reasons, Notes: reasons}}
+	if n := strings.Count(describeImage(image, nil, true), "CVE-2026-"); n != 50 {
+		t.Errorf("%d reasons and notes of 50 with --all", n)
+	}
+	if text := describeImage(image, nil, false); strings.Count(text, "CVE-2026-") != 40 || !strings.Contains(text, "… and 5 more notes") {
+		t.Errorf("without --all: %s", text)
 	}
 }

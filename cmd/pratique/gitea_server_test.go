@@ -15,6 +15,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/pratique-dev/pratique/internal/testenv/ports"
 )
 
 // giteaModule is the folder of the module that pins Gitea.
@@ -68,7 +70,8 @@ func startGitea(t *testing.T) *gitea {
 	if binary == "" {
 		t.Skip("PRATIQUE_GITEA does not name a Gitea; make e2e-gitea builds one")
 	}
-	g := &gitea{t: t, dir: t.TempDir(), host: freePort(t), password: rand.Text()}
+	host, _ := ports.Free(t)
+	g := &gitea{t: t, dir: t.TempDir(), host: host, password: rand.Text()}
 	g.configure(binary)
 	for _, args := range [][]string{
 		{"migrate"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // writeGitHub writes the outputs and the summary of a GitHub Actions step to the files that the runner names.
@@ -47,9 +48,12 @@ func appendTo(path, text string) error {
 
 func stepSummary(s api.Submission) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "### Pratique: %s\n\n`%s`\n\n", headline(s.State, s.Outcome), imageOr(s.Image, s.Ref))
+	fmt.Fprintf(&b, "### Pratique: %s\n\n%s\n\n", title(s.State, s.Outcome), display.Code(imageOr(s.Image, s.Ref)))
 	if s.Failure != nil && s.State == string(pratique.StateFailed) {
 		fmt.Fprintf(&b, "Could not find out, in stage %s: %s\n\n", s.Failure.Stage, cell(s.Failure.Message))
+	}
+	if notInGit(s.State) && s.Detail != "" {
+		fmt.Fprintf(&b, "Why: %s\n\n", cell(s.Detail))
 	}
 	if len(s.Reasons) > 0 {
 		b.WriteString("| rule | why | platform |\n|---|---|---|\n")
@@ -80,7 +84,7 @@ const markup = "\\`|*_~[]()<>!&@#:.$"
 // from an image. A backslash before punctuation takes its meaning away, in Markdown and in tables.
 func cell(s string) string {
 	var b strings.Builder
-	for _, r := range printable(s) {
+	for _, r := range display.Line(s) {
 		if strings.ContainsRune(markup, r) {
 			b.WriteByte('\\')
 		}

@@ -48,6 +48,7 @@ func TestGitHubOutputs(t *testing.T) {
 		"deployed":                        {"decision": "allowed", "state": "deployed", "image": appImage, "digest": appDigest.String(), "commit": "c0ffee"},
 		"allowed":                         {"decision": "allowed", "state": "allowed", "image": appImage, "digest": appDigest.String()},
 		"superseded":                      {"decision": "allowed", "state": "superseded", "image": appImage, "digest": appDigest.String()},
+		"reverted":                        {"decision": "allowed", "state": "reverted", "image": appImage, "digest": appDigest.String()},
 		"denied":                          {"decision": "denied", "state": "denied", "image": appImage, "digest": appDigest.String()},
 		"denied platform":                 {"decision": "denied", "state": "denied", "image": appImage, "digest": appDigest.String()},
 		"failed":                          {"decision": "failed", "state": "failed"},
@@ -106,6 +107,7 @@ func TestStepSummary(t *testing.T) {
 	table := "| rule | why | platform |\n|---|---|---|\n"
 	for name, want := range map[string]string{
 		"failed":          "### Pratique: failed\n\n`registry.test/team/app:1.0`\n\nCould not find out, in stage inspect: no such tag\n\n",
+		"superseded":      "### Pratique: allowed, and superseded\n\n`" + appImage + "`\n\nWhy: the tag has moved on\n\n",
 		"ignored":         "### Pratique: ignored\n\n`" + appImage + "`\n\n",
 		"denied platform": "### Pratique: denied\n\n`" + appImage + "`\n\n" + table + "| severity | CRITICAL CVE-2026-0000 in openssl 1\\.0, fixed in 2\\.0 | linux/arm64 |\n\n",
 	} {
@@ -157,6 +159,7 @@ func (l *line) asked(token string) verb {
 
 // TestSubmit asks a running service as a pipeline would.
 func TestSubmit(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	reader := "a-token-that-may-only-read"
 	l.write("reader", reader)
@@ -170,7 +173,7 @@ func TestSubmit(t *testing.T) {
 	ci := l.asked(l.token)
 
 	t.Run("clean", func(t *testing.T) {
-		ci.run(t, "submit", app+":1.0", "--wait").want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "committed to production: ", "2>submitted "+app+":1.0 as ")
+		ci.run(t, "submit", app+":1.0", "--wait").want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "in place in production: ", "2>submitted "+app+":1.0 as ")
 		ci.run(t, "submit", app+"@"+clean.String(), "--wait").want(t, 0, "ALLOWED: "+app+"@"+clean.String()+"\n", "without a tag")
 	})
 	t.Run("vulnerable", func(t *testing.T) {
@@ -184,12 +187,12 @@ func TestSubmit(t *testing.T) {
 		ci.run(t, "submit", "other.example.com/team/app:1.0", "--wait").want(t, 2, "FAILED: ", "add it to `registries`")
 	})
 	t.Run("refused", func(t *testing.T) {
-		l.asked("").run(t, "submit", app+":1.0", "--wait").want(t, 2, "2>set PRATIQUE_TOKEN to a token of api.tokens with submit: true")
-		l.asked("a-token-that-nobody-gave").run(t, "submit", app+":1.0").want(t, 2, "2>set PRATIQUE_TOKEN")
+		l.asked("").run(t, "submit", app+":1.0", "--wait").want(t, 2, "2>PRATIQUE_TOKEN is not set: set it to a token of api.tokens that may do this")
+		l.asked("a-token-that-nobody-gave").run(t, "submit", app+":1.0").want(t, 2, "2>the service does not know the token in PRATIQUE_TOKEN")
 		l.asked(reader).run(t, "submit", app+":1.0").want(t, 2, "2>may read, and not submit", "2>set PRATIQUE_TOKEN")
 		ci.run(t, "submit", "team/app:1.0").want(t, 2, "2>name the registry")
 		ci.run(t, "submit", app+":1.0", "--server", "ftp://x").want(t, 2, "2>is not the base URL")
-		ci.run(t, "submit", app+":1.0", "--server", "http://"+freePort(t)).want(t, 2, "2>refused")
+		ci.run(t, "submit", app+":1.0", "--server", "http://127.0.0.1:1").want(t, 2, "2>refused")
 		ci.run(t, "submit", app+":1.0", "--wait", "--timeout", "1ns").want(t, 2, "2>deadline")
 	})
 	t.Run("json", func(t *testing.T) {
@@ -254,7 +257,7 @@ func (l *line) why(clean, vulnerable pratique.Digest) {
 	}
 	ask.run(t, "why", unknown).want(t, 2, "2>"+unknown)
 	ask.run(t, "why", "sha256:short").want(t, 2, "2>pratique: ")
-	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>set PRATIQUE_TOKEN")
+	l.asked("").run(t, "why", clean.String()).want(t, 2, "2>PRATIQUE_TOKEN is not set")
 }
 
 func decode(t testing.TB, text string, into any) {

@@ -9,14 +9,15 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/scanner/estate"
 	"github.com/spf13/cobra"
 )
 
 func newIndex() *cobra.Command {
-	group := newGroup("index", "Check or rebuild the index that answers queries")
+	group := newGroup("index", "Check or rebuild what is derived from the ledger")
 	var file string
 	group.PersistentFlags().StringVarP(&file, "config", "c", "", "configuration file, for dataDir")
-	path := func() (string, error) {
+	dataDir := func() (string, error) {
 		var conf config.Config
 		if file != "" {
 			var err error
@@ -24,7 +25,7 @@ func newIndex() *cobra.Command {
 				return "", err
 			}
 		}
-		return filepath.Join(withDefaults(conf).DataDir, "index.db"), nil
+		return withDefaults(conf).DataDir, nil
 	}
 	group.AddCommand(
 		&cobra.Command{
@@ -34,10 +35,11 @@ func newIndex() *cobra.Command {
 			Example: "  pratique index check --config /etc/pratique/pratique.yaml",
 			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				file, err := path()
+				dir, err := dataDir()
 				if err != nil {
 					return err
 				}
+				file := filepath.Join(dir, "index.db")
 				stats, problems, err := index.Check(file)
 				if err != nil {
 					return err
@@ -56,20 +58,22 @@ func newIndex() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "rebuild",
-			Short: "Forget the index; the next start makes it anew from the ledger",
-			Long: `The index holds nothing of its own: every answer comes from a fact in the ledger. This removes it while
-the service is stopped; pratique serve replays the ledger into a new one.`,
+			Short: "Forget the index and the estate; the next start makes both again from the ledger",
+			Long: `The index, which answers queries, and the estate, which knows what a new vulnerability database affects, hold
+nothing of their own: everything comes from facts in the ledger. This removes both while the service is stopped; pratique
+serve replays the ledger into new ones, and looks at all known images with the database in use.`,
 			Example: "  pratique index rebuild --config /etc/pratique/pratique.yaml",
 			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				file, err := path()
+				dir, err := dataDir()
 				if err != nil {
 					return err
 				}
-				if err := removeIndex(file); err != nil {
+				file, known := filepath.Join(dir, "index.db"), filepath.Join(dir, "estate.db")
+				if err := errors.Join(removeIndex(file), removeEstate(known)); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed; start the service to make it anew\n", file)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed\n%s is removed\nStart the service to make them again.\n", file, known)
 				return nil
 			},
 		},
@@ -90,4 +94,19 @@ func removeIndex(file string) error {
 		return err
 	}
 	return nil
+}
+
+// removeEstate removes the file unless a running service has it open.
+func removeEstate(file string) error {
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	e, err := estate.Open(file, estate.Config{})
+	if err == nil {
+		err = e.Close()
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(file)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/sbom/syft"
 	"github.com/pratique-dev/pratique/scanner/trivy"
@@ -18,6 +19,9 @@ import (
 
 // inspectChild is the hidden verb under which this binary parses images for its parent.
 const inspectChild = "inspect-child"
+
+// matchFlag makes a child one that never sees an image.
+const matchFlag = "match"
 
 // childCommand is what the parent runs. The child has no configuration but these arguments.
 func childCommand(binary string, c config.Inspect) []string {
@@ -35,13 +39,15 @@ func sectionsOf(c config.Inspect) []pratique.Section {
 
 func newInspectChild() *cobra.Command {
 	var names []string
+	var matchOnly bool
 	cmd := &cobra.Command{
 		Use:    inspectChild,
 		Short:  "Parse images for a parent process (internal)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg := trivy.Config{}
+			trees := new(filetree.Memory)
+			cfg := trivy.Config{Trees: trees}
 			for _, name := range names {
 				cfg.Sections = append(cfg.Sections, pratique.Section(name))
 			}
@@ -54,29 +60,39 @@ func newInspectChild() *cobra.Command {
 				return err
 			}
 			defer scan.Close()
-			bill, err := syft.New() // builds the licence scanner, before the first image comes
+			if matchOnly {
+				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Maker: maker})
+			}
+			bill, err := syft.New(trees) // builds the licence scanner, before the first image comes
 			if err != nil {
 				return err
 			}
 			// Building the licence scanner leaves garbage that the next image should not pay for.
 			debug.FreeOSMemory()
 			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{
-				Analyzer: scan, Matcher: scan, Generator: bill, Maker: maker,
+				Analyzer: scan, Matcher: scan, Generator: bill, Trees: trees, Maker: maker,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&matchOnly, matchFlag, false, "match inventories, and read no image")
 	cmd.Flags().StringArrayVar(&names, "section", nil, "look for this beside packages; may be repeated")
 	return cmd
 }
 
-// readable are the directories that a child has to read. Files that appear below them later can be read too.
-func (s *service) readable() []string {
-	all := []string{s.path("layers"), s.path("analyses"), s.path(databaseFolder)}
-	if s.java != nil {
-		all = append(all, s.path(javaFolder))
-	}
+// databaseDirs are the directories with vulnerability databases.
+func (s *service) databaseDirs() []string {
+	all := []string{s.path(databaseFolder)}
 	if dir := s.conf.Database.Dir; dir != "" {
 		all = append(all, dir)
+	}
+	return all
+}
+
+// readable are the directories that a child has to read. Files that appear below them later can be read too.
+func (s *service) readable() []string {
+	all := append(s.databaseDirs(), s.path("layers"), s.path("analyses"))
+	if s.java != nil {
+		all = append(all, s.path(javaFolder))
 	}
 	return all
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/spf13/cobra"
 )
 
@@ -47,14 +47,10 @@ environment variable PRATIQUE_TOKEN.`,
 			}
 			list, err := c.Jobs(cmd.Context(), state, ago(since), limit)
 			switch {
-			case pratique.KindOf(err) == pratique.Denied:
-				return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens", err)
 			case err != nil:
-				return err
+				return explainDenied(err, "")
 			case asJSON:
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(list)
+				return printJSON(cmd.OutOrStdout(), list)
 			}
 			return writeJobs(cmd.OutOrStdout(), list)
 		},
@@ -84,7 +80,7 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tLANE\tAGE\tTRIES\tIMAGE\tREASON")
 	for _, j := range list.Items {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Lane)),
-			span(j.AgeSeconds), j.Attempts, dash(j.Ref), printable(j.Reason))
+			span(j.AgeSeconds), j.Attempts, dash(j.Ref), display.Line(j.Reason))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -95,7 +91,7 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	}
 	for _, q := range list.Queues {
 		if q.Total > 0 {
-			fmt.Fprintf(&b, "%s, %s lane: %d jobs, the oldest %s old\n", q.Stage, q.Lane, q.Total, span(q.OldestAgeSeconds))
+			fmt.Fprintf(&b, "%s, %s lane: %s, the oldest %s old\n", q.Stage, q.Lane, counted(q.Total, "job"), span(q.OldestAgeSeconds))
 		}
 	}
 	_, err := io.WriteString(out, b.String())
@@ -108,7 +104,7 @@ func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return printable(s)
+	return display.Line(s)
 }
 
 func newCancel() *cobra.Command {
@@ -141,10 +137,10 @@ Exit status:
 			for _, id := range args {
 				s, err := c.Cancel(cmd.Context(), id, reason)
 				if err != nil {
-					failed = append(failed, explainOperate(err))
+					failed = append(failed, explainDenied(err, "operate: true"))
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", s.ID, s.Ref, printable(s.Detail))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", s.ID, s.Ref, display.Line(s.Detail))
 			}
 			return errors.Join(failed...)
 		},
@@ -182,7 +178,7 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 			if all {
 				list, err := c.Jobs(cmd.Context(), string(pratique.StateFailed), ago(since), mostJobs)
 				if err != nil {
-					return explainOperate(err)
+					return explainDenied(err, "operate: true")
 				}
 				for _, j := range list.Items {
 					args = append(args, j.Event)
@@ -198,7 +194,7 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 			for _, id := range args {
 				s, err := c.Requeue(cmd.Context(), id)
 				if err != nil {
-					failed = append(failed, explainOperate(err))
+					failed = append(failed, explainDenied(err, "operate: true"))
 					continue
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s  requeued as %s  %s\n", id, s.ID, s.Ref)
@@ -217,12 +213,4 @@ func someEvents(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("give the ids of events; pratique jobs lists them, see %s --help", cmd.CommandPath())
 	}
 	return nil
-}
-
-// explainOperate says what to do about a token that is missing or not enough.
-func explainOperate(err error) error {
-	if pratique.KindOf(err) == pratique.Denied {
-		return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens with operate: true", err)
-	}
-	return err
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,6 +26,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
+	"github.com/pratique-dev/pratique/internal/testenv/ports"
 	"github.com/pratique-dev/pratique/internal/testenv/registry"
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 )
@@ -106,7 +106,7 @@ queue: {noSync: true}
 func newLine(t testing.TB, o lineOptions) *line {
 	t.Helper()
 	l := &line{t: t, dir: t.TempDir(), token: rand.Text()}
-	listen := freePort(t)
+	listen, _ := ports.Free(t)
 	l.baseURL = "http://" + listen
 	secret := "Bearer " + rand.Text()
 	var err error
@@ -349,16 +349,6 @@ func (l *line) post(body io.Reader, header map[string]string) int {
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
 	return response.StatusCode
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func writeExecutable(t *testing.T, path, content string) {

@@ -4,12 +4,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/pratique-dev/pratique/internal/display"
+	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/spf13/cobra"
 )
 
@@ -35,6 +39,7 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.cause }
 
 func main() {
+	_ = inspector.SealDescriptors() // where it cannot be done, children that parse images see to it themselves
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := newCommand().ExecuteContext(ctx)
@@ -50,12 +55,22 @@ func report(err error) int {
 	var exit *exitError
 	if errors.As(err, &exit) {
 		if exit.cause != nil {
-			fmt.Fprintln(os.Stderr, "pratique: "+exit.cause.Error())
+			printError(exit.cause)
 		}
 		return exit.status
 	}
-	fmt.Fprintln(os.Stderr, "pratique: "+err.Error())
+	printError(err)
 	return exitUnknown
+}
+
+// printError prints an error, which may repeat what an image or a server said.
+func printError(err error) { fmt.Fprintln(display.Text(os.Stderr), "pratique: "+err.Error()) }
+
+// printJSON prints what programs read.
+func printJSON(out io.Writer, v any) error {
+	encoder := json.NewEncoder(display.JSON(out))
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
 }
 
 // oneArg wants exactly one argument, and says what it is.
@@ -101,6 +116,9 @@ Start here:
 		SilenceErrors: true,
 		Version:       version(),
 	}
+	// Whatever a verb prints may come from an image, a registry or a repository.
+	root.SetOut(display.Text(os.Stdout))
+	root.SetErr(display.Text(os.Stderr))
 	root.AddCommand(
 		newServe(), newSubmit(), newWhy(), newDemo(), newScan(), newJobs(), newCancel(), newRequeue(), newWebhook(), newReconcile(),
 		newConfig(), newKey(), newPolicy(), newIndex(), newDB(), newInspectChild(),

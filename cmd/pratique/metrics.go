@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/pratique-dev/pratique/attest/api"
@@ -13,7 +14,10 @@ func (s *service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: s.outboxFigures, Queues: s.queueFigures, Database: s.databaseFigures, Reconcile: s.sweepFigures,
 		Pauses:  func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
-		Rematch: s.rematchFigures,
+		Rematch: s.rematchFigures, Projections: s.projectionFigures, Denials: s.denialFigures,
+		Unread: func(source string, err error) {
+			s.log.LogAttrs(context.Background(), slog.LevelWarn, "figures cannot be read", slog.String("source", source), slog.String("error", err.Error()))
+		},
 	})
 }
 
@@ -50,7 +54,7 @@ func (s *service) databaseFigures(context.Context) (telemetry.Database, error) {
 	if err != nil {
 		return telemetry.Database{}, err
 	}
-	return telemetry.Database{Age: s.age(g.UpdatedAt), Limit: s.conf.Policy.MaxDatabaseAge.Std(defaultDBAge), Digest: g.Digest.String(), NextUpdate: g.NextUpdate}, nil
+	return telemetry.Database{Age: s.age(g.UpdatedAt), Limit: policyConfig(s.conf.Policy).Params.Limit(s.now()), Digest: g.Digest.String(), NextUpdate: g.NextUpdate}, nil
 }
 
 func (s *service) sweepFigures(context.Context) ([]telemetry.Repository, error) {

@@ -17,21 +17,32 @@ type operator struct {
 	intake *pipeline.Intake
 }
 
+// mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and an outage may leave
+// hundreds of thousands. findTime bounds the search for one of them.
+const (
+	mostLooked = 10_000
+	findTime   = 20 * time.Second
+)
+
 func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
 	if state == api.JobRefused {
 		refused, more, err = o.refused(limit)
 		return nil, more, refused, err
 	}
-	for q, err := range o.broker.Jobs(ctx) {
+	all, looked := o.broker.Jobs(ctx), 0
+	if state == api.JobRunning {
+		all = o.broker.Running()
+	}
+	for q, err := range all {
 		if err != nil {
 			return nil, false, nil, err
 		}
-		if state != "" && state != stateOf(q) {
-			continue
-		}
-		if len(queued) == limit {
+		if looked++; len(queued) == limit || looked > mostLooked {
 			more = true
 			break
+		}
+		if state != "" && state != stateOf(q) {
+			continue
 		}
 		attempts, err := o.broker.Attempts(ctx, q)
 		if err != nil {
@@ -81,9 +92,8 @@ func workOf(job queue.Job) (pipeline.Work, error) {
 	return w, err
 }
 
-// repositoryOf is what the job reads from; zero for what is no work of ours.
-func repositoryOf(job queue.Job) pratique.Repository {
-	w, _ := workOf(job) // the stage says what is wrong with it
+// repositoryOf is what the work reads from; zero for what is no work of ours.
+func repositoryOf(w pipeline.Work) pratique.Repository {
 	if w.Event.Ref.Repository.IsZero() {
 		return w.Subject.Repository
 	}
@@ -91,6 +101,8 @@ func repositoryOf(job queue.Job) pratique.Repository {
 }
 
 func (o operator) Find(ctx context.Context, id string) (pratique.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
 	for q, err := range o.broker.Jobs(ctx) {
 		if err != nil {
 			return pratique.Event{}, err
@@ -114,6 +126,6 @@ func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subje
 	return nil
 }
 
-func (o operator) Requeue(ctx context.Context, e pratique.Event) (pratique.Event, error) {
-	return o.intake.Requeue(ctx, e)
+func (o operator) Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error) {
+	return o.intake.Requeue(ctx, e, by)
 }

@@ -66,6 +66,7 @@ func (l *line) awaitEmptyQueues() {
 // TestCancelAndRequeue: a push that waits for a database is cancelled, and is not done when the database comes; then it is
 // taken in anew.
 func TestCancelAndRequeue(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
@@ -78,7 +79,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.operator().runUntil(t, job.Event, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
 	l.operator().runUntil(t, "no jobs", "jobs", "--state", "running").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs", "--state", "refused").want(t, 0, "no jobs")
-	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push lane: 1 jobs, the oldest ")
+	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push lane: 1 job, the oldest ")
 	l.operator().run(t, "requeue", job.Event).want(t, exitUnknown, "2>is not over")
 
 	l.operator().run(t, "cancel", job.Event, "--reason", "wrong tag").want(t, 0, job.Event, "cancelled by test: wrong tag")
@@ -89,7 +90,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.operator().run(t, "cancel", "nobody").want(t, exitUnknown, "2>there is no such job")
 	reader := l.operator()
 	reader.env[1] = "PRATIQUE_TOKEN=wrong-wrong-wrong"
-	reader.run(t, "cancel", job.Event).want(t, exitUnknown, "2>operate: true")
+	reader.run(t, "cancel", job.Event).want(t, exitUnknown, "2>does not know the token in PRATIQUE_TOKEN")
 	l.awaitEmptyQueues()
 	stop()
 	l.writeDatabase(nil)
@@ -122,6 +123,7 @@ func TestCancelAndRequeue(t *testing.T) {
 // TestDeadLetters: an image that is not there fails for good, is listed, and is judged when it is there and somebody
 // asks.
 func TestDeadLetters(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	image := l.registry.Host() + "/team/app:2.0"
@@ -154,6 +156,7 @@ func TestDeadLetters(t *testing.T) {
 
 // TestDeadLetterOfAWebhook fails before anything but its failure is on record, and can be taken in anew all the same.
 func TestDeadLetterOfAWebhook(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	gone := pratique.DigestOf([]byte("gone"))
@@ -175,6 +178,7 @@ func TestDeadLetterOfAWebhook(t *testing.T) {
 
 // TestCancelRunningInspection: the registry keeps a download open for ever, and the worker is free again at once.
 func TestCancelRunningInspection(t *testing.T) {
+	t.Parallel()
 	var hold, held atomic.Bool
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -235,6 +239,7 @@ func (b *busyRegistry) wrap(next http.Handler) http.Handler {
 // TestRegistryAsksForPatience: all that is submitted meanwhile waits in the queue, nobody asks the registry, and everything
 // is judged when the time is over.
 func TestRegistryAsksForPatience(t *testing.T) {
+	t.Parallel()
 	busy := &busyRegistry{}
 	l := newLine(t, lineOptions{wrap: busy.wrap})
 	image := l.build(images.Clean())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -24,18 +26,28 @@ import (
 // The functions below turn sections of the configuration into what the adapters take.
 
 func policyConfig(c config.Policy) policy.Config {
+	e := c.DatabaseAgeExtension
 	return policy.Config{Dir: c.Dir, Params: policy.Params{
-		BlockAt: c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown, BlockSecrets: c.BlockSecrets,
+		Extension: policy.Extension{Age: e.Age.Std(0), Until: e.Until.Time, Reason: e.Reason},
+		BlockAt:   c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown, BlockSecrets: c.BlockSecrets,
 		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: c.AllowedRepositories,
+		Exceptions: policy.Exceptions{
+			UnknownOS: c.AllowUnknownOS, EndOfLife: c.AllowEndOfLife, NoPackages: c.AllowNoPackages, MixedPackages: c.AllowMixedPackages,
+			OddPackages: c.AllowOddPackages,
+		},
 	}}
 }
 
-func registryConfig(all []config.Registry) registry.Config {
+func registryConfig(conf config.Config) registry.Config {
 	// Harbor's "only signed images" gate lets clients pass whose agent contains "cosign".
-	c := registry.Config{UserAgent: "pratique/" + version() + " cosign"}
-	for _, r := range all {
+	c := registry.Config{
+		UserAgent: "pratique/" + version() + " cosign",
+		Limits:    registry.Limits{Layers: conf.Inspect.Layers, IndexChildren: conf.Inspect.IndexEntries},
+	}
+	for _, r := range conf.Registries {
 		c.Hosts = append(c.Hosts, registry.Host{
-			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text(),
+			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil && !*r.PlainHTTP,
+			Username: r.Username, Password: r.Password.Text(),
 			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts, Concurrency: r.Concurrency,
 		})
 	}
@@ -46,9 +58,21 @@ func registryConfig(all []config.Registry) registry.Config {
 func mirrors(all []config.Registry) []database.Host {
 	var hosts []database.Host
 	for _, r := range all {
-		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
+		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
 	}
 	return hosts
+}
+
+// isolation says which images share a child.
+func isolation(mode string) func(pratique.Subject) string {
+	switch mode {
+	case "image":
+		return inspector.Image
+	case "repository":
+		return inspector.Repository
+	default:
+		return inspector.Project
+	}
 }
 
 func confinement(mode string) inspector.Confinement {
@@ -58,10 +82,15 @@ func confinement(mode string) inspector.Confinement {
 	return inspector.Confinement(mode)
 }
 
-func apiAuth(c config.API) api.Auth {
-	auth := api.Auth{AnonymousRead: c.AnonymousRead}
-	for _, t := range c.Tokens {
-		auth.Tokens = append(auth.Tokens, api.Token{Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit, Operate: t.Operate})
+func apiAuth(c config.Config) api.Auth {
+	auth := api.Auth{AnonymousRead: c.API.AnonymousRead, Hosts: slices.Clone(c.API.Hosts)}
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" { // the configuration has checked it
+		auth.Hosts = append(auth.Hosts, u.Hostname())
+	}
+	for _, t := range c.API.Tokens {
+		auth.Tokens = append(auth.Tokens, api.Token{
+			Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit, Operate: t.Operate, Repositories: t.Repositories, Rollback: t.Rollback,
+		})
 	}
 	return auth
 }
@@ -109,7 +138,7 @@ func checkParts(ctx context.Context, c config.Config) error {
 	}
 	_, err := policy.Load(ctx, policyConfig(c.Policy))
 	note("policy", err)
-	_, err = registry.New(registryConfig(c.Registries))
+	_, err = registry.New(registryConfig(c))
 	note("registries", err)
 	all, err := receivers(c)
 	if err == nil {
@@ -121,7 +150,7 @@ func checkParts(ctx context.Context, c config.Config) error {
 		_, err = reconcile.New(sweeping, nil, nil, nil)
 	}
 	note("reconcile", err)
-	note("api.tokens", apiAuth(c.API).Validate())
+	note("api.tokens", apiAuth(c).Validate())
 	if !c.Signing.Key.IsZero() {
 		_, err = key.Load(c.Signing.Key.Value(), c.Signing.Passphrase.Value())
 		note("signing", err)

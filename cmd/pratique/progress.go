@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pratique-dev/pratique/internal/display"
 	"golang.org/x/term"
 )
 
@@ -32,8 +33,8 @@ const (
 )
 
 func newProgress(out io.Writer, quiet bool) *progress {
-	p := &progress{out: out, quiet: quiet, now: time.Now}
-	if file, ok := out.(*os.File); ok {
+	p := &progress{out: display.Raw(out), quiet: quiet, now: time.Now}
+	if file, ok := p.out.(*os.File); ok {
 		p.fd = int(file.Fd())
 		p.terminal = term.IsTerminal(p.fd)
 	}
@@ -44,7 +45,7 @@ func newProgress(out io.Writer, quiet bool) *progress {
 func (p *progress) step(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.what = what
+	p.what = display.Line(what)
 	p.show("")
 }
 

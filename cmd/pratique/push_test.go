@@ -20,6 +20,7 @@ import (
 // TestCleanPushIsCommitted follows a push to the config repository, and checks the result with git and with
 // the command-line cosign, as somebody would who has never heard of this service.
 func TestCleanPushIsCommitted(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
@@ -101,6 +102,7 @@ func (l *line) checkWithCosign(image api.Image) {
 }
 
 func TestVulnerablePushIsDenied(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Vulnerable()))
@@ -124,6 +126,7 @@ func TestVulnerablePushIsDenied(t *testing.T) {
 // TestSamePushAgain checks that the same digest under the same tag makes no second commit, and that nothing
 // that we attach to the image comes back as work: no loop.
 func TestSamePushAgain(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	image := l.build(images.Clean())
@@ -163,6 +166,7 @@ func count(i api.Image, kind pratique.FactKind) int {
 // TestNewestPushWins checks that an older image that is judged late does not overwrite a newer one, and that
 // moving a tag back is a push like any other.
 func TestNewestPushWins(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	older, newer := images.Clean(), images.Clean()
 	older.Text, newer.Text = "older", "newer"
@@ -185,6 +189,7 @@ func TestNewestPushWins(t *testing.T) {
 
 // TestIndex checks that every platform is inspected and attested, and that the index has the worst verdict.
 func TestIndex(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	arm := images.Clean()
@@ -221,6 +226,7 @@ func TestIndex(t *testing.T) {
 
 // TestWantedPlatforms checks that platforms which the configuration leaves out do not count.
 func TestWantedPlatforms(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{extra: "platforms: [linux/amd64]"})
 	l.serve()
 	bad := images.Vulnerable()
@@ -252,6 +258,7 @@ func TestWantedPlatforms(t *testing.T) {
 
 // TestEachLayerOnce counts what is fetched: a layer that two images share is fetched once.
 func TestEachLayerOnce(t *testing.T) {
+	t.Parallel()
 	var fetched sync.Map
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

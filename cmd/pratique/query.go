@@ -8,19 +8,18 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // queryAPI is the handler of /api/ and of the OpenAPI document.
 func (s *service) queryAPI() (http.Handler, error) {
-	auth := apiAuth(s.conf.API)
+	auth := apiAuth(s.conf)
 	if err := auth.Validate(); err != nil {
 		return nil, fmt.Errorf("api.tokens: %w", err)
 	}
-	intake := &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
+	intake := s.intake()
 	return api.New(api.Config{
-		Index: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
-		Operate: operator{s, intake},
+		Index: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
+		Operate: operator{s, intake}, Places: s.gateway.Places,
 		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Policy: s.policy.ID()}
 			if g, err := s.database.Current(); err == nil {
@@ -29,6 +28,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 			about.Outbox, about.Rematch = s.aboutOutbox(), s.aboutRematch()
 			pending, err := s.broker.Pending(ctx)
 			if err != nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "the queues cannot be read", slog.String("error", err.Error()))
 				return about, nil // the rest is worth knowing all the more
 			}
 			for _, b := range pending {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,8 @@ func (s *service) openIntake(ctx context.Context) error {
 		s.metrics.Receivers(r.Name)
 	}
 	s.webhooks, err = webhook.New(webhook.Config{
-		Receivers: all, Publisher: s.outbox, Now: s.now, OnDropped: s.dropped, Count: s.countWebhook(),
+		Receivers: all, Publisher: s.outbox, Now: s.now, OnDropped: s.dropped, Count: s.countWebhook,
+		OnRefused: s.refusedWebhook(), OnIgnored: s.ignoredPush,
 		Observe: s.metrics.WebhookDuration, OnError: func(receiver string, err error) {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("receiver", receiver), slog.String("error", err.Error()))
 		},
@@ -46,8 +48,23 @@ func (s *service) openIntake(ctx context.Context) error {
 
 // line is where the outbox puts what was acknowledged, and whom it asks what a tag names.
 func (s *service) line() outbox.Line {
-	intake := &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
-	return outbox.Line{Forward: intake.Publish, Resolve: s.registry.Digest}
+	return outbox.Line{Forward: s.intake().Publish, Resolve: s.registry.Digest}
+}
+
+// intake puts events into the line.
+func (s *service) intake() *pipeline.Intake {
+	return &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
+}
+
+// submit puts an event into the line, at once and whatever the outbox knows of its tag.
+func (s *service) submit(ctx context.Context, e pratique.Event) error {
+	return s.intake().Submit(ctx, e)
+}
+
+// publish takes in pushes that the service found out about by itself, as if a sender had reported them.
+func (s *service) publish(ctx context.Context, events []pratique.Event) error {
+	_, err := s.outbox.Publish(ctx, events)
+	return err
 }
 
 // trouble logs what is tried again by itself.
@@ -78,24 +95,48 @@ func (s *service) listenFeeds(ctx context.Context) error {
 	return feeds.Wait()
 }
 
-// countWebhook counts outcomes and logs them. Refusals are warnings, at most one a minute of a kind: a registry whose
-// secret is wrong repeats its notification for ever.
-func (s *service) countWebhook() func(receiver, outcome string, n int) {
+// countWebhook counts outcomes; what there is to say about them is logged where more is known.
+func (s *service) countWebhook(receiver, outcome string, n int) {
+	s.metrics.Webhook(receiver, outcome, n)
+	s.log.LogAttrs(context.Background(), slog.LevelDebug, "webhook",
+		slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
+}
+
+// refusedWebhook logs requests that were refused, at most one a minute of a receiver and a status: a registry whose secret
+// is wrong repeats its notification for ever, and anybody may ask for receivers that are not there.
+func (s *service) refusedWebhook() func(webhook.Refused) {
 	var mu sync.Mutex
-	warned := map[string]time.Time{}
-	return func(receiver, outcome string, n int) {
-		s.metrics.Webhook(receiver, outcome, n)
-		level := slog.LevelDebug
-		if strings.HasPrefix(outcome, "refused:") {
-			mu.Lock()
-			if last := warned[receiver+outcome]; s.now().Sub(last) > time.Minute {
-				warned[receiver+outcome], level = s.now(), slog.LevelWarn
-			}
-			mu.Unlock()
+	logged := map[string]time.Time{}
+	return func(r webhook.Refused) {
+		key := r.Receiver + " " + strconv.Itoa(r.Status)
+		mu.Lock()
+		last, before := logged[key]
+		quiet := before && s.now().Sub(last) < time.Minute
+		if !quiet {
+			logged[key] = s.now()
 		}
-		s.log.LogAttrs(context.Background(), level, "webhook",
-			slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
+		mu.Unlock()
+		if quiet {
+			return
+		}
+		attrs := []slog.Attr{
+			slog.String("receiver", r.Receiver), slog.Int("status", r.Status), slog.String("reason", r.Detail), slog.String("remote", r.Remote),
+		}
+		if r.Forwarded != "" {
+			attrs = append(attrs, slog.String("forwardedFor", r.Forwarded))
+		}
+		s.log.LogAttrs(context.Background(), slog.LevelWarn, "webhook refused; others like it are logged once a minute", attrs...)
 	}
+}
+
+// ignoredPush logs a push that leads to nothing: somebody who waits for its verdict looks here.
+func (s *service) ignoredPush(i webhook.Ignored) {
+	why := "it is no image under a tag: " + i.Reason
+	if i.Reason == webhook.ReasonRepeat {
+		why = "the tag names this digest already, or the notification came again; pratique submit has it judged again"
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "push ignored", slog.String("receiver", i.Receiver),
+		slog.String("image", i.Image), slog.Int("pushes", i.N), slog.String("reason", why))
 }
 
 // mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside it.

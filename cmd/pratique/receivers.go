@@ -48,7 +48,7 @@ func addParts(receiver *webhook.Receiver, r config.Receiver) error {
 		g := r.Generic
 		program, err := expr.Compile(expr.Config{
 			Events: g.Events, When: g.When, Host: g.Host, Repository: g.Repository, Tag: g.Tag, Digest: g.Digest,
-			MediaType: g.MediaType, Actor: g.Actor, ID: g.ID, Time: g.Time,
+			MediaType: g.MediaType, Actor: g.Actor, ID: g.ID, Time: g.Time, BodyOnly: r.Auth.SignsBody() && !r.Insecure,
 		})
 		if err != nil {
 			return err

@@ -11,7 +11,9 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/api/client"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
@@ -25,8 +27,18 @@ func (s *service) openReconciler(ctx context.Context) error {
 		return err
 	}
 	c.Now, c.Trouble = s.now, s.trouble(ctx, "reconcile")
+	c.Attested, c.Restore = s.wasAttested, s.submit
 	s.reconciler, err = reconcile.New(c, tagLister{s.registry}, knownTags{s.outbox}, s.outbox)
 	return err
+}
+
+// wasAttested is when an image was judged that was allowed and attested, for a sweep that finds it without attestations.
+func (s *service) wasAttested(subject pratique.Subject) (time.Time, error) {
+	r, known, err := recordOf(s.index, subject)
+	if !known || r.Attested == nil || r.Judged == nil || r.Judged.Verdict.Outcome != pratique.Allow {
+		return time.Time{}, err
+	}
+	return r.Judged.Verdict.JudgedAt, err
 }
 
 func reconcileConfig(c config.Config) (reconcile.Config, error) {
@@ -73,7 +85,7 @@ func (s sweeps) Status() []api.Reconciliation {
 		all = append(all, api.Reconciliation{
 			Repository: r.Repository.String(), State: r.State, Started: r.Started, Finished: r.Finished, Next: r.Next,
 			Tags: r.Tags, Unchanged: r.Unchanged, News: r.News, Skipped: r.Skipped, Requests: r.Requests,
-			Error: r.Error, RetryAt: r.RetryAt,
+			Restored: r.Restored, Error: r.Error, RetryAt: r.RetryAt,
 		})
 	}
 	return all
@@ -82,6 +94,7 @@ func (s sweeps) Status() []api.Reconciliation {
 type reconcileFlags struct {
 	serverFlags
 	detach  bool
+	deploy  []string
 	timeout time.Duration
 }
 
@@ -94,33 +107,48 @@ func newReconcile() *cobra.Command {
 the registry what each names, and takes in what is news. Shows how far that has come, and ends when it is done.
 An interrupted command leaves the sweep running.
 
-The token is taken from the environment variable PRATIQUE_TOKEN, and needs submit: true.
+A sweep does not know when a tag was pushed, or whether it was meant to go anywhere. What it finds is judged and
+attested; its digest is committed only where the config repository names that very tag already. For anything more name
+the image with --deploy: then what its tag names now is judged, and committed if it is allowed, as if it had been pushed
+just now. An image that is older than what stands there needs a token with rollback: true, too.
+
+The token is taken from the environment variable PRATIQUE_TOKEN. Sweeps need submit: true, --deploy needs operate: true,
+and the repositories have to be among those of the token.
 
 Exit status:
-  0  every sweep ended well
-  2  a sweep failed, or the service did not answer`,
+  0  every sweep ended well, and what was to be deployed was allowed
+  1  an image that was to be deployed was denied
+  2  a sweep failed, the service did not answer, or could not find out`,
 		Example: `  pratique reconcile
-  pratique reconcile registry.example.com/team/app`,
+  pratique reconcile registry.example.com/team/app
+  pratique reconcile --deploy registry.example.com/team/app:v1.10.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd.Context(), args, cmd.OutOrStdout())
+			if len(f.deploy) > 0 && len(args) > 0 {
+				return errors.New("--deploy names the images itself: give no repositories beside it")
+			}
+			return f.run(cmd.Context(), args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringArrayVar(&f.deploy, "deploy", nil, "deploy what this tag names now, as REPOSITORY:TAG (repeatable)")
 	cmd.Flags().BoolVar(&f.detach, "detach", false, "do not wait for the end")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Hour, "how long to wait at most")
 	return cmd
 }
 
-func (f *reconcileFlags) run(ctx context.Context, repositories []string, out io.Writer) error {
+func (f *reconcileFlags) run(ctx context.Context, repositories []string, out, progress io.Writer) error {
 	c, err := f.client()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	if len(f.deploy) > 0 {
+		return f.deployByName(ctx, c, out, progress)
+	}
 	asked, err := c.Reconcile(ctx, repositories)
 	if err != nil {
-		return explainDenied(err)
+		return explainDenied(err, "submit: true")
 	}
 	w := watch{out: out, open: map[string]time.Time{}, said: map[string]string{}}
 	for _, r := range asked {
@@ -140,8 +168,40 @@ func (f *reconcileFlags) run(ctx context.Context, repositories []string, out io.
 			return errors.New("stopped waiting; the sweeps go on")
 		}
 	}
-	fmt.Fprintf(out, "asked for %d sweeps\n", len(asked))
+	fmt.Fprintf(out, "asked for %s\n", counted(len(asked), "sweep"))
 	return nil
+}
+
+// deployByName asks for images that sweeps found, and shows what became of each.
+func (f *reconcileFlags) deployByName(ctx context.Context, c *client.Client, out, progress io.Writer) error {
+	all, err := c.DeployByName(ctx, f.deploy)
+	if err != nil {
+		return explainDenied(err, "operate: true")
+	}
+	worst := &exitError{}
+	for _, s := range all {
+		fmt.Fprintf(progress, "submitted %s as %s\n", s.Ref, s.ID)
+	}
+	for _, s := range all {
+		if f.detach {
+			fmt.Fprintln(out, s.ID)
+			continue
+		}
+		if s, err = c.Wait(ctx, s.ID, nil); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(out, describeSubmission(s)); err != nil {
+			return err
+		}
+		var end *exitError
+		if errors.As(statusOf(s), &end) && end.status > worst.status {
+			worst = end
+		}
+	}
+	if worst.status == 0 {
+		return nil
+	}
+	return worst
 }
 
 // watch follows sweeps that were asked for.
@@ -192,9 +252,12 @@ func describeSweep(r api.Reconciliation) string {
 	if len(reasons) > 0 {
 		line += ", skipped " + strings.Join(reasons, ", ")
 	}
+	if r.Restored > 0 {
+		line += fmt.Sprintf("; %d had lost their attestations and are attested again", r.Restored)
+	}
 	line += fmt.Sprintf("; %d requests", r.Requests)
 	if r.Error != "" {
-		line += "; " + printable(r.Error)
+		line += "; " + display.Line(r.Error)
 	}
 	if !r.RetryAt.IsZero() {
 		line += "; goes on at " + r.RetryAt.Local().Format(time.DateTime)

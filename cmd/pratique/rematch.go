@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue"
@@ -36,8 +35,8 @@ func (s *service) openEstate(context.Context) error {
 // children at most, and they take a push before its next batch.
 func (s *service) rematcher() *pipeline.Rematch {
 	return &pipeline.Rematch{
-		Base: s.base(), Parts: s.estate, Images: s.estate, Matcher: s.inspector, Facts: facts{s.ledger, s.broker},
-		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.estateReady(), Requests: max(1, s.conf.Inspect.Workers/2),
+		Base: s.base(), Parts: s.estate, Images: s.estate, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
+		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
 		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
@@ -60,48 +59,6 @@ func (s *service) keptDatabase() []pratique.Digest {
 		return nil
 	}
 	return []pratique.Digest{r.To.Digest}
-}
-
-// estateReady says whether the estate has read what the ledger held when it was asked first.
-func (s *service) estateReady() func(context.Context) (bool, error) {
-	end := sync.OnceValues(func() (uint64, error) { return s.ledger.End(context.Background()) })
-	return func(context.Context) (bool, error) {
-		want, err := end()
-		if err != nil {
-			return false, err
-		}
-		have, err := s.estate.Position()
-		return have >= want, err
-	}
-}
-
-// projectEstate keeps the estate up to date with the ledger. Documents may be out of reach for a while, and then it
-// waits: pushes do not need it.
-func (s *service) projectEstate(ctx context.Context) error {
-	for {
-		after, err := s.estate.Position()
-		if err == nil {
-			err = s.ledger.Follow(ctx, after, func(entries []ledger.Entry) error {
-				batch := make([]estate.Entry, len(entries))
-				for i, e := range entries {
-					batch[i] = estate.Entry{Seq: e.Seq, Fact: e.Fact}
-				}
-				return s.estate.Apply(ctx, batch)
-			})
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.log.LogAttrs(ctx, slog.LevelWarn, "the estate does not follow the ledger", slog.String("error", err.Error()))
-		const pause = 5 * time.Second
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		}
-	}
 }
 
 // facts appends many facts at once.
@@ -132,6 +89,9 @@ func (s *service) report(ctx context.Context, d pratique.Digest) ([]byte, error)
 	return raw, pratique.Wrap(pratique.Internal, "encode report", d.String(), err)
 }
 
+// mostAside bounds the images that the status names; a metric counts all.
+const mostAside = 20
+
 // aboutRematch is the re-matching for the service's status.
 func (s *service) aboutRematch() *api.Rematch {
 	r, err := s.estate.Rematch()
@@ -141,7 +101,12 @@ func (s *service) aboutRematch() *api.Rematch {
 	out := &api.Rematch{
 		From: r.From, To: r.To.Digest, StartedAt: r.StartedAt, Done: !r.FinishedAt.IsZero(), Everything: r.Everything,
 		Names: r.Names, Vulnerabilities: r.Vulnerabilities, Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse,
+		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, SetAside: r.Aside,
+	}
+	if aside, err := s.estate.Aside(mostAside); err == nil {
+		for _, a := range aside {
+			out.Aside = append(out.Aside, api.Aside{Image: a.Subject.String(), Reason: a.Reason})
+		}
 	}
 	if out.Done {
 		out.FinishedAt = &r.FinishedAt
@@ -156,10 +121,18 @@ func (s *service) rematchFigures(context.Context) (telemetry.Rematch, error) {
 	}
 	f := telemetry.Rematch{
 		Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse,
+		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, Aside: r.Aside,
 	}
 	if !r.StartedAt.IsZero() && r.FinishedAt.IsZero() {
 		f.Running = s.age(r.StartedAt)
+	}
+	// One that cannot begin is as much behind as one that does not end.
+	if db, err := s.currentDatabase(); err == nil && db.Digest != r.To.Digest {
+		since := db.DownloadedAt
+		if since.IsZero() {
+			since = db.UpdatedAt
+		}
+		f.Running = max(f.Running, s.age(since))
 	}
 	return f, nil
 }

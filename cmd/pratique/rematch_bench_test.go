@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -45,7 +46,7 @@ func newStation(t *testing.T, l *line) *station {
 		cancel()
 		t.Fatal(err)
 	}
-	if err := st.inspector.Start(ctx); err != nil {
+	if err := errors.Join(st.inspector.Start(ctx), st.matcher.Start(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -78,7 +79,7 @@ func (st *station) rematch(t *testing.T) (scanner.Rematch, time.Duration) {
 	go func() { ended <- st.rematcher().Run(ctx) }()
 	var r scanner.Rematch
 	for r.To.Digest != db.Digest || r.FinishedAt.IsZero() {
-		if time.Since(started) > 10*time.Minute {
+		if time.Since(started) > 5*time.Minute {
 			t.Fatalf("re-matching does not end: %+v\n%s", r, st.log.String())
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -131,6 +132,7 @@ func (st *station) jobs(t *testing.T) int {
 // TestRematchMissesNothing lets a fleet of a few hundred images grow, changes the database in every way there is, and
 // compares each image with a full match.
 func TestRematchMissesNothing(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	withdrawn := pip("CVE-2026-7000", "jinja2", "4.0", "LOW")
 	narrowed := pip("CVE-2026-7003", "click", "9.0", "HIGH")

@@ -266,7 +266,7 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 				return err
 			}
 			for i, r := range reports {
-				docs, err := scanner.FindingsDocuments(r.Findings)
+				docs, err := scanner.FindingsDocuments(r)
 				if err != nil {
 					return err
 				}

@@ -133,6 +133,7 @@ func (l *line) findings(d pratique.Digest) []string {
 // TestNewDatabase deploys four images, and then the database changes: one gets a grave finding and is denied, one a
 // mild one and stays allowed without a commit, one lost the only finding it had, and of the last nothing is written.
 func TestNewDatabase(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	old := pip("CVE-2026-7000", "jinja2", "4.0", "LOW")
 	l.publish(time.Now().Add(-2*time.Hour), old)
@@ -196,12 +197,12 @@ func TestNewDatabase(t *testing.T) {
 	}
 
 	// Of a push of a known image nothing is matched: its lists were, with this database.
-	served := s.inspector.Served()
+	served := s.matcher.Served()
 	l.push("team/untouched:2.0", l.build(python("click", "8.0")))
 	l.await(untouched, "a match with the new database", func(i api.Image) bool {
 		return i.Database.Digest == r.To.Digest && i.State == string(pratique.StateAllowed)
 	})
-	if now := s.inspector.Served(); now != served {
+	if now := s.matcher.Served(); now != served {
 		t.Errorf("%d requests to children for a push of known lists", now-served)
 	}
 	l.checkMetrics(t)
@@ -220,6 +221,7 @@ func (l *line) checkMetrics(t *testing.T) {
 // TestCrashWhileRematching kills the service at every edge of a re-match, and wants what would have come without that:
 // the image is denied, its new findings are on record once, and an image that nothing changed for is left alone.
 func TestCrashWhileRematching(t *testing.T) {
+	t.Parallel()
 	for _, edge := range []string{
 		"rematch:before-begin", "rematch:after-begin", "rematch:after-match", "rematch:after-matched",
 		"rematch:before-facts", "rematch:after-facts", "rematch:after-jobs",
@@ -278,6 +280,7 @@ func (l *line) awaitRematched() {
 // TestEstateIsMadeAnew deletes the estate between two databases: it is made from the ledger, everything is matched
 // against the new one, and an image whose answer is the same is left alone.
 func TestEstateIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	l.publish(time.Now().Add(-2 * time.Hour))
 	p := l.start("never")
@@ -301,6 +304,7 @@ func TestEstateIsMadeAnew(t *testing.T) {
 // TestNewDatabaseForAnIndex: of two platforms one has a new finding. The index is judged again, and the other platform's
 // report names the new database, too, so that its age does not count against it.
 func TestNewDatabaseForAnIndex(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	l.publish(time.Now().Add(-2 * time.Hour))
 	s := l.serveService()

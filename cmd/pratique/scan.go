@@ -40,8 +40,9 @@ func newScan() *cobra.Command {
 signed, recorded or deployed. The image is parsed in a process of its own, with the limits of the service.
 
 IMAGE is a name as Docker takes it (alpine:3.20 is docker.io/library/alpine:3.20), or with --oci-layout a directory or
-a tar file with an OCI layout, or what docker save wrote. Of an image for several platforms the one of this machine is
-taken.
+a tar file with an OCI layout, or what docker save wrote; to the policy its repository is localhost/NAME, by the name of
+the directory or file. Of an image for several platforms the one of this machine is taken, and the others are named.
+With --platform all, one that cannot be inspected ends the scan with 2.
 
 Credentials are those of the registry in the file of --config, or --username with --password-file; else it is asked
 anonymously. Hosts on this machine are asked by plain HTTP.
@@ -96,6 +97,17 @@ Exit status:
 	return cmd
 }
 
+// extension is what names of files of that format usually end with.
+func extension(format string) string {
+	switch format {
+	case "table":
+		return ".txt"
+	case "sarif":
+		return ".sarif"
+	}
+	return ".json"
+}
+
 // check reads the flags that are not just text.
 func (f *scanFlags) check() error {
 	for _, format := range append([]string{f.format}, f.outputs...) {
@@ -106,7 +118,7 @@ func (f *scanFlags) check() error {
 	}
 	for _, output := range f.outputs {
 		if !strings.Contains(output, "=") {
-			return fmt.Errorf("--output %s: want FORMAT=FILE, for example %s=findings.txt", output, output)
+			return fmt.Errorf("--output %s: want FORMAT=FILE, for example %s=findings%s", output, output, extension(output))
 		}
 	}
 	if f.gate = f.failOn != ""; f.gate {

@@ -171,6 +171,12 @@ func TestScan(t *testing.T) {
 	b.mu.Unlock()
 	b.run("scan", bad, "--config", conf, "--quiet", "--policy").want(t, 1, "The policy denies it.")
 	b.run("scan", clean, "--config", conf, "--quiet", "--policy", "--fail-on", "UNKNOWN").want(t, 0, "The policy allows it.", "6 packages, no findings")
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "a.rego"), []byte("package pratique\n\ndeny contains \"x\" if input.sbom.packages > 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.run("scan", clean, "--config", b.config("policy: {dir: '"+broken+"'}\n"), "--quiet", "--policy").want(t, 1, "The policy denies it.", "deny holds a text")
+	conf = b.config("")
 	b.run("scan", b.host+"/team/app:none", "--config", conf).want(t, 2, "2>404")
 	b.run("scan", bad, "--format", "xml").want(t, 2, "2>sarif")
 	b.run("scan", bad, "--fail-on", "bad").want(t, 2, "2>CRITICAL")
@@ -262,7 +268,7 @@ func TestScanPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := b.push("team/both:1", index)
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0, "(linux/amd64)", "PyYAML")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0, "(linux/amd64)", "PyYAML", "Not inspected, and not judged: linux/arm64.")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/arm64").want(t, 0, "(linux/arm64)", "no findings")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all").want(t, 0, "(linux/amd64)", "(linux/arm64)")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--format", "spdx-json").want(t, 2, "2>--platform")
@@ -412,6 +418,12 @@ func TestChoose(t *testing.T) {
 		}
 		if fmt.Sprint(platforms) != fmt.Sprint(want) || (err != nil) != (want == nil) {
 			t.Errorf("%s: %v, %v", platform, platforms, err)
+		}
+	}
+	m.Uninspected = []pratique.Uninspected{{Digest: "sha256:ee", Platform: "linux/arm64", Reason: "it is gone"}}
+	for platform, refused := range map[string]bool{"linux/amd64": false, "linux/arm64": true, "all": true} {
+		if _, err := choose(m, platform); (err != nil) != refused || refused && !strings.Contains(err.Error(), "it is gone") {
+			t.Errorf("%s, which could not be inspected: %v", platform, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 )
@@ -62,7 +63,7 @@ func (s *localScan) cachedDatabase(ctx context.Context, cfg database.Config) (da
 			}
 			_, err = update(ctx)
 			if err = errors.Join(err, store.Close()); err != nil && have && ctx.Err() == nil {
-				s.progress.step("there is no new one: " + printable(err.Error()))
+				s.progress.step("there is no new one: " + display.Line(err.Error()))
 				err = nil // the age of the old one is in the report
 			}
 			release()

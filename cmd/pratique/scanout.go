@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/internal/render"
@@ -34,7 +35,8 @@ func (f *scanFlags) write(out io.Writer, s scanned) error {
 			return errors.Join(err, os.Remove(tmp.Name()))
 		}
 	}
-	return writeFormat(out, f.format, s, styleOf(out))
+	raw := display.Raw(out)
+	return writeFormat(raw, f.format, s, styleOf(raw))
 }
 
 func writeFormat(w io.Writer, format string, s scanned, style render.Style) error {
@@ -51,7 +53,7 @@ func writeFormat(w io.Writer, format string, s scanned, style render.Style) erro
 		if format == "cyclonedx-json" {
 			document = s.inspections[0].CycloneDX
 		}
-		_, err := w.Write(document)
+		_, err := display.JSON(w).Write(document)
 		return err
 	default:
 		return render.Table(w, s.Scan, style)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,25 +83,42 @@ func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found 
 	}
 	found.Scan = render.Scan{Ref: image, Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: version()}}
 	for _, child := range wanted {
-		img, result, err := s.image(ctx, m.Subject.Sibling(child.Digest), ref)
+		img, result, err := s.image(ctx, m.Subject.Sibling(child.Digest))
 		if err != nil {
 			return found, err
 		}
 		found.Images, found.inspections = append(found.Images, img), append(found.inspections, result)
 	}
+	found.NotInspected = others(m, wanted)
 	return found, nil
+}
+
+// others are the platforms of the images of an index that were not chosen.
+func others(m pratique.Manifest, chosen []pratique.Child) []pratique.Platform {
+	var all []pratique.Platform
+	for _, child := range m.Images() {
+		if !slices.ContainsFunc(chosen, func(c pratique.Child) bool { return c.Digest == child.Digest }) {
+			all = append(all, child.Platform)
+		}
+	}
+	for _, u := range m.Uninspected {
+		all = append(all, u.Platform)
+	}
+	return all
 }
 
 // openRegistry makes a client for the registry of the image, which for a file is one on this machine.
 func (s *localScan) openRegistry(ctx context.Context, image string) (pratique.ImageRef, error) {
 	if s.flags.layout {
-		local, err := localimage.Serve(ctx, image, s.temp)
+		local, err := localimage.Serve(ctx, image, s.temp, localimage.Limits{Bytes: s.flags.conf.Inspect.LayerSize.Bytes(0)})
 		if err != nil {
 			return pratique.ImageRef{}, err
 		}
 		s.closers = append(s.closers, local.Close)
 		s.named = local.Repository()
-		s.registry, err = registry.New(registry.Config{Hosts: []registry.Host{{Name: local.Ref().Repository.Registry}}})
+		alone := registryConfig(s.flags.conf)
+		alone.Hosts = []registry.Host{{Name: local.Ref().Repository.Registry}}
+		s.registry, err = registry.New(alone)
 		return local.Ref(), err
 	}
 	ref, err := pratique.ParseImageRef(fullName(image))
@@ -129,7 +148,7 @@ func fullName(image string) string {
 
 // registries are those of the configuration and that of the image.
 func (f *scanFlags) registries(host string) (registry.Config, error) {
-	c := registryConfig(f.conf.Registries)
+	c := registryConfig(f.conf)
 	password := ""
 	if f.passwordFile != "" {
 		raw, err := os.ReadFile(f.passwordFile)
@@ -152,32 +171,46 @@ func (f *scanFlags) registries(host string) (registry.Config, error) {
 	return c, nil
 }
 
-// choose is the image itself, or the children of an index that are wanted.
+// choose is the image itself, or the children of an index that are wanted. What is wanted and could not be inspected is
+// an error.
 func choose(m pratique.Manifest, platform string) ([]pratique.Child, error) {
 	all := m.Images()
-	if platform == "all" || (platform == "" && len(m.Children) == 0) {
-		return all, nil
+	if platform == "all" || (platform == "" && !m.IsIndex()) {
+		return all, uninspected(m, func(pratique.Platform) bool { return true })
 	}
 	wanted := pratique.Platform(platform)
 	if platform == "" {
 		wanted = pratique.Platform("linux/" + runtime.GOARCH)
 	}
-	var there []string
 	for _, fits := range []func(pratique.Platform) bool{
 		func(p pratique.Platform) bool { return p == wanted },
 		func(p pratique.Platform) bool { return strings.HasPrefix(string(p), string(wanted)+"/") },
 		func(p pratique.Platform) bool { return p.MayRunOn(wanted) },
 	} {
+		if err := uninspected(m, fits); err != nil {
+			return nil, err
+		}
 		for _, child := range all {
 			if fits(child.Platform) {
 				return []pratique.Child{child}, nil
 			}
 		}
 	}
+	var there []string
 	for _, child := range all {
 		there = append(there, string(child.Platform))
 	}
 	return nil, fmt.Errorf("there is no image for %s, only for %s: choose one with --platform", wanted, strings.Join(there, ", "))
+}
+
+// uninspected is an error if one of the images that fit could not be inspected.
+func uninspected(m pratique.Manifest, fits func(pratique.Platform) bool) error {
+	for _, u := range m.Uninspected {
+		if fits(u.Platform) {
+			return fmt.Errorf("%s, %s, cannot be inspected: %s; choose another one with --platform", cmp.Or(string(u.Platform), "an image without a platform"), u.Digest, u.Reason)
+		}
+	}
+	return nil
 }
 
 // open opens what an inspection needs.
@@ -219,7 +252,7 @@ func (s *localScan) open(ctx context.Context) error {
 	}
 	if s.pool, err = inspector.New(inspector.Config{
 		Command: childCommand(binary, conf.Inspect), Maker: maker, Analyses: analyses{s.analyses}, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
-		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: s.temp, Java: java,
+		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: s.temp, Java: java, OwnMatch: true,
 		WrittenBytes: conf.Inspect.Written.Bytes(0), Confinement: confinement(conf.Inspect.Confinement), Readable: readable,
 	}); err != nil {
 		return err
@@ -280,7 +313,7 @@ func (s *localScan) openTemp() error {
 }
 
 // image inspects, matches and judges one platform image.
-func (s *localScan) image(ctx context.Context, subject pratique.Subject, ref pratique.ImageRef) (render.Image, inspector.Result, error) {
+func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render.Image, inspector.Result, error) {
 	s.progress.step("fetching " + subject.Digest.String())
 	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress, total: &transfer{}}, subject)
 	if err != nil {
@@ -304,16 +337,16 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject, ref pra
 	report := reports[0]
 	found := render.Image{
 		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(), JavaDatabase: result.JavaDatabase, Report: report,
-		Sections: result.Sections,
+		Sections: result.Sections, Compared: result.Compared,
 	}
 	if s.policy == nil {
 		return found, result, nil
 	}
-	d, err := rules{s.policy}.Judge(ctx, pipeline.Evidence{
-		Subject: subject, Tag: ref.Tag, Report: report, Now: time.Now(),
+	d, err := pipeline.Answer(ctx, rules{s.policy}, pipeline.Evidence{
+		Subject: subject, Report: report, Now: time.Now(),
 		Inspected: pratique.Inspected{
 			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory, Scanner: result.Inventory.Scanner,
-			Generator: result.Generator, JavaDatabase: result.JavaDatabase, StartedAt: started, Scanned: s.sections,
+			Generator: result.Generator, JavaDatabase: result.JavaDatabase, JavaUpdatedAt: result.JavaUpdatedAt, Compared: &result.Compared, StartedAt: started, Scanned: s.sections,
 		},
 		Sections: result.Sections,
 	})

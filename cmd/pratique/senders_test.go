@@ -91,6 +91,7 @@ func (l *line) awaitServing() {
 // TestManyReportsOfOnePush: senders that tell no digest, and tell the same push many times. Each push is judged once, and
 // a tag that goes back to an earlier image is a push of its own.
 func TestManyReportsOfOnePush(t *testing.T) {
+	t.Parallel()
 	l := newSendersLine(t, "")
 	l.serve()
 	l.awaitServing()
@@ -131,6 +132,7 @@ func TestManyReportsOfOnePush(t *testing.T) {
 // TestTheRegistryKeepsItsQueue: CNCF Distribution tries for ever, one notification after the other. The service is not
 // there, is there, is stopped and comes back; every push arrives once, and the newest is what is deployed.
 func TestTheRegistryKeepsItsQueue(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	var digests []pratique.Digest
 	push := func(n int) {
@@ -159,6 +161,7 @@ func TestTheRegistryKeepsItsQueue(t *testing.T) {
 // TestSecretsRotate: the registry sends what the service does not know yet, and keeps its queue; then the file of the
 // secrets gets a second line, and everything arrives, without a restart of either.
 func TestSecretsRotate(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	right, err := os.ReadFile(filepath.Join(l.dir, "webhook"))
 	if err != nil {
@@ -195,6 +198,7 @@ func (l *line) metrics() string {
 }
 
 func TestMetricsNeedAToken(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	l.awaitServing()
@@ -219,6 +223,7 @@ func TestMetricsNeedAToken(t *testing.T) {
 
 // TestEventsOverNATS: zot publishes on a NATS server of its own.
 func TestEventsOverNATS(t *testing.T) {
+	t.Parallel()
 	s := natsserver.Start(t, server.Options{})
 	l := newSendersLine(t, "  - name: zot\n    format: zot\n    registry: {{REGISTRY}}\n    insecure: true\n    nats: {url: '"+s.ClientURL()+"', subject: zot.events}\n")
 	l.replaceInConfig("{{REGISTRY}}", l.registry.Host())
@@ -256,6 +261,7 @@ func (l *line) replaceInConfig(old, with string) {
 
 // TestReconcile: a push that nobody was told of is found by pratique reconcile, once.
 func TestReconcile(t *testing.T) {
+	t.Parallel()
 	l := newSendersLine(t, "reconcile:\n  interval: 10h\n  requestsPerMinute: 6000\n  repositories:\n    - {repository: '{{REGISTRY}}/team/app', tags: ['v*']}\n")
 	l.replaceInConfig("{{REGISTRY}}", l.registry.Host())
 	l.serve()

@@ -7,12 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/attest/index"
-	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/internal/server"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,8 @@ func newServe() *cobra.Command {
 		Short: "Run the service: webhooks, workers, gate and query API in one process",
 		Long: `Runs every role in one process, with NATS JetStream embedded and all state below dataDir.
 
-SIGTERM or SIGINT drains: no new work is taken, what is under way is finished, then the process ends.
+SIGTERM or SIGINT drains: no new work is taken, what is under way is finished, then the process ends, after 28 seconds
+in any case.
 SIGKILL loses nothing: an event that was answered with 202 is taken up again at the next start.`,
 		Example: `  pratique config sample > pratique.yaml
   pratique config check pratique.yaml
@@ -60,13 +62,20 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}
 	options := &slog.HandlerOptions{Level: levels[c.Level]} // info is the zero level
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(display.JSON(w), options))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(display.Text(w), options))
 }
 
 // serveUntilDone runs a service until ctx ends, and closes it.
 func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h hooks) error {
+	done := make(chan struct{})
+	defer close(done)
+	go endAfterGrace(ctx, done, func() {
+		log.LogAttrs(context.WithoutCancel(ctx), slog.LevelError, "not everything stopped in time: the process ends, and the next start goes on",
+			slog.Duration("grace", stopGrace))
+		os.Exit(exitUnknown)
+	})
 	s, err := newService(ctx, conf, log, h)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop while starting
@@ -75,6 +84,27 @@ func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h
 		return err
 	}
 	return errors.Join(s.run(ctx), s.close())
+}
+
+// stopGrace is how long a service that was told to stop may take: a little more than the queues give to running jobs,
+// and less than the 30 s after which Kubernetes and systemd kill. What is under way then is taken up again at the next
+// start, as after a kill.
+const stopGrace = 28 * time.Second
+
+// endAfterGrace calls end if what was told to stop by ctx is not done in time: something does not observe its context.
+func endAfterGrace(ctx context.Context, done <-chan struct{}, end func()) {
+	select {
+	case <-ctx.Done():
+	case <-done:
+		return
+	}
+	patience := time.NewTimer(stopGrace)
+	defer patience.Stop()
+	select {
+	case <-patience.C:
+		end()
+	case <-done:
+	}
 }
 
 // run works until ctx ends, then drains: the front, which takes work in and does it, ends first, and what it needs
@@ -90,10 +120,13 @@ func (s *service) run(ctx context.Context) error {
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	if err := s.inspector.Start(life); err != nil {
+	if err := errors.Join(s.inspector.Start(life), s.matcher.Start(life)); err != nil {
 		return err
 	}
 	s.logConfinement(ctx)
+	for _, w := range s.conf.Warnings() {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "configuration", slog.String("warning", w.Error()))
+	}
 	// What the program's packages made on their way up is garbage now, and more than the service itself holds.
 	debug.FreeOSMemory()
 	back, behind := errgroup.WithContext(life)
@@ -114,33 +147,13 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.rotateSecrets(ahead) })
 	front.Go(func() error { return s.reconciler.Run(ahead) })
 	front.Go(func() error { return s.rematcher().Run(ahead) })
-	front.Go(func() error { s.warm(ahead); return nil })
+	front.Go(func() error { return s.denials().Run(ahead) })
+	front.Go(func() error { s.warm(ahead); s.watchGit(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("policy", s.policy.ID().Digest.String()), slog.String("keyID", s.signer.KeyID()))
 	err = front.Wait()
 	end()
 	return errors.Join(err, back.Wait())
-}
-
-// project keeps the index up to date with the ledger. An index that is ahead of its ledger belongs to
-// another one and is an error: answering from it would be answering from what never happened here.
-func (s *service) project(ctx context.Context) error {
-	after, err := s.index.Position()
-	if err != nil {
-		return err
-	}
-	return s.ledger.Follow(ctx, after, func(entries []ledger.Entry) error {
-		batch := make([]index.Entry, len(entries))
-		for i, e := range entries {
-			batch[i] = index.Entry{Seq: e.Seq, Fact: e.Fact}
-			if e.Err != nil {
-				s.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read", slog.String("error", e.Err.Error()))
-				continue
-			}
-			s.logFact(ctx, e)
-		}
-		return s.index.Apply(batch)
-	})
 }
 
 // handler serves webhooks, the API and the probes on one port.
@@ -152,18 +165,22 @@ func (s *service) handler() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/{name}", s.webhooks)
 	mux.Handle("/webhooks/{name}/{secret}", s.webhooks)
-	mux.Handle("GET /metrics", api.Guard(apiAuth(s.conf.API), s.metrics.Handler()))
+	mux.Handle("GET /metrics", api.Guard(apiAuth(s.conf), s.metrics.Handler()))
 	mux.Handle("/", query)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	return mux, nil
 }
 
-// ready answers 200 once there is a vulnerability database to match against: until then pushes are taken in,
-// and wait.
-func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
+// ready answers 200 once there is a vulnerability database to match against, and what is derived from the ledger has
+// read it: until then pushes are taken in and wait, and answers would leave out what happened.
+func (s *service) ready(w http.ResponseWriter, r *http.Request) {
 	if _, err := s.database.Current(); err != nil { // the log says why; this is for everybody
 		http.Error(w, "waiting for the vulnerability database", http.StatusServiceUnavailable)
+		return
+	}
+	if wait := s.projected(r.Context()); wait != "" {
+		http.Error(w, wait, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -17,16 +16,16 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci"
 )
 
-// mostDeaths is how many processes one image may kill, a child or this one: the first beside others, the second alone.
+// mostDeaths is how many processes may die of one image, children or this one, without anybody knowing why.
 const mostDeaths = 2
 
 // works are the three stages with a queue, each with what it may hold and no more.
 func (s *service) works() ([]queue.Work, error) {
 	signed := attestations{store: oci.NewStore(s.registry, oci.Limits{}), verifier: s.verifier}
 	inspect := &pipeline.Inspect{
-		Base: s.base(), Resolver: s.registry, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector},
+		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher},
 		Database: s.currentDatabase, Memo: s.estate,
-		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Platforms: s.conf.Platforms, Sections: sectionsOf(s.conf.Inspect),
+		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Sections: sectionsOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
 		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
@@ -38,20 +37,42 @@ func (s *service) works() ([]queue.Work, error) {
 	if err != nil {
 		return nil, err
 	}
-	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate}
+	s.gateway = gate
+	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate, Problems: s.logProblems}
 	inspecting := s.work(queue.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
 	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
-	inspecting.Handle = func(ctx context.Context, job queue.Job) error {
-		if job.Deaths > 0 {
-			ctx = inspector.Alone(ctx)
-		}
-		return inspect.Handle(ctx, job.Body)
+	inspecting.Handle = oneAgain(inspect.Handle)
+	// Each config repository has a turn for one, and may have another wait for it: so those that are slow leave workers to the
+	// others. A job that would find no turn stays in the queue, and none of its attempts is used up.
+	deploying := s.work(queue.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
+	deploying.Hold = func(job queue.Job) time.Duration {
+		w, _ := workOf(job) // the stage says what is wrong with it
+		of := repositoryOf(w)
+		return max(s.registry.Paused(of), gate.Busy(of, w.Event.Ref.Tag))
 	}
 	return []queue.Work{
 		inspecting,
 		s.work(queue.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
-		s.work(queue.StageDeploy, max(len(s.conf.Deploy.Targets), 1), deployer.Handle, deployer.Failed),
+		deploying,
 	}, nil
+}
+
+// oneAgain handles jobs. Those that a process died of come one at a time, as it may have been what two of them need
+// together. The others of these go back into the queue, so that no worker waits for them.
+func oneAgain(handle func(context.Context, []byte) error) func(context.Context, queue.Job) error {
+	again := make(chan struct{}, 1)
+	return func(ctx context.Context, job queue.Job) error {
+		if job.Deaths == 0 {
+			return handle(ctx, job.Body)
+		}
+		select {
+		case again <- struct{}{}:
+			defer func() { <-again }()
+			return handle(inspector.Again(ctx), job.Body)
+		default:
+			return pratique.Errorf(pratique.Unavailable, "inspect again", "a process died of this image, and another such image is being tried again: this one comes later")
+		}
+	}
 }
 
 type failed func(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error
@@ -62,7 +83,10 @@ func (s *service) work(stage queue.Stage, workers int, handle func(context.Conte
 		Stage: stage, Workers: workers,
 		Limits: map[pratique.Lane]int{pratique.LaneManual: s.conf.Inspect.Lanes.Manual, pratique.LaneRescan: s.conf.Inspect.Lanes.Rescan},
 		// Every stage reads the registry, the gate too.
-		Hold:   func(job queue.Job) time.Duration { return s.registry.Paused(repositoryOf(job)) },
+		Hold: func(job queue.Job) time.Duration {
+			w, _ := workOf(job) // the stage says what is wrong with it
+			return s.registry.Paused(repositoryOf(w))
+		},
 		Handle: func(ctx context.Context, job queue.Job) error { return handle(ctx, job.Body) },
 		Failed: func(ctx context.Context, job queue.Job, err error, final bool) error {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "could not find out", slog.String("stage", string(stage)),
@@ -77,6 +101,9 @@ func (s *service) work(stage queue.Stage, workers int, handle func(context.Conte
 func (s *service) gate(signed attestations) (*deploy.Gate, error) {
 	all, opened, err := targets(s.conf.Deploy.Targets, s.now)
 	s.repositories = opened
+	for _, t := range all {
+		s.metrics.Targets(t.Name)
+	}
 	for _, repo := range opened {
 		s.closers = append(s.closers, func() error { repo.Close(); return nil })
 	}
@@ -85,7 +112,7 @@ func (s *service) gate(signed attestations) (*deploy.Gate, error) {
 	}
 	return deploy.New(deploy.Config{
 		Targets: all, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
-		MaxAge: s.maxVerdictAge(), Now: s.now,
+		MaxAge: s.maxVerdictAge(), Ages: ages{s.ledger}, Now: s.now,
 	})
 }
 
@@ -95,7 +122,7 @@ func (s *service) warm(ctx context.Context) {
 	for _, repo := range s.repositories {
 		all.Go(func() {
 			if err := repo.Warm(ctx); err != nil && ctx.Err() == nil {
-				s.log.LogAttrs(ctx, slog.LevelWarn, "the first commit has to wait for a clone", slog.String("error", err.Error()))
+				s.log.LogAttrs(ctx, slog.LevelWarn, "a config repository cannot be read; the others can, and deployments to this one wait", slog.String("error", err.Error()))
 			}
 		})
 	}
@@ -103,8 +130,7 @@ func (s *service) warm(ctx context.Context) {
 }
 
 // logFact tells operators what happens, a line for each fact.
-func (s *service) logFact(ctx context.Context, e ledger.Entry) {
-	f := e.Fact
+func (s *service) logFact(ctx context.Context, f pratique.Fact) {
 	attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("event", f.Event)}
 	if !f.Subject.IsZero() {
 		attrs = append(attrs, slog.String("subject", f.Subject.String()))
@@ -120,6 +146,8 @@ func (s *service) logFact(ctx context.Context, e ledger.Entry) {
 		attrs = append(attrs, slog.String("outcome", string(f.Judged.Verdict.Outcome)), slog.Int("reasons", len(f.Judged.Verdict.Reasons)))
 	case pratique.FactDeployed:
 		attrs = append(attrs, slog.String("target", f.Deployed.Target), slog.String("commit", f.Deployed.ID))
+	case pratique.FactDrifted:
+		attrs = append(attrs, slog.String("target", f.Drifted.Target), slog.String("state", string(f.Drifted.State)), slog.String("detail", f.Drifted.Detail))
 	case pratique.FactSettled:
 		attrs = append(attrs, slog.String("state", string(f.Settled.State)), slog.String("detail", f.Settled.Detail))
 	}

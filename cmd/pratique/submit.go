@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/api/client"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/spf13/cobra"
 )
 
@@ -46,13 +46,15 @@ func newSubmit() *cobra.Command {
 		Use:   "submit IMAGE",
 		Short: "Ask the service for a verdict about an image",
 		Long: `Submits an image to the service, as a registry's notification would: if it is allowed, its digest is committed to
-the config repository. With --wait, shows how far the work has come, then the verdict with its reasons.
+the config repository. With --wait, shows how far the work has come, then the verdict with its reasons. An image that is
+older than what stands there is committed only if the token has rollback: true.
 
-The token is taken from the environment variable PRATIQUE_TOKEN.
+The token is taken from the environment variable PRATIQUE_TOKEN. It needs submit: true, and the image's repository among
+its repositories.
 
 Exit status, with --wait:
   0  allowed
-  1  denied; the reasons are printed
+  1  denied, or allowed and not in Git: something newer stands there, or somebody took it away; the reasons are printed
   2  could not find out: no answer, no such image, a failed stage, time over`,
 		Example: `  export PRATIQUE_URL=https://pratique.example.com PRATIQUE_TOKEN=…
   pratique submit registry.example.com/team/app:1.1 --wait
@@ -99,7 +101,7 @@ func (f *submitFlags) ask(ctx context.Context, image string, progress io.Writer)
 	defer cancel()
 	s, err := c.Submit(ctx, image, f.key, 0)
 	if err != nil {
-		return s, explainDenied(err)
+		return s, explainDenied(err, "submit: true")
 	}
 	fmt.Fprintf(progress, "submitted %s as %s\n", s.Ref, s.ID)
 	if !f.wait {
@@ -126,14 +128,12 @@ func trouble(s api.Submission) string {
 	if s.Failure == nil || s.Failure.Final || s.Done {
 		return ""
 	}
-	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, printable(s.Failure.Message))
+	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, display.Line(s.Failure.Message))
 }
 
 func (f *submitFlags) print(out io.Writer, s api.Submission) error {
 	if f.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(s)
+		return printJSON(out, s)
 	}
 	if !s.Done {
 		_, err := fmt.Fprintln(out, s.ID)
@@ -148,6 +148,8 @@ func statusOf(s api.Submission) error {
 	switch {
 	case s.State == string(pratique.StateFailed) || s.State == string(pratique.StateIgnored):
 		return &exitError{status: exitUnknown}
+	case notInGit(s.State):
+		return &exitError{status: exitDenied}
 	case s.Outcome == pratique.Allow:
 		return nil
 	case s.Outcome == pratique.Deny:
@@ -157,10 +159,24 @@ func statusOf(s api.Submission) error {
 	}
 }
 
-// explainDenied says what to do about a token that is missing or not enough.
-func explainDenied(err error) error {
-	if pratique.KindOf(err) == pratique.Denied {
-		return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens with submit: true", err)
+// notInGit reports whether an image was allowed, and Git holds another one where it belongs.
+func notInGit(state string) bool {
+	return state == string(pratique.StateSuperseded) || state == string(pratique.StateReverted)
+}
+
+// explainDenied says what to do about a token that is missing, not known or not enough. need is what it should have; what
+// else it lacks, the service has said.
+func explainDenied(err error, need string) error {
+	if need != "" {
+		need = ", which needs " + need
 	}
-	return err
+	switch {
+	case pratique.KindOf(err) != pratique.Denied:
+		return err
+	case !errors.Is(err, client.ErrUnauthorized):
+		return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens that may do this%s", err, need)
+	case os.Getenv("PRATIQUE_TOKEN") == "":
+		return fmt.Errorf("%w\nPRATIQUE_TOKEN is not set: set it to a token of api.tokens that may do this%s", err, need)
+	}
+	return fmt.Errorf("%w\nthe service does not know the token in PRATIQUE_TOKEN", err)
 }

@@ -329,6 +329,7 @@ func TestUnknownWords(t *testing.T) {
 
 // TestIndexVerbs damages the index, rebuilds it, and wants the same answers as before.
 func TestIndexVerbs(t *testing.T) {
+	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	digests := []pratique.Digest{l.push("team/app:1.0", l.build(images.Clean())), l.push("team/app:bad", l.build(images.Vulnerable()))}

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/queue/webhook"
 	"github.com/spf13/cobra"
 )
@@ -180,27 +181,30 @@ func printExplained(w io.Writer, all []webhook.Explained, greeted bool) error {
 		case e.Event != nil:
 			pushes++
 			ref, unnamed := strings.CutPrefix(e.Event.Ref.String(), webhook.NoRegistry+"/")
-			fmt.Fprintf(w, "push     %s\n", printable(ref))
+			fmt.Fprintf(w, "push     %s\n", display.Line(ref))
 			if unnamed {
 				fmt.Fprintln(w, "         the sender names no registry: that of the receiver is taken")
 			}
 			if e.Event.Ref.Digest.IsZero() {
 				fmt.Fprintln(w, "         the sender does not tell the digest: the registry is asked what the tag names")
 			}
+			if e.Event.TagUnknown {
+				fmt.Fprintln(w, "         the sender does not tell the tag: the registry is asked which tags name the digest")
+			}
 			for _, detail := range []struct{ what, value string }{
 				{"by", e.Event.Actor}, {"id", e.Event.Delivery}, {"type", n.MediaType},
 			} {
 				if detail.value != "" {
-					fmt.Fprintf(w, "         %s %s\n", detail.what, printable(detail.value))
+					fmt.Fprintf(w, "         %s %s\n", detail.what, display.Line(detail.value))
 				}
 			}
 			if !e.Event.OccurredAt.IsZero() {
 				fmt.Fprintf(w, "         at %s\n", e.Event.OccurredAt.Format("2006-01-02 15:04:05 MST"))
 			}
 		case e.Ignored != "":
-			fmt.Fprintf(w, "ignored  %s: %s\n", e.Ignored, printable(named(n)))
+			fmt.Fprintf(w, "ignored  %s: %s\n", e.Ignored, display.Line(named(n)))
 		default:
-			fmt.Fprintf(w, "refused  %s: %s\n", e.Dropped, printable(e.Detail))
+			fmt.Fprintf(w, "refused  %s: %s\n", e.Dropped, display.Line(e.Detail))
 		}
 	}
 	switch {

@@ -1,22 +1,22 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
-	"github.com/pratique-dev/pratique"
 	"github.com/spf13/cobra"
 )
 
 func newWhy() *cobra.Command {
 	var server serverFlags
-	var asJSON bool
+	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "why IMAGE",
 		Short: "Say what was decided about an image, and why",
 		Long: `Prints what the service knows about an image: verdict and reasons, findings, the database they were found
-with, what is attested in the registry, where the digest was committed, and every fact with time and author.
+with, what is attested in the registry, where the digest was committed, what Git holds there now, and every fact with
+time and author.
 
 IMAGE is a digest, registry/path@digest or registry/path:tag. A token, where one is needed to read, is taken from
 the environment variable PRATIQUE_TOKEN.`,
@@ -29,22 +29,19 @@ the environment variable PRATIQUE_TOKEN.`,
 				return err
 			}
 			image, err := c.Image(cmd.Context(), args[0])
-			if pratique.KindOf(err) == pratique.Denied {
-				return fmt.Errorf("%w\nset PRATIQUE_TOKEN to a token of api.tokens", err)
-			}
 			if err != nil {
-				return err
+				return explainDenied(err, "")
 			}
 			if asJSON {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(image)
+				return printJSON(cmd.OutOrStdout(), image)
 			}
-			_, err = io.WriteString(cmd.OutOrStdout(), describeImage(image))
-			return err
+			git, unseen := placesOf(cmd.Context(), c, image) // what is known is told all the same
+			_, err = io.WriteString(cmd.OutOrStdout(), describeImage(image, git, all))
+			return errors.Join(err, unseen)
 		},
 	}
 	server.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
+	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("print every reason and note, not the first %d", mostReasons))
 	return cmd
 }

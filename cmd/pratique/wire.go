@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
@@ -22,6 +23,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue"
@@ -60,24 +62,28 @@ type service struct {
 	closers   []func() error
 	publicURL string
 
-	nats      *queue.Embedded
-	broker    *queue.Broker
-	ledger    *ledger.Ledger
-	blobs     *ledger.Blobs
-	index     *index.Index
-	estate    *estate.Estate
-	registry  *registry.Client
-	layers    *layers.Store
-	analyses  *derived.Store
-	database  *database.Store
-	java      *database.Store // nil if none is used
-	inspector *inspector.Pool
-	policy    *policy.Policy
-	signer    *key.Signer
-	verifier  *key.Verifier
-	listener  net.Listener
+	nats   *queue.Embedded
+	broker *queue.Broker
+	ledger *ledger.Ledger
+	blobs  *ledger.Blobs
+	index  *index.Index
+	estate *estate.Estate
+	// indexing and remembering keep index and estate in step with the ledger.
+	indexing, remembering *projection.Projection
+	registry              *registry.Client
+	layers                *layers.Store
+	analyses              *derived.Store
+	database              *database.Store
+	java                  *database.Store // nil if none is used
+	inspector             *inspector.Pool
+	matcher               *inspector.Pool // never sees an image
+	policy                *policy.Policy
+	signer                *key.Signer
+	verifier              *key.Verifier
+	listener              net.Listener
 	// repositories are those of the deploy targets, each once.
 	repositories []*gitrepo.Repo
+	gateway      *deploy.Gate
 
 	outbox     *outbox.Outbox
 	webhooks   *webhook.Handler
@@ -113,7 +119,7 @@ func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hoo
 	if s.publicURL == "" {
 		s.publicURL = "http://" + s.listener.Addr().String()
 	}
-	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openEstate, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
+	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openEstate, s.openProjections, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -260,7 +266,9 @@ func (s *service) openScanners(ctx context.Context) error {
 	if s.policy, err = policy.Load(ctx, policyConfig(c.Policy)); err != nil {
 		return err
 	}
-	if s.registry, err = registry.New(registryConfig(c.Registries)); err != nil {
+	registries := registryConfig(c)
+	registries.Platforms = c.Platforms
+	if s.registry, err = registry.New(registries); err != nil {
 		return err
 	}
 	if err := s.openDatabases(ctx); err != nil {
@@ -279,11 +287,21 @@ func (s *service) openScanners(ctx context.Context) error {
 		Analyses: analyses{s.analyses}, Maker: maker,
 		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"), WrittenBytes: c.Inspect.Written.Bytes(0),
 		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(), Java: s.currentJava(),
+		Domain: isolation(c.Inspect.Isolation),
 	})
 	if err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.inspector.Close)
+	s.matcher, err = inspector.New(inspector.Config{
+		Command: append(childCommand(binary, config.Inspect{}), "--"+matchFlag), MatchOnly: true, Children: c.Inspect.Workers, Warm: 1,
+		Timeout: c.Inspect.Timeout.Std(defaultTimeout), Maker: maker, MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"),
+		WrittenBytes: c.Inspect.Written.Bytes(0), Confinement: confinement(c.Inspect.Confinement), Readable: s.databaseDirs(),
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.matcher.Close)
 	return os.MkdirAll(s.path("tmp"), 0o700)
 }
 

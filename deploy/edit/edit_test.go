@@ -2,7 +2,7 @@ package edit
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,8 +32,9 @@ func fill(b []byte) []byte {
 	return bytes.TrimSuffix(b, []byte("(no newline)\n"))
 }
 
-// TestGolden runs the archives: file "in/NAME" becomes "out/NAME" with the changes in "changes", or fails with
-// the text in "error". The comment's first word "crlf" or "bom" changes the bytes of both sides.
+// TestGolden runs the archives: file "in/NAME" becomes "out/NAME", or stays as it is if there is none, with the changes
+// in "changes" and the problems in "problems", of which each line is the beginning of one; those of others begin with
+// "others: ". The comment's first word "crlf" or "bom" changes the bytes of both sides.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	archives, err := filepath.Glob("testdata/*.txtar")
@@ -47,7 +48,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var name, wantChanges, wantErr string
+			var name, wantChanges, wantProblems string
 			var in, want []byte
 			for _, f := range a.Files {
 				switch data := fill(f.Data); {
@@ -57,9 +58,14 @@ func TestGolden(t *testing.T) {
 					want = data
 				case f.Name == "changes":
 					wantChanges = string(data)
-				case f.Name == "error":
-					wantErr = strings.TrimSpace(string(data))
+				case f.Name == "problems":
+					wantProblems = string(data)
+				default:
+					t.Fatalf("what is %s?", f.Name)
 				}
+			}
+			if want == nil {
+				want = in
 			}
 			if strings.HasPrefix(string(a.Comment), "crlf") {
 				in, want = bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n")), bytes.ReplaceAll(want, []byte("\n"), []byte("\r\n"))
@@ -67,27 +73,40 @@ func TestGolden(t *testing.T) {
 			if strings.HasPrefix(string(a.Comment), "bom") {
 				in, want = append([]byte("\ufeff"), in...), append([]byte("\ufeff"), want...)
 			}
-			golden(t, name, in, want, wantChanges, wantErr)
+			golden(t, name, in, want, wantChanges, wantProblems)
 		})
 	}
 }
 
-func golden(t *testing.T, name string, in, want []byte, wantChanges, wantErr string) {
+// apply runs Apply with a context that does not end.
+func apply(t testing.TB, name string, content []byte, c pratique.Change) Result {
 	t.Helper()
-	before := bytes.Clone(in)
-	out, changes, err := Apply(name, in, change)
-	if !bytes.Equal(in, before) {
-		t.Error("the input was written to")
-	}
-	if wantErr != "" {
-		var refusal *Refusal
-		if !errors.As(err, &refusal) || pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), wantErr) {
-			t.Errorf("error is %v, want a refusal with %q", err, wantErr)
-		}
-		return
-	}
+	r, err := Apply(t.Context(), name, content, c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return r
+}
+
+// said are the problems, one a line.
+func said(all []Problem) string {
+	var b strings.Builder
+	for _, p := range all {
+		if !p.Ours {
+			b.WriteString("others: ")
+		}
+		b.WriteString(p.String() + "\n")
+	}
+	return b.String()
+}
+
+func golden(t *testing.T, name string, in, want []byte, wantChanges, wantProblems string) {
+	t.Helper()
+	before := bytes.Clone(in)
+	r := apply(t, name, in, change)
+	out, changes := r.Content, r.Changes
+	if !bytes.Equal(in, before) {
+		t.Error("the input was written to")
 	}
 	if diff := cmp.Diff(string(want), string(out)); diff != "" {
 		t.Errorf("content (-want +got):\n%s", diff)
@@ -102,12 +121,19 @@ func golden(t *testing.T, name string, in, want []byte, wantChanges, wantErr str
 	if diff := cmp.Diff(wantChanges, got.String()); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
-	// Once more on the result: the same places, and nothing to do.
-	again, changes2, err := Apply(name, out, change)
-	if err != nil || !bytes.Equal(again, out) || len(changes2) != len(changes) && !strings.Contains(wantChanges, `"" ->`) {
-		t.Errorf("second time: %v, %d changes, same bytes %v", err, len(changes2), bytes.Equal(again, out))
+	wantLines, gotLines := strings.SplitAfter(wantProblems, "\n"), strings.SplitAfter(said(r.Problems), "\n")
+	for i := range max(len(wantLines), len(gotLines)) {
+		if i >= len(wantLines) || i >= len(gotLines) || !strings.HasPrefix(gotLines[i], strings.TrimSuffix(wantLines[i], "\n")) {
+			t.Errorf("problems are\n%s, want\n%s", said(r.Problems), wantProblems)
+			break
+		}
 	}
-	for _, c := range changes2 {
+	// Once more on the result: the same places, and nothing to do.
+	again := apply(t, name, out, change)
+	if !bytes.Equal(again.Content, out) || len(again.Changes) != len(changes) && !strings.Contains(wantChanges, `"" ->`) {
+		t.Errorf("second time: %d changes, same bytes %v", len(again.Changes), bytes.Equal(again.Content, out))
+	}
+	for _, c := range again.Changes {
 		if c.Old != c.New {
 			t.Errorf("second time: line %d %q -> %q", c.Line, c.Old, c.New)
 		}
@@ -130,9 +156,8 @@ func TestRelevant(t *testing.T) {
 func TestOtherImages(t *testing.T) {
 	t.Parallel()
 	in := []byte("image: registry.example.com/team/app-evil:1 # {\"$pratique\": \"registry.example.com/team/app-evil\"}\n{{ not YAML }}: [\n")
-	out, changes, err := Apply("x.yaml", in, change)
-	if err != nil || len(changes) != 0 || !bytes.Equal(in, out) {
-		t.Errorf("%q, %v, %v", out, changes, err)
+	if r := apply(t, "x.yaml", in, change); len(r.Changes) != 0 || len(r.Problems) != 0 || !bytes.Equal(in, r.Content) {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -144,9 +169,9 @@ func TestOtherImagesKustomized(t *testing.T) {
 		"my-registry.example.com/team/app": false, "other.example.com/team/app": false, "team/app": false,
 		"registry.example.com/team/app": true, `"registry.example.com/team/app"`: true, "registry.example.com/team/app-two registry.example.com/team/app:1": true,
 	} {
-		_, changes, err := Apply("kustomization.yaml", []byte("<<<<<<< HEAD\nimages:\n- name: "+image+"\n"), change)
-		if (err != nil) != ours || len(changes) != 0 {
-			t.Errorf("%s: %v, %v", image, changes, err)
+		r := apply(t, "kustomization.yaml", []byte("<<<<<<< HEAD\nimages:\n- name: "+image+"\n"), change)
+		if (len(r.Problems) != 0) != ours || len(r.Changes) != 0 {
+			t.Errorf("%s: %+v", image, r)
 		}
 	}
 }
@@ -174,16 +199,25 @@ func FuzzApply(f *testing.F) {
 		if kustomize {
 			name = "kustomization.yaml"
 		}
-		out, changes, err := Apply(name, in, change)
-		if err != nil {
-			return
-		}
+		r := apply(t, name, in, change)
 		real := 0
-		for _, c := range changes {
+		for _, c := range r.Changes {
 			if c.Old != c.New {
 				real++
 			}
+			if c.Old != "" && !tagForm.MatchString(c.Old) && !digestForm.MatchString(c.Old) && !strings.Contains(c.Old, "registry.example.com/team/app") {
+				t.Fatalf("overwrote %q", c.Old)
+			}
 		}
+		if len(r.Problems) > maxProblems {
+			t.Fatalf("%d problems", len(r.Problems))
+		}
+		for _, p := range r.Problems {
+			if len(p.Reason) == 0 || len(p.Reason) > 1000 || p.Path != name || p.Line < 0 {
+				t.Fatalf("problem %+v", p)
+			}
+		}
+		out := r.Content
 		if real == 0 {
 			if !bytes.Equal(in, out) {
 				t.Fatalf("changed without saying so: %q -> %q", in, out)
@@ -201,8 +235,8 @@ func FuzzApply(f *testing.F) {
 		if n := distance(before, after); n > real {
 			t.Fatalf("%d values differ, %d changes\n%q\n%q", n, real, in, out)
 		}
-		if again, _, err := Apply(name, out, change); err != nil || !bytes.Equal(again, out) {
-			t.Fatalf("second run: %v\n%q\n%q", err, out, again)
+		if again := apply(t, name, out, change); !bytes.Equal(again.Content, out) {
+			t.Fatalf("second run:\n%q\n%q", out, again.Content)
 		}
 	})
 }
@@ -228,7 +262,7 @@ func distance(before, after []string) int {
 			if before[i-1] == after[j-1] {
 				next[j] = min(next[j], row[j-1])
 			}
-			if after[j-1] == change.Tag || after[j-1] == digest.String() || after[j-1] == ref {
+			if after[j-1] == change.Tag || after[j-1] == digest.String() || strings.HasSuffix(after[j-1], ref) {
 				next[j] = min(next[j], row[j-1]+1)
 			}
 		}
@@ -239,7 +273,7 @@ func distance(before, after []string) int {
 
 // leaves returns all scalars in the order of the text, by a walk of its own.
 func leaves(content []byte) ([]string, error) {
-	docs, err := parse(content)
+	docs, err := parse(context.Background(), content)
 	var all []string
 	for _, d := range docs {
 		stack := d.Content
@@ -258,8 +292,8 @@ func BenchmarkScreen(b *testing.B) {
 	content := bytes.Repeat([]byte("image: registry.example.com/other/app:1 # {\"$pratique\": \"registry.example.com/other/app\"}\n"), 15)
 	b.SetBytes(int64(len(content)))
 	for b.Loop() {
-		if _, changes, err := Apply("x.yaml", content, change); err != nil || len(changes) != 0 {
-			b.Fatal(changes, err)
+		if r := apply(b, "x.yaml", content, change); len(r.Changes) != 0 || len(r.Problems) != 0 {
+			b.Fatal(r)
 		}
 	}
 }

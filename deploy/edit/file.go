@@ -2,9 +2,8 @@ package edit
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,21 +12,30 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
+// maxProblems bounds the problems of one file.
+const maxProblems = 50
+
 // file is one edit in the making: locators fill wanted, then apply splices and verifies.
 type file struct {
 	path    string
 	content []byte
 	change  pratique.Change
+	ours    bool // the bytes name the image
 
-	lines  []int               // offset of each line
-	docs   []*yaml.Node        // positions come from here
-	nodes  []*yaml.Node        // all of them, in the order of the text
-	keys   map[*yaml.Node]bool // keys of mappings
-	shared map[*yaml.Node]bool // used through an alias too, or inside of such: a change there shows elsewhere
-	wanted []want
+	lines      []int               // offset of each line
+	docs       []*yaml.Node        // positions come from here
+	nodes      []*yaml.Node        // all of them, in the order of the text
+	keys       map[*yaml.Node]bool // keys of mappings
+	shared     map[*yaml.Node]bool // used through an alias too, or inside of such: a change there shows elsewhere
+	identities map[*yaml.Node]identity
+	refused    map[*yaml.Node]bool // must stay as they are, whoever else wants to write them
+	wanted     []want
 
-	out     []byte
-	changes []pratique.FileChange
+	out      []byte
+	changes  []pratique.FileChange
+	at       []int    // for each change, the line before the edit
+	asking   []string // for each change, the pattern of tags that its place asks for; empty for all
+	problems []Problem
 }
 
 // want is one value to write: in place of a scalar, or as a new last field of a mapping.
@@ -39,50 +47,114 @@ type want struct {
 	mapping *yaml.Node // where the new field goes, and behind which of its children
 	after   int
 	key     string
+
+	tags string // the pattern of tags that the place asks for; empty for all
 }
 
-func (f *file) refuse(line int, format string, args ...any) error {
-	return &Refusal{Path: f.path, Line: line, Reason: fmt.Sprintf(format, args...)}
+// problem notes that a place cannot be edited.
+func (f *file) problem(line int, ours bool, format string, args ...any) {
+	if len(f.problems) < maxProblems {
+		f.problems = append(f.problems, Problem{Problem: f.refuse(line, format, args...), Ours: ours})
+	}
 }
 
-func (f *file) apply() error {
-	docs, err := parse(f.content)
-	if err != nil {
-		return f.refuse(1, "this file names the image but is not YAML that can be read: %v", err)
+func (f *file) refuse(line int, format string, args ...any) pratique.Problem {
+	const most = 600 // parsers quote what they read
+	return pratique.Problem{Path: f.path, Line: line, Reason: pratique.Excerpt(fmt.Sprintf(format, args...), most)}
+}
+
+// over wants another value for a scalar, unless there is a reason against it.
+func (f *file) over(n *yaml.Node, value, reason string) (want, string) {
+	inside, _, odd := f.scalarSpan(n)
+	switch {
+	case odd != "":
+		return want{}, odd + "; write it on one line, plain or in quotes"
+	case reason != "":
+		return want{}, reason
+	case !quotable.MatchString(value):
+		return want{}, fmt.Sprintf("%.128q cannot be written into YAML as it is", value)
+	}
+	return want{node: n, span: inside, value: value}, ""
+}
+
+func (f *file) replace(n *yaml.Node, value, tags, reason string) {
+	w, reason := f.over(n, value, reason)
+	w.tags = tags
+	if reason != "" {
+		f.problem(n.Line, true, "%s", reason)
+		if f.refused == nil {
+			f.refused = map[*yaml.Node]bool{}
+		}
+		f.refused[n] = true
+		return
+	}
+	f.wanted = append(f.wanted, w)
+}
+
+// apply makes the edit. What it returns, if anything, is wrong with the file as a whole.
+func (f *file) apply(ctx context.Context) pratique.Problem {
+	f.out = f.content
+	if n := weight(f.content); n > maxNodes {
+		return f.refuse(0, "this file is too large to be edited: it may hold %d values, more than %d", n, maxNodes)
+	}
+	docs, err := parse(ctx, f.content)
+	switch {
+	case ctx.Err() != nil:
+		return f.late()
+	case err != nil && f.template():
+		return pratique.Problem{}
+	case err != nil:
+		return f.refuse(lineIn(err), "this file names the image but is not YAML that can be read: %v", err)
 	}
 	f.docs, f.lines = docs, lineStarts(f.content)
 	f.list()
-	if isKustomization(f.path) {
-		if err := f.kustomization(); err != nil {
-			return err
+	f.ours = f.ours || isKustomization(f.path) && f.named()
+	if wide(f.content) {
+		return f.refuse(0, "this file names the image and is written in UTF-16; write it in UTF-8")
+	}
+	if key := f.duplicate(); key != nil {
+		return f.refuse(key.Line, "the key %.128q stands twice in one mapping, so readers differ on what this file says", key.Value)
+	}
+	if isKustomization(f.path) && f.ours {
+		if a, b := f.folded(); b != nil {
+			return f.refuse(b.Line, "the keys %.128q in line %d and %.128q in line %d are one for kustomize, which does not tell upper from lower case; keep one of them",
+				a.Value, a.Line, b.Value, b.Line)
 		}
+		f.kustomization()
 	}
-	if err := f.markers(); err != nil {
-		return err
+	f.markers()
+	f.settle()
+	if ctx.Err() != nil {
+		return f.late()
 	}
-	if err := f.settle(); err != nil {
-		return err
-	}
-	return f.verify()
+	return f.verify(ctx)
+}
+
+// named reports whether a value of the file is the name of the image.
+func (f *file) named() bool {
+	return slices.ContainsFunc(f.nodes, func(n *yaml.Node) bool {
+		return n.Kind == yaml.ScalarNode && same(n.Value, f.change.Subject.Repository)
+	})
+}
+
+func (f *file) late() pratique.Problem {
+	return f.refuse(0, "editing this file took longer than %s", patience)
+}
+
+// template reports whether a file that cannot be read as YAML is a template of something else, such as Helm, and asks
+// for nothing by a marker. Then nobody can want an edit of it.
+func (f *file) template() bool {
+	return bytes.Contains(f.content, []byte("{{")) &&
+		!slices.ContainsFunc(suspects(f.content, f.change), func(s suspect) bool { return s.ours })
 }
 
 // settle orders the wanted values, drops what two locators agree on, and splices.
-func (f *file) settle() error {
-	slices.SortStableFunc(f.wanted, func(a, b want) int { return a.span.start - b.span.start })
-	var edits []want
-	for i, w := range f.wanted {
-		if i > 0 && f.wanted[i-1].span.start == w.span.start {
-			if f.wanted[i-1].value != w.value {
-				return f.refuse(f.lineOf(w.span.start), "two markers want different values here")
-			}
-			continue
-		}
-		edits = append(edits, w)
-	}
+func (f *file) settle() {
 	var out bytes.Buffer
 	last, added := 0, 0
-	for _, w := range edits {
+	for _, w := range f.agreed() {
 		line := f.lineOf(w.span.start) + added
+		f.at, f.asking = append(f.at, line-added), append(f.asking, w.tags)
 		if w.node != nil {
 			f.changes = append(f.changes, pratique.FileChange{Path: f.path, Line: line, Old: w.node.Value, New: w.value})
 			if w.node.Value == w.value {
@@ -104,11 +176,33 @@ func (f *file) settle() error {
 	}
 	if last == 0 {
 		f.out = f.content
-		return nil
+		return
 	}
 	out.Write(f.content[last:])
 	f.out = out.Bytes()
-	return nil
+}
+
+// agreed are the wanted values in the order of the text, each once. Where two want different things, neither is done.
+func (f *file) agreed() []want {
+	slices.SortStableFunc(f.wanted, func(a, b want) int { return a.span.start - b.span.start })
+	var edits []want
+	for i := 0; i < len(f.wanted); {
+		w, agree := f.wanted[i], true
+		for i++; i < len(f.wanted) && f.wanted[i].span.start == w.span.start; i++ {
+			agree = agree && f.wanted[i].value == w.value
+		}
+		if !agree {
+			f.problem(f.lineOf(w.span.start), true, "two markers want different values here")
+			continue
+		}
+		if w.node == nil || !f.refused[w.node] {
+			edits = append(edits, w)
+		}
+	}
+	if f.change.RefreshOnly {
+		return f.naming(edits)
+	}
+	return edits
 }
 
 func (w want) flow() bool { return w.mapping != nil && w.mapping.Style&yaml.FlowStyle != 0 }
@@ -139,14 +233,18 @@ func (w want) note() {
 	w.mapping.Content = slices.Insert(w.mapping.Content, w.after, str(w.key), str(w.value))
 }
 
-// verify parses the result and compares it with the tree that was meant.
-func (f *file) verify() error {
+// verify parses the result and compares it with the tree that was meant. What it returns, if anything, is wrong with the
+// file as a whole.
+func (f *file) verify(ctx context.Context) pratique.Problem {
 	if len(f.out) == len(f.content) && bytes.Equal(f.out, f.content) {
-		return nil
+		return pratique.Problem{}
 	}
-	docs, err := parse(f.out)
-	if err != nil {
-		return f.refuse(1, "the edited file could not be read again: %v", err)
+	docs, err := parse(ctx, f.out)
+	switch {
+	case ctx.Err() != nil:
+		return f.late()
+	case err != nil:
+		return f.refuse(lineIn(err), "the edited file could not be read again: %v", err)
 	}
 	if len(docs) != len(f.docs) {
 		return f.refuse(1, "editing would change the number of documents")
@@ -156,7 +254,7 @@ func (f *file) verify() error {
 			return f.refuse(n.Line, "editing would change more than the image")
 		}
 	}
-	return nil
+	return pratique.Problem{}
 }
 
 // difference returns the first node of got that is not what was meant, or nil.
@@ -171,50 +269,4 @@ func difference(meant, got *yaml.Node) *yaml.Node {
 		}
 	}
 	return nil
-}
-
-func parse(content []byte) ([]*yaml.Node, error) {
-	var docs []*yaml.Node
-	d := yaml.NewDecoder(bytes.NewReader(content))
-	for {
-		var n yaml.Node
-		err := d.Decode(&n)
-		if errors.Is(err, io.EOF) {
-			return docs, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		docs = append(docs, &n)
-	}
-}
-
-// list fills nodes, keys and shared.
-func (f *file) list() {
-	f.keys, f.shared = map[*yaml.Node]bool{}, map[*yaml.Node]bool{}
-	aliased := map[*yaml.Node]bool{}
-	var visit func(n *yaml.Node)
-	visit = func(n *yaml.Node) {
-		f.nodes = append(f.nodes, n)
-		if n.Kind == yaml.AliasNode {
-			aliased[n.Alias] = true
-		}
-		for i, child := range n.Content {
-			if n.Kind == yaml.MappingNode && i%2 == 0 {
-				f.keys[child] = true
-			}
-			visit(child)
-		}
-	}
-	for _, d := range f.docs {
-		visit(d)
-	}
-	for _, n := range f.nodes { // parents come before their children
-		if aliased[n] || f.shared[n] {
-			f.shared[n] = true
-			for _, child := range n.Content {
-				f.shared[child] = true
-			}
-		}
-	}
 }

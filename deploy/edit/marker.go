@@ -2,15 +2,12 @@ package edit
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
-	"sort"
 	"strings"
 
-	"gopkg.in/yaml.v3"
+	"github.com/go-json-experiment/json"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -24,6 +21,9 @@ const (
 	writeDigest = "digest" // sha256:…
 	writeTag    = "tag"    // the tag alone, for a field beside one with the digest
 )
+
+// grammar tells people what a marker may look like.
+const grammar = `want {"$pratique": "registry/path"} or {"$pratique": "registry/path:TAG-PATTERN"}, and if the value is not a whole reference, "write": "tag" or "write": "digest" beside it`
 
 // marker is the JSON of a marking comment: the image as "registry/path", optionally with a pattern for the
 // tag behind a colon, and what to write.
@@ -39,6 +39,7 @@ type suspect struct {
 	line    int // filled in by markers
 	marker  marker
 	err     error
+	ours    bool // it is, or by its bytes may be, about the change's image
 }
 
 // suspects looks at lines alone. What it finds may still be the text of a block scalar.
@@ -64,35 +65,45 @@ func suspects(content []byte, c pratique.Change) []suspect {
 		if hash < 0 {
 			continue
 		}
-		m, err := parseMarker(content[start+hash+1 : end])
-		if err != nil || m.matches(c) {
-			found = append(found, suspect{start: start, comment: start + hash, marker: m, err: err})
+		s := suspect{start: start, comment: start + hash}
+		text := content[start+hash+1 : end]
+		if s.marker, s.err = parseMarker(text); s.err == nil {
+			s.ours, s.err = s.marker.matches(c)
+		} else {
+			s.ours = names(text, spellings(c.Subject.Repository))
+		}
+		if s.ours || s.err != nil {
+			found = append(found, s)
 		}
 	}
 }
 
+// maxMarker bounds the text of a marker.
+const maxMarker = 2 << 10
+
 func parseMarker(text []byte) (marker, error) {
-	var m marker
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
-		return marker{}, fmt.Errorf("this marker is not JSON of the form {\"$pratique\": \"registry/path\"}: %w", err)
+	if len(text) > maxMarker {
+		return marker{}, fmt.Errorf("this marker has more than %d bytes: %s", maxMarker, grammar)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return marker{}, errors.New("nothing may follow the marker on its line")
+	var m marker
+	if err := json.Unmarshal(text, &m, json.RejectUnknownMembers(true)); err != nil {
+		if strings.Contains(err.Error(), "after top-level value") {
+			return marker{}, errors.New("nothing may follow the marker on its line")
+		}
+		return marker{}, fmt.Errorf("this marker is not JSON of the form that is known: %s (%w)", grammar, err)
 	}
 	image, glob := m.split()
-	if _, err := pratique.ParseRepository(image); err != nil {
-		return marker{}, err
+	if _, err := pratique.ParseRepository(canonical(image)); err != nil {
+		return marker{}, fmt.Errorf("%w: %s", err, grammar)
 	}
 	if _, err := path.Match(glob, ""); err != nil {
-		return marker{}, fmt.Errorf("tag pattern %q: %w", glob, err)
+		return marker{}, fmt.Errorf("tag pattern %.128q: %w", glob, err)
 	}
 	switch m.Write {
 	case "", writeRef, writeDigest, writeTag:
 		return m, nil
 	}
-	return marker{}, fmt.Errorf("cannot write %q: want %s, %s or %s", m.Write, writeRef, writeDigest, writeTag)
+	return marker{}, fmt.Errorf("cannot write %.128q: want %s, %s or %s", m.Write, writeRef, writeDigest, writeTag)
 }
 
 // split returns the repository and the pattern for the tag; no pattern means every tag.
@@ -100,95 +111,83 @@ func (m marker) split() (image, glob string) {
 	if i := strings.LastIndexByte(m.Image, ':'); i > strings.LastIndexByte(m.Image, '/') {
 		return m.Image[:i], m.Image[i+1:]
 	}
-	return m.Image, "*"
+	return m.Image, anyTag
 }
 
-func (m marker) matches(c pratique.Change) bool {
+// anyTag is the pattern of a marker that names none.
+const anyTag = "*"
+
+// matches reports whether the marker is for the change. One without a registry means Docker Hub; where it looks as if
+// the registry was forgotten, that is an error.
+func (m marker) matches(c pratique.Change) (bool, error) {
 	image, glob := m.split()
+	r := c.Subject.Repository
+	if image == r.Path && !same(image, r) {
+		return true, fmt.Errorf("repository %q: name the registry too, as in %s; without it, it is one of Docker Hub", image, r)
+	}
 	ok, _ := path.Match(glob, c.Tag) // a bad pattern was refused by parseMarker
-	return ok && image == c.Subject.Repository.String()
+	return (ok || c.Tag == AnyTag) && same(image, r), nil
 }
 
-func (m marker) value(c pratique.Change) string {
+// value is what to write in place of the old value, which has to be one of its kind already: what somebody has made
+// of it, such as a template or another image, is not ours to replace.
+func (m marker) value(old string, c pratique.Change) (value, reason string) {
 	switch m.Write {
 	case writeDigest:
-		return c.Subject.Digest.String()
+		return digestFor(old, c)
 	case writeTag:
-		return c.Tag
+		return tagFor(old, c)
 	}
-	ref := pratique.ImageRef{Repository: c.Subject.Repository, Tag: c.Tag, Digest: c.Subject.Digest}
-	return ref.String()
+	value, ok := rename(old, c)
+	if !ok {
+		return "", fmt.Sprintf("the marked value %.128q is no reference of %s and is not overwritten: write %s:TAG there, or correct the marker; "+
+			`for a value that is only a tag or only a digest, the marker takes "write": "tag" or "write": "digest"`, old, c.Subject.Repository, c.Subject.Repository)
+	}
+	return value, ""
+}
+
+// tagFor is the tag to write in place of another one, or of an empty text.
+func tagFor(old string, c pratique.Change) (value, reason string) {
+	switch {
+	case old != "" && !tagForm.MatchString(old):
+		return "", fmt.Sprintf(`%.128q is no tag and is not overwritten: write a tag there, or "" in quotes`, old)
+	case c.Tag == "":
+		return "", "the place asks for a tag, but the image was pushed without one"
+	}
+	return c.Tag, ""
+}
+
+// digestFor is the digest to write in place of another one, or of an empty text.
+func digestFor(old string, c pratique.Change) (value, reason string) {
+	if old != "" && !digestForm.MatchString(old) {
+		return "", fmt.Sprintf(`%.128q is no digest and is not overwritten: write sha256:… there, or "" in quotes`, old)
+	}
+	return c.Subject.Digest.String(), ""
 }
 
 // markers finds the scalars in front of marking comments.
-func (f *file) markers() error {
+func (f *file) markers() {
 	if !bytes.Contains(f.content, []byte(markerKey)) {
-		return nil
+		return
 	}
 	for _, s := range suspects(f.content, f.change) {
 		s.line = f.lineOf(s.start)
 		n := f.marked(s)
 		switch {
 		case n == nil && f.isText(s):
-			continue
 		case s.err != nil:
-			return f.refuse(s.line, "%v", s.err)
+			f.problem(s.line, s.ours, "%v", s.err)
 		case n == nil:
-			return f.refuse(s.line, "a marker belongs behind one value that stands on the same line, plain or in quotes")
+			f.problem(s.line, true, "a marker belongs behind one value that stands on the same line, plain or in quotes")
 		case f.shared[n]:
-			return f.refuse(s.line, "the marked value is used elsewhere through an alias")
+			f.problem(s.line, true, "the marked value is used elsewhere through an alias")
+		default:
+			value, reason := s.marker.value(n.Value, f.change)
+			tags := ""
+			if _, glob := s.marker.split(); glob != anyTag {
+				tags = glob
+			}
+			f.replace(n, value, tags, reason)
 		}
-		value := s.marker.value(f.change)
-		if value == "" {
-			return f.refuse(s.line, "the marker asks for a tag, but the image was pushed without one")
-		}
-		if err := f.replace(n, value); err != nil {
-			return err
-		}
 	}
-	return nil
 }
-
-// last returns the last node that begins on the line or before, nil if there is none.
-func (f *file) last(line int) *yaml.Node {
-	i := sort.Search(len(f.nodes), func(i int) bool { return f.nodes[i].Line > line })
-	if i == 0 {
-		return nil
-	}
-	return f.nodes[i-1]
-}
-
-// marked returns the scalar that ends right before the comment.
-func (f *file) marked(s suspect) *yaml.Node {
-	n := f.last(s.line)
-	if n == nil || n.Kind != yaml.ScalarNode || n.Line != s.line || f.keys[n] {
-		return nil
-	}
-	_, end, reason := f.scalarSpan(n)
-	if reason != "" || end >= s.comment || !blank(f.content[end:s.comment]) {
-		return nil
-	}
-	return n
-}
-
-// isText reports whether the number sign begins no marker: it stands on a line of its own, which is a comment
-// about markers or a line of a block scalar, or inside a value.
-func (f *file) isText(s suspect) bool {
-	if blank(f.content[s.start:s.comment]) {
-		return true
-	}
-	n := f.last(s.line)
-	if n == nil || n.Kind != yaml.ScalarNode {
-		return false
-	}
-	inside, _, reason := f.scalarSpan(n)
-	if reason == "" {
-		return inside.start <= s.comment && s.comment < inside.end
-	}
-	// The value goes on until the next node, which is below this line.
-	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
-	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
-	return block && n.Line < s.line || quoted
-}
-
-func blank(b []byte) bool { return len(bytes.Trim(b, " \t")) == 0 }

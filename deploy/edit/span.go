@@ -159,8 +159,8 @@ func (f *file) quoted(start int) (span, bool) {
 // Values that are safe inside either kind of quote, and those that are safe without quotes in block and in
 // flow style.
 var (
-	quotable = regexp.MustCompile(`^[A-Za-z0-9\[\]._/:@+-]+$`)
-	plain    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/:@+-]*[A-Za-z0-9]$`)
+	quotable = regexp.MustCompile(`^[A-Za-z0-9\[\]._/:@=+-]+$`)
+	plain    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/:@=+-]*[A-Za-z0-9]$`)
 )
 
 // The words that YAML 1.1 readers take for a boolean or null.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -17,12 +20,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// moved are the words of Git, GitHub, GitLab and JGit for a tip that is not the one the push was built on.
+// moved are the words of Git, GitHub, GitLab, Azure DevOps and JGit for a tip that is not the one the push was built on.
 var moved = regexp.MustCompile(`(?i)fetch first|non-fast-forward|stale info|incorrect old value|cannot lock ref|` +
-	`failed to (update|lock|write) ref|lock_?failure|failed to lock|reference (already exists|is already locked)|but expected`)
+	`failed to (update|lock|write) ref|lock_?failure|failed to lock|reference (already exists|is already locked)|already been updated|but expected`)
 
-// declined are the words for a push that a rule of the server refuses.
-var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied|not allowed|permission|rule violation`)
+// declined are the words, and at GitHub and Azure DevOps the codes, for a push that a rule of the server refuses.
+var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied|not (allowed|permitted)|permission|rule violation|\bGH0\d\d\b|\bVS4\d{5}\b|\bTF402455\b`)
 
 // judge reads the server's answer to a push: nil only if it said that it took the commit.
 func judge(report *packp.ReportStatus, err error, said string) error {
@@ -65,29 +68,84 @@ func refusedBefore(err error) bool {
 	return noRepository(err)
 }
 
+// httpStatus is the status of an HTTP server that refused, and 0 if none did.
+func httpStatus(err error) int {
+	var unexpected *plumbing.UnexpectedError
+	if errors.As(err, &unexpected) && unexpected.Err != nil {
+		err = unexpected.Err // the library's wrapper does not unwrap
+	}
+	var answer *githttp.Err
+	if !errors.As(err, &answer) {
+		return 0
+	}
+	return answer.StatusCode()
+}
+
 // noRepository reports whether the server says that it has no such repository.
 func noRepository(err error) bool { return errors.Is(err, transport.ErrRepositoryNotFound) }
 
-// words joins the status with what hooks printed, on one line.
-func words(status, said string) string {
-	said = strings.Join(strings.FieldsFunc(said, func(r rune) bool { return r < ' ' || r == 0x7f }), "; ")
-	if said == "" {
-		return status
+// maxShown bounds what is passed on of the words of a server, in bytes.
+const maxShown = 2 << 10
+
+// shown makes the words of a server fit for logs, terminals and facts: one line, nothing that acts, and not too much.
+func shown(s string) string {
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
 	}
-	return status + ": " + strings.ToValidUTF8(said, "?")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, strings.Join(slices.DeleteFunc(lines, func(l string) bool { return l == "" }), "; "))
+	return pratique.Excerpt(s, maxShown)
 }
 
-// classify gives an error of the transport its kind.
-func classify(op string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case noRepository(err):
-		err = fmt.Errorf("%w: check the URL, and that the login is valid and may write; hosts say the same to one that is not", err)
-	case unknownHost(err):
-		err = fmt.Errorf("%w: check the known hosts, and whether somebody stands between", err)
+// words joins the status with what hooks printed, on one line.
+func words(status, said string) string {
+	if status, said = shown(status), shown(said); said == "" {
+		return status
 	}
-	return pratique.Wrap(classifyKind(err), op, "", err)
+	return status + ": " + said
+}
+
+// worded is an error in words of ours. What it was is still known.
+type worded struct {
+	text string
+	err  error
+}
+
+func (w *worded) Error() string { return w.text }
+func (w *worded) Unwrap() error { return w.err }
+
+// classify gives an error of the transport its kind, and words that say which setting to look at.
+func classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	kind, said, advice := classifyKind(err), strings.TrimRight(shown(err.Error()), ": "), ""
+	switch {
+	case noRepository(err):
+		advice = "check the URL, and that the login is valid and may write (deploy.targets[].username and password, or sshKey): hosts say the same to one that is not"
+	case errors.Is(err, transport.ErrAuthenticationRequired):
+		advice = "the host does not take the login, or got none: set deploy.targets[].username and password, a token that may write to the repository"
+	case errors.Is(err, transport.ErrAuthorizationFailed):
+		advice = "the login is known and may not write: give the one in deploy.targets[].username and password that right"
+	case badKey(err):
+		advice = "the host does not take the key: check deploy.targets[].sshKey, and that its public half is known to the host as one that may write"
+	case unknownHost(err):
+		advice = "check the known hosts (deploy.targets[].sshKnownHosts), and whether somebody stands between"
+	}
+	if advice != "" {
+		said += ": " + advice
+	}
+	return pratique.Wrap(kind, op, "", &worded{said, err})
+}
+
+func badKey(err error) bool {
+	var authError *ssh.ServerAuthError
+	return errors.As(err, &authError) || strings.Contains(err.Error(), "ssh: unable to authenticate")
 }
 
 func unknownHost(err error) bool {
@@ -101,26 +159,16 @@ func classifyKind(err error) pratique.Kind {
 	if k := pratique.KindOf(err); k != pratique.Unknown {
 		return k
 	}
-	var status *githttp.Err
-	// Some wrappers of the library do not unwrap.
-	var unexpected *plumbing.UnexpectedError
-	if errors.As(err, &unexpected) {
-		if !errors.As(unexpected.Err, &status) && unexpected.Err != nil {
-			err = unexpected.Err
-		}
+	if status := httpStatus(err); status != 0 {
+		return statusKind(status)
 	}
-	var authError *ssh.ServerAuthError
+	var unexpected *plumbing.UnexpectedError
+	if errors.As(err, &unexpected) && unexpected.Err != nil {
+		err = unexpected.Err
+	}
 	switch {
-	case status != nil:
-		return statusKind(status.StatusCode())
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), errors.As(err, &authError):
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), badKey(err), unknownHost(err):
 		return pratique.Denied
-	case strings.Contains(err.Error(), "ssh: unable to authenticate"):
-		return pratique.Denied
-	case unknownHost(err):
-		return pratique.Denied
-	case errors.Is(err, plumbing.ErrObjectNotFound):
-		return pratique.Corrupt
 	}
 	return pratique.Unavailable
 }

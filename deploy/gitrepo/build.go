@@ -34,7 +34,7 @@ var trailerKey = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 // build makes the commit that the edit asks for; nil if it changes nothing.
 func (r *Repo) build(base *object.Commit, e deploy.Edit) (*made, error) {
 	b := &builder{store: r.local}
-	root, err := b.update(base.TreeHash, e.Files)
+	root, err := b.update("", base.TreeHash, e.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +83,9 @@ func compose(e deploy.Edit) (string, error) {
 	return b.String(), nil
 }
 
+// signatureNamespace keeps signatures of commits apart from others of the same key.
+const signatureNamespace = "git"
+
 // sign returns an armoured SSH signature over the commit, as "git commit -S" makes with gpg.format=ssh.
 func sign(c *object.Commit, signer ssh.Signer) (string, error) {
 	var o plumbing.MemoryObject
@@ -93,7 +96,7 @@ func sign(c *object.Commit, signer ssh.Signer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sig, err := sshsig.SignWithRand(reader, rand.Reader, signer, sshsig.HashSHA512, "git")
+	sig, err := sshsig.SignWithRand(reader, rand.Reader, signer, sshsig.HashSHA512, signatureNamespace)
 	if err != nil {
 		return "", err
 	}
@@ -116,8 +119,8 @@ type builder struct {
 	fresh []plumbing.Hash
 }
 
-// update returns the tree with the files in place of what was there. Only trees on the way are written again.
-func (b *builder) update(root plumbing.Hash, files map[string][]byte) (plumbing.Hash, error) {
+// update returns the folder with the files in place of what was there. Only trees on the way are written again.
+func (b *builder) update(folder string, root plumbing.Hash, files map[string][]byte) (plumbing.Hash, error) {
 	here := map[string][]byte{}
 	below := map[string]map[string][]byte{}
 	for name, content := range files {
@@ -136,7 +139,7 @@ func (b *builder) update(root plumbing.Hash, files map[string][]byte) (plumbing.
 	}
 	var t object.Tree
 	if !root.IsZero() {
-		old, err := object.GetTree(b.store.objects, root)
+		old, err := b.store.tree(folder, root)
 		if err != nil {
 			return root, err
 		}
@@ -145,7 +148,7 @@ func (b *builder) update(root plumbing.Hash, files map[string][]byte) (plumbing.
 	if err := b.blobs(&t, here); err != nil {
 		return root, err
 	}
-	if err := b.subtrees(&t, below); err != nil {
+	if err := b.subtrees(folder, &t, below); err != nil {
 		return root, err
 	}
 	sort.Sort(object.TreeEntrySorter(t.Entries))
@@ -175,13 +178,13 @@ func (b *builder) blobs(t *object.Tree, files map[string][]byte) error {
 	return nil
 }
 
-func (b *builder) subtrees(t *object.Tree, dirs map[string]map[string][]byte) error {
+func (b *builder) subtrees(folder string, t *object.Tree, dirs map[string]map[string][]byte) error {
 	for name, files := range dirs {
 		e := entryOf(t, name, filemode.Dir)
 		if e.Mode != filemode.Dir {
 			return pratique.Errorf(pratique.Invalid, "write file", "%s is not a folder", name)
 		}
-		h, err := b.update(e.Hash, files)
+		h, err := b.update(path.Join(folder, name), e.Hash, files)
 		if err != nil {
 			return err
 		}
@@ -224,7 +227,7 @@ func checkPath(name string) error {
 		return pratique.Errorf(pratique.Invalid, "check path", "%q is not a clean path relative to the repository", name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." || part == "." || strings.EqualFold(part, ".git") {
+		if part == ".." || part == "." || dotGit(part) {
 			return pratique.Errorf(pratique.Invalid, "check path", "%q leaves the tree or names Git's own folder", name)
 		}
 	}

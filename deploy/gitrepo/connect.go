@@ -52,7 +52,7 @@ func showable(ep *transport.Endpoint) error {
 
 func (r *Repo) connectHTTP(a Auth) error {
 	r.http = http.DefaultTransport.(*http.Transport).Clone()
-	r.client = githttp.NewClient(&http.Client{Transport: r.http})
+	r.client = githttp.NewClient(&http.Client{Transport: boundedHTTP{r.http}})
 	switch {
 	case a.Username != "":
 		r.auth = &githttp.BasicAuth{Username: a.Username, Password: a.Password}

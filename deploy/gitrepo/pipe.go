@@ -84,7 +84,7 @@ func (s *pipeSession) advertised(ctx context.Context) (*packp.AdvRefs, error) {
 	s.guard(ctx)
 	defer s.unguard()
 	offer := packp.NewAdvRefs()
-	if err := offer.Decode(s.running.stdout); err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
+	if err := offer.Decode(allowed(ctx).bound(s.running.stdout)); err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
 		return nil, s.complaint(err)
 	}
 	transport.FilterUnsupportedCapabilities(offer.Capabilities)
@@ -131,7 +131,7 @@ func (s *pipeSession) UploadPack(ctx context.Context, req *packp.UploadPackReque
 		return nil, err
 	}
 	answer := packp.NewUploadPackResponse(req)
-	return answer, answer.Decode(io.NopCloser(s.running.stdout))
+	return answer, answer.Decode(io.NopCloser(allowed(ctx).bound(s.running.stdout)))
 }
 
 func (s *pipeSession) ReceivePack(ctx context.Context, req *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error) {
@@ -143,7 +143,7 @@ func (s *pipeSession) ReceivePack(ctx context.Context, req *packp.ReferenceUpdat
 		return nil, err
 	}
 	report := packp.NewReportStatus()
-	if err := report.Decode(demux(req.Capabilities, s.running.stdout, req.Progress)); err != nil {
+	if err := report.Decode(demux(req.Capabilities, allowed(ctx).bound(s.running.stdout), req.Progress)); err != nil {
 		return nil, err
 	}
 	// The report comes before the hooks that follow a push; they die if nobody reads what they print.

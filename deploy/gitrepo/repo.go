@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -64,16 +63,21 @@ type Repo struct {
 	client   transport.Transport
 	auth     transport.AuthMethod
 	http     *http.Transport
+	limits   limits
 
-	mu    sync.Mutex
-	local *store // nil until the first update, and after trouble
+	pace  *pace
+	local *store    // nil until the first update, and after trouble; of whoever has the turn
+	known time.Time // when local was known to be what the remote has
+	// clones says that the server insists on multi_ack, as Azure DevOps does. go-git does not read what such a server
+	// answers to a client that has something already, so each fetch is a shallow clone.
+	clones bool
 }
 
 var _ deploy.Repository = (*Repo)(nil)
 
 // Open checks the configuration and returns the branch without talking to the remote.
 func Open(c Config, now func() time.Time) (*Repo, error) {
-	r := &Repo{branch: c.Branch, author: c.Author, timeout: c.Timeout, tries: c.Tries, now: now}
+	r := &Repo{branch: c.Branch, author: c.Author, timeout: c.Timeout, tries: c.Tries, now: now, limits: defaults(), pace: newPace()}
 	if r.branch == "" {
 		r.branch = "main"
 	}
@@ -118,12 +122,15 @@ func (r *Repo) ref() plumbing.ReferenceName { return plumbing.NewBranchReference
 // anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login, push
 // (with its words) or request, or has another host key, Conflict if others were faster too often, Unavailable for network
 // trouble and if there is no such repository or branch, since hosts say that to a wrong login, too, and a branch
-// may come; errors of u.Edit are returned as they are.
-func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// may come; errors of u.Edit are returned as they are. It is Unavailable too, and says when to come again, if others have
+// the turn for more than a few seconds, and for a while after the server did not answer in time.
+func (r *Repo) Update(ctx context.Context, u deploy.Update) (_ deploy.Pushed, err error) {
+	if err := r.enter(ctx, true); err != nil {
+		return deploy.Pushed{}, err
+	}
+	defer r.leave(&err)
+	defer pratique.Caught(pratique.Internal, "update config repository", &err)
 	w := &work{repo: r, update: u}
-	var err error
 	for try := range r.tries {
 		if try > 0 {
 			if waitErr := backOff(ctx, try); waitErr != nil {
@@ -149,14 +156,80 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, erro
 // Warm brings the branch here, so that the first update need not wait for a clone. Nothing depends on it: what fails here,
 // an update meets again.
 func (r *Repo) Warm(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, tip, err := r.openPush(ctx)
-	if err == nil {
-		defer s.close()
-		err = r.sync(ctx, tip)
+	_, err := r.Look(ctx, 0, func(context.Context, deploy.Tip) error { return nil })
+	return err
+}
+
+// lookTime bounds the look at what is at hand.
+const lookTime = 10 * time.Second
+
+// Look implements [deploy.Repository].
+func (r *Repo) Look(ctx context.Context, maxAge time.Duration, see func(context.Context, deploy.Tip) error) (_ deploy.Looked, err error) {
+	const op = "read config repository"
+	looked := deploy.Looked{Remote: r.remote, Branch: r.branch}
+	if err := r.enter(ctx, false); err != nil {
+		return looked, err
 	}
-	return pratique.Wrap(pratique.Unknown, "read config repository", r.remote+" "+r.branch, err)
+	defer r.leave(&err)
+	defer pratique.Caught(pratique.Internal, op, &err)
+	if r.local == nil || maxAge <= 0 || r.now().Sub(r.known) > maxAge {
+		before := r.local
+		if err := r.refresh(ctx); err != nil {
+			looked.Failed = pratique.Wrap(pratique.Unknown, op, r.remote+" "+r.branch, err)
+			if r.local = before; before == nil {
+				return looked, looked.Failed
+			}
+		}
+	}
+	base, err := r.local.commit(r.local.tip)
+	if err != nil {
+		return looked, pratique.Wrap(pratique.Corrupt, op, r.remote+" "+r.branch, err)
+	}
+	looked.At = r.known.UTC()
+	// A remote that does not answer has used up the time for asking, and not that for looking at what is here.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	defer cancel()
+	return looked, see(ctx, r.local.at(base))
+}
+
+// refresh brings what the remote has now.
+func (r *Repo) refresh(ctx context.Context) error {
+	if err := r.pace.paused(); err != nil {
+		return err
+	}
+	s, tip, err := r.openPush(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return r.sync(ctx, tip)
+}
+
+// enter waits for its turn. An update does so for a short time only, and not at all while the server is left in peace.
+func (r *Repo) enter(ctx context.Context, update bool) error {
+	const op = "wait for the config repository"
+	if update {
+		if err := r.pace.paused(); err != nil {
+			return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
+		}
+	}
+	if err := r.pace.enter(ctx, update); err != nil {
+		return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
+	}
+	if err := r.pace.paused(); update && err != nil { // begun meanwhile
+		r.pace.leave()
+		return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
+	}
+	return nil
+}
+
+// leave lets the next one in. What a server sends goes through parsers of others; if one of them panicked, that is a
+// failure of this repository and not the end of the service, and what is here of the branch may be half done.
+func (r *Repo) leave(err *error) {
+	if pratique.KindOf(*err) == pratique.Internal {
+		r.local = nil
+	}
+	r.pace.leave()
 }
 
 // backOff waits before another try, longer each time and by chance, so that writers do not meet again.

@@ -3,6 +3,7 @@ package gitrepo
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -68,19 +69,32 @@ func git(t testing.TB, s *gitserver.Server, name string, args ...string) string 
 
 // set is an update that writes one file.
 func set(path, content string) deploy.Update {
-	return deploy.Update{Edit: func(context.Context, deploy.Tree) (deploy.Edit, error) {
+	return deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
 		return deploy.Edit{Files: map[string][]byte{path: []byte(content)}, Message: "set " + path, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}}}, nil
 	}}
 }
 
-// event finds the commit of an event.
-func event(id string) deploy.Search {
-	return func(_ string, has []deploy.Trailer) deploy.Step {
-		if slices.Contains(has, deploy.Trailer{Key: "Pratique-Event", Value: id}) {
-			return deploy.Found
+// once keeps an update from being made again: it changes nothing where the event's commit is found, and found is that.
+func once(u deploy.Update, id string) (update deploy.Update, found *string) {
+	found = new(string)
+	edit := u.Edit
+	u.History = func(past iter.Seq[deploy.Past]) bool {
+		*found = ""
+		for p := range past {
+			if slices.Contains(p.Trailers, deploy.Trailer{Key: "Pratique-Event", Value: id}) {
+				*found = p.ID
+				return true
+			}
 		}
-		return deploy.GoOn
+		return false
 	}
+	u.Edit = func(ctx context.Context, tip deploy.Tip) (deploy.Edit, error) {
+		if *found != "" {
+			return deploy.Edit{}, nil
+		}
+		return edit(ctx, tip)
+	}
+	return u, found
 }
 
 func wantKind(t *testing.T, err error, kind pratique.Kind, text string) {
@@ -111,7 +125,7 @@ func TestUpdate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !p.Created || before != git(t, s, scheme, "rev-parse", "main^") || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
+			if p.Commit == "" || before != git(t, s, scheme, "rev-parse", "main^") || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
 				t.Errorf("pushed %+v", p)
 			}
 			if got := git(t, s, scheme, "show", "main:apps/a/deploy.yaml"); got != "image: a:2" {
@@ -127,14 +141,14 @@ func TestUpdate(t *testing.T) {
 
 			// The same content again, and then the same trailer with other content: no commit.
 			again, err := r.Update(t.Context(), u)
-			if err != nil || again.Created || again.Commit != "" {
+			if err != nil || again.Commit != "" {
 				t.Errorf("no change: %+v, %v", again, err)
 			}
 			u = set("apps/a/deploy.yaml", "image: a:3")
-			u.Done = event("image: a:2")
+			u, found := once(u, "image: a:2")
 			again, err = r.Update(t.Context(), u)
-			if err != nil || again.Created || again.Commit != p.Commit {
-				t.Errorf("done before: %+v, %v", again, err)
+			if err != nil || again.Commit != "" || *found != p.Commit {
+				t.Errorf("done before: %+v, %v, found %s", again, err, *found)
 			}
 			// Somebody else commits; a new file in a new folder goes on top of it.
 			if _, err := s.Advance(t.Context(), scheme, "other", map[string]string{"README.md": "other\n"}); err != nil {
@@ -164,8 +178,7 @@ func TestColdFindsEarlier(t *testing.T) {
 			if scheme == "file" {
 				url = s.FileURL(name)
 			}
-			u := set("apps/a/deploy.yaml", "one")
-			u.Done = event("one")
+			u, found := once(set("apps/a/deploy.yaml", "one"), "one")
 			p, err := open(t, Config{URL: url}).Update(t.Context(), u)
 			if err != nil {
 				t.Fatal(err)
@@ -177,8 +190,8 @@ func TestColdFindsEarlier(t *testing.T) {
 			}
 			r := open(t, Config{URL: url})
 			again, err := r.Update(t.Context(), u)
-			if err != nil || again.Created || again.Commit != p.Commit {
-				t.Errorf("%s: got %+v, %v; want %+v found again", name, again, err, p)
+			if err != nil || again.Commit != "" || *found != p.Commit {
+				t.Errorf("%s: got %+v, %v, found %s; want %+v found again", name, again, err, *found, p)
 			}
 			if _, err := s.Advance(t.Context(), name, "back", files); err != nil { // to trees that are here by now
 				t.Fatal(err)
@@ -208,11 +221,14 @@ func TestNewestFirst(t *testing.T) {
 	}
 	var seen []string
 	u := set("README.md", "y")
-	u.Done = func(_ string, has []deploy.Trailer) deploy.Step {
-		for _, tr := range has {
-			seen = append(seen, tr.Value)
+	u.History = func(past iter.Seq[deploy.Past]) bool {
+		seen = nil
+		for p := range past {
+			for _, tr := range p.Trailers {
+				seen = append(seen, tr.Value)
+			}
 		}
-		return deploy.GoOn
+		return false
 	}
 	if _, err := open(t, Config{URL: url}).Update(t.Context(), u); err != nil {
 		t.Fatal(err)
@@ -244,9 +260,8 @@ func TestWriters(t *testing.T) {
 			for i := range changes {
 				id := fmt.Sprintf("%d-%d", w, i)
 				// Every writer appends to one shared file too, so a lost update would show.
-				_, err := r.Update(t.Context(), deploy.Update{
-					Done: event(id),
-					Edit: func(_ context.Context, tree deploy.Tree) (deploy.Edit, error) {
+				u, _ := once(deploy.Update{
+					Edit: func(_ context.Context, tree deploy.Tip) (deploy.Edit, error) {
 						e := deploy.Edit{Message: "add " + id, Files: map[string][]byte{}, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: id}}}
 						for _, name := range []string{fmt.Sprintf("w%d/list", w), "all"} {
 							old, err := tree.Read(name)
@@ -257,7 +272,8 @@ func TestWriters(t *testing.T) {
 						}
 						return e, nil
 					},
-				})
+				}, id)
+				_, err := r.Update(t.Context(), u)
 				if err != nil {
 					t.Errorf("%s: %v", id, err)
 				}
@@ -300,7 +316,7 @@ func TestMovedBetweenFetchAndPush(t *testing.T) {
 	calls := 0
 	u := set("apps/a/deploy.yaml", "mine")
 	edit := u.Edit
-	u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+	u.Edit = func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
 		if calls++; calls == 1 {
 			if _, err := s.Advance(ctx, "r", "other", map[string]string{"apps/a/deploy.yaml": "theirs\n"}); err != nil {
 				return deploy.Edit{}, err
@@ -316,7 +332,7 @@ func TestMovedBetweenFetchAndPush(t *testing.T) {
 	}
 
 	// It never stops moving: give up with a conflict.
-	u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+	u.Edit = func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
 		calls++
 		if _, err := s.Advance(ctx, "r", "other", map[string]string{"README.md": fmt.Sprint(calls)}); err != nil {
 			return deploy.Edit{}, err
@@ -392,7 +408,7 @@ func TestLostAnswer(t *testing.T) {
 			}
 			s.Fail(test.faults...)
 			p, err := r.Update(t.Context(), set("README.md", "x"))
-			if err != nil || !p.Created || p.Commit != git(t, s, "r", "rev-parse", "main") {
+			if err != nil || p.Commit == "" || p.Commit != git(t, s, "r", "rev-parse", "main") {
 				t.Errorf("%+v, %v", p, err)
 			}
 			if n := git(t, s, "r", "rev-list", "--count", "main"); n != "2" || s.Pushes() != test.pushes {
@@ -411,7 +427,7 @@ func TestLostAnswer(t *testing.T) {
 		calls := 0
 		u := set("README.md", "x")
 		edit := u.Edit
-		u.Edit = func(ctx context.Context, tree deploy.Tree) (deploy.Edit, error) {
+		u.Edit = func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
 			if calls++; calls > 1 {
 				t.Error("edited again although the first commit was taken")
 			}
@@ -427,7 +443,7 @@ func TestLostAnswer(t *testing.T) {
 			}
 		}()
 		p, err := r.Update(t.Context(), u)
-		if err != nil || !p.Created || git(t, s, "r", "log", "--format=%s", "-1", p.Commit) != "set README.md" {
+		if err != nil || p.Commit == "" || git(t, s, "r", "log", "--format=%s", "-1", p.Commit) != "set README.md" {
 			t.Errorf("%+v, %v", p, err)
 		}
 	})
@@ -496,7 +512,7 @@ func TestAuth(t *testing.T) {
 	_, err = open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "wrong"}}).Update(t.Context(), set("README.md", "x"))
 	wantKind(t, err, pratique.Denied, "authentication required")
 	p, err := open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "secret"}}).Update(t.Context(), set("README.md", "x"))
-	if err != nil || !p.Created {
+	if err != nil || p.Commit == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -532,7 +548,7 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, Config{URL: url})
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, content deploy.Tree) (deploy.Edit, error) {
+	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, content deploy.Tip) (deploy.Edit, error) {
 		for prefix, want := range map[string][]string{
 			"":                   {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml", "apps/b/deploy.yaml", "apps/run"},
 			"apps/a/":            {"apps/a/deploy.yaml"},
@@ -542,7 +558,7 @@ func TestTree(t *testing.T) {
 			"none/at/all":        nil,
 		} {
 			var got []string
-			if err := content.Walk(ctx, prefix, func(p string) error { got = append(got, p); return nil }); err != nil {
+			if err := content.Walk(ctx, prefix, func(f deploy.File) error { got = append(got, f.Path()); return nil }); err != nil {
 				t.Errorf("walk %q: %v", prefix, err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -553,7 +569,7 @@ func TestTree(t *testing.T) {
 			if _, err := content.Read(bad); pratique.KindOf(err) != pratique.Invalid {
 				t.Errorf("read %q: %v", bad, err)
 			}
-			if _, err := (&builder{store: r.local}).update(content.(*tree).root, map[string][]byte{bad: nil}); pratique.KindOf(err) != pratique.Invalid {
+			if _, err := (&builder{store: r.local}).update("", content.(*tip).root, map[string][]byte{bad: nil}); pratique.KindOf(err) != pratique.Invalid {
 				t.Errorf("write %q: %v", bad, err)
 			}
 		}
@@ -563,7 +579,7 @@ func TestTree(t *testing.T) {
 			}
 		}
 		for _, kept := range []string{"apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
-			if _, err := (&builder{store: r.local}).update(content.(*tree).root, map[string][]byte{kept: nil}); pratique.KindOf(err) != pratique.Invalid {
+			if _, err := (&builder{store: r.local}).update("", content.(*tip).root, map[string][]byte{kept: nil}); pratique.KindOf(err) != pratique.Invalid {
 				t.Errorf("write %q: %v", kept, err)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -13,14 +14,12 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	"github.com/go-git/go-git/v5/storage/memory"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// Limits on what a remote may send, in bytes and commits.
+// Limits on what a remote may say, in bytes, and on what is asked of it, in commits.
 const (
-	maxPack = 512 << 20
 	maxText = 4 << 10
 	// depth is how much history a new clone has, and history how much is fetched when that does not answer a
 	// search. It is there to find our earlier commits, not for content.
@@ -38,8 +37,9 @@ type pushSession struct {
 // openPush asks the remote where the branch is. The question goes to receive-pack, so one exchange serves
 // reading and pushing, and missing rights to push are known before anything is done.
 func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
+	ctx, end := r.exchange(ctx)
+	defer end()
+	ctx, _ = allowing(ctx, r.limits.refs, "the list of branches")
 	ep, err := r.endpoint()
 	if err != nil {
 		return nil, plumbing.ZeroHash, err
@@ -60,6 +60,7 @@ func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error
 	var tip plumbing.Hash
 	if s.offer != nil {
 		tip = s.offer.References[r.ref().String()]
+		s.offer.References = nil // of others, and there may be very many
 	}
 	if tip.IsZero() {
 		s.close()
@@ -77,33 +78,41 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 		r.local = nil
 	}
 	if r.local != nil && r.local.tip == tip {
+		r.known = r.now()
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
+	if r.clones {
+		r.local = nil
+	}
+	ctx, end := r.exchange(ctx)
+	defer end()
 	local, deepen := r.local, 0
 	if local == nil {
-		local, deepen = &store{objects: memory.NewStorage()}, depth
+		local, deepen = newStore(r.limits), depth
 	}
 	if err := r.fetch(ctx, local, tip, deepen); err != nil {
 		if errors.Is(err, errMoved) {
 			return pratique.Wrap(pratique.Conflict, "fetch", "", err)
 		}
+		if httpStatus(err) == http.StatusBadRequest && !r.clones {
+			r.clones = true
+			return r.sync(ctx, tip)
+		}
 		r.local = nil // what came of it may be half a commit
 		return classify("fetch", err)
 	}
 	if r.local == nil {
-		local.cloned = len(local.objects.Objects)
+		local.cloned, local.first = len(local.objects.Objects), local.kept
 	}
 	local.tip = tip
-	r.local = local
+	r.local, r.known = local, r.now()
 	return nil
 }
 
 // deepen brings more history here, once for each clone. If that is too much, what is here has to do.
 func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
+	ctx, end := r.exchange(ctx)
+	defer end()
 	err := r.fetch(ctx, r.local, tip, history)
 	switch {
 	case errors.Is(err, errMoved):
@@ -127,6 +136,7 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash, deepe
 		return err
 	}
 	defer func() { _ = session.Close() }()
+	ctx, allowance := allowing(ctx, r.limits.refs, "the list of branches")
 	offer, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
 		return err
@@ -144,31 +154,44 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash, deepe
 		req.Shallows, _ = local.objects.Shallow()
 		req.Depth = packp.DepthCommits(deepen)
 	}
-	if !local.tip.IsZero() {
+	if offer.Capabilities.Supports(capability.Filter) { // not each server has it; what comes all the same is dropped here
+		_ = req.Capabilities.Set(capability.Filter)
+		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1, packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
+		local.partial = true
+	}
+	switch {
+	case r.clones:
+		_ = req.Capabilities.Set(capability.MultiACK)
+	case !local.tip.IsZero():
 		req.Haves = []plumbing.Hash{local.tip}
 	}
+	allowance.allow(r.limits.answer, "what comes before the pack")
 	answer, err := session.UploadPack(ctx, req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = answer.Close() }()
 	if !req.Depth.IsZero() {
-		ends := slices.DeleteFunc(slices.Concat(req.Shallows, answer.Shallows), func(h plumbing.Hash) bool {
-			return slices.Contains(answer.Unshallows, h)
-		})
+		unshallow := map[plumbing.Hash]bool{}
+		for _, h := range answer.Unshallows {
+			unshallow[h] = true
+		}
+		ends := slices.DeleteFunc(slices.Concat(req.Shallows, answer.Shallows), func(h plumbing.Hash) bool { return unshallow[h] })
 		if err := local.objects.SetShallow(ends); err != nil {
 			return err
 		}
 	}
-	return packfile.UpdateObjectStorage(local.objects, &limited{demux(req.Capabilities, answer, nil), maxPack})
+	allowance.allow(r.limits.pack, "the pack of the branch")
+	return local.unpack(ctx, demux(req.Capabilities, answer, nil))
 }
 
 // push sends the commit with the tip it was built on, so that the server takes it only if that is still the
 // tip. It returns errMoved if it is not, and errUnknown if the answer was lost.
 func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) error {
 	r := s.repo
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
+	ctx, end := r.exchange(ctx)
+	defer end()
+	ctx, _ = allowing(ctx, r.limits.answer, "the answer to a push")
 	var pack bytes.Buffer
 	if _, err := packfile.NewEncoder(&pack, r.local.objects, false).Encode(m.objects, 0); err != nil {
 		return err
@@ -201,20 +224,6 @@ func demux(caps *capability.List, r io.Reader, progress sideband.Progress) io.Re
 	d := sideband.NewDemuxer(kind, r)
 	d.Progress = progress
 	return d
-}
-
-// limited fails, instead of ending, when more than its number of bytes come.
-type limited struct {
-	r    io.Reader
-	left int64
-}
-
-func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	if l.left -= int64(n); l.left < 0 {
-		return n, pratique.Errorf(pratique.Exhausted, "read pack", "the branch has more than %d MiB", maxPack>>20)
-	}
-	return n, err
 }
 
 // tail keeps the end of what the server says while it works.

@@ -195,7 +195,7 @@ func TestSSH(t *testing.T) {
 	r := open(t, Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}})
 	for i := range 2 {
 		p, err := r.Update(t.Context(), set("README.md", fmt.Sprint(i)))
-		if err != nil || !p.Created || p.Commit != git(t, s, "r", "rev-parse", "main") {
+		if err != nil || p.Commit == "" || p.Commit != git(t, s, "r", "rev-parse", "main") {
 			t.Fatalf("%+v, %v", p, err)
 		}
 	}

@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"io"
 	"path"
 	"strings"
 
@@ -13,11 +14,14 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// maxFile is the size in bytes of the largest file that Read returns.
-const maxFile = 16 << 20
-
-// maxDepth bounds how deep folders are followed.
-const maxDepth = 64
+// Bounds of one walk: how deep folders are followed, and how many files and folders are visited. One folder can stand
+// in a tree many times, so a small pack can hold more of them than anybody could visit.
+const (
+	maxDepth   = 64
+	maxEntries = 500_000
+	maxName    = 255 // as file systems have it
+	maxPath    = 4095
+)
 
 // tree reads one commit's tree from the store.
 type tree struct {
@@ -29,8 +33,9 @@ type tree struct {
 var _ deploy.Tree = (*tree)(nil)
 
 // Walk implements [deploy.Tree].
-func (t *tree) Walk(ctx context.Context, prefix string, visit func(string) error) error {
+func (t *tree) Walk(ctx context.Context, prefix string, visit func(deploy.File) error) error {
 	prefix = strings.Trim(prefix, "/")
+	root := t.root
 	if prefix != "" {
 		if err := checkPath(prefix); err != nil {
 			return err
@@ -42,35 +47,48 @@ func (t *tree) Walk(ctx context.Context, prefix string, visit func(string) error
 		case err != nil:
 			return err
 		case isFile(e.Mode):
-			return visit(prefix)
+			return visit(&file{t, prefix, e.Hash})
 		case e.Mode != filemode.Dir:
 			return nil
 		}
+		root = e.Hash
 	}
-	return t.walk(ctx, prefix, 0, visit)
+	w := &walk{tree: t, visit: visit, left: maxEntries}
+	return w.folder(ctx, prefix, root, 0)
 }
 
-func (t *tree) walk(ctx context.Context, dir string, depth int, visit func(string) error) error {
+// walk is one visit of the files below a folder.
+type walk struct {
+	tree  *tree
+	visit func(deploy.File) error
+	left  int // entries that may still be visited
+}
+
+func (w *walk) folder(ctx context.Context, dir string, root plumbing.Hash, depth int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if depth > maxDepth {
 		return pratique.Errorf(pratique.Exhausted, "walk tree", "%s: folders are nested deeper than %d", dir, maxDepth)
 	}
-	d, err := t.dir(dir)
+	d, err := w.tree.store.tree(dir, root)
 	if err != nil {
 		return err
 	}
 	for _, e := range d.Entries {
+		if w.left--; w.left < 0 {
+			return pratique.Errorf(pratique.Exhausted, "walk tree", "%s/: there are more than %d files and folders up to here; "+
+				"give the target a path with fewer", dir, maxEntries)
+		}
 		name := path.Join(dir, e.Name)
-		if checkPath(name) != nil {
-			continue // a tree can be made to hold such names; they are no files of ours
+		if checkPath(e.Name) != nil || strings.Contains(e.Name, "/") || len(e.Name) > maxName || len(name) > maxPath {
+			continue // a tree can be made to hold such names; nobody can check them out, and they are no files of ours
 		}
 		switch {
 		case isFile(e.Mode):
-			err = visit(name)
+			err = w.visit(&file{w.tree, name, e.Hash})
 		case e.Mode == filemode.Dir:
-			err = t.walk(ctx, name, depth+1, visit)
+			err = w.folder(ctx, name, e.Hash, depth+1)
 		}
 		if err != nil {
 			return err
@@ -91,14 +109,30 @@ func (t *tree) Read(name string) ([]byte, error) {
 	if !isFile(e.Mode) {
 		return nil, pratique.Errorf(pratique.NotFound, "read file", "%s is not a regular file", name)
 	}
-	o, err := t.store.objects.EncodedObject(plumbing.BlobObject, e.Hash)
-	if err != nil {
-		return nil, err
-	}
-	if o.Size() > maxFile {
-		return nil, pratique.Errorf(pratique.Exhausted, "read file", "%s has %d bytes, more than the %d that are edited", name, o.Size(), maxFile)
-	}
-	return readAll(o)
+	return t.store.read(name, e.Hash)
+}
+
+// file is a regular file of a tree. The walk that found it knows its hash, so nobody has to look for that again.
+type file struct {
+	tree *tree
+	path string
+	hash plumbing.Hash
+}
+
+var _ deploy.File = (*file)(nil)
+
+// Path implements [deploy.File].
+func (f *file) Path() string { return f.path }
+
+// Content implements [deploy.File].
+func (f *file) Content() string { return f.hash.String() }
+
+// Read implements [deploy.File].
+func (f *file) Read() ([]byte, error) { return f.tree.store.read(f.path, f.hash) }
+
+// Open implements [deploy.File].
+func (f *file) Open(ctx context.Context) (io.ReadCloser, error) {
+	return f.tree.store.open(ctx, f.path, f.hash)
 }
 
 // entry finds a file or folder.
@@ -132,7 +166,7 @@ func (t *tree) dir(name string) (*object.Tree, error) {
 		}
 		h = e.Hash
 	}
-	d, err := object.GetTree(t.store.objects, h)
+	d, err := t.store.tree(name, h)
 	if err != nil {
 		return nil, err
 	}

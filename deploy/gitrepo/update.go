@@ -43,8 +43,9 @@ func (w *work) again(err error) bool {
 	if errors.As(err, &ours) {
 		return false
 	}
-	// With a commit on its way, everything that may pass is worth another look.
-	return len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() && pratique.KindOf(err) != pratique.Denied
+	// With a commit on its way, everything that may pass is worth another look; but a server that is silent again is looked at
+	// later, when the commit is found in the history.
+	return w.repo.pace.late < 2 && len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() && pratique.KindOf(err) != pratique.Denied
 }
 
 // attempt looks at the tip, edits on it and pushes, once.
@@ -58,24 +59,17 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 	if err := r.sync(ctx, tip); err != nil {
 		return deploy.Pushed{}, err
 	}
-	if c, _ := r.local.find(tip, w.sent); c != nil {
-		return r.pushed(c, true), nil
+	if c := r.local.among(tip, w.unknown); c != nil {
+		return r.pushed(c), nil
 	}
-	done, cut := r.local.search(tip, w.update.Done)
-	if cut && !r.local.deep {
-		if err := r.deepen(ctx, tip); err != nil {
-			return deploy.Pushed{}, err
-		}
-		done, _ = r.local.search(tip, w.update.Done)
-	}
-	if done != nil {
-		return r.pushed(done, false), nil
+	if err := r.show(ctx, tip, w.update.History); err != nil {
+		return deploy.Pushed{}, err
 	}
 	base, err := r.local.commit(tip)
 	if err != nil {
 		return deploy.Pushed{}, err
 	}
-	edit, err := w.update.Edit(ctx, &tree{store: r.local, root: base.TreeHash})
+	edit, err := w.update.Edit(ctx, r.local.at(base))
 	if err != nil {
 		return deploy.Pushed{}, &editError{err}
 	}
@@ -84,7 +78,7 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 		return deploy.Pushed{}, err
 	}
 	if made == nil {
-		return r.unchanged(tip, w.update.Earlier), nil
+		return deploy.Pushed{Remote: r.remote, Branch: r.branch}, nil
 	}
 	if err := s.push(ctx, tip, made); err != nil {
 		if errors.Is(err, errUnknown) {
@@ -95,30 +89,11 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 		}
 		return deploy.Pushed{}, err
 	}
-	r.local.tip = made.commit.Hash
-	return r.pushed(made.commit, true), nil
+	r.local.tip, r.known = made.commit.Hash, r.now()
+	return r.pushed(made.commit), nil
 }
 
-// sent finds a commit that we sent without hearing what became of it.
-func (w *work) sent(c *object.Commit) deploy.Step {
-	switch {
-	case len(w.unknown) == 0:
-		return deploy.Stop
-	case w.unknown[c.Hash]:
-		return deploy.Found
-	}
-	return deploy.GoOn
-}
-
-// pushed describes a commit of the branch.
-func (r *Repo) pushed(c *object.Commit, created bool) deploy.Pushed {
-	return deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), Created: created, At: c.Committer.When.UTC().Truncate(time.Second)}
-}
-
-// unchanged describes an update that had nothing to do.
-func (r *Repo) unchanged(tip plumbing.Hash, earlier deploy.Search) deploy.Pushed {
-	if c, _ := r.local.search(tip, earlier); c != nil {
-		return r.pushed(c, false)
-	}
-	return deploy.Pushed{Remote: r.remote, Branch: r.branch}
+// pushed describes a commit of the branch that we made.
+func (r *Repo) pushed(c *object.Commit) deploy.Pushed {
+	return deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), At: c.Committer.When.UTC().Truncate(time.Second)}
 }

@@ -18,12 +18,12 @@ type Input struct {
 	Now string `json:"now"`
 }
 
-// ImageInput is one platform image.
+// ImageInput is one platform image. The tag is not in it: it names something else tomorrow, and one digest has several,
+// while a verdict and a signature are of the digest.
 type ImageInput struct {
-	// Repository is registry/path; Tag is empty if the image was named by digest alone.
+	// Repository is registry/path.
 	Repository string            `json:"repository"`
 	Digest     string            `json:"digest"`
-	Tag        string            `json:"tag"`
 	Platform   string            `json:"platform"`
 	Labels     map[string]string `json:"labels"`
 	// User is that of the image's configuration; empty means root.
@@ -34,9 +34,15 @@ type ImageInput struct {
 
 // ScanInput is the report.
 type ScanInput struct {
-	Engine   EngineInput    `json:"engine"`
-	Database DatabaseInput  `json:"database"`
-	Findings []FindingInput `json:"findings"`
+	Engine   EngineInput   `json:"engine"`
+	Database DatabaseInput `json:"database"`
+	// JavaDatabase is the one in which jars were looked up, empty if none was.
+	JavaDatabase DatabaseInput  `json:"javaDatabase"`
+	Findings     []FindingInput `json:"findings"`
+	// OS and Unmatched say for what there were advisories: where there are none, nothing is found.
+	OS            OSInput            `json:"os"`
+	Unmatched     []UnmatchedInput   `json:"unmatched"`
+	Disagreements DisagreementsInput `json:"disagreements"`
 	// Scanned says what was looked for beside vulnerabilities. The list of what was not is empty, and says nothing.
 	Scanned           ScannedInput            `json:"scanned"`
 	Secrets           []SecretInput           `json:"secrets"`
@@ -84,10 +90,10 @@ type SBOMInput struct {
 	Formats  []string `json:"formats"`
 }
 
-// NewInput builds the document about one platform image. The tag may be empty, and sections nil if nothing was
-// looked for beside packages. It fails if the evidence is not complete (Corrupt), or if the report is about another
-// inventory than the one inspected (Corrupt): a verdict about half the evidence must not exist.
-func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected, report pratique.Report, sections *pratique.Sections, now time.Time) (Input, error) {
+// NewInput builds the document about one platform image. Sections are nil if nothing was looked for beside packages. It
+// fails with kind Corrupt if the evidence is not complete, or if the report is about another inventory than the one
+// inspected: a verdict about half the evidence must not exist.
+func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report, sections *pratique.Sections, now time.Time) (Input, error) {
 	const op = "build policy input"
 	incomplete := func(what string) error {
 		return pratique.Wrap(pratique.Corrupt, op, subject.String(), pratique.Errorf(pratique.Corrupt, op, "%s", what))
@@ -99,6 +105,8 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 		return Input{}, incomplete("there is no inventory")
 	case report.Inventory != inspected.Inventory:
 		return Input{}, incomplete("the report is about another inventory")
+	case report.Coverage == nil:
+		return Input{}, incomplete("the report does not say what there were advisories for")
 	case report.Scanner.Name == "":
 		return Input{}, incomplete("the report does not name its scanner")
 	case report.Database.Digest.IsZero() || report.Database.UpdatedAt.IsZero():
@@ -110,18 +118,15 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 	}
 	in := Input{
 		Image: ImageInput{
-			Repository: subject.Repository.String(), Digest: subject.Digest.String(), Tag: tag,
+			Repository: subject.Repository.String(), Digest: subject.Digest.String(),
 			Platform: string(inspected.Image.Platform), Labels: inspected.Image.Labels,
 			User: inspected.Image.User, Created: stamp(inspected.Image.Created),
 		},
 		Scan: ScanInput{
-			Engine: EngineInput(report.Scanner),
-			Database: DatabaseInput{
-				Digest:     report.Database.Digest.String(),
-				UpdatedAt:  stamp(report.Database.UpdatedAt),
-				AgeSeconds: int64(report.Database.Age(now) / time.Second),
-			},
-			Findings: make([]FindingInput, 0, len(report.Findings)),
+			Engine:       EngineInput(report.Scanner),
+			Database:     databaseInput(report.Database, now),
+			JavaDatabase: databaseInput(pratique.Database{Digest: inspected.JavaDatabase, UpdatedAt: inspected.JavaUpdatedAt}, now),
+			Findings:     make([]FindingInput, 0, len(report.Findings)),
 		},
 		SBOM: SBOMInput{Packages: inspected.Packages, Formats: []string{}},
 		Now:  stamp(now),
@@ -132,6 +137,7 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 	for _, f := range report.Findings {
 		in.Scan.Findings = append(in.Scan.Findings, findingInput(f))
 	}
+	in.Scan.addCoverage(*report.Coverage, inspected.Compared, now)
 	in.Scan.addSections(sections)
 	if !inspected.SPDX.IsZero() {
 		in.SBOM.Formats = append(in.SBOM.Formats, "spdx")
@@ -140,6 +146,17 @@ func NewInput(subject pratique.Subject, tag string, inspected pratique.Inspected
 		in.SBOM.Formats = append(in.SBOM.Formats, "cyclonedx")
 	}
 	return in, nil
+}
+
+func databaseInput(db pratique.Database, now time.Time) DatabaseInput {
+	in := DatabaseInput{UpdatedAt: stamp(db.UpdatedAt)}
+	if !db.Digest.IsZero() {
+		in.Digest = db.Digest.String()
+	}
+	if !db.UpdatedAt.IsZero() {
+		in.AgeSeconds = int64(db.Age(now) / time.Second)
+	}
+	return in
 }
 
 func findingInput(f pratique.Finding) FindingInput {

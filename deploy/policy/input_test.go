@@ -44,7 +44,7 @@ func TestNewInputRefusesHalfTheEvidence(t *testing.T) {
 		subject, now := testSubject(t), testNow
 		inspected, report := testEvidence()
 		spoil(&subject, &inspected, &report, &now)
-		if _, err := NewInput(subject, "", inspected, report, nil, now); pratique.KindOf(err) != pratique.Corrupt {
+		if _, err := NewInput(subject, inspected, report, nil, now); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -58,15 +58,15 @@ func TestNewInputRefusesOtherSections(t *testing.T) {
 	} {
 		inspected, report := testEvidence()
 		testSections(&inspected)
-		if _, err := NewInput(testSubject(t), "", inspected, report, sections, testNow); pratique.KindOf(err) != pratique.Corrupt {
+		if _, err := NewInput(testSubject(t), inspected, report, sections, testNow); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	inspected, report := testEvidence()
-	if _, err := NewInput(testSubject(t), "", inspected, report, &pratique.Sections{Scanned: pratique.AllSections()}, testNow); pratique.KindOf(err) != pratique.Corrupt {
+	if _, err := NewInput(testSubject(t), inspected, report, &pratique.Sections{Scanned: pratique.AllSections()}, testNow); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("nothing was looked for: %v", err)
 	}
-	in, err := NewInput(testSubject(t), "", inspected, report, nil, testNow)
+	in, err := NewInput(testSubject(t), inspected, report, nil, testNow)
 	if err != nil || in.Scan.Scanned != (ScannedInput{}) || in.Scan.Secrets == nil || in.Scan.Misconfigurations == nil || in.Scan.Licences == nil {
 		t.Errorf("%+v, error %v", in.Scan, err)
 	}
@@ -155,7 +155,7 @@ func TestWorst(t *testing.T) {
 	}}
 	clean := Platform{Child: pratique.Child{Platform: "linux/s390x"}, Decision: Decision{Outcome: pratique.Allow}}
 
-	got, verdicts, err := Worst([]Platform{amd, arm})
+	got, verdicts, err := Worst([]Platform{amd, arm}, nil)
 	tagged := func(r pratique.Reason, p pratique.Platform) pratique.Reason { r.Platform = p; return r }
 	want := Decision{
 		Outcome: pratique.Deny,
@@ -168,17 +168,46 @@ func TestWorst(t *testing.T) {
 	if len(verdicts) != 2 || verdicts[0].Digest != amd.Digest || verdicts[1].Outcome != pratique.Deny {
 		t.Errorf("verdicts %v", verdicts)
 	}
-	if got, _, err := Worst([]Platform{clean, clean}); err != nil || got.Outcome != pratique.Allow {
+	if got, _, err := Worst([]Platform{clean, clean}, nil); err != nil || got.Outcome != pratique.Allow {
 		t.Error(got, err)
 	}
-	if got, _, err := Worst([]Platform{clean, arm}); err != nil || got.Outcome != pratique.Deny || got.Reasons[0].Platform != "linux/arm64" {
+	if got, _, err := Worst([]Platform{clean, arm}, nil); err != nil || got.Outcome != pratique.Deny || got.Reasons[0].Platform != "linux/arm64" {
 		t.Error(got, err)
 	}
-	if _, _, err := Worst(nil); pratique.KindOf(err) != pratique.Internal {
+	if _, _, err := Worst(nil, nil); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("no platforms: %v", err)
 	}
-	if _, _, err := Worst([]Platform{clean, {}}); pratique.KindOf(err) != pratique.Internal {
+	if _, _, err := Worst([]Platform{clean, {}}, nil); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("no outcome: %v", err)
+	}
+}
+
+// TestWhatWasNotInspectedDenies, whatever the policy: it asks no rule.
+func TestWhatWasNotInspectedDenies(t *testing.T) {
+	t.Parallel()
+	clean := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: Decision{Outcome: pratique.Allow}}
+	hidden := []pratique.Uninspected{{Digest: "sha256:ee", Platform: "windows/amd64", Reason: "foreign layers"}, {Digest: "blake3:00", Reason: "no way to verify"}}
+	want := []pratique.Reason{
+		{Rule: RuleNotInspected, Platform: "windows/amd64", Message: "the image for windows/amd64, sha256:ee, could not be inspected: foreign layers"},
+		{Rule: RuleNotInspected, Message: "blake3:00 names no platform, so a runtime may run it, and could not be inspected: no way to verify; take it out of the index"},
+	}
+	for _, judged := range [][]Platform{{clean}, {}} {
+		got, verdicts, err := Worst(judged, hidden)
+		if err != nil || got.Outcome != pratique.Deny || len(verdicts) != len(judged) {
+			t.Errorf("%d judged: %v, %v, %v", len(judged), got, verdicts, err)
+		}
+		if diff := cmp.Diff(want, got.Reasons); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestAnImageThatContradictsItsIndexIsNoted(t *testing.T) {
+	t.Parallel()
+	child := Platform{Child: pratique.Child{Platform: "linux/amd64", Configured: "linux/arm64"}, Decision: Decision{Outcome: pratique.Allow}}
+	got, _, err := Worst([]Platform{child}, nil)
+	if err != nil || got.Outcome != pratique.Allow || len(got.Notes) != 1 || got.Notes[0].Rule != RulePlatform || !strings.Contains(got.Notes[0].Message, "linux/arm64") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -192,7 +221,7 @@ func TestWorstIsBounded(t *testing.T) {
 		}
 		platforms = append(platforms, Platform{Child: pratique.Child{Platform: p}, Decision: d})
 	}
-	got, _, err := Worst(platforms)
+	got, _, err := Worst(platforms, nil)
 	if err != nil || len(got.Reasons) != MaxReasons+1 || !strings.Contains(got.Reasons[MaxReasons].Message, "200 more") {
 		t.Error(len(got.Reasons), got.Reasons[len(got.Reasons)-1], err)
 	}

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -23,12 +22,22 @@ const RuleMore = "more"
 // MaxReasons bounds the reasons, and the notes, of one decision: verdicts travel in messages.
 const MaxReasons = 100
 
+// Other bounds. An image chooses the names and versions that rules put into their words, so each text is bounded,
+// and what travels in messages is bounded in bytes.
+const (
+	mostMessage = 1 << 10
+	mostName    = 256
+	mostBytes   = 160 << 10 // of the reasons, and of the notes, that travel, encoded
+	mostAll     = 20_000    // reasons, and notes, of one decision
+)
+
 // Decision is what the rules say about one image. Reasons and Notes are sorted: reasons without a finding
-// first, then the gravest findings. Beyond [MaxReasons] one last reason of rule [RuleMore] counts the rest.
+// first, then the gravest findings. Beyond [MaxReasons], or where they would take too many bytes, one last reason of
+// rule [RuleMore] counts the rest; then AllReasons and AllNotes have them, and are nil otherwise.
 type Decision struct {
-	Outcome pratique.Outcome
-	Reasons []pratique.Reason
-	Notes   []pratique.Reason
+	Outcome              pratique.Outcome
+	Reasons, Notes       []pratique.Reason
+	AllReasons, AllNotes []pratique.Reason
 }
 
 // Judge evaluates the rules, and the limits on the database's age and the repositories, which hold for every
@@ -53,53 +62,15 @@ func (p *Policy) Judge(ctx context.Context, in Input) (Decision, error) {
 	if err != nil {
 		return Decision{}, pratique.Wrap(pratique.Invalid, opJudge, subject, err)
 	}
-	reasons = append(p.guards.deny(in), reasons...)
+	reasons, notes = append(p.guards.deny(in), reasons...), append(p.guards.note(in), notes...)
 	rank := ranks(in.Scan.Findings)
-	d := Decision{Outcome: pratique.Allow, Reasons: tidy(reasons, rank), Notes: tidy(notes, rank)}
+	d := Decision{Outcome: pratique.Allow}
+	d.Reasons, d.AllReasons = tidy(reasons, rank)
+	d.Notes, d.AllNotes = tidy(notes, rank)
 	if len(reasons) > 0 {
 		d.Outcome = pratique.Deny
 	}
 	return d, nil
-}
-
-// spoken is a reason as a rule writes it; an unknown key is an error, since a misspelt one would be lost.
-type spoken struct {
-	Rule    string `json:"rule"`
-	Message string `json:"message"`
-	Finding string `json:"finding"`
-	Package string `json:"package"`
-}
-
-func decode(answer any) (deny, note []pratique.Reason, err error) {
-	raw, err := json.Marshal(answer)
-	if err != nil {
-		return nil, nil, err
-	}
-	var a struct{ Deny, Note []spoken }
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&a); err != nil {
-		return nil, nil, fmt.Errorf("deny and note must be sets of {rule, message, finding?, package?}, all strings: %w", err)
-	}
-	if a.Deny == nil || a.Note == nil {
-		return nil, nil, errors.New("deny and note must be sets")
-	}
-	if deny, err = convert("deny", a.Deny); err != nil {
-		return nil, nil, err
-	}
-	note, err = convert("note", a.Note)
-	return deny, note, err
-}
-
-func convert(set string, in []spoken) ([]pratique.Reason, error) {
-	out := make([]pratique.Reason, 0, len(in))
-	for _, s := range in {
-		if s.Rule == "" || s.Message == "" {
-			return nil, fmt.Errorf("an element of %s has no rule or no message", set)
-		}
-		out = append(out, pratique.Reason{Rule: s.Rule, Message: s.Message, Finding: s.Finding, Package: s.Package})
-	}
-	return out, nil
 }
 
 // ranks gives each finding id its gravest severity. Names are known here, since NewInput wrote them.
@@ -112,8 +83,8 @@ func ranks(findings []FindingInput) map[string]pratique.Severity {
 	return m
 }
 
-// tidy sorts, drops exact duplicates, and bounds the list.
-func tidy(reasons []pratique.Reason, rank map[string]pratique.Severity) []pratique.Reason {
+// tidy sorts, drops exact duplicates, and bounds the list; all is nil unless that leaves something out.
+func tidy(reasons []pratique.Reason, rank map[string]pratique.Severity) (bounded, all []pratique.Reason) {
 	slices.SortFunc(reasons, func(a, b pratique.Reason) int {
 		return cmp.Or(
 			cmp.Compare(last(a), last(b)),
@@ -126,7 +97,15 @@ func tidy(reasons []pratique.Reason, rank map[string]pratique.Severity) []pratiq
 			cmp.Compare(a.Platform, b.Platform),
 		)
 	})
-	return clip(slices.Compact(reasons))
+	all = slices.Compact(reasons)
+	bounded, cut := clip(all)
+	if !cut {
+		return bounded, nil
+	}
+	if len(all) > mostAll {
+		all = append(all[:mostAll:mostAll], more(len(all)-mostAll))
+	}
+	return bounded, all
 }
 
 // last sorts the counts of what was left out behind all else.
@@ -137,14 +116,25 @@ func last(r pratique.Reason) int {
 	return 0
 }
 
-func clip(reasons []pratique.Reason) []pratique.Reason {
+// clip returns as many reasons as travel in messages, and counts the rest if it left something out.
+func clip(reasons []pratique.Reason) (bounded []pratique.Reason, cut bool) {
 	counts := len(reasons)
 	for counts > 0 && last(reasons[counts-1]) == 1 {
 		counts--
 	}
-	if counts <= MaxReasons {
-		return reasons
+	fit, bytes := 0, 0
+	for ; fit < min(counts, MaxReasons); fit++ {
+		raw, err := json.Marshal(reasons[fit])
+		if bytes += len(raw) + 1; err != nil || bytes > mostBytes {
+			break
+		}
 	}
-	more := pratique.Reason{Rule: RuleMore, Message: fmt.Sprintf("and %d more; the report has all findings", counts-MaxReasons)}
-	return slices.Concat(reasons[:MaxReasons], []pratique.Reason{more}, reasons[counts:])
+	if fit == counts {
+		return reasons, false
+	}
+	return slices.Concat(reasons[:fit], []pratique.Reason{more(counts - fit)}, reasons[counts:]), true
+}
+
+func more(n int) pratique.Reason {
+	return pratique.Reason{Rule: RuleMore, Message: fmt.Sprintf("and %d more; the verdict's document has them", n)}
 }

@@ -184,7 +184,10 @@ func newCompiler(files map[string]string, params Params) (*ast.Compiler, map[str
 			return fmt.Errorf("%s: package %s would never be asked: use package pratique", m.Package.Location, strings.TrimPrefix(path, "data."))
 		}
 		modules[name] = m
-		return nil
+		if strings.HasSuffix(name, testSuffix) {
+			return nil
+		}
+		return refuseTag(m)
 	}
 	for name, content := range files {
 		if err := parse(name, content); err != nil {
@@ -259,6 +262,9 @@ func identify(cfg Config, files map[string]string) (pratique.Policy, error) {
 		part(files[name])
 	}
 	part(string(params))
+	if e := cfg.Params.Extension; !e.IsZero() {
+		part(fmt.Sprintf("%s until %s: %s", e.Age, e.Until.UTC().Format(time.RFC3339), e.Reason))
+	}
 	name := "default"
 	if cfg.Dir != "" {
 		name = filepath.Base(filepath.Clean(cfg.Dir))

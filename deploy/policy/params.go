@@ -3,6 +3,8 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,9 +39,12 @@ type Params struct {
 	// MaxDatabaseAge (max_database_age_seconds) is how old the vulnerability database may be when the
 	// verdict is given. Zero means 72 hours; no policy can switch the limit off.
 	MaxDatabaseAge time.Duration `json:"max_database_age,omitempty" yaml:"max_database_age,omitempty"`
+	// Extension raises MaxDatabaseAge for a while. Policies do not see it.
+	Extension Extension `json:"-" yaml:"-"`
 	// AllowedRepositories (allowed_repositories) are patterns of registry/path; others are denied by every policy.
 	// Empty means that every repository is allowed.
 	AllowedRepositories []pratique.Glob `json:"allowed_repositories,omitempty" yaml:"allowed_repositories,omitempty"`
+	Exceptions
 }
 
 // Validate checks the values; the error names the parameter.
@@ -58,12 +63,28 @@ func (p Params) Validate() error {
 	if p.MaxDatabaseAge < 0 || (p.MaxDatabaseAge > 0 && p.MaxDatabaseAge < time.Second) {
 		return fmt.Errorf("max_database_age: %s is not a second or more; leave it out for %s", p.MaxDatabaseAge, DefaultMaxDatabaseAge)
 	}
-	for _, pattern := range p.AllowedRepositories {
-		if err := pattern.Validate(); err != nil {
-			return fmt.Errorf("allowed_repositories: %w", err)
+	limit := p.MaxDatabaseAge
+	if limit == 0 {
+		limit = DefaultMaxDatabaseAge
+	}
+	if err := p.Extension.validate(limit); err != nil {
+		return err
+	}
+	for name, patterns := range p.lists() {
+		for _, pattern := range patterns {
+			if err := pattern.Validate(); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return nil
+}
+
+// lists are the parameters that are patterns of repositories, by name.
+func (p Params) lists() map[string][]pratique.Glob {
+	lists := p.Exceptions.lists()
+	lists["allowed_repositories"] = p.AllowedRepositories
+	return lists
 }
 
 // document returns the parameters as policies see them: every field there, defaults filled in.
@@ -74,7 +95,9 @@ func (p Params) document() map[string]any {
 		"unknown_severity":         p.UnknownSeverity,
 		"block_secrets":            p.BlockSecrets,
 		"max_database_age_seconds": int64(p.MaxDatabaseAge / time.Second),
-		"allowed_repositories":     append([]pratique.Glob{}, p.AllowedRepositories...),
+	}
+	for name, patterns := range p.lists() {
+		doc[name] = append([]pratique.Glob{}, patterns...)
 	}
 	if p.BlockAt == "" {
 		doc["block_at"] = DefaultBlockAt
@@ -93,16 +116,23 @@ func (p Params) document() map[string]any {
 // reads it would silently never deny.
 func (p Params) module() (string, error) {
 	doc := p.document()
-	list, err := json.Marshal(doc["allowed_repositories"])
-	if err != nil {
-		return "", err
+	for name, patterns := range p.Exceptions.lists() {
+		doc[name] = expressions(patterns)
 	}
-	delete(doc, "allowed_repositories")
+	var lists strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p.lists())) {
+		list, err := json.Marshal(doc[name])
+		if err != nil {
+			return "", err
+		}
+		delete(doc, name)
+		// array.concat gives the list the type "array of anything"; a literal empty array may not be iterated.
+		fmt.Fprintf(&lists, `,%q:array.concat([],%s)`, name, list)
+	}
 	rest, err := json.Marshal(doc)
 	if err != nil {
 		return "", err
 	}
-	// array.concat gives the list the type "array of anything"; a literal empty array may not be iterated.
-	body := strings.TrimSuffix(string(rest), "}") + `,"allowed_repositories":array.concat([],` + string(list) + `)}`
+	body := strings.TrimSuffix(string(rest), "}") + lists.String() + "}"
 	return "package pratique\n\nparams := " + body + "\n", nil
 }

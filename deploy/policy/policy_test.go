@@ -33,9 +33,11 @@ func testEvidence(findings ...pratique.Finding) (pratique.Inspected, pratique.Re
 	return pratique.Inspected{
 			Image:     pratique.ImageConfig{Platform: "linux/amd64", User: "1000", Created: testNow.Add(-time.Hour)},
 			Inventory: inventory, SPDX: pratique.DigestOf([]byte("spdx")), Packages: 3,
+			Compared: &pratique.Comparison{Packages: 3},
 		}, pratique.Report{
 			Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: inventory,
 			Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: testNow.Add(-time.Hour)},
+			Coverage: &pratique.Coverage{OS: pratique.OSCoverage{Family: "debian", Version: "12", Packages: 3, Known: true, Supported: true}},
 			Findings: findings,
 		}
 }
@@ -43,7 +45,7 @@ func testEvidence(findings ...pratique.Finding) (pratique.Inspected, pratique.Re
 func testInput(t testing.TB, findings ...pratique.Finding) Input {
 	t.Helper()
 	inspected, report := testEvidence(findings...)
-	in, err := NewInput(testSubject(t), "1.0", inspected, report, testSections(&inspected), testNow)
+	in, err := NewInput(testSubject(t), inspected, report, testSections(&inspected), testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +115,12 @@ func TestGuardsHoldForEveryPolicy(t *testing.T) {
 		"from the future":    {Params{}, -time.Hour - time.Second, "database_age"},
 		"allowed repository": {Params{AllowedRepositories: []pratique.Glob{"x/y", "registry.example/team/**"}}, 0, ""},
 		"other repository":   {Params{AllowedRepositories: []pratique.Glob{"registry.example/team"}}, 0, "repository"},
+		"scanner failed":     {Params{}, 0, "not_matched"},
 	} {
 		in := testInput(t)
+		if tt.want == "not_matched" {
+			in.Scan.Unmatched = append(in.Scan.Unmatched, UnmatchedInput{Class: "lang-pkgs", Type: "jar", Packages: 3, Reason: "failed"})
+		}
 		in.Scan.Database.AgeSeconds = int64(tt.age / time.Second)
 		got, err := load(t, Config{Dir: dir, Params: tt.params}).Judge(t.Context(), in)
 		if err != nil {
@@ -150,10 +156,10 @@ func TestJudge(t *testing.T) {
 		}},
 		"twice in one package": {findings: []pratique.Finding{high, high}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}}},
 		"stale database": {params: Params{MaxDatabaseAge: time.Minute}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
-			Rule: "database_age", Message: "the vulnerability database is of 2026-08-01T11:00:00Z, 1 h old; at most 0 h are allowed",
+			Rule: "database_age", Message: "the vulnerability database is of 2026-08-01T11:00:00Z, 1 h old; at most 0 h are allowed, by policy.maxDatabaseAge: pratique db update or db import brings a newer one",
 		}}}},
 		"foreign repository": {params: Params{AllowedRepositories: []pratique.Glob{"other.example/**"}}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
-			Rule: "repository", Message: "repository registry.example/team/app is not among the allowed ones",
+			Rule: "repository", Message: "repository registry.example/team/app is not among policy.allowedRepositories",
 		}}}},
 	}
 	for name, tt := range tests {
@@ -211,7 +217,6 @@ func TestReasonsAreBoundedAndOrdered(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
-	const deny = "package pratique\n\ndeny contains {\"rule\": \"r\", \"message\": \"m\"} if "
 	tests := map[string]struct {
 		files []string
 		want  string
@@ -276,12 +281,12 @@ func TestJudgeFailsClosed(t *testing.T) {
 		"message is number":  `deny contains {"rule": "r", "message": 1} if input.sbom.packages == 3`,
 		"unknown key":        `deny contains {"rule": "r", "message": "m", "cve": "x"} if input.sbom.packages == 3`,
 		"bad note":           "deny contains {\"rule\": \"r\", \"message\": \"m\"} if input.sbom.packages == 4\nnote contains 3",
-		"builtin error":      `deny contains {"rule": "r", "message": "m"} if to_number(input.image.tag) == 3`,
+		"builtin error":      `deny contains {"rule": "r", "message": "m"} if to_number(input.image.user) == 3`,
 		"division by zero":   `deny contains {"rule": "r", "message": "m"} if 1 / (input.sbom.packages - 3) == 3`,
 		"conflicting values": "deny contains {\"rule\": \"r\", \"message\": \"m\"} if f == 1\nf := 1 if input.sbom.packages == 3\nf := 2 if input.sbom.packages > 2",
 	}
 	in := testInput(t)
-	in.Image.Tag = "latest"
+	in.Image.User = "latest"
 	for name, rules := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -291,6 +296,24 @@ func TestJudgeFailsClosed(t *testing.T) {
 				t.Errorf("decision %v, error %v (%v)", d, err, pratique.KindOf(err))
 			}
 		})
+	}
+}
+
+// TestShapesInWords: whoever wrote the rule reads what is wrong with it.
+func TestShapesInWords(t *testing.T) {
+	t.Parallel()
+	for rule, want := range map[string]string{
+		`deny contains "x"`: "the policy fails: deny holds a text, want {rule, message}",
+		"deny contains {\"rule\": \"r\", \"message\": \"m\"}\nnote contains 3": "the policy fails: note holds a number, want {rule, message}",
+		`deny contains {"rule": "r", "message": ["m"]}`:                        "the policy fails: in deny, message is a list, want a text",
+		`deny contains {"rule": "r", "message": "m", "cve": "x"}`:              `the policy fails: deny holds an object with the key "cve", want rule, message, finding and package`,
+		`deny contains {"rule": "r"}`:                                          "the policy fails: an element of deny has no rule or no message",
+		`deny contains {"rule": "r", "message": "m", "finding": null}`:         "",
+	} {
+		p := load(t, Config{Dir: policyDir(t, "a.rego", "package pratique\n\n"+rule+"\n")})
+		if _, err := p.Judge(t.Context(), testInput(t)); (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", rule, err)
+		}
 	}
 }
 

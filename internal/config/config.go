@@ -29,7 +29,7 @@ type Config struct {
 	Receivers  []Receiver `yaml:"receivers"`
 	Reconcile  Reconcile  `yaml:"reconcile"`
 	// Platforms are what images are run on, for example linux/amd64. Children of an index that certainly do
-	// not run there are not inspected; default all are.
+	// not run there are not inspected; default all are. What cannot be inspected of the others denies.
 	Platforms []pratique.Platform `yaml:"platforms"`
 	Inspect   Inspect             `yaml:"inspect"`
 	Database  Database            `yaml:"database"`
@@ -39,7 +39,12 @@ type Config struct {
 	API       API                 `yaml:"api"`
 	Queue     Queue               `yaml:"queue"`
 	Evidence  Evidence            `yaml:"evidence"`
+
+	warnings []Problem
 }
+
+// Warnings are what is allowed and probably not meant, with file, line and key.
+func (c *Config) Warnings() []Problem { return c.warnings }
 
 // Log says how much is logged, and how.
 type Log struct {
@@ -51,11 +56,12 @@ type Log struct {
 
 // Registry is a host that images are read from and attestations are written to. No other host is contacted.
 type Registry struct {
-	Host      string   `yaml:"host"`
-	Aliases   []string `yaml:"aliases"`
-	PlainHTTP bool     `yaml:"plainHTTP"`
-	Username  string   `yaml:"username"`
-	Password  Secret   `yaml:"password"`
+	Host    string   `yaml:"host"`
+	Aliases []string `yaml:"aliases"`
+	// PlainHTTP says whether the host is asked without TLS; default for loopback addresses only.
+	PlainHTTP *bool  `yaml:"plainHTTP"`
+	Username  string `yaml:"username"`
+	Password  Secret `yaml:"password"`
 	// TokenHosts are other hosts whose token servers may see the credentials; RedirectHosts are hosts at
 	// private addresses that serve this registry's blobs, and never see them.
 	TokenHosts    []string `yaml:"tokenHosts"`
@@ -167,9 +173,16 @@ type Inspect struct {
 	LayerSize Size `yaml:"layerSize"`
 	// Entries bounds the files of an image, over all layers; default 1000000.
 	Entries int64 `yaml:"entries"`
+	// Layers bounds the layers of an image; default 256. IndexEntries bounds what an index names, indexes within it and
+	// attestations counted; default 64.
+	Layers       int `yaml:"layers"`
+	IndexEntries int `yaml:"indexEntries"`
 	// Confinement says what is done where the kernel cannot confine the processes: "auto", the default, goes on with
 	// a warning, "require" refuses to, "off" confines nothing.
 	Confinement string `yaml:"confinement"`
+	// Isolation says which images share a process and what was found in their layers: "project", the default, those of
+	// one registry whose paths begin alike up to the first slash; "repository"; "image" none, at a second of CPU each.
+	Isolation string `yaml:"isolation"`
 	// AnalysisStore bounds what is kept of what was found in single layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
 	// Scanners are what is looked for beside packages: secrets, misconfigurations, licences. Default none.
@@ -219,8 +232,25 @@ type Policy struct {
 	BlockSecrets bool `yaml:"blockSecrets"`
 	// MaxDatabaseAge is how old the vulnerability database may be; default 72h.
 	MaxDatabaseAge Duration `yaml:"maxDatabaseAge"`
+	// DatabaseAgeExtension raises MaxDatabaseAge for a while.
+	DatabaseAgeExtension DatabaseAgeExtension `yaml:"databaseAgeExtension"`
 	// AllowedRepositories are globs by segment of registry/path; default all.
 	AllowedRepositories []pratique.Glob `yaml:"allowedRepositories"`
+	// These are globs by segment of registry/path, too: the images that the shipped policy would deny because not all of
+	// them could be matched, and that pass with a note. Default none; see deploy/policy.Exceptions.
+	AllowUnknownOS     []pratique.Glob `yaml:"allowUnknownOS"`
+	AllowEndOfLife     []pratique.Glob `yaml:"allowEndOfLife"`
+	AllowNoPackages    []pratique.Glob `yaml:"allowNoPackages"`
+	AllowMixedPackages []pratique.Glob `yaml:"allowMixedPackages"`
+	AllowOddPackages   []pratique.Glob `yaml:"allowOddPackages"`
+}
+
+// DatabaseAgeExtension lets the vulnerability database be older for a while: all three, or none.
+type DatabaseAgeExtension struct {
+	Age Duration `yaml:"age"`
+	// Until is at most 31 days ahead when it is written.
+	Until  Time   `yaml:"until"`
+	Reason string `yaml:"reason"`
 }
 
 // Signing names the key pair. Without a key, a pair is made in DataDir at the first start.
@@ -264,17 +294,23 @@ type Target struct {
 // API guards the query API and the submissions.
 type API struct {
 	// AnonymousRead lets anybody read; submissions always need a token.
-	AnonymousRead bool    `yaml:"anonymousRead"`
-	Tokens        []Token `yaml:"tokens"`
+	AnonymousRead bool `yaml:"anonymousRead"`
+	// Hosts are further names of this server under which anonymous readers may ask.
+	Hosts  []string `yaml:"hosts"`
+	Tokens []Token  `yaml:"tokens"`
 }
 
-// Token is a bearer token. Every token may read; with Submit it may also submit images, with Operate cancel and
-// requeue whatever others submitted or pushed.
+// Token is a bearer token. Every token may read; with Submit it may also submit images and ask for sweeps, with Operate
+// cancel and requeue whatever others submitted or pushed, and deploy by name what a sweep found.
 type Token struct {
 	Name    string `yaml:"name"`
 	Token   Secret `yaml:"token"`
 	Submit  bool   `yaml:"submit"`
 	Operate bool   `yaml:"operate"`
+	// Repositories are globs by segment of registry/path: the token changes nothing about others. Default all.
+	Repositories []pratique.Glob `yaml:"repositories"`
+	// Rollback lets what the token submits go back behind a newer image that stands in Git.
+	Rollback bool `yaml:"rollback"`
 }
 
 // Queue tunes the embedded NATS.

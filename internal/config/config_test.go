@@ -50,11 +50,11 @@ func TestProblems(t *testing.T) {
 	const reg = "registries:\n  - host: r.example.com\n"
 	tests := []struct{ name, yaml, want string }{
 		{"unknown key", "listen: 127.0.0.1:1\nlisten2: x\n", "f.yaml:2: listen2: unknown key; known here: dataDir, listen,"},
-		{"unknown nested key", "policy:\n  blockat: HIGH\n", "f.yaml:2: blockat: unknown key; known here: dir, blockAt"},
+		{"unknown nested key", "policy:\n  blockat: HIGH\n", "f.yaml:2: policy.blockat: unknown key; known here: dir, blockAt"},
 		{"duplicate key", "listen: a:1\nlisten: b:1\n", "f.yaml:2: "},
 		{"syntax", "a: [\n", "f.yaml:"},
 		{"second document", "listen: a:1\n---\nlisten: b:1\n", "more than one YAML document"},
-		{"literal secret", reg + "    username: u\n    password: hunter2hunter2\n", "f.yaml:4: secrets are given by reference only"},
+		{"literal secret", reg + "    username: u\n    password: hunter2hunter2\n", "f.yaml:4: registries[0].password: secrets are given by reference only"},
 		{"missing variable", reg + "    username: u\n    password: env:PRATIQUE_NOT_SET\n", "f.yaml:4: registries[0].password: env:PRATIQUE_NOT_SET: the environment variable"},
 		{"missing file", reg + "    username: u\n    password: file:/nowhere/x\n", "f.yaml:4: registries[0].password: file:/nowhere/x: read secret"},
 		{"half credentials", reg + "    username: u\n", "f.yaml:2: registries[0]: username and password go together"},
@@ -77,12 +77,22 @@ func TestProblems(t *testing.T) {
 		{"one audience", reg + "receivers:\n  - {name: a, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n  - {name: b, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n", "f.yaml:5: receivers[1].oidc.audience: it also opens receiver \"a\""},
 		{"sweep elsewhere", reg + "reconcile: {repositories: [{repository: other.example.com/a}]}\n", "reconcile.repositories[0].repository: \"other.example.com\" is not the host"},
 		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "f.yaml:4: receivers[0].format: want one of acr, artifactory, cdevents, cloudevents, distribution"},
-		{"bad duration", "database:\n  interval: soon\n", `f.yaml:2: want a time span such as 90s, 6h or 3d, not "soon"`},
-		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: want a size such as 512MiB or 20GiB, not "2GB"`},
-		{"wrong type", "inspect:\n  workers: many\n", `f.yaml:2: want a whole number, not "many"`},
+		{"half an extension", "policy:\n  databaseAgeExtension: {age: 5d}\n", "f.yaml:2: policy.databaseAgeExtension: give all of age, until and reason"},
+		{"extension without end", "policy:\n  databaseAgeExtension: {age: 5d, until: 2999-01-01T00:00:00Z, reason: r}\n", "f.yaml:2: policy.databaseAgeExtension.until: want a time within the next 31 days"},
+		{"extension of nothing", "policy:\n  maxDatabaseAge: 6d\n  databaseAgeExtension: {age: 5d, until: 2020-01-01T00:00:00Z, reason: r}\n", "policy.databaseAgeExtension.age: want more than maxDatabaseAge, 144h0m0s"},
+		{"extension until soon", "policy:\n  databaseAgeExtension: {age: 5d, until: soon, reason: r}\n", "f.yaml:2: policy.databaseAgeExtension.until: want a time such as"},
+		{"token that only reads", "api:\n  tokens:\n    - {name: a, token: 'env:PATH', rollback: true}\n", "f.yaml:3: api.tokens[0]: the token only reads"},
+		{"token's repositories", "api:\n  tokens:\n    - {name: a, token: 'env:PATH', submit: true, repositories: ['r.example/[a']}\n", "f.yaml:3: api.tokens[0].repositories[0]: "},
+		{"bad duration", "database:\n  interval: soon\n", `f.yaml:2: database.interval: want a time span such as 90s, 6h or 3d, not "soon"`},
+		{"bad size", "inspect:\n  memory: 2GB\n", `f.yaml:2: inspect.memory: want a size such as 512MiB or 20GiB, not "2GB"`},
+		{"wrong type", "inspect:\n  workers: many\n", `f.yaml:2: inspect.workers: want a whole number, not "many"`},
 		{"bad listen", "listen: 8080\n", `f.yaml:1: listen: want host:port`},
-		{"secrets as text", reg + "receivers:\n  - {name: a, registry: r.example.com, secrets: hunter2hunter2}\n", "want a list"},
-		{"tokens as text", "api: {tokens: hunter2hunter2}\n", "want a list"},
+		{"secrets as text", reg + "receivers:\n  - {name: a, registry: r.example.com, secrets: hunter2hunter2}\n", "f.yaml:4: receivers[0].secrets: want a list"},
+		{"tokens as text", "api: {tokens: hunter2hunter2}\n", "f.yaml:1: api.tokens: want a list"},
+		{"unknown key of a list", "api:\n  tokens:\n    - {name: a, tokn: x}\n", "f.yaml:3: api.tokens[0].tokn: unknown key; known here: name, token"},
+		{"host with a scheme", "api: {hosts: ['https://p.example.com']}\n", "f.yaml:1: api.hosts[0]: want a host name without scheme and port"},
+		{"host with a port", "api: {hosts: [p.example.com, 'p.example.com:80']}\n", "api.hosts[1]: want a host name"},
+		{"host of nothing", "api: {hosts: ['']}\n", "api.hosts[0]: want a host name"},
 		{"registry in a path", reg + "receivers:\n  - {name: a, registry: r.example.com, insecure: true, repositories: [r.example.com/a]}\n", "receivers[0].repositories[0]: leave out the registry"},
 		{"memory", "inspect: {memory: 1KiB}\n", "inspect.memory: want at least 256MiB"},
 		{"unknown scanner", "inspect: {scanners: [secret]}\n", "inspect.scanners[0]: want one of secrets, misconfigurations, licences"},
@@ -152,4 +162,61 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("error without the file's name: %v", err)
 		}
 	})
+}
+
+// TestWarnings: what is allowed and probably not meant is named with file, line and key.
+func TestWarnings(t *testing.T) {
+	const targets = "deploy:\n  targets:\n    - name: a\n      repository: https://git.example.com/c.git\n      images: [\"r.example.com/**\"]\n      path: clusters/a\n" +
+		"    - name: b\n      repository: https://git.example.com/c.git\n      images: [\"r.example.com/**\"]\n"
+	c, err := Parse("f.yaml", []byte(targets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0].Error(), "f.yaml:7: deploy.targets[1]: target b has no path") {
+		t.Errorf("warnings: %v", w)
+	}
+	_, err = Parse("f.yaml", []byte(strings.Replace(targets, "https://git.example.com/c.git", "git@git.example.com:acme/c.git", 1)))
+	if err == nil || !strings.Contains(err.Error(), "f.yaml:4: deploy.targets[0].repository") || !strings.Contains(err.Error(), "write ssh://git@git.example.com/acme/c.git") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+// TestPatternsThatMatchNothing: a pattern that no repository of a configured registry can match is a warning.
+func TestPatternsThatMatchNothing(t *testing.T) {
+	const head = "registries:\n  - {host: 'r.example.com:5000', aliases: [r.internal]}\npolicy:\n  allowNoPackages: ['"
+	for pattern, want := range map[string]string{
+		"r.example.com:5000/team/**":         "",
+		"r.internal/team/app":                "",
+		"**/app":                             "",
+		"*/app":                              "",
+		"**":                                 "",
+		"team/**":                            `"team/**" matches no repository of a configured registry; write r.example.com:5000/team/**`,
+		"r.example.com/team/**":              "matches no repository of a configured registry",
+		"r.example.com:5000":                 "matches no repository of a configured registry",
+		"r.example.com:5000/team/app:1.0":    "matches no repository: leave out the tag",
+		"r.example.com:5000/team/app@sha256": "matches no repository: leave out the digest",
+		"r.example.com:5000/{a,b}/app":       "matches no repository: braces stand for themselves, so write two patterns",
+	} {
+		c, err := Parse("f.yaml", []byte(head+pattern+"']\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := c.Warnings()
+		if want == "" && len(w) == 0 {
+			continue
+		}
+		if want == "" || len(w) != 1 || !strings.HasPrefix(w[0].Error(), "f.yaml:4: policy.allowNoPackages[0]: ") || !strings.Contains(w[0].Error(), want) {
+			t.Errorf("%s: %v", pattern, w)
+		}
+	}
+}
+
+func TestExtensionThatEnded(t *testing.T) {
+	c, err := Parse("f.yaml", []byte("policy:\n  databaseAgeExtension: {age: 5d, until: 2020-01-01, reason: r}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0].Error(), "f.yaml:2: policy.databaseAgeExtension.until: it has ended: maxDatabaseAge is the limit again") {
+		t.Errorf("warnings: %v", w)
+	}
 }

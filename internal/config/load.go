@@ -7,10 +7,8 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"regexp"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/pratique-dev/pratique"
 	"gopkg.in/yaml.v3"
@@ -67,6 +65,7 @@ func Parse(file string, content []byte) (Config, error) {
 		problems = check.problems
 	}
 	if len(problems) == 0 {
+		c.warnings = warnings(file, lines, c)
 		return c, nil
 	}
 	sort.SliceStable(problems, func(i, j int) bool { return problems[i].Line < problems[j].Line })
@@ -87,7 +86,7 @@ func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 		return c, nil, nil
 	}
 	if err != nil {
-		return c, nil, yamlProblems(file, err)
+		return c, nil, yamlProblems(file, err, keysOf(content))
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -95,7 +94,7 @@ func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 	}
 	var root yaml.Node
 	if err := yaml.Unmarshal(content, &root); err != nil {
-		return c, nil, yamlProblems(file, err)
+		return c, nil, yamlProblems(file, err, nil)
 	}
 	lines := map[string]int{}
 	keyLines(&root, "", lines)
@@ -128,79 +127,4 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-var (
-	yamlLine    = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlUnknown = regexp.MustCompile(`^field (\S+) not found in type config\.(\w+)$`)
-	yamlType    = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (.+)$")
-)
-
-// yamlProblems turns the errors of yaml.v3 into ours: its own speak of Go types.
-func yamlProblems(file string, err error) []Problem {
-	messages := []string{err.Error()}
-	var typed *yaml.TypeError
-	if errors.As(err, &typed) {
-		messages = typed.Errors
-	}
-	var problems []Problem
-	for _, message := range messages {
-		p := Problem{File: file, Message: strings.TrimPrefix(message, "yaml: ")}
-		if m := yamlLine.FindStringSubmatch(message); m != nil {
-			p.Line, _ = strconv.Atoi(m[1]) // the pattern matched digits only
-			p.Message = m[2]
-		}
-		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
-			p.Key, p.Message = m[1], "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
-		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {
-			p.Message = "want " + kindWord(m[3])
-			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain { // anything else may be a secret
-				p.Message += fmt.Sprintf(", not %q", m[2])
-			}
-		}
-		problems = append(problems, p)
-	}
-	return problems
-}
-
-// knownKeys lists the keys of the configuration struct with that name.
-func knownKeys(typeName string) []string {
-	var found []string
-	var visit func(t reflect.Type)
-	visit = func(t reflect.Type) {
-		for t.Kind() == reflect.Slice {
-			t = t.Elem()
-		}
-		if t.Kind() != reflect.Struct || t == reflect.TypeFor[Secret]() {
-			return
-		}
-		for i := range t.NumField() {
-			if t.Name() == typeName {
-				found = append(found, yamlName(t.Field(i)))
-			}
-			visit(t.Field(i).Type)
-		}
-	}
-	visit(reflect.TypeFor[Config]())
-	return found
-}
-
-func yamlName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	return name
-}
-
-func kindWord(goType string) string {
-	switch {
-	case strings.HasPrefix(goType, "[]"):
-		return "a list"
-	case goType == "bool":
-		return "true or false"
-	case strings.HasPrefix(goType, "int"):
-		return "a whole number"
-	case strings.HasPrefix(goType, "config."):
-		return "a group of keys"
-	default:
-		return "text"
-	}
 }

@@ -120,6 +120,20 @@ func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
+// Time is a moment such as 2026-03-31T12:00:00Z, or the beginning of a day in UTC such as 2026-03-31.
+type Time struct{ time.Time }
+
+// UnmarshalYAML implements [yaml.Unmarshaler].
+func (t *Time) UnmarshalYAML(node *yaml.Node) error {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, node.Value); err == nil {
+			t.Time = at
+			return nil
+		}
+	}
+	return lineError(node, "want a time such as 2026-03-31T12:00:00Z, not %q", node.Value)
+}
+
 // Size is a number of bytes such as 512MiB or 20GiB.
 type Size int64
 

@@ -86,6 +86,9 @@ func (c *checker) config(conf *Config) {
 	c.atLeast("inspect.inFlight", int64(conf.Inspect.InFlight), 64<<20, "64MiB")
 	c.atLeast("inspect.layerSize", int64(conf.Inspect.LayerSize), 16<<20, "16MiB")
 	c.atLeast("inspect.entries", conf.Inspect.Entries, 1000, "1000")
+	c.atLeast("inspect.layers", int64(conf.Inspect.Layers), 1, "1")
+	c.atLeast("inspect.indexEntries", int64(conf.Inspect.IndexEntries), 1, "1")
+	c.oneOf("inspect.isolation", conf.Inspect.Isolation, "project", "repository", "image")
 	c.oneOf("inspect.confinement", conf.Inspect.Confinement, "auto", "require", "off")
 	c.atLeast("queue.outboxSize", int64(conf.Queue.OutboxSize), 1<<20, "1MiB")
 	c.atLeast("queue.ledgerSize", int64(conf.Queue.LedgerSize), 64<<20, "64MiB")
@@ -95,13 +98,27 @@ func (c *checker) config(conf *Config) {
 		}
 	}
 	c.globs("policy.allowedRepositories", conf.Policy.AllowedRepositories)
+	c.globs("policy.allowUnknownOS", conf.Policy.AllowUnknownOS)
+	c.globs("policy.allowEndOfLife", conf.Policy.AllowEndOfLife)
+	c.globs("policy.allowNoPackages", conf.Policy.AllowNoPackages)
+	c.globs("policy.allowMixedPackages", conf.Policy.AllowMixedPackages)
+	c.globs("policy.allowOddPackages", conf.Policy.AllowOddPackages)
+	c.extension(conf.Policy)
 	c.registries(conf.Registries)
 	c.receivers(conf)
 	c.sweeps(conf)
 	c.signing(conf.Signing)
 	c.targets(conf.Deploy.Targets)
 	c.tokens(conf.API.Tokens)
+	for i, host := range conf.API.Hosts {
+		if !hostPattern.MatchString(host) {
+			c.fail(fmt.Sprintf("api.hosts[%d]", i), "want a host name without scheme and port, not %q", host)
+		}
+	}
 }
+
+// hostPattern is a name as it stands in a Host header, before the port.
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
 // scanners checks the sections, and that what the policy asks for is among them: every image would be denied.
 func (c *checker) scanners(conf *Config) {
@@ -115,6 +132,24 @@ func (c *checker) scanners(conf *Config) {
 	}
 	if conf.Policy.BlockSecrets && !slices.Contains(conf.Inspect.Scanners, pratique.SectionSecrets) {
 		c.fail("policy.blockSecrets", "nobody looks for secrets: add secrets to inspect.scanners")
+	}
+}
+
+// extension wants an end that is near: what is without one is a higher limit.
+func (c *checker) extension(p Policy) {
+	const key, longest, mostReason = "policy.databaseAgeExtension", 31 * 24 * time.Hour, 200
+	e := p.DatabaseAgeExtension
+	limit := p.MaxDatabaseAge.Std(72 * time.Hour)
+	switch {
+	case e == DatabaseAgeExtension{}:
+	case e.Age == 0 || e.Until.IsZero() || strings.TrimSpace(e.Reason) == "":
+		c.fail(key, "give all of age, until and reason")
+	case time.Duration(e.Age) <= limit || time.Duration(e.Age) > longest:
+		c.fail(key+".age", "want more than maxDatabaseAge, %s, and at most 31d", limit)
+	case time.Until(e.Until.Time) > longest:
+		c.fail(key+".until", "want a time within the next 31 days; then look again whether it is still needed")
+	case len(e.Reason) > mostReason:
+		c.fail(key+".reason", "want at most %d characters", mostReason)
 	}
 }
 
@@ -163,6 +198,9 @@ func (c *checker) signing(s Signing) {
 	c.url("signing.verifierID", s.VerifierID, "http", "https", "urn")
 }
 
+// scpForm is how ssh remotes are often written: user@host:path.
+var scpForm = regexp.MustCompile(`^([A-Za-z0-9._-]+@[A-Za-z0-9._-]+):([^/].*)$`)
+
 func (c *checker) targets(all []Target) {
 	seen := map[string]bool{}
 	for i, t := range all {
@@ -171,7 +209,11 @@ func (c *checker) targets(all []Target) {
 		if t.Repository == "" {
 			c.fail(key+".repository", "name the config repository: an https, ssh or file URL")
 		}
-		c.url(key+".repository", t.Repository, "https", "http", "ssh", "file")
+		if short := scpForm.FindStringSubmatch(t.Repository); short != nil {
+			c.fail(key+".repository", "%q is a short form that is not read here: write ssh://%s/%s", t.Repository, short[1], short[2])
+		} else {
+			c.url(key+".repository", t.Repository, "https", "http", "ssh", "file")
+		}
 		c.globs(key+".images", t.Images)
 		c.globs(key+".tags", t.Tags)
 		if len(t.Images) == 0 {
@@ -211,6 +253,10 @@ func (c *checker) tokens(all []Token) {
 			c.fail(key+".token", "give the token as env:NAME or file:PATH")
 		} else if len(t.Token.Value()) > 0 && len(t.Token.Value()) < least {
 			c.fail(key+".token", "%s is shorter than %d characters", t.Token, least)
+		}
+		c.globs(key+".repositories", t.Repositories)
+		if changes := t.Submit || t.Operate; !changes && (t.Rollback || len(t.Repositories) > 0) {
+			c.fail(key, "the token only reads: rollback and repositories are for tokens with submit or operate")
 		}
 	}
 }

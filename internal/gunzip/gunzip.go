@@ -30,11 +30,17 @@ func corrupt(what string) error { return fmt.Errorf("%w: %s", errCorrupt, what) 
 
 // Reader decompresses a gzip stream.
 type Reader struct {
+	// Member, if set, is called at the start of each member but the first, with its place in the stream and how many bytes
+	// were decoded before it. Its error ends the reading.
+	Member func(in, out int64) error
+
 	src io.Reader
 	err error // what Read returns when there is nothing left to give
 
 	in    []byte
-	pos   int // of the next byte that is not in bits
+	base  int64 // where in begins in the stream
+	total int64 // bytes of the members before this one, and of this one so far
+	pos   int   // of the next byte that is not in bits
 	ended error
 	bits  uint64
 	n     uint // bits that count; those above are what follows, or zero
@@ -108,6 +114,7 @@ func (z *Reader) fill() error {
 
 func (z *Reader) account(start int) {
 	z.crc = crc32.Update(z.crc, crc32.IEEETable, z.out[start:z.w])
+	z.total += int64(z.w - start)
 	z.size += uint32(z.w - start) //nolint:gosec // modulo 2^32, as the trailer has it
 }
 
@@ -118,6 +125,7 @@ func (z *Reader) more() bool {
 		return false
 	}
 	back := min(z.pos, 8) // align may give these back
+	z.base += int64(z.pos - back)
 	left := copy(z.in[:cap(z.in)], z.in[z.pos-back:])
 	z.in, z.pos = z.in[:left], back
 	for tries := 0; ; tries++ {
@@ -193,6 +201,11 @@ func (z *Reader) trailer() error {
 	}
 	if z.pos == len(z.in) && !z.more() {
 		return z.ended // usually io.EOF: the proper end
+	}
+	if z.Member != nil {
+		if err := z.Member(z.base+int64(z.pos), z.total); err != nil {
+			return err
+		}
 	}
 	z.crc, z.size, z.low = 0, 0, z.w
 	if err := z.header(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -39,6 +40,39 @@ func gunzip(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	return io.ReadAll(z)
+}
+
+// TestMember: members are found where they start, however the stream comes.
+func TestMember(t *testing.T) {
+	t.Parallel()
+	var all []byte
+	var want [][2]int64
+	out := int64(0)
+	for _, member := range [][]byte{[]byte("first"), {}, bytes.Repeat([]byte("long"), 300_000), []byte("x"), {}} {
+		want = append(want, [2]int64{int64(len(all)), out})
+		all = append(all, compress(t, 6, member)...)
+		out += int64(len(member))
+	}
+	for name, r := range map[string]io.Reader{"whole": bytes.NewReader(all), "in bytes": iotest.OneByteReader(bytes.NewReader(all))} {
+		z, err := NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := [][2]int64{{0, 0}}
+		z.Member = func(in, out int64) error { got = append(got, [2]int64{in, out}); return nil }
+		if _, err := io.Copy(io.Discard, z); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v, error %v", name, got, want, err)
+		}
+	}
+	z, err := NewReader(bytes.NewReader(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	z.Member = func(int64, int64) error { return enough }
+	if _, err := io.Copy(io.Discard, z); !errors.Is(err, enough) {
+		t.Errorf("the error is %v", err)
+	}
 }
 
 func standard(r io.Reader) ([]byte, error) {

@@ -32,6 +32,8 @@ type child struct {
 	out    *os.File
 	stderr *tail
 	ready  bool
+	// domain is that of the images that it has parsed; empty if there is none.
+	domain string
 	// readable is where the directories that it may read lay when it was started.
 	readable []string
 	// gone is closed when the process has ended and was waited for.
@@ -95,14 +97,21 @@ func spawn(cfg Config, dir string) (*child, error) {
 // live.
 func (c *child) live(cfg Config, started chan<- error) {
 	runtime.LockOSThread()
-	err := confineThread(cfg, c.dir)
-	if err == nil {
-		err = c.cmd.Start()
-	}
-	started <- err
+	started <- c.launch(cfg)
 	if c.cmd.Process != nil {
 		c.reap()
 	}
+}
+
+// launch starts the child from this thread. That it gets no descriptors of others is a part of its confinement.
+func (c *child) launch(cfg Config) error {
+	if err := SealDescriptors(); err != nil && cfg.Confinement == ConfineRequire {
+		return err
+	}
+	if err := confineThread(cfg, c.dir); err != nil {
+		return err
+	}
+	return c.cmd.Start()
 }
 
 // reap waits for the child's end. What the child had started is killed while the child's process id, which is
@@ -198,7 +207,7 @@ func (c *child) await(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// The reasons for which watch kills a child.
+// The limits beyond which watch kills a child. What it holds and writes is its own, so no neighbor is in it.
 var (
 	errTimeout = errors.New("it took too long")
 	errMemory  = errors.New("it used too much memory")
@@ -226,7 +235,10 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		}
 		if reason != nil {
 			c.stop()
-			<-done //nolint:errcheck // why it was stopped says more than how it ended
+			// Why it was stopped says more than how it ended, but that it never began.
+			if err := <-done; errors.Is(err, errNotAsked) && errors.Is(reason, errTimeout) {
+				return fmt.Errorf("%w: %w", errNotAsked, reason)
+			}
 			return reason
 		}
 	}
@@ -247,6 +259,9 @@ func (c *child) excess(cfg Config) error {
 // errCrash marks the end of a child that nobody asked for.
 var errCrash = errors.New("the child died")
 
+// errKilled marks the end of a child that somebody else killed. It may have been the neighbors' memory.
+var errKilled = errors.New("it was killed from outside, as the kernel does when memory runs out")
+
 // errForbidden marks the end of a child that made a system call which no parser makes.
 var errForbidden = errors.New("it tried what no parser does")
 
@@ -262,6 +277,8 @@ func (c *child) blame(err error) error {
 		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
 	case errors.Is(err, errNotAsked):
 		kind = pratique.Unavailable
+	case errors.Is(err, errTimeout), errors.Is(err, errMemory), errors.Is(err, errWritten):
+		kind = pratique.Exhausted
 	}
 	if said := c.stderr.String(); said != "" {
 		err = fmt.Errorf("%w; it said: %s", err, said)
@@ -269,8 +286,7 @@ func (c *child) blame(err error) error {
 	return &pratique.Error{Op: "run inspector", Kind: kind, Err: err}
 }
 
-// crash says how a child ended that closed its side of the conversation. A kill that did not come from here
-// is taken for the kernel's, which kills when memory runs out.
+// crash says how a child ended that closed its side of the conversation.
 func (c *child) crash(err error) error {
 	select {
 	case <-c.gone:
@@ -281,7 +297,7 @@ func (c *child) crash(err error) error {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		switch status.Signal() {
 		case syscall.SIGKILL:
-			reason = errMemory
+			reason = errKilled
 		case syscall.SIGSYS:
 			reason = errForbidden
 		}

@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/sbom"
 	"github.com/pratique-dev/pratique/scanner"
@@ -38,8 +40,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[2] == "parent" {
 		parent(os.Args[3])
 	}
-	f := fake{}
-	if err := Serve(context.Background(), os.Stdin, os.Stdout, Child{Analyzer: f, Matcher: f, Generator: f, Maker: maker}); err != nil {
+	f := fake{taken: new(bool)}
+	if err := Serve(context.Background(), os.Stdin, os.Stdout, Child{Analyzer: f, Matcher: f, Generator: f, Trees: new(filetree.Memory), Maker: maker}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -59,35 +61,58 @@ func parent(dir string) {
 }
 
 // fake scans and makes SBOMs as it is told: for an image by its subject's path, for an inventory by the family
-// of its operating system.
-type fake struct{}
+// of its operating system. Once an image of the project evil has taken it over, it lies about everything.
+type fake struct{ taken *bool }
+
+// deedOf is what an image has the fake do: its repository's path without the project.
+func deedOf(img layers.Image) string {
+	_, deed, within := strings.Cut(img.Subject.Repository.Path, "/")
+	if !within {
+		return img.Subject.Repository.Path
+	}
+	return deed
+}
+
+// lie is what it says then.
+const lie = "nothing to see here"
 
 func (fake) Tool() pratique.Tool { return pratique.Tool{Name: "fake", Version: "1"} }
 
-func (fake) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
-	if err := act(ctx, img.Subject.Repository.Path); err != nil {
+func (f fake) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
+	if err := act(ctx, deedOf(img)); err != nil {
 		return scanner.Analysis{}, err
 	}
 	content, err := os.ReadFile(img.Layers[0].Path)
 	if err != nil {
 		return scanner.Analysis{}, pratique.Wrap(pratique.Unavailable, "analyse", "", err)
 	}
+	if *f.taken = *f.taken || strings.HasPrefix(img.Subject.Repository.Path, "evil/"); *f.taken {
+		for _, l := range img.Layers {
+			if err := kept.Store(l.DiffID, []byte(lie)); err != nil {
+				return scanner.Analysis{}, err
+			}
+		}
+		return scanner.Analysis{Inventory: pratique.Inventory{OS: pratique.OS{Family: lie}}}, nil
+	}
 	known, err := remember(img, kept)
 	os := pratique.OS{Family: "fake", Name: pratique.DigestOf(content).String(), RepositoryRelease: known}
 	return scanner.Analysis{Inventory: pratique.Inventory{OS: os}}, err
 }
 
-func (fake) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+func (f fake) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
 	if err := act(ctx, inv.OS.Family); err != nil {
 		return pratique.Report{}, err
 	}
 	digest, err := scanner.InventoryDigest(inv)
-	return pratique.Report{Inventory: digest, Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-1", Path: db.Dir}}}, err
+	if *f.taken {
+		return pratique.Report{Inventory: digest, Database: db.Database, Coverage: &pratique.Coverage{}}, err
+	}
+	return pratique.Report{Inventory: digest, Database: db.Database, Coverage: &pratique.Coverage{}, Findings: []pratique.Finding{{ID: "CVE-1", Path: db.Dir}}}, err
 }
 
 func (fake) Generate(_ context.Context, img layers.Image) (sbom.Documents, error) {
 	docs := sbom.Documents{SPDX: []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"), Packages: 7}
-	switch img.Subject.Repository.Path {
+	switch deedOf(img) {
 	case "unwritable":
 		return docs, os.Mkdir(filepath.Join(os.Getenv("TMPDIR"), fileSPDX), 0o700)
 	case "link":
@@ -120,6 +145,20 @@ func act(ctx context.Context, what string) error {
 			if len(eaten) > 1<<12 {
 				os.Exit(9)
 			}
+		}
+	case "keep": // some of it stays for as long as the child lives
+		kept := touched(80 << 20)
+		go func() {
+			for {
+				time.Sleep(time.Hour)
+				kept[0]++
+			}
+		}()
+	case "need":
+		needed := touched(200 << 20)
+		time.Sleep(10 * watchEvery)
+		if err := syscall.Munmap(needed); err != nil {
+			panic(err)
 		}
 	case "exit":
 		os.Exit(0)
@@ -157,6 +196,19 @@ func act(ctx context.Context, what string) error {
 		return err
 	}
 	return ctx.Err()
+}
+
+// touched are so many bytes of memory that is in use. They are the system's, so that the race detector's own memory for
+// each byte does not come on top.
+func touched(n int) []byte {
+	block, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		panic(err)
+	}
+	for i := range block {
+		block[i] = byte(i)
+	}
+	return block
 }
 
 func sleep(d time.Duration) error {

@@ -211,8 +211,8 @@ func TestAttacks(t *testing.T) {
 		{"unshare", pratique.Died, "what no parser does"},
 		{"bpf", pratique.Died, "what no parser does"},
 		{"sparse", pratique.Unknown, "file too large"},
-		{"fill-removed", pratique.Died, "wrote too much"},
-		{"fill-many", pratique.Died, "wrote too much"},
+		{"fill-removed", pratique.Exhausted, "wrote too much"},
+		{"fill-many", pratique.Exhausted, "wrote too much"},
 	} {
 		t.Run(strings.Split(test.does, "/")[0], func(t *testing.T) {
 			_, err := p.Inspect(t.Context(), imageThat(t, test.does))
@@ -231,7 +231,7 @@ func TestAttacks(t *testing.T) {
 func TestChildThatLeavesItsGroup(t *testing.T) {
 	p := startPool(t, Config{Confinement: ConfineOff, Timeout: 2 * time.Second})
 	_, err := p.Inspect(t.Context(), imageThat(t, "flee"))
-	if pratique.KindOf(err) != pratique.Died || !errors.Is(err, errTimeout) {
+	if pratique.KindOf(err) != pratique.Exhausted || !errors.Is(err, errTimeout) {
 		t.Errorf("error %v", err)
 	}
 	checkInspect(t, p)

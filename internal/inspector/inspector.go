@@ -10,6 +10,7 @@
 package inspector
 
 import (
+	"strings"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -22,8 +23,17 @@ type Config struct {
 	// Command is the program and its arguments that serve as child, for example this binary and the hidden
 	// verb "inspect-child".
 	Command []string
-	// Children is the number of images parsed at the same time; 0 means 1.
-	Children int
+	// Children is the number of images parsed at the same time; 0 means 1. Warm is how many of them are started before
+	// they are needed; 0 means all.
+	Children, Warm int
+	// Domain says which images are served by the same child, and share what children found in single layers: a child that
+	// one of them took over may lie about the others, and about no more. Nil means [Project].
+	Domain func(s pratique.Subject) string
+	// OwnMatch has the child that parsed an image match what it found. It is for who looks at one image and remembers
+	// nothing; otherwise an inventory is matched by a child that has parsed no image.
+	OwnMatch bool
+	// MatchOnly is for children that never see an image: then Inspect is refused.
+	MatchOnly bool
 	// Timeout bounds one call, from the moment a child begins with it; 0 means 10 minutes.
 	Timeout time.Duration
 	// MemoryBytes is the resident memory above which a child is killed; its Go runtime is told to stay below
@@ -47,6 +57,19 @@ type Config struct {
 	Maker    string
 }
 
+// Project is the part of a registry that the same people may write to in nearly all registries: all up to the first
+// slash of the path. A Harbor project, a GitHub or Docker Hub account, a Quay organization, a GitLab group.
+func Project(s pratique.Subject) string {
+	first, _, _ := strings.Cut(s.Repository.Path, "/")
+	return s.Repository.Registry + "/" + first
+}
+
+// Repository is one repository.
+func Repository(s pratique.Subject) string { return s.Repository.String() }
+
+// Image is one image: each gets a child of its own, and nothing that was found in its layers serves another.
+func Image(s pratique.Subject) string { return s.String() }
+
 // Analyses keeps analyses of single layers for all children and beyond. Children only ever read its files.
 type Analyses interface {
 	// Get returns the file with what maker found in a layer, which stays until release is called.
@@ -62,7 +85,10 @@ type Result struct {
 	// Sections is nil unless the children look for any.
 	Sections *pratique.Sections
 	// JavaDatabase is the one in which jars were looked up, if there was one.
-	JavaDatabase pratique.Digest
+	JavaDatabase  pratique.Digest
+	JavaUpdatedAt time.Time
+	// Compared says how the inventory and the SBOMs differ.
+	Compared pratique.Comparison
 	// SPDX and CycloneDX are the SBOMs as JSON, Generator the tool that made them and Packages the number
 	// of packages in them.
 	SPDX      []byte

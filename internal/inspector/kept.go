@@ -38,12 +38,14 @@ func (k *keptFiles) Store(layer pratique.Digest, analysis []byte) error {
 	return store(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
 }
 
-// maker is who analyses layers, with the Java database in which jars are looked up.
-func (p *Pool) maker(java *scanner.DatabaseDir) string {
-	if java == nil {
-		return p.cfg.Maker
+// maker is who analyses layers, with the Java database in which jars are looked up, and for whom: a child that an image
+// took over may lie about every layer that it is given, so what it says is for images of the same domain only.
+func (p *Pool) maker(java *scanner.DatabaseDir, domain string) string {
+	maker := p.cfg.Maker + " for=" + domain
+	if java != nil {
+		maker += " java=" + java.Digest.String()
 	}
-	return p.cfg.Maker + " java=" + java.Digest.String()
+	return maker
 }
 
 // lend has the analyses of an image's layers stay where they are until release is called, and returns their

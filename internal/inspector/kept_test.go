@@ -26,7 +26,7 @@ func remember(img layers.Image, kept scanner.Kept) (string, error) {
 		if ok {
 			all = append(all, string(known))
 		}
-		if ok && img.Subject.Repository.Path != "replace" {
+		if ok && deedOf(img) != "replace" {
 			continue
 		}
 		if err := kept.Store(l.DiffID, []byte("analysis of "+l.DiffID.Hex()[:8])); err != nil {
@@ -34,7 +34,7 @@ func remember(img layers.Image, kept scanner.Kept) (string, error) {
 		}
 	}
 	file := filepath.Join(os.Getenv("TMPDIR"), fileAnalysis(img.Layers[0].DiffID))
-	switch img.Subject.Repository.Path {
+	switch deedOf(img) {
 	case "stranger":
 		return "", kept.Store(pratique.DigestOf([]byte("of another image")), []byte("a lie"))
 	case "linked":
@@ -85,7 +85,7 @@ func TestKeptAnalyses(t *testing.T) {
 	p := startPool(t, Config{Analyses: kept, Maker: maker})
 	img := imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"}, imagetest.Files{"a": "1"})
 	img.Subject.Repository.Path = "behave"
-	a, b := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8]
+	a, b, by := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8], p.maker(nil, Project(img.Subject))
 	first, err := p.Inspect(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestKeptAnalyses(t *testing.T) {
 	if got := first.Inventory.OS.RepositoryRelease; got != "" {
 		t.Errorf("an empty store: %q", got)
 	}
-	if len(kept.put) != 2 || kept.put[a+" by fake 1"] != "analysis of "+a || kept.put[b+" by fake 1"] != "analysis of "+b {
+	if len(kept.put) != 2 || kept.put[a+" by "+by] != "analysis of "+a || kept.put[b+" by "+by] != "analysis of "+b {
 		t.Errorf("kept %v", kept.put)
 	}
 	second, err := p.Inspect(t.Context(), img)
@@ -134,7 +134,7 @@ func TestChildrenThatLie(t *testing.T) {
 			img := imageThat(t, name)
 			truth := []byte("the truth")
 			if test.known {
-				if err := kept.Put(img.Layers[0].DiffID, maker, truth); err != nil {
+				if err := kept.Put(img.Layers[0].DiffID, (&Pool{cfg: Config{Maker: maker}}).maker(nil, Project(img.Subject)), truth); err != nil {
 					t.Fatal(err)
 				}
 			}

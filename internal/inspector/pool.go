@@ -26,7 +26,7 @@ type Pool struct {
 	root     string
 	lock     *os.File
 	idle     chan *child   // nil stands for a child that could not be started
-	turn     chan struct{} // held by who collects all of them
+	again    chan struct{} // held by the call that is made again
 	ctx      context.Context
 	cancel   context.CancelFunc
 	mu       sync.Mutex
@@ -43,6 +43,12 @@ func New(cfg Config) (*Pool, error) {
 	}
 	if cfg.Children < 1 {
 		cfg.Children = 1
+	}
+	if cfg.Warm < 1 || cfg.Warm > cfg.Children {
+		cfg.Warm = cfg.Children
+	}
+	if cfg.Domain == nil {
+		cfg.Domain = Project
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
@@ -61,7 +67,7 @@ func New(cfg Config) (*Pool, error) {
 		}
 		cfg.Readable[i] = abs
 	}
-	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), turn: make(chan struct{}, 1)}, nil
+	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), again: make(chan struct{}, 1)}, nil
 }
 
 // Start starts the children and returns while they warm up; the first call waits for that. They live until
@@ -87,10 +93,13 @@ func (p *Pool) Start(ctx context.Context) error {
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.mu.Unlock()
 	var first error
-	for range p.cfg.Children {
-		c, err := p.spawn()
-		if err != nil && first == nil {
-			first = err
+	for i := range p.cfg.Children {
+		var c *child
+		if i < p.cfg.Warm {
+			var err error
+			if c, err = p.spawn(); err != nil && first == nil {
+				first = err
+			}
 		}
 		p.idle <- c
 	}
@@ -134,10 +143,14 @@ func (p *Pool) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
-// Inspect has a child analyse img and make its SBOMs. The error is Died when the child crashed or ran over its time,
-// its memory or what it may write, Corrupt when it could not parse the image, Unavailable when this machine was in
-// the way; after a crash it quotes what the child said last. The next call gets a fresh child.
+// Inspect has a child analyse img and make its SBOMs. The error is Exhausted when the child ran over its time, its
+// memory or what it may write, Died when it ended for another reason, Corrupt when it could not parse the image,
+// Unavailable when this machine was in the way; after a crash it quotes what the child said last. The next call gets a
+// fresh child.
 func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
+	if p.cfg.MatchOnly {
+		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes match, and never see an image")
+	}
 	img.Layers = slices.Clone(img.Layers)
 	for i := range img.Layers {
 		path, err := filepath.Abs(img.Layers[i].Path) // a child has another working directory
@@ -150,18 +163,24 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	maker := p.maker(java)
+	domain := p.cfg.Domain(img.Subject)
+	maker := p.maker(java, domain)
 	known, release := p.lend(img, maker)
 	defer release()
 	var result Result
-	err = p.do(ctx, request{Op: opInspect, Image: &img, Java: java, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
-		if resp.Inspected == nil {
+	err = p.do(ctx, domain, request{Op: opInspect, Image: &img, Java: java, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
+		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() {
 			return errGarbage
 		}
 		in := resp.Inspected
-		result = Result{Image: in.Image, Inventory: in.Inventory, Sections: in.Sections, Generator: in.Generator, Packages: in.Packages}
+		if err := checkInspected(in); err != nil {
+			return err
+		}
+		result = Result{
+			Image: in.Image, Inventory: in.Inventory, Sections: in.Sections, Generator: in.Generator, Packages: in.Packages, Compared: in.Compared,
+		}
 		if java != nil {
-			result.JavaDatabase = java.Digest
+			result.JavaDatabase, result.JavaUpdatedAt = java.Digest, java.UpdatedAt
 		}
 		var err error
 		if result.SPDX, err = document(dir, fileSPDX, maxDocument); err != nil {
@@ -179,8 +198,7 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 }
 
 // Match has a child match inventories, at least one, against the database in db.Dir, and returns the reports in the
-// same order. A crash is Internal, because it is more likely to be ours or the database's than the inventories';
-// otherwise errors are those of Inspect.
+// same order. The child has parsed no image. What is not an answer is Internal; otherwise errors are those of Inspect.
 func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	const op = "match inventory"
 	dir, err := filepath.Abs(db.Dir)
@@ -189,14 +207,14 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	}
 	db.Dir = dir
 	var reports []pratique.Report
-	err = p.do(ctx, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
+	err = p.do(ctx, domainMatch, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
 		if len(resp.Reports) != len(inventories) {
 			return errGarbage
 		}
 		reports = resp.Reports
 		return nil
 	})
-	if errors.Is(err, errCrash) || errors.Is(err, errGarbage) {
+	if errors.Is(err, errGarbage) {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	if err != nil {
@@ -208,41 +226,56 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 // Served counts the requests to children so far.
 func (p *Pool) Served() int64 { return p.requests.Load() }
 
-// do gives req to an idle child and what it answers to take, with the directory where its documents lie.
-func (p *Pool) do(ctx context.Context, req request, take func(resp response, dir string) error) error {
+// domainMatch is the domain of those that match inventories: no image's.
+const domainMatch = "match"
+
+// do gives req to an idle child and what it answers to take, with the directory where its documents lie. The child has
+// done nothing before but for the same domain, and nothing at all if the call is made again.
+func (p *Pool) do(ctx context.Context, domain string, req request, take func(resp response, dir string) error) error {
 	ctx, leave, err := p.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	p.requests.Add(1)
-	held, err := p.take(ctx)
+	again, wanted := isAgain(ctx), domain
+	if again {
+		next, err := p.wait(ctx)
+		if err != nil {
+			return err
+		}
+		defer next()
+		wanted = "" // one that has done nothing suits best
+	}
+	c, err := p.take(ctx, wanted)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, c := range held {
-			p.idle <- c
-		}
-	}()
-	c, alone := &held[0], isAlone(ctx)
-	if alone {
-		*c = discard(*c)
+	defer func() { p.idle <- c }()
+	foreign := c != nil && c.domain != "" && c.domain != domain && !(p.cfg.OwnMatch && domain == domainMatch)
+	if foreign || again && c != nil && c.domain != "" {
+		c = discard(c)
 	}
-	const attempts = 2 // a child that died while it was idle is not this request's fault
+	const attempts = 2
 	for range attempts {
-		if *c, err = p.fit(*c); err != nil {
+		if c, err = p.fit(c); err != nil {
 			return pratique.Wrap(pratique.Unavailable, "start inspector", "", err)
 		}
-		if err = p.run(ctx, *c, req, take); !errors.Is(err, errNotAsked) || ctx.Err() != nil {
+		fresh := c.domain == ""
+		if fresh {
+			c.domain = domain
+		}
+		err = p.run(ctx, c, req, take)
+		// A child that died while it was idle is not this request's fault, and one may be full of what came before.
+		if innocent := errors.Is(err, errNotAsked) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
 			break
 		}
 	}
-	if alone {
-		*c = discard(*c)
+	if again {
+		c = discard(c)
 	}
 	if ctx.Err() == nil {
-		*c, _ = p.fit(*c) // warm a replacement now; if that fails, the next call tries again and says why
+		c, _ = p.fit(c) // warm a replacement now; if that fails, the next call tries again and says why
 	}
 	return err
 }

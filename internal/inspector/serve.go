@@ -12,16 +12,21 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/agreement"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/pkgdb"
 	"github.com/pratique-dev/pratique/sbom"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Child is what a child works with.
+// Child is what a child works with. One that matches only has neither analyzer nor generator.
 type Child struct {
 	Analyzer  scanner.Analyzer
 	Matcher   scanner.Matcher
 	Generator sbom.Generator
+	// Trees are those that analyser and generator read; nobody needs them to match.
+	Trees *filetree.Memory
 	// Maker names the analyser, its version and its options.
 	Maker string
 }
@@ -67,6 +72,8 @@ type server struct{ Child }
 
 func (s server) answer(ctx context.Context, req request) response {
 	switch {
+	case req.Op == opInspect && s.Analyzer == nil:
+		return response{Failure: &failure{Op: "inspect image", Kind: pratique.Internal, Message: "this process never sees an image"}}
 	case req.Op == opInspect && req.Image != nil:
 		if err := useJava(s.Analyzer, req.Java); err != nil {
 			return response{Failure: toFailure("inspect image", err)}
@@ -91,7 +98,8 @@ func (s server) answer(ctx context.Context, req request) response {
 	}
 }
 
-// inspect lets the scanner and the SBOM generator read the same layer files side by side.
+// inspect lets the scanner and the SBOM generator read the same layer files side by side, once what both would misread
+// has been looked for.
 func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
 	if req.Maker != s.Maker {
@@ -101,7 +109,12 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	if err != nil {
 		return nil, err
 	}
+	distroless, err := s.screen(ctx, img)
+	if err != nil {
+		return nil, err
+	}
 	result := inspected{Image: config, Generator: s.Generator.Tool()}
+	var catalogue []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		kept := keptFiles{known: req.Analyses, dir: dir}
@@ -114,7 +127,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 		if err != nil {
 			return err
 		}
-		result.Packages = docs.Packages
+		result.Packages, catalogue = docs.Packages, docs.Catalogue
 		return errors.Join(
 			store(filepath.Join(dir, fileSPDX), docs.SPDX),
 			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
@@ -123,7 +136,19 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	if result.Compared, err = agreement.Compare(result.Inventory, catalogue, distroless); err != nil {
+		return nil, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
+	}
 	return &result, nil
+}
+
+// screen refuses package databases that both engines would misread.
+func (s server) screen(ctx context.Context, img layers.Image) (distroless bool, err error) {
+	files, err := s.Trees.Image(ctx, img)
+	if err == nil {
+		distroless, err = pkgdb.Screen(files)
+	}
+	return distroless, pratique.Wrap(layers.KindOf(ctx, err), "inspect image", img.Subject.String(), err)
 }
 
 func store(path string, body []byte) error {
@@ -143,7 +168,7 @@ func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	for _, l := range img.Layers {
 		c.Size += l.Size
 	}
-	return c, nil
+	return c, checkConfig(c)
 }
 
 // platform is what the configuration says, which is what an image runs on; the manifest list only repeats it.

@@ -32,7 +32,7 @@ const (
 func fileAnalysis(layer pratique.Digest) string { return "analysis-" + layer.Hex() + ".json" }
 
 // protocol is sent by a child when it is ready; the parent refuses another one.
-const protocol = "pratique-inspector/2"
+const protocol = "pratique-inspector/3"
 
 // hello is the first message of a child.
 type hello struct {
@@ -86,6 +86,7 @@ type inspected struct {
 	Sections  *pratique.Sections   `json:"sections,omitempty"`
 	Generator pratique.Tool        `json:"generator"`
 	Packages  int                  `json:"packages"`
+	Compared  pratique.Comparison  `json:"compared"`
 	// Analysed are the diff ids of layers whose analyses lie in the directory of the job.
 	Analysed []pratique.Digest `json:"analysed,omitempty"`
 }
@@ -98,13 +99,16 @@ type failure struct {
 	Message string        `json:"message"`
 }
 
+// mostMessage bounds what a parser says about hostile input, in bytes.
+const mostMessage = 2048
+
 func toFailure(op string, err error) *failure {
-	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: clip(err.Error())}
+	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: pratique.Excerpt(err.Error(), mostMessage)}
 	var e *pratique.Error
 	if errors.As(err, &e) {
 		f.Op, f.Subject = e.Op, e.Subject
 		if e.Err != nil {
-			f.Message = clip(e.Err.Error())
+			f.Message = pratique.Excerpt(e.Err.Error(), mostMessage)
 		}
 	}
 	return f
@@ -112,15 +116,6 @@ func toFailure(op string, err error) *failure {
 
 func (f *failure) err() error {
 	return &pratique.Error{Op: f.Op, Subject: f.Subject, Kind: f.Kind, Err: errors.New(f.Message)}
-}
-
-// clip keeps what parsers say about hostile input short.
-func clip(s string) string {
-	const most = 2048
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "…"
 }
 
 // writeFrame writes v as JSON behind its length, four bytes big-endian.

@@ -1,6 +1,10 @@
 package layers
 
-import "io"
+import (
+	"io"
+
+	"github.com/pratique-dev/pratique"
+)
 
 // ahead reads from beside whoever reads it, a few buffers ahead. Close waits until that has ended; until then, or
 // until it has given an error, what from keeps must not be looked at.
@@ -39,7 +43,7 @@ func (a *ahead) read(from io.Reader) {
 				return
 			}
 		}
-		n, err := from.Read(b)
+		n, err := read(from, b)
 		select {
 		case a.full <- chunk{b: b[:n], err: err}:
 		case <-a.quit:
@@ -49,6 +53,11 @@ func (a *ahead) read(from io.Reader) {
 			return
 		}
 	}
+}
+
+func read(from io.Reader, b []byte) (n int, err error) {
+	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
+	return from.Read(b)
 }
 
 // Read implements [io.Reader].

@@ -15,7 +15,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/contextio"
 	"github.com/pratique-dev/pratique/internal/gunzip"
+	"github.com/pratique-dev/pratique/internal/toc"
 )
 
 const (
@@ -31,23 +33,29 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// expanded is what expand found: the length of the tar stream in bytes, and how many headers it has.
+// expanded is what expand found: the length of the tar stream in bytes, how many headers it has, and where in the
+// compressed bytes its parts are.
 type expanded struct {
+	// digest and diffID are the sha256 sums of the compressed bytes and of the tar stream, by whatever name they were asked for.
+	digest, diffID pratique.Digest
+
 	size    int64
 	entries int64
+	blob    toc.Blob
 }
 
 // expand reads a layer to its end, writes its tar stream to w, and returns what it found if all of it is as
 // wanted. Reading, hashing what is read and decompressing go on beside hashing, looking at and writing what comes
 // out of it.
 func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
-	in := &measured{ctx: ctx, r: body, left: want.Size, hash: sha256.New()}
+	var found expanded
+	in := &measured{ctx: ctx, r: body, left: want.Size, hash: newNaming(want.ID())}
 	source := readAhead(in)
-	sum := sha256.New()
+	sum := newNaming(want.diffID())
 	limits := s.Limits.withDefaults()
 	out := &guarded{limits: limits, in: source}
 	seen := newHeaders(limits.Entries)
-	err := decompress(source, want.MediaType, out.admit, io.MultiWriter(seen, sum, w))
+	err := decompress(source, want.MediaType, &found.blob, out.admit, io.MultiWriter(seen, sum, w))
 	// What follows the compressed stream, or follows the damage in it, belongs to the digest. What we refused
 	// needs no reading to its end.
 	var ours *pratique.Error
@@ -61,51 +69,69 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	if ours != nil {
 		return expanded{}, ours
 	}
-	switch got := digestOf(in.hash); {
+	switch {
 	case in.read != want.Size:
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
-	case got != want.Digest:
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", got)
+	case !in.hash.fits():
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", in.hash.digest())
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "zstd with a window of more than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
-	if got := digestOf(sum); got != want.DiffID {
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", got, want.DiffID)
+	if !sum.fits() {
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", sum.digest(), want.diffID())
 	}
-	return expanded{size: out.written, entries: seen.entries}, seen.end()
+	found.digest, found.diffID = in.hash.digest(), sum.digest()
+	found.size, found.entries = out.written, seen.entries
+	found.blob.Size, found.blob.Tail = in.read, in.tail
+	return found, seen.end()
 }
 
 // decompress goes by the first bytes, as runtimes do. A layer that is declared plain and is compressed all
 // the same is refused, because on that they do not agree.
-func decompress(in io.Reader, mediaType string, admit func(n int) error, out io.Writer) error {
+func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int) error, out io.Writer) (err error) {
+	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	buffered := bufio.NewReaderSize(in, copyBuffer)
 	magic, err := buffered.Peek(len(zstdMagic))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	isGzip, isZstd := bytes.HasPrefix(magic, gzipMagic), bytes.HasPrefix(magic, zstdMagic)
-	if (isGzip || isZstd) && slices.Contains(plainTypes, mediaType) {
+	blob.Gzip, blob.Zstd = bytes.HasPrefix(magic, gzipMagic), bytes.HasPrefix(magic, zstdMagic)
+	if (blob.Gzip || blob.Zstd) && slices.Contains(plainTypes, mediaType) {
 		return fmt.Errorf("declared as %s, but compressed", mediaType)
 	}
 	var from io.Reader = buffered
 	switch {
-	case isGzip:
+	case blob.Gzip:
 		z, err := gunzip.NewReader(buffered)
 		if err != nil {
 			return err
 		}
+		blob.Starts = append(blob.Starts, toc.Start{})
+		z.Member = func(in, out int64) error { return noteStart(blob, in, out) }
 		from = z
-	case isZstd:
-		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	case blob.Zstd:
+		z, err := newFrames(buffered, blob)
 		if err != nil {
 			return err
 		}
-		defer z.Close()
-		from = struct{ io.Reader }{z} // hides WriteTo, whose buffers are as large as the frame
+		defer z.close()
+		from = z
 	}
 	return pump(from, admit, out)
+}
+
+// mostStarts bounds the members or frames of a layer. Those for lazy runtimes have one or a few for each file.
+const mostStarts = 4_000_000
+
+// noteStart keeps where a member or a frame begins.
+func noteStart(blob *toc.Blob, in, out int64) error {
+	if len(blob.Starts) == mostStarts {
+		return pratique.Errorf(pratique.Exhausted, opExpand, "it is made of more than %d streams", mostStarts)
+	}
+	blob.Starts = append(blob.Starts, toc.Start{In: in, Out: out})
+	return nil
 }
 
 // measured hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
@@ -114,8 +140,9 @@ type measured struct {
 	r    io.Reader
 	left int64
 	read int64
-	hash hashing.Hash
-	err  error // what the reader failed with, other than its end
+	hash *naming
+	tail []byte // the last bytes of those read
+	err  error  // what the reader failed with, other than its end
 }
 
 func (m *measured) Read(p []byte) (int, error) {
@@ -130,7 +157,8 @@ func (m *measured) Read(p []byte) (int, error) {
 		p = p[:m.left+1]
 	}
 	n, err := m.r.Read(p)
-	m.hash.Write(p[:n])
+	_, _ = m.hash.Write(p[:n]) // a hash never fails to write
+	m.keepTail(p[:n])
 	m.read += int64(n)
 	m.left -= int64(n)
 	switch {
@@ -145,6 +173,15 @@ func (m *measured) Read(p []byte) (int, error) {
 		err = m.err
 	}
 	return n, err
+}
+
+func (m *measured) keepTail(p []byte) {
+	if len(p) < toc.TailBytes {
+		m.tail = append(m.tail, p...)
+		p = m.tail[max(0, len(m.tail)-toc.TailBytes):]
+	}
+	p = p[max(0, len(p)-toc.TailBytes):]
+	m.tail = append(m.tail[:0], p...)
 }
 
 // guarded stops a stream that grows beyond the limits while it grows.
@@ -172,22 +209,10 @@ func hashFile(ctx context.Context, path string) (pratique.Digest, error) {
 	}
 	defer func() { _ = f.Close() }() // only read
 	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, &contextReader{ctx: ctx, r: f}, make([]byte, copyBuffer)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, contextio.NewReader(ctx, f), make([]byte, copyBuffer)); err != nil {
 		return pratique.Digest{}, err
 	}
 	return digestOf(h), nil
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 func digestOf(h hashing.Hash) pratique.Digest {

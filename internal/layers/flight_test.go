@@ -1,16 +1,13 @@
 package layers
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,65 +147,6 @@ type closing struct {
 }
 
 func (c closing) Close() error { c.close(); return nil }
-
-// TestStargz reads a layer as eStargz makes it: a gzip member for each file, a table of contents as the last file, and a
-// footer that is an empty member.
-func TestStargz(t *testing.T) {
-	t.Parallel()
-	var raw, packed bytes.Buffer
-	member := func(b []byte, extra []byte) {
-		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z.Extra = extra
-		if _, err := z.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		if err := z.Close(); err != nil {
-			t.Fatal(err)
-		}
-		raw.Write(b)
-	}
-	var one bytes.Buffer
-	w := tar.NewWriter(&one)
-	toc := 0
-	for name, content := range map[string]string{"a": "1", "b": strings.Repeat("two", 10000), ".no.prefetch.landmark": "\x0f"} {
-		for _, part := range []func() error{
-			func() error { return w.WriteHeader(&tar.Header{Name: name, Size: int64(len(content)), Mode: 0o644}) },
-			func() error { _, err := io.WriteString(w, content); return err },
-		} {
-			if err := part(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		member(bytes.Clone(one.Bytes()), nil)
-		one.Reset()
-	}
-	toc = packed.Len()
-	index := `{"version":1,"entries":[]}`
-	if err := w.WriteHeader(&tar.Header{Name: "stargz.index.json", Size: int64(len(index))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(w, index); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	member(one.Bytes(), nil)
-	member(nil, append([]byte{'S', 'G', 22, 0}, fmt.Sprintf("%016xSTARGZ", toc)...))
-	l := describe(gzipLayer, packed.Bytes(), raw.Bytes())
-	s := openStore(t, t.TempDir(), 0)
-	got, release := fetch(t, s, l)
-	release()
-	if got.Entries != 4 {
-		t.Errorf("%d entries", got.Entries)
-	}
-}
 
 // TestEntriesOfAnImage counts over all layers, also over those that were there already.
 func TestEntriesOfAnImage(t *testing.T) {

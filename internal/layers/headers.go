@@ -19,8 +19,8 @@ const (
 )
 
 // headers looks at the headers of a tar stream that passes through its Write, and refuses what no parser should see:
-// too many entries, sizes below zero, paths too long or too deep, headers that archive/tar would not read, sparse maps
-// without end. It keeps one header at most, and skips over content. What follows the end mark is nobody's business.
+// too many entries, sizes below zero, paths too long or too deep, headers that archive/tar would not read, entries that
+// runtimes do not take alike, anything behind the end mark. It keeps one header at most, and skips over content.
 type headers struct {
 	most    int64
 	entries int64
@@ -32,18 +32,28 @@ type headers struct {
 	kind    byte  // the type of the record that special collects, 0 if none
 	missing int   // bytes that special still needs
 	size    int64 // from an extended header, for the next entry; -1 if it gave none
-	slash   bool  // a name for the next entry ends in a slash
-	sparse  bool  // the next block continues an old GNU sparse map
 	zero    bool  // the last block was all zeros
 	ended   bool
+
+	// What extended headers and long names say of the next entry, empty if nothing.
+	path, link, sparse, longName, longLink []byte
+
+	name  []byte // room for the name in a header, and for the parts of a path
+	parts []part
 }
 
 func newHeaders(most int64) *headers { return &headers{most: most, size: -1} }
 
 func (h *headers) Write(p []byte) (int, error) {
 	n := len(p)
-	for len(p) > 0 && !h.ended {
+	for len(p) > 0 {
 		switch {
+		case h.ended:
+			take := min(tarBlock, len(p))
+			if !bytes.Equal(p[:take], zeroBlock[:take]) {
+				return 0, errTar("something other than zeros follows the end of the tar")
+			}
+			p = p[take:]
 		case h.missing > 0:
 			take := min(h.missing, len(p))
 			h.special = append(h.special, p[:take]...)
@@ -54,7 +64,7 @@ func (h *headers) Write(p []byte) (int, error) {
 					return 0, err
 				}
 			}
-		case h.skip > 0 && !h.sparse: // a sparse map comes before the content
+		case h.skip > 0:
 			take := min(h.skip, int64(len(p)))
 			h.skip -= take
 			p = p[take:]
@@ -75,7 +85,7 @@ func (h *headers) Write(p []byte) (int, error) {
 
 // end checks that the stream ended between two entries. The end mark may be missing, as for archive/tar.
 func (h *headers) end() error {
-	if !h.ended && (h.have > 0 || h.skip > 0 || h.missing > 0 || h.sparse || h.kind != 0) {
+	if !h.ended && (h.have > 0 || h.skip > 0 || h.missing > 0 || h.kind != 0) {
 		return errTar("the tar stream ends within an entry")
 	}
 	return nil
@@ -90,10 +100,6 @@ var zeroBlock [tarBlock]byte
 // header reads one block where a header has to be.
 func (h *headers) header() error {
 	b := h.block[:]
-	if h.sparse {
-		h.sparse = b[504] != 0
-		return nil
-	}
 	if bytes.Equal(b, zeroBlock[:]) {
 		h.ended, h.zero = h.zero, true
 		return nil
@@ -112,27 +118,27 @@ func (h *headers) header() error {
 		return errTar("header %d gives no size, or one below zero", h.entries)
 	}
 	kind := b[156]
-	switch kind {
-	case 0: // archive/tar takes one with such a name for a directory, which has no content
-		if name, _, _ := bytes.Cut(b[:100], []byte{0}); size > 0 && (len(name) == 0 || name[len(name)-1] == '/' || h.slash) {
-			return errTar("a directory with content")
-		}
-	case 'x', 'g', 'L', 'K':
+	if strings.IndexByte("xgLK", kind) >= 0 {
 		if size > maxSpecial {
 			return pratique.Errorf(pratique.Exhausted, "read tar headers", "an extended header of %d bytes, at most %d are read", size, maxSpecial)
+		}
+		if kind == 'g' {
+			if err := h.checkGlobal(ustarName(b, h.name)); err != nil {
+				return err
+			}
 		}
 		h.kind, h.special, h.missing, h.skip = kind, h.special[:0], int(size), padding(size)
 		if size == 0 {
 			return h.record()
 		}
 		return nil
-	case 'S':
-		h.sparse = b[482] != 0
 	}
 	if h.size >= 0 {
 		size = h.size
 	}
-	h.size, h.slash = -1, false
+	if err := h.entry(b, kind, size); err != nil {
+		return err
+	}
 	if strings.IndexByte("123456", kind) >= 0 { // links, devices, directories and pipes have no content
 		size = 0
 	}
@@ -143,32 +149,79 @@ func (h *headers) header() error {
 	return nil
 }
 
+// entry checks a header together with its extensions, and forgets these.
+func (h *headers) entry(b []byte, kind byte, size int64) error {
+	e := h.assemble(b, kind, size)
+	err := h.check(&e)
+	h.size = -1
+	h.path, h.link, h.sparse, h.longName, h.longLink = h.path[:0], h.link[:0], h.sparse[:0], h.longName[:0], h.longLink[:0]
+	return err
+}
+
+// assemble puts a header and its extensions together, as archive/tar does.
+func (h *headers) assemble(b []byte, kind byte, size int64) tarEntry {
+	h.name = ustarName(b, h.name)
+	e := tarEntry{kind: kind, size: size, name: h.name, link: cString(b[157:257]), sparse: h.sparse}
+	if len(h.path) > 0 {
+		e.name = h.path
+	}
+	if len(h.link) > 0 {
+		e.link = h.link
+	}
+	if len(h.longName) > 0 {
+		e.name = h.longName
+	}
+	if len(h.longLink) > 0 {
+		e.link = h.longLink
+	}
+	if kind == '3' {
+		major, _ := tarNumber(b[329:337])
+		minor, _ := tarNumber(b[337:345])
+		e.noDevice = major == 0 && minor == 0
+	}
+	if kind == 0 && bytes.HasSuffix(e.name, []byte("/")) { // as it was before directories had a type
+		e.kind = '5'
+	}
+	return e
+}
+
 // record takes what an extended header or a long name says.
 func (h *headers) record() error {
 	kind := h.kind
 	h.kind = 0
 	if kind == 'L' || kind == 'K' {
-		name, _, _ := bytes.Cut(h.special, []byte{0})
-		h.slash = h.slash || kind == 'L' && bytes.HasSuffix(name, []byte("/"))
+		name := cString(h.special)
+		if kind == 'L' {
+			h.longName = append(h.longName[:0], name...)
+		} else {
+			h.longLink = append(h.longLink[:0], name...)
+		}
 		return checkPath(name)
 	}
-	h.size = -1 // a global header stands for itself: what came before it is forgotten
+	// Each takes the place of the one before it; after a global header, which stands for itself, everything is forgotten.
+	h.size, h.path, h.link, h.sparse = -1, h.path[:0], h.link[:0], h.sparse[:0]
+	if kind == 'g' {
+		h.longName, h.longLink = h.longName[:0], h.longLink[:0]
+	}
 	for rest := h.special; len(rest) > 0; {
 		key, value, after, ok := paxRecord(rest)
 		if !ok {
 			return errTar("an extended header that cannot be read")
 		}
 		rest = after
+		switch {
+		case kind == 'g' && changes(key):
+			return errTar("a global header says %.100q of files, on which readers do not agree", key)
+		case overlays(key):
+			return errTar("an extended attribute that changes what an overlay file system shows: %.100q", key)
+		}
 		switch key {
 		case "path", "linkpath", "GNU.sparse.name":
 			if err := checkPath(value); err != nil {
 				return err
 			}
-			h.slash = h.slash || key == "path" && bytes.HasSuffix(value, []byte("/"))
+			h.say(key, value)
 		case "size":
-			if kind == 'g' { // readers do not agree on what that means
-				return errTar("a global header gives a size")
-			}
 			if len(value) == 0 { // takes back what an earlier record said
 				h.size = -1
 				continue
@@ -181,6 +234,18 @@ func (h *headers) record() error {
 		}
 	}
 	return nil
+}
+
+// say keeps a path that an extended header gives; an empty one takes back what an earlier record said.
+func (h *headers) say(key string, value []byte) {
+	switch key {
+	case "path":
+		h.path = append(h.path[:0], value...)
+	case "linkpath":
+		h.link = append(h.link[:0], value...)
+	default:
+		h.sparse = append(h.sparse[:0], value...)
+	}
 }
 
 func checkPath(path []byte) error {

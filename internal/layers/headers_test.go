@@ -85,9 +85,12 @@ func TestHeaders(t *testing.T) {
 		"links, devices":   {entries(t, link, device, file("x", 3), link), 4, pratique.Unknown, ""},
 		"long names":       {entries(t, gnu, pax, file("x", 3)), 5, pratique.Unknown, ""},
 		"no end mark":      {plain[:1536], 1, pratique.Unknown, ""},
-		"what follows":     {append(bytes.Clone(plain), "anything at all"...), 1, pratique.Unknown, ""},
-		"unknown type":     {forge(plain, func(h []byte) { h[156] = 'Q' }), 1, pratique.Unknown, ""},
-		"link with a size": {forge(entries(t, link), func(h []byte) { copy(h[124:], "77777777777") }), 1, pratique.Unknown, ""},
+		"more zeros":       {append(bytes.Clone(plain), make([]byte, 9000)...), 1, pratique.Unknown, ""},
+		"what follows":     {append(bytes.Clone(plain), "anything at all"...), 1, pratique.Corrupt, "follows the end"},
+		"another tar":      {append(bytes.Clone(plain), plain...), 1, pratique.Corrupt, "follows the end"},
+		"a late byte":      {append(append(bytes.Clone(plain), make([]byte, 5000)...), 1), 1, pratique.Corrupt, "follows the end"},
+		"unknown type":     {forge(plain, func(h []byte) { h[156] = 'Q' }), 1, pratique.Corrupt, "no runtime takes"},
+		"link with a size": {forge(entries(t, link), func(h []byte) { copy(h[124:], "77777777777") }), 1, pratique.Corrupt, "with content"},
 		"base 256": {forge(plain, func(h []byte) {
 			copy(h[124:136], []byte{0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 700 >> 8, 700 & 0xff})
 		}), 1, pratique.Unknown, ""},
@@ -135,38 +138,13 @@ func disguised(t testing.TB) map[string][]byte {
 	cover := entries(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a", Size: int64(len(hidden))})
 	head := func(change func(h []byte)) []byte { return forge(cover, change)[:tarBlock] }
 	none := head(func(h []byte) { copy(h[124:], "00000000000") })
-	record := func(kind byte, content string) []byte {
-		h := head(func(h []byte) {
-			h[156] = kind
-			copy(h[124:], fmt.Sprintf("%011o", len(content)))
-		})
-		return append(append(h, content...), make([]byte, padding(int64(len(content))))...)
-	}
-	size := fmt.Sprintf("%d size=%d\n", len("00 size=\n")+len(fmt.Sprint(len(hidden))), len(hidden))
-	sparse := func(blocks int) []byte {
-		h := head(func(h []byte) {
-			h[156], h[482] = 'S', 1
-			copy(h[257:], "ustar  \x00")
-			copy(h[124:], "00000001000") // a block of content, and that is no header
-			copy(h[483:], "00000000000")
-		})
-		for i := range blocks {
-			block := make([]byte, tarBlock)
-			if i < blocks-1 {
-				block[504] = 1
-			}
-			h = append(h, block...)
-		}
-		return append(h, bytes.Repeat([]byte{1}, tarBlock)...) // which, taken for a map, goes on
-	}
+	size := pax("size", fmt.Sprint(len(hidden)))
 	return map[string][]byte{
 		"directory by its name":      append(head(func(h []byte) { h[0], h[1], h[156] = 'a', '/', 0 }), hidden...),
-		"directory by a long name":   bytes.Join([][]byte{record('L', "a/\x00"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
-		"directory by a record":      bytes.Join([][]byte{record('x', "11 path=a/\n"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
-		"a size that is taken back":  bytes.Join([][]byte{record('x', size+"8 size=\n"), none, hidden}, nil),
-		"a size before a global one": bytes.Join([][]byte{record('x', size), record('g', "8 a.b=c\n"), none, hidden}, nil),
-		"a sparse map":               append(sparse(1), hidden...),
-		"a long sparse map":          append(sparse(3), hidden...),
+		"directory by a long name":   bytes.Join([][]byte{record(t, 'L', "a/\x00"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
+		"directory by a record":      bytes.Join([][]byte{record(t, 'x', "11 path=a/\n"), head(func(h []byte) { h[156] = 0 }), hidden}, nil),
+		"a size that is taken back":  bytes.Join([][]byte{record(t, 'x', size+"8 size=\n"), none, hidden}, nil),
+		"a size before a global one": bytes.Join([][]byte{record(t, 'x', size), record(t, 'g', "8 a.b=c\n"), none, hidden}, nil),
 	}
 }
 
@@ -186,9 +164,6 @@ func TestDisguisedEntries(t *testing.T) {
 			counted, err := look(stream, 100, 100)
 			if listed < 3 || counted < listed && err == nil {
 				t.Errorf("archive/tar sees %d entries, counted are %d", listed, counted)
-			}
-			if strings.Contains(name, "sparse") && err != nil {
-				t.Errorf("an honest stream: %v", err)
 			}
 		})
 	}

@@ -18,9 +18,12 @@ type Image struct {
 
 // Layer is one layer on disk.
 type Layer struct {
-	Digest    pratique.Digest `json:"digest"`
-	DiffID    pratique.Digest `json:"diffID"`
-	MediaType string          `json:"mediaType"`
+	Digest pratique.Digest `json:"digest"`
+	DiffID pratique.Digest `json:"diffID"`
+	// DigestName and DiffIDName are what the manifest and the configuration call it, where that is by sha512.
+	DigestName pratique.ContentID `json:"digestName,omitzero"`
+	DiffIDName pratique.ContentID `json:"diffIDName,omitzero"`
+	MediaType  string             `json:"mediaType"`
 	// Size is the compressed size in bytes, as the manifest says and the store checked.
 	Size int64 `json:"size"`
 	// Entries is how many headers the tar stream has; 0 when it was not counted.

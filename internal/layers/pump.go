@@ -3,6 +3,8 @@ package layers
 import (
 	"errors"
 	"io"
+
+	"github.com/pratique-dev/pratique"
 )
 
 // pumpBuffers is how many buffers of copyBuffer bytes are between the two sides of pump.
@@ -20,7 +22,7 @@ func pump(from io.Reader, admit func(n int) error, to io.Writer) error {
 			if err != nil {
 				continue // drain
 			}
-			if _, err = to.Write(b); err != nil {
+			if err = write(to, b); err != nil {
 				close(failed)
 				continue
 			}
@@ -29,15 +31,22 @@ func pump(from io.Reader, admit func(n int) error, to io.Writer) error {
 		ended <- err
 	}()
 	err := fill(from, admit, full, empty, failed)
-	close(full)
+	close(full) // also after a panic of from
 	if writeErr := <-ended; writeErr != nil {
 		return writeErr
 	}
 	return err
 }
 
+func write(to io.Writer, b []byte) (err error) {
+	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
+	_, err = to.Write(b)
+	return err
+}
+
 // fill reads from into buffers, of which it makes as few as serve, and sends them to full.
-func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte, failed <-chan struct{}) error {
+func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte, failed <-chan struct{}) (err error) {
+	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	made := 0
 	for {
 		var b []byte

@@ -130,8 +130,12 @@ func (w *spacedWriter) Write(p []byte) (int, error) {
 	return n, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 }
 
+// rules is the version of the checks that a layer has to pass. What passed those of an earlier version is checked again.
+const rules = 2
+
 // note is what is kept on disk beside a layer: how many headers it has, and the compressed forms that were verified.
 type note struct {
+	Rules    int          `json:"rules"`
 	Entries  int64        `json:"entries"`
 	Verified []compressed `json:"verified"`
 }
@@ -201,7 +205,7 @@ func (s *Store) load() error {
 func (s *Store) recall(diffID pratique.Digest) note {
 	var kept note
 	raw, err := os.ReadFile(s.notePath(diffID))
-	if err != nil || json.Unmarshal(raw, &kept) != nil {
+	if err != nil || json.Unmarshal(raw, &kept) != nil || kept.Rules != rules {
 		return note{}
 	}
 	return kept

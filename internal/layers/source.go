@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"crypto/sha256"
 	"io"
 	"slices"
 
@@ -14,6 +15,9 @@ type Source interface {
 	Image(ctx context.Context, subject pratique.Subject) (Remote, error)
 	// Layer opens the compressed bytes of one layer, which need not be checked yet.
 	Layer(ctx context.Context, repo pratique.Repository, d Descriptor) (io.ReadCloser, error)
+	// Has returns nil if the repository has the layer, without its bytes. It is asked about layers that are known
+	// from another repository.
+	Has(ctx context.Context, repo pratique.Repository, d Descriptor) error
 }
 
 // Remote is one platform image in a registry. The manifest has the subject's digest, the configuration the
@@ -35,6 +39,33 @@ type Descriptor struct {
 	DiffID    pratique.Digest
 	MediaType string
 	Size      int64
+	// Annotations are those of the layer in the manifest; lazy runtimes go by some.
+	Annotations map[string]string
+	// DigestName and DiffIDName are set where the manifest or the configuration goes by sha512. Then the digest is not known
+	// until the bytes have been read, and Digest or DiffID only stands for the name; see [Named].
+	DigestName pratique.ContentID
+	DiffIDName pratique.ContentID
+}
+
+// Named returns the digest that stands for a name of content in a [Descriptor], and the name itself if it is not of sha256.
+// For sha512 that is the first half of the sum: no content has it as its digest, unless both algorithms are broken.
+func Named(id pratique.ContentID) (pratique.Digest, pratique.ContentID) {
+	if d, ok := id.Digest(); ok {
+		return d, pratique.ContentID{}
+	}
+	return pratique.DigestFromSum([sha256.Size]byte(id.Sum())), id
+}
+
+// ID is the name by which a registry has the compressed bytes.
+func (d Descriptor) ID() pratique.ContentID { return nameOf(d.Digest, d.DigestName) }
+
+func (d Descriptor) diffID() pratique.ContentID { return nameOf(d.DiffID, d.DiffIDName) }
+
+func nameOf(d pratique.Digest, name pratique.ContentID) pratique.ContentID {
+	if !name.IsZero() {
+		return name
+	}
+	return d.ContentID()
 }
 
 // The media types of layers that hold files. In a compressed one the first bytes say how it is compressed,

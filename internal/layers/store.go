@@ -15,6 +15,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/dirlock"
+	"github.com/pratique-dev/pratique/internal/toc"
 )
 
 // Limits bound what a layer may expand to. Zero values mean the defaults.
@@ -91,6 +92,29 @@ type compressed struct {
 	Digest    pratique.Digest `json:"digest"`
 	MediaType string          `json:"mediaType"`
 	Size      int64           `json:"size"`
+	// Table is the table of contents for lazy runtimes, which agrees with the tar stream.
+	Table toc.Found `json:"table,omitzero"`
+	// SHA256 and DiffID are the true digests, of the compressed bytes and of the tar stream.
+	SHA256 pratique.Digest `json:"sha256,omitzero"`
+	DiffID pratique.Digest `json:"diffID,omitzero"`
+}
+
+// layer describes the form to whoever wanted it.
+func (c compressed) layer(want Descriptor, headers int64) Layer {
+	l := Layer{Digest: want.Digest, DiffID: want.DiffID, DigestName: want.DigestName, DiffIDName: want.DiffIDName, MediaType: want.MediaType,
+		Size: want.Size, Entries: headers}
+	if !want.DigestName.IsZero() {
+		l.Digest = c.SHA256
+	}
+	if !want.DiffIDName.IsZero() {
+		l.DiffID = c.DiffID
+	}
+	return l
+}
+
+// is reports whether two compressed forms are the same bytes, taken the same way.
+func (c compressed) is(other compressed) bool {
+	return c.Digest == other.Digest && c.MediaType == other.MediaType && c.Size == other.Size
 }
 
 const (
@@ -134,13 +158,13 @@ func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Cont
 	}
 	e := s.pin(want.DiffID)
 	release := sync.OnceFunc(func() { s.unpin(want.DiffID, e) })
-	headers, err := s.ensure(ctx, e, want, open)
+	l, err := s.ensure(ctx, e, want, open)
 	if err != nil {
 		release()
-		return Layer{}, none, pratique.Wrap(pratique.Unknown, opStore, want.Digest.String(), err)
+		return Layer{}, none, pratique.Wrap(pratique.Unknown, opStore, want.ID().String(), err)
 	}
-	return Layer{Digest: want.Digest, DiffID: want.DiffID, MediaType: want.MediaType, Size: want.Size,
-		Entries: headers, Path: s.path(want.DiffID)}, release, nil
+	l.Path = s.path(want.DiffID)
+	return l, release, nil
 }
 
 // Image gets all layers of one platform image, a few at a time. If one fails, none is kept in use.
@@ -164,9 +188,15 @@ func (s *Store) Image(ctx context.Context, from Source, subject pratique.Subject
 	group.SetLimit(fetchesPerImage)
 	for i, d := range remote.Layers {
 		group.Go(func() (err error) {
+			defer pratique.Caught(pratique.Corrupt, opExpand, &err)
+			fetched := false
 			img.Layers[i], releases[i], err = s.Get(ctx, d, func(ctx context.Context) (io.ReadCloser, error) {
+				fetched = true
 				return from.Layer(ctx, remote.Subject.Repository, d)
 			})
+			if err == nil && !fetched {
+				err = from.Has(ctx, remote.Subject.Repository, d)
+			}
 			return err
 		})
 	}
@@ -192,52 +222,74 @@ func (s *Store) countEntries(all []Layer) error {
 	return nil
 }
 
-// ensure returns when the layer is on disk and verified in the compressed form that is wanted, with the number of its
-// headers.
-func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (headers int64, err error) {
+// ensure returns when the layer is on disk and verified in the compressed form that is wanted.
+func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (Layer, error) {
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
 	case <-ctx.Done():
-		return 0, pratique.Wrap(pratique.Unavailable, "wait for layer", "", context.Cause(ctx))
+		return Layer{}, pratique.Wrap(pratique.Unavailable, "wait for layer", "", context.Cause(ctx))
 	}
 	if s.isStored(e) && !e.checked {
 		if err := s.recheck(ctx, e, want.DiffID); err != nil {
-			return 0, err
+			return Layer{}, err
 		}
 	}
 	form := compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size}
-	if s.isStored(e) && slices.Contains(e.verified, form) {
+	if at := slices.IndexFunc(e.verified, form.is); s.isStored(e) && at >= 0 {
+		if err := e.verified[at].Table.Agree(want.Annotations); err != nil {
+			return Layer{}, err
+		}
 		// Only the order of eviction after a restart hangs on it.
 		_ = os.Chtimes(s.path(want.DiffID), time.Time{}, time.Now())
-		return e.headers, nil
+		return e.verified[at].layer(want, e.headers), nil
 	}
 	room, err := s.flight().begin(ctx, want.Size)
 	if err != nil {
-		return 0, err
+		return Layer{}, err
 	}
 	defer room.end()
 	body, err := open(ctx)
 	if err != nil {
-		return 0, err
+		return Layer{}, err
 	}
 	defer func() { _ = body.Close() }() // what was read is checked by its digest
 	if s.isStored(e) {
 		// Another compression of a layer that is here: it has to be looked at, but not kept.
-		found, err := s.expand(ctx, body, want, io.Discard)
-		if err != nil {
-			return 0, err
-		}
-		e.headers = found.entries
-	} else if err := s.write(ctx, e, room, body, want); err != nil {
-		return 0, err
+		err = s.compare(ctx, e, body, want, &form)
+	} else {
+		err = s.write(ctx, e, room, body, want, &form)
+	}
+	if err != nil {
+		return Layer{}, err
 	}
 	e.verified = append(e.verified, form)
-	return e.headers, s.remember(want.DiffID, note{Entries: e.headers, Verified: e.verified})
+	if err := s.remember(want.DiffID, note{Rules: rules, Entries: e.headers, Verified: e.verified}); err != nil {
+		return Layer{}, err
+	}
+	return form.layer(want, e.headers), form.Table.Agree(want.Annotations)
 }
 
-// write expands the layer into a new file and gives it its name when it has passed every check.
-func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Reader, want Descriptor) (err error) {
+// compare looks at another compression of a layer that is stored, and notes in form what it finds.
+func (s *Store) compare(ctx context.Context, e *entry, body io.Reader, want Descriptor, form *compressed) error {
+	found, err := s.expand(ctx, body, want, io.Discard)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(s.path(want.DiffID))
+	if err != nil {
+		return pratique.Wrap(pratique.Unavailable, "open layer", "", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	e.headers = found.entries
+	form.SHA256, form.DiffID = found.digest, found.diffID
+	form.Table, err = toc.Check(ctx, found.blob, f, found.size)
+	return err
+}
+
+// write expands the layer into a new file and gives it its name when it has passed every check. It notes in form what it
+// finds.
+func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Reader, want Descriptor, form *compressed) (err error) {
 	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), want.DiffID.Hex()+"-*")
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, "write layer", "", err)
@@ -252,6 +304,10 @@ func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Read
 	}()
 	found, err := s.expand(ctx, body, want, &spacedWriter{ctx: ctx, passage: room, space: space, to: tmp})
 	if err != nil {
+		return err
+	}
+	form.SHA256, form.DiffID = found.digest, found.diffID
+	if form.Table, err = toc.Check(ctx, found.blob, tmp, found.size); err != nil {
 		return err
 	}
 	if err := tmp.Close(); err != nil {

@@ -499,6 +499,47 @@ func (r registryOf) Layer(ctx context.Context, _ pratique.Repository, d Descript
 	return r.layers[d.Digest].open(ctx)
 }
 
+func (r registryOf) Has(_ context.Context, repo pratique.Repository, d Descriptor) error {
+	if repo != r.remote.Subject.Repository {
+		return pratique.Errorf(pratique.NotFound, "find layer", "%s has no %s", repo, d.Digest)
+	}
+	return nil
+}
+
+// TestLayerOfAnotherRepository: layers that another repository brought are used for an image only if its own has them.
+func TestLayerOfAnotherRepository(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir(), 0)
+	l := layerOf(t, 1, 1000)
+	ours := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"}, Digest: pratique.DigestOf([]byte("m"))}
+	from := registryOf{layers: map[pratique.Digest]*remoteLayer{l.Digest: l}, remote: Remote{Subject: ours, Layers: []Descriptor{l.Descriptor}}}
+	for range 2 { // fetched, and known
+		_, release, err := s.Image(t.Context(), from, ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+	theirs := elsewhere{from, pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "b"}, Digest: ours.Digest}}
+	_, _, err := s.Image(t.Context(), theirs, theirs.subject)
+	wantKind(t, err, pratique.NotFound)
+	if l.opened.Load() != 1 || s.entries[l.DiffID].users != 0 {
+		t.Errorf("opened %d times, %d users", l.opened.Load(), s.entries[l.DiffID].users)
+	}
+}
+
+// elsewhere is the same image in a repository without its layers.
+type elsewhere struct {
+	registryOf
+	subject pratique.Subject
+}
+
+func (e elsewhere) Image(context.Context, pratique.Subject) (Remote, error) {
+	r := e.remote
+	r.Subject = e.subject
+	return r, nil
+}
+
 func TestStoreImage(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir(), 0)

@@ -59,21 +59,24 @@ type diskImage struct {
 	layers   []v1.Layer
 }
 
-// check compares configuration and layers with what the manifest and the configuration name.
+// check compares configuration and layers with what the manifest and the configuration name, and puts sha256 in place of
+// other names, so that every scanner goes by one name. The raw documents stay as they are.
 func (d *diskImage) check() error {
-	if got := pratique.DigestOf(d.image.Config).String(); got != d.manifest.Config.Digest.String() {
+	if id, err := pratique.ParseContentID(d.manifest.Config.Digest.String()); err != nil || !id.Of(d.image.Config) {
 		return errors.New("the configuration is not the one that the manifest names")
 	}
+	d.manifest.Config.Digest = hash(pratique.DigestOf(d.image.Config))
 	if len(d.image.Layers) != len(d.manifest.Layers) || len(d.image.Layers) != len(d.config.RootFS.DiffIDs) {
 		return errors.New("manifest, configuration and layers on disk differ in number")
 	}
 	for n, l := range d.image.Layers {
-		if l.Digest.String() != d.manifest.Layers[n].Digest.String() {
+		if nameOf(l.Digest, l.DigestName).String() != d.manifest.Layers[n].Digest.String() {
 			return errors.New("layer " + l.Digest.String() + " is not where the manifest has it")
 		}
-		if l.DiffID.String() != d.config.RootFS.DiffIDs[n].String() {
+		if nameOf(l.DiffID, l.DiffIDName).String() != d.config.RootFS.DiffIDs[n].String() {
 			return errors.New("layer " + l.Digest.String() + " has another diff id than the configuration says")
 		}
+		d.manifest.Layers[n].Digest, d.config.RootFS.DiffIDs[n] = hash(l.Digest), hash(l.DiffID)
 	}
 	return nil
 }

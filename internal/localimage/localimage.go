@@ -41,19 +41,27 @@ type Server struct {
 
 // descriptor is what an index says of a manifest.
 type descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      pratique.Digest   `json:"digest"`
-	Size        int64             `json:"size"`
-	Annotations map[string]string `json:"annotations,omitempty"`
+	MediaType   string             `json:"mediaType"`
+	Digest      pratique.ContentID `json:"digest"`
+	Size        int64              `json:"size"`
+	Annotations map[string]string  `json:"annotations,omitempty"`
 }
 
 // Serve serves the image in a file or directory until [Server.Close]. Behind the path may stand :NAME or @DIGEST, to
-// choose one of several. A compressed file is unpacked below tempDir. Errors are Invalid: there is no such image.
-func Serve(ctx context.Context, image, tempDir string) (*Server, error) {
+// choose one of several. A compressed file is unpacked below tempDir, within limits. Errors are Exhausted, at one of these,
+// Unavailable, when ctx ends, or Invalid: there is no such image.
+func Serve(ctx context.Context, image, tempDir string, limits Limits) (*Server, error) {
 	path, name := split(image)
-	opened, err := openStore(path, tempDir)
+	opened, err := openStore(ctx, path, tempDir, limits)
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Invalid, op, path, err)
+		kind := pratique.Invalid
+		switch {
+		case ctx.Err() != nil:
+			kind = pratique.Unavailable
+		case pratique.KindOf(err) == pratique.Exhausted:
+			kind = pratique.Exhausted
+		}
+		return nil, pratique.Wrap(kind, op, path, err)
 	}
 	s := &Server{store: opened, path: path, done: make(chan struct{})}
 	if s.top, err = opened.choose(name); err != nil {
@@ -74,7 +82,7 @@ func Serve(ctx context.Context, image, tempDir string) (*Server, error) {
 
 // Ref is where the image is served.
 func (s *Server) Ref() pratique.ImageRef {
-	return pratique.ImageRef{Repository: pratique.Repository{Registry: s.host, Path: route}, Digest: s.top.Digest}
+	return pratique.ImageRef{Repository: pratique.Repository{Registry: s.host, Path: route}}.WithContentID(s.top.Digest)
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
@@ -145,7 +153,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return // yes, this is a registry
 	}
 	kind, text, _ := strings.Cut(strings.TrimPrefix(path, route+"/"), "/")
-	digest, err := pratique.ParseDigest(text)
+	digest, err := pratique.ParseContentID(text)
 	if err != nil || (kind != "manifests" && kind != "blobs") || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
 		http.NotFound(w, r)
 		return
@@ -167,7 +175,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // mediaType is what the index or the manifest itself says.
-func (s *Server) mediaType(digest pratique.Digest) string {
+func (s *Server) mediaType(digest pratique.ContentID) string {
 	if digest == s.top.Digest && s.top.MediaType != "" {
 		return s.top.MediaType
 	}

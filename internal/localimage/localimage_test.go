@@ -50,7 +50,7 @@ func digestOf(t *testing.T, img v1.Image) pratique.Digest {
 // fetch has the service's own client and layer store read what is served, with all their checks.
 func fetch(t *testing.T, image string) (pratique.Manifest, []pratique.Digest, error) {
 	t.Helper()
-	s, err := Serve(t.Context(), image, t.TempDir())
+	s, err := Serve(t.Context(), image, t.TempDir(), Limits{})
 	if err != nil {
 		return pratique.Manifest{}, nil, err
 	}

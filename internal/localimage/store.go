@@ -3,6 +3,7 @@ package localimage
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/contextio"
 )
 
 // store gives the blobs of an image file by their digests.
@@ -25,27 +27,27 @@ type store struct {
 	dir     string
 	archive *os.File
 	entries map[string]section
-	blobs   map[pratique.Digest]section
-	made    map[pratique.Digest][]byte // documents that the file lacks
-	temp    string                     // a file to be removed
+	blobs   map[pratique.ContentID]section
+	made    map[pratique.ContentID][]byte // documents that the file lacks
+	temp    string                        // a file to be removed
 }
 
 // section is a file within the archive.
 type section struct{ offset, size int64 }
 
-// mostEntries bounds the files of an archive.
+// mostEntries bounds the files of an archive. An image has a few for each layer.
 const mostEntries = 100_000
 
-func openStore(file, tempDir string) (*store, error) {
+func openStore(ctx context.Context, file, tempDir string, limits Limits) (*store, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{entries: map[string]section{}, blobs: map[pratique.Digest]section{}, made: map[pratique.Digest][]byte{}}
+	s := &store{entries: map[string]section{}, blobs: map[pratique.ContentID]section{}, made: map[pratique.ContentID][]byte{}}
 	if info.IsDir() {
 		s.dir = file
 		err = s.index()
-	} else if err = s.openArchive(file, tempDir); err == nil {
+	} else if err = s.openArchive(ctx, file, tempDir, limits); err == nil {
 		if _, layout := s.entries["index.json"]; layout {
 			err = s.index()
 		} else {
@@ -70,13 +72,13 @@ func (s *store) close() error {
 }
 
 // openArchive notes where the files of a tar file are. A compressed one is unpacked first.
-func (s *store) openArchive(file, tempDir string) (err error) {
+func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Limits) (err error) {
 	if s.archive, err = os.Open(file); err != nil {
 		return err
 	}
 	magic := make([]byte, 2)
 	if _, err := s.archive.ReadAt(magic, 0); err == nil && bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		if err := s.inflate(tempDir); err != nil {
+		if err := s.inflate(ctx, tempDir, limits); err != nil {
 			return err
 		}
 	}
@@ -88,7 +90,7 @@ func (s *store) openArchive(file, tempDir string) (err error) {
 			break
 		}
 		if err == nil && n == mostEntries {
-			err = fmt.Errorf("more than %d files", mostEntries)
+			err = pratique.Errorf(pratique.Exhausted, op, "more than %d files", mostEntries)
 		}
 		if err != nil {
 			return fmt.Errorf("not an image: %w", err)
@@ -113,9 +115,14 @@ func (s *store) openArchive(file, tempDir string) (err error) {
 	return nil
 }
 
-// inflate unpacks the archive into a file of its own, which may be as large as all layers.
-func (s *store) inflate(tempDir string) error {
-	const most = 64 << 30
+// inflate unpacks the archive into a file of its own, which may be as large as all layers, but no larger than layers
+// may become: the archive is checked for nothing yet.
+func (s *store) inflate(ctx context.Context, tempDir string, limits Limits) error {
+	info, err := s.archive.Stat()
+	if err != nil {
+		return err
+	}
+	most, why := limits.most(info.Size())
 	z, err := gzip.NewReader(s.archive)
 	if err != nil {
 		return err
@@ -125,9 +132,9 @@ func (s *store) inflate(tempDir string) error {
 		return err
 	}
 	s.temp = out.Name()
-	n, err := io.Copy(out, io.LimitReader(z, most))
-	if err == nil && n == most {
-		err = fmt.Errorf("it unpacks to more than %d bytes", int64(most))
+	n, err := io.Copy(out, io.LimitReader(contextio.NewReader(ctx, z), most+1))
+	if err == nil && n > most {
+		err = pratique.Errorf(pratique.Exhausted, op, "it unpacks to more than %d bytes, %s", most, why)
 	}
 	if _, seekErr := out.Seek(0, io.SeekStart); err == nil {
 		err = seekErr
@@ -196,7 +203,7 @@ func (s *store) dockerSave() error {
 		if err != nil {
 			return err
 		}
-		d := descriptor{MediaType: pratique.TypeOCIManifest, Digest: pratique.DigestOf(manifest), Size: int64(len(manifest))}
+		d := descriptor{MediaType: pratique.TypeOCIManifest, Digest: pratique.DigestOf(manifest).ContentID(), Size: int64(len(manifest))}
 		s.made[d.Digest] = manifest
 		if len(image.RepoTags) > 0 {
 			d.Annotations = map[string]string{refName: image.RepoTags[0]}
@@ -216,7 +223,7 @@ func (s *store) blob(name, mediaType string) (descriptor, error) {
 	if _, err := io.Copy(sum, io.NewSectionReader(s.archive, at.offset, at.size)); err != nil {
 		return descriptor{}, err
 	}
-	d := descriptor{MediaType: mediaType, Digest: pratique.DigestFromSum([sha256.Size]byte(sum.Sum(nil))), Size: at.size}
+	d := descriptor{MediaType: mediaType, Digest: pratique.DigestFromSum([sha256.Size]byte(sum.Sum(nil))).ContentID(), Size: at.size}
 	magic := make([]byte, 2)
 	if n, _ := s.archive.ReadAt(magic, at.offset); n == 2 && bytes.Equal(magic, []byte{0x1f, 0x8b}) && strings.HasSuffix(mediaType, ".tar") {
 		d.MediaType += "+gzip"
@@ -226,14 +233,14 @@ func (s *store) blob(name, mediaType string) (descriptor, error) {
 }
 
 // open opens a blob. Nobody has checked that it has that digest.
-func (s *store) open(d pratique.Digest) (io.ReadCloser, int64, error) {
+func (s *store) open(d pratique.ContentID) (io.ReadCloser, int64, error) {
 	if raw, ok := s.made[d]; ok {
 		return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
 	}
 	if at, ok := s.blobs[d]; ok {
 		return io.NopCloser(io.NewSectionReader(s.archive, at.offset, at.size)), at.size, nil
 	}
-	name := "blobs/sha256/" + d.Hex()
+	name := "blobs/" + strings.Replace(d.String(), ":", "/", 1)
 	if s.dir == "" {
 		at, ok := s.entries[name]
 		if !ok {
@@ -255,7 +262,7 @@ func (s *store) open(d pratique.Digest) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-func (s *store) read(d pratique.Digest) ([]byte, error) {
+func (s *store) read(d pratique.ContentID) ([]byte, error) {
 	r, _, err := s.open(d)
 	if err != nil {
 		return nil, err

@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/internal/keyed"
 	"github.com/pratique-dev/pratique/signer"
 )
 
@@ -22,6 +24,10 @@ type Attest struct {
 	// Refresh is the age from which an unchanged verdict is signed again, so that a summary that is acted on
 	// is never too old. Zero signs again each time.
 	Refresh time.Duration
+
+	// subjects lets one worker at a time work on a subject, and on the images of an index: CI pushes one digest under two tags at
+	// the same moment, and whoever comes second finds the facts of the first.
+	subjects keyed.Mutex
 }
 
 // Attestations writes signed objects to the subject's registry.
@@ -38,8 +44,13 @@ type Attaching interface {
 	// what fails here Attach tries again.
 	Upload(ctx context.Context, e signer.Signed) error
 	// Attach writes the signature, if it is not nil, and the envelopes, reads everything back, verifies it
-	// with the signer's key, and returns what it read.
+	// with the signer's key, and returns what it read. Without a signature it withdraws the one that is there, and
+	// attaches the envelopes even if that fails; the error says so.
 	Attach(ctx context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error)
+	// Withdraw takes our signature away, whatever else is attached. It does nothing the second time.
+	Withdraw(ctx context.Context) error
+	// Notes say what of others had to go.
+	Notes() []string
 }
 
 // Handle does the stage for one message.
@@ -65,7 +76,20 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	if !ok {
 		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never seen")
 	}
+	// Who judges an index judges and signs its images: nobody else may do so meanwhile, with another report.
+	concerned := []pratique.Subject{w.Subject}
+	for _, c := range seen.Seen.Manifest.Children {
+		concerned = append(concerned, w.Subject.Sibling(c.Digest))
+	}
+	release, err := s.subjects.LockAll(ctx, concerned...)
+	if err != nil {
+		return err
+	}
+	defer release()
 	judged, err := s.judgeAndAttest(ctx, w, seen.Seen.Manifest)
+	for again := 0; errors.As(err, new(newerReport)) && again < mostAgain; again++ {
+		judged, err = s.judgeAndAttest(ctx, w, seen.Seen.Manifest)
+	}
 	if isLost(err) {
 		return s.sendBack(ctx, StageInspect, w, err)
 	}
@@ -82,8 +106,16 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	return s.pass(ctx, StageDeploy, w)
 }
 
+// newerReport is an error about an image that was matched with another database while it was judged.
+type newerReport struct{ error }
+
+func (e newerReport) Unwrap() error { return e.error }
+
+// mostAgain is how often an image is judged again at once because a newer report came. Then it waits as for anything else.
+const mostAgain = 3
+
 func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
-	if len(m.Children) > 0 {
+	if m.IsIndex() {
 		return s.judgeAndAttestIndex(ctx, w, m)
 	}
 	j, err := s.load(ctx, m.Subject)
@@ -98,43 +130,61 @@ func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest
 		j.prepared = s.prepare(ctx, w, j)
 		defer j.prepared.end()
 	}
-	if j.Judged, err = s.judge(ctx, w, j); err != nil {
+	if err = s.judge(ctx, w, &j); err != nil {
 		return pratique.Judged{}, err
 	}
 	return j.Judged, s.attest(ctx, w, j)
 }
 
 func (s *Attest) judgeAndAttestIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
-	judged, children, err := s.judgeIndex(ctx, w, m)
+	index, err := s.judgeIndex(ctx, w, m)
 	if err != nil {
-		return judged, err
+		return pratique.Judged{}, err
 	}
-	for _, c := range children {
-		if err := s.attest(ctx, w, c); err != nil {
-			return judged, err
+	// The index is attested last: whoever finds its summary finds its children's, too. A denial does not wait for that.
+	var all []error
+	for _, c := range append(index.children, index) {
+		err := s.attest(ctx, w, c)
+		if err != nil && index.Verdict.Outcome == pratique.Allow {
+			return index.Judged, err
 		}
+		all = append(all, err)
 	}
-	// The index is attested last: whoever finds its summary finds its children's, too.
-	return judged, s.attest(ctx, w, judgement{Judged: judged, subject: m.Subject})
+	return index.Judged, joined(all...)
+}
+
+// joined joins errors so that one that may pass speaks first: then there is another try.
+func joined(all ...error) error {
+	permanent := func(err error) int {
+		if err != nil && pratique.KindOf(err).Permanent() {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b error) int { return permanent(a) - permanent(b) })
+	return errors.Join(all...)
 }
 
 func summary(v pratique.Verdict) string {
 	if len(v.Reasons) == 0 {
 		return ""
 	}
-	return v.Reasons[0].Message
+	return pratique.Excerpt(v.Reasons[0].Message, mostText)
 }
 
 // attest makes sure that the registry holds the signed evidence of one judgement.
 func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 	subject := j.subject
+	if err := s.newest(ctx, j); err != nil {
+		return err
+	}
 	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactAttested); err != nil {
 		return err
 	} else if ok && w.Round == 0 && last.Attested.Verdict == j.Digest && s.made(last.Attested) {
 		// A registry may have lost what it held, or somebody may have overwritten it.
 		holds, err := s.Registry.Holds(ctx, subject, last.Attested.Attestations)
 		if err != nil || holds {
-			return err
+			return joined(j.withdrawing, err)
 		}
 	}
 	if j.prepared == nil {
@@ -167,13 +217,46 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 		return err
 	}
 	s.edge(StageAttest + ":after-attach")
-	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID}
+	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID, Notes: excerpts(attaching.Notes())}
 	for _, a := range attached {
 		if a.PredicateType == pratique.PredicateVSA {
 			fact.VSA = a.Digest
 		}
 	}
 	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Kind: pratique.FactAttested, Attested: &fact})
+}
+
+// newest returns an error unless the reports that a judgement rests on are still the newest ones: nothing is signed that a newer
+// one may deny.
+func (s *Attest) newest(ctx context.Context, j judgement) error {
+	for _, child := range j.children {
+		if err := s.newest(ctx, child); err != nil {
+			return err
+		}
+	}
+	if j.matched == nil {
+		return nil // an index
+	}
+	last, ok, err := s.Ledger.Last(ctx, j.subject, pratique.FactMatched)
+	if err != nil {
+		return err
+	}
+	if !ok || last.Matched.Report != j.matched.Report {
+		return newerReport{pratique.Errorf(pratique.Unavailable, "attest "+j.subject.String(), "a newer report came while it was judged")}
+	}
+	return nil
+}
+
+// Failed is [Base.Failed]. An event whose image is denied does not end as failed because the registry does not take the
+// denial: its end is the denial, with what is in the way, and whoever keeps [Denials] tries again.
+func (s *Attest) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
+	return s.failed(ctx, stage, body, attempt, cause, final, func(w Work) (pratique.State, string, pratique.Digest, error) {
+		last, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactJudged)
+		if err != nil || !ok || last.Judged.Verdict.Outcome == pratique.Allow {
+			return pratique.StateFailed, "", pratique.Digest{}, err
+		}
+		return pratique.StateDenied, summary(last.Judged.Verdict) + "; the registry does not say so yet: ", last.Judged.Digest, nil
+	})
 }
 
 // made reports whether the objects are by this verifier's id and key.

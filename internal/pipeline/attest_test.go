@@ -21,7 +21,7 @@ func TestAttestInOrder(t *testing.T) {
 		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "last attested app", "judge app",
 		"last judged app", "put",
 		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
-		"last attested app", "last settled ",
+		"last matched app", "last attested app", "last settled ",
 		"edge attest:before-attach", "attach app signed spdx cyclonedx vuln vsa", "edge attest:after-attach",
 		"edge attest:before-attested", "fact attested app", "edge attest:after-attested", "last settled ",
 		"edge deploy:before-enqueue", "enqueue deploy e1.deploy", "edge deploy:after-enqueue",
@@ -89,7 +89,7 @@ func TestDenial(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge app", "fact judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact settled app",
+		"judge app", "withdraw app", "fact judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact settled app",
 	}, w.forget())
 	same(t, "end", &pratique.Settled{State: pratique.StateDenied, Outcome: pratique.Deny, Verdict: w.newest(w.subject("app"), pratique.FactJudged).Judged.Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
 		w.newest(w.subject("app"), pratique.FactSettled).Settled)
@@ -155,7 +155,7 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+		"judge amd", "fact judged amd", "judge arm", "withdraw arm", "fact judged arm", "worst of 2", "withdraw index", "fact judged index",
 		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd",
 		"attach arm unsigned spdx cyclonedx vuln vsa", "fact attested arm",
 		"attach index unsigned vsa", "fact attested index", "fact settled index",

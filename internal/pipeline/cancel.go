@@ -31,6 +31,7 @@ func (b *Base) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject,
 	if reason != "" {
 		settled.Detail += ": " + reason
 	}
+	settled.Detail = pratique.Excerpt(settled.Detail, mostText)
 	fact := pratique.Fact{Kind: pratique.FactSettled, Settled: &settled}
 	if err := b.record(ctx, RoleOperate, w, pratique.Subject{}, fact); err != nil || s.IsZero() {
 		return err
@@ -69,11 +70,12 @@ func unlessCancelled(err error) error {
 	return err
 }
 
-// Requeue takes the work for an event in anew, as an event that names the old one. Doing it twice is doing it once. The
-// push keeps its time, so that it does not overtake what was pushed since.
-func (i *Intake) Requeue(ctx context.Context, old pratique.Event) (pratique.Event, error) {
+// Requeue takes the work for an event in anew, because by asks, as an event that names the old one. Doing it twice is
+// doing it once. The push keeps its time, so that it does not overtake what was pushed since, and asks for no more than
+// it did.
+func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pratique.Event, error) {
 	e := old
 	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
-	e.Requeues, e.Lane = old.ID, pratique.LaneManual
+	e.Requeues, e.RequeuedBy, e.Lane = old.ID, by, pratique.LaneManual
 	return e, i.Submit(ctx, e)
 }

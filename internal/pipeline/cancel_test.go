@@ -130,21 +130,21 @@ func TestRequeue(t *testing.T) {
 	w := newWorld(t)
 	intake := &pipeline.Intake{Base: w.base(), Batches: queue{w}}
 	old := w.event("e1", "1.0")
-	old.OccurredAt = w.now.Add(-1)
-	first, err := intake.Requeue(t.Context(), old)
+	old.OccurredAt, old.RefreshOnly, old.AllowOlder = w.now.Add(-1), true, true
+	first, err := intake.Requeue(t.Context(), old, "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := intake.Requeue(t.Context(), old)
+	again, err := intake.Requeue(t.Context(), old, "alice")
 	if err != nil || again != first || len(w.queue) != 1 {
 		t.Errorf("twice: %+v and %+v, %d messages, %v", first, again, len(w.queue), err)
 	}
 	want := old
-	want.ID, want.Requeues, want.Lane = first.ID, "e1", pratique.LaneManual
+	want.ID, want.Requeues, want.Lane, want.RequeuedBy = first.ID, "e1", pratique.LaneManual, "alice"
 	if first != want || first.ID == old.ID {
 		t.Errorf("%+v, want %+v", first, want)
 	}
-	next, err := intake.Requeue(t.Context(), first)
+	next, err := intake.Requeue(t.Context(), first, "alice")
 	if err != nil || next.ID == first.ID || next.Requeues != first.ID {
 		t.Errorf("requeued anew: %+v, %v", next, err)
 	}

@@ -15,7 +15,7 @@ func TestDeployInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last settled ", "last settled app",
+		"last settled ", "last settled app", "last judged app", "last seen app",
 		"edge deploy:before-commit", "commit app", "edge deploy:after-commit",
 		"edge deploy:before-deployed", "fact deployed app", "edge deploy:after-deployed",
 		"edge deploy:before-settled", "fact settled app", "edge deploy:after-settled",

@@ -31,14 +31,54 @@ func (r resolver) Resolve(_ context.Context, ref pratique.ImageRef) (pratique.Ma
 	return m, nil
 }
 
+// tags asks the registry by tag alone.
+type tags struct{ *world }
+
+func (g tags) Digest(_ context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	if err := g.do("tag %s", ref.Tag); err != nil {
+		return pratique.Digest{}, err
+	}
+	d, ok := g.tagged[ref.Tag]
+	if !ref.Other.IsZero() {
+		d, ok = g.others[ref.Other]
+	}
+	if !ok || !ref.Digest.IsZero() {
+		return d, pratique.Errorf(pratique.NotFound, "look up tag", "%s is gone", ref)
+	}
+	return d, nil
+}
+
+func (g tags) Naming(_ context.Context, s pratique.Subject) (named []string, err error) {
+	for tag, d := range g.tagged {
+		if d == s.Digest {
+			named = append(named, tag)
+		}
+	}
+	slices.Sort(named)
+	return named, g.do("naming %s", g.name(s))
+}
+
+func (w *world) takeIn(_ context.Context, events []pratique.Event) error {
+	if err := w.do("publish %d", len(events)); err != nil {
+		return err
+	}
+	w.published = append(w.published, events...)
+	return nil
+}
+
 type imagesFake struct{ *world }
 
 func (i imagesFake) Fetch(_ context.Context, s pratique.Subject) (layers.Image, func(), error) {
 	if err := i.do("fetch %s", i.name(s)); err != nil {
 		return layers.Image{}, nil, err
 	}
-	i.held++
-	return layers.Image{Subject: s}, func() { i.held--; _ = i.do("release %s", i.name(s)) }, nil
+	hold := func(n int) {
+		i.writing.Lock()
+		defer i.writing.Unlock()
+		i.held += n
+	}
+	hold(1)
+	return layers.Image{Subject: s}, func() { hold(-1); _ = i.do("release %s", i.name(s)) }, nil
 }
 
 // parser finds in each image one package that has the image's name.
@@ -54,7 +94,7 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspectio
 	}
 	return pipeline.Inspection{
 		Sections: p.lookFor(),
-		Image:    pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1},
+		Image:    pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1, Labels: p.labels},
 		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{
 			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: name, Version: "1"}}},
 		}},
@@ -78,7 +118,7 @@ func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.D
 		if err := p.do("match %s", name); err != nil {
 			return nil, err
 		}
-		r := pratique.Report{Scanner: inv.Scanner}
+		r := pratique.Report{Scanner: inv.Scanner, Coverage: &pratique.Coverage{}}
 		if p.bad[name] {
 			r.Findings = []pratique.Finding{{
 				ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2", Severity: pratique.SeverityCritical,
@@ -99,11 +139,14 @@ func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision
 	if err := p.do("judge %s", p.name(e.Subject)); err != nil {
 		return pipeline.Decision{}, err
 	}
-	if e.Inspected.Inventory != e.Report.Inventory || e.Tag == "" || !e.Now.Equal(p.now) {
+	if e.Inspected.Inventory != e.Report.Inventory || !e.Now.Equal(p.now) {
 		p.t.Errorf("the policy is shown what does not belong together: %+v", e)
 	}
 	if (e.Sections == nil) != (len(e.Inspected.Scanned) == 0) {
 		p.t.Errorf("the policy is shown %v, looked for was %v", e.Sections, e.Inspected.Scanned)
+	}
+	if p.judged != nil {
+		p.judged(e)
 	}
 	d := pipeline.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
 	for _, f := range e.Report.Findings {
@@ -119,12 +162,16 @@ func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision
 	return d, nil
 }
 
-func (p policy) Worst(all []pipeline.PlatformDecision) (pipeline.Decision, []pratique.ChildVerdict, error) {
+func (p policy) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uninspected) (pipeline.Decision, []pratique.ChildVerdict, error) {
 	if err := p.do("worst of %d", len(all)); err != nil {
 		return pipeline.Decision{}, nil, err
 	}
 	d := pipeline.Decision{Outcome: pratique.Allow}
 	var verdicts []pratique.ChildVerdict
+	for _, u := range uninspected {
+		d.Outcome = pratique.Deny
+		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "platform_not_inspected", Message: u.Reason, Platform: u.Platform})
+	}
 	for _, c := range all {
 		if c.Decision.Outcome != pratique.Allow {
 			d.Outcome = pratique.Deny
@@ -219,6 +266,16 @@ func (a attaching) Attach(_ context.Context, sig *signer.SimpleSignature, envelo
 	r.held[s] = next
 	return r.list(s), nil
 }
+
+func (a attaching) Withdraw(context.Context) error {
+	if err := a.do("withdraw %s", a.name(a.subject)); err != nil {
+		return err
+	}
+	delete(a.held[a.subject], "")
+	return nil
+}
+
+func (a attaching) Notes() []string { return nil }
 
 var short = map[string]string{
 	pratique.PredicateSPDX: "spdx", pratique.PredicateCycloneDX: "cyclonedx",

@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/keyed"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
@@ -19,6 +21,9 @@ type Inspect struct {
 	Resolver Resolver
 	Images   Images
 	Parser   Parser
+	// Tags finds tags and what they name; Publish takes in pushes as those of a sender are.
+	Tags     Tags
+	Publish  func(ctx context.Context, events []pratique.Event) error
 	Database func() (scanner.DatabaseDir, error)
 	// Memo spares matching what was matched before; nil knows nothing.
 	Memo Memo
@@ -27,15 +32,17 @@ type Inspect struct {
 	// JavaDatabase is the digest of the Java database in use; nil if none is used. Inventories that were made with
 	// another one are made anew.
 	JavaDatabase func() pratique.Digest
-	// Platforms are what images are run on; children of an index that certainly do not run there are left
-	// out. Empty leaves out none.
-	Platforms []pratique.Platform
 	// Sections are what is looked for beside packages, in the order of [pratique.AllSections]. Images that were
 	// inspected for others are inspected anew.
 	Sections []pratique.Section
+
+	// subjects lets one worker at a time work on a subject: CI pushes one digest under two tags at the same moment, and
+	// whoever comes second finds the facts of the first.
+	subjects keyed.Mutex
 }
 
-// Resolver finds the manifest behind a ref. Nothing else turns a ref into a subject.
+// Resolver finds the manifest behind a ref, and decides what of an index is left out. Nothing else turns a ref into a
+// subject.
 type Resolver interface {
 	Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.Manifest, error)
 }
@@ -59,7 +66,10 @@ type Inspection struct {
 	SPDX, CycloneDX []byte
 	Generator       pratique.Tool
 	// JavaDatabase is the one in which jars were looked up, if there was one.
-	JavaDatabase pratique.Digest
+	JavaDatabase  pratique.Digest
+	JavaUpdatedAt time.Time
+	// Compared says how the inventory and the SBOMs differ.
+	Compared pratique.Comparison
 }
 
 // Handle does the stage for one message.
@@ -75,6 +85,12 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	if err := s.goesOn(ctx, StageInspect, w); err != nil {
 		return err
 	}
+	if w.Event.TagUnknown {
+		return s.underItsTags(ctx, w)
+	}
+	if err := s.confirm(ctx, &w); err != nil {
+		return err
+	}
 	m, err := s.Resolver.Resolve(ctx, w.Event.Ref)
 	if err != nil {
 		return err
@@ -88,18 +104,13 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 		}
 	}
 	seen := pratique.Seen{Event: w.Event, Manifest: m}
-	if m.NotImage == "" {
-		if seen.Manifest, err = s.wanted(m); err != nil {
-			return err
-		}
-	}
 	if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactSeen, Seen: &seen}); err != nil {
 		return err
 	}
 	if m.NotImage != "" {
 		return s.settle(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
 	}
-	for _, child := range seen.Manifest.Images() {
+	for _, child := range m.Images() {
 		if err := s.goesOn(ctx, StageInspect, w); err != nil {
 			return err
 		}
@@ -107,8 +118,8 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 			return err
 		}
 	}
-	if children := seen.Manifest.Children; len(children) > 0 {
-		inspected := pratique.Inspected{Children: children}
+	if m.IsIndex() {
+		inspected := pratique.Inspected{Children: m.Children}
 		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: &inspected}); err != nil {
 			return err
 		}
@@ -119,32 +130,15 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	return s.pass(ctx, StageAttest, w)
 }
 
-// wanted leaves out the children that certainly run on none of the configured platforms. An index that has no
-// others cannot be judged.
-func (s *Inspect) wanted(m pratique.Manifest) (pratique.Manifest, error) {
-	if len(s.Platforms) == 0 || len(m.Children) == 0 {
-		return m, nil
-	}
-	all := m.Children
-	m.Children = nil
-	for _, c := range all {
-		if slices.ContainsFunc(s.Platforms, c.Platform.MayRunOn) {
-			m.Children = append(m.Children, c)
-		}
-	}
-	if len(m.Children) == 0 {
-		return m, &pratique.Error{
-			Op: "select platforms", Subject: m.Subject.String(), Kind: pratique.Invalid,
-			Err: pratique.Errorf(pratique.Invalid, "index", "it has none of the platforms %v that the configuration asks for", s.Platforms),
-		}
-	}
-	return m, nil
-}
-
 // image makes sure that one platform image is inspected and matched.
 func (s *Inspect) image(ctx context.Context, w Work, c pratique.Child) error {
 	subject := w.Subject.Sibling(c.Digest)
-	err := s.inspectAndMatch(ctx, w, subject)
+	leave, err := s.subjects.Lock(ctx, subject)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = s.inspectAndMatch(ctx, w, subject)
 	if isLost(err) {
 		w.Round++
 		err = s.inspectAndMatch(ctx, w, subject)
@@ -209,7 +203,7 @@ func (s *Inspect) known(ctx context.Context, w Work, subject pratique.Subject) (
 		return nil, err
 	}
 	i := last.Inspected
-	if i.Scanner != s.Scanner || i.JavaDatabase != s.java() || i.Inventory.IsZero() || !slices.Equal(i.Scanned, s.Sections) {
+	if i.Scanner != s.Scanner || i.JavaDatabase != s.java() || i.Inventory.IsZero() || i.Compared == nil || !slices.Equal(i.Scanned, s.Sections) {
 		return nil, nil
 	}
 	return i, nil
@@ -227,7 +221,7 @@ func (s *Inspect) java() pratique.Digest {
 func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Document, started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
-		JavaDatabase: r.JavaDatabase, Inventory: inventory[len(inventory)-1].Digest,
+		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: &r.Compared, Inventory: inventory[len(inventory)-1].Digest,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.putAll(ctx, inventory) })
@@ -239,7 +233,9 @@ func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Do
 		fact.CycloneDX, err = s.Documents.Put(ctx, r.CycloneDX)
 		return err
 	})
-	group.Go(func() error { return s.keepSections(ctx, r.Sections, &fact) })
+	group.Go(func() error {
+		return errors.Join(s.keepSections(ctx, r.Sections, &fact), s.keepLabels(ctx, &fact))
+	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}

@@ -86,6 +86,14 @@ func TestInspectAgain(t *testing.T) {
 		{"secrets are looked for now", func(w *world) { w.sections = []pratique.Section{pratique.SectionSecrets} }, again},
 		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "database", "fact matched app"}},
 		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, again},
+		{"an early version did not compare", func(w *world) {
+			for i, f := range w.facts {
+				if f.Kind == pratique.FactInspected {
+					early := *f.Inspected
+					early.Compared, w.facts[i].Inspected = nil, &early
+				}
+			}
+		}, again},
 		{"the digest was an index so far", func(w *world) {
 			w.facts = append(w.facts, pratique.Fact{Kind: pratique.FactInspected, Subject: w.subject("app"), Inspected: &pratique.Inspected{
 				Scanner: w.scanner, Children: []pratique.Child{{Digest: w.digest("x")}},
@@ -179,40 +187,11 @@ func TestInspectIndex(t *testing.T) {
 	}
 }
 
-func TestInspectWantedPlatforms(t *testing.T) {
-	w := newWorld(t)
-	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm", "linux/s390x s390x")
-	w.platforms = []pratique.Platform{"linux/arm64", "linux/riscv64"}
-	m := w.publish(w.event("e1", "2.0"))
-	w.forget()
-	w.mustHandle(m)
-	same(t, "work", []string{
-		"resolve 2.0", "fact seen index", "fetch arm", "parse arm", "database", "match arm", "fact inspected arm", "database", "fact matched arm",
-		"fact inspected index", "enqueue attest e1.attest",
-	}, w.forget())
-	if seen := w.newest(w.subject("index"), pratique.FactSeen).Seen; len(seen.Manifest.Children) != 1 {
-		t.Errorf("children %+v", seen.Manifest.Children)
-	}
-
-	// A single image has no choice of platforms.
-	m = w.publish(w.event("e2", "1.0"))
-	w.mustHandle(m)
-	w.forget()
-
-	w.platforms = []pratique.Platform{"linux/riscv64"}
-	m = w.publish(w.event("e3", "2.0"))
-	w.forget()
-	err, _ := w.handle(m)
-	isKind(t, err, pratique.Invalid, nil)
-	same(t, "work for an index with none of them", []string{"resolve 2.0"}, w.forget())
-}
-
 func TestInspectNotImage(t *testing.T) {
 	w := newWorld(t)
 	manifest := w.manifests[ref("1.0").String()]
 	manifest.NotImage = "it is a chart"
 	w.manifests[ref("1.0").String()] = manifest
-	w.platforms = []pratique.Platform{"linux/riscv64"}
 	m := w.publish(w.event("e1", "1.0"))
 	w.forget()
 	w.mustHandle(m)

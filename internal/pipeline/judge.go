@@ -13,14 +13,13 @@ import (
 type Policy interface {
 	ID() pratique.Policy
 	Judge(ctx context.Context, e Evidence) (Decision, error)
-	// Worst combines the decisions about the platforms of an index.
-	Worst(all []PlatformDecision) (Decision, []pratique.ChildVerdict, error)
+	// Worst combines the decisions about the platforms of an index. Each platform that could not be inspected denies.
+	Worst(all []PlatformDecision, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error)
 }
 
-// Evidence is all that a policy may look at.
+// Evidence is all that a policy may look at: nothing that two pushes of one digest could differ in but the time.
 type Evidence struct {
 	Subject   pratique.Subject
-	Tag       string
 	Inspected pratique.Inspected
 	Report    pratique.Report
 	// Sections is nil if nothing was looked for beside packages.
@@ -28,10 +27,12 @@ type Evidence struct {
 	Now      time.Time
 }
 
-// Decision is a policy's answer about one platform image.
+// Decision is a policy's answer about one platform image. Reasons and Notes are bounded in number and bytes, so that a
+// fact and a summary can carry them; AllReasons and AllNotes are set where they leave something out.
 type Decision struct {
-	Outcome        pratique.Outcome
-	Reasons, Notes []pratique.Reason
+	Outcome              pratique.Outcome
+	Reasons, Notes       []pratique.Reason
+	AllReasons, AllNotes []pratique.Reason
 }
 
 // PlatformDecision is the decision about one platform of an index.
@@ -40,52 +41,50 @@ type PlatformDecision struct {
 	Decision Decision
 }
 
-// judgement is a verdict with the facts that it rests on; an index has no facts of its own.
+// judgement is a verdict with the facts that it rests on; those of an index are its children's.
 type judgement struct {
 	pratique.Judged
 	subject   pratique.Subject
+	children  []judgement
 	inspected *pratique.Inspected
 	matched   *pratique.Matched
 	report    pratique.Report
 	// prepared is what was begun to attest it while it was judged; nil if nothing was.
 	prepared *preparation
+	// withdrawing is why a denied image could not be rid of its signature.
+	withdrawing error
 }
 
 // judgeIndex decides about every image of an index, and gives the index the worst of its children's verdicts.
-func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, []judgement, error) {
-	var children []judgement
+func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (judgement, error) {
+	index := judgement{subject: m.Subject}
+	var all []PlatformDecision
+	var inputs []pratique.Input
 	for _, c := range m.Children {
 		j, err := s.load(ctx, m.Subject.Sibling(c.Digest))
 		if err != nil {
-			return pratique.Judged{}, nil, err
+			return index, err
 		}
-		if j.Judged, err = s.judge(ctx, w, j); err != nil {
-			return pratique.Judged{}, nil, err
+		if err := s.judge(ctx, w, &j); err != nil {
+			return index, err
 		}
-		children = append(children, j)
+		all = append(all, PlatformDecision{Child: c, Decision: Decision{
+			Outcome: j.Verdict.Outcome, Reasons: j.Verdict.Reasons, Notes: j.Verdict.Notes,
+		}})
+		inputs = append(inputs, pratique.Input{Kind: "verdict", Digest: j.Digest})
+		index.children = append(index.children, j)
 	}
-	verdict, err := s.worst(m, children)
+	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), JudgedAt: s.Now().UTC(), Inputs: inputs}
+	d, verdicts, err := s.Policy.Worst(all, m.Uninspected)
 	if err != nil {
-		return pratique.Judged{}, nil, err
+		return index, err
 	}
-	judged, err := s.decide(ctx, w, verdict)
-	return judged, children, err
+	v.Outcome, v.Reasons, v.Notes, v.Children = d.Outcome, d.Reasons, d.Notes, verdicts
+	return index, s.decide(ctx, w, &index, v, d)
 }
 
-// worst combines the verdicts of an index's children: it allows only what every child allows.
-func (s *Attest) worst(m pratique.Manifest, children []judgement) (pratique.Verdict, error) {
-	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), JudgedAt: s.Now().UTC()}
-	var all []PlatformDecision
-	for i, c := range children {
-		all = append(all, PlatformDecision{Child: m.Children[i], Decision: Decision{
-			Outcome: c.Verdict.Outcome, Reasons: c.Verdict.Reasons, Notes: c.Verdict.Notes,
-		}})
-		v.Inputs = append(v.Inputs, pratique.Input{Kind: "verdict", Digest: c.Digest})
-	}
-	d, verdicts, err := s.Policy.Worst(all)
-	v.Outcome, v.Reasons, v.Notes, v.Children = d.Outcome, d.Reasons, d.Notes, verdicts
-	return v, err
-}
+// ruleNotJudged is the reason about an image that the policy could not decide about.
+const ruleNotJudged = "not_judged"
 
 // load reads what is known about an image.
 func (s *Attest) load(ctx context.Context, subject pratique.Subject) (judgement, error) {
@@ -101,22 +100,28 @@ func (s *Attest) load(ctx context.Context, subject pratique.Subject) (judgement,
 		return judgement{}, pratique.Errorf(pratique.Internal, "judge "+subject.String(), "it is not inspected and matched")
 	}
 	j := judgement{subject: subject, inspected: inspected.Inspected, matched: matched.Matched}
-	j.report, err = s.report(ctx, matched.Matched.Report)
+	if j.report, err = s.report(ctx, matched.Matched.Report); err == nil && j.report.Coverage == nil {
+		err = lostDocument{pratique.Errorf(pratique.Corrupt, "judge "+subject.String(), "the report of an early version does not say what there were advisories for")}
+	}
 	return j, err
 }
 
 // judge decides about one image.
-func (s *Attest) judge(ctx context.Context, w Work, j judgement) (pratique.Judged, error) {
+func (s *Attest) judge(ctx context.Context, w Work, j *judgement) error {
 	sections, err := s.sections(ctx, *j.inspected)
 	if err != nil {
-		return pratique.Judged{}, err
+		return err
+	}
+	inspected, err := s.withAllLabels(ctx, *j.inspected)
+	if err != nil {
+		return err
 	}
 	now := s.Now().UTC()
-	decision, err := s.Policy.Judge(ctx, Evidence{
-		Subject: j.subject, Tag: w.Event.Ref.Tag, Inspected: *j.inspected, Report: j.report, Sections: sections, Now: now,
+	decision, err := Answer(ctx, s.Policy, Evidence{
+		Subject: j.subject, Inspected: inspected, Report: j.report, Sections: sections, Now: now,
 	})
 	if err != nil {
-		return pratique.Judged{}, err
+		return err
 	}
 	verdict := pratique.Verdict{
 		Subject: j.subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
@@ -129,7 +134,24 @@ func (s *Attest) judge(ctx context.Context, w Work, j judgement) (pratique.Judge
 	if sections != nil {
 		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "sections", Digest: j.inspected.Sections})
 	}
-	return s.decide(ctx, w, verdict)
+	return s.decide(ctx, w, j, verdict, decision)
+}
+
+// Answer asks the policy. An image that it cannot decide about is denied, and the reason says why: else one that was
+// allowed before would keep its signature. Too little time may be the machine's fault, so that is tried twice.
+func Answer(ctx context.Context, policy Policy, e Evidence) (Decision, error) {
+	d, err := policy.Judge(ctx, e)
+	if pratique.KindOf(err) == pratique.Exhausted && ctx.Err() == nil {
+		d, err = policy.Judge(ctx, e)
+	}
+	switch pratique.KindOf(err) {
+	case pratique.Invalid, pratique.Exhausted:
+	default:
+		return d, err
+	}
+	return Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{
+		{Rule: ruleNotJudged, Message: pratique.Excerpt(err.Error(), mostText)},
+	}}, nil
 }
 
 // sections reads what was found beside packages, nil if nothing was looked for.
@@ -150,20 +172,50 @@ func (s *Attest) sections(ctx context.Context, inspected pratique.Inspected) (*p
 
 // decide records the verdict, unless it says what the last one says and that one is young: then the last one
 // stands, and nothing is written. So a redelivery, or a second push of the same digest, changes nothing.
-func (s *Attest) decide(ctx context.Context, w Work, v pratique.Verdict) (pratique.Judged, error) {
+//
+// A denial takes the signature away before anything else, so that nothing that goes wrong afterwards leaves it there.
+// Attaching tries again and says what was in the way, so here that is only remembered.
+//
+// The document has all reasons and notes, the fact those that the decision chose.
+func (s *Attest) decide(ctx context.Context, w Work, j *judgement, v pratique.Verdict, d Decision) error {
+	if v.Outcome != pratique.Allow {
+		j.withdrawing = s.withdraw(ctx, j)
+	}
 	last, ok, err := s.Ledger.Last(ctx, v.Subject, pratique.FactJudged)
 	if err != nil {
-		return pratique.Judged{}, err
+		return err
 	}
 	if ok && w.Round == 0 && s.young(last.Judged.Verdict, v.JudgedAt) && sameVerdict(v, last.Judged.Verdict) {
-		return *last.Judged, nil
+		j.Judged = *last.Judged
+		return nil
 	}
-	digest, err := s.putJSON(ctx, v)
+	whole := v
+	if d.AllReasons != nil {
+		whole.Reasons = d.AllReasons
+	}
+	if d.AllNotes != nil {
+		whole.Notes = d.AllNotes
+	}
+	digest, err := s.putJSON(ctx, whole)
 	if err != nil {
-		return pratique.Judged{}, err
+		return err
 	}
-	judged := pratique.Judged{Verdict: v, Digest: digest}
-	return judged, s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Kind: pratique.FactJudged, Judged: &judged})
+	j.Judged = pratique.Judged{Verdict: v, Digest: digest}
+	return s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Kind: pratique.FactJudged, Judged: &j.Judged})
+}
+
+// withdraw takes the signature of a denied image away.
+func (s *Attest) withdraw(ctx context.Context, j *judgement) error {
+	if p := j.prepared; p != nil {
+		if <-p.begun; p.attaching != nil {
+			return p.attaching.Withdraw(ctx)
+		}
+	}
+	attaching, err := s.Registry.Begin(ctx, j.subject)
+	if err != nil {
+		return err
+	}
+	return attaching.Withdraw(ctx)
 }
 
 // clockSkew is how far in the future a verdict may lie and stand; the gate allows as much.

@@ -101,7 +101,7 @@ func matchParts(ctx context.Context, from scanner.Documents, m Matcher, parts []
 	}
 	out := make([]found, len(parts))
 	for i, r := range reports {
-		docs, err := scanner.FindingsDocuments(r.Findings)
+		docs, err := scanner.FindingsDocuments(r)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +199,7 @@ func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, 
 			continue
 		}
 		var err error
-		if answers[i].findings, err = scanner.LoadFindings(ctx, from, answers[i].digest); err != nil {
+		if answers[i].findings, _, err = scanner.LoadFindings(ctx, from, answers[i].digest); err != nil {
 			return nil, orLost(err)
 		}
 	}

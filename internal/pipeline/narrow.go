@@ -96,9 +96,11 @@ type narrowed struct {
 	old    []scanner.Found
 	shared pratique.Digest
 
-	// packages says that the pieces are packages, and then these are the places of old.
+	// packages says that the pieces are packages, and then these are the places of old. Which advisories there are for a
+	// list did not change then, so it is covered as before.
 	packages bool
 	places   []scanner.Place
+	covered  *pratique.Coverage
 }
 
 // prepare loads a part and cuts off what the delta does not concern.
@@ -141,19 +143,19 @@ func (s *Rematch) before(ctx context.Context, p scanner.Part, db pratique.Digest
 	}
 	delta := s.narrowing
 	if delta == nil || delta.to != db {
-		n.old, err = scanner.LoadFound(ctx, named{&s.Base}, p.Findings)
+		n.old, _, err = scanner.LoadFound(ctx, named{&s.Base}, p.Findings)
 		return n.had(err)
 	}
-	shared, places, err := scanner.LoadPlaces(ctx, named{&s.Base}, p.Findings)
+	placed, err := scanner.LoadPlaces(ctx, named{&s.Base}, p.Findings)
 	if err != nil {
 		return n.had(err)
 	}
-	n.old, err = delta.load(ctx, named{&s.Base}, shared)
+	n.old, err = delta.load(ctx, named{&s.Base}, placed.Shared)
 	if err == nil {
-		err = scanner.Fit(p.Findings, n.old, places)
+		err = scanner.Fit(p.Findings, n.old, placed.Places)
 	}
 	n, err = n.had(err)
-	n.packages, n.places, n.shared = n.known, places, shared
+	n.packages, n.places, n.shared, n.covered = n.known && placed.Coverage != nil, placed.Places, placed.Shared, placed.Coverage
 	return n, err
 }
 
@@ -174,9 +176,10 @@ type piece struct {
 	// but for where they lie in it: the answer has the package's number among places as its uid, and no layer.
 	key    pratique.Digest
 	places []scanner.Place
-	// known says that found is the answer.
-	known bool
-	found []scanner.Found
+	// known says that found is the answer, and covered what there were advisories for.
+	known   bool
+	found   []scanner.Found
+	covered *pratique.Coverage
 }
 
 // cut makes pieces of a list of an application: packages of one name stay together, because only among them the matcher

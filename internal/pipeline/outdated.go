@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/scanner"
 )
+
+// StageRematch is the stage in facts about images that could not be matched again.
+const StageRematch = "rematch"
 
 // SourceRematch is the source of the events that re-matching makes: nobody pushed.
 const SourceRematch = "rematch"
@@ -29,18 +33,17 @@ type outcome struct {
 // settle deals with a batch of outdated images: documents first, then facts, then the jobs that read them, and at last
 // the note that it is done. After a crash in between the batch is done again. The documents are the same then, an
 // image whose facts are recorded gets no others, and a job that is enqueued twice is one.
+//
+// An image is not in the way of the others, whatever is wrong with it: it is set aside.
 func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanner.Outdated) error {
-	var facts []pratique.Fact
-	var jobs []Message
-	var settled []scanner.Settled
-	changed, worse := 0, 0
 	outcomes := make([]outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, image := range images {
 		group.Go(func() (err error) {
-			if outcomes[i], err = s.outcome(groupCtx, r, image); err == nil && len(outcomes[i].facts) > 0 {
-				_, err = s.Documents.Put(groupCtx, outcomes[i].report.Content)
+			outcomes[i], err = s.look(groupCtx, r, image)
+			if err != nil && !passes(groupCtx, err) {
+				outcomes[i], err = s.aside(r, image, err), nil
 			}
 			return err
 		})
@@ -48,14 +51,55 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, o := range outcomes {
-		facts, jobs, settled = append(facts, o.facts...), append(jobs, o.jobs...), append(settled, o.settled)
+	if err := s.publish(ctx, outcomes); err != nil {
+		if passes(ctx, err) {
+			return err
+		}
+		// It is the fault of one of them.
+		for i := range outcomes {
+			if err := s.publish(ctx, outcomes[i:i+1]); err != nil && passes(ctx, err) {
+				return err
+			} else if err != nil {
+				outcomes[i] = s.aside(r, images[i], err)
+				if err := s.publish(ctx, outcomes[i:i+1]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	var settled []scanner.Settled
+	changed, worse := 0, 0
+	for i, o := range outcomes {
+		settled = append(settled, o.settled)
 		if o.changed {
 			changed++
 		}
 		if o.worse {
 			worse++
 		}
+		if o.settled.Failed != "" {
+			s.Log.LogAttrs(ctx, slog.LevelError, "an image is set aside: it cannot be looked at with the newest database",
+				slog.String("subject", images[i].Subject.String()), slog.String("error", o.settled.Failed))
+		}
+	}
+	return s.Images.Settle(r.To.Digest, settled, changed, worse)
+}
+
+// look finds the outcome of one image and stores its report.
+func (s *Rematch) look(ctx context.Context, r scanner.Rematch, image scanner.Outdated) (o outcome, err error) {
+	defer pratique.Caught(pratique.Corrupt, "look at image", &err)
+	if o, err = s.outcome(ctx, r, image); err == nil && len(o.facts) > 0 {
+		_, err = s.Documents.Put(ctx, o.report.Content)
+	}
+	return o, err
+}
+
+// publish records the facts of some outcomes, and asks for their jobs.
+func (s *Rematch) publish(ctx context.Context, outcomes []outcome) error {
+	var facts []pratique.Fact
+	var jobs []Message
+	for _, o := range outcomes {
+		facts, jobs = append(facts, o.facts...), append(jobs, o.jobs...)
 	}
 	if len(facts) > 0 {
 		s.edge("rematch:before-facts")
@@ -70,7 +114,32 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 		}
 		s.edge("rematch:after-jobs")
 	}
-	return s.Images.Settle(r.To.Digest, settled, changed, worse)
+	return nil
+}
+
+// passes says whether an error is nobody's fault, and may pass.
+func passes(ctx context.Context, err error) bool {
+	switch pratique.KindOf(err) {
+	case pratique.Unavailable, pratique.RateLimited, pratique.Denied:
+		return !isLost(err)
+	}
+	return ctx.Err() != nil
+}
+
+// aside is the outcome of an image that could not be dealt with: it keeps its report, and a fact says so.
+func (s *Rematch) aside(r scanner.Rematch, image scanner.Outdated, cause error) outcome {
+	failed := pratique.Failed{
+		Stage: StageRematch, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
+	}
+	if len(image.Judge) > 0 {
+		failed.Ref = image.Judge[0].Ref
+	}
+	return outcome{
+		settled: scanner.Settled{ID: image.ID, Report: image.Report, Failed: failed.Message},
+		facts: []pratique.Fact{{
+			Kind: pratique.FactFailed, Subject: image.Subject, At: r.StartedAt, By: StageInspect + "@" + s.Instance, Failed: &failed,
+		}},
+	}
 }
 
 // atOnce is how many documents are read or written side by side: each waits for the disk.
@@ -89,17 +158,18 @@ func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.
 		}
 		return same, nil
 	}
-	if len(image.Judge) == 0 || !image.Judged || len(image.Now) == 0 {
-		// Nobody judged it yet, and who will sees that its report is old; or a part of it could not be matched, which
-		// is logged. Its verdicts grow too old to be acted on.
+	if len(image.Judge) == 0 || !image.Judged {
+		return same, nil // nobody judged it yet, and who will sees that its report is old
+	}
+	if image.Unmatched != "" && len(image.Now) == 0 { // its verdicts grow too old to be acted on
+		return outcome{}, pratique.Errorf(pratique.Died, "match image", "%s", image.Unmatched)
+	}
+	if len(image.Now) == 0 {
 		return same, nil
 	}
 	header, _, err := scanner.ReportParts(ctx, named{&s.Base}, image.Report)
-	if isLost(orLost(err)) {
-		return same, nil // the next push makes it anew
-	}
 	if err != nil {
-		return outcome{}, err
+		return outcome{}, orLost(err)
 	}
 	// The time is that of the whole re-match, so that doing it again gives the same bytes.
 	header.Inventory, header.Database, header.MatchedAt = image.Inventory, r.To, r.StartedAt
@@ -112,7 +182,7 @@ func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.
 	if err != nil {
 		return outcome{}, err
 	}
-	o := outcome{report: doc, changed: !unchanged, worse: len(change.added) > 0}
+	o := outcome{report: doc, changed: !unchanged, worse: change.total > 0}
 	event := rematchEvent(r, image.Judge[0], doc.Digest).ID
 	o.settled = scanner.Settled{ID: image.ID, Report: doc.Digest, Findings: image.Now, Event: event}
 	fact := func(f pratique.Fact) {
@@ -121,8 +191,7 @@ func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.
 	}
 	if o.worse { // first: where the other fact is, this one is, too
 		fact(pratique.Fact{Kind: pratique.FactAffected, Affected: &pratique.Affected{
-			Report: doc.Digest, Before: image.Report, Database: r.To, Total: len(change.added),
-			Findings: change.added[:min(len(change.added), pratique.MaxAffected)],
+			Report: doc.Digest, Before: image.Report, Database: r.To, Total: change.total, Findings: change.gravest,
 		}})
 	}
 	fact(pratique.Fact{Kind: pratique.FactMatched, Matched: &pratique.Matched{
@@ -141,7 +210,7 @@ func rematchEvent(r scanner.Rematch, p scanner.Pushed, report pratique.Digest) p
 	ref := pratique.ImageRef{Repository: p.Subject.Repository, Tag: p.Ref.Tag, Digest: p.Subject.Digest}
 	return pratique.Event{
 		ID:  pratique.EventID(SourceRematch, ref, r.To.Digest.String()+report.String()),
-		Ref: ref, Source: SourceRematch, Lane: pratique.LaneRescan, OccurredAt: p.At, ReceivedAt: r.StartedAt,
+		Ref: ref, Source: SourceRematch, Lane: pratique.LaneRescan, RefreshOnly: p.RefreshOnly, OccurredAt: p.At, ReceivedAt: r.StartedAt,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -31,6 +32,8 @@ type Work struct {
 	Subject pratique.Subject `json:"subject,omitzero"`
 	// Verdict is the digest of the verdict's document, once there is one.
 	Verdict pratique.Digest `json:"verdict,omitzero"`
+	// Unconfirmed says why the tag that was submitted beside the digest was taken off; empty if nothing was.
+	Unconfirmed string `json:"unconfirmed,omitempty"`
 	// Round counts how often the work was sent back to an earlier stage, which then reuses nothing.
 	Round int `json:"round,omitempty"`
 }
@@ -88,14 +91,22 @@ func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subje
 
 // settle records the end of the work for an event, unless it was cancelled. What is in Git is deployed all the same.
 func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
-	if state != pratique.StateDeployed {
+	return b.settleAs(ctx, role, w, pratique.Settled{State: state, Detail: detail})
+}
+
+// settleAs is settle for an end that says more.
+func (b *Base) settleAs(ctx context.Context, role string, w Work, settled pratique.Settled) error {
+	if settled.State != pratique.StateDeployed {
 		if err := b.goesOn(ctx, role, w); err != nil {
 			return err
 		}
 	}
-	settled := pratique.Settled{State: state, Detail: detail, Ref: w.Event.Ref}
-	switch state {
-	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded:
+	if w.Unconfirmed != "" {
+		settled.Detail = strings.TrimPrefix(settled.Detail+"; "+w.Unconfirmed, "; ")
+	}
+	settled.Ref, settled.Detail = w.Event.Ref, pratique.Excerpt(settled.Detail, mostText)
+	switch settled.State {
+	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded, pratique.StateReverted:
 		settled.Outcome, settled.Verdict = pratique.Allow, w.Verdict
 	case pratique.StateDenied:
 		settled.Outcome, settled.Verdict = pratique.Deny, w.Verdict
@@ -134,9 +145,18 @@ func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 // Failed records that a delivery could not find out. After the last one the event is settled as failed. Of the
 // others, which may be hundreds in a long outage, it records the first, the second, the fourth, and so on.
 func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
+	return b.failed(ctx, stage, body, attempt, cause, final, func(Work) (pratique.State, string, pratique.Digest, error) {
+		return pratique.StateFailed, "", pratique.Digest{}, nil
+	})
+}
+
+// ending says how an event ends that could not be worked on, what to say before the cause, and by which verdict.
+type ending func(w Work) (state pratique.State, detail string, verdict pratique.Digest, err error)
+
+func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool, end ending) error {
 	w, err := decodeWork(body)
-	if err != nil { // not our message, so there is no event to settle; the cause goes to the log
-		return nil
+	if err != nil {
+		return b.failedUnread(ctx, stage, body, attempt, err)
 	}
 	if powerOfTwo := attempt&(attempt-1) == 0; !final && !powerOfTwo {
 		return nil
@@ -157,7 +177,7 @@ func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt in
 		}
 	}
 	failed := pratique.Failed{
-		Stage: stage, Kind: pratique.KindOf(cause), Message: cause.Error(), Ref: w.Event.Ref,
+		Stage: stage, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Ref: w.Event.Ref,
 		Attempts: attempt, Final: final,
 	}
 	if err := b.record(ctx, stage, w, subject, pratique.Fact{Kind: pratique.FactFailed, Failed: &failed}); err != nil {
@@ -166,7 +186,17 @@ func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt in
 	if !final {
 		return nil
 	}
-	return unlessCancelled(b.settle(ctx, stage, w, pratique.StateFailed, stage+": "+cause.Error()))
+	if subject.IsZero() {
+		end = func(Work) (pratique.State, string, pratique.Digest, error) {
+			return pratique.StateFailed, "", w.Verdict, nil
+		}
+	}
+	state, detail, verdict, err := end(w)
+	if err != nil {
+		return err
+	}
+	w.Verdict = verdict
+	return unlessCancelled(b.settle(ctx, stage, w, state, pratique.Excerpt(detail+stage+": "+cause.Error(), mostText)))
 }
 
 func decodeWork(body []byte) (Work, error) {

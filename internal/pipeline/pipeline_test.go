@@ -215,33 +215,65 @@ func TestEndedMessageAgain(t *testing.T) {
 	}
 }
 
-// TestGarbage: what cannot be read is Invalid in every stage, so it is not tried again, and nothing is done.
+// TestGarbage: what cannot be read is Invalid in every stage, so it is not tried again, and no work is done. It was accepted
+// all the same, so it ends as failed, by the id of its event wherever that can be read.
 func TestGarbage(t *testing.T) {
-	w := newWorld(t)
-	noRef := w.event("e1", "1.0")
-	noRef.Ref.Tag = ""
-	noID := w.event("", "1.0")
-	hostile := w.event("e1", "1.0")
+	noRef := pratique.Event{ID: "e1", Ref: pratique.ImageRef{Repository: repository}}
+	noID := pratique.Event{Ref: ref("1.0")}
+	hostile := pratique.Event{ID: "e1", Ref: ref("1.0")}
 	hostile.Ref.Repository.Path = "../../etc"
-	for name, body := range map[string][]byte{
-		"empty": {}, "not JSON": []byte("\x00\xff"), "null": []byte("null"), "a list": []byte("[]"), "no event": []byte("{}"),
-		"wrong digest": []byte(`{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`),
-		"no ref":       w.encode(pipeline.Work{Event: noRef}), "no id": w.encode(pipeline.Work{Event: noID}),
-		"hostile": w.encode(pipeline.Work{Event: hostile}),
-	} {
-		for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
-			err, _ := w.handle(message{stage: stage, body: body})
-			if pratique.KindOf(err) != pratique.Invalid {
-				t.Errorf("%s in %s: %v", name, stage, err)
-			}
+	encode := func(e pratique.Event) string {
+		body, err := json.Marshal(pipeline.Work{Event: e})
+		if err != nil {
+			t.Fatal(err)
 		}
-		base := w.base()
-		if err := base.Failed(t.Context(), pipeline.StageInspect, body, 1, errPlain, true); err != nil {
-			t.Errorf("%s: Failed asks to be called again: %v", name, err)
-		}
+		return string(body)
 	}
-	if len(w.journal) != 0 {
-		t.Errorf("garbage led to %v", w.journal)
+	for name, c := range map[string]struct {
+		body, id string // an empty id is one made from the bytes
+		ref      pratique.ImageRef
+	}{
+		"empty": {}, "not JSON": {body: "\x00\xff"}, "null": {body: "null"}, "a list": {body: "[]"}, "no event": {body: "{}"}, "no id": {body: encode(noID), ref: ref("1.0")},
+		"an id in pieces":    {body: `{"event":{"id":{"a":1}}}`},
+		"a long id":          {body: `{"event":{"id":"` + strings.Repeat("x", 600_000) + `"}}`},
+		"an odd id":          {body: `{"event":{"id":"a.b>* "}}`},
+		"wrong digest":       {body: `{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`, id: "e"},
+		"digest of the ref":  {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
+		"no ref":             {body: encode(noRef), id: "e1"},
+		"hostile":            {body: encode(hostile), id: "e1"},
+		"another subject":    {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `{"event"`, `{"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
+		"an unreadable lane": {body: `{"event":{"id":"e3","lane":5}}`, id: "e3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
+				err, _ := w.handle(message{stage: stage, body: []byte(c.body)})
+				if pratique.KindOf(err) != pratique.Invalid {
+					t.Errorf("in %s: %v", stage, err)
+				}
+			}
+			if len(w.journal) != 0 {
+				t.Errorf("it led to %v", w.journal)
+			}
+			base := w.base()
+			for range 2 { // a message whose end was not confirmed comes again
+				if err := base.Failed(t.Context(), pipeline.StageInspect, []byte(c.body), 1, errPlain, true); err != nil {
+					t.Fatalf("Failed asks to be called again: %v", err)
+				}
+			}
+			if len(w.facts) != 2 {
+				t.Fatalf("%d facts: %+v", len(w.facts), w.facts)
+			}
+			w.checkFacts()
+			failed, end := w.facts[0], w.facts[1]
+			made := c.id == "" && strings.HasPrefix(failed.Event, "unreadable-") && len(w.documents) == 1
+			if !made && failed.Event != c.id || end.Event != failed.Event || !failed.Subject.IsZero() || !failed.Failed.Final || failed.Failed.Kind != pratique.Invalid {
+				t.Errorf("failed %+v, end %+v", failed, end)
+			}
+			if end.Settled.State != pratique.StateFailed || end.Settled.Ref != c.ref || failed.Failed.Ref != c.ref {
+				t.Errorf("end %+v, failed %+v", end.Settled, failed.Failed)
+			}
+		})
 	}
 }
 

@@ -16,7 +16,7 @@ type plan struct {
 	// from says of each finding where it has its place from: a number among those before, and those of the pieces after them.
 	from            []int
 	vulnerabilities []string
-	added           []pratique.AffectedFinding
+	added           added
 	tally           tally
 }
 
@@ -94,7 +94,7 @@ func (s *Rematch) makePlan(ctx context.Context, n narrowed) (made *plan, reusabl
 		found[i] = f.Found
 		made.from, made.vulnerabilities = append(made.from, f.from), append(made.vulnerabilities, f.ID)
 	}
-	made.added, made.tally = added(n.old, found), tallyOf(found)
+	made.added, made.tally = compare(n.old, found), tallyOf(found)
 	if len(found) > 0 {
 		doc, err := scanner.SharedDocument(found)
 		if err != nil {
@@ -136,7 +136,7 @@ func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed) (scann
 	for i, from := range does.from {
 		places[i] = all[from]
 	}
-	doc, err := scanner.PlacedDocument(does.shared, places)
+	doc, err := scanner.PlacedDocument(scanner.Placed{Shared: does.shared, Places: places, Coverage: n.covered})
 	if err != nil {
 		return scanner.Matched{}, err
 	}
@@ -154,7 +154,7 @@ func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed) (scann
 // finishWhole is finish for a part that was matched as a whole.
 func (s *Rematch) finishWhole(ctx context.Context, p scanner.Part, n narrowed) (scanner.Matched, error) {
 	findings := n.pieces[0].found
-	docs, err := scanner.FoundDocuments(findings)
+	docs, err := scanner.FoundDocuments(findings, n.pieces[0].covered)
 	if err != nil {
 		return scanner.Matched{}, err
 	}
@@ -169,7 +169,7 @@ func (s *Rematch) finishWhole(ctx context.Context, p scanner.Part, n narrowed) (
 		return m, err
 	}
 	if n.known {
-		s.changes.learn(p.Findings, m.Findings, added(n.old, findings), tallyOf(findings))
+		s.changes.learn(p.Findings, m.Findings, compare(n.old, findings), tallyOf(findings))
 	}
 	return m, nil
 }

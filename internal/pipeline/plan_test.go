@@ -73,7 +73,7 @@ func TestBuildsShareTheirChange(t *testing.T) {
 				t.Errorf("asked about %v, want %v", c.asked, want)
 			}
 			for i, list := range lists {
-				want, err := scanner.FindingsDocuments(c.findIn(list))
+				want, err := scanner.FindingsDocuments(pratique.Report{Findings: c.findIn(list), Coverage: c.covered(list)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,7 +111,7 @@ func TestStoreFailsBetweenDocuments(t *testing.T) {
 		}
 		c.run()
 		for i, list := range lists {
-			found, err := scanner.LoadFindings(t.Context(), coordinatedDocuments{c}, c.noted[i].Findings)
+			found, _, err := scanner.LoadFindings(t.Context(), coordinatedDocuments{c}, c.noted[i].Findings)
 			if err != nil || len(found) != len(list.Lists[0].Packages) {
 				t.Errorf("put %d fails, list %d: %d findings, %v", fails, i, len(found), err)
 			}

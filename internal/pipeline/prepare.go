@@ -17,19 +17,22 @@ import (
 type preparation struct {
 	cancel    context.CancelFunc
 	attaching Attaching
+	begun     chan struct{} // closed when attaching is set, or is not going to be
 	signing   errgroup.Group
 	uploading sync.WaitGroup
 	envelopes []signer.Signed
 }
 
+const opPrepare = "prepare evidence"
+
 // prepare signs the SBOMs and the report of a platform image side by side, and uploads each as soon as it is signed. An
 // index has none of its own.
 func (s *Attest) prepare(ctx context.Context, w Work, j judgement) *preparation {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &preparation{cancel: cancel}
-	begun := make(chan struct{})
+	p := &preparation{cancel: cancel, begun: make(chan struct{})}
 	p.signing.Go(func() (err error) {
-		defer close(begun)
+		defer close(p.begun)
+		defer pratique.Caught(pratique.Internal, opPrepare, &err)
 		p.attaching, err = s.Registry.Begin(ctx, j.subject)
 		return err
 	})
@@ -39,7 +42,8 @@ func (s *Attest) prepare(ctx context.Context, w Work, j judgement) *preparation 
 	p.envelopes = make([]signer.Signed, len(evidencePredicates))
 	builders := s.builders(w, j)
 	for i, predicate := range evidencePredicates {
-		p.signing.Go(func() error {
+		p.signing.Go(func() (err error) {
+			defer pratique.Caught(pratique.Internal, opPrepare, &err)
 			statement, err := builders[predicate](ctx)
 			if err != nil {
 				return err
@@ -49,15 +53,20 @@ func (s *Attest) prepare(ctx context.Context, w Work, j judgement) *preparation 
 				return err
 			}
 			p.envelopes[i] = e
-			p.uploading.Go(func() {
-				if <-begun; p.attaching != nil {
-					_ = p.attaching.Upload(ctx, e) // attaching it tries again, and says why it fails
-				}
-			})
+			p.uploading.Go(func() { p.upload(ctx, e) })
 			return nil
 		})
 	}
 	return p
+}
+
+// upload brings an envelope to the registry ahead. What fails here attaching tries again, and says why.
+func (p *preparation) upload(ctx context.Context, e signer.Signed) {
+	var err error
+	defer pratique.Caught(pratique.Internal, opPrepare, &err)
+	if <-p.begun; p.attaching != nil {
+		_ = p.attaching.Upload(ctx, e)
+	}
 }
 
 // signed waits for the signatures; uploads may go on.

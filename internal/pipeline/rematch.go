@@ -28,6 +28,8 @@ type Rematch struct {
 	Ready func(ctx context.Context) (bool, error)
 	// Requests is how many requests may be with the matcher at once, so that pushes find it free.
 	Requests int
+	// Again marks a call to the matcher that a process died of before, so that a fresh one does it.
+	Again func(ctx context.Context) context.Context
 	// Every is how often a new database, or anything else to do, is looked for.
 	Every time.Duration
 	Log   *slog.Logger
@@ -132,7 +134,7 @@ func (s *Rematch) step(ctx context.Context) (more bool, err error) {
 	}
 	s.narrowing.forget()
 	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
-		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
+		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Int("aside", r.Aside), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
 	return false, nil
 }
 
@@ -212,11 +214,17 @@ func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers [
 	if kind := pratique.KindOf(err); !isLost(err) && (kind == pratique.Unavailable || kind == pratique.RateLimited) || ctx.Err() != nil {
 		return err
 	}
+	if len(parts) == 1 && pratique.KindOf(err) == pratique.Died && s.Again != nil {
+		// Its cause is not known, as for a push.
+		if err = s.request(s.Again(ctx), parts, answers, db, free); err == nil || passes(ctx, err) {
+			return err
+		}
+	}
 	if len(parts) == 1 {
-		s.Log.LogAttrs(ctx, slog.LevelError, "a package list cannot be matched again: push its images anew",
+		s.Log.LogAttrs(ctx, slog.LevelError, "a package list cannot be matched with the newest database",
 			slog.String("list", parts[0].Digest.String()), slog.String("error", err.Error()))
-		answers[0] = scanner.Matched{ID: parts[0].ID, Failed: err.Error()}
-		return nil
+		answers[0], err = s.unmatched(ctx, parts[0], err)
+		return err
 	}
 	for i := range parts {
 		if err := s.matchSome(ctx, parts[i:i+1], answers[i:i+1], db, free); err != nil {
@@ -226,10 +234,33 @@ func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers [
 	return nil
 }
 
-func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
+// unmatched is the answer about a part on which the matcher failed. Its images are not to keep verdicts of the time before,
+// so a document takes the place of the findings and says that nothing is known of these packages: that denies.
+func (s *Rematch) unmatched(ctx context.Context, p scanner.Part, cause error) (scanner.Matched, error) {
+	answer := scanner.Matched{ID: p.ID, Failed: pratique.Excerpt(cause.Error(), mostText)}
+	outline, err := scanner.LoadOutline(ctx, named{&s.Base}, p.Digest)
+	switch {
+	case err != nil && passes(ctx, err):
+		return answer, err
+	case err != nil:
+		return answer, nil // without its list nothing can be said of it
+	}
+	covered := scanner.FailedCoverage(outline.Inventory)
+	docs, err := scanner.FoundDocuments(nil, &covered)
+	if err != nil {
+		return answer, err
+	}
+	if err := s.putAll(ctx, docs); err != nil {
+		return answer, err
+	}
+	answer.Findings = docs[len(docs)-1].Digest
+	return answer, nil
+}
+
+func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) (err error) {
+	defer pratique.Caught(pratique.Corrupt, "match list", &err)
 	all := make([]narrowed, len(parts))
 	for i, p := range parts {
-		var err error
 		if all[i], err = s.prepare(ctx, p, db.Digest); err != nil {
 			return err
 		}
@@ -238,7 +269,6 @@ func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []s
 		return err
 	}
 	for i, n := range all {
-		var err error
 		if answers[i], err = s.finish(ctx, parts[i], n); err != nil {
 			return err
 		}
@@ -251,8 +281,12 @@ func (s *Rematch) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDi
 	if len(s.unanswered(all)) == 0 {
 		return nil
 	}
-	free <- struct{}{}
-	defer func() { <-free }()
+	select {
+	case free <- struct{}{}:
+		defer func() { <-free }()
+	case <-ctx.Done():
+		return pratique.Wrap(pratique.Unavailable, "wait for the matcher", "", context.Cause(ctx))
+	}
 	// While this request waited others may have asked the same.
 	pieces := s.unanswered(all)
 	if len(pieces) == 0 {
@@ -288,7 +322,7 @@ func (s *Rematch) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDi
 		}
 	}
 	for i, p := range pieces {
-		p.found, p.known = answers[at[i]], true
+		p.found, p.covered, p.known = answers[at[i]], reports[at[i]].Coverage, true
 	}
 	return nil
 }

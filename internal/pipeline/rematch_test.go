@@ -2,9 +2,11 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -45,6 +47,18 @@ type coordinated struct {
 	find  func(p pratique.Package) []pratique.Finding
 	asked []string
 	delta scanner.Delta
+	// cover is what the matcher says that there are advisories for.
+	cover func(part pratique.Inventory) *pratique.Coverage
+	whole bool // nothing is narrowed
+	// images is how many images hold the lists, one if it is 0; refuse says which fact the ledger never takes; again is
+	// set while a call to the matcher is made again.
+	images int
+	refuse func(pratique.Fact) error
+	again  bool
+}
+
+func (c *coordinated) subject(i int) pratique.Subject {
+	return pratique.Subject{Digest: pratique.DigestOf([]byte("image" + strconv.Itoa(i)))}
 }
 
 func database(name string) scanner.DatabaseDir {
@@ -69,7 +83,7 @@ func rematching(t *testing.T, packages ...string) *coordinated {
 }
 
 func (c *coordinated) found(all []pratique.Finding) (last pratique.Digest) {
-	docs, err := scanner.FindingsDocuments(all)
+	docs, err := scanner.FindingsDocuments(pratique.Report{Findings: all, Coverage: &pratique.Coverage{}})
 	for _, d := range docs {
 		last = c.store(d, err)
 	}
@@ -105,9 +119,10 @@ func (c *coordinated) run() {
 					concerned = append(concerned, i)
 				}
 			}
-			return concerned, true
+			return concerned, !c.whole
 		},
 		Ready: func(context.Context) (bool, error) { return true, nil },
+		Again: func(ctx context.Context) context.Context { return context.WithValue(ctx, againKey{}, true) },
 	}
 	if err := s.Run(ctx); err != nil {
 		c.t.Fatal(err)
@@ -142,19 +157,32 @@ func (d coordinatedDocuments) Get(_ context.Context, digest pratique.Digest) ([]
 	return nil, pratique.Errorf(pratique.NotFound, "get", "%s", digest)
 }
 
+// covered is what the matcher says that there are advisories for: everything, unless a test says otherwise.
+func (c *coordinated) covered(part pratique.Inventory) *pratique.Coverage {
+	if c.cover != nil {
+		return c.cover(part)
+	}
+	return &pratique.Coverage{}
+}
+
+type againKey struct{}
+
 // Match finds one vulnerability in each package.
-func (c *coordinated) Match(_ context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+func (c *coordinated) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	var names []string
 	var all []pratique.Report
 	for _, p := range parts {
 		name := p.Lists[0].Packages[0].Name
 		names = append(names, name)
 		if c.find != nil {
-			all = append(all, pratique.Report{Database: db.Database, Findings: c.findIn(p)})
+			all = append(all, pratique.Report{Database: db.Database, Findings: c.findIn(p), Coverage: c.covered(p)})
 			continue
 		}
-		all = append(all, pratique.Report{Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}})
+		all = append(all, pratique.Report{
+			Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}, Coverage: c.covered(p),
+		})
 	}
+	c.again = ctx.Value(againKey{}) != nil
 	if c.matches != nil {
 		if err := c.matches(names); err != nil {
 			return nil, err
@@ -209,16 +237,22 @@ func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
 	if len(c.settled) > 0 {
 		return nil, nil
 	}
-	image := scanner.Outdated{
-		ID: 1, Subject: pratique.Subject{Digest: pratique.DigestOf([]byte("image"))}, Report: c.report, Database: database("A").Digest,
-		Before: []pratique.Digest{c.before}, Judged: true, Judge: []scanner.Pushed{{}},
-	}
-	for _, m := range c.noted {
-		if m.Failed == "" {
-			image.Now = append(image.Now, m.Findings)
+	var all []scanner.Outdated
+	for i := range max(1, c.images) {
+		image := scanner.Outdated{
+			ID: scanner.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
+			Before: []pratique.Digest{c.before}, Judged: true, Judge: []scanner.Pushed{{Subject: c.subject(i), RefreshOnly: true}},
 		}
+		for _, m := range c.noted {
+			if !m.Findings.IsZero() {
+				image.Now = append(image.Now, m.Findings)
+			} else if len(c.parts) == 1 {
+				image.Unmatched = m.Failed
+			}
+		}
+		all = append(all, image)
 	}
-	return []scanner.Outdated{image}, nil
+	return all, nil
 }
 
 func (c *coordinated) Settle(_ pratique.Digest, all []scanner.Settled, _, _ int) error {
@@ -242,6 +276,14 @@ func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error 
 			return err
 		}
 	}
+	for _, f := range facts {
+		if c.refuse == nil {
+			break
+		}
+		if err := c.refuse(f); err != nil {
+			return err
+		}
+	}
 	c.facts = append(c.facts, facts...)
 	return nil
 }
@@ -254,6 +296,12 @@ func (c *coordinated) EnqueueAll(_ context.Context, _ string, all []pipeline.Mes
 	if c.enqueue != nil {
 		if err := c.enqueue(c.enqueues); err != nil {
 			return err
+		}
+	}
+	for _, m := range all {
+		var w pipeline.Work
+		if err := json.Unmarshal(m.Body, &w); err != nil || !w.Event.RefreshOnly {
+			c.t.Errorf("a new database asks for more than the sweep did: %s", m.Body)
 		}
 	}
 	c.jobs += len(all)
@@ -277,6 +325,101 @@ func TestOneListKillsTheChild(t *testing.T) {
 	}
 	if got := c.noted[0].Vulnerabilities; !slices.Equal(got, []string{"CVE-good"}) {
 		t.Errorf("found %v", got)
+	}
+}
+
+// TestDiedIsTriedAgain: as a push is.
+func TestDiedIsTriedAgain(t *testing.T) {
+	c := rematching(t, "good", "unlucky")
+	c.matches = func(names []string) error {
+		if slices.Contains(names, "unlucky") && !c.again {
+			return pratique.Errorf(pratique.Died, "run inspector", "it was killed")
+		}
+		return nil
+	}
+	c.run()
+	if c.noted[0].Failed != "" || c.noted[1].Failed != "" {
+		t.Errorf("noted %+v", c.noted)
+	}
+}
+
+// TestUnmatchedListDenies: an image on whose packages the matcher fails does not keep what was found before: its report says
+// that nothing is known of them, and it is judged by that.
+func TestUnmatchedListDenies(t *testing.T) {
+	c := rematching(t, "deadly")
+	c.matches = func([]string) error { return pratique.Errorf(pratique.Died, "run inspector", "the child died") }
+	c.run()
+	if len(c.settled) != 1 || c.settled[0].Failed != "" || c.settled[0].Event == "" || c.jobs != 1 {
+		t.Fatalf("settled %+v, %d jobs", c.settled, c.jobs)
+	}
+	report, err := scanner.LoadReport(t.Context(), coordinatedDocuments{c}, c.settled[0].Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Coverage == nil || !report.Coverage.Failed() || len(report.Findings) != 0 {
+		t.Errorf("report %+v", report)
+	}
+}
+
+// TestFactThatIsRefused: one image whose fact the ledger never takes is set aside, and the others of the batch go on.
+func TestFactThatIsRefused(t *testing.T) {
+	c := rematching(t, "one")
+	c.images = 3
+	c.refuse = func(f pratique.Fact) error {
+		if f.Subject == c.subject(1) && f.Kind == pratique.FactMatched {
+			return pratique.Errorf(pratique.Exhausted, "append fact", "it has megabytes")
+		}
+		return nil
+	}
+	c.run()
+	var aside, done []scanner.SubjectID
+	for _, s := range c.settled {
+		if s.Failed != "" {
+			aside = append(aside, s.ID)
+		} else {
+			done = append(done, s.ID)
+		}
+	}
+	if !slices.Equal(aside, []scanner.SubjectID{2}) || !slices.Equal(done, []scanner.SubjectID{1, 3}) || c.jobs != 2 {
+		t.Errorf("set aside %v, done %v, %d jobs", aside, done, c.jobs)
+	}
+	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool { return f.Kind != pratique.FactFailed })
+	if len(failed) != 1 || failed[0].Subject != c.subject(1) || !strings.Contains(failed[0].Failed.Message, "megabytes") {
+		t.Errorf("failed %+v", failed)
+	}
+}
+
+// TestPanicOverOneImage: it is set aside, and the others of the batch go on.
+func TestPanicOverOneImage(t *testing.T) {
+	c := rematching(t, "one")
+	c.images = 3
+	c.put = func(n int) error {
+		if n == 4 { // the first two are the findings
+			panic("what was that")
+		}
+		return nil
+	}
+	c.run()
+	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s scanner.Settled) bool { return s.Failed == "" })
+	if len(c.settled) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
+		t.Errorf("settled %+v", c.settled)
+	}
+}
+
+// TestLongVersion: the fact about what is new has excerpts, however long an image makes its texts.
+func TestLongVersion(t *testing.T) {
+	c := rematching(t, "one")
+	c.find = func(pratique.Package) (all []pratique.Finding) {
+		for i := range 300 {
+			all = append(all, pratique.Finding{ID: "CVE-" + strconv.Itoa(i), Fixed: strings.Repeat("<", 60_000), Severity: pratique.SeverityHigh})
+		}
+		return all
+	}
+	c.run()
+	affected := c.facts[0].Affected
+	raw, err := json.Marshal(c.facts[0])
+	if err != nil || len(raw) > mostFact || affected.Total != 300 || len(affected.Findings) != pratique.MaxAffected {
+		t.Errorf("%d bytes, %d of %d findings, %v", len(raw), len(affected.Findings), affected.Total, err)
 	}
 }
 

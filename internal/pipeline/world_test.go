@@ -49,9 +49,11 @@ type world struct {
 	held      int                          // fetched images that were not released
 	database  scanner.DatabaseDir
 	scanner   pratique.Tool
-	platforms []pratique.Platform
 	sections  []pratique.Section // that are asked for
 	found     *pratique.Sections // what the parser finds, if it is not just that nothing is there
+
+	labels map[string]string       // of every image
+	judged func(pipeline.Evidence) // is told what the policy is shown
 
 	policy   pratique.Policy
 	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
@@ -60,6 +62,11 @@ type world struct {
 	verifier string
 	outcome  deploy.Outcome
 	changes  []pratique.Change
+	// tagged is what the registry says that tags name, others what digests of another algorithm name, and published what
+	// was taken in as further pushes.
+	tagged    map[string]pratique.Digest
+	others    map[pratique.ContentID]pratique.Digest
+	published []pratique.Event
 }
 
 type message struct {
@@ -147,12 +154,13 @@ type died string
 func (w *world) edge(point string) {
 	w.writing.Lock()
 	w.edges[point]++
+	passed := w.edges[point]
 	w.journal = append(w.journal, "edge "+point)
 	w.writing.Unlock()
 	if w.at != nil {
 		w.at(point)
 	}
-	if at := fmt.Sprintf("%s#%d", point, w.edges[point]); at == w.crash {
+	if at := fmt.Sprintf("%s#%d", point, passed); at == w.crash {
 		panic(died(at))
 	}
 }
@@ -166,7 +174,7 @@ func (w *world) base() pipeline.Base {
 
 func (w *world) inspect() *pipeline.Inspect {
 	return &pipeline.Inspect{
-		Base: w.base(), Resolver: resolver{w}, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Platforms: w.platforms, Sections: w.sections,
+		Base: w.base(), Resolver: resolver{w}, Tags: tags{w}, Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Sections: w.sections,
 		Database: func() (scanner.DatabaseDir, error) { return w.database, w.do("database") },
 	}
 }
@@ -231,8 +239,14 @@ func (w *world) last() message {
 // push takes an event in and delivers every message until none is left.
 func (w *world) push(id, tag string) {
 	w.t.Helper()
+	w.process(w.event(id, tag))
+}
+
+// process takes an event in and delivers every message until none is left.
+func (w *world) process(e pratique.Event) {
+	w.t.Helper()
 	first := len(w.queue)
-	w.publish(w.event(id, tag))
+	w.publish(e)
 	for ; first < len(w.queue); first++ {
 		w.mustHandle(w.queue[first])
 	}
@@ -292,6 +306,8 @@ func (w *world) newest(s pratique.Subject, kind pratique.FactKind) pratique.Fact
 }
 
 func (w *world) lookUp(s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool) {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	for i := len(w.facts) - 1; i >= 0; i-- {
 		if w.facts[i].Subject == s && w.facts[i].Kind == kind {
 			return w.facts[i], true
@@ -318,6 +334,8 @@ func (l ledger) Append(_ context.Context, f pratique.Fact) (uint64, error) {
 	if err := json.Unmarshal(raw, &kept); err != nil {
 		return 0, err
 	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	l.facts = append(l.facts, kept)
 	return uint64(len(l.facts)), nil
 }
@@ -334,6 +352,8 @@ func (l ledger) Settled(_ context.Context, s pratique.Subject, event string) (pr
 	if err := l.do("last settled %s", l.name(s)); err != nil {
 		return pratique.Fact{}, false, err
 	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
 	for _, f := range slices.Backward(l.facts) {
 		if f.Kind == pratique.FactSettled && f.Subject == s && f.Event == event {
 			return f, true, nil
@@ -375,6 +395,8 @@ func (q queue) Enqueue(_ context.Context, stage string, lane pratique.Lane, id s
 	if err := q.do("enqueue %s %s", stage, id); err != nil {
 		return err
 	}
+	q.writing.Lock()
+	defer q.writing.Unlock()
 	if !q.known[id] {
 		q.known[id] = true
 		q.world.queue = append(q.world.queue, message{stage, lane, id, body})

@@ -7,14 +7,55 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/pratique-dev/pratique/internal/jsonname"
 )
 
-// unambiguous refuses JSON in which a name occurs twice in one object, also in two spellings of a name that
-// matters here: one reader takes the first, another the last, and both have the right digest.
-func unambiguous(raw []byte) error {
+// shape says which names mean something in an object, and what objects stand below them. A list has the shape of its
+// elements.
+type shape struct {
+	names map[string]*shape
+	// folded has the same names by what [jsonname.Fold] makes of them.
+	folded map[string]string
+	// loose objects may spell their names as they like, once each.
+	loose bool
+}
+
+func named(names string, inner map[string]*shape) *shape {
+	s := &shape{names: map[string]*shape{}, folded: map[string]string{}}
+	for _, name := range strings.Fields(names) {
+		s.names[name] = nil
+	}
+	for name, below := range inner {
+		s.names[name] = below
+	}
+	for name := range s.names {
+		s.folded[jsonname.Fold(name)] = name
+	}
+	return s
+}
+
+const platformNames = "os architecture variant os.version os.features"
+
+var (
+	shapePlatform   = named(platformNames, nil)
+	shapeDescriptor = named("mediaType artifactType digest size urls data annotations", map[string]*shape{"platform": shapePlatform})
+	shapeManifest   = named("schemaVersion mediaType artifactType fsLayers annotations", map[string]*shape{
+		"config": shapeDescriptor, "layers": shapeDescriptor, "manifests": shapeDescriptor, "subject": shapeDescriptor,
+	})
+	shapeConfig = named(platformNames, map[string]*shape{
+		"rootfs": named("type diff_ids", nil), "config": {loose: true},
+	})
+	shapeTags = named("tags", nil)
+)
+
+// unambiguous refuses JSON that two readers may take for different things with the same digest: a name that occurs
+// twice in one object, of which one reader takes the first and another the last; and a name that means something here
+// in another spelling, which Go takes for that name, whereas others do not.
+func unambiguous(raw []byte, s *shape) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkValue(dec, 0); err != nil {
+	if err := s.check(dec, 0); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -25,14 +66,7 @@ func unambiguous(raw []byte) error {
 
 const maxDepth = 32
 
-// meaningful are the names, in lower case, by which manifests and configurations say what an image is.
-var meaningful = map[string]bool{
-	"schemaversion": true, "mediatype": true, "artifacttype": true, "config": true, "layers": true, "manifests": true,
-	"subject": true, "fslayers": true, "digest": true, "size": true, "urls": true, "platform": true, "os": true,
-	"architecture": true, "variant": true, "rootfs": true, "diff_ids": true,
-}
-
-func checkValue(dec *json.Decoder, depth int) error {
+func (s *shape) check(dec *json.Decoder, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("JSON nested deeper than %d", maxDepth)
 	}
@@ -46,12 +80,13 @@ func checkValue(dec *json.Decoder, depth int) error {
 	}
 	seen := map[string]bool{}
 	for dec.More() {
+		below := s
 		if open == '{' {
-			if err := checkName(dec, seen); err != nil {
+			if below, err = s.name(dec, seen); err != nil {
 				return err
 			}
 		}
-		if err := checkValue(dec, depth+1); err != nil {
+		if err := below.check(dec, depth+1); err != nil {
 			return err
 		}
 	}
@@ -61,23 +96,31 @@ func checkValue(dec *json.Decoder, depth int) error {
 	return nil
 }
 
-func checkName(dec *json.Decoder, seen map[string]bool) error {
+// name reads a name and returns the shape of what stands below it.
+func (s *shape) name(dec *json.Decoder, seen map[string]bool) (*shape, error) {
 	token, err := dec.Token()
 	if err != nil {
-		return notJSON(err)
+		return nil, notJSON(err)
 	}
 	name, ok := token.(string)
 	if !ok {
-		return errors.New("not JSON")
+		return nil, errors.New("not JSON")
 	}
-	if folded := strings.ToLower(name); meaningful[folded] {
-		name = folded
+	key := name
+	if s != nil {
+		key = jsonname.Fold(name)
 	}
-	if seen[name] {
-		return fmt.Errorf("%q occurs twice in one JSON object", clip(name))
+	if seen[key] {
+		return nil, fmt.Errorf("%q occurs twice in one JSON object", clip(name))
 	}
-	seen[name] = true
-	return nil
+	seen[key] = true
+	if s == nil || s.loose {
+		return nil, nil
+	}
+	if meant, means := s.folded[key]; means && meant != name {
+		return nil, fmt.Errorf("%q is another spelling of %q", clip(name), meant)
+	}
+	return s.names[name], nil
 }
 
 func notJSON(err error) error {

@@ -45,6 +45,7 @@ func TestDigestIfChanged(t *testing.T) {
 		"ignores the condition":        {200, digest.String(), digest, false, 0},
 		"changed":                      {200, other.String(), other, true, 0},
 		"says nothing, so it was read": {200, "", digest, false, 1},
+		"says another, so it was read": {200, "sha512:" + strings.Repeat("0", 128), digest, false, 1},
 	} {
 		answer(tt.status, tt.header)
 		before, spent := f.count("/manifests/"), 0
@@ -54,7 +55,7 @@ func TestDigestIfChanged(t *testing.T) {
 			t.Errorf("%s: %v %v %v after %d requests, %d spent", name, d, changed, err, f.count("/manifests/")-before, spent)
 		}
 	}
-	answer(200, "sha512:"+strings.Repeat("0", 128))
+	answer(200, "blake3:"+strings.Repeat("0", 64))
 	_, _, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), digest, free)
 	wantKind(t, err, pratique.Invalid)
 	f.answer = func(w http.ResponseWriter, r *http.Request) bool {
@@ -163,7 +164,11 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 				t.Errorf("%s: %s %v, want %s", name, wait, err, tt.want)
 			}
 		}
-		if lists, heads := f.count("/tags/list"), f.count("/manifests/"); lists != 1 || heads != 1 {
+		asked := 1
+		if tt.kind == pratique.NotFound {
+			asked = 2 // by GET, too
+		}
+		if lists, heads := f.count("/tags/list"), f.count("/manifests/"); lists != 1 || heads != asked {
 			t.Errorf("%s: %d and %d requests", name, lists, heads)
 		}
 	}
@@ -181,4 +186,65 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 	if n := f.count("/manifests/"); n != 3 {
 		t.Errorf("asked %d times", n)
 	}
+}
+
+// TestHeadThatLies: Nexus and some proxies answer 404, or 405, to HEAD for what GET has.
+func TestHeadThatLies(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusNotFound, http.StatusMethodNotAllowed} {
+		f := newFake(t)
+		digest := f.image(t, "v1", nil)
+		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(status)
+			}
+			return r.Method == http.MethodHead
+		}
+		c := client(t, f, Config{})
+		if got, err := c.Digest(t.Context(), ref(f, "v1")); err != nil || got != digest {
+			t.Errorf("%d: %v, %v", status, got, err)
+		}
+		_, err := c.Digest(t.Context(), ref(f, "gone"))
+		wantKind(t, err, pratique.NotFound)
+		spent := 0
+		d, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), digest, func(context.Context) error { spent++; return nil })
+		if err != nil || changed || d != digest || spent != 2 {
+			t.Errorf("%d: %v, changed %v, %d requests, %v", status, d, changed, spent, err)
+		}
+	}
+}
+
+// TestCompressedDocuments: some registries compress manifests whatever they are asked for; then it is undone, within the
+// limits.
+func TestCompressedDocuments(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	digest := f.image(t, "v1", nil)
+	encoding := "gzip"
+	f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+		raw := f.manifests[id]
+		if blob, ok := f.blobs[id]; ok {
+			raw = blob
+		}
+		if raw == nil {
+			return false
+		}
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("asked for the encoding %q", got)
+		}
+		w.Header().Set("Content-Encoding", encoding)
+		_, _ = w.Write(zip(t, raw))
+		return true
+	}
+	got, err := client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
+	if err != nil || got.Subject.Digest != digest || got.Platform == "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	f.manifests["bomb"] = make([]byte, 5<<20)
+	_, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "bomb"))
+	wantKind(t, err, pratique.Exhausted)
+	encoding = "br"
+	_, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
+	wantKind(t, err, pratique.Corrupt)
 }

@@ -38,14 +38,26 @@ func fault(op, subject string, err error) error {
 }
 
 // loginFault is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
-func loginFault(host string, err error) error {
+func loginFault(host Host, err error) error {
 	const op = "log in to registry"
 	var status *transport.Error
-	if errors.As(err, &status) && statusKind(status) == pratique.NotFound {
-		return &pratique.Error{Op: op, Subject: host, Kind: pratique.Unavailable,
+	answered := errors.As(err, &status)
+	switch {
+	case answered && statusKind(status) == pratique.NotFound:
+		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
 			Err: fmt.Errorf("no registry answers there: %w", describe(status))}
+	case host.PlainHTTP && (answered && status.StatusCode == http.StatusBadRequest || strings.Contains(err.Error(), "malformed HTTP response")):
+		answer := errors.New("it does not answer in HTTP")
+		if answered {
+			answer = describe(status)
+		}
+		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable, Err: fmt.Errorf(
+			"%w; it was asked over plain HTTP: if it speaks TLS, set plainHTTP: false for this registry", answer)}
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
+			Err: errors.New("it was asked over TLS and answers in plain HTTP: set plainHTTP: true for this registry if that is meant")}
 	}
-	return fault(op, host, err)
+	return fault(op, host.Name, err)
 }
 
 func statusKind(e *transport.Error) pratique.Kind {
@@ -127,17 +139,19 @@ func describe(e *transport.Error) error {
 	return errors.New(text)
 }
 
+// reason is what an error says, short enough for a fact.
+func reason(err error) string {
+	const most = 400
+	return pratique.Excerpt(strings.TrimPrefix(err.Error(), opParse+": "), most)
+}
+
 // clip makes foreign text safe to show: printable, and short.
 func clip(s string) string {
 	const most = 160
-	s = strings.Map(func(r rune) rune {
+	return pratique.Excerpt(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, s)
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
+	}, s), most)
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,8 @@ func (q question) request(ctx context.Context, t target) (*http.Request, error) 
 	if q.kind == "manifests" {
 		req.Header.Set("Accept", accept)
 	}
+	// Some registries compress whatever they are not told to leave as it is.
+	req.Header.Set("Accept-Encoding", "identity")
 	if q.unless != "" {
 		req.Header.Set("If-None-Match", q.unless)
 	}
@@ -144,64 +147,82 @@ type document struct {
 	contentType string
 }
 
-// manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that digest.
-func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.Digest) (document, error) {
+// manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that name.
+func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.ContentID) (document, error) {
 	return c.readManifest(ctx, t, question{method: http.MethodGet, kind: "manifests", id: id}, want)
 }
 
-func (c *Client) readManifest(ctx context.Context, t target, q question, want pratique.Digest) (document, error) {
+// alsoBySHA256 makes sure that a manifest which was found by a digest of another algorithm is there by its sha256 digest, too:
+// signatures, attestations and commits name it so.
+func (c *Client) alsoBySHA256(ctx context.Context, t target, doc document, id pratique.ContentID) error {
+	if _, ok := id.Digest(); ok || id.IsZero() {
+		return nil
+	}
+	own := pratique.DigestOf(doc.raw).ContentID()
+	_, err := c.manifest(ctx, t, own.String(), own)
+	if pratique.KindOf(err) == pratique.NotFound {
+		return pratique.Errorf(pratique.Invalid, opParse, "the registry has %s, and does not have it as %s, by which it would be signed and deployed: push it under a tag", id, own)
+	}
+	return err
+}
+
+func (c *Client) readManifest(ctx context.Context, t target, q question, want pratique.ContentID) (document, error) {
 	resp, err := c.ask(ctx, t, q)
 	if err != nil {
 		return document{}, err
 	}
 	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
-	raw, err := readAll(resp.Body, "manifest", c.limits.ManifestBytes)
+	raw, err := readDocument(resp, "manifest", c.limits.ManifestBytes)
 	if err != nil {
 		return document{}, err
 	}
-	if got := pratique.DigestOf(raw); !want.IsZero() && got != want {
+	own := pratique.DigestOf(raw).ContentID()
+	if !want.IsZero() && !want.Of(raw) {
 		return document{}, &pratique.Error{Op: "read manifest", Subject: t.repo.String() + "@" + want.String(), Kind: pratique.Corrupt,
-			Err: fmt.Errorf("the bytes have digest %s", got)}
+			Err: fmt.Errorf("the bytes have digest %s", own)}
+	}
+	if want.IsZero() {
+		want = own
 	}
 	doc := document{raw: raw, contentType: resp.Header.Get("Content-Type")}
-	c.documents.put(t.repo, pratique.DigestOf(raw), doc)
+	c.documents.put(t.repo, want, doc)
 	return doc, nil
 }
 
 // manifestOf is manifest for a subject. It may answer from memory: what a digest names never changes.
-func (c *Client) manifestOf(ctx context.Context, t target, d pratique.Digest) (document, error) {
-	if doc, ok := c.documents.get(t.repo, d); ok {
+func (c *Client) manifestOf(ctx context.Context, t target, id pratique.ContentID) (document, error) {
+	if doc, ok := c.documents.get(t.repo, id); ok {
 		return doc, nil
 	}
-	return c.manifest(ctx, t, d.String(), d)
+	return c.manifest(ctx, t, id.String(), id)
 }
 
 // config gets an image's configuration and checks it against its descriptor.
 func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, error) {
-	digest, err := d.digest()
+	id, err := d.id()
 	if err != nil {
 		return nil, err
 	}
 	if d.Size > c.limits.ManifestBytes {
 		return nil, tooBig("image configuration", c.limits.ManifestBytes)
 	}
-	if doc, ok := c.documents.get(t.repo, digest); ok {
+	if doc, ok := c.documents.get(t.repo, id); ok {
 		return doc.raw, nil
 	}
-	resp, err := c.request(ctx, t, http.MethodGet, "blobs", digest.String())
+	resp, err := c.request(ctx, t, http.MethodGet, "blobs", id.String())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
-	raw, err := readAll(resp.Body, "image configuration", c.limits.ManifestBytes)
+	raw, err := readDocument(resp, "image configuration", c.limits.ManifestBytes)
 	if err != nil {
 		return nil, err
 	}
-	if got := pratique.DigestOf(raw); got != digest || int64(len(raw)) != d.Size {
-		return nil, &pratique.Error{Op: "read image configuration", Subject: t.repo.String() + "@" + digest.String(), Kind: pratique.Corrupt,
-			Err: fmt.Errorf("got %d bytes with digest %s, want %d", len(raw), got, d.Size)}
+	if !id.Of(raw) || int64(len(raw)) != d.Size {
+		return nil, &pratique.Error{Op: "read image configuration", Subject: t.repo.String() + "@" + id.String(), Kind: pratique.Corrupt,
+			Err: fmt.Errorf("got %d bytes with digest %s, want %d", len(raw), pratique.DigestOf(raw), d.Size)}
 	}
-	c.documents.put(t.repo, digest, document{raw: raw})
+	c.documents.put(t.repo, id, document{raw: raw})
 	return raw, nil
 }
 
@@ -216,20 +237,21 @@ func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.D
 	}
 	free, err := t.host.pace.enter(ctx, t.host.pace.layers)
 	if err != nil {
-		return nil, fault("fetch layer", d.Digest.String(), err)
+		return nil, fault("fetch layer", d.ID().String(), err)
 	}
-	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.Digest.String())
+	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
 	if err != nil {
 		free()
 		return nil, err
 	}
-	mismatch := &pratique.Error{Op: "fetch layer", Subject: d.Digest.String(), Kind: pratique.Corrupt,
+	mismatch := &pratique.Error{Op: "fetch layer", Subject: d.ID().String(), Kind: pratique.Corrupt,
 		Err: fmt.Errorf("the registry sends another number of bytes than the manifest's %d", d.Size)}
 	if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
 		_ = resp.Body.Close() // refused unread
 		free()
 		return nil, mismatch
 	}
+	c.present.put(t.repo, d.Digest)
 	return &layerStream{Reader: &boundedBody{ReadCloser: resp.Body, left: d.Size, err: mismatch}, body: resp.Body, free: free}, nil
 }
 
@@ -242,6 +264,26 @@ type layerStream struct {
 func (l *layerStream) Close() error {
 	defer l.free()
 	return l.body.Close()
+}
+
+// readDocument reads a small document, also from a registry that compresses it although it was told not to.
+func readDocument(resp *http.Response, what string, limit int64) ([]byte, error) {
+	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		return readAll(resp.Body, what, limit)
+	case "gzip":
+		z, err := gzip.NewReader(resp.Body)
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Corrupt, "read "+what, "", err)
+		}
+		raw, err := readAll(z, what, limit)
+		if err != nil && pratique.KindOf(err) == pratique.Unknown {
+			err = pratique.Wrap(pratique.Corrupt, "read "+what, "", err)
+		}
+		return raw, err
+	default:
+		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sends it in the encoding %q, and was asked for none", clip(encoding))
+	}
 }
 
 func readAll(r io.Reader, what string, limit int64) ([]byte, error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The media types of manifests that are refused or ignored; the others are nouns.
+// The media types of manifests that are asked for and that are no images; the others are nouns.
 const (
 	typeOCIArtifact   = "application/vnd.oci.artifact.manifest.v1+json"
 	typeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
@@ -27,14 +27,16 @@ type descriptor struct {
 	Size      int64     `json:"size"`
 	URLs      []string  `json:"urls"`
 	Platform  *platform `json:"platform"`
+	// Annotations are looked at for layers only.
+	Annotations map[string]string `json:"annotations"`
 }
 
-func (d descriptor) digest() (pratique.Digest, error) {
-	digest, err := pratique.ParseDigest(d.Digest)
+func (d descriptor) id() (pratique.ContentID, error) {
+	id, err := pratique.ParseContentID(d.Digest)
 	if err == nil && d.Size < 0 {
-		err = fmt.Errorf("%s has a negative size", digest)
+		err = fmt.Errorf("%s has a negative size", id)
 	}
-	return digest, pratique.Wrap(pratique.Invalid, opParse, "", err)
+	return id, pratique.Wrap(pratique.Invalid, opParse, "", err)
 }
 
 // platform is what an index says of a child, and what a configuration says of its image.
@@ -63,8 +65,25 @@ func (p platform) text() (pratique.Platform, error) {
 	return pratique.Platform(strings.Join(parts, "/")), nil
 }
 
+// name is the text of a platform that is named in full, and empty for one that is not, or is no platform.
+func (p platform) name() pratique.Platform {
+	text, err := p.text()
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// raw is "os/architecture/variant"; what is not said is empty. It is for comparing, not for showing.
+func (p platform) raw() pratique.Platform {
+	return pratique.Platform(p.OS + "/" + p.Architecture + "/" + p.Variant)
+}
+
+// silent reports that neither the operating system nor the architecture is named, so that any may be meant.
+func (p platform) silent() bool { return p.OS == "" && p.Architecture == "" }
+
 // unknown is what BuildKit gives its attestation manifests, so that no runtime ever chooses them.
-func (p platform) unknown() bool { return p.OS == "unknown" && p.Architecture == "unknown" }
+func (p platform) unknown() bool { return p == platform{OS: "unknown", Architecture: "unknown"} }
 
 // manifest is an image manifest or an index: whichever fields are set.
 type manifest struct {
@@ -74,45 +93,34 @@ type manifest struct {
 	Config        *descriptor     `json:"config"`
 	Layers        []descriptor    `json:"layers"`
 	Manifests     []descriptor    `json:"manifests"`
-	Subject       json.RawMessage `json:"subject"`
 	FSLayers      json.RawMessage `json:"fsLayers"`
+	// typed says that the bytes have the media type, and that it is no guess.
+	typed bool
 }
 
-// parse reads a manifest whose bytes have the right digest. The media type inside the bytes counts, since the
-// digest covers it; a header that says otherwise is refused, and so is a document that is both an index and
-// an image: two readers could take it for different things.
+// parse reads a manifest whose bytes have the right digest. The bytes alone say what it is, since the digest covers
+// them; what the registry calls it counts only where they say nothing. A document that is both an index and an image
+// is refused: two readers could take it for different things.
 func parse(doc document) (manifest, error) {
 	var m manifest
 	refuse := func(format string, args ...any) (manifest, error) {
 		return manifest{}, pratique.Errorf(pratique.Invalid, opParse, format, args...)
 	}
-	if err := unambiguous(doc.raw); err != nil {
+	if err := unambiguous(doc.raw, shapeManifest); err != nil {
 		return refuse("%w", err)
 	}
 	if err := json.Unmarshal(doc.raw, &m); err != nil {
 		return refuse("not a manifest: %w", err)
 	}
-	header, _, err := mime.ParseMediaType(doc.contentType)
-	if err != nil || !knownManifest(header) {
-		header = "" // "application/json" and the like say nothing
-	}
-	if m.SchemaVersion == 1 || m.FSLayers != nil || schema1(header) || schema1(m.MediaType) {
+	if m.SchemaVersion == 1 || m.FSLayers != nil || schema1(m.MediaType) {
 		return refuse("docker schema 1 manifests are not supported: push the image again with a current tool")
 	}
 	if m.Manifests != nil && (m.Config != nil || m.Layers != nil) {
 		return refuse("both an index and an image")
 	}
-	if m.MediaType == "" {
-		m.MediaType = header
-	}
-	if m.MediaType == "" {
-		m.MediaType = pratique.TypeOCIManifest
-		if m.Manifests != nil {
-			m.MediaType = pratique.TypeOCIIndex
-		}
-	}
-	if header != "" && header != m.MediaType {
-		return refuse("the registry calls it %s, the bytes say %s", header, clip(m.MediaType))
+	m.typed = m.MediaType != ""
+	if !m.typed {
+		m.MediaType = m.guess(doc.contentType)
 	}
 	if m.isIndex() && (m.Config != nil || m.Layers != nil) || m.isImageManifest() && m.Manifests != nil {
 		return refuse("media type %s does not fit the content", m.MediaType)
@@ -123,8 +131,18 @@ func parse(doc document) (manifest, error) {
 	return m, nil
 }
 
-func knownManifest(t string) bool {
-	return slices.Contains([]string{pratique.TypeOCIIndex, pratique.TypeOCIManifest, typeOCIArtifact, pratique.TypeDockerList, pratique.TypeDockerManifest}, t) || schema1(t)
+// guess is the media type of a manifest that does not say its own: what the registry calls it, if that may be.
+func (m manifest) guess(contentType string) string {
+	header, _, err := mime.ParseMediaType(contentType)
+	switch {
+	case err != nil: // then it says nothing
+	case m.Manifests != nil && pratique.IsIndexType(header), m.Manifests == nil && pratique.IsManifestType(header):
+		return header
+	}
+	if m.Manifests != nil {
+		return pratique.TypeOCIIndex
+	}
+	return pratique.TypeOCIManifest
 }
 
 func schema1(t string) bool { return t == typeSchema1 || t == typeSchema1Signed }
@@ -133,17 +151,16 @@ func (m manifest) isIndex() bool { return pratique.IsIndexType(m.MediaType) }
 
 func (m manifest) isImageManifest() bool { return pratique.IsManifestType(m.MediaType) }
 
-// notImage says why nobody is meant to run this, or nothing for an image or an index.
+// notImage says why nobody is meant to run this, or nothing for an image or an index. An artifact type or a "subject"
+// keeps no runtime from running an image, and so they do not count.
 func (m manifest) notImage() string {
 	switch {
-	case !m.isIndex() && !m.isImageManifest():
-		return "manifest of type " + clip(m.MediaType)
-	case len(m.Subject) > 0 && string(m.Subject) != "null":
-		return "refers to another manifest"
-	case m.ArtifactType != "":
-		return "artifact of type " + clip(m.ArtifactType)
 	case m.isIndex():
 		return ""
+	case !m.isImageManifest():
+		return "manifest of type " + clip(m.MediaType)
+	case !pratique.IsImageConfigType(m.Config.MediaType) && m.ArtifactType != "":
+		return "artifact of type " + clip(m.ArtifactType)
 	case !pratique.IsImageConfigType(m.Config.MediaType):
 		return "configuration of type " + clip(m.Config.MediaType)
 	case m.onlyEvidence():
@@ -153,10 +170,43 @@ func (m manifest) notImage() string {
 	}
 }
 
-// runnable reports whether a container runtime could run this manifest. It is the narrower question: a
-// "subject" or an artifact type on a real image keeps no runtime from running it.
-func (m manifest) runnable() bool {
-	return m.isImageManifest() && pratique.IsImageConfigType(m.Config.MediaType) && !m.onlyEvidence()
+// runnable reports whether this is an image manifest as it should be.
+func (m manifest) runnable() bool { return !m.isIndex() && m.notImage() == "" }
+
+// inert reports that certainly no runtime can run this, whatever an index says of it: it names nothing to run; or it
+// says that it is an OCI manifest, its configuration is of a type that nobody takes for an image's, and none of its
+// layers is of a type that somebody unpacks. A Docker manifest, or one that does not say what it is, is never inert:
+// containers/image runs those with any configuration.
+func (m manifest) inert() bool {
+	if m.Config == nil && m.Layers == nil && m.Manifests == nil {
+		return true
+	}
+	if !m.typed || m.MediaType != pratique.TypeOCIManifest || m.Config == nil || mayConfigure(m.Config.MediaType) {
+		return false
+	}
+	return !slices.ContainsFunc(m.Layers, func(d descriptor) bool { return mayUnpack(d.MediaType) })
+}
+
+// mayConfigure reports whether some runtime takes a configuration of that type for an image's. Docker goes by
+// prefixes, and takes what old registries call everything; containerd converts the latter, and can be told to take
+// others, such as those of WebAssembly.
+func mayConfigure(mediaType string) bool {
+	t := strings.ToLower(mediaType)
+	return slices.Contains([]string{"", "application/octet-stream", "application/json", "text/html"}, t) || runnableFamily(t)
+}
+
+// mayUnpack reports whether some runtime makes files of a layer of that type.
+func mayUnpack(mediaType string) bool {
+	return mediaType == "" || runnableFamily(strings.ToLower(mediaType))
+}
+
+func runnableFamily(t string) bool {
+	for _, prefix := range []string{"application/vnd.oci.image", "application/vnd.docker", "application/vnd.containerd", "application/vnd.erofs"} {
+		if strings.HasPrefix(t, prefix) {
+			return true
+		}
+	}
+	return strings.Contains(t, "wasm")
 }
 
 func (m manifest) onlyEvidence() bool {

@@ -26,8 +26,8 @@ type Host struct {
 	// Aliases are other names by which payloads call the same registry. They are mapped to Name and are never
 	// contacted themselves.
 	Aliases []string
-	// PlainHTTP allows HTTP without TLS. Loopback hosts use it without being told.
-	PlainHTTP bool
+	// PlainHTTP means without TLS. It is the default of loopback hosts, unless TLS is set.
+	PlainHTTP, TLS bool
 	// Username and Password are both set, or both empty for anonymous access.
 	Username, Password string
 	// TokenHosts are the hosts, other than Name, whose token servers may see the credentials. Those of Docker
@@ -44,8 +44,10 @@ type Host struct {
 type Limits struct {
 	// ManifestBytes is for one manifest and for one configuration; 4 MiB.
 	ManifestBytes int64
-	// IndexChildren is the number of manifests in an index, of whatever sort; 64.
+	// IndexChildren is the number of manifests that an index names, of whatever sort, those of indexes within it
+	// counted; 64. IndexBytes is for those manifests and their configurations together; 32 MiB.
 	IndexChildren int
+	IndexBytes    int64
 	// Layers is the number of layers of one image; 256.
 	Layers int
 	// LayerBytes is for one compressed layer, 8 GiB; ImageBytes for the sum of an image's, 16 GiB.
@@ -58,6 +60,9 @@ type Config struct {
 	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its gate.
 	UserAgent string
 	Limits    Limits
+	// Platforms are what images are run on: the images of an index that certainly run on none of them are left out.
+	// Empty leaves out none.
+	Platforms []pratique.Platform
 }
 
 // Client reads images. It is safe for concurrent use, and keeps connections and tokens.
@@ -65,9 +70,11 @@ type Client struct {
 	hosts     map[string]*host // by name and by alias
 	userAgent string
 	limits    Limits
+	platforms []pratique.Platform
 	stall     time.Duration
 	sessions  sessions
 	documents documents
+	present   present
 }
 
 // host is a configured host, ready to be asked.
@@ -94,6 +101,7 @@ func New(cfg Config) (*Client, error) {
 		hosts:     map[string]*host{},
 		userAgent: cfg.UserAgent,
 		limits:    cfg.Limits.withDefaults(),
+		platforms: cfg.Platforms,
 		stall:     stallAfter,
 	}
 	trusted, public := newTransport(false), newTransport(true)
@@ -120,7 +128,10 @@ func (h Host) prepare() (*host, error) {
 	if (h.Username == "") != (h.Password == "") {
 		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", clip(h.Name))
 	}
-	h.PlainHTTP = h.PlainHTTP || loopback(h.Name)
+	if h.PlainHTTP && h.TLS {
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", clip(h.Name))
+	}
+	h.PlainHTTP = h.PlainHTTP || !h.TLS && loopback(h.Name)
 	ready := &host{Host: h, pace: newPace(h.Name, h.Concurrency)}
 	if h.PlainHTTP {
 		ready.names = []name.Option{name.Insecure}
@@ -142,6 +153,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.IndexChildren <= 0 {
 		l.IndexChildren = 64
+	}
+	if l.IndexBytes <= 0 {
+		l.IndexBytes = 32 << 20
 	}
 	if l.Layers <= 0 {
 		l.Layers = 256

@@ -4,17 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Resolve finds out what a ref means now: by its digest if it has one, else by its tag. The manifest is read
-// once and hashed; of an index every platform image is listed, and of a single image the platform is read
-// from its configuration. What is not a container image comes back with NotImage set, not as an error.
-// The subject bears the configured name of the registry, also if the ref used an alias.
+// Resolve finds out what a ref means now: by its digest if it has one, else by its tag. The manifest is read once and
+// hashed; of an index every image is listed that runs on a platform of the configuration, and what could not be looked into;
+// of a single image the platform is read from its configuration. What is not a container image comes back with NotImage
+// set, not as an error. The subject bears the configured name of the registry, also if the ref used an alias.
 func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.Manifest, error) {
 	const op = "resolve image"
 	if err := ref.Validate(); err != nil {
@@ -24,16 +23,19 @@ func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.M
 	if err != nil {
 		return pratique.Manifest{}, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 	}
-	id := ref.Tag
-	if !ref.Digest.IsZero() {
-		id = ref.Digest.String()
-	}
-	m, err := c.resolve(ctx, t, id, ref.Digest)
+	m, err := c.resolve(ctx, t, ref.Tag, ref.ContentID())
 	return m, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-func (c *Client) resolve(ctx context.Context, t target, id string, want pratique.Digest) (pratique.Manifest, error) {
-	doc, err := c.manifest(ctx, t, id, want)
+// resolve goes by the id if there is one, else by the tag.
+func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.ContentID) (pratique.Manifest, error) {
+	if !id.IsZero() {
+		tag = id.String()
+	}
+	doc, err := c.manifest(ctx, t, tag, id)
+	if err == nil {
+		err = c.alsoBySHA256(ctx, t, doc, id)
+	}
 	if err != nil {
 		return pratique.Manifest{}, err
 	}
@@ -50,10 +52,7 @@ func (c *Client) resolve(ctx context.Context, t target, id string, want pratique
 	case found.NotImage != "":
 		return found, nil
 	case m.isIndex():
-		found.Children, err = c.children(ctx, t, m)
-		if err == nil && len(found.Children) == 0 {
-			found.NotImage = "index without a platform image"
-		}
+		err = c.list(ctx, t, m, &found)
 	default:
 		found.Platform, err = c.platform(ctx, t, m)
 	}
@@ -80,68 +79,22 @@ func (c *Client) platform(ctx context.Context, t target, m manifest) (pratique.P
 	return cfg.text()
 }
 
-// children lists the platform images of an index. Left out is only what no runtime can choose or run: an
-// annotation alone keeps nothing from being run, and so nothing from being inspected.
-func (c *Client) children(ctx context.Context, t target, m manifest) ([]pratique.Child, error) {
-	if len(m.Manifests) > c.limits.IndexChildren {
-		return nil, pratique.Errorf(pratique.Exhausted, opParse, "index of %d manifests, the limit is %d", len(m.Manifests), c.limits.IndexChildren)
-	}
-	var children []pratique.Child
-	for _, d := range m.Manifests {
-		switch {
-		case pratique.IsIndexType(d.MediaType):
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "an index within an index")
-		case schema1(d.MediaType):
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "a docker schema 1 manifest within an index")
-		case !pratique.IsManifestType(d.MediaType), d.Platform != nil && d.Platform.unknown():
-			continue
-		}
-		digest, err := d.digest()
-		if err != nil {
-			return nil, err
-		}
-		child := pratique.Child{Digest: digest}
-		if d.Platform != nil {
-			child.Platform, err = d.Platform.text()
-		}
-		if err != nil {
-			return nil, err
-		}
-		if child.Platform == "" {
-			// Runtimes look into such a child, so we do.
-			runs, platform, err := c.lookInto(ctx, t, digest)
-			if err != nil {
-				return nil, err
-			}
-			if !runs {
-				continue
-			}
-			child.Platform = platform
-		}
-		if !slices.Contains(children, child) {
-			children = append(children, child)
-		}
-	}
-	return children, nil
-}
-
-func (c *Client) lookInto(ctx context.Context, t target, digest pratique.Digest) (runs bool, p pratique.Platform, err error) {
-	doc, err := c.manifestOf(ctx, t, digest)
+// list reads what an index names.
+func (c *Client) list(ctx context.Context, t target, m manifest, found *pratique.Manifest) error {
+	r := &indexReader{client: c, target: t}
+	all, err := r.index(ctx, m, platform{}, 1)
 	if err != nil {
-		return false, "", err
+		return err
 	}
-	m, err := parse(doc)
-	if err != nil {
-		return false, "", err
+	found.Children, found.Uninspected = all.children, all.uninspected
+	switch {
+	case len(all.children)+len(all.uninspected) > 0:
+		return nil
+	case all.unwanted > 0:
+		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the platforms %v that the configuration asks for", c.platforms)
 	}
-	if m.isIndex() {
-		return false, "", pratique.Errorf(pratique.Invalid, opParse, "an index within an index")
-	}
-	if !m.runnable() {
-		return false, "", nil
-	}
-	p, err = c.platform(ctx, t, m)
-	return true, p, err
+	found.NotImage = "index without a platform image"
+	return nil
 }
 
 // Image reads the manifest and the configuration of one platform image and lists its layers, all within the
@@ -156,7 +109,7 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 	if err != nil {
 		return layers.Remote{}, err
 	}
-	doc, err := c.manifestOf(ctx, t, subject.Digest)
+	doc, err := c.manifestOf(ctx, t, subject.Digest.ContentID())
 	if err != nil {
 		return layers.Remote{}, err
 	}
@@ -182,7 +135,7 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 	if err != nil {
 		return layers.Remote{}, err
 	}
-	if err := cfg.name(descriptors); err != nil {
+	if err := cfg.setDiffIDs(descriptors); err != nil {
 		return layers.Remote{}, err
 	}
 	p, err := cfg.text()
@@ -198,28 +151,30 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 // descriptors checks the layers of an image manifest; their diff ids are still missing.
 func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 	if len(m.Layers) > c.limits.Layers {
-		return nil, pratique.Errorf(pratique.Exhausted, opParse, "%d layers, the limit is %d", len(m.Layers), c.limits.Layers)
+		return nil, pratique.Errorf(pratique.Exhausted, opParse, "%d layers, the limit is %d (inspect.layers)", len(m.Layers), c.limits.Layers)
 	}
 	var all []layers.Descriptor
 	var sum int64
 	for _, d := range m.Layers {
-		digest, err := d.digest()
+		id, err := d.id()
 		if err != nil {
 			return nil, err
 		}
 		if len(d.URLs) > 0 {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is to be fetched from elsewhere (%s): foreign layers are refused",
-				digest, clip(strings.Join(d.URLs, " ")))
+			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is to be fetched from elsewhere (%s), as those of Windows are: foreign layers are not read",
+				id, clip(strings.Join(d.URLs, " ")))
 		}
 		if !layers.Known(d.MediaType) {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", digest, clip(d.MediaType))
+			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, clip(d.MediaType))
 		}
 		sum += d.Size
 		if d.Size > c.limits.LayerBytes || sum > c.limits.ImageBytes || sum < 0 {
 			return nil, pratique.Errorf(pratique.Exhausted, opParse, "layer %s of %d bytes, %d so far: the limits are %d for a layer and %d for an image",
-				digest, d.Size, sum, c.limits.LayerBytes, c.limits.ImageBytes)
+				id, d.Size, sum, c.limits.LayerBytes, c.limits.ImageBytes)
 		}
-		all = append(all, layers.Descriptor{Digest: digest, MediaType: d.MediaType, Size: d.Size})
+		layer := layers.Descriptor{MediaType: d.MediaType, Size: d.Size, Annotations: d.Annotations}
+		layer.Digest, layer.DigestName = layers.Named(id)
+		all = append(all, layer)
 	}
 	return all, nil
 }
@@ -235,7 +190,7 @@ type config struct {
 
 func parseConfig(raw []byte) (config, error) {
 	var cfg config
-	err := unambiguous(raw)
+	err := unambiguous(raw, shapeConfig)
 	if err == nil {
 		err = json.Unmarshal(raw, &cfg)
 	}
@@ -245,18 +200,18 @@ func parseConfig(raw []byte) (config, error) {
 	return cfg, pratique.Wrap(pratique.Invalid, "read image configuration", "", err)
 }
 
-// name gives each layer its diff id.
-func (c config) name(all []layers.Descriptor) error {
+// setDiffIDs gives each layer its diff id.
+func (c config) setDiffIDs(all []layers.Descriptor) error {
 	const op = "read image configuration"
 	if len(c.RootFS.DiffIDs) != len(all) {
 		return pratique.Errorf(pratique.Invalid, op, "%d diff ids for %d layers", len(c.RootFS.DiffIDs), len(all))
 	}
 	for i, text := range c.RootFS.DiffIDs {
-		d, err := pratique.ParseDigest(text)
+		id, err := pratique.ParseContentID(text)
 		if err != nil {
 			return pratique.Wrap(pratique.Invalid, op, "", err)
 		}
-		all[i].DiffID = d
+		all[i].DiffID, all[i].DiffIDName = layers.Named(id)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 	base := transport.NewUserAgent(retryReads(t.host.guard), c.userAgent)
 	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base, []string{t.name.Scope(scope)})
 	if err != nil {
-		return nil, loginFault(t.host.Name, err)
+		return nil, loginFault(t.host.Host, err)
 	}
 	s.transport, s.madeAt = made, time.Now()
 	return made, nil

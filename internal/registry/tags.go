@@ -89,7 +89,11 @@ func readPage(resp *http.Response, repo pratique.Repository) (Page, error) {
 	var list struct {
 		Tags []string `json:"tags"`
 	}
-	if err := json.Unmarshal(raw, &list); err != nil {
+	err = unambiguous(raw, shapeTags)
+	if err == nil {
+		err = json.Unmarshal(raw, &list)
+	}
+	if err != nil {
 		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", clip(err.Error()))
 	}
 	if len(list.Tags) > maxPageTags {
@@ -139,8 +143,8 @@ func nextQuery(headers []string) (string, error) {
 	return "", nil
 }
 
-// Digest asks what a tag names now; for a ref without a tag, whether the digest is still there. NotFound says
-// that it is gone.
+// Digest asks what a tag names now; for a ref without a tag, whether the digest is still there; and for a ref with a digest
+// of another algorithm what that names. NotFound says that it is gone.
 func (c *Client) Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
 	d, _, err := c.digest(ctx, ref, pratique.Digest{}, nil)
 	return d, err
@@ -168,8 +172,10 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 		return pratique.Digest{}, false, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 	}
 	q := question{method: http.MethodHead, kind: "manifests", id: ref.Tag, once: spend != nil}
-	if ref.Tag == "" {
-		q.id = ref.Digest.String()
+	var want pratique.ContentID
+	if ref.Tag == "" || !ref.Other.IsZero() {
+		want = ref.ContentID()
+		q.id = want.String()
 	}
 	if !known.IsZero() {
 		q.unless = fmt.Sprintf("%q", known)
@@ -177,33 +183,48 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	if spend == nil {
 		spend = func(context.Context) error { return nil }
 	}
-	d, err := c.headDigest(ctx, t, q, known, spend)
+	var d pratique.Digest
+	if ref.Other.IsZero() {
+		d, err = c.headDigest(ctx, t, q, known, want, spend)
+	} else { // only the bytes tell the sum that we go by
+		d, err = c.getDigest(ctx, t, q, want, spend)
+	}
 	return d, err == nil && d != known, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-func (c *Client) headDigest(ctx context.Context, t target, q question, known pratique.Digest, spend func(context.Context) error) (
-	pratique.Digest, error) {
+func (c *Client) headDigest(ctx context.Context, t target, q question, known pratique.Digest, want pratique.ContentID,
+	spend func(context.Context) error) (pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
 	resp, err := c.ask(ctx, t, q)
+	if kind := pratique.KindOf(err); kind == pratique.NotFound || kind == pratique.Invalid {
+		// Nexus and some proxies answer HEAD as if nothing were there.
+		return c.getDigest(ctx, t, q, want, spend)
+	}
 	if err != nil {
 		return pratique.Digest{}, err
 	}
 	_ = resp.Body.Close() // the answer to HEAD has none
-	if said := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); said != "" {
+	// Of a digest of another algorithm only the bytes tell the sum that we go by.
+	if said := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); said != "" && !strings.HasPrefix(said, "sha512:") {
 		d, err := pratique.ParseDigest(said)
 		return d, pratique.Wrap(pratique.Invalid, "read digest", "", err)
 	}
 	if resp.StatusCode == http.StatusNotModified {
 		return known, nil
 	}
-	// Optional in the specification: then only the bytes tell.
+	return c.getDigest(ctx, t, q, want, spend) // the header is optional: then only the bytes tell
+}
+
+// getDigest reads the manifest that a question by HEAD was about. Its bytes have the name want, unless that is zero.
+func (c *Client) getDigest(ctx context.Context, t target, q question, want pratique.ContentID, spend func(context.Context) error) (
+	pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
 	q.method, q.unless = http.MethodGet, ""
-	doc, err := c.readManifest(ctx, t, q, pratique.Digest{})
+	doc, err := c.readManifest(ctx, t, q, want)
 	if err != nil {
 		return pratique.Digest{}, err
 	}

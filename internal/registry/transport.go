@@ -85,6 +85,11 @@ func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *
 
 // RoundTrip implements [http.RoundTripper].
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !g.host.PlainHTTP && req.URL.Scheme == "http" && authority(req.URL) == g.own && g.host.registry.Scheme() == "http" {
+		// The library takes loopback and private addresses for plain ones.
+		req = req.Clone(req.Context())
+		req.URL.Scheme = "https"
+	}
 	transport, err := g.route(req)
 	if err != nil {
 		return nil, refused(req, err)

@@ -5,10 +5,9 @@ package render
 import (
 	"encoding/json"
 	"io"
-	"strings"
-	"unicode"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // Scan is what inspecting one image, or the platforms of an index, found.
@@ -19,6 +18,8 @@ type Scan struct {
 	// Tool is Pratique itself; each report names its scanner.
 	Tool   pratique.Tool `json:"tool"`
 	Images []Image       `json:"images"`
+	// NotInspected are the other platforms of an index: nothing here is said of them.
+	NotInspected []pratique.Platform `json:"notInspected,omitempty"`
 }
 
 // Image is what was found in one platform image.
@@ -28,6 +29,8 @@ type Image struct {
 	Packages int                  `json:"packages"`
 	// JavaDatabase is the one in which jars were looked up, if there was one.
 	JavaDatabase pratique.Digest `json:"javaDatabase,omitzero"`
+	// Compared says how what was found and the SBOMs differ.
+	Compared pratique.Comparison `json:"compared"`
 	// Report names the inventory and the vulnerability database by their digests.
 	Report pratique.Report `json:"report"`
 	// Sections is what was found beside packages, nil if nothing was looked for. It has no credentials: they are masked.
@@ -46,20 +49,10 @@ type Verdict struct {
 
 // JSON writes the scan as one indented document.
 func JSON(w io.Writer, s Scan) error {
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(display.JSON(w))
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(s)
-}
-
-// printable keeps text that comes from an image from speaking to a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
 }
 
 // place names the list that a finding is in: the distribution, an application's file, or an ecosystem.

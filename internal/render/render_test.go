@@ -75,9 +75,19 @@ func example() Scan {
 		ID: "DS-0002", Type: "dockerfile", Title: "Image user should not be 'root'", Description: "Running as root.", Message: "Specify at least 1 USER command",
 		Resolution: "Add 'USER <name>'", Severity: pratique.SeverityHigh, PrimaryURL: "https://avd.aquasec.com/misconfig/ds-0002",
 	}}}
+	report.Coverage = &pratique.Coverage{
+		OS: pratique.OSCoverage{Family: "debian", Version: "12.5", Packages: 88, Known: true, Supported: true, EndOfLifeAt: time.Date(2028, 6, 10, 23, 59, 59, 0, time.UTC)},
+		Unmatched: []pratique.Unmatched{
+			{Class: pratique.ClassOS, Type: "third-party", Packages: 1, Reason: pratique.UnmatchedThirdParty},
+			{Class: pratique.ClassLanguage, Type: "conda-pkg", Path: "opt/\x1b[31mconda", Packages: 7, Reason: pratique.UnmatchedUnsupported},
+			{Class: pratique.ClassLanguage, Type: "node-pkg", Name: "mini\x1b[31mmist", Version: "v1\n2", Packages: 1, Reason: pratique.UnmatchedVersion},
+			{Class: pratique.ClassLanguage, Type: "gobinary", Path: "bin/x", Name: "sealsecurity.io/x", Packages: 1, Reason: pratique.UnmatchedSupplier},
+		},
+	}
 	arm := subject.Sibling(pratique.DigestOf([]byte("arm")))
 	clean := report
 	clean.Findings = []pratique.Finding{}
+	clean.Coverage = &pratique.Coverage{OS: pratique.OSCoverage{Family: "alpine", Version: "3.11", Known: true, Supported: true, EndOfLife: true, EndOfLifeAt: time.Date(2021, 11, 1, 23, 59, 59, 0, time.UTC)}}
 	return Scan{
 		Ref: "registry.example.com/team/app:1", Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: "v1.2.3"},
 		Images: []Image{
@@ -86,7 +96,10 @@ func example() Scan {
 				Reasons: []pratique.Reason{{Rule: "severity", Message: "CVE-2026-0001 in libssl3 is CRITICAL"}},
 				Notes:   []pratique.Reason{{Rule: "unknown", Message: "CVE-2026-0003 has no severity"}},
 			}},
-			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean, Sections: &bare},
+			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean, Sections: &bare, Compared: pratique.Comparison{
+				Total: 1, Differences: []pratique.Difference{{Type: "npm", Name: "lodash", Version: "4", Only: pratique.OnlySBOM}},
+				Apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "deb", Path: "srv/tree/var/lib/dpkg/status", Packages: 3, Reason: pratique.UnmatchedElsewhere}},
+			}},
 		},
 	}
 }

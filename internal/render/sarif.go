@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // The parts of SARIF 2.1.0 that are written.
@@ -40,7 +41,12 @@ type (
 		ID string `json:"id"`
 	}
 	sarifInvocation struct {
-		ExecutionSuccessful bool `json:"executionSuccessful"`
+		ExecutionSuccessful bool                `json:"executionSuccessful"`
+		Notifications       []sarifNotification `json:"toolExecutionNotifications,omitempty"`
+	}
+	sarifNotification struct {
+		Level   string    `json:"level"`
+		Message sarifText `json:"message"`
 	}
 	sarifText struct {
 		Text     string `json:"text"`
@@ -119,7 +125,7 @@ func SARIF(w io.Writer, s Scan) error {
 	for _, img := range s.Images {
 		log.Runs = append(log.Runs, run(s, img))
 	}
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(display.JSON(w))
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(log)
@@ -140,7 +146,7 @@ func run(s Scan, img Image) sarifRun {
 			Name: "Pratique", Version: s.Tool.Version, InformationURI: informationURI, Rules: rules,
 		}},
 		AutomationDetails: sarifID{ID: fmt.Sprintf("pratique/%s/%s/", img.Subject.Repository.Path, img.Config.Platform)},
-		Invocations:       []sarifInvocation{{ExecutionSuccessful: true}},
+		Invocations:       []sarifInvocation{{ExecutionSuccessful: true, Notifications: notifications(img)}},
 		ColumnKind:        "utf16CodeUnits",
 		Results:           []sarifResult{},
 		Properties: map[string]string{
@@ -160,17 +166,26 @@ func run(s Scan, img Image) sarifRun {
 	return r
 }
 
+// notifications are what was not matched: it is no result, since nothing was found there.
+func notifications(img Image) []sarifNotification {
+	var all []sarifNotification
+	for _, gap := range gaps(img) {
+		all = append(all, sarifNotification{Level: "warning", Message: sarifText{Text: gap}})
+	}
+	return all
+}
+
 func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifResult {
 	where := f.Path
 	if where == "" {
 		where = img.Subject.Repository.Path // there is no file, and viewers want one
 	}
-	message := fmt.Sprintf("%s %s has %s (%s)", printable(f.Package), printable(f.Installed), f.ID, f.Severity)
+	message := fmt.Sprintf("%s %s has %s (%s)", display.Line(f.Package), display.Line(f.Installed), f.ID, f.Severity)
 	if f.Fixed != "" {
-		message += ", mended in " + printable(f.Fixed)
+		message += ", mended in " + display.Line(f.Fixed)
 	}
 	if f.Title != "" {
-		message += ": " + printable(f.Title)
+		message += ": " + display.Line(f.Title)
 	}
 	return sarifResult{
 		RuleID: f.ID, RuleIndex: rule, Level: level(f.Severity), Message: sarifText{Text: message},
@@ -180,9 +195,9 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 				Region:           sarifRegion{StartLine: 1, StartColumn: 1, EndLine: 1, EndColumn: 1},
 			},
 			LogicalLocations: []sarifLogical{{
-				Name: printable(f.Package), FullyQualifiedName: printable(img.Subject.String() + "#" + place(f) + "/" + f.Package), Kind: "package",
+				Name: display.Line(f.Package), FullyQualifiedName: display.Line(img.Subject.String() + "#" + place(f) + "/" + f.Package), Kind: "package",
 			}},
-			Message: sarifText{Text: fmt.Sprintf("%s: %s %s", printable(place(f)), printable(f.Package), printable(f.Installed))},
+			Message: sarifText{Text: fmt.Sprintf("%s: %s %s", display.Line(place(f)), display.Line(f.Package), display.Line(f.Installed))},
 		}},
 		PartialFingerprints: map[string]string{fingerprint: numbered(markOf(img, f), seen)},
 		Properties:          sarifResultProps{Severity: f.Severity.String(), PURL: f.PURL, Installed: f.Installed, Fixed: f.Fixed},
@@ -245,11 +260,11 @@ func rule(f pratique.Finding) sarifRule {
 	if f.Class == pratique.ClassOS {
 		name = "OSPackageVulnerability"
 	}
-	title := printable(f.Title)
+	title := display.Line(f.Title)
 	if title == "" {
 		title = f.ID
 	}
-	full := printable(f.Description)
+	full := display.Line(f.Description)
 	if full == "" {
 		full = title
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // section is what was found beside packages under one head.
@@ -145,7 +146,7 @@ func (st Style) section(b *strings.Builder, sec section) {
 	for _, i := range sec.items {
 		row := sec.cells(i)
 		for n := range row {
-			row[n] = printable(row[n])
+			row[n] = display.Line(row[n])
 		}
 		rows = append(rows, row)
 	}
@@ -162,14 +163,14 @@ func (sec section) sarifRules() []sarifRule {
 	}
 	var rules []sarifRule
 	for _, i := range gravest {
-		text := printable(i.full)
-		link, help := printable(i.id), fmt.Sprintf("%s\nSeverity: %s\n%s", printable(i.title), i.severity, text)
+		text := display.Line(i.full)
+		link, help := display.Line(i.id), fmt.Sprintf("%s\nSeverity: %s\n%s", display.Line(i.title), i.severity, text)
 		if i.link != "" {
 			help += "\nLink: " + i.link
 			link = fmt.Sprintf("[%s](%s)", link, i.link)
 		}
 		r := sarifRule{
-			ID: i.id, Name: sec.rule, ShortDescription: sarifText{Text: printable(i.title)}, FullDescription: sarifText{Text: text},
+			ID: i.id, Name: sec.rule, ShortDescription: sarifText{Text: display.Line(i.title)}, FullDescription: sarifText{Text: text},
 			HelpURI: i.link, Help: sarifText{Text: help, Markdown: fmt.Sprintf("**%s** %s\n\n%s", i.severity, link, text)},
 			DefaultConfiguration: sarifLevel{Level: level(i.severity)},
 			Properties:           sarifRuleProps{Precision: "high", Tags: append(slices.Clone(sec.tags), i.severity.String())},
@@ -189,7 +190,7 @@ func (sec section) sarifResult(img Image, i item, rule int, seen map[string]int)
 	}
 	parts := []string{img.Subject.Repository.Path, string(img.Config.Platform), string(sec.id), i.id, i.name, i.path}
 	mark := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(parts, "\x00"))))[:32]
-	message := fmt.Sprintf("%s: %s (%s): %s", printable(cmp.Or(i.name, i.where())), printable(i.title), i.severity, printable(i.message))
+	message := fmt.Sprintf("%s: %s (%s): %s", display.Line(cmp.Or(i.name, i.where())), display.Line(i.title), i.severity, display.Line(i.message))
 	start := max(1, i.startLine)
 	return sarifResult{
 		RuleID: i.id, RuleIndex: rule, Level: level(i.severity), Message: sarifText{Text: message},
@@ -199,9 +200,9 @@ func (sec section) sarifResult(img Image, i item, rule int, seen map[string]int)
 				Region:           sarifRegion{StartLine: start, StartColumn: 1, EndLine: max(start, i.endLine), EndColumn: 1},
 			},
 			LogicalLocations: []sarifLogical{{
-				Name: printable(name), FullyQualifiedName: printable(img.Subject.String() + "#" + name), Kind: sec.kind(),
+				Name: display.Line(name), FullyQualifiedName: display.Line(img.Subject.String() + "#" + name), Kind: sec.kind(),
 			}},
-			Message: sarifText{Text: printable(i.where())},
+			Message: sarifText{Text: display.Line(i.where())},
 		}},
 		PartialFingerprints: map[string]string{fingerprint: numbered(mark, seen)},
 		Properties:          sarifResultProps{Severity: i.severity.String()},

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/display"
 )
 
 // Style of a table.
@@ -30,15 +32,21 @@ func Table(w io.Writer, s Scan, style Style) error {
 		}
 		style.image(&b, s, img)
 	}
+	if len(s.NotInspected) > 0 {
+		fmt.Fprintf(&b, "\nNot inspected, and not judged: %s. --platform all takes every platform.\n", platforms(s.NotInspected))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 func (st Style) image(b *strings.Builder, s Scan, img Image) {
-	fmt.Fprintf(b, "%s (%s)\n", printable(s.Ref), printable(string(img.Config.Platform)))
+	fmt.Fprintf(b, "%s (%s)\n", display.Line(s.Ref), display.Line(string(img.Config.Platform)))
 	fmt.Fprintf(b, "  image     %s\n", img.Subject.Digest)
 	db := img.Report.Database
 	fmt.Fprintf(b, "  database  %s\n  built     %s\n", db.Digest, age(db.Age(st.Now)))
+	if words := system(img); words != "" {
+		fmt.Fprintf(b, "  system    %s\n", words)
+	}
 	groups := group(img.Report.Findings)
 	for _, g := range groups {
 		b.WriteString("\n")
@@ -49,15 +57,34 @@ func (st Style) image(b *strings.Builder, s Scan, img Image) {
 		st.section(b, sec)
 	}
 	fmt.Fprintf(b, "\n%s, %s\n", count(img.Packages, "package"), summary(img.Report.Findings))
+	for _, gap := range gaps(img) {
+		fmt.Fprintf(b, "  %s\n", st.fit(gap, 2))
+	}
 	if v := img.Verdict; v != nil {
 		fmt.Fprintf(b, "The policy %s it.\n", map[pratique.Outcome]string{pratique.Allow: "allows", pratique.Deny: "denies"}[v.Outcome])
 		for _, r := range v.Reasons {
-			fmt.Fprintf(b, "  %s: %s\n", printable(r.Rule), printable(r.Message))
+			fmt.Fprintf(b, "  %s: %s\n", display.Line(r.Rule), display.Line(r.Message))
 		}
 		for _, r := range v.Notes {
-			fmt.Fprintf(b, "  note, %s: %s\n", printable(r.Rule), printable(r.Message))
+			fmt.Fprintf(b, "  note, %s: %s\n", display.Line(r.Rule), display.Line(r.Message))
 		}
 	}
+}
+
+func platforms(all []pratique.Platform) string {
+	words := make([]string, len(all))
+	for i, p := range all {
+		words[i] = cmp.Or(display.Line(string(p)), "an image without a platform")
+	}
+	return strings.Join(words, ", ")
+}
+
+// fit cuts a line that begins so far to the right.
+func (st Style) fit(line string, indented int) string {
+	if st.Width == 0 {
+		return line
+	}
+	return cut(line, max(st.Width-indented, 20))
 }
 
 // age says how long ago something was, in the unit that people think in.
@@ -138,15 +165,15 @@ var columns = [...]string{"SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", 
 var widest = [...]int{8, 20, 28, 24, 24}
 
 func (st Style) list(b *strings.Builder, l list) {
-	head := printable(l.name)
+	head := display.Line(l.name)
 	if l.kind != l.name && l.class != pratique.ClassOS {
-		head += " (" + printable(l.kind) + ")"
+		head += " (" + display.Line(l.kind) + ")"
 	}
 	fmt.Fprintf(b, "%s: %s\n", head, summary(l.findings))
 	rows := [][]string{columns[:]}
 	for _, f := range l.findings {
 		rows = append(rows, []string{
-			f.Severity.String(), printable(f.ID), printable(f.Package), printable(f.Installed), fixed(f), printable(f.Title),
+			f.Severity.String(), display.Line(f.ID), display.Line(f.Package), display.Line(f.Installed), fixed(f), display.Line(f.Title),
 		})
 	}
 	st.table(b, rows)
@@ -163,9 +190,9 @@ func (st Style) table(b *strings.Builder, rows [][]string) {
 // fixed is the version that mends a finding, or the vendor's word for there being none.
 func fixed(f pratique.Finding) string {
 	if f.Fixed == "" && f.Status != "affected" && f.Status != "unknown" {
-		return printable(strings.ReplaceAll(f.Status, "_", " "))
+		return display.Line(strings.ReplaceAll(f.Status, "_", " "))
 	}
-	return printable(f.Fixed)
+	return display.Line(f.Fixed)
 }
 
 func (st Style) widths(rows [][]string) []int {

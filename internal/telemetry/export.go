@@ -76,9 +76,21 @@ func (e exporter) rematch(r Rematch) {
 	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected, "matched": r.Matched, "failed": r.Failed} {
 		e.gauge("pratique_rematch_lists", float64(n), state)
 	}
-	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected} {
+	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected, "set-aside": r.Aside} {
 		e.gauge("pratique_rematch_images", float64(n), state)
 	}
+}
+
+func (e exporter) projections(all map[string]Projection) {
+	for name, p := range all {
+		e.gauge("pratique_projection_behind_facts", float64(p.Behind), name)
+		e.counter("pratique_projection_rebuilds_total", p.Rebuilds, name)
+	}
+}
+
+func (e exporter) denials(d Denials) {
+	e.gauge("pratique_denials_pending", float64(d.Pending))
+	e.gauge("pratique_denials_pending_oldest_age_seconds", d.OldestAge.Seconds())
 }
 
 func (e exporter) reconcile(all []Repository) {

@@ -46,6 +46,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	events   *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	problems *prometheus.CounterVec
 
 	mu        sync.Mutex
 	receivers map[string]bool
@@ -66,6 +67,10 @@ func New(version string) *Metrics {
 			Help:    "Time to answer a webhook. The shortest time-out of a sender is 1 s: if the 99th percentile comes near it, look at the disk of the outbox.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}, []string{"receiver", "code"}),
+		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pratique_deploy_problems_total",
+			Help: "Places in config repositories that could not be edited, counted each time that an image was written to their target. The log and \"pratique why\" name them.",
+		}, []string{"target"}),
 		receivers: map[string]bool{},
 		outcomes:  map[string]bool{},
 	}
@@ -76,7 +81,7 @@ func New(version string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.events, m.duration, build,
+		m.events, m.duration, m.problems, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -89,6 +94,16 @@ func (m *Metrics) Handler() http.Handler {
 		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapes,
 	})
 }
+
+// Targets says which deploy targets are configured, so that they are 0 from now on.
+func (m *Metrics) Targets(names ...string) {
+	for _, name := range names {
+		m.problems.WithLabelValues(text(name))
+	}
+}
+
+// DeployProblem counts a place of a configured target that could not be edited.
+func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(text(target)).Inc() }
 
 // Receivers says which receivers are configured. Their most telling outcomes are 0 from now on. Events of
 // receivers that were not named here are counted under the receiver "unknown".

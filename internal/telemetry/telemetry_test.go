@@ -28,6 +28,8 @@ func full(t *testing.T) *Metrics {
 	t.Helper()
 	m := New("v1.2.3")
 	m.Receivers("harbor", "ghcr")
+	m.Targets("prod")
+	m.DeployProblem("prod")
 	m.Webhook("harbor", "accepted", 3)
 	m.Webhook("harbor", "ignored:pull", 1)
 	m.WebhookDuration("harbor", http.StatusAccepted, 4*time.Millisecond)
@@ -55,8 +57,14 @@ func full(t *testing.T) *Metrics {
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
 			return map[string]time.Duration{"r.test": 90 * time.Second, "other.test": 0}, nil
 		},
+		Projections: func(context.Context) (map[string]Projection, error) {
+			return map[string]Projection{"index": {Behind: 3, Rebuilds: 1}}, nil
+		},
+		Denials: func(context.Context) (Denials, error) {
+			return Denials{Pending: 2, OldestAge: time.Hour}, nil
+		},
 		Rematch: func(context.Context) (Rematch, error) {
-			return Rematch{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2}, nil
+			return Rematch{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, Aside: 1}, nil
 		},
 	})
 	if err != nil {
@@ -218,8 +226,16 @@ func TestSenderCannotMakeSeries(t *testing.T) {
 func TestSourceThatFailsHidesNoOther(t *testing.T) {
 	t.Parallel()
 	m := New("v\xff1")
+	why := "NATS is away"
+	var told []string
 	err := m.Watch(Sources{
-		Queues:   func(context.Context) ([]Queue, error) { return nil, errors.New("NATS is away") },
+		Queues: func(context.Context) ([]Queue, error) {
+			if why == "" {
+				return nil, nil
+			}
+			return nil, errors.New(why)
+		},
+		Unread:   func(source string, err error) { told = append(told, source+": "+err.Error()) },
 		Database: func(context.Context) (Database, error) { return Database{Age: time.Minute}, nil },
 		Reconcile: func(ctx context.Context) ([]Repository, error) {
 			if _, bounded := ctx.Deadline(); !bounded {
@@ -248,6 +264,13 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 		if strings.HasPrefix(name, "pratique_outbox") || strings.HasPrefix(name, "pratique_queue") || strings.Contains(name, "source=outbox") {
 			t.Errorf("%s is there although nothing is known of it", name)
 		}
+	}
+	// The reason is told once, again when it changes, and again after the source could be read.
+	for _, why = range []string{"NATS is away", "no quorum", "no quorum", "", "no quorum"} {
+		scrape(t, m)
+	}
+	if want := []string{"queues: NATS is away", "queues: no quorum", "queues: no quorum"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 	if err := m.Watch(Sources{}); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("a second Watch: got %v, want Internal", err)

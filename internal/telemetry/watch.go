@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,26 @@ type Sources struct {
 	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
 	Pauses  func(context.Context) (map[string]time.Duration, error)
 	Rematch func(context.Context) (Rematch, error)
+	// Projections are what is derived from the ledger, by name.
+	Projections func(context.Context) (map[string]Projection, error)
+	Denials     func(context.Context) (Denials, error)
+	// Unread is told when a source could not be read and could before, or cannot be read for another reason; nil ignores
+	// it. The figures themselves only say that they are missing.
+	Unread func(source string, err error)
+}
+
+// Projection is something that is derived from the ledger.
+type Projection struct {
+	// Behind counts the facts that it has not read yet; Rebuilds how often it did not belong to the ledger, and was made
+	// again, while the process runs.
+	Behind, Rebuilds uint64
+}
+
+// Denials are the verdicts that deny and that the registry does not show yet.
+type Denials struct {
+	Pending int
+	// OldestAge is the time since the oldest of them; 0 if there is none.
+	OldestAge time.Duration
 }
 
 // Outbox is the state of the durable store between the webhooks and the queue.
@@ -41,7 +62,7 @@ type Outbox struct {
 // Queue is the backlog of one lane of one stage.
 type Queue struct {
 	Stage, Lane string
-	// Running are the messages that a worker has or that wait for another attempt, Waiting all others.
+	// Running are the messages that a worker of this process has, Waiting all others: for a worker, or another attempt.
 	Running, Waiting uint64
 	// OldestAge is how long the oldest message has been in the queue; 0 if there is none.
 	OldestAge time.Duration
@@ -62,8 +83,9 @@ type Rematch struct {
 	Running time.Duration
 	// Of Lists, Affected are to be matched again, Matched were, and Failed of these could not be.
 	Lists, Affected, Matched, Failed int
-	// Touched images were looked at, Changed have other findings, NewlyAffected new ones.
-	Touched, Changed, NewlyAffected int
+	// Touched images were looked at, Changed have other findings, NewlyAffected new ones. Aside are those that could not
+	// be looked at.
+	Touched, Changed, NewlyAffected, Aside int
 }
 
 // Repository is a repository that is reconciled.
@@ -83,6 +105,9 @@ type Repository struct {
 type watcher struct {
 	sources Sources
 	descs   map[string]*prometheus.Desc
+
+	mu     sync.Mutex
+	unread map[string]string // why a source could not be read the last time, by its name
 }
 
 // figure is one exported figure of a source.
@@ -114,9 +139,13 @@ func figures() []figure {
 		{"pratique_database_next_update_timestamp_seconds", "When the publisher of the database wanted to make the next one, in seconds since 1970; 0 if it does not say.", nil},
 		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
 		{"pratique_registry_paused_seconds", "For how long the registry is left in peace, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
-		{"pratique_rematch_running_seconds", "Since when known images are being matched against the newest vulnerability database; 0 if that is over. If it rises for hours, look at the log, and at the children.", nil},
-		{"pratique_rematch_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be. Push the images of failed ones anew; the log names the lists.", []string{"state"}},
-		{"pratique_rematch_images", "Images of the newest database: touched were looked at, changed have other findings and are judged again, newly-affected have new ones.", []string{"state"}},
+		{"pratique_rematch_running_seconds", "For how long known images are being matched against the newest vulnerability database, or that cannot begin; 0 if it is over. If it rises for hours, look at the log, and at the children.", nil},
+		{"pratique_rematch_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be, which are tried again with the next database. The log names the lists.", []string{"state"}},
+		{"pratique_rematch_images", "Images of the newest database: touched were looked at, changed have other findings and are judged again, newly-affected have new ones. Those set aside could not be looked at, keep their old reports, and are named by pratique status and by facts.", []string{"state"}},
+		{"pratique_denials_pending", "Images that are denied and whose registry does not say so yet: the signature and the passing summary of an earlier verdict may still be there. Ordinarily this lasts for moments. If it stays, pratique why says what is in the way.", nil},
+		{"pratique_denials_pending_oldest_age_seconds", "Time since the oldest verdict that denies and that the registry does not show; 0 if there is none.", nil},
+		{"pratique_projection_behind_facts", "Facts of the ledger that the index or the estate has not read yet. If it rises, look at the log.", []string{"projection"}},
+		{"pratique_projection_rebuilds_total", "How often the index or the estate did not belong to the ledger, and was made again. The ledger lost facts, or was replaced: look at NATS and its disk.", []string{"projection"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
 		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
@@ -127,7 +156,7 @@ func figures() []figure {
 // Watch exports the figures of the sources from now on. It may be called once; a second call is an error of
 // the kind Internal.
 func (m *Metrics) Watch(s Sources) error {
-	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}}
+	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
 	for _, f := range figures() {
 		w.descs[f.name] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
 	}
@@ -146,20 +175,38 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	e := exporter{w.descs, out}
-	read(ctx, e, "outbox", w.sources.Outbox, e.outbox)
-	read(ctx, e, "queues", w.sources.Queues, e.queues)
-	read(ctx, e, "database", w.sources.Database, e.database)
-	read(ctx, e, "reconcile", w.sources.Reconcile, e.reconcile)
-	read(ctx, e, "registries", w.sources.Pauses, e.pauses)
-	read(ctx, e, "rematch", w.sources.Rematch, e.rematch)
+	read(ctx, w, e, "outbox", w.sources.Outbox, e.outbox)
+	read(ctx, w, e, "queues", w.sources.Queues, e.queues)
+	read(ctx, w, e, "database", w.sources.Database, e.database)
+	read(ctx, w, e, "reconcile", w.sources.Reconcile, e.reconcile)
+	read(ctx, w, e, "registries", w.sources.Pauses, e.pauses)
+	read(ctx, w, e, "rematch", w.sources.Rematch, e.rematch)
+	read(ctx, w, e, "projections", w.sources.Projections, e.projections)
+	read(ctx, w, e, "denials", w.sources.Denials, e.denials)
+}
+
+// tell reports a source that cannot be read, once for each reason.
+func (w *watcher) tell(source string, err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	w.mu.Lock()
+	told := w.unread[source] == why
+	w.unread[source] = why
+	w.mu.Unlock()
+	if err != nil && !told && w.sources.Unread != nil {
+		w.sources.Unread(source, err)
+	}
 }
 
 // read asks one source and exports what it says, and whether it said something.
-func read[T any](ctx context.Context, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
+func read[T any](ctx context.Context, w *watcher, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
 	if source == nil {
 		return
 	}
 	value, err := source(ctx)
+	w.tell(name, err)
 	if err != nil {
 		e.gauge("pratique_source_up", 0, name)
 		return

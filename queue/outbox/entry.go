@@ -17,6 +17,7 @@ const (
 	idSize     = 32 // hexadecimal digits of pratique.EventID
 	numberSize = 8
 	tagSize    = digestSize + 3*numberSize
+	sweptMark  = 1 // behind the tagSize bytes, where it is set
 	// maxEvent bounds one encoded event: names are short, and the actor is somebody else's word.
 	maxEvent = 64 << 10
 	// overhead is what bbolt keeps with each entry.
@@ -57,7 +58,7 @@ func newPush(e pratique.Event, now time.Time) (push, error) {
 // tagKey names what a push may repeat: the tag, or the digest if there is no tag.
 func tagKey(ref pratique.ImageRef) []byte {
 	if ref.Tag != "" {
-		ref.Digest = pratique.Digest{}
+		ref.Digest, ref.Other = pratique.Digest{}, pratique.ContentID{}
 	}
 	return []byte(ref.String())
 }
@@ -88,17 +89,25 @@ type tagState struct {
 	pushed     time.Time
 	// occurred is the newest time that any sender gave a push of the tag, in nanoseconds since 1970; 0 if none did.
 	occurred int64
+	// swept says that only sweeps told of the digest. What they find orders nothing, so the sender's own report of it, which
+	// does, is no repeat.
+	swept bool
 }
 
 func (s tagState) encode() []byte {
 	v := make([]byte, digestSize, tagSize)
 	_, _ = hex.Decode(v, []byte(s.digest.Hex())) // what Hex writes always decodes
 	v = appendTime(binary.BigEndian.AppendUint64(v, s.generation), s.pushed)
-	return binary.BigEndian.AppendUint64(v, uint64(s.occurred)) //nolint:gosec // never negative
+	v = binary.BigEndian.AppendUint64(v, uint64(s.occurred)) //nolint:gosec // never negative
+	if s.swept {
+		v = append(v, sweptMark)
+	}
+	return v
 }
 
 func decodeTag(v []byte) (tagState, error) {
-	if len(v) != tagSize {
+	swept := len(v) == tagSize+1 && v[tagSize] == sweptMark
+	if len(v) != tagSize && !swept {
 		return tagState{}, damaged("a tag of %d bytes", len(v))
 	}
 	return tagState{
@@ -106,11 +115,18 @@ func decodeTag(v []byte) (tagState, error) {
 		generation: binary.BigEndian.Uint64(v[digestSize:]),
 		pushed:     timeOf(v[digestSize+numberSize:]),
 		occurred:   timeOf(v[digestSize+2*numberSize:]).UnixNano(),
+		swept:      swept,
 	}, nil
 }
 
 // names reports whether the tag is known to name d.
 func (s tagState) names(d pratique.Digest) bool { return !s.digest.IsZero() && s.digest == d }
+
+// repeats reports whether a push of d tells nothing new. A sweep learns nothing from what is known; a sender's report is
+// news if only sweeps knew of it, and so is one that does not say under which tag a digest was pushed this time.
+func (s tagState) repeats(e pratique.Event, d pratique.Digest) bool {
+	return s.names(d) && (e.RefreshOnly || !s.swept) && !e.TagUnknown
+}
 
 // occurredAt returns when its sender says that a push happened, in nanoseconds since 1970; 0 if it does not say. It is
 // now at most: a clock that is ahead must not make later reports late.

@@ -29,6 +29,7 @@ type modelTag struct {
 	generation int
 	pushed     time.Time
 	occurred   time.Time
+	swept      bool // nobody but sweeps told of the digest
 }
 
 type modelPush struct {
@@ -77,9 +78,13 @@ func (m *model) record(e pratique.Event, now time.Time, asked bool) bool {
 		tag = &modelTag{generation: m.floor}
 		m.tags[modelKey(e.Ref)] = tag
 	}
-	repeat := tag.digest == e.Ref.Digest
-	late := !repeat && !asked && !e.OccurredAt.IsZero() && e.OccurredAt.Before(tag.occurred)
-	if tag.report(e, e.Ref.Digest, now); late {
+	same := tag.digest == e.Ref.Digest
+	repeat := same && (e.RefreshOnly || !tag.swept)
+	late := !same && !asked && !e.OccurredAt.IsZero() && e.OccurredAt.Before(tag.occurred)
+	swept := e.RefreshOnly && (!same || tag.swept)
+	tag.report(e, e.Ref.Digest, now)
+	tag.swept = swept && !late
+	if late {
 		tag.digest = pratique.Digest{}
 	}
 	if !repeat {
@@ -112,6 +117,7 @@ func (m *model) resolve(key string, d pratique.Digest, now time.Time) {
 		m.append(p.event, fmt.Sprint("unresolved ", p.since.UnixNano()))
 		if tag := m.tags[key]; tag != nil {
 			tag.report(p.event, d, now)
+			tag.swept = false
 		}
 		return
 	}
@@ -142,6 +148,10 @@ func randomEvent(r *rand.Rand, now time.Time) pratique.Event {
 	e.Source = []string{"harbor", "quay"}[r.IntN(2)]
 	if r.IntN(3) > 0 {
 		e.OccurredAt = now.Add(time.Duration(r.IntN(60)-50) * time.Minute) // also from the future
+	}
+	// A sweep knows a digest, and nothing of deliveries and times.
+	if !e.Ref.Digest.IsZero() && e.Ref.Tag != "" && r.IntN(4) == 0 {
+		e.RefreshOnly, e.Source, e.Delivery, e.OccurredAt = true, "reconcile", "", time.Time{}
 	}
 	return e
 }

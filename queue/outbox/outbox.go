@@ -9,7 +9,8 @@
 //	log         number → 32 digits of the event's id, then the event as JSON with an empty id
 //	unresolved  tag → how often it was pushed, since when it waits, then the newest event as JSON
 //	tags        "registry/path:tag" or "registry/path@sha256:…" → digest (32 bytes, zero if unsure), generation, when
-//	            it was last reported, newest time that a sender gave (0 if none)
+//	            it was last reported, newest time that a sender gave (0 if none), and a byte 1 if only sweeps told
+//	            of the digest
 //	deliveries  time of its first entry → bucket: hash of source, ref and sender's id → when it came in
 //	refused     number → JSON of [Refused]
 //	bookmarks   name → value

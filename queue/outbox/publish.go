@@ -19,7 +19,8 @@ var errFull = errors.New("not stored: the outbox is full")
 // Publish stores the events of one request durably, all or none, and returns how many were news; the others are
 // duplicates. Later events see the earlier ones. The events come without ID, the outbox gives it. A duplicate
 // repeats a delivery of a sender that gave it an id, or the newest digest known for its tag, whoever told of it;
-// without a tag, a digest that is known in the repository. An event without a digest waits until its tag was
+// without a tag, a digest that is known in the repository. A digest that only sweeps told of is news when a sender reports
+// it: the sweep's event ordered nothing. An event without a digest waits until its tag was
 // resolved, and repeats one that waits for the same tag.
 //
 // An event is late if it has another digest than the tag, and happened before the newest that is known of the tag, as
@@ -156,14 +157,14 @@ func (b *batch) record(p *push) (news bool, err error) {
 		return false, err
 	}
 	digest := p.event.Ref.Digest
-	if state.names(digest) {
+	if state.repeats(p.event, digest) {
 		b.note(p, state, digest) // with a generation of its own, since a sweep may have looked before
 		return false, nil
 	}
 	if err := b.reserve(sizeOfLogged(p.encoded)); err != nil {
 		return false, err
 	}
-	if at := occurredAt(p.event, b.now); at != 0 && at < state.occurred {
+	if at := occurredAt(p.event, b.now); at != 0 && at < state.occurred && !state.names(digest) {
 		// Late: the tag may name this or what was known, and the next report of either must not pass for a repeat.
 		digest = pratique.Digest{}
 	}
@@ -187,6 +188,7 @@ func (b *batch) note(p *push, state tagState, digest pratique.Digest) (generatio
 	state = tagState{
 		digest: digest, generation: state.generation + 1, pushed: b.now,
 		occurred: max(state.occurred, occurredAt(p.event, b.now)),
+		swept:    p.event.RefreshOnly && !digest.IsZero() && (state.swept || !state.names(digest)),
 	}
 	b.put(b.bucket(bucketTags), p.key, state.encode())
 	return state.generation

@@ -241,6 +241,45 @@ func TestSweepYieldsToWhoeverWasFaster(t *testing.T) {
 	wantLog(t, o, a)
 }
 
+// What a sweep took in first is still to be deployed when its sender reports it: the sweep's event ordered nothing.
+func TestReportAfterASweepIsNews(t *testing.T) {
+	t.Parallel()
+	a, b := tagged("app:v1", "A"), tagged("app:v1", "B")
+	swept := func(e pratique.Event) pratique.Event {
+		e.RefreshOnly, e.Source = true, "reconcile"
+		return e
+	}
+	unknown := tagged("app@"+a.Ref.Digest.String(), "A")
+	unknown.TagUnknown = true
+	for name, c := range map[string]struct {
+		events []pratique.Event
+		stored []int // by event
+	}{
+		"once":                            {[]pratique.Event{swept(a), a, a}, []int{1, 1, 0}},
+		"with a delivery id":              {[]pratique.Event{swept(a), delivered(a, "1"), delivered(a, "1")}, []int{1, 1, 0}},
+		"after several sweeps":            {[]pratique.Event{swept(a), swept(a), a}, []int{1, 0, 1}},
+		"a sweep after a report":          {[]pratique.Event{a, swept(a), a}, []int{1, 0, 0}},
+		"a sweep after a sweep's report":  {[]pratique.Event{swept(a), a, swept(a), a}, []int{1, 1, 0, 0}},
+		"a sweep found what was lost":     {[]pratique.Event{a, swept(b), b, b}, []int{1, 1, 1, 0}},
+		"back before the report":          {[]pratique.Event{a, swept(b), a, b}, []int{1, 1, 1, 1}},
+		"another tag's sweep is its own":  {[]pratique.Event{swept(tagged("app:v2", "A")), a, a}, []int{1, 1, 0}},
+		"a late report after a sweep":     {[]pratique.Event{at(a, 10), swept(b), at(tagged("app:v1", "C"), 5), b}, []int{1, 1, 1, 1}},
+		"a report without a digest later": {[]pratique.Event{swept(a), tagged("app:v1", "")}, []int{1, 1}},
+		"under a tag that is not told":    {[]pratique.Event{unknown, unknown, a}, []int{1, 1, 1}},
+		"delivered again":                 {[]pratique.Event{delivered(unknown, "1"), delivered(unknown, "1")}, []int{1, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c2 := Config{File: t.TempDir() + "/outbox.db"}
+			o := open(t, c2)
+			for i, e := range c.events {
+				publish(t, o, c.stored[i], e)
+				o = reopen(t, o, c2, false) // also across restarts
+			}
+		})
+	}
+}
+
 func TestBookmarksAreKept(t *testing.T) {
 	t.Parallel()
 	c := Config{File: t.TempDir() + "/outbox.db"}

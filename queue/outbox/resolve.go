@@ -142,7 +142,9 @@ func (b *batch) settle(key []byte, asked unresolved, generation uint64, digest p
 		return false, nil
 	}
 	e := now.event
-	e.Ref.Digest = digest
+	if !digest.IsZero() {
+		e.Ref = e.Ref.WithContentID(digest.ContentID())
+	}
 	encoded, err := json.Marshal(e)
 	if err != nil {
 		return false, pratique.Wrap(pratique.Internal, opResolve, string(key), err)
@@ -158,7 +160,7 @@ func (b *batch) settle(key []byte, asked unresolved, generation uint64, digest p
 		if known {
 			b.note(p, state, digest) // unsure now: what was known may have been pushed over
 		}
-	case state.names(digest):
+	case state.repeats(e, digest):
 		b.note(p, state, digest)
 		b.delta.duplicates++
 	default:

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -113,10 +112,4 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 }
 
 // clip keeps answers of the API short.
-func clip(s string) string {
-	const most = 500
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+func clip(s string) string { return pratique.Excerpt(s, 500) }

@@ -50,6 +50,8 @@ type Tally struct {
 	Skipped map[string]int `json:"skipped,omitempty"`
 	// Requests is how often the registry was asked.
 	Requests int `json:"requests"`
+	// Restored are images that are attested again, since the registry has lost their attestations.
+	Restored int `json:"restored,omitempty"`
 }
 
 // Status is how far the sweeps of a repository have come. A zero time means never, or not now.

@@ -27,6 +27,8 @@ type sweep struct {
 	told    bool // of a tag that is unreadable
 	// broken counts the tags before this one for which the registry did not answer, though it did otherwise.
 	broken int
+	// proofs is nil in a sweep that does not see the whole list.
+	proofs *proofs
 }
 
 // begin goes on with the sweep that ended early. One that is asked for starts anew: what the other had passed may be
@@ -45,7 +47,11 @@ func begin(h *host, e *entry) *sweep {
 	}
 	m.UnderWay, m.Error = true, ""
 	e.status.State, e.status.Started, e.status.Next, e.status.Error = Sweeping, m.Started, time.Time{}, ""
-	return &sweep{host: h, e: e, at: m.Resume, resumed: resumed}
+	s := &sweep{host: h, e: e, at: m.Resume, resumed: resumed}
+	if !resumed {
+		s.proofs = &proofs{attestations: map[pratique.Digest]bool{}, images: map[pratique.Digest]string{}}
+	}
+	return s
 }
 
 func (s *sweep) run(ctx context.Context) error {
@@ -64,6 +70,7 @@ func (s *sweep) run(ctx context.Context) error {
 			return err
 		}
 		if page.Next == "" {
+			s.restore(ctx)
 			return nil
 		}
 		*s.at = position{Page: page.Next, Pages: s.at.Pages + 1}
@@ -128,6 +135,7 @@ func (s *sweep) page(ctx context.Context, page Page) error {
 func (s *sweep) tag(ctx context.Context, tag string) error {
 	switch {
 	case pratique.IsSignatureTag(tag):
+		s.proofs.sees(tag)
 		s.skip(SkippedSignature)
 		return nil
 	case len(s.e.Tags) > 0 && !pratique.MatchAny(s.e.Tags, tag):
@@ -174,8 +182,9 @@ func (s *sweep) unreadable(tag string, err error) {
 	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
 }
 
-// look asks what a tag names and hands it on if it is news. What is known is read first: then a report that comes in
-// the meantime is seen to have changed it.
+// look asks what a tag names and hands it on if it is news, to be judged. Nobody knows when the tag was pushed, or whether
+// it was meant to be deployed, so the event orders nothing: it is written only where Git names this tag already. What is
+// known is read first: then a report that comes in the meantime is seen to have changed it.
 func (s *sweep) look(ctx context.Context, tag string) error {
 	r := s.reconciler
 	ref := pratique.ImageRef{Repository: s.e.Repository.Repository, Tag: tag}
@@ -192,12 +201,13 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 		return err
 	}
 	if !changed {
+		s.proofs.names(ref.Tag, known.Digest)
 		s.count(func(t *Tally) { t.Tags++; t.Unchanged++ })
 		return nil
 	}
 	ref.Digest = digest
 	stored, err := r.known.PublishUnlessChanged(ctx, pratique.Event{
-		Ref: ref, Source: s.e.Source, Lane: pratique.LaneManual, ReceivedAt: r.config.Now().UTC(),
+		Ref: ref, Source: s.e.Source, Lane: pratique.LaneManual, RefreshOnly: true, ReceivedAt: r.config.Now().UTC(),
 	}, known)
 	switch {
 	case err != nil:

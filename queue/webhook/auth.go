@@ -178,9 +178,18 @@ func decoy() *authenticator {
 	return a
 }
 
-func (a *authenticator) signs() bool {
-	return a.method == MethodHMACSHA256 || a.method == MethodHMACSHA1
+// SignsBody reports whether the sender signs its bodies, and so nothing of its headers.
+func (m Method) SignsBody() bool { return m == MethodHMACSHA256 || m == MethodHMACSHA1 }
+
+// signsBody is [Method.SignsBody] of the method, or of the format's default where none is configured.
+func (a Auth) signsBody(format string) bool {
+	if f, ok := formatsByName()[format]; ok && a.Method == "" {
+		return f.Methods[0].SignsBody()
+	}
+	return a.Method.SignsBody()
 }
+
+func (a *authenticator) signs() bool { return a.method.SignsBody() }
 
 // admits looks at a request before its body is read. A signature is only looked for: [authenticator.signed] checks it.
 // The error is nil, Denied, or Unavailable.

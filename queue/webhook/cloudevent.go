@@ -37,7 +37,7 @@ var cloudEventTypes = []string{"application/json", structuredType, batchType}
 // of a batch that cannot be read is a notification that says so, any other is an error.
 func readCloudEvents(h http.Header, body []byte, read func(cloudEvent) (Notification, error)) ([]Notification, error) {
 	contentType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	binary := contentType != batchType && contentType != structuredType && hasCloudEventHeader(h)
+	binary := isBinary(h)
 	list := contentType != structuredType && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
 	var e cloudEvent
 	var err error
@@ -84,6 +84,12 @@ func readBatch(body []byte, read func(cloudEvent) (Notification, error)) ([]Noti
 		out = append(out, n)
 	}
 	return out, nil
+}
+
+// isBinary reports whether the attributes of an event are in the header.
+func isBinary(h http.Header) bool {
+	contentType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return contentType != batchType && contentType != structuredType && hasCloudEventHeader(h)
 }
 
 func hasCloudEventHeader(h http.Header) bool { return len(h["Ce-Type"])+len(h["Ce-Specversion"]) > 0 }

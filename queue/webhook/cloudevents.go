@@ -11,7 +11,7 @@ func cloudevents() Format {
 	return Format{
 		Name: "cloudevents", Sender: "CloudEvents 1.0",
 		Methods:      []Method{MethodBearer, MethodOIDC, MethodHMACSHA256, MethodHeader, MethodBasic},
-		contentTypes: cloudEventTypes, parse: parseCloudEvents, webhookOptions: true,
+		contentTypes: cloudEventTypes, parse: parseCloudEvents, binaryMode: true, webhookOptions: true,
 		Answers: cloudEventAnswers,
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/pratique-dev/pratique"
 )
 
 func ecr() Format {
@@ -65,13 +63,12 @@ func parseECR(_ http.Header, body []byte) ([]Notification, error) {
 // image reads the event of an image that was pushed or deleted, or could not be.
 func (e *ecrEvent) image(n *Notification) error {
 	var d struct {
-		Action       string `json:"action-type"`
-		Result       string `json:"result"`
-		Repository   string `json:"repository-name"`
-		Digest       string `json:"image-digest"`
-		Tag          string `json:"image-tag"`
-		MediaType    string `json:"manifest-media-type"`
-		ArtifactType string `json:"artifact-media-type"`
+		Action     string `json:"action-type"`
+		Result     string `json:"result"`
+		Repository string `json:"repository-name"`
+		Digest     string `json:"image-digest"`
+		Tag        string `json:"image-tag"`
+		MediaType  string `json:"manifest-media-type"`
 	}
 	if len(e.Detail) == 0 {
 		return errors.New(`no "detail"`)
@@ -89,9 +86,8 @@ func (e *ecrEvent) image(n *Notification) error {
 		return nil
 	}
 	n.Action, n.Repository, n.Tag, n.Digest, n.MediaType = ActionPush, d.Repository, d.Tag, d.Digest, d.MediaType
-	if !pratique.IsIndexType(d.MediaType) { // an index has no configuration, whatever stands here for it
-		n.ConfigType = d.ArtifactType
-	}
+	// "artifact-media-type" is the type of the configuration, or the artifact type if there is one, which a runnable image
+	// may have, too: it decides nothing.
 	return n.inECR(e.Account, e.Region)
 }
 
@@ -131,8 +127,7 @@ func (e *ecrEvent) transformed(n *Notification) error {
 	return n.inECR(part[4], part[3])
 }
 
-// inECR sets the host, which no event names. Those with other names for it, such as those of FIPS endpoints, are
-// aliases in the receiver.
+// inECR sets the host, which no event names: the usual one first, then its other endpoints, which are the same registry.
 func (n *Notification) inECR(account, region string) error {
 	switch {
 	case account == "" || region == "":
@@ -140,9 +135,32 @@ func (n *Notification) inECR(account, region string) error {
 	case n.Repository == "":
 		return errors.New("no name of a repository")
 	}
-	n.Host = account + ".dkr.ecr." + region + ".amazonaws.com"
-	if strings.HasPrefix(region, "cn-") {
-		n.Host += ".cn"
+	p := partitionOf(region)
+	n.Host = account + ".dkr.ecr." + region + "." + p.suffix
+	n.OtherHosts = []string{account + ".dkr.ecr-fips." + region + "." + p.suffix}
+	if p.dualStack != "" {
+		n.OtherHosts = append(n.OtherHosts,
+			account+".dkr-ecr."+region+"."+p.dualStack, account+".dkr-ecr-fips."+region+"."+p.dualStack)
 	}
 	return nil
+}
+
+// partition is a part of AWS with regions and domains of its own; dualStack is empty where there are no such endpoints.
+type partition struct{ regions, suffix, dualStack string }
+
+// partitionOf goes by the beginning of the region's name.
+func partitionOf(region string) partition {
+	for _, p := range []partition{
+		{"cn-", "amazonaws.com.cn", "on.amazonwebservices.com.cn"},
+		{"us-iso-", "c2s.ic.gov", ""},
+		{"us-isob-", "sc2s.sgov.gov", ""},
+		{"us-isof-", "csp.hci.ic.gov", ""},
+		{"eu-isoe-", "cloud.adc-e.uk", ""},
+		{"eusc-", "amazonaws.eu", ""},
+	} {
+		if strings.HasPrefix(region, p.regions) {
+			return p
+		}
+	}
+	return partition{suffix: "amazonaws.com", dualStack: "on.aws"}
 }

@@ -31,7 +31,7 @@ type Explained struct {
 // cannot be read.
 func Explain(r Receiver, method string, h http.Header, body []byte) (all []Explained, greeted bool, err error) {
 	const op = "read notification"
-	signs := !r.Auth.Insecure && (r.Auth.Method == MethodHMACSHA256 || r.Auth.Method == MethodHMACSHA1)
+	signs := !r.Auth.Insecure && r.Auth.signsBody(r.Format)
 	r.Auth = Auth{Insecure: true}
 	anyHost := r.Registry == ""
 	if anyHost {
@@ -41,6 +41,7 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	if err != nil {
 		return nil, false, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
+	rec.bodyOnly = signs
 	if method == http.MethodOptions && rec.format.webhookOptions {
 		if signs {
 			return []Explained{{Dropped: "401", Detail: "a sender that signs bodies cannot do this handshake"}}, false, nil
@@ -53,7 +54,10 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	if rec.greeting(h, body) != nil {
 		return nil, true, nil
 	}
-	notifications, err := rec.parse(h, body)
+	if why := rec.uncovered(h); why != "" {
+		return []Explained{{Dropped: strconv.Itoa(http.StatusBadRequest), Detail: why}}, false, nil
+	}
+	notifications, err := rec.read(h, body)
 	if err != nil {
 		return nil, false, pratique.Wrap(pratique.Invalid, op, "", err)
 	}

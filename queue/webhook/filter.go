@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -9,7 +10,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// ignore says why a notification is none of our business, or "". The answers are a closed list.
+// signatureTag counts what is a signature by its tag.
+const signatureTag = "signature-tag"
+
+// ignore says why a notification is none of our business, or "". The answers are a closed list. By what a manifest is
+// said to be, only that is ignored which the resolver would ignore, too.
 func (r *receiver) ignore(n Notification) string {
 	if n.Err != nil {
 		return "" // whatever it was, somebody has to know
@@ -25,14 +30,12 @@ func (r *receiver) ignore(n Notification) string {
 	case n.MediaType != "" && !pratique.IsManifestType(n.MediaType) && !pratique.IsIndexType(n.MediaType):
 		return "media-type"
 	case pratique.IsSignatureTag(n.Tag):
-		return "signature-tag"
-	case n.Subject:
-		return "subject"
+		return signatureTag
 	case n.ConfigType != "" && !pratique.IsImageConfigType(n.ConfigType):
 		return "artifact-type"
 	case pratique.OnlyEvidence(n.Layers):
 		return "attestation"
-	case n.Tag == "" && !r.Untagged:
+	case n.Tag == "" && !n.TagUnknown && !r.Untagged:
 		return "untagged"
 	}
 	return ""
@@ -48,7 +51,7 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 	if r.Subscription != "" && n.Subscription != r.Subscription {
 		return "subscription", event, fmt.Errorf("subscription %q is not %s", clip(n.Subscription), r.Subscription)
 	}
-	if !r.named(n.Host) {
+	if !r.named(n.Host) && !slices.ContainsFunc(n.OtherHosts, r.named) {
 		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", clip(n.Host), r.Registry)
 	}
 	path, known := r.path(n)
@@ -57,11 +60,11 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 	}
 	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: path}, Tag: n.Tag}
 	if n.Digest != "" {
-		d, err := pratique.ParseDigest(n.Digest)
+		id, err := pratique.ParseContentID(n.Digest)
 		if err != nil {
 			return "reference", event, err
 		}
-		ref.Digest = d
+		ref = ref.WithContentID(id)
 	}
 	if err := ref.Validate(); err != nil {
 		return "reference", event, err
@@ -71,6 +74,7 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 	}
 	return "", pratique.Event{
 		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Lane: pratique.LanePush,
+		TagUnknown: n.TagUnknown && n.Tag == "",
 		OccurredAt: writable(n.At), ReceivedAt: now.UTC(),
 	}, nil
 }
@@ -126,9 +130,4 @@ func plain(s string) string {
 // maxPlain bounds foreign text, in bytes.
 const maxPlain = 120
 
-func clip(s string) string {
-	if len(s) <= maxPlain {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxPlain], "") + "…"
-}
+func clip(s string) string { return pratique.Excerpt(s, maxPlain) }

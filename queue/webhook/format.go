@@ -18,6 +18,8 @@ type Notification struct {
 	Action Action
 	// Host is the registry as the payload names it: compared, never used. Empty if the payload names none.
 	Host string
+	// OtherHosts are further names of the same registry, where the payload does not say which was used.
+	OtherHosts []string
 	// Key is the sender's name for a repository of repositories, where it has such (Artifactory, Nexus); see
 	// [Receiver.Prefixes].
 	Key        string
@@ -25,14 +27,15 @@ type Notification struct {
 	Tag        string
 	// Digest is the manifest's, or empty: then the registry is asked what the tag names.
 	Digest string
-	// MediaType is the manifest's type, ConfigType its configuration's or its artifact type, Layers those of its
-	// layers. Each is empty where the sender does not tell; what is told decides.
+	// TagUnknown says that there is no Tag because the sender does not tell it: then the registry is asked which tags name
+	// the digest.
+	TagUnknown bool
+	// MediaType is the manifest's type, ConfigType its configuration's, Layers those of its layers. Each is empty where the
+	// sender does not tell; what is told decides.
 	MediaType  string
 	ConfigType string
 	Layers     []string
-	// Subject says that the manifest refers to another one, as signatures and SBOMs do.
-	Subject bool
-	Actor   string
+	Actor      string
 	// At is the sender's time; zero if it gave none that can be read.
 	At time.Time
 	// Subscription is what the sender says it delivers for (Pub/Sub): compared with [Receiver.Subscription].
@@ -82,9 +85,14 @@ type Format struct {
 	parse func(h http.Header, body []byte) ([]Notification, error)
 	// greet answers a request that asks for more than a status; nil if the sender has none such. It is pure too.
 	greet func(h http.Header, body []byte) *greeting
+	// binaryMode says that the headers may hold the attributes of a CloudEvent.
+	binaryMode bool
 	// webhookOptions answers OPTIONS as the CloudEvents specification asks (abuse protection).
 	webhookOptions bool
 	signature      signatureStyle
+	// unsigned are the headers that are read although a signature of the body does not cover them: the sender's id of a
+	// delivery, and what at most has a notification ignored. Nothing that is stored follows from others.
+	unsigned []string
 	// header is where [MethodHeader] has the secret; empty means Authorization.
 	header string
 }
@@ -123,6 +131,18 @@ func Parse(name string, h http.Header, body []byte) ([]Notification, error) {
 		return nil, fmt.Errorf("what a %s body means is in the expressions of its receiver", name)
 	}
 	return f.parse(h, body)
+}
+
+// covered are the headers of a request whose signature covers the body alone, as far as they may be read.
+func (f Format) covered(h http.Header) http.Header {
+	kept := http.Header{}
+	for _, name := range append([]string{"Content-Type"}, f.unsigned...) {
+		name = http.CanonicalHeaderKey(name)
+		if values, ok := h[name]; ok {
+			kept[name] = values
+		}
+	}
+	return kept
 }
 
 // takes reports whether a content type is among the format's; "+json" there means every type that ends so.

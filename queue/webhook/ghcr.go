@@ -12,6 +12,7 @@ func ghcr() Format {
 	return Format{
 		Name: "ghcr", Sender: "GitHub Container Registry", Methods: []Method{MethodHMACSHA256},
 		signature:    signatureStyle{header: "X-Hub-Signature-256", prefix: "sha256="},
+		unsigned:     []string{"X-GitHub-Event", "X-GitHub-Delivery"},
 		contentTypes: []string{"application/json"}, parse: parseGHCR,
 		Answers: Answers{
 			Retries: "nothing by itself; a person can redeliver",

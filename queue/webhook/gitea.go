@@ -13,6 +13,7 @@ func gitea() Format {
 		Name: "gitea", Sender: "Gitea and Forgejo",
 		Methods:    []Method{MethodHMACSHA256, MethodHeader, MethodBearer, MethodBasic},
 		signature:  signatureStyle{header: "X-Gitea-Signature"},
+		unsigned:   []string{"X-Gitea-Event", "X-Gitea-Delivery", "X-Forgejo-Event", "X-Forgejo-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseGitea,
 		Answers: Answers{
 			Retries: "nothing by itself; a person can repeat a delivery",

@@ -62,6 +62,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A secret in the URL of a receiver that takes it elsewhere is another path, which there is not.
 	if !known || rec.Closed || (r.PathValue("secret") != "") != rec.secretInURL() {
 		_ = h.decoy.match(h.decoy.single(r.Header)) // takes the same time
+		h.config.OnRefused(refusal(r, "", http.StatusNotFound, noSuchWebhook))
 		refuse(w, http.StatusNotFound, noSuchWebhook)
 		return
 	}
@@ -73,16 +74,16 @@ const noSuchWebhook = "there is no such webhook"
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) int {
 	if err := rec.auth.admits(r); err != nil {
-		return h.deny(w, rec, err)
+		return h.deny(w, r, rec, err)
 	}
 	if r.Method == http.MethodOptions && rec.format.webhookOptions {
 		if err := rec.auth.signed(r.Header, nil); err != nil { // there is no body that could be signed
-			return h.deny(w, rec, err)
+			return h.deny(w, r, rec, err)
 		}
 		return allowOrigin(w, r)
 	}
 	if status, detail := rec.admit(r); status != 0 {
-		return h.refuse(w, rec, status, detail)
+		return h.refuse(w, r, rec, status, detail)
 	}
 	budget := h.proved
 	if rec.auth.signs() {
@@ -95,19 +96,22 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) i
 	case errors.As(err, &large):
 		// A signature cannot be checked without the body, so this may come from anybody: it is counted, not recorded.
 		if rec.auth.signs() && !rec.auth.insecure {
-			return h.refuse(w, rec, rec.format.Answers.tooLarge(), tooLarge(large.Limit).Detail)
+			return h.refuse(w, r, rec, rec.format.Answers.tooLarge(), tooLarge(large.Limit).Detail)
 		}
 		out, err := h.record(r.Context(), rec, nil, nil, []Drop{tooLarge(large.Limit)})
-		return h.answer(w, rec, out, err, rec.format.Answers.tooLarge())
+		return h.answer(w, r, rec, out, err, rec.format.Answers.tooLarge())
 	case errors.Is(err, errBudget):
-		return h.busy(w, rec, err.Error())
+		return h.busy(w, r, rec, err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return h.refuse(w, rec, http.StatusRequestTimeout, "the body did not arrive")
+		return h.refuse(w, r, rec, http.StatusRequestTimeout, "the body did not arrive")
 	case err != nil:
-		return h.refuse(w, rec, http.StatusBadRequest, "the body did not arrive")
+		return h.refuse(w, r, rec, http.StatusBadRequest, "the body did not arrive")
 	}
 	if err := rec.auth.signed(r.Header, body); err != nil {
-		return h.deny(w, rec, err)
+		return h.deny(w, r, rec, err)
+	}
+	if why := rec.uncovered(r.Header); why != "" {
+		return h.refuse(w, r, rec, http.StatusBadRequest, why)
 	}
 	return h.admitted(w, r, rec, body)
 }
@@ -118,18 +122,18 @@ func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver
 	case rec.slots <- struct{}{}:
 		defer func() { <-rec.slots }()
 	default:
-		return h.busy(w, rec, "too many requests at once")
+		return h.busy(w, r, rec, "too many requests at once")
 	}
 	if g := rec.greeting(r.Header, body); g != nil {
 		h.config.Count(rec.Name, "ignored:"+g.reason, 1)
 		return reply(w, http.StatusOK, g.body)
 	}
 	out, err := h.receive(r.Context(), rec, r.Header, body)
-	return h.answer(w, rec, out, err, rec.format.Answers.Refused)
+	return h.answer(w, r, rec, out, err, rec.format.Answers.Refused)
 }
 
 // deny answers a sender that did not show who it is, or whose word cannot be checked now.
-func (h *Handler) deny(w http.ResponseWriter, rec *receiver, err error) int {
+func (h *Handler) deny(w http.ResponseWriter, r *http.Request, rec *receiver, err error) int {
 	detail := err.Error()
 	if rec.auth.method == MethodOIDC {
 		// Whoever has some token of the same issuer must not learn what would make a good one.
@@ -138,15 +142,15 @@ func (h *Handler) deny(w http.ResponseWriter, rec *receiver, err error) int {
 	}
 	switch {
 	case pratique.KindOf(err) != pratique.Denied:
-		return h.busy(w, rec, "the sender's token cannot be checked now")
+		return h.busy(w, r, rec, "the sender's token cannot be checked now")
 	case rec.secretInURL():
-		return h.refuse(w, rec, http.StatusNotFound, noSuchWebhook)
+		return h.refuse(w, r, rec, http.StatusNotFound, noSuchWebhook)
 	case rec.auth.header == "Authorization" && rec.auth.method == MethodBasic:
 		w.Header().Set("WWW-Authenticate", `Basic realm="pratique"`)
 	case rec.auth.header == "Authorization":
 		w.Header().Set("WWW-Authenticate", `Bearer realm="pratique"`)
 	}
-	return h.refuse(w, rec, http.StatusUnauthorized, detail)
+	return h.refuse(w, r, rec, http.StatusUnauthorized, detail)
 }
 
 // admit looks at everything but the sender and the body. Status 0 admits.
@@ -177,15 +181,15 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver, bu
 }
 
 // answer gives the status that the sender understands; refused is that for a request with something wrong in it.
-func (h *Handler) answer(w http.ResponseWriter, rec *receiver, out Outcome, err error, refused int) int {
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, out Outcome, err error, refused int) int {
 	status := rec.format.Answers.Ignored
 	switch {
 	case err != nil:
 		h.config.OnError(rec.Name, err)
-		return h.busy(w, rec, "the events could not be stored now")
+		return h.busy(w, r, rec, "the events could not be stored now")
 	case out.Accepted > 0:
 		status = http.StatusAccepted
-	case out.refused() && out.Ignored[duplicate] == 0: // with repeats in it, it was answered with 202 before
+	case out.refused() && out.Ignored[ReasonRepeat] == 0: // with repeats in it, it was answered with 202 before
 		status = refused
 	}
 	return reply(w, status, out)
@@ -199,18 +203,26 @@ func reply(w http.ResponseWriter, status int, body any) int {
 }
 
 // busy asks the sender to come again.
-func (h *Handler) busy(w http.ResponseWriter, rec *receiver, detail string) int {
+func (h *Handler) busy(w http.ResponseWriter, r *http.Request, rec *receiver, detail string) int {
 	w.Header().Set("Retry-After", "2")
-	return h.refuse(w, rec, rec.format.Answers.Busy, detail)
+	return h.refuse(w, r, rec, rec.format.Answers.Busy, detail)
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, rec *receiver, status int, detail string) int {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rec *receiver, status int, detail string) int {
 	h.config.Count(rec.Name, "refused:"+strconv.Itoa(status), 1)
+	h.config.OnRefused(refusal(r, rec.Name, status, detail))
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", http.MethodPost)
 	}
 	refuse(w, status, detail)
 	return status
+}
+
+// refusal describes a refused request for the log. Its URL is not told: it may hold a secret.
+func refusal(r *http.Request, receiver string, status int, detail string) Refused {
+	return Refused{
+		Receiver: receiver, Remote: plain(r.RemoteAddr), Forwarded: plain(r.Header.Get("X-Forwarded-For")), Status: status, Detail: detail,
+	}
 }
 
 // refuse answers with problem+json (RFC 9457) and closes the connection, so that an unread body is not read.

@@ -109,12 +109,12 @@ func (n *Notification) readResource(resource jsontext.Value, repository string) 
 		return err
 	}
 	n.Repository, n.Tag, n.Digest = repository, r.Tag, r.Digest
-	// What was pushed by digest has that in place of a tag.
+	// What was pushed by digest has that in place of a tag, and so has, in some versions, what was pushed with one.
 	if strings.Contains(n.Tag, ":") {
 		if n.Digest != "" && n.Digest != n.Tag {
 			return fmt.Errorf("two digests, %q and %q", clip(n.Digest), clip(n.Tag))
 		}
-		n.Tag, n.Digest = "", n.Tag
+		n.Tag, n.Digest, n.TagUnknown = "", n.Tag, true
 	}
 	if r.URL != "" {
 		ref, err := splitReference(r.URL)

@@ -12,6 +12,7 @@ func nexus() Format {
 	return Format{
 		Name: "nexus", Sender: "Sonatype Nexus Repository 3", Methods: []Method{MethodHMACSHA1},
 		signature:  signatureStyle{header: "X-Nexus-Webhook-Signature"},
+		unsigned:   []string{"X-Nexus-Webhook-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseNexus,
 		Answers: Answers{
 			Retries: "nothing that is documented",

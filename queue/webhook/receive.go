@@ -33,8 +33,8 @@ func (o Outcome) refused() bool {
 	return false
 }
 
-// duplicate counts repeats of what is known already.
-const duplicate = "duplicate"
+// ReasonRepeat is the reason of ignored pushes that repeat what is known already.
+const ReasonRepeat = "duplicate"
 
 // Receive takes in one body of a receiver, whatever way it came: it is for transports other than HTTP, which have
 // authenticated the sender themselves. With a nil error every wanted event is stored durably; Unavailable says that
@@ -68,14 +68,15 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header
 			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n, h.config.Limits.Events),
 		}})
 	}
-	events, drops, ignored := rec.sort(notifications, h.config.Now())
+	events, drops, ignored := rec.sort(notifications, h.config.Now(), h.config.OnIgnored)
 	stored := 0
 	if len(events) > 0 {
 		if stored, err = h.config.Publisher.Publish(ctx, events); err != nil {
 			return Outcome{}, pratique.Wrap(pratique.Unavailable, "store events", rec.Name, err)
 		}
 		if again := len(events) - stored; again > 0 {
-			ignored[duplicate] += again
+			ignored[ReasonRepeat] += again
+			h.config.OnIgnored(Ignored{Receiver: rec.Name, Reason: ReasonRepeat, Image: events[0].Ref.String(), N: again})
 		}
 	}
 	out, err := h.record(ctx, rec, body, ignored, drops)
@@ -93,7 +94,20 @@ func (r *receiver) read(header http.Header, body []byte) (all []Notification, er
 			all, err = nil, fmt.Errorf("the parser of %s failed: %v", r.Format, v)
 		}
 	}()
+	if r.bodyOnly && r.format.parse != nil { // the expressions of the generic format were compiled for it
+		header = r.format.covered(header)
+	}
 	return r.parse(header, body)
+}
+
+// uncovered says why a request cannot be read although its body is signed, or "": type, id, source and time of a binary
+// CloudEvent are in the header, and whoever saw one request could send its body again with others.
+func (r *receiver) uncovered(header http.Header) string {
+	if !r.bodyOnly || !r.format.binaryMode || !isBinary(header) {
+		return ""
+	}
+	return "the signature covers the body alone, and a CloudEvent in binary mode has its type, id and time in the header: " +
+		"send it in structured mode (" + structuredType + "), or in a batch"
 }
 
 // record writes down the drops of one request and counts.
@@ -127,12 +141,26 @@ func (r *receiver) greeting(header http.Header, body []byte) (g *greeting) {
 	return r.format.greet(header, body)
 }
 
-// sort divides an envelope into events to store, what to drop, and counts of what to ignore.
-func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Event, drops []Drop, ignored map[string]int) {
+// sort divides an envelope into events to store, what to drop, and counts of what to ignore. It tells of the pushes among
+// the last, once for each reason, but not of signatures: each image of ours brings some.
+func (r *receiver) sort(all []Notification, now time.Time, tell func(Ignored)) (events []pratique.Event, drops []Drop, ignored map[string]int) {
 	ignored = map[string]int{}
+	told := map[string]*Ignored{}
+	defer func() {
+		for _, i := range told {
+			tell(*i)
+		}
+	}()
 	for _, n := range all {
 		if why := r.ignore(n); why != "" {
 			ignored[why]++
+			switch {
+			case n.Action != ActionPush || why == signatureTag:
+			case told[why] == nil:
+				told[why] = &Ignored{Receiver: r.Name, Reason: why, Image: named(n), N: 1}
+			default:
+				told[why].N++
+			}
 			continue
 		}
 		reason, event, err := r.event(n, now)
@@ -143,4 +171,16 @@ func (r *receiver) sort(all []Notification, now time.Time) (events []pratique.Ev
 		events = append(events, event)
 	}
 	return events, drops, ignored
+}
+
+// named is the image as the sender names it, for people.
+func named(n Notification) string {
+	text := n.Repository
+	if n.Tag != "" {
+		text += ":" + n.Tag
+	}
+	if n.Digest != "" {
+		text += "@" + n.Digest
+	}
+	return plain(text)
 }

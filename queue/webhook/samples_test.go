@@ -57,7 +57,6 @@ type shown struct {
 	MediaType  string         `json:"mediaType,omitempty"`
 	ConfigType string         `json:"configType,omitempty"`
 	Layers     []string       `json:"layers,omitempty"`
-	Subject    bool           `json:"subject,omitempty"`
 	Actor      string         `json:"actor,omitempty"`
 	At         time.Time      `json:"at,omitzero"`
 
@@ -124,7 +123,7 @@ func (s setup) outcome(t *testing.T, format webhook.Format, one sample) golden {
 	for _, n := range all {
 		out.Notifications = append(out.Notifications, shown{
 			ID: n.ID, Action: n.Action, Host: n.Host, Key: n.Key, Repository: n.Repository, Tag: n.Tag, Digest: n.Digest,
-			MediaType: n.MediaType, ConfigType: n.ConfigType, Layers: n.Layers, Subject: n.Subject, Actor: n.Actor, At: n.At,
+			MediaType: n.MediaType, ConfigType: n.ConfigType, Layers: n.Layers, Actor: n.Actor, At: n.At,
 			Subscription: n.Subscription, Err: reason{n.Err},
 		})
 	}

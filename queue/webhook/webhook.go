@@ -96,6 +96,26 @@ type Refusal struct {
 	Body     []byte
 }
 
+// Refused is a request that was refused as a whole. Its texts are of the sender, printable and short.
+type Refused struct {
+	// Receiver is empty where there is none of the name in the URL.
+	Receiver string
+	// Remote is the address that the request came from; Forwarded is what a proxy in front says of it, if there is one. Anybody
+	// can write that.
+	Remote, Forwarded string
+	Status            int
+	// Detail is what the sender was told; of a secret that is missing or wrong it says which header is meant.
+	Detail string
+}
+
+// Ignored is a push, or several of one request, that led to nothing.
+type Ignored struct {
+	Receiver, Reason string
+	// Image is the first of them as the sender named it, N their number.
+	Image string
+	N     int
+}
+
 // Limits bounds what a request may cost. Every zero value means its default.
 type Limits struct {
 	Body       int64         // bytes, default 2 MiB; some senders need more and have it
@@ -118,6 +138,10 @@ type Config struct {
 	Count func(receiver, outcome string, n int)
 	// Observe hears of each answered request. It may be nil.
 	Observe func(receiver string, status int, took time.Duration)
+	// OnRefused hears of each request that was refused as a whole, with what the sender was told. It may be nil.
+	OnRefused func(r Refused)
+	// OnIgnored hears of pushes that led to nothing: repeats, and those that are none of an image under a tag. It may be nil.
+	OnIgnored func(i Ignored)
 	// OnDropped records what was dropped of a request. When it fails the sender is asked to come again. It may be nil.
 	OnDropped func(ctx context.Context, r Refusal) error
 	// OnError hears what a sender is not told: why something could not be stored, what was wrong with a token. It may
@@ -153,6 +177,12 @@ func (c Config) withDefaults() Config {
 	if c.Observe == nil {
 		c.Observe = func(string, int, time.Duration) {}
 	}
+	if c.OnRefused == nil {
+		c.OnRefused = func(Refused) {}
+	}
+	if c.OnIgnored == nil {
+		c.OnIgnored = func(Ignored) {}
+	}
 	if c.OnDropped == nil {
 		c.OnDropped = func(context.Context, Refusal) error { return nil }
 	}
@@ -173,6 +203,8 @@ type receiver struct {
 	hosts  map[string]bool
 	auth   *authenticator
 	slots  chan struct{}
+	// bodyOnly says that the sender's signature covers the body, and no header.
+	bodyOnly bool
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -200,8 +232,11 @@ func newReceiver(r Receiver, concurrent int) (*receiver, error) {
 		r.Auth = Auth{Insecure: true}
 	}
 	var err error
-	out.auth, err = newAuthenticator(r.Auth, f)
-	return out, err
+	if out.auth, err = newAuthenticator(r.Auth, f); err != nil {
+		return nil, err
+	}
+	out.bodyOnly = out.auth.signs() && !out.auth.insecure
+	return out, nil
 }
 
 func (r *receiver) checkNames() error {

@@ -76,18 +76,15 @@ func (n *Notification) readZot(e cloudEvent) error {
 	}
 	n.Repository, n.Digest, n.MediaType, n.Actor = image.Name, image.Digest, image.MediaType, image.Actor.Name
 	// What the manifest says may make the event be ignored, so it must be the manifest of this digest.
-	digest, err := pratique.ParseDigest(image.Digest)
-	if err == nil && digest == pratique.DigestOf([]byte(image.Manifest)) {
+	if id, err := pratique.ParseContentID(image.Digest); err == nil && id.Of([]byte(image.Manifest)) {
 		n.readManifest([]byte(image.Manifest))
 	}
 	return nil
 }
 
-// manifest is the part of an OCI manifest or index that tells what it is.
+// manifest is the part of an OCI manifest that tells what it is. An index has none of it.
 type manifest struct {
-	ArtifactType string    `json:"artifactType"`
-	Subject      *struct{} `json:"subject"`
-	Config       struct {
+	Config struct {
 		MediaType string `json:"mediaType"`
 	} `json:"config"`
 	Layers []struct {
@@ -95,18 +92,14 @@ type manifest struct {
 	} `json:"layers"`
 }
 
-// readManifest notes what a manifest is, if it can be read. An artifact type beside the configuration of an image makes
-// nothing else of an image, which can be run all the same.
+// readManifest notes what a manifest is, if it can be read. An artifact type, or a subject, makes nothing else of an
+// image or an index, which can be run all the same.
 func (n *Notification) readManifest(text []byte) {
 	var m manifest
 	if err := unmarshalStrict(text, &m); err != nil {
 		return
 	}
-	n.Subject = m.Subject != nil
 	n.ConfigType = m.Config.MediaType
-	if m.ArtifactType != "" && !pratique.IsImageConfigType(m.Config.MediaType) {
-		n.ConfigType = m.ArtifactType
-	}
 	for _, layer := range m.Layers {
 		n.Layers = append(n.Layers, layer.MediaType)
 	}

@@ -102,13 +102,13 @@ func program(t *testing.T, bundled bool) string {
 
 // What Syft's own cataloguer finds in programs of .NET is found, with and without libraries in them.
 func TestBundles(t *testing.T) {
-	g, err := New()
+	g, err := New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for bundled, want := range map[bool]int{true: 2, false: 0} {
 		img := imagetest.Build(t, imagetest.Files{"app/app": program(t, bundled)})
-		read, cleanup, err := open(t.Context(), img)
+		read, cleanup, err := open(t.Context(), img, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestBundles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := g.full(t.Context(), img, newTrace())
+		ours, err := g.full(t.Context(), img, newTrace(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

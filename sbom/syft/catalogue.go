@@ -3,9 +3,7 @@ package syft
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"sync"
 
 	stereofile "github.com/anchore/stereoscope/pkg/file"
 	"github.com/anchore/stereoscope/pkg/image"
@@ -15,7 +13,6 @@ import (
 	"github.com/anchore/syft/syft/source"
 	"github.com/anchore/syft/syft/source/stereoscopesource"
 
-	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
@@ -25,11 +22,23 @@ type catalogued struct {
 	whole, upper *syftsbom.SBOM
 	base         *known
 	known        func() *known
+	// found are the packages in whole.
+	found func() packageSet
 }
 
 // catalogue finds the packages in an image. Where it lies on layers that are known, only what is above them is
 // read, if that provably gives the same.
 func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued, error) {
+	plain, err := g.plain(ctx, img)
+	if err != nil {
+		return catalogued{}, err
+	}
+	if !plain {
+		// What such layers hold depends on those below them, so nothing is remembered and nothing is known.
+		c, err := g.full(ctx, img, newTrace(), g.written)
+		c.known = func() *known { return nil }
+		return c, err
+	}
 	chain := chainOf(img)
 	base := g.memory.base(chain)
 	if base == nil {
@@ -39,7 +48,7 @@ func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued
 			if err != nil {
 				return catalogued{}, err
 			}
-			c, err := g.full(ctx, lower, newTrace())
+			c, err := g.full(ctx, lower, newTrace(), nil)
 			if err != nil {
 				return catalogued{}, err
 			}
@@ -53,12 +62,13 @@ func (g *Generator) catalogue(ctx context.Context, img layers.Image) (catalogued
 			return c, err
 		}
 	}
-	return g.full(ctx, img, newTrace())
+	return g.full(ctx, img, newTrace(), nil)
 }
 
-// full reads all layers and notes what is asked about them.
-func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c catalogued, err error) {
-	read, cleanup, err := open(ctx, img)
+// full reads all layers and notes what is asked about them. Layers are read as they are, but for those that rewrite makes
+// files of.
+func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace, rewrite rewriter) (c catalogued, err error) {
+	read, cleanup, err := open(ctx, img, rewrite)
 	if err != nil {
 		return c, err
 	}
@@ -70,11 +80,12 @@ func (g *Generator) full(ctx context.Context, img layers.Image, asked *trace) (c
 	if err != nil {
 		return c, err
 	}
+	c.found = sync.OnceValue(func() packageSet { return packagesOf(c.whole) })
 	c.known = func() *known {
 		if g.always == nil || len(img.Layers) == 0 {
 			return nil
 		}
-		return newKnown(img, c.whole, packagesOf(c.whole), metadata(read), pathsOf(read), asked, g.always, nil)
+		return newKnown(img, c.whole, c.found(), metadata(read), pathsOf(read), asked, g.always, nil)
 	}
 	return c, nil
 }
@@ -88,13 +99,13 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 		if err != nil {
 			return c, "", err
 		}
-		return catalogued{whole: base.whole(about), known: func() *known { return nil }}, "", nil
+		return catalogued{whole: base.whole(about), known: func() *known { return nil }, found: func() packageSet { return base.found }}, "", nil
 	}
 	above, err := part(img, n, len(img.Layers))
 	if err != nil {
 		return c, "", err
 	}
-	read, cleanup, err := open(ctx, above)
+	read, cleanup, err := open(ctx, above, nil)
 	if err != nil {
 		return c, "", err
 	}
@@ -135,23 +146,29 @@ func (g *Generator) onBase(ctx context.Context, base *known, img layers.Image) (
 	if why != "" {
 		return c, why, nil
 	}
-	return catalogued{whole: whole, upper: upper, base: base, known: func() *known {
+	return catalogued{whole: whole, upper: upper, base: base, found: func() packageSet { return found }, known: func() *known {
 		return newKnown(img, whole, found, meta, all, view.trace, g.always, base)
 	}}, "", nil
 }
 
+// create makes the catalogue. Syft is not told that ctx ends: it would return while it still reads, and leave packages
+// out without an error. What it made after the end is not used, and not remembered for the images that come later.
 func (g *Generator) create(ctx context.Context, src source.Source) (*syftsbom.SBOM, error) {
-	return syft.CreateSBOM(withValues(ctx, g.values), src, g.config)
+	made, err := syft.CreateSBOM(withValues(context.WithoutCancel(ctx), g.values), src, g.config)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return made, err
 }
 
 // open reads the layers of an image. cleanup closes their files and deletes what was made beside them.
-func open(ctx context.Context, img layers.Image) (_ *image.Image, cleanup func() error, err error) {
+func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Image, cleanup func() error, err error) {
 	disk, err := img.V1()
 	if err != nil {
 		return nil, nil, err
 	}
 	temp := stereofile.NewTempDirGenerator("pratique-syft")
-	dir, err := layerDir(temp, img)
+	dir, err := layerDir(ctx, temp, img, rewrite)
 	if err != nil {
 		return nil, nil, errors.Join(err, temp.Cleanup())
 	}
@@ -162,28 +179,6 @@ func open(ctx context.Context, img layers.Image) (_ *image.Image, cleanup func()
 		return nil, nil, errors.Join(err, cleanup())
 	}
 	return read, cleanup, nil
-}
-
-// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not copy them:
-// links under the names that it would give its copies.
-func layerDir(temp *stereofile.TempDirGenerator, img layers.Image) (string, error) {
-	dir, err := temp.NewDirectory("layers")
-	if err != nil {
-		return "", err
-	}
-	for i, l := range img.Layers {
-		path, err := filepath.Abs(l.Path)
-		if err != nil {
-			return "", err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return "", pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
-		}
-		if err := os.Symlink(path, filepath.Join(dir, fmt.Sprintf("%d-%s", i, l.DiffID))); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
 }
 
 func reference(img layers.Image) stereoscopesource.ImageConfig {

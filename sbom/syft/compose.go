@@ -9,6 +9,8 @@ import (
 	"github.com/anchore/syft/syft/pkg"
 	syftsbom "github.com/anchore/syft/syft/sbom"
 	"github.com/anchore/syft/syft/source"
+
+	"github.com/pratique-dev/pratique/sbom"
 )
 
 // fileByFile are cataloguers for which each file stands for itself: what one means does not depend on what
@@ -41,6 +43,20 @@ func packagesOf(s *syftsbom.SBOM) packageSet {
 		c.elf = c.elf || elf
 	}
 	return c
+}
+
+// entries are the packages as they are compared.
+func (s packageSet) entries() []sbom.Entry {
+	all := make([]sbom.Entry, len(s.packages))
+	for i, p := range s.packages {
+		all[i] = sbom.Entry{Type: string(p.Type), Name: p.Name, Version: p.Version, PURL: p.PURL}
+		for _, l := range p.Locations.ToUnorderedSlice() {
+			if l.Annotations[pkg.EvidenceAnnotationKey] == pkg.PrimaryEvidenceAnnotation {
+				all[i].Path, all[i].RealPath = l.AccessPath, l.RealPath
+			}
+		}
+	}
+	return all
 }
 
 // compose is the catalogue of an image whose base and whose upper layers were catalogued apart. Or it says why

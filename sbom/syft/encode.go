@@ -13,11 +13,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/uuid"
 	"github.com/spdx/tools-golang/spdx"
-	"github.com/spdx/tools-golang/spdx/v2/common"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
-	"github.com/anchore/syft/syft/format/common/spdxhelpers"
 	syftsbom "github.com/anchore/syft/syft/sbom"
 
 	"github.com/pratique-dev/pratique"
@@ -87,75 +85,6 @@ func writeSPDX(doc spdx.Document) ([]byte, error) {
 		}
 	}
 	return append(out, "}\n"...), nil
-}
-
-// toSPDX is Syft's model of a catalogue. To make it takes twice as long as to write it, and each package and file
-// stands in it for itself, so that of a known base is made once.
-func (c catalogued) toSPDX() *spdx.Document {
-	if c.upper == nil {
-		return spdxhelpers.ToFormatModel(apart(*c.whole))
-	}
-	base := c.base.spdx()
-	doc := spdxhelpers.ToFormatModel(apart(*c.upper))
-	var root common.ElementID
-	for _, r := range doc.Relationships {
-		if r.RefA.ElementRefID == doc.SPDXIdentifier {
-			root = r.RefB.ElementRefID // the image, which the document describes
-		}
-	}
-	for _, p := range base.packages {
-		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
-			RefA: common.DocElementID{ElementRefID: root}, Relationship: common.TypeRelationshipContains,
-			RefB: common.DocElementID{ElementRefID: p.PackageSPDXIdentifier},
-		})
-	}
-	doc.Packages = append(doc.Packages, base.packages...)
-	doc.Files = append(doc.Files, base.files...)
-	doc.Relationships = append(doc.Relationships, base.relationships...)
-	for _, l := range base.licenses {
-		same := func(have *spdx.OtherLicense) bool { return have.LicenseIdentifier == l.LicenseIdentifier }
-		if !slices.ContainsFunc(doc.OtherLicenses, same) {
-			doc.OtherLicenses = append(doc.OtherLicenses, l)
-		}
-	}
-	return doc
-}
-
-// spdxPart is what the model of an image says of what is in it, and not of the image itself.
-type spdxPart struct {
-	packages      []*spdx.Package
-	files         []*spdx.File
-	relationships []*spdx.Relationship
-	licenses      []*spdx.OtherLicense
-}
-
-// partOf keeps of the model of an image what those on top of it need.
-func partOf(doc *spdx.Document) *spdxPart {
-	var root common.ElementID
-	for _, r := range doc.Relationships {
-		if r.RefA.ElementRefID == doc.SPDXIdentifier {
-			root = r.RefB.ElementRefID
-		}
-	}
-	part := &spdxPart{files: slices.Clone(doc.Files), licenses: slices.Clone(doc.OtherLicenses)}
-	for _, p := range doc.Packages {
-		if p.PackageSPDXIdentifier != root {
-			part.packages = append(part.packages, p)
-		}
-	}
-	for _, r := range doc.Relationships {
-		if r.RefA.ElementRefID != root && r.RefA.ElementRefID != doc.SPDXIdentifier {
-			part.relationships = append(part.relationships, r)
-		}
-	}
-	return part
-}
-
-func (k *known) spdx() *spdxPart {
-	if k.model.Load() == nil {
-		k.model.CompareAndSwap(nil, partOf(spdxhelpers.ToFormatModel(apart(*k.sbom))))
-	}
-	return k.model.Load()
 }
 
 // sortSPDX orders what Syft collects from maps.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
@@ -19,6 +20,7 @@ import (
 	_ "modernc.org/sqlite" // the driver with which Syft reads RPM databases
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/sbom"
 )
@@ -30,6 +32,9 @@ type Generator struct {
 	tool   pratique.Tool
 	config *syft.CreateSBOMConfig
 	memory memory
+	trees  *filetree.Memory
+	mu     sync.Mutex
+	normal filetree.Derived[normal]
 	// always is what Syft asks of every image, also of one without files.
 	always *trace
 	// values carries Syft's licence scanner, which it takes from a context only. To build one costs almost a
@@ -38,9 +43,13 @@ type Generator struct {
 }
 
 // New builds a generator, and with it the licence scanner: about 0.8 s of CPU. The generator remembers the images
-// that it saw last, so that the next one on the same base costs only what lies above that.
-func New() (*Generator, error) {
-	g := &Generator{tool: tool()}
+// that it saw last, so that the next one on the same base costs only what lies above that. The trees of images may be
+// shared with whoever else reads them; with nil it has its own.
+func New(trees *filetree.Memory) (*Generator, error) {
+	if trees == nil {
+		trees = new(filetree.Memory)
+	}
+	g := &Generator{tool: tool(), trees: trees}
 	g.config = withBundles(config()).WithTool(g.tool.Name, g.tool.Version)
 	var err error
 	g.values, err = syft.SetContextLicenseScanner(context.Background(), g.config.Licenses)
@@ -67,7 +76,7 @@ func (g *Generator) rehearse() error {
 		return err
 	}
 	always := newTrace()
-	if _, err := g.full(ctx, img, always); err != nil {
+	if _, err := g.full(ctx, img, always, nil); err != nil {
 		return err
 	}
 	if img, err = tiny(dir, rehearsal); err != nil {
@@ -132,6 +141,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	})
 	all.Go(func() error {
 		kept = catalogue.known()
+		docs.Catalogue = catalogue.found().entries()
 		return nil
 	})
 	if err := all.Wait(); err != nil {

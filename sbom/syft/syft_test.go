@@ -23,7 +23,7 @@ var generator *Generator
 // TestMain builds the licence scanner once.
 func TestMain(m *testing.M) {
 	var err error
-	if generator, err = New(); err != nil {
+	if generator, err = New(nil); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

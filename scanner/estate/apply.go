@@ -5,9 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"slices"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -15,26 +13,12 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Entry is a fact with its position in the ledger. A zero fact stands for one that could not be read.
+// Entry is a fact with its position in the ledger. A zero fact stands for one that could not be read. The ledger
+// recognizes the entry by its Mark.
 type Entry struct {
 	Seq  uint64
+	Mark string
 	Fact pratique.Fact
-}
-
-// subject is what is kept of an image, or of an index of images.
-type subject struct {
-	Subject pratique.Subject `json:"subject"`
-	// Inventory is the id of the newest, 0 if there is none. Report is the newest, about Inventory against Database;
-	// Findings are its documents, by the inventory's parts, and Event the work that made it.
-	Inventory uint32            `json:"inventory,omitempty"`
-	Report    pratique.Digest   `json:"report,omitzero"`
-	Findings  []pratique.Digest `json:"findings,omitempty"`
-	Database  pratique.Digest   `json:"database,omitzero"`
-	Event     string            `json:"event,omitempty"`
-	Judged    bool              `json:"judged,omitempty"`
-	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a part of an index only.
-	Ref      pratique.ImageRef `json:"ref,omitzero"`
-	PushedAt time.Time         `json:"pushedAt,omitzero"`
 }
 
 // Apply takes facts over, and moves the position, in one transaction. Entries at or below the position are skipped.
@@ -47,7 +31,7 @@ func (e *Estate) Apply(ctx context.Context, entries []Entry) error {
 			return err
 		}
 		w := writer{ctx: ctx, cfg: e.cfg, tx: tx, database: r.To.Digest}
-		at := position(tx)
+		at, mark := position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		for _, entry := range entries {
 			if entry.Seq <= at {
 				continue
@@ -55,7 +39,10 @@ func (e *Estate) Apply(ctx context.Context, entries []Entry) error {
 			if err := w.apply(entry.Fact); err != nil && !lost(err) {
 				return err
 			}
-			at = entry.Seq
+			at, mark = entry.Seq, entry.Mark
+		}
+		if err := tx.Bucket(bucketMeta).Put(keyMark, []byte(mark)); err != nil {
+			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyPosition, binary.BigEndian.AppendUint64(nil, at))
 	})
@@ -101,17 +88,25 @@ func (w writer) apply(f pratique.Fact) error {
 	return nil
 }
 
+// pushed takes over an event, unless it is a sweep's and somebody reported the image before: what sweeps find takes the
+// place of no push.
+func (s *subject) pushed(e pratique.Event) {
+	if e.RefreshOnly && !s.RefreshOnly && s.Ref != (pratique.ImageRef{}) {
+		return
+	}
+	s.Ref, s.PushedAt, s.RefreshOnly = e.Ref, e.OccurredAt, e.RefreshOnly
+	// A sender's clock that is ahead does not count; see pipeline.
+	if s.PushedAt.IsZero() || s.PushedAt.After(e.ReceivedAt) {
+		s.PushedAt = e.ReceivedAt
+	}
+}
+
 func (w writer) seen(f pratique.Fact) error {
 	if f.Subject != f.Seen.Manifest.Subject || f.Seen.Manifest.NotImage != "" {
 		return nil
 	}
 	return w.change(f.Subject, func(id uint32, s *subject) error {
-		event := f.Seen.Event
-		s.Ref, s.PushedAt = event.Ref, event.OccurredAt
-		// A sender's clock that is ahead does not count; see pipeline.
-		if s.PushedAt.IsZero() || s.PushedAt.After(event.ReceivedAt) {
-			s.PushedAt = event.ReceivedAt
-		}
+		s.pushed(f.Seen.Event)
 		for _, c := range f.Seen.Manifest.Children {
 			child, err := w.subjectID(f.Subject.Sibling(c.Digest))
 			if err != nil {
@@ -178,6 +173,11 @@ func (w writer) matched(id uint32, s *subject, f pratique.Fact) error {
 		return err
 	}
 	s.Report, s.Findings = m.Report, found
+	if m.Database.Digest == w.database { // a push has dealt with it
+		if err := w.tx.Bucket(bucketAside).Delete(number(id)); err != nil {
+			return err
+		}
+	}
 	parts, marked := w.parts(s.Inventory), w.tx.Bucket(bucketOutdated).Get(number(id)) != nil
 	for i, part := range parts {
 		if len(found) != len(parts) {
@@ -204,9 +204,16 @@ func (w writer) know(part uint32, d pratique.Digest) error {
 	if known, ok := findings(w.tx, part); ok && known == d {
 		return w.tx.Bucket(bucketTodo).Delete(number(part))
 	}
-	all, err := scanner.LoadFound(w.ctx, w.cfg.Documents, d)
+	all, covered, err := scanner.LoadFound(w.ctx, w.cfg.Documents, d)
 	if err != nil {
 		return err
+	}
+	// An early version did not find out what there were advisories for; or the scanner failed on the part.
+	if covered == nil || covered.Failed() {
+		if w.tx.Bucket(bucketUnmatched).Get(number(part)) != nil {
+			return nil // with the database in use
+		}
+		return w.tx.Bucket(bucketTodo).Put(number(part), []byte{})
 	}
 	ids := make([]string, len(all))
 	for i, f := range all {
@@ -218,8 +225,10 @@ func (w writer) know(part uint32, d pratique.Digest) error {
 // answer notes what was found in a part. Images whose reports say something else become outdated. A vulnerability that
 // the part had before and has no more stays in the index, where it costs a match one day.
 func (w writer) answer(part uint32, d pratique.Digest, vulnerabilities []string) error {
-	if err := w.tx.Bucket(bucketTodo).Delete(number(part)); err != nil {
-		return err
+	for _, name := range [][]byte{bucketTodo, bucketUnmatched} {
+		if err := w.tx.Bucket(name).Delete(number(part)); err != nil {
+			return err
+		}
 	}
 	before, known := findings(w.tx, part)
 	if known && before == d {
@@ -343,45 +352,4 @@ func next(b *bbolt.Bucket) (uint32, error) {
 		err = errDamaged
 	}
 	return uint32(n), err //nolint:gosec // bounded above
-}
-
-// subjectID returns the id of a subject, and makes one if it is new.
-func (w writer) subjectID(s pratique.Subject) (uint32, error) {
-	b, key := w.tx.Bucket(bucketSubjects), append(digestKey(s.Digest), s.Repository.String()...)
-	if id := b.Get(key); id != nil {
-		return numberOf(id), nil
-	}
-	id, err := next(b)
-	if err != nil {
-		return 0, err
-	}
-	if err := putJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
-		return 0, err
-	}
-	return id, b.Put(key, number(id))
-}
-
-func (w writer) subject(id uint32) (s subject, err error) {
-	raw := w.tx.Bucket(bucketSubject).Get(number(id))
-	if raw == nil {
-		return s, errDamaged
-	}
-	return s, json.Unmarshal(raw, &s)
-}
-
-// change reads a subject, has fn change it and writes it back, even after fn did not find a document.
-func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error) error {
-	id, err := w.subjectID(of)
-	if err != nil {
-		return err
-	}
-	s, err := w.subject(id)
-	if err != nil {
-		return err
-	}
-	err = fn(id, &s)
-	if err != nil && !lost(err) {
-		return err
-	}
-	return putJSON(w.tx.Bucket(bucketSubject), number(id), s)
 }

@@ -24,13 +24,13 @@ import (
 )
 
 // schemaVersion changes with any change of a bucket's keys or values; a file of another version is made anew.
-const schemaVersion = "1"
+const schemaVersion = "3"
 
 const lockTimeout = 2 * time.Second
 
 // The buckets. Ids are numbers of four bytes, so that byte order is number order.
 var (
-	bucketMeta        = []byte("meta")        // "schema", "position", "rematch"
+	bucketMeta        = []byte("meta")        // "schema", "position", "mark", "rematch"
 	bucketParts       = []byte("parts")       // digest → id
 	bucketPart        = []byte("part")        // id → digest, and digest of its findings' document if that is known
 	bucketNames       = []byte("names")       // hash of a key → ids of parts
@@ -45,20 +45,23 @@ var (
 	bucketChildren    = []byte("children")    // id of an index, id of a subject that it lists → nothing
 	bucketTodo        = []byte("todo")        // id of a part to be matched again → nothing
 	bucketOutdated    = []byte("outdated")    // id of a subject to be looked at → nothing, or 1 if it is to be refreshed
+	bucketUnmatched   = []byte("unmatched")   // id of a part that could not be matched with the database in use → [unmatched]
+	bucketAside       = []byte("aside")       // id of a subject that could not be dealt with → why
 )
 
 var allBuckets = [][]byte{
 	bucketMeta, bucketParts, bucketPart, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
-	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketTodo, bucketOutdated,
+	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketTodo, bucketOutdated, bucketUnmatched, bucketAside,
 }
 
 var (
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")
+	keyMark     = []byte("mark")
 	keyRematch  = []byte("rematch")
 )
 
-var errDamaged = errors.New("the estate is damaged: stop the service and delete estate.db, it is made again")
+var errDamaged = errors.New("the estate is damaged: stop the service and run `pratique index rebuild`")
 
 // Config is what an estate needs.
 type Config struct {
@@ -128,12 +131,33 @@ func open(path string) (*bbolt.DB, error) {
 func (e *Estate) Close() error { return e.db.Close() }
 
 // Position returns the ledger position of the last fact that was applied, 0 if none was.
-func (e *Estate) Position() (at uint64, err error) {
+func (e *Estate) Position() (uint64, error) {
+	at, _, err := e.At()
+	return at, err
+}
+
+// At returns the position and the mark of the entry there.
+func (e *Estate) At() (at uint64, mark string, err error) {
 	err = e.view("read estate", func(tx *bbolt.Tx) error {
-		at = position(tx)
+		at, mark = position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		return nil
 	})
-	return at, err
+	return at, mark, err
+}
+
+// Reset forgets everything.
+func (e *Estate) Reset() error {
+	return e.update("reset estate", func(tx *bbolt.Tx) error {
+		for _, name := range allBuckets {
+			if err := tx.DeleteBucket(name); err != nil {
+				return err
+			}
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(keySchema, []byte(schemaVersion))
+	})
 }
 
 func position(tx *bbolt.Tx) uint64 {

@@ -102,7 +102,10 @@ func (w *world) fact(f pratique.Fact) {
 func (w *world) image(name string, db pratique.Database, findings [][]string, lists ...pratique.PackageList) pratique.Subject {
 	w.t.Helper()
 	s := about(name)
-	inv := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: lists}
+	inv := pratique.Inventory{Lists: lists}
+	if slices.ContainsFunc(lists, func(l pratique.PackageList) bool { return l.Class == pratique.ClassOS }) {
+		inv.OS.Family = "debian"
+	}
 	whole, parts, err := scanner.SplitInventory(inv)
 	w.docs.put(whole, err)
 	for _, p := range parts {
@@ -131,7 +134,7 @@ func (w *world) found(ids ...string) pratique.Digest {
 	for _, id := range ids {
 		all = append(all, pratique.Finding{ID: id})
 	}
-	docs, err := scanner.FindingsDocuments(all)
+	docs, err := scanner.FindingsDocuments(pratique.Report{Findings: all, Coverage: &pratique.Coverage{}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -313,6 +316,44 @@ func TestIndexes(t *testing.T) {
 	}
 }
 
+// TestSweptPushes: what sweeps find takes the place of no push, and a new database asks for no more than they did.
+func TestSweptPushes(t *testing.T) {
+	t.Parallel()
+	push := func(tag string, refreshOnly bool) pratique.Event {
+		return pratique.Event{Ref: pratique.ImageRef{Repository: about("x").Repository, Tag: tag}, RefreshOnly: refreshOnly, ReceivedAt: time.Unix(1000, 0)}
+	}
+	for name, c := range map[string]struct {
+		events      []pratique.Event
+		tag         string
+		refreshOnly bool
+	}{
+		"swept only":            {[]pratique.Event{push("a", true)}, "a", true},
+		"swept twice":           {[]pratique.Event{push("a", true), push("b", true)}, "b", true},
+		"swept after a push":    {[]pratique.Event{push("a", false), push("b", true)}, "a", false},
+		"reported after it":     {[]pratique.Event{push("a", true), push("b", false)}, "b", false},
+		"swept in between":      {[]pratique.Event{push("a", false), push("b", true), push("c", false)}, "c", false},
+		"reported and no sweep": {[]pratique.Event{push("a", false), push("b", false)}, "b", false},
+	} {
+		var s subject
+		for _, e := range c.events {
+			s.pushed(e)
+		}
+		if s.Ref.Tag != c.tag || s.RefreshOnly != c.refreshOnly || !s.PushedAt.Equal(time.Unix(1000, 0)) {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	w := newWorld(t)
+	w.begin(database("A"), scanner.Delta{})
+	w.image("app", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
+	w.facts[0].Fact.Seen.Event.RefreshOnly = true
+	w.apply()
+	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
+	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	if all := w.outdated(); len(all) != 1 || len(all[0].Judge) != 1 || !all[0].Judge[0].RefreshOnly {
+		t.Errorf("outdated %+v", all)
+	}
+}
+
 // TestIndexJudgedLate: the old database was in use when a platform was matched, and re-matching looks at it between its own
 // verdict and that of the index, so that nobody is to be judged again yet. The verdict of the index brings it back.
 func TestIndexJudgedLate(t *testing.T) {
@@ -375,7 +416,83 @@ func TestFailedParts(t *testing.T) {
 	}
 }
 
+// TestFailedPartsHaveADocument: it stands for the findings in the reports of the images, and a push does not take it for
+// an answer.
+func TestFailedPartsHaveADocument(t *testing.T) {
+	t.Parallel()
+	w, _, _ := two(t)
+	w.begin(database("B"), scanner.Delta{Everything: "a test"})
+	failed := pratique.DigestOf([]byte("failed"))
+	var all []scanner.Matched
+	for i, p := range w.todo() {
+		m := scanner.Matched{ID: p.ID, Findings: p.Findings}
+		if i == 0 { // both have it
+			m = scanner.Matched{ID: p.ID, Findings: failed, Failed: "the child died"}
+			defer func() {
+				if _, known, err := w.e.Findings(p.Digest, database("B").Digest); known || err != nil {
+					t.Errorf("a push would use it: %v, %v", known, err)
+				}
+			}()
+		}
+		all = append(all, m)
+	}
+	w.do(w.e.Matched(database("B").Digest, all))
+	images := w.outdated()
+	if len(images) != 2 {
+		t.Fatalf("outdated %+v", images)
+	}
+	for _, image := range images {
+		if !slices.Contains(image.Now, failed) || len(image.Now) != len(image.Before) {
+			t.Errorf("now %v, before %v", image.Now, image.Before)
+		}
+	}
+}
+
 // TestMadeAnew: a file of another version is thrown away, and so is what is no bbolt file; a replay gives the same.
+// TestSetAside: what cannot be dealt with is no more in the way, is named, and comes up again with the next database.
+func TestSetAside(t *testing.T) {
+	w, one, other := two(t)
+	w.begin(database("B"), scanner.Delta{Everything: "a test"})
+	var all []scanner.Matched
+	for i, p := range w.todo() {
+		m := scanner.Matched{ID: p.ID, Findings: p.Findings}
+		if i == 0 { // both have it
+			m = scanner.Matched{ID: p.ID, Failed: "the child died"}
+		}
+		all = append(all, m)
+	}
+	w.do(w.e.Matched(database("B").Digest, all))
+	images := w.outdated()
+	if len(images) != 2 || images[0].Unmatched != "the child died" || images[0].Now != nil {
+		t.Fatalf("outdated %+v", images)
+	}
+	var settled []scanner.Settled
+	for _, image := range images {
+		settled = append(settled, scanner.Settled{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
+	}
+	w.do(w.e.Settle(database("B").Digest, settled, 0, 0))
+	aside, err := w.e.Aside(10)
+	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other || aside[0].Reason != "the child died" {
+		t.Errorf("aside %+v, %v", aside, err)
+	}
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.Aside != 2 || r.Failed != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r := w.begin(database("C"), scanner.Delta{}); r.Aside != 0 || r.Affected != 1 {
+		t.Errorf("the next database: %+v", r)
+	}
+	if images := w.outdated(); len(images) != 2 {
+		t.Errorf("outdated with the next database: %+v", images)
+	}
+	if aside, err := w.e.Aside(10); err != nil || len(aside) != 0 {
+		t.Errorf("aside %+v, %v", aside, err)
+	}
+	w.do(w.e.Reset())
+	if at, mark, err := w.e.At(); err != nil || at != 0 || mark != "" {
+		t.Errorf("after a reset: %d %q, %v", at, mark, err)
+	}
+}
+
 func TestMadeAnew(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)

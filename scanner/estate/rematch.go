@@ -2,6 +2,7 @@ package estate
 
 import (
 	"bytes"
+	"encoding/json"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -32,10 +33,33 @@ func (e *Estate) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r 
 		for k, _ := c.First(); k != nil; k, _ = c.Next() {
 			r.Affected++
 		}
+		if err := again(tx); err != nil {
+			return err
+		}
 		r.Parts = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
 		return putRematch(tx, r)
 	})
 	return r, err
+}
+
+// again has the images looked at that could not be dealt with before.
+func again(tx *bbolt.Tx) error {
+	w := writer{tx: tx}
+	c := tx.Bucket(bucketAside).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if err := w.mark(numberOf(k), false); err != nil {
+			return err
+		}
+	}
+	for _, name := range [][]byte{bucketAside, bucketUnmatched} {
+		if err := tx.DeleteBucket(name); err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // affected calls mark with every part that a delta affects, some more than once.
@@ -85,7 +109,8 @@ func (e *Estate) Todo(limit int) (parts []scanner.Part, err error) {
 }
 
 // Matched takes over what was found in parts with database. It does nothing if another one is in use by now. Of a part
-// that could not be matched nothing is known from then on: the next push of an image with it tries again.
+// that could not be matched nothing is known from then on, and its images are outdated: they get reports that say so. The
+// next push of one tries again, and so does the next database.
 func (e *Estate) Matched(database pratique.Digest, all []scanner.Matched) error {
 	return e.update("keep matches", func(tx *bbolt.Tx) error {
 		r, err := rematch(tx)
@@ -116,9 +141,22 @@ func (e *Estate) Matched(database pratique.Digest, all []scanner.Matched) error 
 			if err := tx.Bucket(bucketTodo).Delete(key); err != nil {
 				return err
 			}
+			if err := putJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
+				return err
+			}
+			if err := posted(tx.Bucket(bucketHolders), key, w.markImages); err != nil {
+				return err
+			}
 		}
 		return putRematch(tx, r)
 	})
+}
+
+// unmatched is a part that could not be matched with the database in use: why, and the document that says so in place of
+// findings, if there is one.
+type unmatched struct {
+	Findings pratique.Digest `json:"findings,omitzero"`
+	Why      string          `json:"why"`
 }
 
 // Outdated returns about limit images whose newest report may say something else than the database in use. The platforms
@@ -162,6 +200,13 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 	}
 	for _, part := range w.parts(s.Inventory) {
 		now, known := findings(w.tx, part)
+		if v := w.tx.Bucket(bucketUnmatched).Get(number(part)); !known && v != nil {
+			var failed unmatched
+			if err := json.Unmarshal(v, &failed); err != nil {
+				return o, err
+			}
+			now, known, o.Unmatched = failed.Findings, !failed.Findings.IsZero(), failed.Why
+		}
 		if !known {
 			o.Now = nil
 			break
@@ -169,7 +214,7 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 		o.Now = append(o.Now, now)
 	}
 	if s.Judged && s.Ref != (pratique.ImageRef{}) {
-		o.Judge = append(o.Judge, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt})
+		o.Judge = append(o.Judge, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
 	}
 	c := w.tx.Bucket(bucketParents).Cursor()
 	for k, _ := c.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = c.Next() {
@@ -178,7 +223,7 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 			return o, err
 		}
 		if parent.Judged {
-			o.Judge = append(o.Judge, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt})
+			o.Judge = append(o.Judge, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
 		}
 	}
 	return o, nil
@@ -209,10 +254,42 @@ func (e *Estate) Settle(database pratique.Digest, all []scanner.Settled, changed
 			if err := tx.Bucket(bucketOutdated).Delete(number(uint32(one.ID))); err != nil {
 				return err
 			}
+			if err := putAside(tx, &r, one); err != nil {
+				return err
+			}
 		}
 		r.Touched, r.Changed, r.Worse = r.Touched+len(all), r.Changed+changed, r.Worse+worse
 		return putRematch(tx, r)
 	})
+}
+
+// putAside notes that an image could not be dealt with, or that it was.
+func putAside(tx *bbolt.Tx, r *scanner.Rematch, one scanner.Settled) error {
+	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
+	if one.Failed == "" {
+		return b.Delete(key)
+	}
+	if b.Get(key) == nil {
+		r.Aside++
+	}
+	return b.Put(key, []byte(one.Failed))
+}
+
+// Aside returns at most limit of the images that could not be dealt with since the database in use came.
+func (e *Estate) Aside(limit int) (all []scanner.Aside, err error) {
+	err = e.view("read estate", func(tx *bbolt.Tx) error {
+		w := writer{tx: tx}
+		c := tx.Bucket(bucketAside).Cursor()
+		for k, reason := c.First(); k != nil && len(all) < limit; k, reason = c.Next() {
+			s, err := w.subject(numberOf(k))
+			if err != nil {
+				return err
+			}
+			all = append(all, scanner.Aside{Subject: s.Subject, Reason: string(reason)})
+		}
+		return nil
+	})
+	return all, err
 }
 
 // Finish notes that nothing is left to do for database, if that is so.

@@ -3,15 +3,12 @@
 package trivy
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"slices"
 
 	"github.com/aquasecurity/trivy/pkg/cache"
 	"github.com/aquasecurity/trivy/pkg/fanal/analyzer"
@@ -22,12 +19,14 @@ import (
 	xos "github.com/aquasecurity/trivy/pkg/x/os"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
 // Analyze implements [scanner.Analyzer]. The error is Corrupt when the image, or a package database of its operating
-// system, cannot be parsed, Unavailable when this machine is in the way (no space, no layer file) or ctx ends.
+// system, cannot be parsed, or when it names two releases, Unavailable when this machine is in the way (no space, no
+// layer file) or ctx ends.
 func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
 	const op = "analyse image"
 	s.mu.Lock()
@@ -36,10 +35,15 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 	if err != nil {
 		return scanner.Analysis{}, err
 	}
+	files, err := s.trees.Image(ctx, img)
+	if err != nil {
+		return scanner.Analysis{}, pratique.Wrap(pratique.Unknown, op, img.Subject.String(), err)
+	}
 	defer s.layers.trim(maxWeight)
-	view := newView(s.layers, s.hider, img, kept)
+	tree := s.tree(files)
+	view := newView(s.layers, s.hider, img, tree, kept)
 	s.swallowed.clear()
-	detail, err := s.detail(ctx, trivyImage{Image: disk, name: img.Subject.String()}, view)
+	detail, err := s.detail(ctx, trivyImage{Image: disk, name: img.Subject.String(), tree: tree}, view)
 	if cleanErr := cleanTemp(); err == nil {
 		err = cleanErr
 	}
@@ -49,6 +53,9 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 	}
 	if err == nil {
 		err = view.unread(ctx, s.swallowed)
+	}
+	if err == nil {
+		err = s.settle(files, &detail)
 	}
 	if err != nil {
 		view.forget()
@@ -80,13 +87,17 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftype
 	if err != nil {
 		return ftypes.ArtifactDetail{}, err
 	}
-	detail, err := applier.NewApplier(view).ApplyLayers(ctx, ref.ID, ref.BlobIDs)
+	keys, err := s.analyzeLinked(ctx, img, view)
+	if err != nil {
+		return ftypes.ArtifactDetail{}, err
+	}
+	detail, err := applier.NewApplier(view).ApplyLayers(ctx, ref.ID, slices.Concat(ref.BlobIDs, keys))
 	switch {
 	case errors.Is(err, analyzer.ErrUnknownOS):
 		// No distribution, no error: images from scratch have none. As Trivy does, packages without an OS
 		// are kept, and an Alpine repository file stands in for the release file.
 		if len(detail.Packages) > 0 {
-			detail.OS = ftypes.OS{Family: "none"}
+			detail.OS = ftypes.OS{Family: familyNone}
 		}
 		if detail.Repository != nil {
 			detail.OS = ftypes.OS{Family: detail.Repository.Family, Name: detail.Repository.Release}
@@ -100,60 +111,42 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftype
 	return detail, nil
 }
 
+// analyzeLinked analyses the files to which only links lead, and returns the keys of what was found.
+func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *view) ([]string, error) {
+	all, err := img.tree.findLinked(s.readers)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, l := range all {
+		at := slices.IndexFunc(view.layers, func(have layers.Layer) bool { return have.DiffID == l.layer.layer.DiffID })
+		if at < 0 {
+			return nil, pratique.Errorf(pratique.Internal, "follow links", "they lead to no layer of the image")
+		}
+		of := linkedImage{trivyImage: img, linked: l}
+		ref, err := s.inspectWith(ctx, of, linkedView{view: view, layer: view.layers[at]}, readersOption(s.option))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, ref.BlobIDs...)
+		view.streams = append(view.streams, streamed{
+			open: of.open, info: view.linked[ref.BlobIDs[0]],
+			hasApk: slices.ContainsFunc(l.items, func(i filetree.Item) bool { return isApk(i.Path) }),
+		})
+	}
+	return keys, nil
+}
+
 func (s *Scanner) inspect(ctx context.Context, img ftypes.Image, c cache.ArtifactCache) (artifact.Reference, error) {
-	a, err := image.NewArtifact(img, c, s.option)
+	return s.inspectWith(ctx, img, c, s.option)
+}
+
+func (s *Scanner) inspectWith(ctx context.Context, img ftypes.Image, c cache.ArtifactCache, option artifact.Option) (artifact.Reference, error) {
+	a, err := image.NewArtifact(img, c, option)
 	if err != nil {
 		return artifact.Reference{}, err
 	}
 	return a.Inspect(ctx)
-}
-
-// trivyImage is a v1.Image with the names that Trivy asks for; none of them reaches an inventory.
-type trivyImage struct {
-	v1.Image
-	name string
-}
-
-func (i trivyImage) Name() string          { return i.name }
-func (i trivyImage) RepoTags() []string    { return nil }
-func (i trivyImage) RepoDigests() []string { return nil }
-
-func (i trivyImage) ID() (string, error) {
-	h, err := i.ConfigName()
-	return h.String(), err
-}
-
-// LayerByDiffID reads in larger steps than the tar reader, which takes a system call for every header.
-func (i trivyImage) LayerByDiffID(h v1.Hash) (v1.Layer, error) {
-	l, err := i.Image.LayerByDiffID(h)
-	return &bufferedLayer{l}, err
-}
-
-// bufferedLayer has to be a pointer to a struct, see [layers.Image.V1].
-type bufferedLayer struct{ v1.Layer }
-
-const layerBuffer = 256 << 10
-
-func (l *bufferedLayer) Uncompressed() (io.ReadCloser, error) {
-	r, err := l.Layer.Uncompressed()
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{bufio.NewReaderSize(r, layerBuffer), r}, nil
-}
-
-// withoutHistory is an image of which no layer is taken for a base image's.
-type withoutHistory struct{ trivyImage }
-
-func (i withoutHistory) ConfigFile() (*v1.ConfigFile, error) {
-	config, err := i.trivyImage.ConfigFile()
-	if err == nil {
-		config.History = nil
-	}
-	return config, err
 }
 
 // cleanTemp empties Trivy's temporary directory, whose name it settles once per process.

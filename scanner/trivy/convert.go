@@ -3,6 +3,8 @@
 package trivy
 
 import (
+	"slices"
+
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/types"
 
@@ -11,18 +13,12 @@ import (
 )
 
 // typeThirdParty is the type of the list of packages that the package manager knows but the distribution did
-// not make. Trivy does not match them, because the distribution's advisories do not speak of them.
+// not make, as they say themselves.
 const typeThirdParty = "third-party"
 
 // toInventory keeps of an analysed image what matching reads.
 func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
-	inv := pratique.Inventory{Scanner: Tool(), OS: pratique.OS{
-		Family: string(d.OS.Family), Name: d.OS.Name, Extended: d.OS.Extended,
-	}}
-	if d.Repository != nil {
-		inv.OS.RepositoryFamily = string(d.Repository.Family)
-		inv.OS.RepositoryRelease = d.Repository.Release
-	}
+	inv := pratique.Inventory{Scanner: Tool(), OS: toOS(d)}
 	var own, foreign []pratique.Package
 	for _, p := range d.Packages {
 		if p.Repository.Class == ftypes.RepositoryClassThirdParty {
@@ -47,6 +43,15 @@ func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
 	}
 	scanner.SortInventory(&inv)
 	return inv
+}
+
+func toOS(d ftypes.ArtifactDetail) pratique.OS {
+	os := pratique.OS{Family: string(d.OS.Family), Name: d.OS.Name, Extended: d.OS.Extended}
+	if d.Repository != nil {
+		os.RepositoryFamily = string(d.Repository.Family)
+		os.RepositoryRelease = d.Repository.Release
+	}
+	return os
 }
 
 // toTarget is the inverse of toInventory.
@@ -93,6 +98,8 @@ func toPackage(p ftypes.Package) pratique.Package {
 	if p.BuildInfo != nil {
 		out.ContentSets, out.NVR, out.BuildArch = p.BuildInfo.ContentSets, p.BuildInfo.Nvr, p.BuildInfo.Arch
 	}
+	out.Licenses = slices.Clone(out.Licenses) // Trivy's own stay whole
+	scanner.Trim(&out)
 	return out
 }
 

@@ -11,6 +11,7 @@ import (
 
 	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
 	dbtypes "github.com/aquasecurity/trivy-db/pkg/types"
+	osdetector "github.com/aquasecurity/trivy/pkg/detector/ospkg"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/result"
 	"github.com/aquasecurity/trivy/pkg/scan/langpkg"
@@ -37,8 +38,15 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 		return pratique.Report{}, pratique.Wrap(pratique.Unavailable, op, digest.String(), err)
 	}
 	var results types.Results
+	var covered pratique.Coverage
 	err = guard(func() (err error) {
-		results, err = match(ctx, toTarget(inv))
+		if covered, err = coverage(ctx, inv); err != nil {
+			return err
+		}
+		known, err := matchable(inv)
+		if err == nil {
+			results, err = match(ctx, asOwn(toTarget(known)))
+		}
 		return err
 	})
 	if ctx.Err() != nil {
@@ -49,9 +57,10 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 		return pratique.Report{}, pratique.Wrap(pratique.Internal, op, digest.String(), err)
 	}
 	now := s.now().UTC()
+	covered.OS.EndOfLife = covered.OS.EndedAt(now)
 	report := pratique.Report{
 		Scanner: Tool(), Inventory: digest, Database: db.Database, MatchedAt: now,
-		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Findings: []pratique.Finding{},
+		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Coverage: &covered, Findings: []pratique.Finding{},
 	}
 	for _, r := range results {
 		for _, v := range r.Vulnerabilities {
@@ -66,9 +75,21 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	return report, nil
 }
 
+// asOwn has packages looked up that say that somebody else than the distribution made them. Trivy leaves them out, but what
+// a package says of its maker is not proven: one that has the name of the distribution's own is judged as that.
+func asOwn(target types.ScanTarget) types.ScanTarget {
+	if target.OS.Family == ftypes.Amazon && strings.TrimSpace(target.OS.Name) == "" {
+		target.OS = ftypes.OS{} // Trivy falls over it; coverage says that nothing was matched
+	}
+	for i := range target.Packages {
+		target.Packages[i].Repository.Class = ftypes.RepositoryClassUnknown
+	}
+	return target
+}
+
 // match does what Trivy's command line does between the layers and the report.
 func match(ctx context.Context, target types.ScanTarget) (types.Results, error) {
-	service := local.NewService(nil, ospkg.NewScanner(), langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
+	service := local.NewService(nil, ospkg.NewScanner(osdetector.WithSupplier(ownDriver)), langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
 	results, _, err := service.ScanTarget(ctx, target, types.ScanOptions{
 		PkgTypes:            types.PkgTypes,
 		PkgRelationships:    ftypes.Relationships,

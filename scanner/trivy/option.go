@@ -69,7 +69,7 @@ func (c Config) Maker() (string, error) {
 		return "", pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	// The number is ours: it changes when what is kept does, or when it has to be made again.
-	const layout = 2
+	const layout = 3
 	key, err := cache.CalcKey("", layout, group.AnalyzerVersions(), handlers.Versions(), option)
 	if err != nil {
 		return "", pratique.Wrap(pratique.Internal, op, "", err)

@@ -50,7 +50,7 @@ func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.Dat
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, err := scanner.FindingsDocuments(report.Findings)
+		found, err := scanner.FindingsDocuments(report)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,8 +123,8 @@ func TestPartsGiveTheWhole(t *testing.T) {
 	}
 }
 
-// TestForeignPackagesStayWithTheDistributions: what a distribution did not make is not matched, but it can decide whose
-// advisories hold, so it must not be cut off.
+// TestForeignPackagesStayWithTheDistributions: what a distribution did not make, as it says, is matched like the rest, and
+// can decide whose advisories hold, so it must not be cut off.
 func TestForeignPackagesStayWithTheDistributions(t *testing.T) {
 	inv := pratique.Inventory{
 		Scanner: Tool(), OS: pratique.OS{Family: "debian", Name: "12.5"},
@@ -139,7 +139,7 @@ func TestForeignPackagesStayWithTheDistributions(t *testing.T) {
 	}
 	db := buildDB(t, advisories())
 	whole := matchWith(t, inv, db)
-	if len(whole.Findings) != 2 {
+	if len(whole.Findings) != 3 {
 		t.Errorf("%d findings", len(whole.Findings))
 	}
 	checkParts(t, newScanner(t), inv, db, whole)

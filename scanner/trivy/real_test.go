@@ -74,6 +74,9 @@ func TestRealImages(t *testing.T) {
 			if diff := cmp.Diff(want, asExpected(report.Findings), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%s with %s: (-command line +here)\n%s", name, db, diff)
 			}
+			if odd := slices.DeleteFunc(slices.Clone(report.Coverage.Unmatched), func(u pratique.Unmatched) bool { return u.Name == "" }); len(odd) > 0 {
+				t.Errorf("%s with %s: honest packages are unmatched: %+v", name, db, odd)
+			}
 			parts := checkParts(t, s, inv, dir, report)
 			if inv.OS.Family == "debian" {
 				bases[parts[0]] = true

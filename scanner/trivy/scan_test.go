@@ -102,6 +102,14 @@ func TestFindings(t *testing.T) {
 				`CVE-2024-0002 bash 5.2.15-2 fixed "" LOW affected os-pkgs/debian `,
 			},
 		},
+		"what a package says of its maker proves nothing": {
+			layers: []imagetest.Files{{
+				"etc/os-release": debianRelease, "etc/debian_version": "12.5\n",
+				"var/lib/dpkg/status": dpkg("libssl3", "3.0.11-1~deb12u1", "openssl", "Docker <support@docker.com>"),
+			}},
+			os:   pratique.OS{Family: "debian", Name: "12.5"},
+			want: []string{`CVE-2024-0001 libssl3 3.0.11-1~deb12u1 fixed "3.0.11-1~deb12u2" HIGH fixed os-pkgs/debian `},
+		},
 		"node on debian": {
 			layers: []imagetest.Files{debianBase(), nodeLayer()},
 			os:     pratique.OS{Family: "debian", Name: "12.5"},

@@ -35,7 +35,10 @@ func withSections(t *testing.T, sections ...pratique.Section) *Scanner {
 	t.Helper()
 	s := newScanner(t)
 	cfg := Config{Sections: sections}
-	more := &Scanner{cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), hider: s.hider, swallowed: s.swallowed, now: s.now}
+	more := &Scanner{
+		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees, readers: s.readers, normal: s.normal,
+		hider: s.hider, swallowed: s.swallowed, now: s.now,
+	}
 	if cfg.looksFor(pratique.SectionMisconfigurations) {
 		var err error
 		if more.option.MisconfScannerOption.RegoScanner, err = misconf.InitRegoScanner(more.option.MisconfScannerOption); err != nil {

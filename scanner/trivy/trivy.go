@@ -2,7 +2,8 @@
 
 // Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
 // and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
-// of the same version with its default, precise detection. Secrets, misconfigurations and licences are looked
+// of the same version with its default, precise detection, but for those that hang on what packages say of their makers:
+// see asOwn, ownDriver and redHat. Secrets, misconfigurations and licences are looked
 // for only where [Config] asks for them. Nothing here ever uses the network.
 //
 // Trivy keeps its logger, its temporary directory, its Java database and its vulnerability database in
@@ -32,6 +33,7 @@ import (
 	_ "modernc.org/sqlite" // the driver with which Trivy reads RPM and Java databases
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -44,6 +46,8 @@ var (
 type Config struct {
 	// Sections are what is looked for beside packages.
 	Sections []pratique.Section
+	// Trees are shared with whoever else reads the same images; without them the scanner has its own.
+	Trees *filetree.Memory
 }
 
 // Scanner analyses images and matches inventories, one call at a time. It remembers what it found in the
@@ -54,6 +58,10 @@ type Scanner struct {
 	option    artifact.Option
 	temp      string
 	layers    *layerCache
+	trees     *filetree.Memory
+	readers   *readers
+	normal    *filetree.Derived[*normal]
+	said      filetree.Derived[map[*filetree.File]osRelease]
 	hider     hider
 	swallowed *swallowed
 	handle    handle
@@ -68,6 +76,7 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	const op = "start trivy"
 	heard := &swallowed{}
 	slog.SetDefault(slog.New(heard))
+	withoutSuppliers()
 	temp, err := os.MkdirTemp("", "pratique-trivy-")
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -86,8 +95,17 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 			return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 		}
 	}
+	reads, err := newReaders(option)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
+	}
+	trees := cfg.Trees
+	if trees == nil {
+		trees = new(filetree.Memory)
+	}
 	return &Scanner{
-		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), hider: newHider(), swallowed: heard, handle: handle{temp: temp}, now: now,
+		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, readers: reads, normal: new(filetree.Derived[*normal]),
+		hider: newHider(), swallowed: heard, handle: handle{temp: temp}, now: now,
 	}, nil
 }
 

@@ -16,7 +16,6 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/layers"
 )
 
 // Trivy goes on without a file that it cannot read. For the package.json of somebody's tests that is right. Without a
@@ -52,18 +51,30 @@ func (v *view) unread(ctx context.Context, heard *swallowed) error {
 	if damaged != nil {
 		return damaged
 	}
-	for _, l := range v.layers {
-		info, ok := v.analysed(l.DiffID)
-		hasApk := slices.ContainsFunc(info.PackageInfos, func(p ftypes.PackageInfo) bool { return isApk(p.FilePath) })
+	parts := v.streams
+	for i, l := range v.layers {
+		if info, ok := v.analysed(l.DiffID); ok {
+			n := v.tree.layers[i]
+			parts = append(parts, streamed{info: info, hasApk: n.hasApk(), open: func() (io.ReadCloser, error) { return n.open(v.tree.image) }})
+		}
+	}
+	for _, part := range parts {
 		// Only an error may have left one out, and only of Alpine's Trivy reads a part without an error.
-		if !ok || other == nil && !hasApk {
+		if other == nil && !part.hasApk {
 			continue
 		}
-		if err := lists(ctx, l, info, other); err != nil {
+		if err := lists(ctx, part, other); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// streamed is what Trivy read, and what it found there.
+type streamed struct {
+	open   func() (io.ReadCloser, error)
+	info   ftypes.BlobInfo
+	hasApk bool // one of Alpine's databases is in it
 }
 
 // analysed is what was found in a layer while this image was read; ok is false if that was known before.
@@ -78,15 +89,15 @@ func (v *view) analysed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) 
 	return ftypes.BlobInfo{}, false
 }
 
-// lists checks that Trivy has a list for each package database in a layer, as often as it is there.
-func lists(ctx context.Context, l layers.Layer, info ftypes.BlobInfo, why error) error {
-	f, err := os.Open(l.Path)
+// lists checks that Trivy has a list for each package database in what it read, as often as it is there.
+func lists(ctx context.Context, part streamed, why error) error {
+	f, err := part.open()
 	if err != nil {
-		return pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
+		return err
 	}
 	defer func() { _ = f.Close() }() // only read
 	missing := map[string]int{}
-	for entries := tar.NewReader(f); ; {
+	for entries := tar.NewReader(seekable(f)); ; {
 		h, err := entries.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -103,15 +114,23 @@ func lists(ctx context.Context, l layers.Layer, info ftypes.BlobInfo, why error)
 			return errUnread(name, errors.New("it has a line of more than 64 KiB, where Trivy stops"))
 		}
 	}
-	for _, p := range info.PackageInfos {
+	for _, p := range part.info.PackageInfos {
 		missing[p.FilePath]--
 	}
 	for name, n := range missing {
-		if n > 0 {
+		if n > 0 && why != nil {
 			return errUnread(name, why)
 		}
 	}
 	return nil
+}
+
+// seekable lets the tar reader skip what a file holds.
+func seekable(r io.ReadCloser) io.Reader {
+	if f, ok := r.(*os.File); ok {
+		return f
+	}
+	return bufio.NewReaderSize(r, layerBuffer)
 }
 
 // tooLong reports whether a line is longer than a [bufio.Scanner] reads.

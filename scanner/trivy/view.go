@@ -5,6 +5,7 @@ package trivy
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,6 +22,7 @@ import (
 var (
 	_ cache.Cache         = (*view)(nil)
 	_ cache.ArtifactCache = layersOnly{}
+	_ cache.ArtifactCache = linkedView{}
 )
 
 // view is the layer cache as one image sees it. What is kept of a layer says nothing about the image it was
@@ -30,20 +32,29 @@ type view struct {
 	kept   scanner.Kept
 	hider  hider
 	layers []layers.Layer
+	tree   *tree
+	keys   []string // of the layers, in their order
 	// base are the diff ids of the layers that Trivy takes for the base image's, once that is to be regarded.
 	base map[string]bool
 
 	mu    sync.Mutex
 	asked map[string]pratique.Digest // diff ids by Trivy's key, of the layers that kept does not have
 	fresh map[string]bool            // keys of the layers that were analysed for this image
+	// linked is what was found in files that only links lead to, by key.
+	linked  map[string]ftypes.BlobInfo
+	streams []streamed // that were read for linked
 }
 
-func newView(c *layerCache, h hider, img layers.Image, kept scanner.Kept) *view {
-	return &view{layerCache: c, kept: kept, hider: h, layers: img.Layers, asked: map[string]pratique.Digest{}, fresh: map[string]bool{}}
+func newView(c *layerCache, h hider, img layers.Image, t *tree, kept scanner.Kept) *view {
+	return &view{
+		layerCache: c, kept: kept, hider: h, layers: img.Layers, tree: t,
+		asked: map[string]pratique.Digest{}, fresh: map[string]bool{}, linked: map[string]ftypes.BlobInfo{},
+	}
 }
 
 // MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in their order.
 func (v *view) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+	v.keys = keys
 	for i, key := range keys {
 		if i < len(v.layers) {
 			v.recall(key, v.layers[i].DiffID)
@@ -84,9 +95,15 @@ func (v *view) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) erro
 
 // GetBlob implements [cache.LocalArtifactCache].
 func (v *view) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error) {
+	if info, ok := v.linked[key]; ok {
+		return info, nil
+	}
 	info, err := v.layerCache.GetBlob(ctx, key)
 	if err != nil {
 		return info, err
+	}
+	if at := slices.Index(v.keys, key); at >= 0 && at < len(v.tree.layers) {
+		v.show(&info, v.tree.layers[at])
 	}
 	for _, l := range v.layers {
 		if l.DiffID.String() == info.DiffID {
@@ -124,6 +141,27 @@ func (v *view) store() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// linkedView takes what Trivy finds in files that only links lead to. It holds for one image, and is the layer's whose
+// files they are.
+type linkedView struct {
+	*view
+	layer layers.Layer
+}
+
+// MissingBlobs implements [cache.ArtifactCache].
+func (l linkedView) MissingBlobs(_ context.Context, _ string, keys []string) (bool, []string, error) {
+	return false, keys, nil
+}
+
+// PutBlob implements [cache.ArtifactCache].
+func (l linkedView) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
+	info.Digest, info.DiffID, info.CreatedBy = l.layer.Digest.String(), l.layer.DiffID.String(), ""
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.linked[key] = info
 	return nil
 }
 

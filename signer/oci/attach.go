@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -34,6 +35,8 @@ type item struct {
 type half struct {
 	suffix string
 	items  []item
+	// denies says that what others attached has to go where it is in the way.
+	denies bool
 	// held are contents that layers may have, by digest.
 	held map[v1.Hash][]byte
 	// candidate says, without fetching it, whether a layer may be one that own signed and this replaces.
@@ -50,8 +53,9 @@ type Attaching struct {
 	session *session
 	own     signer.Verifier
 
-	mu    sync.Mutex
-	items map[pratique.Digest]item // that were checked, by the digest of the envelope
+	mu        sync.Mutex
+	items     map[pratique.Digest]item // that were checked, by the digest of the envelope
+	withdrawn bool                     // the signature, and it was seen to be gone
 }
 
 // Begin prepares to attach what own's key signed about the subject.
@@ -82,10 +86,12 @@ func (a *Attaching) Upload(ctx context.Context, e signer.Signed) error {
 // the subject, with one envelope for each predicate type; otherwise it is Unverified or Invalid and nothing is
 // written.
 //
-// What others attached stays. An attestation of the same predicate type that own's key signed is replaced; if
-// it says the same, it stays, and its digest is the one returned. A zero signature withdraws the one that own's
-// key may have given before. What should be there and is not when read back is a Conflict: somebody else wrote
-// at the same time, and trying again helps.
+// What others attached stays. What is no manifest of attestations is replaced, and a denial, which comes without a
+// signature, also leaves out what is in its way, so that nobody can keep it out; see [Attaching.Notes]. An attestation of
+// the same predicate type that own's key signed is replaced; if it says the same, it stays, and its digest is the one
+// returned. A zero signature withdraws the one that own's key may have given before, see [Attaching.Withdraw]: that comes
+// first, and if it fails the envelopes are attached all the same. What should be there and is not when read back is a
+// Conflict: somebody else wrote at the same time, and trying again helps.
 func (a *Attaching) Attach(ctx context.Context, signature signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	ses := a.session
 	sig, err := a.store.signatureHalf(ses.subject, signature, a.own)
@@ -96,12 +102,18 @@ func (a *Attaching) Attach(ctx context.Context, signature signer.SimpleSignature
 	if err != nil {
 		return nil, err
 	}
-	release, err := a.store.locks.acquire(ctx, ses.subject)
+	release, err := a.store.locks.Lock(ctx, ses.subject)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	halves := []half{sig}
+	var halves []half
+	var withdrawing error
+	if att.denies = signature.IsZero(); att.denies {
+		withdrawing = a.withdraw(ctx)
+	} else {
+		halves = append(halves, sig)
+	}
 	if len(att.items) > 0 {
 		halves = append(halves, att)
 	}
@@ -111,14 +123,14 @@ func (a *Attaching) Attach(ctx context.Context, signature signer.SimpleSignature
 		maps.Copy(ses.held, h.held)
 	}
 	for i, h := range halves {
-		g.Go(func() error {
-			var err error
+		g.Go(func() (err error) {
+			defer pratique.Caught(pratique.Corrupt, opAttach, &err)
 			results[i], err = ses.attach(ctx, h, a.own.KeyID())
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+	if err := g.Wait(); err != nil || withdrawing != nil {
+		return nil, errors.Join(withdrawing, err)
 	}
 	return slices.Concat(results...), nil
 }
@@ -247,46 +259,4 @@ func openAbout(v signer.Verifier, subject pratique.Subject, e pratique.Envelope)
 		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, "open envelope", "the statement is not about %s", subject)
 	}
 	return st, nil
-}
-
-// attach brings one tag to hold the half's items, and reads it back.
-func (s *session) attach(ctx context.Context, h half, keyID string) ([]pratique.Attestation, error) {
-	current, err := s.manifest(ctx, h.suffix)
-	if err != nil {
-		return nil, err
-	}
-	if current == nil {
-		current = &v1.Manifest{}
-	}
-	kept, found, err := s.sort(ctx, h, current.Layers)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(found, nil) || len(kept) < len(current.Layers) {
-		// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
-		next := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: kept, Annotations: current.Annotations}
-		var missing []item
-		for n, i := range h.items {
-			if found[n] == nil {
-				next.Layers = append(next.Layers, i.desc)
-				missing = append(missing, i)
-			}
-		}
-		if len(next.Layers) > s.limits.Layers {
-			return nil, s.errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", s.tag(h.suffix), len(next.Layers), s.limits.Layers)
-		}
-		if err := s.write(ctx, h.suffix, next, missing); err != nil {
-			return nil, err
-		}
-		if current, err = s.manifest(ctx, h.suffix); err != nil {
-			return nil, err
-		}
-		if current == nil && len(h.items) > 0 {
-			return nil, s.errorf(pratique.Conflict, "read back", "%s is not there any more", s.tag(h.suffix))
-		}
-	}
-	if len(h.items) == 0 {
-		return nil, nil
-	}
-	return s.readBack(ctx, h, found, current.Layers, keyID)
 }

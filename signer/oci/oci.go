@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/keyed"
 )
 
 // Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP.
@@ -83,10 +84,10 @@ func (l Limits) layerBytes(predicateType string) int64 {
 type Store struct {
 	registry Registry
 	limits   Limits
-	locks    locks
+	locks    keyed.Mutex
 }
 
 // NewStore makes a store over the registries that r knows.
 func NewStore(r Registry, limits Limits) *Store {
-	return &Store{registry: r, limits: limits.withDefaults(), locks: locks{held: map[pratique.Subject]*lock{}}}
+	return &Store{registry: r, limits: limits.withDefaults()}
 }

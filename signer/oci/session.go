@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,8 +44,10 @@ type session struct {
 
 	mu sync.Mutex
 	// left is what may still be read.
-	left    int64
-	read    map[announced]*reading
+	left int64
+	// notes say what of others had to go.
+	notes   []string
+	checked map[announced]*reading
 	uploads map[v1.Hash]*upload
 }
 
@@ -82,7 +85,7 @@ func (s *Store) open(ctx context.Context, subject pratique.Subject) (*session, e
 	}
 	return &session{
 		subject: subject, repo: repo, puller: puller, pusher: pusher, client: &http.Client{Transport: wire}, limits: s.limits,
-		held: map[v1.Hash][]byte{}, left: s.limits.TotalBytes, read: map[announced]*reading{}, uploads: map[v1.Hash]*upload{},
+		held: map[v1.Hash][]byte{}, left: s.limits.TotalBytes, checked: map[announced]*reading{}, uploads: map[v1.Hash]*upload{},
 	}, nil
 }
 
@@ -95,41 +98,69 @@ func (s *session) location(suffix string) string {
 	return s.subject.Repository.String() + ":" + s.tag(suffix).TagStr()
 }
 
-// manifest reads a tag. No tag is nil, nil.
-func (s *session) manifest(ctx context.Context, suffix string) (*v1.Manifest, error) {
-	const op = "read attached manifest of"
+// tagged is what one of the two tags holds.
+type tagged struct {
+	// there says that the tag exists: to write it is to overwrite it.
+	there bool
+	// odd says why this is no manifest of signatures or attestations; then layers is empty. Anybody who may push can
+	// put such a thing there. It attests nothing, and may hide our own signature from those who look for it, so whoever
+	// writes replaces it.
+	odd string
+	// over says that it is odd for its size, and may be somebody's good work all the same.
+	over        bool
+	layers      []v1.Descriptor
+	annotations map[string]string
+}
+
+// read reads a tag.
+func (s *session) read(ctx context.Context, suffix string) (tagged, error) {
 	desc, err := s.puller.Get(ctx, s.tag(suffix))
 	var answer *transport.Error
 	if errors.As(err, &answer) && kindOfAnswer(answer) == pratique.NotFound {
-		return nil, nil
+		return tagged{}, nil
 	}
 	if err != nil {
-		return nil, s.fail(op, err)
+		return tagged{}, s.fail("read attached manifest of", err)
+	}
+	odd := func(format string, args ...any) (tagged, error) {
+		return tagged{there: true, odd: fmt.Sprintf(format, args...)}, nil
+	}
+	over := func(n, limit int, what string) (tagged, error) {
+		return tagged{there: true, over: true, odd: fmt.Sprintf("it has %d %s, the limit is %d", n, what, limit)}, nil
 	}
 	if len(desc.Manifest) > s.limits.ManifestBytes {
-		return nil, s.errorf(pratique.Exhausted, op, "%s has %d bytes, the limit is %d", s.tag(suffix), len(desc.Manifest), s.limits.ManifestBytes)
-	}
-	if desc.MediaType != types.OCIManifestSchema1 && desc.MediaType != types.DockerManifestSchema2 {
-		return nil, s.errorf(pratique.Corrupt, op, "%s is a %.100q, not an image manifest; delete the tag", s.tag(suffix), desc.MediaType)
+		return over(len(desc.Manifest), s.limits.ManifestBytes, "bytes")
 	}
 	m, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
 	if err != nil {
-		return nil, s.errorf(pratique.Corrupt, op, "%s cannot be read (%w); delete the tag", s.tag(suffix), err)
+		return odd("it cannot be read: %.200s", err)
+	}
+	for _, said := range []types.MediaType{desc.MediaType, cmp.Or(m.MediaType, desc.MediaType)} {
+		if said != types.OCIManifestSchema1 && said != types.DockerManifestSchema2 {
+			return odd("it is a %.100q, not an image manifest", said)
+		}
 	}
 	if len(m.Layers) > s.limits.Layers {
-		return nil, s.errorf(pratique.Exhausted, op, "%s has %d layers, the limit is %d", s.tag(suffix), len(m.Layers), s.limits.Layers)
+		return over(len(m.Layers), s.limits.Layers, "layers")
 	}
-	return m, nil
+	return tagged{there: true, layers: m.Layers, annotations: m.Annotations}, nil
+}
+
+// note remembers what had to go, for whoever asks why it is no more there.
+func (s *session) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
 // layer returns one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt. Nothing
 // is kept of them.
 func (s *session) layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	if content, ok := s.held[desc.Digest]; ok {
-		return content, s.check(ctx, desc)
+		return content, s.check(ctx, desc, false)
 	}
 	var content bytes.Buffer
-	if err := s.fetch(ctx, desc, func() io.Writer {
+	if err := s.fetch(ctx, desc, false, func() io.Writer {
 		content.Grow(int(desc.Size) + 1)
 		return &content
 	}); err != nil {
@@ -144,14 +175,15 @@ type reading struct {
 	there bool // the registry was seen to hold it as announced
 }
 
-// check reads a layer without keeping it, once.
-func (s *session) check(ctx context.Context, desc v1.Descriptor) error {
+// check reads a layer without keeping it, once. What is own does not count against what may be read: others could use
+// that up.
+func (s *session) check(ctx context.Context, desc v1.Descriptor, own bool) error {
 	key := announced{desc.Digest, desc.Size}
 	s.mu.Lock()
-	r := s.read[key]
+	r := s.checked[key]
 	if r == nil {
 		r = &reading{}
-		s.read[key] = r
+		s.checked[key] = r
 	}
 	s.mu.Unlock()
 	r.mu.Lock()
@@ -159,15 +191,15 @@ func (s *session) check(ctx context.Context, desc v1.Descriptor) error {
 	if r.there {
 		return nil
 	}
-	err := s.fetch(ctx, desc, func() io.Writer { return io.Discard })
+	err := s.fetch(ctx, desc, own, func() io.Writer { return io.Discard })
 	r.there = err == nil
 	return err
 }
 
 // fetch reads a layer to what to returns, which is asked only once the size is known to be within the limits.
-func (s *session) fetch(ctx context.Context, desc v1.Descriptor, to func() io.Writer) error {
+func (s *session) fetch(ctx context.Context, desc v1.Descriptor, own bool, to func() io.Writer) error {
 	const op = "read attached layer of"
-	if err := s.allow(op, desc); err != nil {
+	if err := s.allow(op, desc, own); err != nil {
 		return err
 	}
 	// The library's reader would hash the bytes, too.
@@ -189,7 +221,7 @@ func (s *session) fetch(ctx context.Context, desc v1.Descriptor, to func() io.Wr
 }
 
 // allow takes a layer's size from what may still be read.
-func (s *session) allow(op string, desc v1.Descriptor) error {
+func (s *session) allow(op string, desc v1.Descriptor, own bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -197,6 +229,8 @@ func (s *session) allow(op string, desc v1.Descriptor) error {
 		return s.errorf(pratique.Corrupt, op, "layer %s has %d bytes", desc.Digest, desc.Size)
 	case desc.Size > s.limits.EnvelopeBytes:
 		return s.errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest, desc.Size, s.limits.EnvelopeBytes)
+	case own:
+		return nil
 	case desc.Size > s.left:
 		return s.errorf(pratique.Exhausted, op, "layers of more than %d bytes together", s.limits.TotalBytes)
 	}

@@ -14,7 +14,7 @@ import (
 
 // says is what one layer was found to say. Its content is not kept.
 type says struct {
-	lost bool // the registry has it no more
+	lost bool // the registry has it no more, or it cannot be read within the limits
 	own  bool // own signed it about the subject; only then the rest is set
 
 	predicateType string
@@ -68,6 +68,11 @@ func (s *session) ask(ctx context.Context, h half, desc v1.Descriptor) (says, er
 		return says{}, nil
 	case pratique.NotFound:
 		return says{lost: true}, nil
+	case pratique.Exhausted:
+		if h.denies {
+			s.note("layer %s of %s was left out: %v", desc.Digest, s.tag(h.suffix), err)
+			return says{lost: true}, nil
+		}
 	}
 	if err != nil {
 		return says{}, err
@@ -87,7 +92,8 @@ func (s *session) readBack(ctx context.Context, h half, found []*v1.Descriptor, 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(uploads)
 	for n, i := range h.items {
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer pratique.Caught(pratique.Corrupt, op, &err)
 			want := i.desc
 			if found[n] != nil {
 				want = *found[n]
@@ -96,7 +102,7 @@ func (s *session) readBack(ctx context.Context, h half, found []*v1.Descriptor, 
 				return d.Digest == want.Digest && d.Size == want.Size && maps.Equal(d.Annotations, want.Annotations)
 			})
 			if there && found[n] == nil {
-				switch err := s.check(ctx, want); pratique.KindOf(err) {
+				switch err := s.check(ctx, want, true); pratique.KindOf(err) {
 				case pratique.Corrupt, pratique.NotFound:
 					there = false
 				default:

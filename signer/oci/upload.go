@@ -19,8 +19,9 @@ import (
 // uploads is how many blobs travel at once.
 const uploads = 8
 
-// write uploads the new layers and a configuration that fits, then moves the tag to the manifest.
-func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items []item) error {
+// write uploads the new layers and a configuration that fits, then moves the tag to the manifest. Overwrites says
+// that the tag exists.
+func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items []item, overwrites bool) error {
 	const op = "attach to"
 	config, err := newConfig(m.Layers)
 	if err != nil {
@@ -32,7 +33,8 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	for _, i := range items {
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer pratique.Caught(pratique.Corrupt, op, &err)
 			if err := s.upload(uploading, i); err != nil {
 				return err
 			}
@@ -51,11 +53,7 @@ func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items
 	if len(raw) > s.limits.ManifestBytes {
 		return s.errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d", s.tag(suffix), len(raw), s.limits.ManifestBytes)
 	}
-	// Put writes the manifest and nothing else; Push would first ask whether it is there.
-	if err := s.pusher.Put(ctx, s.tag(suffix), rawManifest(raw)); err != nil {
-		return s.fail(op, err)
-	}
-	return nil
+	return s.put(ctx, suffix, raw, overwrites)
 }
 
 // upload is the sending of one layer, which happens once.
@@ -85,7 +83,11 @@ func (s *session) upload(ctx context.Context, i item) error {
 
 // readAhead reads back what was sent while others are under way. Some registries hand out only what a manifest names, so
 // what cannot be read yet is read after the manifest.
-func (s *session) readAhead(ctx context.Context, i item) { _ = s.check(ctx, i.desc) }
+func (s *session) readAhead(ctx context.Context, i item) {
+	var err error
+	defer pratique.Caught(pratique.Corrupt, "read back", &err)
+	_ = s.check(ctx, i.desc, true)
+}
 
 // newConfig is the image configuration that cosign would write for these layers: they are not compressed, so
 // their digests are their diff ids.

@@ -98,20 +98,24 @@ func (s *Store) VerifiedSignature(ctx context.Context, subject pratique.Subject,
 	return pratique.Attestation{}, ses.errorf(pratique.Unverified, op, "%d signatures, none holds with key %s", len(layers), v.KeyID())
 }
 
-// attached reads one of the subject's tags; a tag that is not there is NotFound.
+// attached reads one of the subject's tags. A tag that is not there is NotFound, one that is no manifest of signatures
+// or attestations Unverified: attaching again replaces it.
 func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix string) (*session, []v1.Descriptor, error) {
 	ses, err := s.open(ctx, subject)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := ses.manifest(ctx, suffix)
-	if err != nil {
+	const op = "read what is attached to"
+	found, err := ses.read(ctx, suffix)
+	switch {
+	case err != nil:
 		return nil, nil, err
+	case !found.there:
+		return nil, nil, ses.errorf(pratique.NotFound, op, "there is no tag %s", ses.tag(suffix))
+	case found.odd != "":
+		return nil, nil, ses.errorf(pratique.Unverified, op, "%s holds nothing of ours: %s", ses.tag(suffix), found.odd)
 	}
-	if m == nil {
-		return nil, nil, ses.errorf(pratique.NotFound, "read what is attached to", "there is no tag %s", ses.tag(suffix))
-	}
-	return ses, m.Layers, nil
+	return ses, found.layers, nil
 }
 
 // usable reads a layer, or nothing if the layer itself is bad; an error means that it could not be found out.

@@ -177,12 +177,12 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		manifest string
 		kind     pratique.Kind
 	}{
-		"garbage":         {"garbage", pratique.Corrupt},
+		"garbage":         {"garbage", pratique.Unverified},
 		"null":            {"null", pratique.NotFound}, // an empty manifest
-		"layers a string": {`{"schemaVersion":2,"layers":"x"}`, pratique.Corrupt},
-		"bad digest":      {`{"schemaVersion":2,"layers":[{"digest":"sha256:zz"}]}`, pratique.Corrupt},
-		"huge":            {`{"schemaVersion":2,"x":"` + strings.Repeat("x", 5000) + `"}`, pratique.Exhausted},
-		"five layers":     {`{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 4) + `{}]}`, pratique.Exhausted},
+		"layers a string": {`{"schemaVersion":2,"layers":"x"}`, pratique.Unverified},
+		"bad digest":      {`{"schemaVersion":2,"layers":[{"digest":"sha256:zz"}]}`, pratique.Unverified},
+		"huge":            {`{"schemaVersion":2,"x":"` + strings.Repeat("x", 5000) + `"}`, pratique.Unverified},
+		"five layers":     {`{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 4) + `{}]}`, pratique.Unverified},
 	} {
 		// The test registry reads manifests itself, so it is asked to serve what it would not take.
 		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -218,7 +218,7 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		return true
 	})
 	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
-	wantKind(t, err, pratique.Corrupt, "delete the tag")
+	wantKind(t, err, pratique.Unverified, "holds nothing of ours")
 }
 
 // TestVerifiedCannotFindOut keeps trouble of the registry apart from evidence that does not hold.

@@ -30,6 +30,10 @@ const (
 	askTimeout   = 30 * time.Second
 )
 
+// ErrUnauthorized is in the errors of requests that the service did not let in: they came without a token, or with one that
+// it does not know.
+var ErrUnauthorized = errors.New("the service wants a token that it knows")
+
 // Config says where the service is.
 type Config struct {
 	// URL is the service's base, for example https://pratique.example.
@@ -159,23 +163,43 @@ func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 	if digest, err := pratique.ParseDigest(name); err == nil {
 		return out, c.do(ctx, http.MethodGet, "/api/v1/images/"+digest.String(), nil, nil, nil, 0, &out)
 	}
+	if digits, ok := strings.CutPrefix(name, "sha256:"); ok && !strings.Contains(digits, "/") {
+		return out, pratique.Errorf(pratique.Invalid, "find image", "digest %q: want all 64 digits after sha256:", pratique.Excerpt(name, 120))
+	}
 	if _, err := pratique.ParseImageRef(name); err != nil {
 		return out, pratique.Wrap(pratique.Invalid, "find image", "", err)
 	}
 	return out, c.do(ctx, http.MethodGet, "/api/v1/images", url.Values{"ref": {name}}, nil, nil, 0, &out)
 }
 
+// Places returns what the config repositories hold now of the repository of an image.
+func (c *Client) Places(ctx context.Context, of api.Image) (api.ImagePlaces, error) {
+	var out api.ImagePlaces
+	path := "/api/v1/images/" + of.Digest.String() + "/places"
+	return out, c.do(ctx, http.MethodGet, path, url.Values{"repository": {of.Repository}}, nil, nil, 0, &out)
+}
+
 // Reconcile asks for sweeps now, for pushes that no webhook told of, of the repositories named as registry/path, or of
 // all that the service has configured if none is. It returns their state; see [api.Reconciliation] for when one is done.
 func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]api.Reconciliation, error) {
-	var out api.ReconciliationList
-	body, err := json.Marshal(api.ReconcileRequest{Repositories: repositories})
+	out, err := c.reconcile(ctx, api.ReconcileRequest{Repositories: repositories})
+	return out.Items, err
+}
+
+// DeployByName has images that sweeps found, named as registry/path:tag, judged and deployed as if they had been pushed just
+// now. It returns their submissions, in the same order.
+func (c *Client) DeployByName(ctx context.Context, images []string) ([]api.Submission, error) {
+	out, err := c.reconcile(ctx, api.ReconcileRequest{Deploy: images})
+	return out.Submissions, err
+}
+
+func (c *Client) reconcile(ctx context.Context, request api.ReconcileRequest) (out api.ReconciliationList, err error) {
+	body, err := json.Marshal(request)
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Internal, "reconcile", "", err)
+		return out, pratique.Wrap(pratique.Internal, "reconcile", "", err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	err = c.do(ctx, http.MethodPost, "/api/v1/reconciliations", nil, header, body, 0, &out)
-	return out.Items, err
+	return out, c.do(ctx, http.MethodPost, "/api/v1/reconciliations", nil, header, body, 0, &out)
 }
 
 // Reconciliations returns how far the sweeps of each configured repository have come.
@@ -277,6 +301,9 @@ func problem(op string, res *http.Response) error {
 		text += "; " + e.Error()
 	}
 	err := fmt.Errorf("%s (%d)", text, res.StatusCode)
+	if res.StatusCode == http.StatusUnauthorized {
+		err = fmt.Errorf("%w (%d)", ErrUnauthorized, res.StatusCode)
+	}
 	if kind == pratique.NotFound && !strings.HasPrefix(p.Type, api.ProblemType) { // gateways write problems, too
 		err = &foreignError{err}
 	}

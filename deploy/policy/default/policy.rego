@@ -5,6 +5,8 @@
 # params.unknown_severity          deny, or allow (default): findings without a severity pass, with a note
 # params.block_secrets             true: whatever looks like a credential denies, and so does not having looked
 #
+# What becomes of an image that could not be matched wholly is in coverage.rego, with its parameters.
+#
 # How old the vulnerability database may be, and which repositories are allowed, is checked beside every
 # policy, also one of your own.
 #
@@ -49,11 +51,6 @@ note contains reason("no_fix", finding, message) if {
 	unknown(finding)
 	excused(finding)
 	message := describe(finding)
-}
-
-note contains {"rule": "no_packages", "message": message} if {
-	input.sbom.packages == 0
-	message := "no packages were found in the image, so nothing could be matched"
 }
 
 deny contains {"rule": "secret", "message": message} if {

@@ -5,11 +5,13 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +55,21 @@ func Build(t testing.TB, contents ...Files) layers.Image {
 // BuildAs is [Build] with another configuration.
 func BuildAs(t testing.TB, change func(*v1.ConfigFile), contents ...Files) layers.Image {
 	t.Helper()
+	streams := make([][]byte, len(contents))
+	for i, files := range contents {
+		streams[i] = archive(t, files)
+	}
+	return buildOf(t, change, streams)
+}
+
+// BuildOf is [Build] of layers that are packed already.
+func BuildOf(t testing.TB, streams ...[]byte) layers.Image {
+	t.Helper()
+	return buildOf(t, func(*v1.ConfigFile) {}, streams)
+}
+
+func buildOf(t testing.TB, change func(*v1.ConfigFile), streams [][]byte) layers.Image {
+	t.Helper()
 	dir := t.TempDir()
 	config := v1.ConfigFile{
 		OS: "linux", Architecture: "amd64", Created: v1.Time{Time: Created},
@@ -61,8 +78,7 @@ func BuildAs(t testing.TB, change func(*v1.ConfigFile), contents ...Files) layer
 	}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}}
 	img := layers.Image{Platform: "linux/amd64", MediaType: string(types.OCIManifestSchema1)}
-	for _, files := range contents {
-		body := archive(t, files)
+	for _, body := range streams {
 		digest := pratique.DigestOf(body)
 		path := filepath.Join(dir, digest.Hex())
 		must(t, os.WriteFile(path, body, 0o600))
@@ -84,6 +100,20 @@ func BuildAs(t testing.TB, change func(*v1.ConfigFile), contents ...Files) layer
 	img.Manifest = encode(t, manifest)
 	img.Subject = pratique.Subject{Repository: repository(), Digest: pratique.DigestOf(img.Manifest)}
 	return img
+}
+
+// RPMDatabase is a database of RPM in the format of SQLite: bash, openssl-libs and a key.
+func RPMDatabase(t testing.TB) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	packed, err := os.Open(filepath.Join(filepath.Dir(here), "rpmdb", "rpmdb.sqlite.gz"))
+	must(t, err)
+	defer func() { _ = packed.Close() }() // only read
+	r, err := gzip.NewReader(packed)
+	must(t, err)
+	body, err := io.ReadAll(r)
+	must(t, err)
+	return string(body)
 }
 
 // Layout writes an image made by [Build] as an OCI layout, and returns its directory.

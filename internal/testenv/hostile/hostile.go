@@ -47,7 +47,14 @@ type descriptor struct {
 }
 
 // Of makes an image of layers, lowest first.
-func Of(layers ...Layer) Image {
+func Of(layers ...Layer) Image { return of(map[string]any{"User": "65532"}, layers) }
+
+// Labeled is an image with a label of n bytes.
+func Labeled(n int) Image {
+	return of(map[string]any{"User": "65532", "Labels": map[string]string{"a": strings.Repeat("b", n)}}, []Layer{Base()})
+}
+
+func of(runs map[string]any, layers []Layer) Image {
 	img := Image{MediaType: pratique.TypeOCIManifest, Blobs: map[pratique.Digest][]byte{}}
 	add := func(mediaType string, b []byte) descriptor {
 		d := pratique.DigestOf(b)
@@ -62,7 +69,7 @@ func Of(layers ...Layer) Image {
 		diffIDs = append(diffIDs, l.DiffID.String())
 	}
 	config := add("application/vnd.oci.image.config.v1+json", encode(map[string]any{
-		"os": "linux", "architecture": "amd64", "created": "2024-01-02T03:04:05Z", "config": map[string]any{"User": "65532"},
+		"os": "linux", "architecture": "amd64", "created": "2024-01-02T03:04:05Z", "config": runs,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
 	}))
 	img.Manifest = encode(map[string]any{"schemaVersion": 2, "mediaType": img.MediaType, "config": config, "layers": all})

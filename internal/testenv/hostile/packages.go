@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 )
 
 // noise is n bytes that mean nothing, always the same.
@@ -61,6 +62,15 @@ func LongLines(n int) []byte {
 	return []byte("Package: " + string(bytes.Repeat([]byte("x"), n)) + "\nStatus: install ok installed\nVersion: 1\n\n")
 }
 
+// LongVersions is a status file of dpkg with n packages, each with a version of so many bytes, which dpkg would take.
+func LongVersions(n, bytes int) Entry {
+	status := ""
+	for i := range n {
+		status += stanza(fmt.Sprintf("libssl%d", i), "3.0.9-1"+strings.Repeat("a", bytes))
+	}
+	return File("var/lib/dpkg/status", []byte(status))
+}
+
 // DeepJSON is the description of a Node.js package that is n lists within each other.
 func DeepJSON(n int) Entry {
 	body := append(append([]byte(`{"name":"deep","version":"1.0.0","contributors":`), bytes.Repeat([]byte("["), n)...), bytes.Repeat([]byte("]"), n)...)
@@ -72,6 +82,15 @@ func ManyPackages(n int) Entry {
 	var b bytes.Buffer
 	for i := range n {
 		b.WriteString(stanza(fmt.Sprintf("package-%d", i), "1.0"))
+	}
+	return File("var/lib/dpkg/status", b.Bytes())
+}
+
+// ManyVersions is a status file of dpkg with one package in n versions.
+func ManyVersions(n int) Entry {
+	var b bytes.Buffer
+	for i := range n {
+		b.WriteString(stanza("openssl", fmt.Sprintf("3.0.9-%d", i)))
 	}
 	return File("var/lib/dpkg/status", b.Bytes())
 }

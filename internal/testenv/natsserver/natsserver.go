@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/pratique-dev/pratique/internal/testenv/ports"
 )
 
 const patience = 20 * time.Second
 
 // Start runs a server until it is stopped, or the test ends. Of the options, what makes it listen to the test alone is
-// set here; without a port it gets any.
+// set here; without a port it gets one that stays free when it is stopped.
 func Start(t testing.TB, o server.Options) *server.Server {
 	t.Helper()
 	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true
 	if o.Port == 0 {
-		o.Port = server.RANDOM_PORT
+		_, o.Port = ports.Free(t)
 	}
 	s, err := server.NewServer(&o)
 	if err != nil {

@@ -43,6 +43,9 @@ type Config struct {
 	MediaType, Actor, ID string
 	// Time gives when it happened: an RFC 3339 string, a timestamp, or a number of seconds since 1970.
 	Time string
+	// BodyOnly is for senders whose signature covers the body alone: whoever saw one request may send it again with other
+	// headers. Then no expression but ID has header.
+	BodyOnly bool
 }
 
 // Item is what the expressions say of one element of Events.
@@ -81,6 +84,9 @@ type expression struct {
 // Compile checks and compiles the expressions. Errors are Invalid and name the field and the position in it.
 func Compile(c Config) (*Program, error) {
 	p, err := compile(c)
+	if err != nil && c.BodyOnly && strings.Contains(err.Error(), "undeclared reference to 'header'") {
+		err = fmt.Errorf("%w\nthe sender's signature covers the body alone: only id may use header", err)
+	}
 	return p, pratique.Wrap(pratique.Invalid, "compile expressions", "", err)
 }
 
@@ -93,9 +99,8 @@ func compile(c Config) (*Program, error) {
 	case c.Events == "":
 		c.Events = "[body]"
 	}
-	outer, err := cel.NewEnv(
+	signed, err := cel.NewEnv(
 		cel.Variable("body", cel.DynType),
-		cel.Variable("header", cel.MapType(cel.StringType, cel.StringType)),
 		cel.OptionalTypes(),
 		// Version 0 of the library: the later ones add format, whose result has no bound.
 		ext.Strings(ext.StringsVersion(0)),
@@ -104,7 +109,19 @@ func compile(c Config) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole, err := signed.Extend(cel.Variable("header", cel.MapType(cel.StringType, cel.StringType)))
+	if err != nil {
+		return nil, err
+	}
+	outer := whole
+	if c.BodyOnly {
+		outer = signed
+	}
 	inner, err := outer.Extend(cel.Variable("item", cel.DynType))
+	if err != nil {
+		return nil, err
+	}
+	forID, err := whole.Extend(cel.Variable("item", cel.DynType))
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +144,11 @@ func compile(c Config) (*Program, error) {
 		{"actor", c.Actor, func(i *Item) *string { return &i.Actor }},
 		{"id", c.ID, func(i *Item) *string { return &i.ID }},
 	} {
-		e, err := newExpression(inner, f.name, f.source, types.StringKind)
+		env := inner
+		if f.name == "id" {
+			env = forID
+		}
+		e, err := newExpression(env, f.name, f.source, types.StringKind)
 		if err != nil {
 			return nil, err
 		}

@@ -126,6 +126,8 @@ func TestCompileNamesFieldAndPosition(t *testing.T) {
 		"bool for list":     {func(c *Config) { c.Events = `true` }, []string{"events: ", "bool"}},
 		"string for bool":   {func(c *Config) { c.When = `"true"` }, []string{"when: ", "string"}},
 		"list for time":     {func(c *Config) { c.Time = `[1]` }, []string{"time: ", "list"}},
+		"header, unsigned":  {func(c *Config) { c.BodyOnly, c.Time = true, `header["x-time"]` }, []string{"time: ", "header", "only id may use header"}},
+		"events, unsigned":  {func(c *Config) { c.BodyOnly, c.Events = true, `[header]` }, []string{"events: ", "header", "only id may use header"}},
 		"too long":          {func(c *Config) { c.Host = `"` + strings.Repeat("a", maxSource) + `"` }, []string{"host: ", "size"}},
 		"too deep":          {func(c *Config) { c.Host = strings.Repeat("(", 1000) + `"a"` + strings.Repeat(")", 1000) }, []string{"host: "}},
 	} {
@@ -190,4 +192,17 @@ func decode(t testing.TB, body string) any {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// An id only tells repeats apart, so that of a sender that signs its bodies may be in a header.
+func TestIDMayBeInAnUnsignedHeader(t *testing.T) {
+	t.Parallel()
+	p, err := Compile(Config{Repository: `"r"`, Tag: `"t"`, ID: `header["x-id"]`, BodyOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, err := p.Eval(http.Header{"X-Id": {"7"}}, map[string]any{})
+	if err != nil || len(items) != 1 || items[0].ID != "7" {
+		t.Errorf("%+v, %v", items, err)
+	}
 }

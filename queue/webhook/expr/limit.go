@@ -81,7 +81,8 @@ func length(v ref.Val) uint64 {
 	return 0
 }
 
-// boundedReplace is the call of replace that knows how long its result becomes before it makes it.
+// boundedReplace is the call of replace that knows how long its result becomes before it makes it. It has to take the
+// place of both ways in which the library evaluates: one that it leaves to what it wraps has no bound.
 type boundedReplace struct{ interpreter.InterpretableCall }
 
 // boundCalls takes care of the two functions whose results may be far longer than what they are made of. Join
@@ -99,10 +100,19 @@ func boundCalls(i interpreter.Interpretable) (interpreter.Interpretable, error) 
 
 // Eval implements [interpreter.Interpretable].
 func (r boundedReplace) Eval(variables interpreter.Activation) ref.Val {
+	return r.replace(func(arg interpreter.InterpretableV2) ref.Val { return arg.Eval(variables) })
+}
+
+// Exec implements [interpreter.InterpretableV2].
+func (r boundedReplace) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	return r.replace(func(arg interpreter.InterpretableV2) ref.Val { return arg.Exec(frame) })
+}
+
+func (r boundedReplace) replace(value func(interpreter.InterpretableV2) ref.Val) ref.Val {
 	var texts []string
 	times := -1
 	for _, arg := range r.Args() {
-		switch v := arg.Eval(variables).(type) {
+		switch v := value(arg).(type) {
 		case types.String:
 			texts = append(texts, string(v))
 		case types.Int:

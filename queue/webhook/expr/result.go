@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/google/cel-go/common/types"
@@ -108,10 +107,4 @@ func wrongType(e *expression, value ref.Val, want string) error {
 }
 
 // clip bounds what an error quotes of a payload, in bytes.
-func clip(s string) string {
-	const most = 300
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+func clip(s string) string { return pratique.Excerpt(s, 300) }

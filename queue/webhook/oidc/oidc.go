@@ -208,10 +208,4 @@ func denied(err error) error {
 }
 
 // clip bounds what is quoted of a token, in bytes.
-func clip(s string) string {
-	const most = 300
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+func clip(s string) string { return pratique.Excerpt(s, 300) }

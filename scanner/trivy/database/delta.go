@@ -39,7 +39,7 @@ func Diff(ctx context.Context, oldDir, newDir string) (scanner.Delta, error) {
 		return scanner.Delta{Everything: "the database before cannot be read: " + err.Error()}, nil
 	}
 	defer func() { _ = older.Close() }() // only read
-	w := &walk{ctx: ctx, names: map[string]bool{}}
+	w := &walk{ctx: ctx, names: map[string]bool{}, gone: map[string]bool{}, come: map[string]bool{}, stays: map[string]bool{}}
 	if err := w.run(older, newer); err != nil {
 		return scanner.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
@@ -59,6 +59,8 @@ type walk struct {
 	everything      string
 	names           map[string]bool
 	vulnerabilities []string
+	// gone, come and stays are ecosystems of which a source went, came or stayed.
+	gone, come, stays map[string]bool
 }
 
 // run walks both files in key order. A page that is damaged, in either of them, ends it with everything.
@@ -91,6 +93,7 @@ func (w *walk) delta() scanner.Delta {
 	if w.everything != "" {
 		return scanner.Delta{Everything: w.everything}
 	}
+	w.ecosystems()
 	d := scanner.Delta{Vulnerabilities: w.vulnerabilities}
 	for k := range w.names {
 		d.Names = append(d.Names, k)
@@ -101,6 +104,21 @@ func (w *walk) delta() scanner.Delta {
 	}
 	slices.Sort(d.Names)
 	return d
+}
+
+// ecosystems notes those for which there are advisories from now on, or no more: that concerns all of their lists.
+func (w *walk) ecosystems() {
+	note := func(one, other map[string]bool) {
+		for ecosystem := range one {
+			if !w.stays[ecosystem] && !other[ecosystem] {
+				for _, s := range scopesOf(ecosystem + "::") {
+					w.names[key(s, "")] = true
+				}
+			}
+		}
+	}
+	note(w.gone, w.come)
+	note(w.come, w.gone)
 }
 
 // top compares one bucket of the first level; one of the two may be nil.
@@ -147,6 +165,22 @@ func (w *walk) wholly(bucket string) error {
 // source compares the advisories of one source: a bucket for each package, an advisory in each key of it.
 func (w *walk) source(name string, a, b *bbolt.Bucket) error {
 	scopes := scopesOf(name)
+	if before, now := hasAny(a), hasAny(b); before != now {
+		switch ecosystem, _, ok := strings.Cut(name, "::"); {
+		case !ok:
+			// There are advisories for the release from now on, or no more, which concerns all of its packages.
+			if err := w.wholly(name); err != nil {
+				return err
+			}
+		case strings.Contains(ecosystem, " "): // a vendor's, which adds to those that count
+		case before:
+			w.gone[ecosystem] = true
+		default:
+			w.come[ecosystem] = true
+		}
+	} else if ecosystem, _, ok := strings.Cut(name, "::"); ok && now {
+		w.stays[ecosystem] = true
+	}
 	return mergeBuckets(a, b, func(pkg, x, y []byte) error {
 		if x != nil || y != nil {
 			return fmt.Errorf("bucket %.80q has a value where packages are expected", name)
@@ -172,6 +206,14 @@ func (w *walk) source(name string, a, b *bbolt.Bucket) error {
 		}
 		return w.ctx.Err()
 	})
+}
+
+func hasAny(b *bbolt.Bucket) bool {
+	if b == nil {
+		return false
+	}
+	k, _ := b.Cursor().First()
+	return k != nil
 }
 
 func child(b *bbolt.Bucket, name []byte) *bbolt.Bucket {

@@ -81,10 +81,16 @@ func TestDiff(t *testing.T) {
 	}{
 		"nothing":          {func(content) {}, scanner.Delta{}},
 		"new advisory":     {func(c content) { c["debian 12/openssl/CVE-3"] = `{}` }, scanner.Delta{Names: []string{unknown, "debian:openssl"}}},
-		"withdrawn":        {func(c content) { delete(c, "npm::x/lodash/CVE-2") }, scanner.Delta{Names: []string{unknown, "npm:lodash"}}},
+		"withdrawn":        {func(c content) { delete(c, "npm::x/lodash/CVE-2") }, scanner.Delta{Names: []string{unknown, "npm:", "npm:lodash"}}},
 		"other range":      {func(c content) { c["npm::x/lodash/CVE-2"] = `{"PatchedVersions":["3"]}` }, scanner.Delta{Names: []string{unknown, "npm:lodash"}}},
 		"new package":      {func(c content) { c["pip::x/Flask_X/CVE-2"] = `{}` }, scanner.Delta{Names: []string{unknown, "pip:flask-x"}}},
 		"new source":       {func(c content) { c["pip::y/flask/CVE-2"] = `{}` }, scanner.Delta{Names: []string{unknown, "pip:flask"}}},
+		"new release":      {func(c content) { c["debian 13/x/CVE-1"] = `{}` }, scanner.Delta{Names: []string{unknown, "debian:", "debian:x"}}},
+		"release is gone":  {func(c content) { delete(c, "alpine 3.19/musl/CVE-1") }, scanner.Delta{Names: []string{unknown, "alpine:", "alpine:musl"}}},
+		"new ecosystem":    {func(c content) { c["go::x/m/CVE-1"] = `{}` }, scanner.Delta{Names: []string{unknown, "go:", "go:m"}}},
+		"last source gone": {func(c content) { delete(c, "pip::x/py-yaml/CVE-2") }, scanner.Delta{Names: []string{unknown, "pip:", "pip:py-yaml"}}},
+		"source renamed": {func(c content) { delete(c, "pip::x/py-yaml/CVE-2"); c["pip::y/py-yaml/CVE-2"] = `{}` },
+			scanner.Delta{Names: []string{unknown, "pip:py-yaml"}}},
 		"vendor's":         {func(c content) { c["seal npm::y/ms/CVE-2"] = `{}` }, scanner.Delta{Names: []string{unknown, "npm:ms"}}},
 		"module":           {func(c content) { c["Red Hat/nodejs:12::npm/CVE-1"] = `{"x":1}` }, scanner.Delta{Names: []string{unknown, "redhat:nodejs:12::npm", "redhat:npm"}}},
 		"details":          {func(c content) { c["vulnerability/CVE-1"] = `{"Title":"uno"}` }, scanner.Delta{Vulnerabilities: []string{"CVE-1"}}},
@@ -197,7 +203,7 @@ func TestKeysMeetTheDelta(t *testing.T) {
 func TestNarrow(t *testing.T) {
 	t.Parallel()
 	node := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{
-		{Name: "Lodash", Version: "1"}, {Name: "ms", Version: "1"}, {Name: "lodash", Version: "2"}, {Name: "qs", Version: "1"},
+		{Name: "Lodash", Version: "1.0.0"}, {Name: "ms", Version: "v1"}, {Name: "lodash", Version: "2.0.0"}, {Name: "qs", Version: "1.0.0"},
 	}}}}
 	names := map[string]bool{key("npm", "lodash"): true}
 	got, ok := Narrow(node, names, map[string]bool{"qs": true})
@@ -213,6 +219,24 @@ func TestNarrow(t *testing.T) {
 	}
 	if _, ok := Narrow(node, map[string]bool{key("npm", ""): true}, nil); ok {
 		t.Error("the whole scope differs, and only a part would be matched")
+	}
+	if _, ok := Narrow(node, map[string]bool{key("npm", "ms"): true}, nil); ok {
+		t.Error("the version may be one that is not compared, which changes what the whole list is covered by")
+	}
+}
+
+// TestPlain: lists with these are not matched as a whole.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for listType, usual := range map[string][]string{
+		"node-pkg": {"4.17.21", "1.0.0-beta.1"}, "python-pkg": {"5.3.1", "1.0rc1", "2024.1"}, "jar": {"31.1-jre"}, "gemspec": {"3.0.1"}, "dotnet-core": {"6.0.0"},
+		"gobinary": {"v1.2.3", "v0.0.0-20210921155107-089bfa567519", "v2.0.0+incompatible"},
+	} {
+		for _, v := range usual {
+			if !Plain(listType, v) {
+				t.Errorf("%s in %s is not", v, listType)
+			}
+		}
 	}
 }
 

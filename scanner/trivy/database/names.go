@@ -63,6 +63,9 @@ func Keys(part pratique.Inventory) []string {
 			keys = append(keys, k)
 		}
 	}
+	if len(part.Lists) == 0 {
+		add(scopeOfList(part.OS, pratique.PackageList{Class: pratique.ClassOS}), "")
+	}
 	for _, l := range part.Lists {
 		scope := scopeOfList(part.OS, l)
 		add(scope, "")
@@ -123,7 +126,9 @@ func scopesOf(bucket string) []string {
 
 // Narrow returns the numbers of the packages of a part that a change concerns: those with a key in names, and those whose
 // name is in also. What is found in the others stays as it was. ok is false if the part has to be matched as a whole: that
-// of a distribution, whose packages decide together which advisories hold, and one of which a whole scope differs.
+// of a distribution, whose packages decide together which advisories hold, one of which a whole scope differs, and one in
+// which a package is concerned that may have a version which the scanner cannot compare. Whether there are advisories
+// under its name decides about the coverage, which is the whole list's. Only names and versions of packages are read.
 func Narrow(part pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
 	if len(part.Lists) != 1 || part.Lists[0].Class != pratique.ClassLanguage {
 		return nil, false
@@ -135,6 +140,9 @@ func Narrow(part pratique.Inventory, names, also map[string]bool) (concerned []i
 	}
 	for i, p := range l.Packages {
 		if also[p.Name] || names[key(scope, p.Name)] || p.SrcName != "" && names[key(scope, p.SrcName)] {
+			if !Plain(l.Type, p.Version) {
+				return nil, false
+			}
 			concerned = append(concerned, i)
 		}
 	}

@@ -164,7 +164,7 @@ func (s *Store) serveRequest(ctx context.Context, dir, answer string) error {
 	}
 	a := s.answer(changed)
 	if err != nil {
-		a.Kind, a.Error = pratique.KindOf(err), clip(err.Error())
+		a.Kind, a.Error = pratique.KindOf(err), pratique.Excerpt(err.Error(), mostError)
 	}
 	tmp := filepath.Join(filepath.Dir(answer), tempPrefix+filepath.Base(answer))
 	// Whoever asked is told; it is a failure of the service only if that cannot be done.

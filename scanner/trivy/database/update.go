@@ -31,7 +31,7 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 		return s.updateStatic()
 	}
 	if len(s.cfg.Sources) == 0 {
-		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured: name some under database, or set database.offline: false; pratique db import takes a database from a file")
+		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured: name some under database.sources, or set database.offline: false; pratique db import takes a database from a file")
 	}
 	began := s.now().UTC()
 	var before schedule
@@ -49,7 +49,7 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 		case ctx.Err() != nil: // we were told to stop, which is no failure
 			p.TriedAt, p.Failures = before.TriedAt, before.Failures
 		default:
-			p.Error = clip(err.Error())
+			p.Error = pratique.Excerpt(err.Error(), mostError)
 		}
 		s.last = err
 	})
@@ -180,7 +180,7 @@ func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
 			return false, pratique.Wrap(pratique.Unavailable, op, "", s.also(from.manifests, meta))
 		}
 		if meta.UpdatedAt.Before(old.Database.UpdatedAt) && !from.force {
-			return false, pratique.Errorf(pratique.Stale, op, "built at %s, the one in use at %s", meta.UpdatedAt, old.Database.UpdatedAt)
+			return false, pratique.Errorf(pratique.Stale, op, "it is older than the one in use: built %s, in use %s", meta.UpdatedAt.UTC().Format(time.RFC3339), old.Database.UpdatedAt.UTC().Format(time.RFC3339))
 		}
 	}
 	meta.DownloadedAt = now
@@ -195,11 +195,5 @@ func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
 	return true, nil
 }
 
-// clip keeps what is written down of an error short.
-func clip(text string) string {
-	const most = 2000
-	if len(text) > most {
-		return text[:most] + "…"
-	}
-	return text
-}
+// mostError bounds what is written down of an error, in bytes.
+const mostError = 2000

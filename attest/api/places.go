@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// lookTime bounds the look at the config repositories.
+const lookTime = 5 * time.Second
+
+// ImagePlaces is what the config repositories hold of an image's repository now.
+type ImagePlaces struct {
+	Image   string         `json:"image" doc:"registry/path@digest"`
+	Targets []TargetPlaces `json:"targets" doc:"One entry for each deploy target that asks for the image's repository"`
+}
+
+// TargetPlaces is what one target holds now.
+type TargetPlaces struct {
+	Target  string             `json:"target"`
+	Remote  string             `json:"remote"`
+	Branch  string             `json:"branch"`
+	Tip     string             `json:"tip,omitempty" doc:"The commit that was looked at"`
+	SeenAt  *time.Time         `json:"seenAt,omitempty" doc:"When the branch was known to end there; absent if nobody ever could look"`
+	Failure string             `json:"failure,omitempty" doc:"Why nobody could look now; then the rest is as old as seenAt says"`
+	Places  []HeldPlace        `json:"places"`
+	Count   int                `json:"count" doc:"How many places there are; of these, places lists at most 200"`
+	Broken  []pratique.Problem `json:"broken,omitempty" doc:"Places that are the image's and cannot be edited until somebody changes them"`
+}
+
+// HeldPlace is a value that names an image of the repository.
+type HeldPlace struct {
+	pratique.Place
+	ThisImage bool `json:"thisImage" doc:"It names this very digest"`
+}
+
+type placesOutput struct {
+	Body ImagePlaces
+}
+
+func (s *service) registerPlaces(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "getImagePlaces", Method: http.MethodGet, Path: "/api/v1/images/{digest}/places", Tags: []string{"images"},
+		Summary: "What the config repositories hold now, and whether it is this image",
+		Description: "The branches are looked at for this answer, in at most five seconds; where that fails, the answer is as old as it says. " +
+			"The deployments of an image are its commits: what they wrote may have been replaced since.",
+		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
+	}, answer(s, s.places))
+}
+
+func (s *service) places(ctx context.Context, in *imageInput) (*placesOutput, error) {
+	if s.Places == nil {
+		return nil, pratique.Errorf(pratique.NotFound, "look at places", "this service does not look at config repositories")
+	}
+	record, err := s.find(in)
+	if err != nil {
+		return nil, err
+	}
+	out := ImagePlaces{Image: record.Subject.String(), Targets: []TargetPlaces{}}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	found, err := s.Places(ctx, record.Subject.Repository)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range found {
+		target := TargetPlaces{
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure, Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems,
+		}
+		if !t.SeenAt.IsZero() {
+			target.SeenAt = &t.SeenAt
+		}
+		for _, p := range t.Places {
+			target.Places = append(target.Places, HeldPlace{Place: p, ThisImage: p.Digest == record.Subject.Digest})
+		}
+		out.Targets = append(out.Targets, target)
+	}
+	return &placesOutput{Body: out}, nil
+}

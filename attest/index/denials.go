@@ -1,0 +1,232 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"iter"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Denial is a verdict that denies an image, and that has not taken effect everywhere. The image's registry does not show it
+// yet: the signature or the summary of an earlier verdict may still be there. Or the subject is an index whose own newest
+// verdict allows.
+type Denial struct {
+	Subject pratique.Subject `json:"subject"`
+	// Since is the time of the verdict, for an index that of its image's.
+	Since time.Time `json:"since"`
+	// Contradicted says that the subject is an index which is allowed, although an image in it is denied.
+	Contradicted bool `json:"contradicted,omitempty"`
+	// Cause is why the last attempt to attest it failed, if one did.
+	Cause string `json:"cause,omitempty"`
+	// Pushed is the newest push of the image, or of an index that lists it. It is zero if there is none.
+	Pushed pratique.Event  `json:"pushed,omitzero"`
+	Index  pratique.Digest `json:"index,omitzero"`
+	// Idle says that no work for that push goes on.
+	Idle bool `json:"idle"`
+}
+
+// Unattested says whether a record's newest verdict denies, and nothing was attested for it yet.
+func Unattested(r pratique.Record) bool {
+	return denied(r) && (r.Attested == nil || r.Attested.Verdict != r.Judged.Digest)
+}
+
+// RematchFailed reports whether the newest attempt to match a record against a newer database failed.
+func RematchFailed(r pratique.Record) bool {
+	if r.Failed == nil || r.Failed.Stage != "rematch" {
+		return false
+	}
+	for i := len(r.History) - 1; i >= 0; i-- {
+		switch r.History[i].Kind {
+		case pratique.FactFailed:
+			return true
+		case pratique.FactMatched:
+			return false
+		}
+	}
+	return false
+}
+
+// markDenials marks what [Index.Denials] has to look at, after all records of the batch were written.
+func (b *batch) markDenials() error {
+	denials := b.tx.Bucket(bucketDenials)
+	for key, r := range b.records {
+		image, err := deniedImage(b.tx, *r)
+		if err != nil {
+			return err
+		}
+		if Unattested(*r) || image != nil {
+			err = denials.Put([]byte(key), []byte{})
+		} else {
+			err = denials.Delete([]byte(key))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.markParents()
+}
+
+// markParents marks the indexes that are allowed although an image in them was denied now, and takes the mark from those that
+// had it for an image which is allowed again. Each index is read once, however many of its images were judged.
+func (b *batch) markParents() error {
+	denials, against := b.tx.Bucket(bucketDenials), map[pratique.Subject]bool{} // whether an image denies
+	for image := range b.judged {
+		denies := denied(*b.records[string(subjectKey(image))])
+		for parent := range parentsOf(b.tx, image) {
+			marked := denials.Get(subjectKey(parent)) != nil
+			if marked != denies {
+				against[parent] = against[parent] || denies
+			}
+		}
+	}
+	for parent, denies := range against {
+		key := subjectKey(parent)
+		var r pratique.Record
+		if _, err := get(b.tx.Bucket(bucketRecords), key, &r); err != nil {
+			return err
+		}
+		if denies {
+			if allowed(r) {
+				if err := denials.Put(key, []byte{}); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		image, err := deniedImage(b.tx, r)
+		if err != nil {
+			return err
+		}
+		if image == nil && !Unattested(r) {
+			if err := denials.Delete(key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func denied(r pratique.Record) bool {
+	return r.Judged != nil && r.Judged.Verdict.Outcome == pratique.Deny
+}
+
+func allowed(r pratique.Record) bool {
+	return r.Judged != nil && r.Judged.Verdict.Outcome == pratique.Allow
+}
+
+// deniedImage returns the record of an image that is denied, and that an index lists which is allowed; nil if there is none.
+func deniedImage(tx *bbolt.Tx, r pratique.Record) (*pratique.Record, error) {
+	if !allowed(r) || !pushed(r) {
+		return nil, nil
+	}
+	for _, c := range r.Seen.Manifest.Children {
+		var image pratique.Record
+		if _, err := get(tx.Bucket(bucketRecords), subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
+			return nil, err
+		}
+		if denied(image) {
+			return &image, nil
+		}
+	}
+	return nil, nil
+}
+
+// parentsOf yields the indexes that list an image.
+func parentsOf(tx *bbolt.Tx, image pratique.Subject) iter.Seq[pratique.Subject] {
+	return func(yield func(pratique.Subject) bool) {
+		prefix := parentPrefix(image)
+		c := tx.Bucket(bucketParents).Cursor()
+		for k, _ := c.Seek(prefix); len(k) == len(prefix)+digestSize && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			if !yield(image.Sibling(digestFromKey(k[len(prefix):]))) {
+				return
+			}
+		}
+	}
+}
+
+// Denials returns at most limit of the denials that have not taken effect yet, those after the one of a subject; the zero subject
+// is before all. Next is where to go on; it is zero if these were the last.
+func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next pratique.Subject, err error) {
+	err = ix.view("list denials", func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketDenials).Cursor()
+		k, _ := c.First()
+		if !after.IsZero() {
+			key := subjectKey(after)
+			if k, _ = c.Seek(key); bytes.Equal(k, key) {
+				k, _ = c.Next()
+			}
+		}
+		for ; k != nil; k, _ = c.Next() {
+			if len(all) == limit {
+				next = all[limit-1].Subject
+				return nil
+			}
+			var r pratique.Record
+			if found, err := get(tx.Bucket(bucketRecords), k, &r); err != nil {
+				return err
+			} else if !found {
+				return errors.New("a denial has no record")
+			}
+			d := Denial{Subject: r.Subject, Since: r.Judged.Verdict.JudgedAt}
+			if !Unattested(r) {
+				image, err := deniedImage(tx, r)
+				if err != nil {
+					return err
+				}
+				if image == nil {
+					continue // it is allowed again
+				}
+				d.Since, d.Contradicted = image.Judged.Verdict.JudgedAt, true
+			}
+			if f := r.Failed; f != nil && f.Stage == "attest" {
+				d.Cause = f.Message
+			}
+			if err := d.find(tx, r); err != nil {
+				return err
+			}
+			all = append(all, d)
+		}
+		return nil
+	})
+	return all, next, err
+}
+
+// find looks for the push whose work would attest the denial: the image's own, or that of an index around it.
+func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
+	if pushed(r) {
+		d.Pushed, d.Idle = r.Seen.Event, idle(r)
+		return nil
+	}
+	for parent := range parentsOf(tx, r.Subject) {
+		var p pratique.Record
+		if found, err := get(tx.Bucket(bucketRecords), subjectKey(parent), &p); err != nil {
+			return err
+		} else if found && pushed(p) {
+			d.Pushed, d.Index, d.Idle = p.Seen.Event, parent.Digest, idle(p)
+			return nil
+		}
+	}
+	return nil
+}
+
+func pushed(r pratique.Record) bool { return r.Seen != nil && r.Seen.Manifest.Subject == r.Subject }
+
+// idle says whether the newest work on a subject has ended.
+func idle(r pratique.Record) bool {
+	if r.Settled == nil {
+		return false
+	}
+	for i := len(r.History) - 1; i >= 0; i-- {
+		switch r.History[i].Kind {
+		case pratique.FactSettled:
+			return true
+		case pratique.FactSeen, pratique.FactReceived:
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique/attest/api/client"
+	"github.com/pratique-dev/pratique/internal/display"
+)
+
+// placesOf asks what Git holds now; nil if the service does not look, or is older than the question.
+func placesOf(ctx context.Context, c *client.Client, image api.Image) (*api.ImagePlaces, error) {
+	git, err := c.Places(ctx, image)
+	switch {
+	case pratique.KindOf(err) == pratique.NotFound:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &git, nil
+}
+
+// mostPlaces bounds what is printed of one target; --json and the API have more.
+const mostPlaces = 20
+
+// describePlaces says of each target what it holds now.
+func describePlaces(b *strings.Builder, git *api.ImagePlaces) {
+	if git == nil || len(git.Targets) == 0 {
+		return
+	}
+	b.WriteString("\nGit holds now\n")
+	for _, t := range git.Targets {
+		fmt.Fprintf(b, "  %s, %s of %s", display.Line(t.Target), display.Line(t.Branch), display.Line(t.Remote))
+		if t.Tip != "" {
+			fmt.Fprintf(b, ", at commit %s", display.Line(t.Tip))
+		}
+		b.WriteString("\n")
+		if t.Failure != "" {
+			fmt.Fprintf(b, "    %s\n", display.Line(t.Failure))
+			if t.SeenAt == nil {
+				continue
+			}
+			fmt.Fprintf(b, "    last known, at %s:\n", stamp(*t.SeenAt))
+		}
+		for i, p := range t.Places {
+			if i == mostPlaces {
+				fmt.Fprintf(b, "    … and %d more places\n", t.Count-mostPlaces)
+				break
+			}
+			writePlace(b, p)
+		}
+		if t.Count == 0 {
+			b.WriteString("    no file names the image\n")
+		}
+		for _, p := range t.Broken {
+			fmt.Fprintf(b, "    cannot be edited: %s\n", display.Line(p.String()))
+		}
+	}
+}
+
+func writePlace(b *strings.Builder, p api.HeldPlace) {
+	what := "another image"
+	if p.ThisImage {
+		what = "this image"
+	} else if p.Digest.IsZero() {
+		what = "no digest"
+	}
+	fmt.Fprintf(b, "    %s:%d: %s", display.Line(p.Path), p.Line, what)
+	if p.Tag != "" {
+		fmt.Fprintf(b, ", tag %s", display.Line(p.Tag))
+	}
+	if !p.Digest.IsZero() && !p.ThisImage {
+		fmt.Fprintf(b, ", %s", p.Digest)
+	}
+	if p.Since != "" {
+		fmt.Fprintf(b, ", since commit %s", display.Line(p.Since))
+	}
+	b.WriteString("\n")
+}

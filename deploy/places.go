@@ -1,0 +1,149 @@
+package deploy
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy/edit"
+)
+
+// Bounds of a look: how old an answer may be that is given again, and how many places and problems it lists.
+const (
+	lookAge    = 2 * time.Second
+	shownLooks = 200
+)
+
+// Places says what every target that asks for one of the repositories holds of it now, at the tip of its branch. Where a
+// remote cannot be asked before the context ends, that is said in the answer, with what was known last.
+func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error) {
+	// Whoever asks often must not keep the gate from its work: one looks at a time, and between two the gate has its turn.
+	select {
+	case g.looking <- struct{}{}:
+		defer func() { <-g.looking }()
+	case <-ctx.Done():
+		return nil, pratique.Wrap(pratique.Unavailable, "look at config repositories", "", ctx.Err())
+	}
+	var all []pratique.TargetPlaces
+	for _, t := range g.c.Targets {
+		wanted := slices.DeleteFunc(slices.Clone(of), func(r pratique.Repository) bool {
+			return !pratique.MatchAny(t.Images, r.String())
+		})
+		if len(wanted) == 0 {
+			continue
+		}
+		found := make([]pratique.TargetPlaces, len(wanted))
+		looked, err := t.Repository.Look(ctx, lookAge, func(ctx context.Context, tip Tip) error {
+			return look(ctx, tip, t, wanted, found)
+		})
+		for i, r := range wanted {
+			p := &found[i]
+			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = r, t.Name, looked.Remote, looked.Branch, looked.At
+			if failed := cmp.Or(err, looked.Failed); failed != nil {
+				p.Failure = oneLine("could not look: " + failed.Error())
+				if err != nil { // what was found is not all of it
+					p.Tip, p.SeenAt, p.Places, p.Problems = "", time.Time{}, nil, nil
+				}
+			}
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// look fills in what one target holds.
+func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, found []pratique.TargetPlaces) error {
+	ctx, cancel := context.WithTimeout(ctx, editTime)
+	defer cancel()
+	for i := range found {
+		found[i].Tip = tip.ID()
+	}
+	err := tip.Walk(ctx, t.Path, func(f File) error {
+		if !edit.Relevant(f.Path()) {
+			return nil
+		}
+		content, err := f.Read()
+		if pratique.KindOf(err) == pratique.Exhausted {
+			for i := range found { // it may be where any of them stands
+				if len(found[i].Problems) < maxProblems {
+					found[i].Problems = append(found[i].Problems, pratique.Problem{Path: f.Path(), Reason: oneLine(err.Error())})
+				}
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i, r := range wanted {
+			places, problems, err := edit.Read(ctx, f.Path(), content, anyChange(r))
+			if err != nil {
+				return err
+			}
+			found[i].Count += len(places)
+			found[i].Places = append(found[i].Places, places[:min(len(places), maxPlaces-len(found[i].Places))]...)
+			for _, p := range problems {
+				if p.Ours && len(found[i].Problems) < maxProblems {
+					found[i].Problems = append(found[i].Problems, p.Problem)
+				}
+			}
+		}
+		return nil
+	})
+	switch pratique.KindOf(err) {
+	case pratique.Denied, pratique.Exhausted: // people can mend it, and what can be read says something, too
+		for i := range found {
+			found[i].Problems = append(found[i].Problems, pratique.Problem{Path: oneLine(strings.Trim(t.Path, "/")), Reason: oneLine("not everything here can be read: " + err.Error())})
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	for i, r := range wanted {
+		found[i].Places = varied(found[i].Places, shownLooks)
+		first := found[i].Places[:min(len(found[i].Places), pratique.MaxPlaces)]
+		if err := date(ctx, tip, anyChange(r), first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// varied picks as many places, of each digest and pattern of tags the first one before all others, and leaves them in order. So
+// nobody can hide what a place names behind many others.
+func varied(all []pratique.Place, most int) []pratique.Place {
+	if len(all) <= most {
+		return all
+	}
+	type kind struct {
+		digest pratique.Digest
+		tags   string
+	}
+	seen, picked := map[kind]bool{}, make([]bool, len(all))
+	left := most
+	for pass := range 2 {
+		for i, p := range all {
+			k := kind{p.Digest, p.Tags}
+			if left == 0 || picked[i] || pass == 0 && seen[k] {
+				continue
+			}
+			seen[k], picked[i] = true, true
+			left--
+		}
+	}
+	kept := make([]pratique.Place, 0, most)
+	for i, p := range all {
+		if picked[i] {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// anyChange asks for the places of a repository under whatever tag.
+func anyChange(r pratique.Repository) pratique.Change {
+	return pratique.Change{Subject: pratique.Subject{Repository: r}, Tag: edit.AnyTag}
+}

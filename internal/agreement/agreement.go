@@ -1,0 +1,155 @@
+// Package agreement compares what two tools say of one image: the inventory of the scanner and the catalogue of the SBOM
+// generator. Somebody who wants to hide a package looks for bytes that the scanner misreads; the other tool, which was
+// written by others, seldom misreads the same ones. It is pure.
+package agreement
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/sbom"
+)
+
+const (
+	// mostNamed is how many packages an error names, and mostApart how many places with packages apart are listed.
+	mostNamed = 10
+	mostApart = 20
+	// mostText bounds a name or a version that is shown: they come from the image.
+	mostText = 120
+)
+
+// Compare says how inventory and catalogue differ. A package of the operating system that only one of them has is an error
+// of kind Corrupt, which names it: its package database can be read in two ways, so nobody knows what is installed. What
+// the two are known to tell differently without either being wrong is in the tables of this package; distroless says that dpkg's
+// packages are in var/lib/dpkg/status.d alone.
+func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (pratique.Comparison, error) {
+	var c pratique.Comparison
+	separate := map[pratique.Unmatched]int{}
+	theirs, applications := map[system]bool{}, newApplications()
+	for _, e := range catalogue {
+		if !managers[e.Type] {
+			applications.sbom(e)
+			continue
+		}
+		if why := notInstalled(e); why != "" {
+			continue
+		}
+		if reason := apart(e, inv.OS); reason != "" {
+			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), mostText), Reason: reason}]++
+			if reason != pratique.UnmatchedForeign {
+				continue
+			}
+		}
+		theirs[system{e.Name, withoutEpochZero(e.Version)}] = true
+	}
+	ours := map[system]bool{}
+	for _, l := range inv.Lists {
+		if l.Class == pratique.ClassLanguage {
+			applications.scanner(l)
+			continue
+		}
+		for _, p := range l.Packages {
+			if scannerAlone(inv.OS, p) == "" {
+				ours[system{p.Name, version(p)}] = true
+			}
+		}
+	}
+	c.Packages = len(ours)
+	var unseen []pratique.Difference
+	if distroless && noneSeen(inv.OS, theirs) {
+		for p := range ours {
+			unseen = append(unseen, pratique.Difference{Type: "deb", Name: p.name, Version: p.version, Only: pratique.OnlyScanner})
+		}
+		ours = nil
+	}
+	if err := disagree(ours, theirs); err != nil {
+		return pratique.Comparison{}, err
+	}
+	c.Apart = listed(separate)
+	c.Total, c.Differences = differences(append(unseen, applications.differences()...))
+	return c, nil
+}
+
+// differences sorts and bounds them.
+func differences(all []pratique.Difference) (total int, some []pratique.Difference) {
+	slices.SortFunc(all, func(a, b pratique.Difference) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Only, b.Only))
+	})
+	some = slices.Clone(all[:min(len(all), pratique.MaxDifferences)])
+	for i := range some {
+		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, mostText), pratique.Excerpt(some[i].Version, mostText)
+	}
+	return len(all), some
+}
+
+// system is a package of an operating system. The architecture does not count: advisories do not depend on it.
+type system struct{ name, version string }
+
+// version is that of a package as package managers write it.
+func version(p pratique.Package) string {
+	v := p.Version
+	if p.Release != "" {
+		v += "-" + p.Release
+	}
+	if p.Epoch != 0 {
+		v = fmt.Sprintf("%d:%s", p.Epoch, v)
+	}
+	return withoutEpochZero(v)
+}
+
+// withoutEpochZero drops an epoch of 0, which is the same as none.
+func withoutEpochZero(v string) string { return strings.TrimPrefix(v, "0:") }
+
+func disagree(ours, theirs map[system]bool) error {
+	var differ []string
+	for _, side := range []struct {
+		have, lack map[system]bool
+		who        string
+	}{{theirs, ours, "the SBOM"}, {ours, theirs, "the scanner"}} {
+		var all []system
+		for p := range side.have {
+			if !side.lack[p] {
+				all = append(all, p)
+			}
+		}
+		slices.SortFunc(all, func(a, b system) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version)) })
+		for _, p := range all {
+			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, mostText), pratique.Excerpt(p.version, mostText), side.who))
+		}
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	shown := strings.Join(differ[:min(len(differ), mostNamed)], ", ")
+	if more := len(differ) - mostNamed; more > 0 {
+		shown += fmt.Sprintf(", and %d more", more)
+	}
+	return pratique.Errorf(pratique.Corrupt, "compare inventory and SBOM",
+		"they disagree about packages of the operating system, so what is installed is not known: %s: "+
+			"have its package manager write the package database, in one place and once", shown)
+}
+
+// listed returns the packages apart, the most numerous first. Beyond the bound, they are counted by kind, without a path.
+func listed(apart map[pratique.Unmatched]int) []pratique.Unmatched {
+	all := slices.Collect(maps.Keys(apart))
+	for i := range all {
+		all[i].Packages = apart[all[i]]
+	}
+	slices.SortFunc(all, func(a, b pratique.Unmatched) int {
+		return cmp.Or(-cmp.Compare(a.Packages, b.Packages), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
+	})
+	if len(all) <= mostApart {
+		return all
+	}
+	rest := map[pratique.Unmatched]int{}
+	for _, u := range all[mostApart:] {
+		n := u.Packages
+		u.Path, u.Packages = "", 0
+		rest[u] += n
+	}
+	return append(all[:mostApart:mostApart], listed(rest)...)
+}

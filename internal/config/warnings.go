@@ -1,0 +1,75 @@
+package config
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// warnings looks for what is allowed and probably not meant. Nobody is contacted for it.
+func warnings(file string, lines map[string]int, c Config) []Problem {
+	w := checker{file: file, lines: lines}
+	for i, t := range c.Deploy.Targets {
+		if t.Path != "" {
+			continue
+		}
+		key := fmt.Sprintf("deploy.targets[%d]", i)
+		w.fail(key, "target %s has no path, so a push is written to every file of the repository that names the image: "+
+			"where the repository has several environments, to all of them at once; set path, such as clusters/production", t.Name)
+	}
+	if until := c.Policy.DatabaseAgeExtension.Until; !until.IsZero() && until.Before(time.Now()) {
+		w.fail("policy.databaseAgeExtension.until", "it has ended: maxDatabaseAge is the limit again; take databaseAgeExtension out, or set a new end")
+	}
+	w.patterns(c)
+	return w.problems
+}
+
+// patterns warns of those that can match no repository: what they were to allow is denied, or not written.
+func (c *checker) patterns(conf Config) {
+	var hosts []string
+	for _, r := range conf.Registries {
+		hosts = append(append(hosts, r.Host), r.Aliases...)
+	}
+	check := func(key string, all []pratique.Glob) {
+		for i, g := range all {
+			if why := futile(string(g), hosts); why != "" {
+				c.fail(fmt.Sprintf("%s[%d]", key, i), "%q matches no repository%s", g, why)
+			}
+		}
+	}
+	p := conf.Policy
+	check("policy.allowedRepositories", p.AllowedRepositories)
+	check("policy.allowUnknownOS", p.AllowUnknownOS)
+	check("policy.allowEndOfLife", p.AllowEndOfLife)
+	check("policy.allowNoPackages", p.AllowNoPackages)
+	check("policy.allowMixedPackages", p.AllowMixedPackages)
+	check("policy.allowOddPackages", p.AllowOddPackages)
+	for i, t := range conf.Deploy.Targets {
+		check(fmt.Sprintf("deploy.targets[%d].images", i), t.Images)
+	}
+	for i, t := range conf.API.Tokens {
+		check(fmt.Sprintf("api.tokens[%d].repositories", i), t.Repositories)
+	}
+}
+
+// futile says why no repository matches a pattern, and is empty if one can. Without hosts any host will do.
+func futile(pattern string, hosts []string) string {
+	host, rest, deep := strings.Cut(pattern, "/")
+	switch {
+	case strings.ContainsAny(pattern, "{}"):
+		return ": braces stand for themselves, so write two patterns"
+	case strings.Contains(rest, "@"):
+		return ": leave out the digest"
+	case strings.Contains(rest, ":"):
+		return ": leave out the tag"
+	case len(hosts) == 0 || host == "**":
+		return ""
+	case deep && slices.ContainsFunc(hosts, func(name string) bool { ok, _ := path.Match(host, name); return ok }):
+		return ""
+	}
+	return fmt.Sprintf(" of a configured registry; write %s/team/**", hosts[0])
+}

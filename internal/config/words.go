@@ -1,0 +1,141 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+var (
+	yamlLine    = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	yamlUnknown = regexp.MustCompile(`^field (\S+) not found in type config\.(\w+)$`)
+	yamlType    = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (.+)$")
+)
+
+// yamlProblems turns the errors of yaml.v3 into ours: its own speak of Go types, and name no keys. Those are in keys, by
+// error.
+func yamlProblems(file string, err error, keys map[string]string) []Problem {
+	messages := []string{err.Error()}
+	var typed *yaml.TypeError
+	if errors.As(err, &typed) {
+		messages = typed.Errors
+	}
+	var problems []Problem
+	for _, message := range messages {
+		p := Problem{File: file, Key: keys[message], Message: strings.TrimPrefix(message, "yaml: ")}
+		if m := yamlLine.FindStringSubmatch(message); m != nil {
+			p.Line, _ = strconv.Atoi(m[1]) // the pattern matched digits only
+			p.Message = m[2]
+		}
+		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
+			p.Key, p.Message = cmp.Or(p.Key, m[1]), "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
+		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {
+			p.Message = "want " + kindWord(m[3])
+			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain { // anything else may be a secret
+				p.Message += fmt.Sprintf(", not %q", m[2])
+			}
+		}
+		problems = append(problems, p)
+	}
+	return problems
+}
+
+// keysOf finds the path of the key that each error of decoding content strictly is about.
+func keysOf(content []byte) map[string]string {
+	keys := map[string]string{}
+	var root yaml.Node
+	if err := yaml.Unmarshal(content, &root); err != nil || len(root.Content) == 0 { // then the error is about the syntax
+		return keys
+	}
+	locate(root.Content[0], reflect.TypeFor[Config](), "", keys)
+	return keys
+}
+
+// locate decodes what lies at the path piece by piece. The first of two pieces with the same error is the one that is named.
+func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string) {
+	note := func(message, path string) {
+		if _, ok := keys[message]; !ok {
+			keys[message] = path
+		}
+	}
+	own := reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]())
+	switch {
+	case !own && t.Kind() == reflect.Struct && node.Kind == yaml.MappingNode:
+		types := map[string]reflect.Type{}
+		for i := range t.NumField() {
+			if f := t.Field(i); f.IsExported() {
+				types[yamlName(f)] = f.Type
+			}
+		}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key := node.Content[i]
+			if field, ok := types[key.Value]; ok {
+				locate(node.Content[i+1], field, join(path, key.Value), keys)
+			} else {
+				note(fmt.Sprintf("line %d: field %s not found in type config.%s", key.Line, key.Value, t.Name()), join(path, key.Value))
+			}
+		}
+	case !own && t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
+		for i, element := range node.Content {
+			locate(element, t.Elem(), fmt.Sprintf("%s[%d]", path, i), keys)
+		}
+	default:
+		var typed *yaml.TypeError
+		if errors.As(node.Decode(reflect.New(t).Interface()), &typed) {
+			for _, message := range typed.Errors {
+				note(message, path)
+			}
+		}
+	}
+}
+
+// knownKeys lists the keys of the configuration struct with that name.
+func knownKeys(typeName string) []string {
+	var found []string
+	var visit func(t reflect.Type)
+	visit = func(t reflect.Type) {
+		for t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct || t == reflect.TypeFor[Secret]() {
+			return
+		}
+		for i := range t.NumField() {
+			if !t.Field(i).IsExported() {
+				continue
+			}
+			if t.Name() == typeName {
+				found = append(found, yamlName(t.Field(i)))
+			}
+			visit(t.Field(i).Type)
+		}
+	}
+	visit(reflect.TypeFor[Config]())
+	return found
+}
+
+func yamlName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return name
+}
+
+func kindWord(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case goType == "bool":
+		return "true or false"
+	case strings.HasPrefix(goType, "int"):
+		return "a whole number"
+	case strings.HasPrefix(goType, "config."):
+		return "a group of keys"
+	default:
+		return "text"
+	}
+}

@@ -1,0 +1,177 @@
+package filetree
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// Image is an image with its layers laid over each other.
+type Image struct {
+	// Layers are in the order of the manifest, lowest first. A layer that the image has twice is the same pointer twice.
+	Layers []*Layer
+	Tree   *Tree
+
+	paths map[pratique.Digest]string
+	steps int
+}
+
+// Resolve follows all links that a path leads through, as Linux does for a process whose root the tree is, and returns
+// the path without links and what lies there; the node is nil if nothing does. More links than Linux follows are
+// [ErrLoop]. An image has one allowance for all its paths, beyond which the error is Exhausted. It is not for concurrent use.
+func (i *Image) Resolve(name string) (real string, n *Node, err error) {
+	return i.Tree.resolve(name, func(n int) error {
+		if i.steps += n; i.steps > maxSteps {
+			return pratique.Errorf(pratique.Exhausted, "follow links", "it takes more than %d steps", maxSteps)
+		}
+		return nil
+	})
+}
+
+// Memory builds the trees of images and keeps those of the last ones, so that a known base is neither read nor built again.
+// It is safe for concurrent use, and builds one tree at a time.
+type Memory struct {
+	mu     sync.Mutex
+	layers []*Layer // least recently used first
+	trees  []known
+}
+
+// known is the tree of an image's lowest layers.
+type known struct {
+	chain []*Layer
+	tree  *Tree // nil if nothing is known
+}
+
+const (
+	// mostEntries bounds the headers of the layers that are kept, at about 300 bytes each; mostTrees the trees.
+	mostEntries = 300_000
+	mostTrees   = 32
+)
+
+// Image reads the headers of the layers that are not known, and lays all layers over each other.
+func (m *Memory) Image(ctx context.Context, img layers.Image) (*Image, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.trim() // also of an image that cannot be read
+	out := &Image{paths: map[pratique.Digest]string{}}
+	for _, l := range img.Layers {
+		out.paths[l.DiffID] = l.Path
+		layer, err := m.layer(ctx, l)
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Unknown, "read layer", l.DiffID.String(), err)
+		}
+		out.Layers = append(out.Layers, layer)
+	}
+	tree, err := m.tree(out.Layers)
+	if err != nil {
+		return nil, err
+	}
+	out.Tree = tree
+	return out, nil
+}
+
+// layer reads the headers of a layer, unless they are known.
+func (m *Memory) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
+	if at := slices.IndexFunc(m.layers, func(have *Layer) bool { return have.DiffID == l.DiffID }); at >= 0 {
+		layer := m.layers[at]
+		m.layers = append(slices.Delete(m.layers, at, at+1), layer)
+		return layer, nil
+	}
+	f, err := os.Open(l.Path)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, "open layer", "", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unavailable, "open layer", "", err)
+	}
+	entries, err := scan(ctx, f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	layer, err := unpack(l.DiffID, entries)
+	if err != nil {
+		return nil, err
+	}
+	m.layers = append(m.layers, layer)
+	return layer, nil
+}
+
+// tree lays layers over each other, on top of the known tree that has most of them. What they have in common with an image
+// that came before is kept as a tree of its own, because more images on the same base will come.
+func (m *Memory) tree(chain []*Layer) (*Tree, error) {
+	var base known
+	shared := 0
+	for _, k := range m.trees {
+		n := 0
+		for n < min(len(chain), len(k.chain)) && chain[n] == k.chain[n] {
+			n++
+		}
+		shared = max(shared, n)
+		if n == len(k.chain) && (base.tree == nil || n > len(base.chain)) {
+			base = k
+		}
+	}
+	for _, to := range []int{shared, len(chain)} {
+		if to == len(base.chain) && (base.tree != nil || to < len(chain)) {
+			continue
+		}
+		f := newFold(base.tree)
+		for _, l := range chain[len(base.chain):to] {
+			if err := f.add(l); err != nil {
+				return nil, pratique.Wrap(pratique.Unknown, "read layer", l.DiffID.String(), err)
+			}
+		}
+		base = known{chain: chain[:to:to], tree: f.done()}
+		m.trees = append(m.trees, base)
+	}
+	return base.tree, nil
+}
+
+// trim forgets the least recently used layers, and the trees that have them.
+func (m *Memory) trim() {
+	total := 0
+	for _, l := range m.layers {
+		total += len(l.Entries)
+	}
+	gone := map[*Layer]bool{}
+	for len(m.layers) > 0 && total > mostEntries {
+		total -= len(m.layers[0].Entries)
+		gone[m.layers[0]] = true
+		m.layers = slices.Delete(m.layers, 0, 1)
+	}
+	m.trees = slices.DeleteFunc(m.trees, func(k known) bool {
+		return slices.ContainsFunc(k.chain, func(l *Layer) bool { return gone[l] })
+	})
+	if n := len(m.trees) - mostTrees; n > 0 {
+		m.trees = slices.Delete(m.trees, 0, n)
+	}
+}
+
+// Derived remembers what somebody works out of layers, and keeps about as many headers alive by that as [Memory] does. The
+// zero value is ready. It is not for concurrent use.
+type Derived[T any] struct {
+	of      map[*Layer]T
+	entries int
+}
+
+// Of returns what is remembered of a layer, or what derive makes of it.
+func (d *Derived[T]) Of(l *Layer, derive func(*Layer) T) T {
+	if known, ok := d.of[l]; ok {
+		return known
+	}
+	made := derive(l)
+	if len(l.Entries) > mostEntries {
+		return made
+	}
+	if d.entries += len(l.Entries); d.of == nil || d.entries > mostEntries {
+		d.of, d.entries = map[*Layer]T{}, len(l.Entries)
+	}
+	d.of[l] = made
+	return made
+}

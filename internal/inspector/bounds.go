@@ -1,0 +1,44 @@
+package inspector
+
+import (
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Bounds of what an image's configuration says, in bytes. Build tools that write their whole bill of materials into
+// labels stay below 200 KB.
+const (
+	mostUser     = 1 << 10
+	mostPlatform = 256
+	mostLabels   = 1 << 20
+)
+
+// checkConfig refuses a configuration that says more than any real one.
+func checkConfig(c pratique.ImageConfig) error {
+	const op = "read image configuration"
+	labels := 0
+	for k, v := range c.Labels {
+		labels += len(k) + len(v)
+	}
+	switch {
+	case len(c.User) > mostUser:
+		return pratique.Errorf(pratique.Exhausted, op, "the user has %d bytes, the limit is %d", len(c.User), mostUser)
+	case len(c.Platform) > mostPlatform:
+		return pratique.Errorf(pratique.Exhausted, op, "the platform has %d bytes, the limit is %d", len(c.Platform), mostPlatform)
+	case labels > mostLabels:
+		return pratique.Errorf(pratique.Exhausted, op, "the labels have %d bytes, the limit is %d", labels, mostLabels)
+	}
+	return nil
+}
+
+// checkInspected refuses what no honest child says: it has made the same checks, but it may be one that an image took
+// over.
+func checkInspected(in *inspected) error {
+	if err := checkConfig(in.Image); err != nil {
+		return err
+	}
+	if len(in.Generator.Name)+len(in.Generator.Version) > mostUser {
+		return errGarbage
+	}
+	return scanner.CheckBounds(in.Inventory)
+}

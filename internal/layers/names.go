@@ -1,0 +1,233 @@
+package layers
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+)
+
+// What a name says is settled here once for every runtime: containerd, Docker and containers/storage clean a name, and
+// take one whose last part begins with ".wh." for a whiteout. What they do not agree on is refused, since nobody could
+// say what runs: names that lead out of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing
+// or of everything, the private names of AUFS, entries that only one of them unpacks.
+const (
+	whiteout = ".wh."
+	opaque   = ".wh..wh..opq"
+)
+
+// part is one part of a path: its first byte, and the one after its last.
+type part struct{ from, to int }
+
+// place is where a name leads within the image: its parts, without those that clean away.
+type place struct {
+	name  []byte
+	parts []part
+	out   bool // it leads out
+}
+
+// locate cleans a name as path.Clean does. The parts are appended to room.
+func locate(name []byte, room []part) place {
+	p := place{name: name, parts: room[:0]}
+	absolute := len(name) > 0 && name[0] == '/'
+	for from := 0; from < len(name); {
+		to := bytes.IndexByte(name[from:], '/')
+		if to < 0 {
+			to = len(name) - from
+		}
+		to += from
+		switch text := name[from:to]; {
+		case len(text) == 0 || len(text) == 1 && text[0] == '.':
+		case len(text) == 2 && text[0] == '.' && text[1] == '.':
+			if n := len(p.parts); n > 0 {
+				p.parts = p.parts[:n-1]
+			} else if !absolute { // there is nothing above the root
+				p.out = true
+			}
+		default:
+			p.parts = append(p.parts, part{from, to})
+		}
+		from = to + 1
+	}
+	return p
+}
+
+func (p place) root() bool { return len(p.parts) == 0 }
+
+// base is the last part.
+func (p place) base() []byte {
+	last := p.parts[len(p.parts)-1]
+	return p.name[last.from:last.to]
+}
+
+// hidden is the first part that has the prefix of a whiteout, -1 if none has.
+func (p place) hidden() int {
+	for i, at := range p.parts {
+		if bytes.HasPrefix(p.name[at.from:at.to], []byte(whiteout)) {
+			return i
+		}
+	}
+	return -1
+}
+
+// tarEntry is what a header says after its extensions.
+type tarEntry struct {
+	kind       byte
+	size       int64
+	name, link []byte
+	sparse     []byte // another name, which extended headers give to a sparse file
+	noDevice   bool   // the numbers of a device are 0 and 0
+}
+
+// check refuses an entry that runtimes do not take, or do not take alike.
+func (h *headers) check(e *tarEntry) error {
+	if strings.IndexByte("\x00"+"0123456", e.kind) < 0 {
+		return errTar("an entry of type %q, which no runtime takes: %.200q", e.kind, e.name)
+	}
+	if e.size > 0 && strings.IndexByte("123456", e.kind) >= 0 {
+		return errTar("a link, device, directory or pipe with content, on which readers do not agree: %.200q", e.name)
+	}
+	if e.kind == '3' && e.noDevice {
+		return errTar("a device with the numbers 0 and 0, which is a whiteout for some runtimes: %.200q", e.name)
+	}
+	for i, name := range [...][]byte{e.name, e.sparse} {
+		if i > 0 && len(name) == 0 {
+			continue
+		}
+		if err := h.checkName(e, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *headers) checkName(e *tarEntry, name []byte) error {
+	at := locate(name, h.parts)
+	h.parts = at.parts
+	switch {
+	case len(name) == 0:
+		return errTar("an entry without a name")
+	case at.out:
+		return errTar("a name that leads out of the image: %.200q", name)
+	case at.root():
+		if e.kind != '5' {
+			return errTar("an entry that puts something else in the place of the root directory: %.200q", name)
+		}
+		return nil
+	case e.kind == '0' && name[len(name)-1] == '/':
+		return errTar("a file whose name ends with a slash, which is a directory for some readers: %.200q", name)
+	}
+	hidden := at.hidden()
+	if hidden >= 0 {
+		if err := checkWhiteout(e, at, hidden); err != nil {
+			return err
+		}
+	}
+	if e.kind != '1' {
+		return nil
+	}
+	target := locate(e.link, at.parts)
+	h.parts = target.parts
+	switch {
+	case target.out:
+		return errTar("a hard link %.200q to something out of the image: %.200q", name, e.link)
+	case target.root():
+		return errTar("a hard link %.200q to the root directory, or to nothing", name)
+	case hidden < 0 && target.hidden() >= 0:
+		return errTar("a hard link %.200q to a whiteout: %.200q", name, e.link)
+	}
+	return nil
+}
+
+// checkWhiteout takes empty files, and hard links, by which AUFS made them.
+func checkWhiteout(e *tarEntry, at place, hidden int) error {
+	base := string(at.base())
+	switch of := strings.TrimPrefix(base, whiteout); {
+	case hidden < len(at.parts)-1:
+		return errTar("something within a whiteout: %.200q", at.name)
+	case strings.IndexByte("\x00"+"01", e.kind) < 0:
+		return errTar("a whiteout that is no file: %.200q", at.name)
+	case e.size > 0:
+		return errTar("a whiteout with content: %.200q", at.name)
+	case base == opaque && len(at.parts) == 1:
+		return errTar("a whiteout of the root directory: %.200q", at.name)
+	case base == opaque:
+		return nil
+	case of == "" || of == "." || of == "..":
+		return errTar("a whiteout without a name, for which some runtimes delete the directory and others refuse the image: %.200q", at.name)
+	case strings.HasPrefix(of, whiteout):
+		return errTar("a whiteout of a whiteout, on which runtimes do not agree: %.200q", at.name)
+	}
+	return nil
+}
+
+// checkGlobal refuses a global header that stands for more than itself. Some readers apply it to the entries that follow
+// and some do not; and containerd deletes what has the header's own name.
+func (h *headers) checkGlobal(name []byte) error {
+	at := locate(name, h.parts)
+	h.parts = at.parts
+	if !at.out && !at.root() {
+		base := string(at.base())
+		if base == "pax_global_header" || base == "@PaxHeader" || strings.HasPrefix(base, "GlobalHead") {
+			return nil
+		}
+	}
+	return errTar("a global header with the name of something else: %.200q", name)
+}
+
+// changes reports whether a record of a global header says what a file is.
+func changes(key string) bool {
+	switch key {
+	case "path", "linkpath", "size", "uid", "gid", "uname", "gname":
+		return true
+	}
+	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") || strings.HasPrefix(key, "LIBARCHIVE.")
+}
+
+// overlays reports whether an extended attribute tells an overlay file system to show something else.
+func overlays(key string) bool {
+	key, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+	return ok && (strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") ||
+		strings.Contains(key, "fuseoverlayfs."))
+}
+
+// ustarName appends the name that is in a header itself to room, as archive/tar reads it.
+func ustarName(b, room []byte) []byte {
+	var prefix []byte
+	switch magic := string(b[257:265]); {
+	case strings.HasPrefix(magic, "ustar\x00") && string(b[508:]) == "tar\x00":
+		prefix = cString(b[345:476])
+	case strings.HasPrefix(magic, "ustar\x00"):
+		prefix = cString(b[345:500])
+	case magic == "ustar  \x00" && !(gnuTime(b[345:357]) && gnuTime(b[357:369])): // a writer once put a prefix there
+		if text := cString(b[345:500]); ascii(text) {
+			prefix = text
+		}
+	}
+	room = room[:0]
+	if len(prefix) > 0 {
+		room = append(append(room, prefix...), '/')
+	}
+	return append(room, cString(b[:100])...)
+}
+
+func gnuTime(field []byte) bool {
+	if field[0] == 0 {
+		return true
+	}
+	_, ok := tarNumber(field)
+	return ok
+}
+
+func cString(field []byte) []byte {
+	text, _, _ := bytes.Cut(field, []byte{0})
+	return text
+}
+
+func ascii(text []byte) bool {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

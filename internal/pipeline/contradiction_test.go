@@ -1,0 +1,89 @@
+package pipeline_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
+)
+
+// TestImageDeniedBesideItsIndex: while an index is judged and signed, one of its images gets a worse report and is judged by
+// itself. That waits, and so has the last word: the image keeps no signature that its older report brought it.
+func TestImageDeniedBesideItsIndex(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.image("1.0", "arm")
+		w.push("e1", "1.0")
+		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+		index := w.upTo(pipeline.StageAttest, "e2", "2.0")
+		stage := w.attest()
+		ended := make(chan error, 1)
+		w.after = map[string]func(){"judge arm": func() { // the index's worker has its report by now
+			w.bad["arm"] = true
+			w.useDatabase("database 2")
+			own := w.upTo(pipeline.StageAttest, "e3", "1.0")
+			go func() { ended <- stage.Handle(t.Context(), own.body) }()
+			synctest.Wait()
+		}}
+		if err := stage.Handle(t.Context(), index.body); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if _, signed := w.registry.held[w.subject("arm")][""]; signed {
+			t.Error("the denied image is signed")
+		}
+		if at, of := slices.Index(w.journal, "withdraw arm"), slices.Index(w.journal, "attach index signed vsa"); at < of {
+			t.Errorf("the image was judged while its index was: %d, %d", at, of)
+		}
+	})
+}
+
+// TestNewerReportWhileJudged: nothing is signed from a report that was replaced while it was judged.
+func TestNewerReportWhileJudged(t *testing.T) {
+	w := newWorld(t)
+	w.image("1.0", "arm")
+	w.push("e1", "1.0")
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	index := w.upTo(pipeline.StageAttest, "e2", "2.0")
+	w.after = map[string]func(){"judge arm": func() {
+		w.bad["arm"] = true
+		w.useDatabase("database 2")
+		w.upTo(pipeline.StageAttest, "e3", "1.0")
+	}}
+	w.forget()
+	w.mustHandle(index)
+	if end := w.newest(w.subject("index"), pratique.FactSettled).Settled; end.State != pratique.StateDenied {
+		t.Errorf("it ended as %s", end.State)
+	}
+	if work := w.forget(); slices.Contains(work, "attach index signed vsa") {
+		t.Errorf("the index was signed: %v", work)
+	}
+}
+
+// TestIndexWhoseImageWasDenied: nothing is committed of an index that is allowed when one of its images is denied. It is
+// judged again.
+func TestIndexWhoseImageWasDenied(t *testing.T) {
+	w := newWorld(t)
+	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+	m := w.upTo(pipeline.StageDeploy, "e1", "2.0")
+	w.image("1.0", "arm")
+	w.bad["arm"] = true
+	w.useDatabase("database 2")
+	w.push("e2", "1.0")
+	w.forget()
+	w.mustHandle(m)
+	if back := w.last(); back.stage != pipeline.StageAttest {
+		t.Fatalf("it went on to %s", back.stage)
+	}
+	w.mustHandle(w.last())
+	if end := w.newest(w.subject("index"), pratique.FactSettled).Settled; end.State != pratique.StateDenied {
+		t.Errorf("it ended as %s", end.State)
+	}
+	if work := w.forget(); slices.Contains(work, "commit index") || !slices.Contains(work, "withdraw index") {
+		t.Errorf("work %v", work)
+	}
+}

@@ -1,0 +1,100 @@
+package pkgdb
+
+import (
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// known are the fields that an engine reads, as dpkg writes them.
+func known() []string {
+	return []string{
+		"Package", "Status", "Source", "Version", "Architecture", "Maintainer", "Installed-Size", "Description", "Provides",
+		"Depends", "Pre-Depends", "Conffiles",
+	}
+}
+
+// dpkgStanza is what is to be known of a stanza.
+type dpkgStanza struct {
+	name, status string
+	statusAt     int
+	seen         []string
+	last         string // the field that a line with a space in front continues
+}
+
+// checkDpkg is of dpkg's status. dpkg takes names of fields in any case, and only the last word of Status for the state.
+func checkDpkg(name string, r io.Reader) error {
+	fields := known()
+	var s dpkgStanza
+	err := checkLines(r, func(n int, line string) error {
+		if line == "" {
+			defer func() { s = dpkgStanza{} }()
+			return s.check(name)
+		}
+		if strings.ContainsRune(" \t\v\f\r", rune(line[0])) {
+			if s.last == "Status" && len(s.status) < mostLine {
+				s.status += " " + line
+			}
+			return nil
+		}
+		field, value, ok := strings.Cut(line, ":")
+		if s.last = ""; !ok {
+			return nil // Trivy says so
+		}
+		at := slices.IndexFunc(fields, func(f string) bool { return strings.EqualFold(plain(f), plain(field)) })
+		switch {
+		case at < 0:
+			return nil
+		case field != fields[at]:
+			return corrupt("%s, line %d: dpkg writes %s, and readers differ in what this field is: have dpkg write the file", name, n, fields[at])
+		case slices.Contains(s.seen, field):
+			return corrupt("%s, line %d: the field %s stands twice in a stanza: have dpkg write the file", name, n, field)
+		}
+		s.seen, s.last = append(s.seen, field), field
+		switch field {
+		case "Package":
+			s.name = pratique.Excerpt(strings.TrimSpace(value), mostShown)
+		case "Status":
+			s.status, s.statusAt = value, n
+			if len(line) >= mostLine {
+				return s.odd(name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.check(name)
+}
+
+// plain is the name of a field as the loosest of readers knows it, but for the case.
+func plain(field string) string { return strings.ReplaceAll(strings.TrimSpace(field), "-", "") }
+
+// check refuses a package that is installed for dpkg, and that an engine leaves out: both go by what dpkg is asked to do,
+// Trivy by the words, Syft by the letters.
+func (s dpkgStanza) check(name string) error {
+	if len(s.status) >= mostLine {
+		return s.odd(name)
+	}
+	words := strings.Fields(s.status)
+	if !slices.Contains(words, "purge") && !strings.Contains(s.status, "deinstall") {
+		return nil
+	}
+	if len(words) != 3 {
+		return s.odd(name)
+	}
+	for _, gone := range []string{"not-installed", "config-files"} {
+		if strings.EqualFold(words[2], gone) {
+			return nil
+		}
+	}
+	return corrupt("%s, line %d: dpkg is asked to remove %s and has not done it: finish with apt-get purge, or keep it with dpkg --set-selections",
+		name, s.statusAt, s.name)
+}
+
+func (s dpkgStanza) odd(name string) error {
+	return corrupt("%s, line %d: the status of %s is none that dpkg writes: have dpkg write the file", name, s.statusAt, s.name)
+}

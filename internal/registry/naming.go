@@ -1,0 +1,67 @@
+package registry
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+)
+
+const (
+	// mostNamed bounds the tags that [Client.Naming] asks for, and mostPages the pages on which they are listed.
+	mostNamed = 5000
+	mostPages = 1000
+	// namedAtOnce is how many it asks for at a time; the pace of the registry bounds it, too.
+	namedAtOnce = 4
+)
+
+// Naming returns the tags that name the subject now, in the order of the registry's list. Registries have no such
+// question, so each tag of the repository is asked for; of more than 5,000 the error is Exhausted. Tags of signatures are
+// left out.
+func (c *Client) Naming(ctx context.Context, s pratique.Subject) ([]string, error) {
+	const op = "find tags of digest"
+	var tags []string
+	next := ""
+	for range mostPages {
+		page, err := c.Tags(ctx, s.Repository, next, "")
+		if err != nil {
+			return nil, pratique.Wrap(pratique.Unknown, op, s.String(), err)
+		}
+		tags = append(tags, slices.DeleteFunc(page.Tags, pratique.IsSignatureTag)...)
+		if len(tags) > mostNamed {
+			return nil, pratique.Errorf(pratique.Exhausted, op, "%s has more than %d tags", s.Repository, mostNamed)
+		}
+		if next = page.Next; next == "" {
+			break
+		}
+	}
+	if next != "" {
+		return nil, pratique.Errorf(pratique.Exhausted, op, "the tags of %s are on more than %d pages", s.Repository, mostPages)
+	}
+	found := make([]bool, len(tags))
+	all, asking := errgroup.WithContext(ctx)
+	all.SetLimit(namedAtOnce)
+	for i, tag := range tags {
+		all.Go(func() (err error) {
+			defer pratique.Caught(pratique.Corrupt, op, &err)
+			d, err := c.Digest(asking, pratique.ImageRef{Repository: s.Repository, Tag: tag})
+			if pratique.KindOf(err) == pratique.NotFound {
+				return nil // gone since it was listed
+			}
+			found[i] = d == s.Digest
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return nil, pratique.Wrap(pratique.Unknown, op, s.String(), err)
+	}
+	var named []string
+	for i, tag := range tags {
+		if found[i] {
+			named = append(named, tag)
+		}
+	}
+	return named, nil
+}

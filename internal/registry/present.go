@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+const (
+	// presentFor is how long an answer that a blob is there is believed, and maxPresent how many are remembered.
+	presentFor = 10 * time.Minute
+	maxPresent = 16 << 10
+)
+
+// present remembers which blobs a repository was seen to have.
+type present struct {
+	mu   sync.Mutex
+	seen map[pratique.Subject]time.Time
+}
+
+func (p *present) put(repo pratique.Repository, d pratique.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil || len(p.seen) >= maxPresent {
+		p.seen = map[pratique.Subject]time.Time{} // rare, and costs one question for each blob
+	}
+	p.seen[pratique.Subject{Repository: repo, Digest: d}] = time.Now()
+}
+
+func (p *present) has(repo pratique.Repository, d pratique.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.seen[pratique.Subject{Repository: repo, Digest: d}]
+	return ok && time.Since(at) < presentFor
+}
+
+// Has returns nil if the repository has the layer. It is for layers whose bytes are here already, brought by another
+// repository: who may not read that one must learn nothing of it by naming its layers, and an image without them cannot
+// be pulled. A layer that is not there is NotFound.
+func (c *Client) Has(ctx context.Context, repo pratique.Repository, d layers.Descriptor) error {
+	t, err := c.target(repo)
+	if err != nil {
+		return err
+	}
+	if c.present.has(t.repo, d.Digest) {
+		return nil
+	}
+	resp, err := c.request(ctx, t, http.MethodHead, "blobs", d.ID().String())
+	if err != nil && pratique.KindOf(err) != pratique.Unavailable && pratique.KindOf(err) != pratique.RateLimited {
+		// There are proxies and stores that answer GET alone. The bytes are not read.
+		resp, err = c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
+	}
+	if err != nil {
+		if pratique.KindOf(err) == pratique.NotFound {
+			err = errors.Join(fmt.Errorf("its bytes are known from elsewhere, but repository %s does not have it: push the image again, with its layers", t.repo), err)
+			return pratique.Wrap(pratique.NotFound, "find layer", d.ID().String(), err)
+		}
+		return err
+	}
+	size := resp.ContentLength
+	_ = resp.Body.Close() // nothing of it is wanted
+	if size >= 0 && size != d.Size {
+		return &pratique.Error{Op: "find layer", Subject: d.ID().String(), Kind: pratique.Corrupt,
+			Err: fmt.Errorf("the registry has %d bytes, the manifest says %d", size, d.Size)}
+	}
+	c.present.put(t.repo, d.Digest)
+	return nil
+}

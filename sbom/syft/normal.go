@@ -1,0 +1,241 @@
+package syft
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	stereofile "github.com/anchore/stereoscope/pkg/file"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/contextio"
+	"github.com/pratique-dev/pratique/internal/filetree"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// Syft's reader of images takes the name in a header for where a file lies, looks for the file of a hard link in the same
+// layer only, and takes ".." in a link by its letters. Layers that it would misread so are written anew for it.
+
+// normal is what is to be known of one layer for that.
+type normal struct {
+	// plain says that Syft reads the layer as it is meant, whatever lies below it.
+	plain bool
+	// climbing are symbolic links that go up on their way, where the letters may lie.
+	climbing []string
+}
+
+func normalOf(l *filetree.Layer) normal {
+	n := normal{plain: l.Plain()}
+	l.Nodes(func(name string, node *filetree.Node) {
+		if node.Entry < 0 {
+			return
+		}
+		if e := l.Entries[node.Entry]; e.Type == tar.TypeLink {
+			to := l.Lookup(strings.TrimPrefix(path.Clean("/"+e.Link), "/"))
+			n.plain = n.plain && to != nil && to.Kind == node.Kind && to.File == node.File && to.Link == node.Link
+		}
+		if at := strings.LastIndex(node.Link, ".."); node.Kind == filetree.Symlink && at > 0 && strings.Trim(node.Link[:at], "./") != "" {
+			n.climbing = append(n.climbing, name)
+		}
+	})
+	return n
+}
+
+// files puts the layers of an image over each other, and says what Syft would make of each.
+func (g *Generator) files(ctx context.Context, img layers.Image) (*filetree.Image, []normal, error) {
+	files, err := g.trees.Image(ctx, img)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]normal, len(files.Layers))
+	for i, l := range files.Layers {
+		all[i] = g.normal.Of(l, normalOf)
+	}
+	return files, all, nil
+}
+
+// plain reports whether Syft reads an image as it is meant.
+func (g *Generator) plain(ctx context.Context, img layers.Image) (bool, error) {
+	files, all, err := g.files(ctx, img)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range all {
+		misled, err := misleading(files, n)
+		if err != nil || !n.plain || len(misled) > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// misleading are the climbing links of a layer that lead elsewhere than their letters say, with where they lead: from the
+// root on, and "" if nowhere.
+func misleading(files *filetree.Image, n normal) (map[string]string, error) {
+	found := map[string]string{}
+	for _, name := range n.climbing {
+		node := files.Tree.Lookup(name)
+		if node == nil || node.Kind != filetree.Symlink {
+			continue
+		}
+		real, there, err := resolve(files, name)
+		if err != nil {
+			return nil, err
+		}
+		letters := path.Clean(node.Link)
+		if !strings.HasPrefix(letters, "/") {
+			letters = path.Join("/", path.Dir(name), letters)
+		}
+		taken, also, err := resolve(files, letters)
+		if err != nil {
+			return nil, err
+		}
+		if real != taken || there != also {
+			if found[name] = ""; there {
+				found[name] = "/" + real
+			}
+		}
+	}
+	return found, nil
+}
+
+func resolve(files *filetree.Image, name string) (real string, there bool, err error) {
+	real, n, err := files.Resolve(name)
+	if errors.Is(err, filetree.ErrLoop) {
+		return "", false, nil
+	}
+	return real, n != nil, err
+}
+
+// items lists a layer as Syft is to read it.
+func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) []filetree.Item {
+	type placed struct {
+		entry int
+		path  string
+		node  *filetree.Node
+	}
+	var all []placed
+	l.Nodes(func(name string, node *filetree.Node) {
+		if node.Entry >= 0 {
+			all = append(all, placed{node.Entry, name, node})
+		}
+	})
+	for _, name := range l.LinksDown() {
+		if node := files.Tree.Lookup(name); node != nil && node.Entry >= 0 && node.Kind != filetree.Directory {
+			all = append(all, placed{len(l.Entries), name, node})
+		}
+	}
+	slices.SortFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.entry, b.entry), strings.Compare(a.path, b.path)) })
+	var out []filetree.Item
+	first := map[*filetree.File]string{}
+	for _, p := range all {
+		item := filetree.Item{Path: p.path}
+		target, misleads := misled[p.path]
+		switch {
+		case p.node.Kind == filetree.Symlink && misleads && target == "":
+			continue
+		case p.node.Kind == filetree.Symlink:
+			item.Type, item.Link = tar.TypeSymlink, cmp.Or(target, p.node.Link)
+		case p.node.Kind == filetree.Regular && first[p.node.File] != "":
+			item.Type, item.Link = tar.TypeLink, first[p.node.File]
+		case p.node.Kind == filetree.Regular:
+			item.Content, first[p.node.File] = p.node.File, p.path
+		default:
+			item.Entry = l.Entries[p.entry]
+			item.AsIs = item.Entry.Name == p.path
+		}
+		out = append(out, item)
+	}
+	removed, opaque := l.Removals()
+	for _, name := range removed {
+		out = append(out, filetree.Item{Path: path.Join(path.Dir(name), whiteout+path.Base(name)), Type: tar.TypeReg})
+	}
+	for _, name := range opaque {
+		out = append(out, filetree.Item{Path: name + "/.wh..wh..opq", Type: tar.TypeReg})
+	}
+	return out
+}
+
+// rewriter writes some layers of an image to files that it names by their index, and returns which ones.
+type rewriter func(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error)
+
+// written is the [rewriter] of those layers that Syft would misread.
+func (g *Generator) written(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
+	files, all, err := g.files(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	done := map[int]bool{}
+	for i, l := range files.Layers {
+		misled, err := misleading(files, all[i])
+		if err != nil {
+			return nil, err
+		}
+		if all[i].plain && len(misled) == 0 {
+			continue
+		}
+		if err := write(ctx, name(i), files, l, items(files, l, misled)); err != nil {
+			return nil, err
+		}
+		done[i] = true
+	}
+	return done, nil
+}
+
+// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not copy them: links
+// under the names that it would give its copies.
+func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image, rewrite rewriter) (string, error) {
+	dir, err := temp.NewDirectory("layers")
+	if err != nil {
+		return "", err
+	}
+	name := func(i int) string {
+		return filepath.Join(dir, fmt.Sprintf("%d-%s", i, strings.ReplaceAll(img.Layers[i].DiffID.String(), ":", "-")))
+	}
+	var done map[int]bool
+	if rewrite != nil {
+		if done, err = rewrite(ctx, img, name); err != nil {
+			return "", err
+		}
+	}
+	for i, l := range img.Layers {
+		if done[i] {
+			continue
+		}
+		path, err := filepath.Abs(l.Path)
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return "", pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
+		}
+		if err := os.Symlink(path, name(i)); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// write makes a layer's file.
+func write(ctx context.Context, name string, files *filetree.Image, l *filetree.Layer, items []filetree.Item) error {
+	body, err := files.Open(l, items)
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(name)
+	if err != nil {
+		return errors.Join(err, body.Close())
+	}
+	_, err = io.Copy(out, contextio.NewReader(ctx, body))
+	return errors.Join(err, out.Close(), body.Close())
+}

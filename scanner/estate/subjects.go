@@ -1,0 +1,67 @@
+package estate
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// subject is what is kept of an image, or of an index of images.
+type subject struct {
+	Subject pratique.Subject `json:"subject"`
+	// Inventory is the id of the newest, 0 if there is none. Report is the newest, about Inventory against Database;
+	// Findings are its documents, by the inventory's parts, and Event the work that made it.
+	Inventory uint32            `json:"inventory,omitempty"`
+	Report    pratique.Digest   `json:"report,omitzero"`
+	Findings  []pratique.Digest `json:"findings,omitempty"`
+	Database  pratique.Digest   `json:"database,omitzero"`
+	Event     string            `json:"event,omitempty"`
+	Judged    bool              `json:"judged,omitempty"`
+	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a part of an index only.
+	Ref      pratique.ImageRef `json:"ref,omitzero"`
+	PushedAt time.Time         `json:"pushedAt,omitzero"`
+	// RefreshOnly says that only sweeps told of it.
+	RefreshOnly bool `json:"refreshOnly,omitempty"`
+}
+
+// subjectID returns the id of a subject, and makes one if it is new.
+func (w writer) subjectID(s pratique.Subject) (uint32, error) {
+	b, key := w.tx.Bucket(bucketSubjects), append(digestKey(s.Digest), s.Repository.String()...)
+	if id := b.Get(key); id != nil {
+		return numberOf(id), nil
+	}
+	id, err := next(b)
+	if err != nil {
+		return 0, err
+	}
+	if err := putJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
+		return 0, err
+	}
+	return id, b.Put(key, number(id))
+}
+
+func (w writer) subject(id uint32) (s subject, err error) {
+	raw := w.tx.Bucket(bucketSubject).Get(number(id))
+	if raw == nil {
+		return s, errDamaged
+	}
+	return s, json.Unmarshal(raw, &s)
+}
+
+// change reads a subject, has fn change it and writes it back, even after fn did not find a document.
+func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error) error {
+	id, err := w.subjectID(of)
+	if err != nil {
+		return err
+	}
+	s, err := w.subject(id)
+	if err != nil {
+		return err
+	}
+	err = fn(id, &s)
+	if err != nil && !lost(err) {
+		return err
+	}
+	return putJSON(w.tx.Bucket(bucketSubject), number(id), s)
+}

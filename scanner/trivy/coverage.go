@@ -1,0 +1,171 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Trivy looks a package up in the buckets of its release or ecosystem, and finds nothing where there is no such bucket.
+// That must not pass for a clean package, so the buckets are looked for here.
+
+// familyNone is what Trivy calls the operating system of packages whose image does not name one.
+const familyNone = "none"
+
+// coverage says for what of inv the open database has advisories.
+func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage, err error) {
+	err = trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
+		db := advised{tx, newRedHat(tx)}
+		c.OS = db.operatingSystem(ctx, inv)
+		for _, l := range inv.Lists {
+			if l.Class == pratique.ClassLanguage {
+				c.Unmatched = append(c.Unmatched, db.application(l)...)
+			} else {
+				c.Unmatched = append(c.Unmatched, db.distribution(inv.OS, c.OS, l)...)
+			}
+		}
+		return nil
+	})
+	return c, err
+}
+
+// advised is a database that is asked what it has advisories for.
+type advised struct {
+	tx     *bolt.Tx
+	redHat redHat
+}
+
+// has says whether there is a bucket with something in it.
+func (db advised) has(bucket string) bool {
+	b := db.tx.Bucket([]byte(bucket))
+	if b == nil {
+		return false
+	}
+	k, _ := b.Cursor().First()
+	return k != nil
+}
+
+// hasPrefix is has for any bucket whose name begins so.
+func (db advised) hasPrefix(prefix string) bool {
+	c := db.tx.Cursor()
+	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
+		if db.has(string(k)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
+	family := ftypes.OSType(inv.OS.Family)
+	os := pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name}
+	for _, l := range inv.Lists {
+		if l.Class == pratique.ClassOS {
+			os.Packages += len(l.Packages)
+		}
+	}
+	if family == "" || family == familyNone || !family.HasOSPackages() {
+		return os
+	}
+	os.Known = true
+	r, ok := releaseOf(inv.OS)
+	if !ok {
+		return os
+	}
+	os.Supported = slices.ContainsFunc(r.buckets, db.has)
+	os.EndOfLifeAt = r.endOfLife(ctx)
+	return os
+}
+
+// distribution says which packages of a list of the distribution were not matched.
+func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
+	none := func(n int, reason pratique.UnmatchedReason) []pratique.Unmatched {
+		if n == 0 {
+			return nil
+		}
+		return []pratique.Unmatched{{Class: l.Class, Type: l.Type, Path: l.Path, Packages: n, Reason: reason}}
+	}
+	all := len(l.Packages)
+	if !covered.Known {
+		return none(all, pratique.UnmatchedUnknownOS)
+	}
+	r, ok := releaseOf(os)
+	if !ok {
+		return none(all, pratique.UnmatchedUnsupported)
+	}
+	if !covered.Supported {
+		return none(all, pratique.UnmatchedNoAdvisories)
+	}
+	odd := db.oddOS(r, l)
+	if l.Type == typeThirdParty {
+		return append(none(all, pratique.UnmatchedThirdParty), odd...)
+	}
+	lacking := 0
+	if isRedHat(os.Family) {
+		for _, p := range l.Packages {
+			if _, own, _ := db.redHat.repositories(os, p); !own {
+				lacking++
+			}
+		}
+	}
+	return append(none(lacking, pratique.UnmatchedNoAdvisories), odd...)
+}
+
+// application says which packages of a list of an application were not matched.
+func (db advised) application(l pratique.PackageList) []pratique.Unmatched {
+	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
+	if eco, ok := ecosystemOf(l.Type); ok {
+		if db.hasPrefix(string(eco) + "::") {
+			return db.odd(eco, l)
+		}
+		u.Reason = pratique.UnmatchedNoAdvisories
+	}
+	return []pratique.Unmatched{u}
+}
+
+// named says whether there is an advisory about a package in a bucket whose name begins so.
+func (db advised) named(prefix, pkg string) bool {
+	if pkg == "" {
+		return false
+	}
+	c := db.tx.Cursor()
+	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
+		if b := db.tx.Bucket(k); b != nil && b.Bucket([]byte(pkg)) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// namedOS says whether there is one about a package of a release, or its source, in a module or in none.
+func (db advised) namedOS(r release, p pratique.Package) bool {
+	for _, bucket := range r.buckets {
+		b := db.tx.Bucket([]byte(bucket))
+		if b == nil {
+			continue
+		}
+		for _, name := range []string{p.Name, p.SrcName} {
+			if name != "" && b.Bucket([]byte(name)) != nil {
+				return true
+			}
+		}
+		if r.family != ftypes.Alma {
+			continue
+		}
+		c := b.Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			if bytes.HasSuffix(k, []byte("::"+p.Name)) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,157 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"errors"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
+)
+
+// tree is an image as its container sees it, and each of its layers as Trivy is to read it.
+type tree struct {
+	image  *filetree.Image
+	layers []*normal // as the image has them
+	of     map[*filetree.Layer]*normal
+}
+
+func (s *Scanner) tree(img *filetree.Image) *tree {
+	t := &tree{image: img, of: map[*filetree.Layer]*normal{}}
+	for _, l := range img.Layers {
+		if t.of[l] == nil {
+			t.of[l] = s.normal.Of(l, s.readers.normalize)
+		}
+		t.layers = append(t.layers, t.of[l])
+	}
+	return t
+}
+
+// shows reports whether a path of the image is that very file.
+func (t *tree) shows(name string, f *filetree.File) bool {
+	n := t.image.Tree.Lookup(name)
+	return n != nil && n.File == f
+}
+
+// linked are files of one layer under names by which Trivy would read them, had it followed links.
+type linked struct {
+	layer *normal
+	items []filetree.Item
+}
+
+// linker looks for what is in an image under a name that only a link gives it.
+type linker struct {
+	tree    *tree
+	readers *readers
+	done    map[*filetree.File]roles // what the files are read for, with what was found so far
+	found   map[*normal][]filetree.Item
+}
+
+// findLinked finds the files that Trivy would read at a path to which only a link leads: a symbolic one, one to another
+// layer, or one of several names of which the one that is read was removed. A file that is read for the same purpose
+// under another name is left out: it would be reported twice, and not as by Trivy itself.
+func (t *tree) findLinked(r *readers) ([]linked, error) {
+	l := linker{tree: t, readers: r, done: map[*filetree.File]roles{}, found: map[*normal][]filetree.Item{}}
+	for _, name := range t.candidates(r) {
+		if err := l.follow(name, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range t.layers {
+		for _, name := range n.down {
+			if at := t.image.Tree.Lookup(name); at != nil && at.Kind == filetree.Regular {
+				l.need(name, at.File, at.File.Mode)
+			}
+		}
+		for _, f := range n.spare {
+			for _, name := range f.Names {
+				if t.shows(name.Path, f) {
+					l.need(name.Path, f, f.Mode)
+				}
+			}
+		}
+	}
+	var all []linked
+	for n, items := range l.found {
+		all = append(all, linked{layer: n, items: items})
+	}
+	slices.SortFunc(all, func(a, b linked) int { return strings.Compare(a.layer.layer.DiffID.Hex(), b.layer.layer.DiffID.Hex()) })
+	return all, nil
+}
+
+// candidates are the paths behind which a link may lead to something that counts.
+func (t *tree) candidates(r *readers) []string {
+	all := slices.Concat(slices.Collect(maps.Keys(r.fixed)), packageDirs())
+	for _, n := range t.layers {
+		all = append(all, n.links...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// follow takes up what lies at the end of a path, and in directories what lies directly in them.
+func (l *linker) follow(name string, into bool) error {
+	if n := l.tree.image.Tree.Lookup(name); n != nil && n.Kind != filetree.Symlink {
+		return nil // it is there by itself; so are files in it, and links in it are candidates
+	}
+	real, n, err := l.tree.image.Resolve(name)
+	switch {
+	case errors.Is(err, filetree.ErrLoop) && (filetree.System(name) || slices.Contains(packageDirs(), name)):
+		return pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
+	case errors.Is(err, filetree.ErrLoop):
+		return nil
+	case err != nil:
+		return err
+	case n == nil || real == name:
+		return nil
+	case n.Kind == filetree.Regular:
+		l.need(name, n.File, 0)
+	case n.Kind == filetree.Directory && into:
+		var in []string
+		for child := range n.Children() {
+			in = append(in, child)
+		}
+		slices.Sort(in)
+		for _, child := range in {
+			if err := l.follow(path.Join(name, child), false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// need takes up a file under a name, unless it is read for the same purposes already. Without a mode only what its name
+// says counts: whether it is a program is seen under its own.
+func (l *linker) need(name string, f *filetree.File, mode uint32) {
+	left := l.readers.of(name, mode).without(l.readAs(f))
+	if len(left) == 0 {
+		return
+	}
+	l.done[f].add(left)
+	n := l.tree.of[f.Layer]
+	l.found[n] = append(l.found[n], filetree.Item{Path: name, Content: f})
+}
+
+// readAs are the purposes for which a file is read under the names that the image still shows.
+func (l *linker) readAs(f *filetree.File) roles {
+	if done, ok := l.done[f]; ok {
+		return done
+	}
+	done := roles{}
+	if names, several := l.tree.of[f.Layer].read[f]; several {
+		for name, as := range names {
+			if l.tree.shows(name, f) {
+				done.add(as)
+			}
+		}
+	} else if name := f.Head().Name; l.tree.shows(name, f) {
+		done.add(l.readers.of(name, f.Mode))
+	}
+	l.done[f] = done
+	return done
+}

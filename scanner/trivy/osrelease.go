@@ -1,0 +1,143 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/filetree"
+)
+
+// mostOSRelease is how long an os-release may be, in bytes. Real ones have less than a kilobyte.
+const mostOSRelease = 64 << 10
+
+// osRelease is what a distribution says of itself in the file of that name.
+type osRelease struct {
+	path    string // as a program would open it; empty if there is none
+	id      string
+	like    []string // distributions that it is derived from
+	version string
+	assigns bool // it says something
+}
+
+// name is what to call the distribution; empty if there is no os-release. "linux" is what the manual has for those
+// that do not say, and "none" is no name: it stands for images without a distribution.
+func (r osRelease) name() string {
+	switch {
+	case r.id != "" && r.id != familyNone:
+		return r.id
+	case r.assigns:
+		return "linux"
+	default:
+		return ""
+	}
+}
+
+// osReleasePaths are where programs look for the file, the first one first.
+func osReleasePaths() []string { return []string{"etc/os-release", "usr/lib/os-release"} }
+
+// osRelease reads the file that a program in the container would read, wherever links lead. One without an ID gives way to
+// one that has it.
+func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
+	for _, name := range osReleasePaths() {
+		f, err := regular(img, name)
+		if err != nil {
+			return osRelease{}, err
+		}
+		if f == nil {
+			continue
+		}
+		known := s.said.Of(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
+		r, ok := known[f]
+		if !ok {
+			text, err := readSmall(img, name, f, mostOSRelease)
+			if err != nil {
+				return osRelease{}, err
+			}
+			r = parseOSRelease(text)
+			known[f] = r
+		}
+		if r.path = name; found.path == "" || found.id == "" && r.id != "" {
+			found = r
+		}
+	}
+	return found, nil
+}
+
+// regular returns the regular file to which a path leads, nil if there is none.
+func regular(img *filetree.Image, name string) (*filetree.File, error) {
+	_, n, err := img.Resolve(name)
+	switch {
+	case errors.Is(err, filetree.ErrLoop):
+		return nil, pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
+	case err != nil:
+		return nil, err
+	case n == nil || n.Kind != filetree.Regular:
+		return nil, nil
+	default:
+		return n.File, nil
+	}
+}
+
+func readSmall(img *filetree.Image, name string, f *filetree.File, most int64) (string, error) {
+	const op = "read release"
+	if size := f.Head().Size; size > most {
+		return "", pratique.Errorf(pratique.Exhausted, op, "%s has %d bytes, the limit is %d", name, size, most)
+	}
+	content, err := img.OpenFile(f)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = content.Close() }() // only read
+	text, err := io.ReadAll(io.LimitReader(content, most))
+	return string(text), pratique.Wrap(pratique.Unknown, op, name, err)
+}
+
+// parseOSRelease takes the last assignment to a name, as a shell does. It allows the blanks that Trivy allows.
+func parseOSRelease(text string) (r osRelease) {
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || strings.HasPrefix(key, "#") {
+			continue
+		}
+		r.assigns = true
+		switch value = word(value); strings.TrimSpace(key) {
+		case "ID":
+			r.id = value
+		case "ID_LIKE":
+			r.like = strings.Fields(value)
+		case "VERSION_ID":
+			r.version = value
+		}
+	}
+	return r
+}
+
+// word is the first word of a shell's command line, without its quotes.
+func word(text string) string {
+	var out strings.Builder
+	var quote rune
+	escaped := false
+	for _, c := range strings.TrimSpace(text) {
+		switch {
+		case escaped:
+			escaped = false
+			out.WriteRune(c)
+		case c == '\\' && quote != '\'':
+			escaped = true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote == 0 && unicode.IsSpace(c):
+			return out.String()
+		default:
+			out.WriteRune(c)
+		}
+	}
+	return out.String()
+}

@@ -1,0 +1,145 @@
+//go:build goexperiment.jsonv2
+
+package trivy
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/aquasecurity/trivy-db/pkg/ecosystem"
+	dbtypes "github.com/aquasecurity/trivy-db/pkg/types"
+	"github.com/aquasecurity/trivy-db/pkg/vulnsrc/vulnerability"
+	"github.com/aquasecurity/trivy/pkg/detector/library"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare/bitnami"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare/maven"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare/npm"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare/pep440"
+	"github.com/aquasecurity/trivy/pkg/detector/library/compare/rubygems"
+	"github.com/aquasecurity/trivy/pkg/detector/ospkg/version"
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/scan/utils"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// Trivy finds nothing in a package whose version it cannot compare, and logs that at most. So it is asked here which ones it
+// can. Whether it can does not depend on a database.
+
+// ecosystemOf is where Trivy looks the packages of a list up; ok is false if it does not.
+func ecosystemOf(listType string) (eco ecosystem.Type, ok bool) {
+	driver, ok := library.NewDriver(ftypes.LangType(listType))
+	return ecosystem.Type(driver.Type()), ok
+}
+
+// comparer is the one that Trivy uses for an ecosystem.
+func comparer(eco ecosystem.Type) compare.Comparer {
+	switch eco {
+	case ecosystem.RubyGems, ecosystem.Cocoapods:
+		return rubygems.Comparer{}
+	case ecosystem.Maven:
+		return maven.Comparer{}
+	case ecosystem.Npm:
+		return npm.Comparer{}
+	case ecosystem.Pip:
+		return pep440.Comparer{}
+	case ecosystem.Bitnami:
+		return bitnami.Comparer{}
+	default:
+		return compare.GenericComparer{}
+	}
+}
+
+// compares says whether Trivy can compare a version of an ecosystem. Every version that it can is in one of the two ranges.
+func compares(eco ecosystem.Type, version string) bool {
+	anything := dbtypes.Advisory{VulnerableVersions: []string{">=1", "<=1"}}
+	return version != "" && comparer(eco).IsVulnerable(version, anything)
+}
+
+// comparesOS says whether Trivy's driver of a family can compare the version of a package, and has a name to look it up by.
+func comparesOS(family string, p pratique.Package) bool {
+	of := fromPackage(p)
+	installed, source := utils.FormatVersion(of), utils.FormatSrcVersion(of)
+	valid := func(c version.Comparer, v string) bool {
+		_, err := c.Compare(v, "0")
+		return err == nil
+	}
+	switch ftypes.OSType(family) {
+	case ftypes.Debian, ftypes.Ubuntu, ftypes.Echo:
+		return p.SrcName != "" && valid(version.NewDEBComparer(), source)
+	case ftypes.Alpine:
+		return valid(version.NewAPKComparer(), source)
+	case ftypes.Wolfi, ftypes.Chainguard, ftypes.MinimOS:
+		return valid(version.NewAPKComparer(), installed)
+	case ftypes.Amazon: // it has its packages' versions compared as Debian's
+		return valid(version.NewDEBComparer(), installed)
+	case ftypes.Bottlerocket:
+		return installed != ""
+	case ftypes.Azure, ftypes.CBLMariner, ftypes.Photon:
+		return p.SrcName != ""
+	case ftypes.Alma: // it leaves out packages of modules that do not say of which
+		return !strings.Contains(p.Release, ".module_el") || p.Modularity != ""
+	default:
+		return true
+	}
+}
+
+// odd gathers the packages of one list that are not matched by themselves, though the list is. A package counts once with
+// each name and version.
+type odd struct {
+	list pratique.PackageList
+	all  []pratique.Unmatched
+	at   map[pratique.Unmatched]int
+}
+
+// mostNamed is how many packages of a list are named; the others are counted together, by reason.
+const mostNamed = 20
+
+func (o *odd) add(p pratique.Package, version string, reason pratique.UnmatchedReason) {
+	const most = 100 // bytes of a text, which is the image's
+	u := pratique.Unmatched{Class: o.list.Class, Type: o.list.Type, Path: o.list.Path, Reason: reason}
+	key := u
+	key.Name, key.Version = pratique.Excerpt(p.Name, most), pratique.Excerpt(version, most)
+	if o.at == nil {
+		o.at = map[pratique.Unmatched]int{}
+	}
+	at, ok := o.at[key]
+	if !ok && len(o.all) >= mostNamed {
+		key = u
+		at, ok = o.at[key]
+	}
+	if !ok {
+		at = len(o.all)
+		o.at[key], o.all = at, append(o.all, key)
+	}
+	o.all[at].Packages++
+}
+
+// odd are the packages of a list of an ecosystem that are not matched, though the ecosystem is.
+func (db advised) odd(eco ecosystem.Type, l pratique.PackageList) []pratique.Unmatched {
+	found := odd{list: l}
+	for _, p := range l.Packages {
+		name := vulnerability.NormalizePkgName(eco, p.Name)
+		switch {
+		case renamed(eco, name):
+			found.add(p, p.Version, pratique.UnmatchedSupplier)
+		case db.named(string(eco)+"::", name) && !compares(eco, p.Version): // comparing costs more
+			found.add(p, p.Version, pratique.UnmatchedVersion)
+		}
+	}
+	return found.all
+}
+
+// oddOS is odd for packages of a release.
+func (db advised) oddOS(r release, l pratique.PackageList) []pratique.Unmatched {
+	found := odd{list: l}
+	for _, p := range l.Packages {
+		switch {
+		case renamedOS(r.family, p):
+			found.add(p, cmp.Or(p.Version, p.SrcVersion), pratique.UnmatchedSupplier)
+		case !comparesOS(string(r.family), p) && db.namedOS(r, p):
+			found.add(p, utils.FormatVersion(fromPackage(p)), pratique.UnmatchedVersion)
+		}
+	}
+	return found.all
+}
