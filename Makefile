@@ -16,7 +16,7 @@ RUNTIMES := $(BIN)/runtimes
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean self-scan test-hostile test-runtimes bench-rematch FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean self-scan test-hostile test-runtimes bench-rescan FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -61,7 +61,7 @@ $(RUNTIMES): $(wildcard internal/testenv/runtimes/*)
 	@mkdir -p $(BIN)
 	$(GO) build -C internal/testenv/runtimes -o $(CURDIR)/$@ .
 
-test-runtimes: $(RUNTIMES) ## what containers/image and containerd choose from random indexes is what is judged
+test-runtimes: $(RUNTIMES) ## what containers/image and containerd choose from random indexes is what is evaluated
 	PRATIQUE_RUNTIMES=$(CURDIR)/$(RUNTIMES) $(GO) test -count=1 -v -run '^TestAgainstRuntimes$$' ./internal/registry
 
 test-race: $(COSIGN) ## all tests under the race detector
@@ -88,9 +88,9 @@ $(GITEA): internal/testenv/gitea/go.mod
 e2e-gitea: $(GITEA) $(COSIGN) ## webhook to verdict against a real Gitea (it takes minutes to build)
 	PRATIQUE_GITEA=$(CURDIR)/$(GITEA) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 10m -run '^TestRealGitea' ./cmd/pratique
 
-bench: ## the benchmarks of all packages; with DATA=DIR also bench-line, bench-large and bench-rematch
+bench: ## the benchmarks of all packages; with DATA=DIR also bench-line, bench-large and bench-rescan
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(if $(DATA),$(MAKE) bench-line bench-large bench-rematch)
+	$(if $(DATA),$(MAKE) bench-line bench-large bench-rescan)
 
 bench-intake: ## webhooks acknowledged a second, beside publishes to JetStream that syncs each
 	$(GO) test -run '^$$' -bench Intake -benchtime 5s -count 3 ./cmd/pratique
@@ -107,13 +107,13 @@ bench-large: build $(COSIGN) $(TRIVY) $(SYFT) ## an image of 1 GiB, with the mos
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
 	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique
 
-bench-rematch: $(TRIVY) ## a database change over IMAGES images, beside trivy: make bench-rematch DATA=DIR [IMAGES=10000]
-	@test -n "$(DATA)" || { echo "say where the data are: make bench-rematch DATA=DIR" >&2; exit 2; }
+bench-rescan: $(TRIVY) ## a database change over IMAGES images, beside trivy: make bench-rescan DATA=DIR [IMAGES=10000]
+	@test -n "$(DATA)" || { echo "say where the data are: make bench-rescan DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_IMAGES=$(IMAGES) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) \
-	  $(GO) test -count=1 -v -timeout 60m -run '^TestRematchBench$$' ./cmd/pratique
+	  $(GO) test -count=1 -v -timeout 60m -run '^TestRescanBench$$' ./cmd/pratique
 
 # DATABASE is what pratique db import takes, REF the artifact in it if there are several. Without it the newest is downloaded.
-self-scan: build ## judge an image of the binary with our own policy: make self-scan [DATABASE=FILE [REF=NAME]]
+self-scan: build ## evaluate an image of the binary with our own policy: make self-scan [DATABASE=FILE [REF=NAME]]
 	.ci/self-scan $(BIN)/pratique $(DATABASE) $(REF)
 
 clean: ## remove what make built

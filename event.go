@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// Lane orders work: a push goes before a manual submission, and both before re-judging.
-type Lane string
+// Priority orders work: a push goes before a manual submission, and both before re-evaluating.
+type Priority string
 
-// The lanes, most urgent first.
+// The priorities, most urgent first.
 const (
-	LanePush   Lane = "push"
-	LaneManual Lane = "manual"
-	LaneRescan Lane = "rescan"
+	PriorityPush   Priority = "push"
+	PriorityManual Priority = "manual"
+	PriorityRescan Priority = "rescan"
 )
 
-// Lanes returns every lane, most urgent first.
-func Lanes() []Lane { return []Lane{LanePush, LaneManual, LaneRescan} }
+// Priorities returns every priority, most urgent first.
+func Priorities() []Priority { return []Priority{PriorityPush, PriorityManual, PriorityRescan} }
 
 // Event is a push that was reported, by a registry's webhook or by a submission.
 type Event struct {
@@ -33,13 +33,13 @@ type Event struct {
 	Actor string `json:"actor,omitempty"`
 	// Delivery is the sender's own id of the report, which survives its retries; empty if it gives none.
 	Delivery string `json:"delivery,omitempty"`
-	// Requeues is the event whose work is done anew with this one, because it failed or was cancelled.
+	// Requeues is the event whose work is done anew with this one, because it failed or was canceled.
 	Requeues string `json:"requeues,omitempty"`
 	// RequeuedBy is who asked for that: the name of a token.
 	RequeuedBy string `json:"requeuedBy,omitempty"`
-	// Lane is the urgency that the receiver gave the event.
-	Lane Lane `json:"lane"`
-	// RefreshOnly is set for what a sweep found: it is judged and attested, and written only where Git names that very tag
+	// Priority is the urgency that the receiver gave the event.
+	Priority Priority `json:"priority"`
+	// RefreshOnly is set for what a sweep found: it is evaluated and attested, and written only where Git names that very tag
 	// already, with another digest or none. A sweep orders nothing.
 	RefreshOnly bool `json:"refreshOnly,omitempty"`
 	// AllowOlder says that whoever asked has the right to go back: the image is written although a newer one stands in

@@ -226,7 +226,7 @@ type Report struct {
 	Inventory Digest   `json:"inventory"`
 	Database  Database `json:"database"`
 	// MatchedAt is when it was made; DatabaseAgeSeconds how old the database was then.
-	MatchedAt          time.Time `json:"matchedAt"`
+	ScannedAt          time.Time `json:"scannedAt"`
 	DatabaseAgeSeconds int64     `json:"databaseAgeSeconds"`
 	OS                 OS        `json:"os,omitzero"`
 	// Coverage says for what there were advisories; nil in reports of early versions, which did not find that out.

@@ -27,7 +27,7 @@ var layers = map[string][]string{
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers", "internal/filetree"},
 	"scanner/trivy/database": {"scanner", "internal/dirlock", "internal/durable"},
-	"scanner/estate":         {"scanner"},
+	"scanner/inventory":      {"scanner"},
 	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
 	"internal/filetree":      {"internal/layers"},
 	"signer/key":             {"signer"},

@@ -80,9 +80,9 @@ type TargetPlaces struct {
 	Repository Repository `json:"repository"`
 	// Tip is the commit that was looked at, and SeenAt when the branch was known to end there. They are older than the
 	// question if Failure says why nobody could look now, and zero if nobody ever did.
-	Tip     string    `json:"tip,omitempty"`
-	SeenAt  time.Time `json:"seenAt,omitzero"`
-	Failure string    `json:"failure,omitempty"`
+	Tip        string    `json:"tip,omitempty"`
+	ObservedAt time.Time `json:"observedAt,omitzero"`
+	Failure    string    `json:"failure,omitempty"`
 	// Places are some of Count, in the order of the files: of each digest one at least, as far as there is room.
 	Places []Place `json:"places,omitempty"`
 	Count  int     `json:"count"`

@@ -3,7 +3,7 @@
 //
 // A push is reported as an [Event]. The resolver turns the event's [ImageRef] (what somebody said) into a
 // [Subject] (what is meant: a repository and a digest). Inspecting a subject gives an [Inventory] and two
-// SBOMs for each platform; matching an inventory against a vulnerability database gives a [Report]; judging
+// SBOMs for each platform; matching an inventory against a vulnerability database gives a [Report]; evaluating
 // gives a [Verdict]. The verdict is signed as a [Statement] in an [Envelope], and the gate turns an allowing
 // verdict into a [Change] and a [Commit]. Whatever happened is a [Fact]; all facts of one subject, folded,
 // are its [Record].

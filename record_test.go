@@ -7,29 +7,14 @@ import (
 	"testing"
 )
 
-func TestFactCarriesWhatItsKindNames(t *testing.T) {
-	good := Fact{Kind: FactSettled, Settled: &Settled{State: StateDenied}}
-	if err := good.Validate(); err != nil {
-		t.Error(err)
-	}
-	for name, bad := range map[string]Fact{
-		"nothing": {Kind: FactJudged}, "another": {Kind: FactJudged, Settled: &Settled{}},
-		"two": {Kind: FactSettled, Settled: &Settled{}, Judged: &Judged{}}, "unknown kind": {Kind: "rumour"},
-	} {
-		if bad.Validate() == nil {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-}
-
 func TestFold(t *testing.T) {
 	var r Record
-	r.Fold(1, Fact{Kind: FactJudged, Judged: &Judged{Verdict: Verdict{Outcome: Allow}}})
-	r.Fold(2, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "a", ID: "1"}})
-	r.Fold(3, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "b", ID: "2"}})
-	r.Fold(4, Fact{Kind: FactDeployed, Deployed: &Commit{Target: "a", ID: "1"}})
-	r.Fold(5, Fact{Kind: FactJudged, Judged: &Judged{Verdict: Verdict{Outcome: Deny}}})
-	if r.Judged.Verdict.Outcome != Deny || len(r.Deployed) != 2 || len(r.History) != 5 {
+	r.Fold(1, Fact{Body: &Evaluated{Verdict: Verdict{Outcome: Allow}}})
+	r.Fold(2, Fact{Body: &Commit{Target: "a", ID: "1"}})
+	r.Fold(3, Fact{Body: &Commit{Target: "b", ID: "2"}})
+	r.Fold(4, Fact{Body: &Commit{Target: "a", ID: "1"}})
+	r.Fold(5, Fact{Body: &Evaluated{Verdict: Verdict{Outcome: Deny}}})
+	if r.Evaluated.Verdict.Outcome != Deny || len(r.Deployed) != 2 || len(r.History) != 5 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -38,10 +23,10 @@ func TestFold(t *testing.T) {
 func TestFoldDrifted(t *testing.T) {
 	var r Record
 	deployed := func(target, id string) Fact {
-		return Fact{Kind: FactDeployed, Deployed: &Commit{Target: target, ID: id}}
+		return Fact{Body: &Commit{Target: target, ID: id}}
 	}
 	drifted := func(target string, state State) Fact {
-		return Fact{Kind: FactDrifted, Drifted: &Drifted{Target: target, State: state}}
+		return Fact{Body: &Drifted{Target: target, State: state}}
 	}
 	for i, step := range []struct {
 		fact Fact
@@ -70,9 +55,9 @@ func TestHistoryIsBounded(t *testing.T) {
 			r.Fold(uint64(r.Facts+1), f)
 		}
 	}
-	matched := Fact{Kind: FactMatched, Matched: &Matched{}}
-	fold(1, Fact{Kind: FactSeen, Seen: &Seen{}})
-	fold(1, Fact{Kind: FactSettled, Settled: &Settled{State: StateAllowed}})
+	matched := Fact{Body: &Scanned{}}
+	fold(1, Fact{Body: &Resolved{}})
+	fold(1, Fact{Body: &Completed{State: StateAllowed}})
 	fold(MaxHistory-2, matched)
 	if len(r.History) != MaxHistory || r.Facts != MaxHistory {
 		t.Errorf("%d of %d facts, want all", len(r.History), r.Facts)
@@ -82,17 +67,17 @@ func TestHistoryIsBounded(t *testing.T) {
 	if len(r.History) != MaxHistory || r.Facts != all {
 		t.Errorf("%d of %d facts", len(r.History), r.Facts)
 	}
-	if h := r.History; h[0].Seq != 1 || h[1].Seq != 2 || h[1].Kind != FactSettled || h[2].Seq != uint64(all-MaxHistory+3) || h[MaxHistory-1].Seq != uint64(all) {
+	if h := r.History; h[0].Seq != 1 || h[1].Seq != 2 || h[1].Kind != FactCompleted || h[2].Seq != uint64(all-MaxHistory+3) || h[MaxHistory-1].Seq != uint64(all) {
 		t.Errorf("kept %+v, %+v, %+v … %+v", h[0], h[1], h[2], h[MaxHistory-1])
 	}
 	// A newer turn lets the older one go.
-	fold(1, Fact{Kind: FactSeen, Seen: &Seen{}})
+	fold(1, Fact{Body: &Resolved{}})
 	fold(1, matched)
-	if h := r.History; len(h) != MaxHistory || h[1].Kind != FactMatched || h[MaxHistory-2].Kind != FactSeen {
+	if h := r.History; len(h) != MaxHistory || h[1].Kind != FactScanned || h[MaxHistory-2].Kind != FactResolved {
 		t.Errorf("kept %+v … %+v", h[1], h[MaxHistory-2])
 	}
 	fold(MaxHistory*2, matched)
-	if h := r.History; h[0].Seq != 1 || h[1].Kind != FactSeen || h[2].Kind != FactMatched {
+	if h := r.History; h[0].Seq != 1 || h[1].Kind != FactResolved || h[2].Kind != FactScanned {
 		t.Errorf("kept %+v, %+v, %+v", h[0], h[1], h[2])
 	}
 }

@@ -27,8 +27,8 @@ type Verdict struct {
 	// Inputs are the documents that the policy saw, by digest.
 	Inputs []Input `json:"inputs,omitempty"`
 	// Children are the verdicts of an index's platforms; the index has the worst of them.
-	Children []ChildVerdict `json:"children,omitempty"`
-	JudgedAt time.Time      `json:"judgedAt"`
+	Children    []ChildVerdict `json:"children,omitempty"`
+	EvaluatedAt time.Time      `json:"evaluatedAt"`
 }
 
 // Reason is a rule that spoke, and why.

@@ -55,15 +55,15 @@ func subject(t testing.TB) pratique.Subject {
 	return s
 }
 
-var judgedAt = time.Date(2026, 9, 1, 14, 0, 0, 0, time.FixedZone("somewhere", 7200))
+var evaluatedAt = time.Date(2026, 9, 1, 14, 0, 0, 0, time.FixedZone("somewhere", 7200))
 
 func digest(s string) pratique.Digest { return pratique.DigestOf([]byte(s)) }
 
 func report() pratique.Report {
 	return pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"), MatchedAt: judgedAt,
-		Database: pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: judgedAt.Add(-90 * time.Minute),
-			NextUpdate: judgedAt.Add(4 * time.Hour), Source: "registry.test/trivy-db:2"},
+		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"), ScannedAt: evaluatedAt,
+		Database: pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: evaluatedAt.Add(-90 * time.Minute),
+			NextUpdate: evaluatedAt.Add(4 * time.Hour), Source: "registry.test/trivy-db:2"},
 		DatabaseAgeSeconds: 5400,
 		OS:                 pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{
@@ -76,7 +76,7 @@ func report() pratique.Report {
 				Class: pratique.ClassOS, Type: "debian", Target: "registry.test/team/app (debian 12.5)", Title: "a <title>", Description: "long",
 				PrimaryURL: "https://avd.test/1", References: []string{"https://a.test", "https://b.test"}, CWEs: []string{"CWE-79"},
 				CVSS:      map[string]pratique.CVSS{"nvd": {V3Vector: "CVSS:3.1/AV:N", V3Score: 9.8}, "ghsa": {V40Score: 9.1}},
-				Published: judgedAt.Add(-time.Hour), Modified: judgedAt.Add(-time.Minute),
+				Published: evaluatedAt.Add(-time.Hour), Modified: evaluatedAt.Add(-time.Minute),
 				DataSource: pratique.DataSource{ID: "debian", Name: "Debian", URL: "https://d.test"},
 				Layer:      pratique.LayerID{Digest: digest("layer"), DiffID: digest("diff")}},
 		},
@@ -131,7 +131,7 @@ func TestDocumentsOfTheWrongKind(t *testing.T) {
 
 func TestVulnerability(t *testing.T) {
 	in := attest.VulnerabilityInput{
-		Subject: subject(t), Report: report(), StartedAt: judgedAt.Add(-time.Second), Builder: "https://pratique.test", Event: "event-1",
+		Subject: subject(t), Report: report(), StartedAt: evaluatedAt.Add(-time.Second), Builder: "https://pratique.test", Event: "event-1",
 	}
 	st, err := attest.Vulnerability(in)
 	if err != nil {
@@ -155,7 +155,7 @@ func TestVulnerabilityRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*pratique.Report){
 		"no database":  func(r *pratique.Report) { r.Database.Digest = pratique.Digest{} },
 		"no inventory": func(r *pratique.Report) { r.Inventory = pratique.Digest{} },
-		"no time":      func(r *pratique.Report) { r.MatchedAt = time.Time{} },
+		"no time":      func(r *pratique.Report) { r.ScannedAt = time.Time{} },
 	} {
 		r := report()
 		spoil(&r)

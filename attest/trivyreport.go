@@ -100,7 +100,7 @@ type evidence struct {
 func newTrivyReport(subject pratique.Subject, r pratique.Report) trivyReport {
 	out := trivyReport{
 		SchemaVersion: 2,
-		CreatedAt:     r.MatchedAt.UTC(),
+		CreatedAt:     r.ScannedAt.UTC(),
 		ArtifactName:  subject.String(),
 		ArtifactType:  "container_image",
 		Metadata:      trivyMetadata{RepoDigests: []string{subject.String()}},

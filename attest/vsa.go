@@ -90,14 +90,14 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s allows and gives reasons to deny", v.Subject)
 	case v.Policy.Digest.IsZero():
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s does not pin its policy", v.Subject)
-	case v.JudgedAt.IsZero():
+	case v.EvaluatedAt.IsZero():
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no time", v.Subject)
 	case in.VerifierID == "":
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "no verifier id is configured")
 	}
 	predicate := vsaPredicate{
 		Verifier:           vsaVerifier{ID: in.VerifierID, Version: in.Version},
-		TimeVerified:       v.JudgedAt.UTC(),
+		TimeVerified:       v.EvaluatedAt.UTC(),
 		ResourceURI:        v.Subject.String(),
 		Policy:             newVSAResource(Resource{URI: in.PolicyURI, Digest: v.Policy.Digest}),
 		VerificationResult: resultPassed,

@@ -17,7 +17,7 @@ const verifierID = "https://pratique.test"
 
 func verdict(t testing.TB, outcome pratique.Outcome) attest.VSAInput {
 	v := pratique.Verdict{
-		Subject: subject(t), Outcome: outcome, JudgedAt: judgedAt,
+		Subject: subject(t), Outcome: outcome, EvaluatedAt: evaluatedAt,
 		Policy: pratique.Policy{Name: "default", Digest: digest("policy")},
 		Inputs: []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
 		Notes:  []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
@@ -52,7 +52,7 @@ func TestVSA(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := attest.VSA{
-		Subject: subject(t), VerifierID: verifierID, Version: in.Version, VerifiedAt: judgedAt.UTC(), Outcome: pratique.Deny,
+		Subject: subject(t), VerifierID: verifierID, Version: in.Version, VerifiedAt: evaluatedAt.UTC(), Outcome: pratique.Deny,
 		Policy: attest.Resource{URI: in.PolicyURI, Digest: digest("policy")}, Levels: []string{"FAILED"}, Inputs: in.Inputs,
 		Verdict: digest("verdict"), ReasonCount: 1, Reasons: in.Verdict.Reasons, Notes: in.Verdict.Notes,
 	}
@@ -88,7 +88,7 @@ func TestNewVSARefuses(t *testing.T) {
 		"no outcome":         func(in *attest.VSAInput) { in.Verdict.Outcome = "" },
 		"allow with reasons": func(in *attest.VSAInput) { in.Verdict.Reasons = []pratique.Reason{{Rule: "x"}} },
 		"no policy":          func(in *attest.VSAInput) { in.Verdict.Policy.Digest = pratique.Digest{} },
-		"no time":            func(in *attest.VSAInput) { in.Verdict.JudgedAt = time.Time{} },
+		"no time":            func(in *attest.VSAInput) { in.Verdict.EvaluatedAt = time.Time{} },
 		"no verifier":        func(in *attest.VSAInput) { in.VerifierID = "" },
 		"no subject":         func(in *attest.VSAInput) { in.Verdict.Subject = pratique.Subject{} },
 		"input w/o digest":   func(in *attest.VSAInput) { in.Verdict.Inputs = []pratique.Input{{Kind: "report"}} },
@@ -166,7 +166,7 @@ func TestParseVSAIsStrict(t *testing.T) {
 func TestNewestVSA(t *testing.T) {
 	at := func(outcome pratique.Outcome, later time.Duration) pratique.Statement {
 		in := verdict(t, outcome)
-		in.Verdict.JudgedAt = judgedAt.Add(later)
+		in.Verdict.EvaluatedAt = evaluatedAt.Add(later)
 		return vsa(t, in)
 	}
 	for name, c := range map[string]struct {

@@ -57,7 +57,7 @@ type VSA struct {
 	Envelope pratique.Digest
 	// Subject is what the statement is about: its resourceUri and its subject's digest agree on it.
 	Subject pratique.Subject
-	// Verifier is the id of the service that judged.
+	// Verifier is the id of the service that evaluated.
 	Verifier string
 	// Passed is true only if the result is PASSED.
 	Passed bool

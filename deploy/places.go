@@ -41,11 +41,11 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 		})
 		for i, r := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = r, t.Name, looked.Remote, looked.Branch, looked.At
+			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = r, t.Name, looked.Remote, looked.Branch, looked.At
 			if failed := cmp.Or(err, looked.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it
-					p.Tip, p.SeenAt, p.Places, p.Problems = "", time.Time{}, nil, nil
+					p.Tip, p.ObservedAt, p.Places, p.Problems = "", time.Time{}, nil, nil
 				}
 			}
 		}

@@ -15,11 +15,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Message is work for one lane of a stage, as for [Broker.Publish].
+// Message is work for one priority of a stage, as for [Broker.Publish].
 type Message struct {
-	Lane pratique.Lane
-	ID   string
-	Body []byte
+	Priority pratique.Priority
+	ID       string
+	Body     []byte
 }
 
 // Bounds of what is committed at once. The server takes 1000 messages; half of that leaves room for a server
@@ -44,13 +44,13 @@ const (
 // batch or does not know batches.
 var errNotAtomic = errors.New("not taken as one batch")
 
-// PublishBatch puts messages into a stage's lanes in their order and waits until the server has stored them all,
+// PublishBatch puts messages into a stage's priorities in their order and waits until the server has stored them all,
 // up to 500 messages or 1 MiB at once, at most until ctx ends or 5 s for each such part. A server that syncs
 // every append ([EmbeddedConfig.SyncAlways]) syncs a few times for a part, not once for a message; fewer than 12
 // messages, or messages of which the server refuses a batch, are published one after the other, each within 5 s.
 // Ids that the stage already has are stored once.
 //
-// The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown lane or too large is
+// The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown priority or too large is
 // refused before any is sent. After every other error none, some or all may have been stored, not always the first
 // ones if the power failed: publish all of them again with the same ids.
 func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) error {
@@ -61,10 +61,10 @@ func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) e
 	}
 	entries := make([]Entry, len(all))
 	for i, m := range all {
-		if err := checkMessage(op, m.Lane, m.ID); err != nil {
+		if err := checkMessage(op, m.Priority, m.ID); err != nil {
 			return err
 		}
-		entries[i] = Entry{Subject: s.Subject(m.Lane), ID: m.ID, Body: m.Body}
+		entries[i] = Entry{Subject: s.Subject(m.Priority), ID: m.ID, Body: m.Body}
 	}
 	return b.publishAll(ctx, op, s, entries)
 }

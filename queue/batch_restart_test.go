@@ -119,7 +119,7 @@ func BenchmarkPublishers(b *testing.B) {
 			for range publishers {
 				all.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if err := broker.Publish(b.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(n), make([]byte, 900)); err != nil {
+						if err := broker.Publish(b.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(n), make([]byte, 900)); err != nil {
 							b.Error(err)
 							return
 						}

@@ -20,12 +20,12 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// batch makes n messages for the push lane whose bodies are their ids.
+// batch makes n messages for the push priority whose bodies are their ids.
 func batch(prefix string, n int) []queue.Message {
 	all := make([]queue.Message, n)
 	for i := range all {
 		id := fmt.Sprint(prefix, i)
-		all[i] = queue.Message{Lane: pratique.LanePush, ID: id, Body: []byte(id)}
+		all[i] = queue.Message{Priority: pratique.PriorityPush, ID: id, Body: []byte(id)}
 	}
 	return all
 }
@@ -112,10 +112,10 @@ func TestBatchRefusals(t *testing.T) {
 		all   []queue.Message
 		want  pratique.Kind
 	}{
-		"no such stage": {"", batch("a", 2), pratique.Internal},
-		"no such lane":  {queue.StageInspect, last(queue.Message{Lane: "x.y", ID: "x"}), pratique.Internal},
-		"no id":         {queue.StageInspect, last(queue.Message{Lane: pratique.LanePush}), pratique.Internal},
-		"too large":     {queue.StageInspect, last(queue.Message{Lane: pratique.LanePush, ID: "x", Body: make([]byte, 70<<10)}), pratique.Exhausted},
+		"no such stage":    {"", batch("a", 2), pratique.Internal},
+		"no such priority": {queue.StageInspect, last(queue.Message{Priority: "x.y", ID: "x"}), pratique.Internal},
+		"no id":            {queue.StageInspect, last(queue.Message{Priority: pratique.PriorityPush}), pratique.Internal},
+		"too large":        {queue.StageInspect, last(queue.Message{Priority: pratique.PriorityPush, ID: "x", Body: make([]byte, 70<<10)}), pratique.Exhausted},
 	} {
 		err := b.PublishBatch(t.Context(), c.stage, c.all)
 		if pratique.KindOf(err) != c.want || err == nil {
@@ -125,10 +125,10 @@ func TestBatchRefusals(t *testing.T) {
 	if ids, _ := stored(t, js); len(ids) > 0 {
 		t.Errorf("stored %q of what was refused", ids)
 	}
-	cancelled, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.PublishBatch(cancelled, queue.StageInspect, batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
-		t.Errorf("cancelled: %v", err)
+	if err := b.PublishBatch(canceled, queue.StageInspect, batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("canceled: %v", err)
 	}
 }
 
@@ -263,7 +263,7 @@ func TestBatchesBesideSinglePublishes(t *testing.T) {
 		all.Go(func() {
 			for r := range rounds {
 				for _, m := range batch(fmt.Sprint("single", p, "-", r, "-"), 3) {
-					if err := b.Publish(t.Context(), queue.StageInspect, m.Lane, m.ID, m.Body); err != nil {
+					if err := b.Publish(t.Context(), queue.StageInspect, m.Priority, m.ID, m.Body); err != nil {
 						t.Error(err)
 					}
 				}
@@ -309,7 +309,7 @@ func TestWorkersTakeABatchInOrder(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	all := batch("a", 30)
 	for i := range all {
-		all[i].Lane = pratique.Lanes()[i%3]
+		all[i].Priority = pratique.Priorities()[i%3]
 	}
 	if err := b.PublishBatch(t.Context(), queue.StageInspect, all); err != nil {
 		t.Fatal(err)
@@ -320,9 +320,9 @@ func TestWorkersTakeABatchInOrder(t *testing.T) {
 		return nil
 	}})
 	for n := range all {
-		want := all[n%10*3+n/10] // one lane after the other
-		if job := receive(t, got); job.ID != want.ID || job.Lane != want.Lane || string(job.Body) != want.ID {
-			t.Errorf("got %s of lane %s, want %s of lane %s", job.ID, job.Lane, want.ID, want.Lane)
+		want := all[n%10*3+n/10] // one priority after the other
+		if job := receive(t, got); job.ID != want.ID || job.Priority != want.Priority || string(job.Body) != want.ID {
+			t.Errorf("got %s of priority %s, want %s of priority %s", job.ID, job.Priority, want.ID, want.Priority)
 		}
 	}
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })

@@ -89,9 +89,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 		if s.Stage == "" {
 			continue
 		}
-		for _, lane := range pratique.Lanes() {
-			if _, err := b.js.CreateOrUpdateConsumer(ctx, s.Name, s.Consumer(lane, b.config)); err != nil {
-				return setupError(fmt.Sprintf("set up consumer %s of stream %s", lane, s.Name), err)
+		for _, priority := range pratique.Priorities() {
+			if _, err := b.js.CreateOrUpdateConsumer(ctx, s.Name, s.Consumer(priority, b.config)); err != nil {
+				return setupError(fmt.Sprintf("set up consumer %s of stream %s", priority, s.Name), err)
 			}
 		}
 	}
@@ -110,20 +110,20 @@ func setupError(op string, err error) error {
 
 const publishWait = 5 * time.Second
 
-// Publish puts work into a stage's lane and waits until the server has stored it, at most until ctx ends or
+// Publish puts work into a stage's priority and waits until the server has stored it, at most until ctx ends or
 // 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
 // error is Unavailable, and the message may still have been stored: publish again with the same id. A full queue
 // is Unavailable, too, since it takes work again once some of its own is done.
-func (b *Broker) Publish(ctx context.Context, stage Stage, lane pratique.Lane, id string, body []byte) error {
+func (b *Broker) Publish(ctx context.Context, stage Stage, priority pratique.Priority, id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {
 		return err
 	}
-	if err := checkMessage(op, lane, id); err != nil {
+	if err := checkMessage(op, priority, id); err != nil {
 		return err
 	}
-	return b.publish(ctx, op, s, Entry{Subject: s.Subject(lane), ID: id, Body: body})
+	return b.publish(ctx, op, s, Entry{Subject: s.Subject(priority), ID: id, Body: body})
 }
 
 func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) error {
@@ -139,12 +139,12 @@ func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) erro
 
 var errNoConnection = errors.New("no connection to nats")
 
-func checkMessage(op string, lane pratique.Lane, id string) error {
+func checkMessage(op string, priority pratique.Priority, id string) error {
 	if id == "" {
 		return pratique.Errorf(pratique.Internal, op, "message without an id")
 	}
-	if !known(lane) {
-		return pratique.Wrap(pratique.Internal, op, id, fmt.Errorf("there is no lane %q", lane))
+	if !known(priority) {
+		return pratique.Wrap(pratique.Internal, op, id, fmt.Errorf("there is no priority %q", priority))
 	}
 	return nil
 }
@@ -167,27 +167,27 @@ func publishError(op string, s Stream, id string, err error) error {
 	return pratique.Wrap(pratique.Unavailable, op, id, err)
 }
 
-func known(lane pratique.Lane) bool {
-	for _, l := range pratique.Lanes() {
-		if l == lane {
+func known(priority pratique.Priority) bool {
+	for _, l := range pratique.Priorities() {
+		if l == priority {
 			return true
 		}
 	}
 	return false
 }
 
-// Backlog is the work of one lane that is not done.
+// Backlog is the work of one priority that is not done.
 type Backlog struct {
-	Stage Stage
-	Lane  pratique.Lane
-	// Total counts all messages of the lane; Running those that a worker of this process has, as [Broker.Jobs] says it;
+	Stage    Stage
+	Priority pratique.Priority
+	// Total counts all messages of the priority; Running those that a worker of this process has, as [Broker.Jobs] says it;
 	// Waiting the others, which wait for a worker or for another attempt.
 	Total, Running, Waiting uint64
 	// OldestAge is how long the oldest of them has been in the queue; zero if there is none.
 	OldestAge time.Duration
 }
 
-// Pending returns the backlog of every stage and lane, in the order of the line and most urgent lane first.
+// Pending returns the backlog of every stage and priority, in the order of the line and most urgent priority first.
 func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 	var all []Backlog
 	for _, stage := range Stages() {
@@ -199,10 +199,10 @@ func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Unavailable, "read backlog", s.Name, err)
 		}
-		for _, lane := range pratique.Lanes() {
-			backlog, err := b.backlog(ctx, stream, s, lane)
+		for _, priority := range pratique.Priorities() {
+			backlog, err := b.backlog(ctx, stream, s, priority)
 			if err != nil {
-				return nil, pratique.Wrap(pratique.Unavailable, "read backlog", s.Subject(lane), err)
+				return nil, pratique.Wrap(pratique.Unavailable, "read backlog", s.Subject(priority), err)
 			}
 			all = append(all, backlog)
 		}
@@ -210,18 +210,18 @@ func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 	return all, nil
 }
 
-func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, lane pratique.Lane) (Backlog, error) {
-	out := Backlog{Stage: s.Stage, Lane: lane}
-	consumer, err := stream.Consumer(ctx, string(lane))
+func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (Backlog, error) {
+	out := Backlog{Stage: s.Stage, Priority: priority}
+	consumer, err := stream.Consumer(ctx, string(priority))
 	if err != nil {
 		return out, err
 	}
 	info := consumer.CachedInfo()
 	// The server counts a job that waits for another attempt with those that were handed out. What runs, this process knows.
 	out.Total = info.NumPending + uint64(max(0, info.NumAckPending))
-	out.Running = min(b.running.count(s.Stage, lane), out.Total)
+	out.Running = min(b.running.count(s.Stage, priority), out.Total)
 	out.Waiting = out.Total - out.Running
-	oldest, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(s.Subject(lane)))
+	oldest, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(s.Subject(priority)))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return out, nil

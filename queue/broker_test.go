@@ -33,7 +33,7 @@ func TestSetupTwice(t *testing.T) {
 func TestSameIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LanePush, "a", "a", "b", "a")
+	publish(t, b, pratique.PriorityPush, "a", "a", "b", "a")
 	stream, err := js.Stream(t.Context(), "EVENTS") // which knows at once; its consumers hear of a message later
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestPublishWithoutServerIsUnavailable(t *testing.T) {
 	e, b, _ := start(t, t.TempDir(), queue.Config{})
 	e.Close()
 	begin := time.Now()
-	err := b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, "x", nil)
+	err := b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, "x", nil)
 	if pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("got %v", err)
 	}
@@ -61,19 +61,19 @@ func TestPublishRefusals(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	for name, c := range map[string]struct {
-		stage queue.Stage
-		lane  pratique.Lane
-		id    string
-		size  int
-		want  pratique.Kind
+		stage    queue.Stage
+		priority pratique.Priority
+		id       string
+		size     int
+		want     pratique.Kind
 	}{
-		"no such stage": {"", pratique.LanePush, "x", 1, pratique.Internal},
-		"no such lane":  {queue.StageInspect, "x.y", "x", 1, pratique.Internal},
-		"no id":         {queue.StageInspect, pratique.LanePush, "", 1, pratique.Internal},
-		"too large":     {queue.StageInspect, pratique.LanePush, "x", 70 << 10, pratique.Exhausted},
-		"far too large": {queue.StageInspect, pratique.LanePush, "x", 2 << 20, pratique.Exhausted},
+		"no such stage":    {"", pratique.PriorityPush, "x", 1, pratique.Internal},
+		"no such priority": {queue.StageInspect, "x.y", "x", 1, pratique.Internal},
+		"no id":            {queue.StageInspect, pratique.PriorityPush, "", 1, pratique.Internal},
+		"too large":        {queue.StageInspect, pratique.PriorityPush, "x", 70 << 10, pratique.Exhausted},
+		"far too large":    {queue.StageInspect, pratique.PriorityPush, "x", 2 << 20, pratique.Exhausted},
 	} {
-		err := b.Publish(t.Context(), c.stage, c.lane, c.id, make([]byte, c.size))
+		err := b.Publish(t.Context(), c.stage, c.priority, c.id, make([]byte, c.size))
 		if pratique.KindOf(err) != c.want || err == nil {
 			t.Errorf("%s: got %v, want kind %s", name, err, c.want)
 		}
@@ -91,7 +91,7 @@ func TestFullQueueRefusesAndKeepsTheOld(t *testing.T) {
 	var err error
 	stored := 0
 	for ; err == nil && stored < 100; stored++ {
-		err = b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(stored), make([]byte, 500))
+		err = b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(stored), make([]byte, 500))
 	}
 	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
 		t.Fatalf("after %d messages: %v", stored, err)
@@ -142,7 +142,7 @@ func TestPendingAge(t *testing.T) {
 	t.Parallel()
 	now := func() time.Time { return time.Now().Add(time.Hour) }
 	_, b, _ := start(t, t.TempDir(), queue.Config{Now: now})
-	publish(t, b, pratique.LaneManual, "a", "b")
+	publish(t, b, pratique.PriorityManual, "a", "b")
 	all, err := b.Pending(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -151,12 +151,12 @@ func TestPendingAge(t *testing.T) {
 		t.Fatalf("%d backlogs, want 9", len(all))
 	}
 	for _, l := range all {
-		busy := l.Stage == queue.StageInspect && l.Lane == pratique.LaneManual
+		busy := l.Stage == queue.StageInspect && l.Priority == pratique.PriorityManual
 		switch {
 		case busy && (l.Total != 2 || l.Waiting != 2 || l.OldestAge.Round(time.Minute) != time.Hour):
-			t.Errorf("busy lane: %+v", l)
+			t.Errorf("busy priority: %+v", l)
 		case !busy && (l.Total != 0 || l.OldestAge != 0):
-			t.Errorf("empty lane: %+v", l)
+			t.Errorf("empty priority: %+v", l)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func BenchmarkPublish(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i++
-				if err := broker.Publish(b.Context(), queue.StageInspect, pratique.LanePush, fmt.Sprint(i), make([]byte, 400)); err != nil {
+				if err := broker.Publish(b.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(i), make([]byte, 400)); err != nil {
 					b.Fatal(err)
 				}
 			}

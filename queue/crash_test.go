@@ -57,7 +57,7 @@ func victim(role, dir string) error {
 	if role == "publish" {
 		for i := 0; ; i++ {
 			id := fmt.Sprint("m", i)
-			if err := b.Publish(ctx, queue.StageInspect, pratique.LanePush, id, []byte(id)); err != nil {
+			if err := b.Publish(ctx, queue.StageInspect, pratique.PriorityPush, id, []byte(id)); err != nil {
 				return err
 			}
 			fmt.Println(id)
@@ -158,7 +158,7 @@ func TestJobOfAKilledWorkerComesAgainAndTheDoneOnesDoNot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, b, _ := start(t, dir, crashConfig)
-	publish(t, b, pratique.LanePush, "a", "b", "c", "stuck", "d")
+	publish(t, b, pratique.PriorityPush, "a", "b", "c", "stuck", "d")
 	e.Close()
 	lines := kill(t, "work", dir, func(lines []string) bool { return lines[len(lines)-1] == "stuck 1" })
 	if got := strings.Join(lines, ", "); got != "a 1, b 1, c 1, stuck 1" {
@@ -187,7 +187,7 @@ func TestMessageThatKillsItsWorkerEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, b, _ := start(t, dir, crashConfig)
-	publish(t, b, pratique.LanePush, "deadly")
+	publish(t, b, pratique.PriorityPush, "deadly")
 	waits := make(chan int, 1000)
 	stop := run(t, b, queue.Work{
 		Stage:  queue.StageInspect,

@@ -23,7 +23,7 @@ type attempt struct {
 func TestDeathsEndBeforeTheThirdStart(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Millisecond})
-	publish(t, b, pratique.LanePush, "deadly")
+	publish(t, b, pratique.PriorityPush, "deadly")
 	var runs atomic.Int32
 	failures := make(chan attempt, 100)
 	last := make(chan error, 1)
@@ -61,7 +61,7 @@ func TestDeathsEndBeforeTheThirdStart(t *testing.T) {
 func TestOtherFailuresAreNoDeaths(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Millisecond, MaxAttempts: 5})
-	publish(t, b, pratique.LanePush, "odd")
+	publish(t, b, pratique.PriorityPush, "odd")
 	errs := []error{
 		pratique.Errorf(pratique.Unavailable, "x", "away"), errors.New("a bug"), pratique.Errorf(pratique.Died, "x", "first death"),
 		pratique.Errorf(pratique.Unavailable, "x", "away"), pratique.Errorf(pratique.Internal, "x", "a bug"), nil,
@@ -94,7 +94,7 @@ func TestDeathsOfTheWholeService(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, b, _ := start(t, dir, crashConfig)
-	publish(t, b, pratique.LanePush, "deadly")
+	publish(t, b, pratique.PriorityPush, "deadly")
 	e.Close()
 	if lines := kill(t, "die-after-word", dir, func([]string) bool { return false }); strings.Join(lines, ", ") != "deadly 1, deadly 2" {
 		t.Fatalf("before the kill: %q", lines)

@@ -115,20 +115,20 @@ func TestHeartbeat(t *testing.T) {
 func TestGrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		cancelled := time.Time{}
+		canceled := time.Time{}
 		ctx, stop := context.WithCancel(t.Context())
 		finished := make(chan struct{})
 		begin := time.Now()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			cancelAfterGrace(ctx, 25*time.Second, func() { cancelled = time.Now() }, finished)
+			cancelAfterGrace(ctx, 25*time.Second, func() { canceled = time.Now() }, finished)
 		}()
 		time.Sleep(time.Hour)
 		stop()
 		<-done
-		if got := cancelled.Sub(begin); got != time.Hour+25*time.Second {
-			t.Errorf("cancelled after %s", got)
+		if got := canceled.Sub(begin); got != time.Hour+25*time.Second {
+			t.Errorf("canceled after %s", got)
 		}
 	})
 }

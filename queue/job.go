@@ -19,14 +19,14 @@ const ackWait = 5 * time.Second
 
 // process does one job and says what becomes of its message. It never fails: whatever goes wrong here brings
 // the message back.
-func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Lane) {
+func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Priority) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("message on %s is not from a stream: %w", msg.Subject(), err))
 		return
 	}
 	job := Job{
-		Stage: p.work.Stage, Lane: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
+		Stage: p.work.Stage, Priority: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
 		EnqueuedAt: meta.Timestamp.UTC(),
 	}
 	if wait := p.hold(job); wait > 0 {

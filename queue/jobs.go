@@ -20,8 +20,8 @@ type Queued struct {
 	seq     uint64
 }
 
-// Jobs yields the jobs of all stages that are not done: the stages in the order of the line, the most urgent lane
-// first, and the oldest first within a lane. Each costs a request to the server, so stop at some point. What
+// Jobs yields the jobs of all stages that are not done: the stages in the order of the line, the most urgent priority
+// first, and the oldest first within a priority. Each costs a request to the server, so stop at some point. What
 // changes meanwhile may or may not show. After an error, which is Unavailable, nothing follows.
 func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	return func(yield func(Queued, error) bool) {
@@ -36,8 +36,8 @@ func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 				yield(Queued{}, pratique.Wrap(pratique.Unavailable, "list jobs", s.Name, err))
 				return
 			}
-			for _, lane := range pratique.Lanes() {
-				if !b.jobs(ctx, stream, s, lane, yield) {
+			for _, priority := range pratique.Priorities() {
+				if !b.jobs(ctx, stream, s, priority, yield) {
 					return
 				}
 			}
@@ -45,20 +45,20 @@ func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	}
 }
 
-// jobs yields those of one lane, and reports whether to go on.
-func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, lane pratique.Lane, yield func(Queued, error) bool) bool {
+// jobs yields those of one priority, and reports whether to go on.
+func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority, yield func(Queued, error) bool) bool {
 	for from := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(s.Subject(lane)))
+		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(s.Subject(priority)))
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return true
 		case err != nil:
-			yield(Queued{}, pratique.Wrap(pratique.Unavailable, "list jobs", s.Subject(lane), err))
+			yield(Queued{}, pratique.Wrap(pratique.Unavailable, "list jobs", s.Subject(priority), err))
 			return false
 		}
 		from = msg.Sequence + 1
 		q := Queued{seq: msg.Sequence, Job: Job{
-			Stage: s.Stage, Lane: lane, ID: msg.Header.Get(jetstream.MsgIDHeader), Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
+			Stage: s.Stage, Priority: priority, ID: msg.Header.Get(jetstream.MsgIDHeader), Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
 		}}
 		q.Running = b.running.has(s.Stage, q.ID)
 		if !yield(q, nil) {
@@ -160,11 +160,11 @@ func (r *running) handle(ctx context.Context, job Job, handler func(context.Cont
 	return err
 }
 
-func (r *running) count(stage Stage, lane pratique.Lane) (n uint64) {
+func (r *running) count(stage Stage, priority pratique.Priority) (n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for me := range r.jobs {
-		if me.job.Stage == stage && me.job.Lane == lane {
+		if me.job.Stage == stage && me.job.Priority == priority {
 			n++
 		}
 	}

@@ -25,7 +25,7 @@ func TestBlockWithZerosAtItsEndBesideAnOldIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, b, _ := start(t, dir, queue.Config{})
-	publish(t, b, pratique.LanePush, "a", "b", "c")
+	publish(t, b, pratique.PriorityPush, "a", "b", "c")
 	e.Close()
 	written, err := os.ReadFile(block)
 	if err != nil {
@@ -37,7 +37,7 @@ func TestBlockWithZerosAtItsEndBesideAnOldIndex(t *testing.T) {
 		}
 	}
 	_, b, js := start(t, dir, queue.Config{})
-	publish(t, b, pratique.LanePush, "c", "d")
+	publish(t, b, pratique.PriorityPush, "c", "d")
 	ids, _ := stored(t, js)
 	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, ids); diff != "" {
 		t.Error(diff)

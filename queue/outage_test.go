@@ -21,7 +21,7 @@ var errAway = pratique.Errorf(pratique.Unavailable, "fetch", "no route")
 func TestOutageCostsNoAttempts(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond})
-	publish(t, b, pratique.LanePush, "patient")
+	publish(t, b, pratique.PriorityPush, "patient")
 	const outage = 12
 	type failure struct {
 		attempt int
@@ -58,7 +58,7 @@ func TestOutageEndsByAge(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{
 		MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond, MaxAge: time.Hour, Now: clock,
 	})
-	publish(t, b, pratique.LanePush, "patient")
+	publish(t, b, pratique.PriorityPush, "patient")
 	finals, runs := make(chan error, 10), make(chan int, 10_000)
 	var lost atomic.Bool
 	run(t, b, queue.Work{
@@ -94,7 +94,7 @@ func TestOutageEndsByAge(t *testing.T) {
 func TestDrainsCostNoAttempts(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: time.Millisecond, MaxAttempts: 2})
-	publish(t, b, pratique.LanePush, "long")
+	publish(t, b, pratique.PriorityPush, "long")
 	attempts := make(chan int)
 	for want := 1; want <= 4; want++ {
 		stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
@@ -109,8 +109,8 @@ func TestDrainsCostNoAttempts(t *testing.T) {
 	}
 }
 
-// However many jobs of a lane wait for a registry that is down, the next one is done.
-func TestWaitingJobsDoNotFillTheLane(t *testing.T) {
+// However many jobs of a priority wait for a registry that is down, the next one is done.
+func TestWaitingJobsDoNotFillThePriority(t *testing.T) {
 	t.Parallel()
 	const waiting = 1010 // JetStream's own default is 1000
 	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: t.TempDir()})
@@ -131,9 +131,9 @@ func TestWaitingJobsDoNotFillTheLane(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range waiting {
-		publish(t, b, pratique.LanePush, fmt.Sprint("w", i))
+		publish(t, b, pratique.PriorityPush, fmt.Sprint("w", i))
 	}
-	publish(t, b, pratique.LanePush, "fine")
+	publish(t, b, pratique.PriorityPush, "fine")
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
 		Stage: queue.StageInspect, Workers: 8,

@@ -19,9 +19,9 @@ type Work struct {
 	// MaxDeaths is how many starts of a job may end with an error of kind Died, or with no word at all because
 	// this process died; after them the job ends before it is started. 0 means [Config.MaxAttempts].
 	MaxDeaths int
-	// Limits are how many of the workers may be busy with one lane. A lane that is left out has a default: pushes
+	// Limits are how many of the workers may be busy with one priority. A priority that is left out has a default: pushes
 	// all, manual all but one, rescan half; at least one each.
-	Limits map[pratique.Lane]int
+	Limits map[pratique.Priority]int
 	// Hold says how long a job has to stay in the queue although a worker is free; it may be nil. A held job was not
 	// started, and costs next to nothing: whatever it waits for, the jobs behind it go on. Jobs older than
 	// [Config.MaxAge] are not held, so that they end.
@@ -36,8 +36,8 @@ type Work struct {
 
 // Job is one delivery of a message.
 type Job struct {
-	Stage Stage
-	Lane  pratique.Lane
+	Stage    Stage
+	Priority pratique.Priority
 	// ID is the id the message was published with.
 	ID   string
 	Body []byte
@@ -50,7 +50,7 @@ type Job struct {
 
 // Run does the work until ctx ends, then drains: it takes no more messages, lets running handlers finish for
 // at most [Config.Grace], cancels the context of the rest, and returns when every handler has. A free worker
-// takes from the most urgent lane that has a message and is below its limit; one in 16 asks a less urgent lane first,
+// takes from the most urgent priority that has a message and is below its limit; one in 16 asks a less urgent priority first,
 // so that none waits for ever. The error is nil after a drain; anything else is a
 // reason why the work could not begin.
 func (b *Broker) Run(ctx context.Context, works []Work) error {
@@ -98,15 +98,15 @@ func cancelAfterGrace(ctx context.Context, grace time.Duration, cancel func(), f
 // pool runs the jobs of one stage. One dispatcher gives messages to workers; it looks for a message only
 // when a worker is free, so no message waits here while a worker elsewhere could do it.
 type pool struct {
-	work    Work
-	config  Config
-	lanes   []*lane // most urgent first
-	arrived chan struct{}
-	nak     func(jetstream.Msg, time.Duration)
-	term    func(jetstream.Msg) error
-	starts  starts
-	turns   *turns
-	running *running
+	work       Work
+	config     Config
+	priorities []*priority // most urgent first
+	arrived    chan struct{}
+	nak        func(jetstream.Msg, time.Duration)
+	term       func(jetstream.Msg) error
+	starts     starts
+	turns      *turns
+	running    *running
 }
 
 func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
@@ -121,12 +121,12 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 	w.Workers = max(1, w.Workers)
 	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
 		starts: starts{js: b.js}, turns: newTurns(w.Workers, w.Limits), running: &b.running}
-	for _, name := range pratique.Lanes() {
+	for _, name := range pratique.Priorities() {
 		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Unavailable, op, s.Subject(name), err)
 		}
-		p.lanes = append(p.lanes, &lane{
+		p.priorities = append(p.priorities, &priority{
 			name: name, consumer: consumer, beat: b.config.AckWait / 3,
 			signal: p.signal, trouble: b.config.Trouble, nak: b.nak,
 		})
@@ -152,23 +152,23 @@ func (p *pool) run(ctx, workCtx context.Context) {
 		p.turns.take(from)
 		running.Go(func() {
 			defer func() { p.turns.done(from); <-free; p.signal() }()
-			p.process(workCtx, msg, p.lanes[from].name)
+			p.process(workCtx, msg, p.priorities[from].name)
 		})
 	}
 }
 
-// next waits for a message and returns its lane's place. It asks the lanes that are below their limits, in order;
+// next waits for a message and returns its priority's place. It asks the priorities that are below their limits, in order;
 // when all are empty it leaves one long poll open in each, so that the next message arrives without delay.
 func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, int) {
 	for ctx.Err() == nil {
 		open := p.turns.order()
 		for _, i := range open {
-			if msg := p.lanes[i].take(ctx); msg != nil {
+			if msg := p.priorities[i].take(ctx); msg != nil {
 				return msg, i
 			}
 		}
 		for _, i := range open {
-			p.lanes[i].startPoll(ctx, polls)
+			p.priorities[i].startPoll(ctx, polls)
 		}
 		select {
 		case <-p.arrived:
@@ -181,7 +181,7 @@ func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, 
 func (p *pool) signal() {
 	select {
 	case p.arrived <- struct{}{}:
-	default: // one signal is enough: the dispatcher looks at every lane
+	default: // one signal is enough: the dispatcher looks at every priority
 	}
 }
 

@@ -18,18 +18,18 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-func TestMostUrgentLaneFirst(t *testing.T) {
+func TestMostUrgentPriorityFirst(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LaneRescan, "r1", "r2", "r3")
-	publish(t, b, pratique.LaneManual, "m1", "m2")
-	publish(t, b, pratique.LanePush, "p1", "p2")
+	publish(t, b, pratique.PriorityRescan, "r1", "r2", "r3")
+	publish(t, b, pratique.PriorityManual, "m1", "m2")
+	publish(t, b, pratique.PriorityPush, "p1", "p2")
 	started, proceed := make(chan string), make(chan bool)
 	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() || job.Stage != queue.StageInspect {
 			t.Errorf("odd job %+v", job)
 		}
-		started <- string(job.Lane) + " " + job.ID
+		started <- string(job.Priority) + " " + job.ID
 		<-proceed
 		return nil
 	}})
@@ -37,7 +37,7 @@ func TestMostUrgentLaneFirst(t *testing.T) {
 	for i := range 8 {
 		got = append(got, receive(t, started))
 		if i == 4 { // arrives while rescan r1 is worked on, and must overtake r2 and r3
-			publish(t, b, pratique.LanePush, "p3")
+			publish(t, b, pratique.PriorityPush, "p3")
 		}
 		proceed <- true
 	}
@@ -59,8 +59,8 @@ func TestIdleWorkerStartsAtOnce(t *testing.T) {
 	var least time.Duration = time.Hour
 	for i := range 20 {
 		time.Sleep(10 * time.Millisecond) // let it become idle
-		lane := pratique.Lanes()[i%3]
-		publish(t, b, lane, fmt.Sprint("job", i))
+		priority := pratique.Priorities()[i%3]
+		publish(t, b, priority, fmt.Sprint("job", i))
 		acknowledged := time.Now()
 		least = min(least, receive(t, started).Sub(acknowledged))
 	}
@@ -73,7 +73,7 @@ func TestIdleWorkerStartsAtOnce(t *testing.T) {
 func TestUnknownFailureComesBackThenEnds(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond})
-	publish(t, b, pratique.LanePush, "poison")
+	publish(t, b, pratique.PriorityPush, "poison")
 	type failure struct {
 		Attempt int
 		Kind    pratique.Kind
@@ -109,7 +109,7 @@ func TestUnknownFailureComesBackThenEnds(t *testing.T) {
 func TestPermanentFailureEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LanePush, "bad")
+	publish(t, b, pratique.PriorityPush, "bad")
 	finals := make(chan bool, 10)
 	run(t, b, queue.Work{
 		Stage: queue.StageInspect,
@@ -127,7 +127,7 @@ func TestPermanentFailureEndsAtOnce(t *testing.T) {
 func TestFailureThatCannotBeRecordedIsNotLost(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 2, MinDelay: time.Millisecond})
-	publish(t, b, pratique.LanePush, "j")
+	publish(t, b, pratique.PriorityPush, "j")
 	recorded := make(chan int, 1)
 	var runs, records atomic.Int32
 	run(t, b, queue.Work{
@@ -153,7 +153,7 @@ func TestFailureThatCannotBeRecordedIsNotLost(t *testing.T) {
 func TestHeartbeatOverAckWait(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 300 * time.Millisecond})
-	publish(t, b, pratique.LanePush, "slow")
+	publish(t, b, pratique.PriorityPush, "slow")
 	var runs atomic.Int32
 	done := make(chan bool)
 	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
@@ -172,12 +172,12 @@ func TestHeartbeatOverAckWait(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 2 * time.Second})
-	publish(t, b, pratique.LanePush, "running", "waiting")
+	publish(t, b, pratique.PriorityPush, "running", "waiting")
 	started, proceed := make(chan bool, 2), make(chan bool)
 	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
 		started <- true
 		<-proceed
-		return ctx.Err() // must not be cancelled within the grace period
+		return ctx.Err() // must not be canceled within the grace period
 	}})
 	receive(t, started)
 	time.AfterFunc(200*time.Millisecond, func() { close(proceed) })
@@ -205,7 +205,7 @@ func TestStopBeforeStart(t *testing.T) {
 func TestDrainCancelsAfterGrace(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: 100 * time.Millisecond})
-	publish(t, b, pratique.LanePush, "stubborn")
+	publish(t, b, pratique.PriorityPush, "stubborn")
 	started := make(chan bool)
 	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
 		started <- true
@@ -245,8 +245,8 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	}
 	run(t, b, stages...)
 	for i := range jobs {
-		stage, lane := queue.Stages()[i%3], pratique.Lanes()[i/3%3]
-		if err := b.Publish(t.Context(), stage, lane, fmt.Sprint(i), nil); err != nil {
+		stage, priority := queue.Stages()[i%3], pratique.Priorities()[i/3%3]
+		if err := b.Publish(t.Context(), stage, priority, fmt.Sprint(i), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,12 +274,12 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 		<-proceed
 		return nil
 	}})
-	time.Sleep(100 * time.Millisecond) // idle: a poll is open in every lane
-	publish(t, b, pratique.LanePush, "p")
+	time.Sleep(100 * time.Millisecond) // idle: a poll is open in every priority
+	publish(t, b, pratique.PriorityPush, "p")
 	receive(t, started)
-	publish(t, b, pratique.LaneRescan, "r") // goes to the poll of its lane and is held
+	publish(t, b, pratique.PriorityRescan, "r") // goes to the poll of its priority and is held
 	eventually(t, "the rescan was delivered", func() bool {
-		consumer, err := js.Consumer(t.Context(), queue.Topology()[0].Name, string(pratique.LaneRescan))
+		consumer, err := js.Consumer(t.Context(), queue.Topology()[0].Name, string(pratique.PriorityRescan))
 		return err == nil && consumer.CachedInfo().NumAckPending == 1
 	})
 	time.AfterFunc(100*time.Millisecond, func() { close(proceed) })
@@ -322,13 +322,13 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 		done <- job.ID
 		return nil
 	}})
-	publish(t, b, pratique.LanePush, "before")
+	publish(t, b, pratique.PriorityPush, "before")
 	receive(t, done)
 	eventually(t, "it is acknowledged", func() bool { return left(t, b) == 0 })
 	natsserver.Stop(first)
 	natsserver.Start(t, options)
 	eventually(t, "publishing works again", func() bool {
-		return b.Publish(t.Context(), queue.StageInspect, pratique.LanePush, "after", nil) == nil
+		return b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, "after", nil) == nil
 	})
 	if id := receive(t, done); id != "after" {
 		t.Errorf("got %s", id)
@@ -346,7 +346,7 @@ func BenchmarkJob(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		publish(b, broker, pratique.LanePush, fmt.Sprint(i))
+		publish(b, broker, pratique.PriorityPush, fmt.Sprint(i))
 		<-done
 	}
 }

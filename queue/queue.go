@@ -1,7 +1,7 @@
 // Package queue moves work between the stages over NATS JetStream: streams and consumers as data, an embedded
 // server for one machine, and a pool of workers that says what becomes of every message.
 //
-// Each stage has one work-queue stream with one subject and one durable pull consumer per lane. A message
+// Each stage has one work-queue stream with one subject and one durable pull consumer per priority. A message
 // carries ids and digests, never documents, and is deleted only by an acknowledgement that the server has
 // confirmed. Whatever else happens (a crash, a panic, a lost connection) the message comes back, so every
 // handler must be able to run twice. Three traps of JetStream shape the code: attempts are counted before the
@@ -35,7 +35,7 @@ const (
 func Stages() []Stage { return []Stage{StageInspect, StageAttest, StageDeploy} }
 
 // Stream describes one JetStream stream. A stream with a Stage is that stage's work queue: its subjects are
-// Prefix + "." + lane, and a message is deleted once it is acknowledged. A stream without one keeps
+// Prefix + "." + priority, and a message is deleted once it is acknowledged. A stream without one keeps
 // everything and refuses to forget, unless it has a MaxAge: then it keeps the newest message of each subject.
 type Stream struct {
 	Name   string
@@ -79,8 +79,8 @@ func Topology() []Stream {
 	}
 }
 
-// Subject is where work of a lane is published.
-func (s Stream) Subject(lane pratique.Lane) string { return s.Prefix + "." + string(lane) }
+// Subject is where work of a priority is published.
+func (s Stream) Subject(priority pratique.Priority) string { return s.Prefix + "." + string(priority) }
 
 // Config is the stream in JetStream's terms. replicas is 1 on one machine.
 func (s Stream) Config(replicas int) jetstream.StreamConfig {
@@ -100,23 +100,23 @@ func (s Stream) Config(replicas int) jetstream.StreamConfig {
 		return c
 	}
 	c.Retention, c.AllowAtomicPublish = jetstream.WorkQueuePolicy, true
-	for _, lane := range pratique.Lanes() {
-		c.Subjects = append(c.Subjects, s.Subject(lane))
+	for _, priority := range pratique.Priorities() {
+		c.Subjects = append(c.Subjects, s.Subject(priority))
 	}
 	return c
 }
 
-// Consumer is the durable consumer of one lane in JetStream's terms.
-func (s Stream) Consumer(lane pratique.Lane, c Config) jetstream.ConsumerConfig {
+// Consumer is the durable consumer of one priority in JetStream's terms.
+func (s Stream) Consumer(priority pratique.Priority, c Config) jetstream.ConsumerConfig {
 	c = c.withDefaults()
 	return jetstream.ConsumerConfig{
-		Durable: string(lane), FilterSubject: s.Subject(lane),
+		Durable: string(priority), FilterSubject: s.Subject(priority),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
 		// No bound here. Beyond one JetStream keeps the message and never delivers it again, and nobody would
 		// hear of it; our own bounds end a message only after its failure was recorded.
 		MaxDeliver: -1,
-		// Messages that wait for another attempt are pending, too. A lane must not stop because its jobs wait for
+		// Messages that wait for another attempt are pending, too. A priority must not stop because its jobs wait for
 		// a registry that is down, however many they are; what runs at once is bounded by Work.Limits.
 		MaxAckPending: -1, MaxRequestBatch: 64,
 	}

@@ -35,10 +35,10 @@ func start(t testing.TB, dir string, c queue.Config) (*queue.Embedded, *queue.Br
 	return e, b, js
 }
 
-func publish(t testing.TB, b *queue.Broker, lane pratique.Lane, ids ...string) {
+func publish(t testing.TB, b *queue.Broker, priority pratique.Priority, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := b.Publish(t.Context(), queue.StageInspect, lane, id, []byte(id)); err != nil {
+		if err := b.Publish(t.Context(), queue.StageInspect, priority, id, []byte(id)); err != nil {
 			t.Fatal(err)
 		}
 	}

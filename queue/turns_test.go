@@ -7,17 +7,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-func TestLimitsOfLanes(t *testing.T) {
+func TestLimitsOfPriorities(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		workers int
-		limits  map[pratique.Lane]int
+		limits  map[pratique.Priority]int
 		want    []int
 	}{
 		{1, nil, []int{1, 1, 1}},
 		{2, nil, []int{2, 1, 1}},
 		{5, nil, []int{5, 4, 2}},
-		{4, map[pratique.Lane]int{pratique.LaneManual: 1, pratique.LaneRescan: 9}, []int{4, 1, 4}},
+		{4, map[pratique.Priority]int{pratique.PriorityManual: 1, pratique.PriorityRescan: 9}, []int{4, 1, 4}},
 		{0, nil, []int{1, 1, 1}},
 	} {
 		if got := newTurns(test.workers, test.limits).limits; !slices.Equal(got, test.want) {
@@ -26,27 +26,27 @@ func TestLimitsOfLanes(t *testing.T) {
 	}
 }
 
-// TestTurns: the most urgent lane goes first, but for one turn in 16, which the others take by turns.
+// TestTurns: the most urgent priority goes first, but for one turn in 16, which the others take by turns.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	turns := newTurns(4, nil)
 	first := make([]int, 3)
-	for range 320 { // all lanes are always full
-		lane := turns.order()[0]
-		first[lane]++
-		turns.take(lane)
-		turns.done(lane)
+	for range 320 { // all priorities are always full
+		priority := turns.order()[0]
+		first[priority]++
+		turns.take(priority)
+		turns.done(priority)
 	}
 	if want := []int{300, 10, 10}; !slices.Equal(first, want) {
-		t.Errorf("turns of the lanes %v, want %v", first, want)
+		t.Errorf("turns of the priorities %v, want %v", first, want)
 	}
 	turns.take(2)
 	turns.take(2)
 	if got := turns.order(); slices.Contains(got, 2) {
-		t.Errorf("lane 2 is at its limit and is asked all the same: %v", got)
+		t.Errorf("priority 2 is at its limit and is asked all the same: %v", got)
 	}
 	turns.done(2)
 	if got := turns.order(); !slices.Contains(got, 2) {
-		t.Errorf("lane 2 is below its limit and is not asked: %v", got)
+		t.Errorf("priority 2 is below its limit and is not asked: %v", got)
 	}
 }

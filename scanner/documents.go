@@ -182,7 +182,7 @@ func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
 	if c.OS == (pratique.OSCoverage{}) && r.OS.Family != "" {
 		c.OS = pratique.OSCoverage{Family: r.OS.Family, Version: r.OS.Name, Known: true}
 	}
-	c.OS.EndOfLife = c.OS.EndedAt(r.MatchedAt)
+	c.OS.EndOfLife = c.OS.EndedAt(r.ScannedAt)
 	return &c
 }
 

@@ -54,7 +54,7 @@ func TestReportsSayWhatWasCovered(t *testing.T) {
 		parts = append(parts, docs.put(made[0].Content))
 	}
 	for at, ended := range map[int64]bool{8: false, 9: true} {
-		doc, err := ReportDocument(pratique.Report{MatchedAt: time.Unix(at, 0).UTC()}, parts)
+		doc, err := ReportDocument(pratique.Report{ScannedAt: time.Unix(at, 0).UTC()}, parts)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // partDocument is the first line of the document of a part. Each further line is a package, in the order of lists: who
-// wants to know whether a list holds a name, as re-matching does, passes over them without decoding them.
+// wants to know whether a list holds a name, as rescanning does, passes over them without decoding them.
 type partDocument struct {
 	Format  string         `json:"format"`
 	Scanner pratique.Tool  `json:"scanner"`

@@ -22,8 +22,8 @@ type Analyzer interface {
 type Analysis struct {
 	// Inventory is sorted.
 	Inventory pratique.Inventory `json:"inventory"`
-	// Sections is nil unless the analyser looks for any.
-	Sections *pratique.Sections `json:"sections,omitempty"`
+	// Extras is nil unless the analyser looks for any.
+	Extras *pratique.Extras `json:"extras,omitempty"`
 }
 
 // Kept keeps analyses of single layers, all made by one version of one analyser with one set of options. What

@@ -51,8 +51,8 @@ type Service struct {
 	Queues []Queue
 	// Outbox is what was acknowledged and is not in a queue yet; nil where it is not known.
 	Outbox *Outbox
-	// Rematch is how far matching against the newest database has come; nil where it is not known.
-	Rematch *Rematch
+	// Rescan is how far matching against the newest database has come; nil where it is not known.
+	Rescan *Rescan
 }
 
 // Config is what the API is made of. All but Reconcile, Places, Operate, Auth, Now and OnError must be set.
@@ -119,7 +119,7 @@ func humaConfig() huma.Config {
 			Security: []map[string][]string{{"token": {}}},
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
-				{Name: "submissions", Description: "Images to be judged because somebody asks"},
+				{Name: "submissions", Description: "Images to be evaluated because somebody asks"},
 				{Name: "jobs", Description: "Work that waits, runs or ended without an answer; cancel it, take it in anew"},
 				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook told of"},
 				{Name: "service", Description: "The service itself"},

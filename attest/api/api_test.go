@@ -26,9 +26,9 @@ func TestImage(t *testing.T) {
 	s := subject("a")
 	w.facts(seen("e1", "1.0", s))
 	w.facts(w.inspected(s)...)
-	w.facts(judged("e1", s, pratique.Deny),
-		pratique.Fact{Kind: pratique.FactAttested, Subject: s, Attested: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, KeyID: "k"}}}},
-		pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Deployed: &pratique.Commit{Target: "prod", ID: "c0ffee"}},
+	w.facts(evaluated("e1", s, pratique.Deny),
+		pratique.Fact{Subject: s, Body: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, KeyID: "k"}}}},
+		pratique.Fact{Subject: s, Body: &pratique.Commit{Target: "prod", ID: "c0ffee"}},
 		settled("e1", s, pratique.StateDenied))
 
 	var byDigest, byTag, byRefDigest api.Image
@@ -47,7 +47,7 @@ func TestImage(t *testing.T) {
 		i.Deployments[0].ID != "c0ffee" || i.Detail != "that is the end" || i.Config.User != "1000" || len(i.Tags) != 1 || !i.Tags[0].Current {
 		t.Errorf("%+v", i)
 	}
-	if len(i.Facts) != 7 || i.Facts[0].By != "test@host-1" || i.Facts[0].At.IsZero() || i.Facts[6].Kind != pratique.FactSettled {
+	if len(i.Facts) != 7 || i.Facts[0].By != "test@host-1" || i.Facts[0].At.IsZero() || i.Facts[6].Kind != pratique.FactCompleted {
 		t.Errorf("facts %+v", i.Facts)
 	}
 	var facts api.FactList
@@ -65,7 +65,7 @@ func TestFactsAreBounded(t *testing.T) {
 	w := newWorld(t, tokens())
 	var many []index.Entry
 	for i := range 3 * pratique.MaxHistory {
-		many = append(many, index.Entry{Seq: uint64(i + 1), Fact: judged("", subject("a"), pratique.Allow)})
+		many = append(many, index.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject("a"), pratique.Allow)})
 	}
 	if err := w.ix.Apply(many); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestIndexImage(t *testing.T) {
 	parent, amd, arm := subject("index"), subject("amd"), subject("arm")
 	w.facts(seen("e1", "1.0", parent, pratique.Child{Digest: amd.Digest, Platform: "linux/amd64"}, pratique.Child{Digest: arm.Digest, Platform: "linux/arm64"}))
 	w.facts(w.inspected(amd)...)
-	w.facts(judged("e1", amd, pratique.Deny), judged("e1", parent, pratique.Deny))
+	w.facts(evaluated("e1", amd, pratique.Deny), evaluated("e1", parent, pratique.Deny))
 	var i, child api.Image
 	w.get("/api/v1/images/"+parent.Digest.String(), &i)
 	if len(i.Children) != 2 || i.Children[0].Outcome != pratique.Deny || i.Children[0].Counts[pratique.SeverityHigh] != 2 || i.Children[1].Outcome != "" || i.Database == nil {
@@ -108,7 +108,7 @@ func TestDocuments(t *testing.T) {
 		"/sbom?format=spdx":      {string(spdx), pratique.MediaTypeSPDX},
 		"/sbom?format=cyclonedx": {`{"bomFormat":"CycloneDX"}`, pratique.MediaTypeCycloneDX},
 		"/report":                {string(reported), pratique.MediaTypeReport},
-		"/sections":              {string(beside), pratique.MediaTypeSections},
+		"/extras":                {string(beside), pratique.MediaTypeExtras},
 	} {
 		res, raw := w.ask("GET", base+path, readToken, "")
 		etag := `"` + pratique.DigestOf([]byte(want.content)).String() + `"`
@@ -134,23 +134,23 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("the cause went nowhere: %v", w.errors)
 	}
 	bare := subject("bare")
-	w.facts(judged("", bare, pratique.Allow))
+	w.facts(evaluated("", bare, pratique.Allow))
 	w.wantProblem(404, "not yet an SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom", readToken, "")
 	w.wantProblem(404, "not yet a report", "GET", "/api/v1/images/"+bare.Digest.String()+"/report", readToken, "")
-	w.wantProblem(404, "not yet a report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/sections", readToken, "")
+	w.wantProblem(404, "not yet a report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/extras", readToken, "")
 
 	var i api.Image
 	w.get(base, &i)
-	if i.Sections == nil || i.Sections.Secrets != 3 || len(i.Sections.Scanned) != 1 || i.Links.Sections == "" {
-		t.Errorf("sections %+v, link %q", i.Sections, i.Links.Sections)
+	if i.Extras == nil || i.Extras.Secrets != 3 || len(i.Extras.Kinds) != 1 || i.Links.Extras == "" {
+		t.Errorf("extras %+v, link %q", i.Extras, i.Links.Extras)
 	}
 	plain := subject("plain")
-	w.facts(pratique.Fact{Kind: pratique.FactInspected, Subject: plain, Inspected: &pratique.Inspected{Inventory: digest("inventory")}})
-	w.wantProblem(404, "inspect.scanners", "GET", "/api/v1/images/"+plain.Digest.String()+"/sections", readToken, "")
+	w.facts(pratique.Fact{Subject: plain, Body: &pratique.Inspected{Inventory: digest("inventory")}})
+	w.wantProblem(404, "inspect.scanners", "GET", "/api/v1/images/"+plain.Digest.String()+"/extras", readToken, "")
 	i = api.Image{}
 	w.get("/api/v1/images/"+plain.Digest.String(), &i)
-	if i.Sections != nil || i.Links.Sections != "" {
-		t.Errorf("sections %+v, link %q", i.Sections, i.Links.Sections)
+	if i.Extras != nil || i.Links.Extras != "" {
+		t.Errorf("extras %+v, link %q", i.Extras, i.Links.Extras)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestDigestInSeveralRepositories(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
 	a, b := subject("a"), pratique.Subject{Repository: other, Digest: digest("a")}
-	w.facts(judged("", a, pratique.Allow), judged("", b, pratique.Deny))
+	w.facts(evaluated("", a, pratique.Allow), evaluated("", b, pratique.Deny))
 	path := "/api/v1/images/" + a.Digest.String()
 	_, p := w.wantProblem(409, "?repository=", "GET", path, readToken, "")
 	if p.Type != api.ProblemType+"conflict" || !strings.Contains(p.Detail, other.String()) {
@@ -292,15 +292,15 @@ func TestAuthentication(t *testing.T) {
 func TestStatusEndpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
-	w.facts(judged("", subject("a"), pratique.Allow))
+	w.facts(evaluated("", subject("a"), pratique.Allow))
 	var s api.ServiceStatus
 	w.get("/api/v1/status", &s)
 	if s.Version != "v1.2.3" || s.Policy.Digest != digest("policy") || s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
 		t.Errorf("%+v", s)
 	}
 	_, raw := w.ask("GET", "/api/v1/status", readToken, "")
-	want := `"queues":[{"stage":"inspect","lane":"push","total":3,"running":1,"waiting":2,"oldestAgeSeconds":90},` +
-		`{"stage":"deploy","lane":"rescan","total":0,"running":0,"waiting":0,"oldestAgeSeconds":0}]`
+	want := `"queues":[{"stage":"inspect","priority":"push","total":3,"running":1,"waiting":2,"oldestAgeSeconds":90},` +
+		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0,"oldestAgeSeconds":0}]`
 	if !strings.Contains(string(raw), want) {
 		t.Errorf("%s, want %s", raw, want)
 	}

@@ -30,7 +30,7 @@ type Token struct {
 	Name string
 	// Secret is the token itself, at least 16 characters.
 	Secret string
-	// Submit allows submissions and sweeps, Operate cancelling and requeuing the work of anybody, and deploying by name what
+	// Submit allows submissions and sweeps, Operate canceling and requeuing the work of anybody, and deploying by name what
 	// a sweep found. Without them the token may only read.
 	Submit, Operate bool
 	// Repositories are globs by segment of registry/path: the token changes nothing about others. None means all.

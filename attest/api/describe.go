@@ -18,15 +18,15 @@ type ServiceStatus struct {
 	Database *DatabaseAge    `json:"database,omitempty" doc:"Absent while no vulnerability database is loaded; nothing is allowed then"`
 	// IndexPosition is the ledger position up to which the index has read.
 	IndexPosition uint64 `json:"indexPosition"`
-	// Queues is the work that is not done, one entry for each lane of each stage.
-	Queues []Queue `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent lane first. Absent where the queues could not be asked"`
+	// Queues is the work that is not done, one entry for each priority of each stage.
+	Queues []Queue `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent priority first. Absent where the queues could not be asked"`
 	Outbox *Outbox `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent where this service receives none"`
-	// Rematch is the matching of what is known against the newest database.
-	Rematch *Rematch `json:"rematch,omitempty" doc:"How far matching known images against the newest vulnerability database has come; absent before the first database"`
+	// Rescan is the matching of what is known against the newest database.
+	Rescan *Rescan `json:"rescan,omitempty" doc:"How far matching known images against the newest vulnerability database has come; absent before the first database"`
 }
 
-// Rematch is how far matching against the newest database has come.
-type Rematch struct {
+// Rescan is how far matching against the newest database has come.
+type Rescan struct {
 	From            pratique.Digest `json:"from,omitzero" doc:"The database before; absent for the first"`
 	To              pratique.Digest `json:"to" doc:"The database in use"`
 	StartedAt       time.Time       `json:"startedAt"`
@@ -40,7 +40,7 @@ type Rematch struct {
 	Matched         int             `json:"matched" doc:"Lists that were matched again so far"`
 	Failed          int             `json:"failed" doc:"Of these, those that could not be matched: their images are denied"`
 	Touched         int             `json:"touched" doc:"Images that were looked at so far"`
-	Changed         int             `json:"changed" doc:"Images whose findings differ; they are judged again"`
+	Changed         int             `json:"changed" doc:"Images whose findings differ; they are evaluated again"`
 	NewlyAffected   int             `json:"newlyAffected" doc:"Images with new findings"`
 	SetAside        int             `json:"setAside" doc:"Images that could not be looked at: they keep their reports until the next database, or a push"`
 	Aside           []Aside         `json:"aside,omitempty" doc:"The first of them"`
@@ -63,13 +63,13 @@ type Outbox struct {
 	OldestAgeSeconds int64 `json:"oldestAgeSeconds" doc:"How long ago the oldest of waiting and unresolved came in; 0 if there is none"`
 }
 
-// Queue is the work of one lane of one stage that is not done.
+// Queue is the work of one priority of one stage that is not done.
 type Queue struct {
-	Stage   string        `json:"stage" doc:"inspect, attest or deploy"`
-	Lane    pratique.Lane `json:"lane" doc:"push, manual or rescan"`
-	Total   uint64        `json:"total" doc:"Running and waiting together"`
-	Running uint64        `json:"running" doc:"Jobs that a worker has, as the list of jobs says it"`
-	Waiting uint64        `json:"waiting" doc:"Jobs that wait for a worker, or for another attempt"`
+	Stage    string            `json:"stage" doc:"inspect, attest or deploy"`
+	Priority pratique.Priority `json:"priority" doc:"push, manual or rescan"`
+	Total    uint64            `json:"total" doc:"Running and waiting together"`
+	Running  uint64            `json:"running" doc:"Jobs that a worker has, as the list of jobs says it"`
+	Waiting  uint64            `json:"waiting" doc:"Jobs that wait for a worker, or for another attempt"`
 	// OldestAgeSeconds is how long ago the oldest of them was put into the queue, 0 if there is none.
 	OldestAgeSeconds int64 `json:"oldestAgeSeconds" doc:"How long ago the oldest job was put into the queue; 0 if there is none"`
 }
@@ -92,7 +92,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rematch: described.Rematch}
+		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rescan: described.Rescan}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

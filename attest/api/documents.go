@@ -39,7 +39,7 @@ type factsOutput struct {
 // FactList is what happened to an image, in the order of the ledger: the first fact and the newest, at most
 // [pratique.MaxHistory].
 type FactList struct {
-	Items []pratique.FactRef `json:"items" doc:"At most 200: the first, the newest, and the last that is seen or settled, in the order of the ledger"`
+	Items []pratique.FactRef `json:"items" doc:"At most 200: the first, the newest, and the last that is resolved or completed, in the order of the ledger"`
 	Total int                `json:"total" doc:"How many facts there are"`
 }
 
@@ -61,10 +61,10 @@ func (s *service) registerDocuments(api huma.API) {
 		Summary: "The vulnerability report of an image", Responses: content(pratique.MediaTypeReport), Errors: errs,
 	}, answer(s, s.report))
 	huma.Register(api, huma.Operation{
-		OperationID: "getSections", Method: http.MethodGet, Path: "/api/v1/images/{digest}/sections", Tags: []string{"images"},
-		Summary:   "The secrets, misconfigurations and licences of an image, as far as the service looks for them",
-		Responses: content(pratique.MediaTypeSections), Errors: errs,
-	}, answer(s, s.sections))
+		OperationID: "getExtras", Method: http.MethodGet, Path: "/api/v1/images/{digest}/extras", Tags: []string{"images"},
+		Summary:   "The secrets, misconfigurations and licenses of an image, as far as the service looks for them",
+		Responses: content(pratique.MediaTypeExtras), Errors: errs,
+	}, answer(s, s.extras))
 	huma.Register(api, huma.Operation{
 		OperationID: "getFacts", Method: http.MethodGet, Path: "/api/v1/images/{digest}/facts", Tags: []string{"images"},
 		Summary: "What happened to an image, when, and recorded by whom", Errors: errs,
@@ -99,26 +99,26 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 		return nil, err
 	}
 	var digest pratique.Digest
-	if record.Matched != nil {
-		digest = record.Matched.Report
+	if record.Scanned != nil {
+		digest = record.Scanned.Report
 	}
 	return s.document(ctx, record, "a report", digest, s.Report, pratique.MediaTypeReport, in.IfNoneMatch)
 }
 
-func (s *service) sections(ctx context.Context, in *documentInput) (*documentOutput, error) {
+func (s *service) extras(ctx context.Context, in *documentInput) (*documentOutput, error) {
 	record, err := s.find(&imageInput{Digest: in.Digest, Repository: in.Repository})
 	if err != nil {
 		return nil, err
 	}
 	var digest pratique.Digest
 	if i := record.Inspected; i != nil {
-		digest = i.Sections
+		digest = i.Extras
 		if !i.Inventory.IsZero() && digest.IsZero() {
 			return nil, pratique.Errorf(pratique.NotFound, "find document",
-				"nobody looked for secrets, misconfigurations or licences in %s: inspect.scanners says what is looked for", record.Subject)
+				"nobody looked for secrets, misconfigurations or licenses in %s: inspect.scanners says what is looked for", record.Subject)
 		}
 	}
-	return s.document(ctx, record, "a report on secrets, misconfigurations and licences", digest, s.Documents.Get, pratique.MediaTypeSections, in.IfNoneMatch)
+	return s.document(ctx, record, "a report on secrets, misconfigurations and licenses", digest, s.Documents.Get, pratique.MediaTypeExtras, in.IfNoneMatch)
 }
 
 type getDocument func(ctx context.Context, d pratique.Digest) ([]byte, error)

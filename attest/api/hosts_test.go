@@ -104,8 +104,8 @@ func TestAnswersSpeakToNoTerminal(t *testing.T) {
 	auth.AnonymousRead = true
 	w := newWorld(t, auth)
 	const rule = "a\u009b31m\u202e##[group]\x1b[2J"
-	f := judged("e1", subject("app"), pratique.Deny)
-	f.Judged.Verdict.Reasons[0].Message = rule
+	f := evaluated("e1", subject("app"), pratique.Deny)
+	pratique.As[pratique.Evaluated](f).Verdict.Reasons[0].Message = rule
 	w.facts(seen("e1", "1.0", subject("app")), f)
 	for path, there := range map[string]bool{
 		"/api/v1/images/" + subject("app").Digest.String():     true,

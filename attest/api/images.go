@@ -24,7 +24,7 @@ type imageOutput struct {
 type listInput struct {
 	Ref        string `query:"ref" maxLength:"512" doc:"registry/path:tag: answer with the image that the tag names, instead of a list. May not be combined with the other parameters"`
 	Repository string `query:"repository" maxLength:"512" doc:"Only images of this registry/path"`
-	State      string `query:"state" enum:"received,seen,inspected,matched,judged,attested,deployed,allowed,denied,superseded,reverted,ignored,failed,cancelled" doc:"Only images in this state. Without it all but ignored: those are no images, but signatures, charts and the like"`
+	State      state  `query:"state" doc:"Only images in this state. Without it all but ignored: those are no images, but signatures, charts and the like"`
 	Outcome    string `query:"outcome" enum:"allow,deny" doc:"Only images with this verdict"`
 	Limit      int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many images a page holds at most"`
 	Cursor     string `query:"cursor" maxLength:"64" doc:"nextCursor of the page before, with the same filters"`
@@ -78,7 +78,7 @@ func (s *service) list(_ context.Context, in *listInput) (*listOutput, error) {
 		}
 		return s.byRef(in.Ref)
 	}
-	q := index.Query{State: in.State, Outcome: pratique.Outcome(in.Outcome), Limit: in.Limit, Cursor: in.Cursor}
+	q := index.Query{State: pratique.State(in.State), Outcome: pratique.Outcome(in.Outcome), Limit: in.Limit, Cursor: in.Cursor}
 	if in.Repository != "" {
 		repository, err := pratique.ParseRepository(in.Repository)
 		if err != nil {

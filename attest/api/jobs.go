@@ -15,7 +15,7 @@ import (
 
 // Operator reaches into the work of everybody.
 type Operator interface {
-	// Jobs returns jobs that are not done, in the order of the line, the most urgent lane first, the oldest first; at
+	// Jobs returns jobs that are not done, in the order of the line, the most urgent priority first, the oldest first; at
 	// most limit, and whether there are more. Then those that the queue will never take. With a state that is not
 	// empty it returns only those in it.
 	Jobs(ctx context.Context, state string, limit int) (queued []Job, more bool, refused []Job, err error)
@@ -27,7 +27,7 @@ type Operator interface {
 	Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error)
 }
 
-// The states of a [Job] beside failed and cancelled.
+// The states of a [Job] beside failed and canceled.
 const (
 	JobWaiting = "waiting"
 	JobRunning = "running"
@@ -36,14 +36,14 @@ const (
 
 // Job is work that is not done, or that ended without an answer.
 type Job struct {
-	Event    string        `json:"event" doc:"The id to cancel or requeue it by"`
-	State    string        `json:"state" enum:"waiting,running,failed,cancelled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or cancelled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
-	Ref      string        `json:"ref" doc:"The image as it was named"`
-	Image    string        `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
-	Stage    string        `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
-	Lane     pratique.Lane `json:"lane,omitempty" doc:"push, manual or rescan"`
-	Attempts int           `json:"attempts" doc:"How often the stage was begun"`
-	Reason   string        `json:"reason,omitempty" doc:"What the last attempt failed of, or who cancelled it"`
+	Event    string            `json:"event" doc:"The id to cancel or requeue it by"`
+	State    string            `json:"state" enum:"waiting,running,failed,canceled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or canceled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
+	Ref      string            `json:"ref" doc:"The image as it was named"`
+	Image    string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
+	Stage    string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
+	Priority pratique.Priority `json:"priority,omitempty" doc:"push, manual or rescan"`
+	Attempts int               `json:"attempts" doc:"How often the stage was begun"`
+	Reason   string            `json:"reason,omitempty" doc:"What the last attempt failed of, or who canceled it"`
 	// Since is when it was put into the queue of the stage, or when it ended; AgeSeconds is the time since then.
 	Since      time.Time `json:"since" doc:"When it came into the queue of the stage, or ended"`
 	AgeSeconds int64     `json:"ageSeconds"`
@@ -54,7 +54,7 @@ type JobList struct {
 	Items []Job `json:"items"`
 	More  bool  `json:"more" doc:"There are others beyond the limit"`
 	// Queues is the whole backlog, as in the status.
-	Queues []Queue `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each lane of each stage"`
+	Queues []Queue `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
 }
 
 // CancelRequest says why.
@@ -63,14 +63,14 @@ type CancelRequest struct {
 }
 
 const (
-	pathJobs  = "/api/v1/jobs"
-	maxJobs   = 1000
-	cancelled = string(pratique.StateCancelled)
-	failed    = string(pratique.StateFailed)
+	pathJobs = "/api/v1/jobs"
+	maxJobs  = 1000
+	canceled = string(pratique.StateCanceled)
+	failed   = string(pratique.StateFailed)
 )
 
 type jobsInput struct {
-	State string    `query:"state" enum:"waiting,running,failed,cancelled,refused" doc:"Default all but cancelled"`
+	State string    `query:"state" enum:"waiting,running,failed,canceled,refused" doc:"Default all but canceled"`
 	Since time.Time `query:"since" doc:"Leave out what ended before"`
 	Limit int       `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"For what is queued, and for what has ended"`
 }
@@ -97,13 +97,13 @@ func (s *service) registerJobs(api huma.API) {
 		OperationID: "cancelJob", Method: http.MethodPost, Path: pathJobs + "/{id}/cancel", Tags: []string{"jobs"},
 		Summary: "End the work for an event",
 		Description: "What runs stops at the next point at which nothing is half done. What is signed or committed by then stays; if a commit is " +
-			"being written at that moment the work ends as deployed after all. Cancelling twice is cancelling once; what is over is a " +
+			"being written at that moment the work ends as deployed after all. Canceling twice is canceling once; what is over is a " +
 			"conflict. The token must allow to operate.",
 		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient}, Errors: append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
 	}, answer(s, s.cancel))
 	huma.Register(api, huma.Operation{
 		OperationID: "requeueJob", Method: http.MethodPost, Path: pathJobs + "/{id}/requeue", Tags: []string{"jobs"},
-		Summary: "Take the work for an event that failed or was cancelled in anew",
+		Summary: "Take the work for an event that failed or was canceled in anew",
 		Description: "The answer is the submission that stands for it now; it names the old one. Requeuing twice is requeuing once. The " +
 			"token must allow to operate.",
 		DefaultStatus: http.StatusAccepted, Errors: refusals,
@@ -115,8 +115,8 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 		return nil, noOperator()
 	}
 	out := JobList{Items: []Job{}}
-	ended := in.State == "" || in.State == failed || in.State == cancelled
-	if queued := in.State != failed && in.State != cancelled; queued {
+	ended := in.State == "" || in.State == failed || in.State == canceled
+	if queued := in.State != failed && in.State != canceled; queued {
 		all, more, refused, err := s.Operate.Jobs(ctx, in.State, in.Limit)
 		if err != nil {
 			return nil, err
@@ -156,7 +156,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 	return &jobsOutput{Body: out}, nil
 }
 
-// complete adds what the index knows. A cancelled job is over, although its message waits for its turn to go.
+// complete adds what the index knows. A canceled job is over, although its message waits for its turn to go.
 func (s *service) complete(j *Job) (over bool, err error) {
 	e, err := s.Index.Event(j.Event)
 	if pratique.KindOf(err) == pratique.NotFound {
@@ -166,14 +166,14 @@ func (s *service) complete(j *Job) (over bool, err error) {
 		j.Reason = f.Message
 	}
 	j.Image = e.Subject.String()
-	return e.Done && e.State == cancelled, err
+	return e.Done && e.State == pratique.StateCanceled, err
 }
 
 func deadJob(e index.EventStatus) Job {
-	j := Job{Event: e.ID, State: e.State, Ref: e.Ref.String(), Image: e.Subject.String(), Lane: e.Lane, Reason: e.Detail, Since: e.UpdatedAt}
+	j := Job{Event: e.ID, State: string(e.State), Ref: e.Ref.String(), Image: e.Subject.String(), Priority: e.Priority, Reason: e.Detail, Since: e.UpdatedAt}
 	if f := e.Failure; f != nil {
 		j.Stage, j.Attempts = f.Stage, f.Attempts
-		if e.State == failed {
+		if e.State == pratique.StateFailed {
 			j.Reason = f.Message
 		}
 	}
@@ -199,9 +199,9 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 		return nil, err
 	}
 	switch {
-	case status.State == cancelled:
+	case status.State == pratique.StateCanceled:
 		return &submissionOutput{Body: submissionOf(status)}, nil
-	case status.Settled:
+	case status.Completed:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it is over: %s", status.State))
 	}
 	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name, in.Body.Reason); err != nil {
@@ -212,7 +212,7 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	switch {
 	case err != nil:
 		return nil, err
-	case status.Done && status.State != cancelled:
+	case status.Done && status.State != pratique.StateCanceled:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it ended as %s meanwhile", status.State))
 	}
 	return &submissionOutput{Body: submissionOf(status)}, nil
@@ -229,9 +229,9 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 		return nil, err
 	case !status.Done:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("its work is not over: it is %s", status.State))
-	case status.State != failed && status.State != cancelled:
+	case status.State != pratique.StateFailed && status.State != pratique.StateCanceled:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
-			fmt.Errorf("it ended as %s, which is an answer: submit the image to have it judged again", status.State))
+			fmt.Errorf("it ended as %s, which is an answer: submit the image to have it evaluated again", status.State))
 	case status.RequeuedAs != "":
 		status, err = s.Index.Event(status.RequeuedAs)
 		return &submissionOutput{Body: submissionOf(status)}, err
@@ -248,7 +248,7 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 		return nil, err
 	}
 	return &submissionOutput{Body: submissionOf(index.EventStatus{
-		ID: e.ID, Ref: e.Ref, Source: e.Source, Actor: e.Actor, State: string(pratique.FactReceived), Requeues: e.Requeues,
+		ID: e.ID, Ref: e.Ref, Source: e.Source, Actor: e.Actor, Work: takenIn(), Requeues: e.Requeues,
 		ReceivedAt: e.ReceivedAt, UpdatedAt: s.Now().UTC(),
 	})}, nil
 }
@@ -260,7 +260,7 @@ func noOperator() error {
 // eventOf is the event as far as the index keeps it: all but the sender's own id of it.
 func eventOf(s index.EventStatus) pratique.Event {
 	return pratique.Event{
-		ID: s.ID, Ref: s.Ref, Source: s.Source, Actor: s.Actor, Lane: s.Lane, Requeues: s.Requeues,
+		ID: s.ID, Ref: s.Ref, Source: s.Source, Actor: s.Actor, Priority: s.Priority, Requeues: s.Requeues,
 		RefreshOnly: s.RefreshOnly, AllowOlder: s.AllowOlder, OccurredAt: s.OccurredAt, ReceivedAt: s.ReceivedAt,
 	}
 }

@@ -39,7 +39,7 @@ func (o operator) Jobs(_ context.Context, state string, limit int) (queued []api
 func (o operator) Find(_ context.Context, id string) (pratique.Event, error) {
 	for _, j := range o.queued {
 		if j.Event == id {
-			return pratique.Event{ID: id, Ref: pratique.ImageRef{Repository: repo, Tag: "1"}, Lane: j.Lane, ReceivedAt: now}, nil
+			return pratique.Event{ID: id, Ref: pratique.ImageRef{Repository: repo, Tag: "1"}, Priority: j.Priority, ReceivedAt: now}, nil
 		}
 	}
 	return pratique.Event{}, pratique.Errorf(pratique.NotFound, "find", "there is no such job")
@@ -47,9 +47,9 @@ func (o operator) Find(_ context.Context, id string) (pratique.Event, error) {
 
 func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
 	o.facts(o.meanwhile...)
-	end := settled(e.ID, pratique.Subject{}, pratique.StateCancelled)
-	end.Settled.By, end.Settled.Detail, end.Settled.Ref = by, reason, e.Ref
-	o.facts(pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, Received: &e}, end)
+	end := settled(e.ID, pratique.Subject{}, pratique.StateCanceled)
+	pratique.As[pratique.Completed](end).By, pratique.As[pratique.Completed](end).Detail, pratique.As[pratique.Completed](end).Ref = by, reason, e.Ref
+	o.facts(pratique.Fact{Event: e.ID, Body: &e}, end)
 	if !s.IsZero() {
 		end.Subject = s
 		o.facts(end)
@@ -59,8 +59,8 @@ func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject
 
 func (o operator) Requeue(_ context.Context, e pratique.Event, by string) (pratique.Event, error) {
 	o.requeued, o.requeuedBy = e, by
-	e.Requeues, e.ID, e.Lane = e.ID, "again-"+e.ID, pratique.LaneManual
-	o.facts(pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, Received: &e})
+	e.Requeues, e.ID, e.Priority = e.ID, "again-"+e.ID, pratique.PriorityManual
+	o.facts(pratique.Fact{Event: e.ID, Body: &e})
 	return e, nil
 }
 
@@ -80,7 +80,7 @@ func (w *world) change(path string, status int) api.Submission {
 }
 
 func failing(event string, s pratique.Subject, final bool) pratique.Fact {
-	return pratique.Fact{Kind: pratique.FactFailed, Subject: s, Event: event, Failed: &pratique.Failed{
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Failed{
 		Stage: "attest", Kind: pratique.Unavailable, Message: "no route", Attempts: 3, Final: final,
 	}}
 }
@@ -92,8 +92,8 @@ func TestJobs(t *testing.T) {
 	w.facts(seen("waits", "1", a), failing("waits", a, false), seen("dead", "2", subject("b")), failing("dead", subject("b"), true),
 		settled("dead", subject("b"), pratique.StateFailed), settled("over", subject("c"), pratique.StateDenied))
 	w.queued = []api.Job{
-		{Event: "waits", State: api.JobWaiting, Stage: "attest", Lane: pratique.LanePush, Attempts: 3, Since: now.Add(-90e9)},
-		{Event: "new", State: api.JobRunning, Stage: "inspect", Lane: pratique.LaneManual, Since: now},
+		{Event: "waits", State: api.JobWaiting, Stage: "attest", Priority: pratique.PriorityPush, Attempts: 3, Since: now.Add(-90e9)},
+		{Event: "new", State: api.JobRunning, Stage: "inspect", Priority: pratique.PriorityManual, Since: now},
 	}
 	list := func(query string) (states string, l api.JobList) {
 		w.get("/api/v1/jobs"+query, &l)
@@ -108,7 +108,7 @@ func TestJobs(t *testing.T) {
 		"?state=running":              "new running, ",
 		"?state=refused":              "r refused, ",
 		"?state=failed":               "dead failed, ",
-		"?state=cancelled":            "",
+		"?state=canceled":             "",
 		"?since=2030-01-01T00:00:00Z": "waits waiting, new running, r refused, ",
 		"?state=running&limit=1":      "new running, ", // those before it do not count
 		"?limit=1":                    "waits waiting, r refused, dead failed, ",
@@ -121,18 +121,18 @@ func TestJobs(t *testing.T) {
 	if j := l.Items[0]; j.Reason != "no route" || j.AgeSeconds != 90 || j.Image != a.String() || j.Attempts != 3 {
 		t.Errorf("%+v", j)
 	}
-	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 || j.Lane != pratique.LanePush {
+	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 || j.Priority != pratique.PriorityPush {
 		t.Errorf("%+v", j)
 	}
 	w.wantProblem(422, "state", "GET", "/api/v1/jobs?state=odd", readToken, "")
 	w.wantProblem(422, "limit", "GET", "/api/v1/jobs?limit=0", readToken, "")
 
-	// A cancelled job is gone from the list although its message is there.
+	// A canceled job is gone from the list although its message is there.
 	w.change("/api/v1/jobs/waits/cancel", 200)
 	if got, _ := list("?state=waiting"); got != "" {
 		t.Error(got)
 	}
-	if got, _ := list("?state=cancelled"); got != "waits cancelled, " {
+	if got, _ := list("?state=canceled"); got != "waits canceled, " {
 		t.Error(got)
 	}
 }
@@ -141,17 +141,17 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, operators())
 	w.facts(seen("runs", "1", subject("a")), settled("over", subject("b"), pratique.StateDenied), seen("ends", "3", subject("c")))
-	w.queued = []api.Job{{Event: "waits", Lane: pratique.LanePush}}
+	w.queued = []api.Job{{Event: "waits", Priority: pratique.PriorityPush}}
 	for _, id := range []string{"runs", "waits"} {
 		for range 2 { // once more is the same
 			s := w.change("/api/v1/jobs/"+id+"/cancel", 200)
-			if s.ID != id || s.State != "cancelled" || !s.Done || s.CancelledBy != "alice" || s.Detail != "because" || s.Outcome != "" {
+			if s.ID != id || s.State != "canceled" || !s.Done || s.CanceledBy != "alice" || s.Detail != "because" || s.Outcome != "" {
 				t.Errorf("%+v", s)
 			}
 		}
 	}
 	var image api.Image
-	if w.get("/api/v1/images/"+digest("a").String(), &image); image.State != "cancelled" || image.Detail != "because" {
+	if w.get("/api/v1/images/"+digest("a").String(), &image); image.State != "canceled" || image.Detail != "because" {
 		t.Errorf("the image is %s: %s", image.State, image.Detail)
 	}
 	const path = "/api/v1/jobs/"

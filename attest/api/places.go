@@ -21,15 +21,15 @@ type ImagePlaces struct {
 
 // TargetPlaces is what one target holds now.
 type TargetPlaces struct {
-	Target  string             `json:"target"`
-	Remote  string             `json:"remote"`
-	Branch  string             `json:"branch"`
-	Tip     string             `json:"tip,omitempty" doc:"The commit that was looked at"`
-	SeenAt  *time.Time         `json:"seenAt,omitempty" doc:"When the branch was known to end there; absent if nobody ever could look"`
-	Failure string             `json:"failure,omitempty" doc:"Why nobody could look now; then the rest is as old as seenAt says"`
-	Places  []HeldPlace        `json:"places"`
-	Count   int                `json:"count" doc:"How many places there are; of these, places lists at most 200"`
-	Broken  []pratique.Problem `json:"broken,omitempty" doc:"Places that are the image's and cannot be edited until somebody changes them"`
+	Target     string             `json:"target"`
+	Remote     string             `json:"remote"`
+	Branch     string             `json:"branch"`
+	Tip        string             `json:"tip,omitempty" doc:"The commit that was looked at"`
+	ObservedAt *time.Time         `json:"observedAt,omitempty" doc:"When the branch was known to end there; absent if nobody ever could look"`
+	Failure    string             `json:"failure,omitempty" doc:"Why nobody could look now; then the rest is as old as seenAt says"`
+	Places     []HeldPlace        `json:"places"`
+	Count      int                `json:"count" doc:"How many places there are; of these, places lists at most 200"`
+	Broken     []pratique.Problem `json:"broken,omitempty" doc:"Places that are the image's and cannot be edited until somebody changes them"`
 }
 
 // HeldPlace is a value that names an image of the repository.
@@ -71,8 +71,8 @@ func (s *service) places(ctx context.Context, in *imageInput) (*placesOutput, er
 		target := TargetPlaces{
 			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure, Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems,
 		}
-		if !t.SeenAt.IsZero() {
-			target.SeenAt = &t.SeenAt
+		if !t.ObservedAt.IsZero() {
+			target.ObservedAt = &t.ObservedAt
 		}
 		for _, p := range t.Places {
 			target.Places = append(target.Places, HeldPlace{Place: p, ThisImage: p.Digest == record.Subject.Digest})

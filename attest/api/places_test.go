@@ -16,7 +16,7 @@ func TestPlaces(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
 	app := subject("app")
-	w.facts(pratique.Fact{Kind: pratique.FactSeen, Subject: app, Event: "e1", At: now, By: "test", Seen: &pratique.Seen{
+	w.facts(pratique.Fact{Subject: app, Event: "e1", At: now, By: "test", Body: &pratique.Resolved{
 		Event: pratique.Event{ID: "e1", Ref: pratique.ImageRef{Repository: repo, Tag: "1.0"}}, Manifest: pratique.Manifest{Subject: app},
 	}})
 	res, raw := w.ask("GET", "/api/v1/images/"+app.Digest.String()+"/places", readToken, "")
@@ -27,7 +27,7 @@ func TestPlaces(t *testing.T) {
 	seen := now
 	want := api.ImagePlaces{Image: app.String(), Targets: []api.TargetPlaces{
 		{
-			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Tip: "c0ffee", SeenAt: &seen, Count: 2,
+			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Tip: "c0ffee", ObservedAt: &seen, Count: 2,
 			Places: []api.HeldPlace{
 				{Place: pratique.Place{Path: "a.yaml", Line: 3, Tag: "1.0", Digest: app.Digest}, ThisImage: true},
 				{Place: pratique.Place{Path: "b.yaml", Line: 4, Digest: digest("newer")}},

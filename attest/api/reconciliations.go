@@ -25,7 +25,7 @@ type Reconciler interface {
 type ReconcileRequest struct {
 	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"Each registry/path; none means all that are configured" example:"[\"registry.example/team/app\"]"`
 	// Deploy names images that sweeps found, as registry/path:tag.
-	Deploy []string `json:"deploy,omitempty" maxItems:"20" doc:"Each registry/path:tag: what the tag names now is judged and deployed as if it had been pushed just now. Then none in repositories means no sweep. The token must allow to operate" example:"[\"registry.example/team/app:1.0\"]"`
+	Deploy []string `json:"deploy,omitempty" maxItems:"20" doc:"Each registry/path:tag: what the tag names now is evaluated and deployed as if it had been pushed just now. Then none in repositories means no sweep. The token must allow to operate" example:"[\"registry.example/team/app:1.0\"]"`
 }
 
 // Reconciliation is how far the sweeps of a repository have come. While one is under way, or waits after trouble, the
@@ -38,7 +38,7 @@ type Reconciliation struct {
 	Next       time.Time      `json:"next,omitzero" doc:"When the next begins; absent while one is under way"`
 	Tags       int            `json:"tags" doc:"Tags met: those unchanged, news and skipped"`
 	Unchanged  int            `json:"unchanged"`
-	News       int            `json:"news" doc:"Tags that no webhook told of, or not of what they name now; they are judged"`
+	News       int            `json:"news" doc:"Tags that no webhook told of, or not of what they name now; they are evaluated"`
 	Skipped    map[string]int `json:"skipped,omitempty" doc:"Tags that were not taken, by reason: signature-tag, filter, waiting, overtaken, vanished, not-a-tag, unreadable"`
 	Requests   int            `json:"requests" doc:"How often the registry was asked"`
 	Restored   int            `json:"restored,omitempty" doc:"Images that are attested again, since the registry has lost their attestations"`
@@ -75,7 +75,7 @@ func (s *service) registerReconciliations(api huma.API) {
 		Summary: "Look through repositories now for pushes that no webhook told of",
 		Description: "The answer is the state of the repositories that are to be swept. A sweep under way is followed by another. " +
 			"A repository is done when its state is idle or failed again. A request is forgotten when the service stops; then finished " +
-			"has not changed. A sweep has what it finds judged and attested, and deploys it only where Git names that very tag already; " +
+			"has not changed. A sweep has what it finds evaluated and attested, and deploys it only where Git names that very tag already; " +
 			"for anything more name the image in deploy. The token must allow submissions, and only the repositories that it is for are swept.",
 		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1,
 		Errors: []int{

@@ -19,7 +19,7 @@ const MaxWait = 60 * time.Second
 
 const pollEvery = 100 * time.Millisecond
 
-// SubmissionRequest asks for an image to be judged.
+// SubmissionRequest asks for an image to be evaluated.
 type SubmissionRequest struct {
 	Image string `json:"image" minLength:"3" maxLength:"512" doc:"registry/path[:tag][@sha256:…]" example:"registry.example/team/app:1.0"`
 	Wait  int    `json:"wait,omitempty" minimum:"0" maximum:"60" doc:"How many seconds to wait for the end before answering"`
@@ -34,10 +34,10 @@ type Submission struct {
 	Digest pratique.Digest `json:"digest,omitzero"`
 	Source string          `json:"source,omitempty"`
 	Actor  string          `json:"actor,omitempty"`
-	State  string          `json:"state" doc:"The furthest step (received, seen, inspected, matched, judged, attested, deployed) while done is false; then deployed, allowed, denied, superseded, reverted, ignored, failed or cancelled"`
+	State  pratique.State  `json:"state"`
 	Done   bool            `json:"done"`
 	// Outcome is allow or deny once there is a verdict; a failed submission has none. Once done it stays.
-	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed, superseded and reverted are allow, denied is deny, failed, ignored and cancelled have none"`
+	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed, superseded and reverted are allow, denied is deny, failed, ignored and canceled have none"`
 	// Verdict is that of the verdict's document, zero if it is not known.
 	Verdict    pratique.Digest   `json:"verdict,omitzero" doc:"The digest of the document of the verdict that the work ended with"`
 	Reasons    []pratique.Reason `json:"reasons,omitempty" doc:"Why that verdict denies"`
@@ -46,11 +46,11 @@ type Submission struct {
 	Commits    []pratique.Commit `json:"commits,omitempty"`
 	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
 	UpdatedAt  time.Time         `json:"updatedAt,omitzero"`
-	// Requeues and RequeuedAs are ids of submissions; CancelledBy is the name of a token.
-	Requeues    string          `json:"requeues,omitempty" doc:"The failed or cancelled one whose work this one does anew"`
-	RequeuedAs  string          `json:"requeuedAs,omitempty" doc:"The one that does this one's work anew"`
-	CancelledBy string          `json:"cancelledBy,omitempty"`
-	Links       SubmissionLinks `json:"links"`
+	// Requeues and RequeuedAs are ids of submissions; CanceledBy is the name of a token.
+	Requeues   string          `json:"requeues,omitempty" doc:"The failed or canceled one whose work this one does anew"`
+	RequeuedAs string          `json:"requeuedAs,omitempty" doc:"The one that does this one's work anew"`
+	CanceledBy string          `json:"canceledBy,omitempty"`
+	Links      SubmissionLinks `json:"links"`
 }
 
 // SubmissionLinks are paths on this server.
@@ -85,7 +85,7 @@ func (s *service) registerSubmissions(api huma.API) {
 	}}
 	huma.Register(api, huma.Operation{
 		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
-		Summary: "Ask for an image to be judged",
+		Summary: "Ask for an image to be evaluated",
 		Description: "The answer 202 means that the request is stored durably. With wait, the answer is 200 if the work ended in time. " +
 			"The token must allow submissions of the image's repository. An image that is older than what a target holds is written there only if " +
 			"the token has the right to roll back.",
@@ -154,16 +154,19 @@ func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, 
 	}
 	event := pratique.Event{
 		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref, Source: pratique.SourceSubmission, Actor: who.token.Name,
-		Lane: pratique.LaneManual, AllowOlder: who.token.Rollback, ReceivedAt: s.Now().UTC(),
+		Priority: pratique.PriorityManual, AllowOlder: who.token.Rollback, ReceivedAt: s.Now().UTC(),
 	}
 	if err := s.Submit(ctx, event); err != nil {
 		return index.EventStatus{}, err
 	}
 	return index.EventStatus{
-		ID: event.ID, Ref: ref, Source: event.Source, Actor: event.Actor, State: string(pratique.FactReceived),
+		ID: event.ID, Ref: ref, Source: event.Source, Actor: event.Actor, Work: takenIn(),
 		ReceivedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
 	}, nil
 }
+
+// takenIn is the work for an event that was just accepted.
+func takenIn() pratique.Work { return pratique.Work{State: pratique.State(pratique.FactReceived)} }
 
 // await returns the event's status once it is done, or as it is when the time is over or the server stops.
 func (s *service) await(ctx context.Context, id string, wait time.Duration) (index.EventStatus, error) {
@@ -195,7 +198,7 @@ func submissionOf(e index.EventStatus) Submission {
 		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest, Source: e.Source, Actor: e.Actor,
 		State: e.State, Done: e.Done, Outcome: e.Outcome, Verdict: e.Verdict, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
 		Commits: e.Commits, ReceivedAt: e.ReceivedAt, UpdatedAt: e.UpdatedAt,
-		Requeues: e.Requeues, RequeuedAs: e.RequeuedAs, CancelledBy: e.CancelledBy,
+		Requeues: e.Requeues, RequeuedAs: e.RequeuedAs, CanceledBy: e.CanceledBy,
 		Links: SubmissionLinks{Self: "/api/v1/submissions/" + e.ID},
 	}
 	if !e.Subject.IsZero() {

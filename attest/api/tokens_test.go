@@ -77,7 +77,7 @@ func TestOperatorsHaveRepositories(t *testing.T) {
 	w := newWorld(t, teams())
 	foreign := pratique.Subject{Repository: pratique.Repository{Registry: "registry.example", Path: "payments/app"}, Digest: digest("p")}
 	w.facts(seen("theirs", "1", foreign), seen("dead", "1", foreign), settled("dead", foreign, pratique.StateFailed),
-		seen("gone", "1", foreign), settled("gone", foreign, pratique.StateCancelled), seen("ours", "1", subject("a")),
+		seen("gone", "1", foreign), settled("gone", foreign, pratique.StateCanceled), seen("ours", "1", subject("a")),
 		settled("nothing known", pratique.Subject{}, pratique.StateFailed))
 	const path = "/api/v1/jobs/"
 	const refused = " only jobs of registry.example/team/*, ghcr.io/team/**, and registry.example/payments/app"
@@ -104,7 +104,7 @@ func TestRequeueKeepsWhatTheEventAskedFor(t *testing.T) {
 		"plain": func(*pratique.Event) {},
 	} {
 		f := seen(id, "1", subject(id))
-		change(&f.Seen.Event)
+		change(&pratique.As[pratique.Resolved](f).Event)
 		w.facts(f, settled(id, subject(id), pratique.StateFailed))
 		w.requeued = pratique.Event{}
 		w.change("/api/v1/jobs/"+id+"/requeue", 202)
@@ -155,7 +155,7 @@ func TestDeployByName(t *testing.T) {
 		}
 		e := w.events[0]
 		if e.Ref.String() != image+"@"+digest("new").String() || e.RefreshOnly || e.AllowOlder != (token == oldToken) || e.ID != got.Submissions[0].ID ||
-			e.Source != pratique.SourceSubmission || e.Lane != pratique.LaneManual || e.Actor == "" {
+			e.Source != pratique.SourceSubmission || e.Priority != pratique.PriorityManual || e.Actor == "" {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -14,7 +14,7 @@ type Image struct {
 	Repository string            `json:"repository" doc:"registry/path"`
 	Digest     pratique.Digest   `json:"digest"`
 	Platform   pratique.Platform `json:"platform,omitempty"`
-	State      string            `json:"state" doc:"The kind of the last fact while work goes on; then deployed, allowed, denied, superseded, reverted, ignored, failed or cancelled"`
+	State      pratique.State    `json:"state"`
 	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
 	Outcome    pratique.Outcome  `json:"outcome,omitempty" doc:"allow or deny; absent while there is no verdict"`
 	Verdict    *pratique.Verdict `json:"verdict,omitempty"`
@@ -23,7 +23,7 @@ type Image struct {
 	Counts        pratique.Counts       `json:"counts,omitempty" doc:"Findings by severity; for an index see children"`
 	Fixable       int                   `json:"fixable" doc:"Findings for which a fixed version is known"`
 	Packages      int                   `json:"packages"`
-	Sections      *SectionsView         `json:"sections,omitempty" doc:"Absent where nothing is looked for beside packages"`
+	Extras        *ExtrasView           `json:"extras,omitempty" doc:"Absent where nothing is looked for beside packages"`
 	Config        *pratique.ImageConfig `json:"config,omitempty"`
 	Affected      *pratique.Affected    `json:"affected,omitempty" doc:"What the last change of the vulnerability database that brought new findings brought"`
 	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
@@ -45,10 +45,10 @@ type Image struct {
 	Links        ImageLinks              `json:"links"`
 }
 
-// SectionsView is how much was found beside packages.
-type SectionsView struct {
-	Scanned []pratique.Section `json:"scanned" doc:"What was looked for; the count of another section says nothing"`
-	pratique.SectionCounts
+// ExtrasView is how much was found beside packages.
+type ExtrasView struct {
+	Kinds []pratique.ExtraKind `json:"kinds" doc:"What was looked for; the count of another kind says nothing"`
+	pratique.ExtraCounts
 }
 
 // DatabaseAge is a vulnerability database and how old it is now.
@@ -74,7 +74,7 @@ type ImageLinks struct {
 	Self      string `json:"self"`
 	Facts     string `json:"facts"`
 	Report    string `json:"report,omitempty"`
-	Sections  string `json:"sections,omitempty"`
+	Extras    string `json:"extras,omitempty"`
 	Places    string `json:"places"`
 	SPDX      string `json:"spdx,omitempty"`
 	CycloneDX string `json:"cyclonedx,omitempty"`
@@ -87,7 +87,7 @@ type ImageSummary struct {
 	Digest      pratique.Digest   `json:"digest"`
 	Tag         string            `json:"tag,omitempty" doc:"The tag of its last push"`
 	Platform    pratique.Platform `json:"platform,omitempty"`
-	State       string            `json:"state"`
+	State       pratique.State    `json:"state"`
 	Outcome     pratique.Outcome  `json:"outcome,omitempty"`
 	Reasons     int               `json:"reasons" doc:"How many reasons the verdict lists"`
 	Counts      pratique.Counts   `json:"counts,omitempty"`
@@ -119,11 +119,11 @@ func summaryOf(s index.Summary) ImageSummary {
 
 func linksOf(r pratique.Record) ImageLinks {
 	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts"), Places: selfPath(r.Subject, "/places")}
-	if r.Matched != nil {
+	if r.Scanned != nil {
 		l.Report = selfPath(r.Subject, "/report")
 	}
-	if r.Inspected != nil && !r.Inspected.Sections.IsZero() {
-		l.Sections = selfPath(r.Subject, "/sections")
+	if r.Inspected != nil && !r.Inspected.Extras.IsZero() {
+		l.Extras = selfPath(r.Subject, "/extras")
 	}
 	if r.Inspected != nil && !r.Inspected.SPDX.IsZero() {
 		l.SPDX = selfPath(r.Subject, "/sbom") + "&format=spdx"
@@ -138,39 +138,39 @@ func linksOf(r pratique.Record) ImageLinks {
 func imageOf(r pratique.Record, now time.Time) Image {
 	img := Image{
 		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
-		State: index.State(r), Deployments: r.Deployed, Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
+		State: r.State(), Deployments: r.Deployed, Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
 	}
-	if r.Seen != nil {
-		img.Platform, img.Uninspected = r.Seen.Manifest.Platform, r.Seen.Manifest.Uninspected
+	if r.Resolved != nil {
+		img.Platform, img.Uninspected = r.Resolved.Manifest.Platform, r.Resolved.Manifest.Uninspected
 	}
 	if i := r.Inspected; i != nil {
 		img.Packages = i.Packages
-		if len(i.Scanned) > 0 {
-			img.Sections = &SectionsView{Scanned: i.Scanned, SectionCounts: i.SectionCounts}
+		if len(i.ExtraKinds) > 0 {
+			img.Extras = &ExtrasView{Kinds: i.ExtraKinds, ExtraCounts: i.ExtraCounts}
 		}
 		if !i.Image.Digest.IsZero() || i.Image.Platform != "" {
 			img.Config, img.Platform = &i.Image, i.Image.Platform
 		}
 	}
-	if r.Matched != nil {
-		img.Counts, img.Fixable = r.Matched.Counts, r.Matched.Fixable
-		img.Database = databaseAge(r.Matched.Database, now)
+	if r.Scanned != nil {
+		img.Counts, img.Fixable = r.Scanned.Counts, r.Scanned.Fixable
+		img.Database = databaseAge(r.Scanned.Database, now)
 	}
 	img.Affected, img.Unattested = r.Affected, index.Unattested(r)
-	img.Unmatched = index.RematchFailed(r)
-	if r.Judged != nil {
-		img.Outcome, img.Verdict, img.VerdictDigest = r.Judged.Verdict.Outcome, &r.Judged.Verdict, r.Judged.Digest
+	img.Unmatched = index.RescanFailed(r)
+	if r.Evaluated != nil {
+		img.Outcome, img.Verdict, img.VerdictDigest = r.Evaluated.Verdict.Outcome, &r.Evaluated.Verdict, r.Evaluated.Digest
 	}
 	if r.Attested != nil {
 		img.VSA, img.Attestations = r.Attested.VSA, r.Attested.Attestations
 	}
-	if r.Settled != nil && img.State == string(r.Settled.State) {
-		img.Detail = r.Settled.Detail
-	} else if n := len(r.Drifted); n > 0 && img.State == string(r.Drifted[n-1].State) {
+	if r.Completed != nil && img.State == r.Completed.State {
+		img.Detail = r.Completed.Detail
+	} else if n := len(r.Drifted); n > 0 && img.State == r.Drifted[n-1].State {
 		img.Detail = r.Drifted[n-1].Detail
 	}
-	if r.Settled != nil {
-		img.Problems = r.Settled.Problems
+	if r.Completed != nil {
+		img.Problems = r.Completed.Problems
 	}
 	return img
 }
@@ -182,8 +182,8 @@ func databaseAge(d pratique.Database, now time.Time) *DatabaseAge {
 // childrenOf lists the platforms of an index; empty for an image.
 func childrenOf(r pratique.Record) []pratique.Child {
 	switch {
-	case r.Seen != nil && len(r.Seen.Manifest.Children) > 0:
-		return r.Seen.Manifest.Children
+	case r.Resolved != nil && len(r.Resolved.Manifest.Children) > 0:
+		return r.Resolved.Manifest.Children
 	case r.Inspected != nil:
 		return r.Inspected.Children
 	}

@@ -20,16 +20,16 @@ import (
 func TestListFilters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
-	w.facts(seen("e1", "1.0", subject("a")), judged("e1", subject("a"), pratique.Deny), settled("e1", subject("a"), pratique.StateDenied),
-		seen("e2", "2.0", subject("b")), judged("e2", subject("b"), pratique.Allow),
-		judged("", pratique.Subject{Repository: other, Digest: digest("c")}, pratique.Allow),
+	w.facts(seen("e1", "1.0", subject("a")), evaluated("e1", subject("a"), pratique.Deny), settled("e1", subject("a"), pratique.StateDenied),
+		seen("e2", "2.0", subject("b")), evaluated("e2", subject("b"), pratique.Allow),
+		evaluated("", pratique.Subject{Repository: other, Digest: digest("c")}, pratique.Allow),
 		seen("e3", "2", subject("database")), settled("e3", subject("database"), pratique.StateIgnored))
 	for query, want := range map[string][]string{
 		"": {"c", "b", "a"},
 		"?repository=" + url.QueryEscape(repo.String()): {"b", "a"},
 		"?outcome=allow":                   {"c", "b"},
 		"?state=denied":                    {"a"},
-		"?state=judged&outcome=allow":      {"c", "b"},
+		"?state=evaluated&outcome=allow":   {"c", "b"},
 		"?state=failed":                    {},
 		"?state=ignored":                   {"database"},
 		"?repository=registry.example/non": {},
@@ -58,7 +58,7 @@ func TestCursorWalkIsCompleteUnderWrites(t *testing.T) {
 	w := newWorld(t, tokens())
 	const before = 40
 	for i := range before {
-		w.facts(judged("", subject(fmt.Sprint(i)), pratique.Allow))
+		w.facts(evaluated("", subject(fmt.Sprint(i)), pratique.Allow))
 	}
 	stop, writer := make(chan struct{}), sync.WaitGroup{}
 	writer.Go(func() {
@@ -67,7 +67,7 @@ func TestCursorWalkIsCompleteUnderWrites(t *testing.T) {
 			case <-stop:
 				return
 			default: // every other image is changed, or is new
-				w.facts(judged("", subject(fmt.Sprint(i*7%(2*before))), pratique.Deny))
+				w.facts(evaluated("", subject(fmt.Sprint(i*7%(2*before))), pratique.Deny))
 			}
 		}
 	})
@@ -105,7 +105,7 @@ func TestSubmission(t *testing.T) {
 		t.Fatalf("%d events", len(w.events))
 	}
 	e := w.events[0]
-	if e.ID != s.ID || e.Actor != "ci" || e.Source != pratique.SourceSubmission || e.Lane != pratique.LaneManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
+	if e.ID != s.ID || e.Actor != "ci" || e.Source != pratique.SourceSubmission || e.Priority != pratique.PriorityManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
 		t.Errorf("event %+v", e)
 	}
 	path := res.Header.Get("Location")
@@ -114,9 +114,9 @@ func TestSubmission(t *testing.T) {
 	}
 	w.wantProblem(404, "not-found", "GET", path, readToken, "")
 	image := subject("a")
-	w.facts(seen(e.ID, "1.0", image), judged(e.ID, image, pratique.Deny))
+	w.facts(seen(e.ID, "1.0", image), evaluated(e.ID, image, pratique.Deny))
 	w.get(path, &s)
-	if s.State != "judged" || s.Done || s.Outcome != pratique.Deny || s.Reasons[0].Finding != "CVE-1" || s.Image != image.String() {
+	if s.State != "evaluated" || s.Done || s.Outcome != pratique.Deny || s.Reasons[0].Finding != "CVE-1" || s.Image != image.String() {
 		t.Errorf("%+v", s)
 	}
 	var i api.Image
@@ -126,7 +126,7 @@ func TestSubmission(t *testing.T) {
 	if s.State != "denied" || !s.Done || s.Detail == "" || s.Verdict != digest("verdict") {
 		t.Errorf("%+v", s)
 	}
-	w.facts(judged("", image, pratique.Allow)) // a new policy is no other end of this submission
+	w.facts(evaluated("", image, pratique.Allow)) // a new policy is no other end of this submission
 	w.get(path, &s)
 	if s.State != "denied" || s.Outcome != pratique.Deny || len(s.Reasons) != 1 {
 		t.Errorf("%+v", s)
@@ -149,7 +149,7 @@ func TestSubmissionWaits(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		id := w.events[0].ID
-		w.facts(seen(id, "1.0", subject("a")), judged(id, subject("a"), pratique.Allow), settled(id, subject("a"), pratique.StateAllowed))
+		w.facts(seen(id, "1.0", subject("a")), evaluated(id, subject("a"), pratique.Allow), settled(id, subject("a"), pratique.StateAllowed))
 	}()
 	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":30}`)
 	<-done
@@ -244,7 +244,7 @@ func TestWaitingEndsWithTheServer(t *testing.T) {
 	time.AfterFunc(200*time.Millisecond, stop)
 	var s api.Submission
 	w.get("/api/v1/submissions/e1?wait=60", &s)
-	if took := time.Since(begin); s.State != "seen" || s.Done || took < 200*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(begin); s.State != "resolved" || s.Done || took < 200*time.Millisecond || took > 10*time.Second {
 		t.Errorf("%+v after %s", s, took)
 	}
 	w.wantProblem(404, "not-found", "GET", "/api/v1/submissions/unknown?wait=60", readToken, "")
@@ -269,7 +269,7 @@ func TestWaitingOutlastsTheServersTimeouts(t *testing.T) {
 	w.facts(seen("e1", "1.0", subject("a")))
 	var s api.Submission
 	w.get("/api/v1/submissions/e1?wait=1", &s)
-	if s.State != "seen" || s.Done {
+	if s.State != "resolved" || s.Done {
 		t.Errorf("%+v", s)
 	}
 	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":1}`)

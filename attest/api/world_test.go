@@ -63,8 +63,8 @@ func (b *blobs) put(content []byte) pratique.Digest {
 }
 
 var queues = []api.Queue{
-	{Stage: "inspect", Lane: pratique.LanePush, Total: 3, Running: 1, Waiting: 2, OldestAgeSeconds: 90},
-	{Stage: "deploy", Lane: pratique.LaneRescan},
+	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, OldestAgeSeconds: 90},
+	{Stage: "deploy", Priority: pratique.PriorityRescan},
 }
 
 // world is a served API over a real index.
@@ -162,7 +162,7 @@ func (w *world) places(ctx context.Context, of ...pratique.Repository) ([]pratiq
 	}
 	return []pratique.TargetPlaces{
 		{
-			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Tip: "c0ffee", SeenAt: now, Count: 2,
+			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Tip: "c0ffee", ObservedAt: now, Count: 2,
 			Places: []pratique.Place{{Path: "a.yaml", Line: 3, Tag: "1.0", Digest: digest("app")}, {Path: "b.yaml", Line: 4, Digest: digest("newer")}},
 		},
 		{Target: "test", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Failure: "could not look: it is away"},
@@ -203,33 +203,33 @@ func (w *world) facts(facts ...pratique.Fact) {
 }
 
 func seen(event, tag string, s pratique.Subject, children ...pratique.Child) pratique.Fact {
-	e := pratique.Event{ID: event, Ref: pratique.ImageRef{Repository: s.Repository, Tag: tag}, Source: "distribution", Lane: pratique.LanePush, ReceivedAt: now}
-	return pratique.Fact{Kind: pratique.FactSeen, Subject: s, Event: event, Seen: &pratique.Seen{Event: e, Manifest: pratique.Manifest{
+	e := pratique.Event{ID: event, Ref: pratique.ImageRef{Repository: s.Repository, Tag: tag}, Source: "distribution", Priority: pratique.PriorityPush, ReceivedAt: now}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Resolved{Event: e, Manifest: pratique.Manifest{
 		Subject: s, Platform: "linux/amd64", Children: children,
 	}}}
 }
 
-func judged(event string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
-	v := pratique.Verdict{Subject: s, Outcome: o, Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, JudgedAt: now}
+func evaluated(event string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
+	v := pratique.Verdict{Subject: s, Outcome: o, Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, EvaluatedAt: now}
 	if o == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1 in openssl", Finding: "CVE-1", Package: "openssl"}}
 	}
-	return pratique.Fact{Kind: pratique.FactJudged, Subject: s, Event: event, Judged: &pratique.Judged{Verdict: v, Digest: digest("verdict")}}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Evaluated{Verdict: v, Digest: digest("verdict")}}
 }
 
 func settled(event string, s pratique.Subject, state pratique.State) pratique.Fact {
-	return pratique.Fact{Kind: pratique.FactSettled, Subject: s, Event: event, Settled: &pratique.Settled{State: state, Detail: "that is the end"}}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Completed{State: state, Detail: "that is the end"}}
 }
 
 // inspected stores the documents too.
 func (w *world) inspected(s pratique.Subject) []pratique.Fact {
 	image := pratique.ImageConfig{Digest: digest("config"), Platform: "linux/amd64", User: "1000"}
 	return []pratique.Fact{
-		{Kind: pratique.FactInspected, Subject: s, Inspected: &pratique.Inspected{
+		{Subject: s, Body: &pratique.Inspected{
 			Image: image, Inventory: digest("inventory"), SPDX: w.blobs.put(spdx), CycloneDX: w.blobs.put([]byte(`{"bomFormat":"CycloneDX"}`)), Packages: 12,
-			Scanned: []pratique.Section{pratique.SectionSecrets}, Sections: w.blobs.put(beside), SectionCounts: pratique.SectionCounts{Secrets: 3},
+			ExtraKinds: []pratique.ExtraKind{pratique.ExtraSecrets}, Extras: w.blobs.put(beside), ExtraCounts: pratique.ExtraCounts{Secrets: 3},
 		}},
-		{Kind: pratique.FactMatched, Subject: s, Matched: &pratique.Matched{
+		{Subject: s, Body: &pratique.Scanned{
 			Report: w.blobs.put(reported), Inventory: digest("inventory"), Database: database, Counts: pratique.Counts{pratique.SeverityHigh: 2}, Fixable: 1,
 		}},
 	}

@@ -22,7 +22,7 @@ type Entry struct {
 func (ix *Index) Apply(entries []Entry) error {
 	const op = "apply facts"
 	err := ix.db.Update(func(tx *bbolt.Tx) error {
-		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}, judged: map[pratique.Subject]bool{}}
+		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}, evaluated: map[pratique.Subject]bool{}}
 		at, mark := position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		for i, e := range entries {
 			if i > 0 && e.Seq <= entries[i-1].Seq {
@@ -52,10 +52,10 @@ func (ix *Index) Apply(entries []Entry) error {
 
 // batch keeps what one transaction changes, so a record is encoded once however many facts it gets.
 type batch struct {
-	tx      *bbolt.Tx
-	records map[string]*pratique.Record
-	events  map[string]*EventStatus
-	judged  map[pratique.Subject]bool // those that got a verdict
+	tx        *bbolt.Tx
+	records   map[string]*pratique.Record
+	events    map[string]*EventStatus
+	evaluated map[pratique.Subject]bool // those that got a verdict
 }
 
 func (b *batch) apply(e Entry) error {
@@ -68,7 +68,7 @@ func (b *batch) apply(e Entry) error {
 		if err != nil {
 			return err
 		}
-		if f.Settled != nil && status.supersededAt(f.Subject) {
+		if f.Kind() == pratique.FactCompleted && status.supersededAt(f.Subject) {
 			if err := b.supersede(status); err != nil {
 				return err
 			}
@@ -83,11 +83,11 @@ func (b *batch) apply(e Entry) error {
 		return err
 	}
 	record.Fold(e.Seq, f)
-	if f.Judged != nil {
-		b.judged[f.Subject] = true
+	if f.Kind() == pratique.FactEvaluated {
+		b.evaluated[f.Subject] = true
 	}
-	if f.Seen != nil {
-		return b.applySeen(e.Seq, f)
+	if resolved := pratique.As[pratique.Resolved](f); resolved != nil {
+		return b.applyResolved(e.Seq, f, resolved)
 	}
 	return nil
 }
@@ -109,13 +109,13 @@ func (b *batch) applyEvent(f pratique.Fact) (*EventStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	var newest *pratique.Judged
-	if f.Settled != nil && !f.Subject.IsZero() {
+	var newest *pratique.Evaluated
+	if f.Kind() == pratique.FactCompleted && !f.Subject.IsZero() {
 		record, err := b.record(subjectKey(f.Subject))
 		if err != nil {
 			return nil, err
 		}
-		newest = record.Judged
+		newest = record.Evaluated
 	}
 	s.fold(f, newest)
 	if s.Requeues == "" || s.Requeues == s.ID {
@@ -140,18 +140,18 @@ func (b *batch) event(id string) (*EventStatus, error) {
 	return s, nil
 }
 
-// applySeen writes what a resolved ref says about tags and children.
-func (b *batch) applySeen(seq uint64, f pratique.Fact) error {
-	if f.Subject != f.Seen.Manifest.Subject {
+// applyResolved writes what a resolved reference says about tags and children.
+func (b *batch) applyResolved(seq uint64, f pratique.Fact, resolved *pratique.Resolved) error {
+	if f.Subject != resolved.Manifest.Subject {
 		return nil // a platform child that carries its parent's event: the tag names the parent
 	}
-	for _, child := range f.Seen.Manifest.Children {
+	for _, child := range resolved.Manifest.Children {
 		key := append(parentPrefix(f.Subject.Sibling(child.Digest)), digestKey(f.Subject.Digest)...)
 		if err := b.tx.Bucket(bucketParents).Put(key, []byte{}); err != nil {
 			return err
 		}
 	}
-	e := f.Seen.Event
+	e := resolved.Event
 	if !tellsOfTag(e) {
 		return nil
 	}

@@ -31,19 +31,19 @@ type Denial struct {
 
 // Unattested says whether a record's newest verdict denies, and nothing was attested for it yet.
 func Unattested(r pratique.Record) bool {
-	return denied(r) && (r.Attested == nil || r.Attested.Verdict != r.Judged.Digest)
+	return denied(r) && (r.Attested == nil || r.Attested.Verdict != r.Evaluated.Digest)
 }
 
-// RematchFailed reports whether the newest attempt to match a record against a newer database failed.
-func RematchFailed(r pratique.Record) bool {
-	if r.Failed == nil || r.Failed.Stage != "rematch" {
+// RescanFailed reports whether the newest attempt to match a record against a newer database failed.
+func RescanFailed(r pratique.Record) bool {
+	if r.Failed == nil || r.Failed.Stage != "rescan" {
 		return false
 	}
 	for i := len(r.History) - 1; i >= 0; i-- {
 		switch r.History[i].Kind {
 		case pratique.FactFailed:
 			return true
-		case pratique.FactMatched:
+		case pratique.FactScanned:
 			return false
 		}
 	}
@@ -71,10 +71,10 @@ func (b *batch) markDenials() error {
 }
 
 // markParents marks the indexes that are allowed although an image in them was denied now, and takes the mark from those that
-// had it for an image which is allowed again. Each index is read once, however many of its images were judged.
+// had it for an image which is allowed again. Each index is read once, however many of its images were evaluated.
 func (b *batch) markParents() error {
 	denials, against := b.tx.Bucket(bucketDenials), map[pratique.Subject]bool{} // whether an image denies
-	for image := range b.judged {
+	for image := range b.evaluated {
 		denies := denied(*b.records[string(subjectKey(image))])
 		for parent := range parentsOf(b.tx, image) {
 			marked := denials.Get(subjectKey(parent)) != nil
@@ -111,11 +111,11 @@ func (b *batch) markParents() error {
 }
 
 func denied(r pratique.Record) bool {
-	return r.Judged != nil && r.Judged.Verdict.Outcome == pratique.Deny
+	return r.Evaluated != nil && r.Evaluated.Verdict.Outcome == pratique.Deny
 }
 
 func allowed(r pratique.Record) bool {
-	return r.Judged != nil && r.Judged.Verdict.Outcome == pratique.Allow
+	return r.Evaluated != nil && r.Evaluated.Verdict.Outcome == pratique.Allow
 }
 
 // deniedImage returns the record of an image that is denied, and that an index lists which is allowed; nil if there is none.
@@ -123,7 +123,7 @@ func deniedImage(tx *bbolt.Tx, r pratique.Record) (*pratique.Record, error) {
 	if !allowed(r) || !pushed(r) {
 		return nil, nil
 	}
-	for _, c := range r.Seen.Manifest.Children {
+	for _, c := range r.Resolved.Manifest.Children {
 		var image pratique.Record
 		if _, err := get(tx.Bucket(bucketRecords), subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
 			return nil, err
@@ -171,7 +171,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 			} else if !found {
 				return errors.New("a denial has no record")
 			}
-			d := Denial{Subject: r.Subject, Since: r.Judged.Verdict.JudgedAt}
+			d := Denial{Subject: r.Subject, Since: r.Evaluated.Verdict.EvaluatedAt}
 			if !Unattested(r) {
 				image, err := deniedImage(tx, r)
 				if err != nil {
@@ -180,7 +180,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 				if image == nil {
 					continue // it is allowed again
 				}
-				d.Since, d.Contradicted = image.Judged.Verdict.JudgedAt, true
+				d.Since, d.Contradicted = image.Evaluated.Verdict.EvaluatedAt, true
 			}
 			if f := r.Failed; f != nil && f.Stage == "attest" {
 				d.Cause = f.Message
@@ -198,7 +198,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 // find looks for the push whose work would attest the denial: the image's own, or that of an index around it.
 func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
 	if pushed(r) {
-		d.Pushed, d.Idle = r.Seen.Event, idle(r)
+		d.Pushed, d.Idle = r.Resolved.Event, idle(r)
 		return nil
 	}
 	for parent := range parentsOf(tx, r.Subject) {
@@ -206,25 +206,27 @@ func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
 		if found, err := get(tx.Bucket(bucketRecords), subjectKey(parent), &p); err != nil {
 			return err
 		} else if found && pushed(p) {
-			d.Pushed, d.Index, d.Idle = p.Seen.Event, parent.Digest, idle(p)
+			d.Pushed, d.Index, d.Idle = p.Resolved.Event, parent.Digest, idle(p)
 			return nil
 		}
 	}
 	return nil
 }
 
-func pushed(r pratique.Record) bool { return r.Seen != nil && r.Seen.Manifest.Subject == r.Subject }
+func pushed(r pratique.Record) bool {
+	return r.Resolved != nil && r.Resolved.Manifest.Subject == r.Subject
+}
 
 // idle says whether the newest work on a subject has ended.
 func idle(r pratique.Record) bool {
-	if r.Settled == nil {
+	if r.Completed == nil {
 		return false
 	}
 	for i := len(r.History) - 1; i >= 0; i-- {
 		switch r.History[i].Kind {
-		case pratique.FactSettled:
+		case pratique.FactCompleted:
 			return true
-		case pratique.FactSeen, pratique.FactReceived:
+		case pratique.FactResolved, pratique.FactReceived:
 			return false
 		}
 	}

@@ -31,14 +31,14 @@ func TestDenials(t *testing.T) {
 		equal(t, "pending denials", want, got)
 	}
 	attested := func(s pratique.Subject, o pratique.Outcome) pratique.Fact {
-		return pratique.Fact{Kind: pratique.FactAttested, Subject: s, Event: e.ID, At: epoch, By: "attest@test", Attested: &pratique.Attested{Verdict: verdictDigest(s, o)}}
+		return pratique.Fact{Subject: s, Event: e.ID, At: epoch, By: "attest@test", Body: &pratique.Attested{Verdict: verdictDigest(s, o)}}
 	}
-	add(seen(e, index, pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}), judged(e.ID, child, pratique.Allow), attested(child, pratique.Allow))
+	add(seen(e, index, pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}), evaluated(e.ID, child, pratique.Allow), attested(child, pratique.Allow))
 	pending()
-	add(judged(e.ID, child, pratique.Deny))
+	add(evaluated(e.ID, child, pratique.Deny))
 	pending(Denial{Subject: child, Pushed: e, Index: index.Digest})
 	why := failed(e, child, 1, true)
-	why.Failed.Stage, why.Failed.Message = "attest", "immutable"
+	pratique.As[pratique.Failed](why).Stage, pratique.As[pratique.Failed](why).Message = "attest", "immutable"
 	add(why)
 	pending(Denial{Subject: child, Pushed: e, Index: index.Digest, Cause: "immutable"})
 	add(settled(e, index, pratique.StateDenied))
@@ -50,9 +50,9 @@ func TestDenials(t *testing.T) {
 	pending()
 	// One that was pushed by itself, and the summary of an older verdict does not count.
 	own := subject(repoB, "own")
-	add(seen(e, own), judged(e.ID, own, pratique.Deny), attested(own, pratique.Allow))
+	add(seen(e, own), evaluated(e.ID, own, pratique.Deny), attested(own, pratique.Allow))
 	pending(Denial{Subject: own, Pushed: e})
-	add(judged(e.ID, own, pratique.Allow))
+	add(evaluated(e.ID, own, pratique.Allow))
 	pending()
 	if err := ix.Reset(); err != nil {
 		t.Fatal(err)
@@ -89,15 +89,15 @@ func TestContradictions(t *testing.T) {
 			}
 		}
 	}
-	add(false, seen(e, index, children...), judged(e.ID, other, pratique.Allow), judged(e.ID, arm, pratique.Allow), judged(e.ID, index, pratique.Allow),
+	add(false, seen(e, index, children...), evaluated(e.ID, other, pratique.Allow), evaluated(e.ID, arm, pratique.Allow), evaluated(e.ID, index, pratique.Allow),
 		settled(e, index, pratique.StateDeployed))
-	add(true, seen(later, arm), judged(later.ID, arm, pratique.Deny))
+	add(true, seen(later, arm), evaluated(later.ID, arm, pratique.Deny))
 	add(true, settled(later, arm, pratique.StateDenied))
-	add(false, judged(e.ID, index, pratique.Deny))
-	add(true, judged(e.ID, index, pratique.Allow)) // by a worker that had the older report
-	add(false, judged(later.ID, arm, pratique.Allow))
-	add(true, judged(later.ID, arm, pratique.Deny), judged(later.ID, other, pratique.Allow))
-	add(false, judged(e.ID, index, pratique.Deny), judged(later.ID, arm, pratique.Deny))
+	add(false, evaluated(e.ID, index, pratique.Deny))
+	add(true, evaluated(e.ID, index, pratique.Allow)) // by a worker that had the older report
+	add(false, evaluated(later.ID, arm, pratique.Allow))
+	add(true, evaluated(later.ID, arm, pratique.Deny), evaluated(later.ID, other, pratique.Allow))
+	add(false, evaluated(e.ID, index, pratique.Deny), evaluated(later.ID, arm, pratique.Deny))
 }
 
 // TestMarksOfContradictions: a mark that holds no more is taken away, so that nobody looks at it again and again.
@@ -123,11 +123,11 @@ func TestMarksOfContradictions(t *testing.T) {
 		}
 	}
 	apply(t, ix, entries(1, seen(e, index, pratique.Child{Digest: arm.Digest, Platform: "linux/arm64"}),
-		judged(e.ID, arm, pratique.Allow), judged(e.ID, index, pratique.Allow))...)
+		evaluated(e.ID, arm, pratique.Allow), evaluated(e.ID, index, pratique.Allow))...)
 	marks(0)
-	apply(t, ix, entries(4, judged(e.ID, arm, pratique.Deny))...)
+	apply(t, ix, entries(4, evaluated(e.ID, arm, pratique.Deny))...)
 	marks(2) // the image's own: its denial is not attested
-	apply(t, ix, entries(5, judged(e.ID, arm, pratique.Allow))...)
+	apply(t, ix, entries(5, evaluated(e.ID, arm, pratique.Allow))...)
 	marks(0)
 }
 
@@ -139,7 +139,7 @@ func TestPagesOfDenials(t *testing.T) {
 	for i := range 5 {
 		s := subject(repoA, fmt.Sprint("image ", i))
 		want[s] = true
-		apply(t, ix, entries(uint64(i+1), judged("e", s, pratique.Deny))...)
+		apply(t, ix, entries(uint64(i+1), evaluated("e", s, pratique.Deny))...)
 	}
 	for _, limit := range []int{1, 2, 4, 5, 6} {
 		got, pages := map[pratique.Subject]bool{}, 0
@@ -167,7 +167,7 @@ func TestPagesOfDenials(t *testing.T) {
 func TestMark(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
-	all := entries(1, judged("e", subject(repoA, "a"), pratique.Allow), judged("e", subject(repoA, "b"), pratique.Allow))
+	all := entries(1, evaluated("e", subject(repoA, "a"), pratique.Allow), evaluated("e", subject(repoA, "b"), pratique.Allow))
 	all[0].Mark, all[1].Mark = "first", "second"
 	apply(t, ix, all...)
 	if at, mark, err := ix.At(); err != nil || at != 2 || mark != "second" {

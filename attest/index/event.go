@@ -12,28 +12,22 @@ type EventStatus struct {
 	ID  string            `json:"id"`
 	Ref pratique.ImageRef `json:"ref"`
 	// Subject is zero until the ref is resolved.
-	Subject pratique.Subject `json:"subject,omitzero"`
-	Source  string           `json:"source,omitempty"`
-	Actor   string           `json:"actor,omitempty"`
-	Lane    pratique.Lane    `json:"lane,omitempty"`
+	Subject  pratique.Subject  `json:"subject,omitzero"`
+	Source   string            `json:"source,omitempty"`
+	Actor    string            `json:"actor,omitempty"`
+	Priority pratique.Priority `json:"priority,omitempty"`
 	// Requeues is the event whose work this one does anew, RequeuedAs the one that does this one's; empty if there is none.
 	Requeues   string `json:"requeues,omitempty"`
 	RequeuedAs string `json:"requeuedAs,omitempty"`
 	// RefreshOnly and AllowOlder are those of the event, kept so that requeuing it asks for no more than it did.
 	RefreshOnly bool `json:"refreshOnly,omitempty"`
 	AllowOlder  bool `json:"allowOlder,omitempty"`
-	// CancelledBy is the name of the token that cancelled the work.
-	CancelledBy string `json:"cancelledBy,omitempty"`
-	// State is the kind of the furthest fact (received … deployed) while Done is false, and one of
-	// [pratique.State] when it is true.
-	State string `json:"state"`
-	Done  bool   `json:"done"`
-	// Settled says that the end was recorded as such. A final failure alone is an end to people who wait, but
-	// if the worker died before it could settle the event, more may follow.
-	Settled bool `json:"settled,omitempty"`
+	// CanceledBy is the name of the token that canceled the work.
+	CanceledBy string `json:"canceledBy,omitempty"`
+	pratique.Work
 	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
 	// State and stays, whatever is found out about the image later: deployed, allowed, superseded and reverted are allow,
-	// denied is deny, failed, ignored and cancelled have none.
+	// denied is deny, failed, ignored and canceled have none.
 	Outcome pratique.Outcome `json:"outcome,omitempty"`
 	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the verdict's.
 	Verdict pratique.Digest   `json:"verdict,omitzero"`
@@ -50,100 +44,81 @@ type EventStatus struct {
 	UpdatedAt  time.Time `json:"updatedAt"`
 }
 
-// progress orders the facts of a push that goes on.
-var progress = map[string]int{
-	string(pratique.FactReceived): 1, string(pratique.FactSeen): 2, string(pratique.FactInspected): 3, string(pratique.FactMatched): 4,
-	string(pratique.FactJudged): 5, string(pratique.FactAttested): 6, string(pratique.FactDeployed): 7,
-}
-
-// fold adds a fact that names this event. Facts about platform children move nothing but the time: the event
-// is as far as its own subject is. An end is kept, but for what [EventStatus.reopens] says, and a failed event may
-// end otherwise after all. newest is the last verdict about the fact's subject so far; nil if there is none, or the
-// fact settles nothing.
-func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Judged) {
-	reopens := s.reopens(f)
+// fold adds a fact that names this event. Facts about platform children move nothing but the time: the event is as far
+// as its own subject is. newest is the last verdict about the fact's subject so far. It is nil if there is none, or if
+// the fact completes nothing.
+func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Evaluated) {
+	again := s.again(f)
 	s.UpdatedAt = f.At
 	s.describe(f)
-	if f.Settled != nil && s.Subject.IsZero() || f.Seen != nil && f.Subject == f.Seen.Manifest.Subject {
+	if f.Kind() == pratique.FactCompleted && s.Subject.IsZero() || resolves(f) {
 		s.Subject = f.Subject
 	}
-	if f.Failed != nil {
-		// A child's failure is the event's failure: people who wait want to know.
-		s.Failure = f.Failed
-		if f.Failed.Final && !s.Done {
-			s.end(pratique.Settled{State: pratique.StateFailed, Detail: f.Failed.Message}, nil)
+	// A child's failure is the event's failure: people who wait want to know.
+	failure := pratique.As[pratique.Failed](f)
+	if failure == nil && !s.Subject.IsZero() && !f.Subject.IsZero() && f.Subject != s.Subject {
+		return
+	}
+	before := s.Work
+	s.Work = before.Next(f, again)
+	if before.Done && !s.Done {
+		s.Detail = ""
+	}
+	switch body := f.Body.(type) {
+	case *pratique.Failed:
+		s.Failure = body
+		if s.Work != before {
+			s.end(pratique.Completed{State: s.State, Detail: body.Message}, nil)
 		}
-		return
-	}
-	if !s.Subject.IsZero() && !f.Subject.IsZero() && f.Subject != s.Subject {
-		return
-	}
-	if reopens {
-		s.State, s.Done, s.Settled, s.Detail = string(f.Kind), false, false, ""
-	}
-	switch {
-	case f.Judged != nil && !s.Done:
-		s.Outcome, s.Verdict, s.Reasons = f.Judged.Verdict.Outcome, f.Judged.Digest, f.Judged.Verdict.Reasons
-	case f.Deployed != nil:
-		same := func(c pratique.Commit) bool { return c.Target == f.Deployed.Target && c.ID == f.Deployed.ID }
+	case *pratique.Evaluated:
+		if !s.Done {
+			s.Outcome, s.Verdict, s.Reasons = body.Verdict.Outcome, body.Digest, body.Verdict.Reasons
+		}
+	case *pratique.Commit:
+		same := func(c pratique.Commit) bool { return c.Target == body.Target && c.ID == body.ID }
 		if !slices.ContainsFunc(s.Commits, same) {
-			s.Commits = append(s.Commits, *f.Deployed)
+			s.Commits = append(s.Commits, *body)
+		}
+	case *pratique.Completed:
+		if s.Work != before {
+			s.end(*body, newest)
 		}
 	}
-	switch {
-	case f.Settled != nil && s.mayEnd(f.Settled.State):
-		s.end(*f.Settled, newest)
-		s.Settled = true
-	case !s.Done && progress[string(f.Kind)] > progress[s.State]:
-		s.State = string(f.Kind)
-	}
 }
 
-// reopens says whether a fact shows that work on a failed event goes on. Until the event is settled any step
-// does. After that only work that never came to an image is done again: the event is received anew, or its ref is
-// resolved at last. A second seen is a message that was delivered again. So may be a received, which is written
-// after the event is enqueued and may come late; but it then tells of no later time.
-func (s *EventStatus) reopens(f pratique.Fact) bool {
-	switch {
-	case !s.failed():
+// resolves says whether a fact says what an event's own reference names, and not what is in an index behind it.
+func resolves(f pratique.Fact) bool {
+	resolved := pratique.As[pratique.Resolved](f)
+	return resolved != nil && f.Subject == resolved.Manifest.Subject
+}
+
+// again says whether a fact takes in, or resolves, an event that never came to an image. A second resolved fact may be of
+// a message that was delivered again. So may a received one, which is written after the event is enqueued and may come
+// late; but then its time is not later.
+func (s *EventStatus) again(f pratique.Fact) bool {
+	if !s.Subject.IsZero() {
 		return false
-	case f.Received != nil:
-		return s.Subject.IsZero() && !s.ReceivedAt.IsZero() && f.Received.ReceivedAt.After(s.ReceivedAt)
-	case !s.Settled:
-		return progress[string(f.Kind)] > 0
 	}
-	return s.Subject.IsZero() && f.Seen != nil && f.Subject == f.Seen.Manifest.Subject
-}
-
-// mayEnd says whether the event ends with this state. The first end counts, but a failed event may end otherwise after
-// all, unless somebody only cancels it; and a commit that was being written when the event was cancelled is there.
-func (s *EventStatus) mayEnd(with pratique.State) bool {
-	switch {
-	case !s.Done:
-		return true
-	case s.failed():
-		return with != pratique.StateCancelled || !s.Settled
-	default:
-		return s.State == string(pratique.StateCancelled) && with == pratique.StateDeployed
+	if e := pratique.As[pratique.Event](f); e != nil {
+		return !s.ReceivedAt.IsZero() && e.ReceivedAt.After(s.ReceivedAt)
 	}
+	return resolves(f)
 }
 
 // dead says whether the work ended without an answer, and nobody asked for it anew.
 func (s *EventStatus) dead() bool {
-	return s.Done && s.RequeuedAs == "" && (s.State == string(pratique.StateFailed) || s.State == string(pratique.StateCancelled))
+	return s.Done && s.RequeuedAs == "" && (s.State == pratique.StateFailed || s.State == pratique.StateCanceled)
 }
 
 // supersededAt says whether the event has ended with the tag naming another digest than the subject's.
 func (s *EventStatus) supersededAt(subject pratique.Subject) bool {
-	return s.Done && s.State == string(pratique.StateSuperseded) && s.Subject == subject
+	return s.Done && s.State == pratique.StateSuperseded && s.Subject == subject
 }
 
-func (s *EventStatus) failed() bool { return s.Done && s.State == string(pratique.StateFailed) }
-
-// end takes over how the work ended. An event of an image that was judged before has no verdict of its own; the
-// reasons are then those of the image's newest verdict, if that is the one which settled it.
-func (s *EventStatus) end(e pratique.Settled, newest *pratique.Judged) {
-	s.State, s.Done, s.Outcome, s.CancelledBy = string(e.State), true, outcomeOf(e.State), e.By
+// end takes over how the work ended. An event of an image that was evaluated before has no verdict of its own; the
+// reasons are then those of the image's newest verdict, if that is the one which completed it.
+func (s *EventStatus) end(e pratique.Completed, newest *pratique.Evaluated) {
+	s.Outcome, s.CanceledBy = e.State.Outcome(), e.By
 	if e.Detail != "" || e.State != pratique.StateFailed {
 		s.Detail = e.Detail
 	}
@@ -164,39 +139,28 @@ func (s *EventStatus) end(e pratique.Settled, newest *pratique.Judged) {
 	}
 }
 
-// outcomeOf is what an end says about the verdict.
-func outcomeOf(s pratique.State) pratique.Outcome {
-	switch s {
-	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded, pratique.StateReverted:
-		return pratique.Allow
-	case pratique.StateDenied:
-		return pratique.Deny
-	case pratique.StateIgnored, pratique.StateFailed, pratique.StateCancelled:
-	}
-	return ""
-}
-
 // describe takes over what the fact says about the event itself.
 func (s *EventStatus) describe(f pratique.Fact) {
-	var e *pratique.Event
-	switch {
-	case f.Received != nil:
-		e = f.Received
-	case f.Seen != nil:
-		e = &f.Seen.Event
+	switch body := f.Body.(type) {
+	case *pratique.Event:
+		s.take(*body)
+	case *pratique.Resolved:
+		s.take(body.Event)
+	case *pratique.Failed:
+		s.named(body.Ref)
+	case *pratique.Completed:
+		s.named(body.Ref)
 	}
-	if e != nil {
-		s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
-		s.Lane, s.Requeues, s.RefreshOnly, s.AllowOlder = e.Lane, e.Requeues, e.RefreshOnly, e.AllowOlder
-		return
-	}
-	if !s.Ref.Repository.IsZero() {
-		return
-	}
-	switch {
-	case f.Failed != nil:
-		s.Ref = f.Failed.Ref
-	case f.Settled != nil:
-		s.Ref = f.Settled.Ref
+}
+
+func (s *EventStatus) take(e pratique.Event) {
+	s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
+	s.Priority, s.Requeues, s.RefreshOnly, s.AllowOlder = e.Priority, e.Requeues, e.RefreshOnly, e.AllowOlder
+}
+
+// named takes over what the event's reference is, unless the event itself said so.
+func (s *EventStatus) named(ref pratique.ImageRef) {
+	if s.Ref.Repository.IsZero() {
+		s.Ref = ref
 	}
 }

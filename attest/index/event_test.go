@@ -10,10 +10,10 @@ import (
 // TestFoundAgain: what ended as reverted is deployed once Git is found to hold it again.
 func TestFoundAgain(t *testing.T) {
 	e, s := event("push", repoA, "1.0", epoch), subject(repoA, "app")
-	commit := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, At: epoch, By: "deploy@test", Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
-	drifted := pratique.Fact{Kind: pratique.FactDrifted, Subject: s, At: epoch, By: "deploy@test", Drifted: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
-	facts := []pratique.Fact{seen(e, s), judged("push", s, pratique.Allow), commit, drifted, settled(e, s, pratique.StateReverted)}
-	for want, more := range map[string][]pratique.Fact{"reverted": nil, "deployed": {commit}} {
+	commit := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Commit{Target: "prod", ID: "c1"}}
+	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	facts := []pratique.Fact{seen(e, s), evaluated("push", s, pratique.Allow), commit, drifted, settled(e, s, pratique.StateReverted)}
+	for want, more := range map[pratique.State][]pratique.Fact{"reverted": nil, "deployed": {commit}} {
 		ix := fresh(t)
 		apply(t, ix, entries(1, append(facts[:5:5], more...)...)...)
 		if page, err := ix.List(Query{State: want}); err != nil || len(page.Items) != 1 {
@@ -25,61 +25,61 @@ func TestFoundAgain(t *testing.T) {
 func TestEventStates(t *testing.T) {
 	t.Parallel()
 	e, s, child := event("e", repoA, "1", epoch), subject(repoA, "a"), subject(repoA, "child")
-	received := pratique.Fact{Kind: pratique.FactReceived, At: epoch, Event: "e", By: "receive@test", Received: &e}
+	received := pratique.Fact{At: epoch, Event: "e", By: "receive@test", Body: &e}
 	anew := received
 	again := e
 	again.ReceivedAt = e.ReceivedAt.Add(time.Hour)
-	anew.Received = &again
+	anew.Body = &again
 	unresolved := settled(e, pratique.Subject{}, pratique.StateFailed)
-	cancelled := settled(e, pratique.Subject{}, pratique.StateCancelled)
-	deployed := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "e", At: epoch, Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
+	canceled := settled(e, pratique.Subject{}, pratique.StateCanceled)
+	deployed := pratique.Fact{Subject: s, Event: "e", At: epoch, Body: &pratique.Commit{Target: "prod", ID: "c1"}}
 	tests := map[string]struct {
 		facts   []pratique.Fact
-		state   string
+		state   pratique.State
 		done    bool
 		outcome pratique.Outcome
 	}{
 		"received":              {[]pratique.Fact{received}, "received", false, ""},
-		"received late":         {[]pratique.Fact{seen(e, s), received}, "seen", false, ""},
-		"a child is further":    {[]pratique.Fact{seen(e, s), judged("e", child, pratique.Deny)}, "seen", false, ""},
-		"judged":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged", false, pratique.Deny},
-		"denied":                {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
-		"redelivered after end": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
-		"deployed, not ended":   {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
+		"received late":         {[]pratique.Fact{seen(e, s), received}, "resolved", false, ""},
+		"a child is further":    {[]pratique.Fact{seen(e, s), evaluated("e", child, pratique.Deny)}, "resolved", false, ""},
+		"evaluated":             {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny)}, "evaluated", false, pratique.Deny},
+		"denied":                {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
+		"redelivered after end": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
+		"deployed, not ended":   {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
 		"an attempt failed":     {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1, false)}, "received", false, ""},
 		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
 		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
 			"failed", true, ""},
 		"received late and again": {[]pratique.Fact{received, unresolved, received}, "failed", true, ""},
 		"received anew":           {[]pratique.Fact{received, unresolved, anew}, "received", false, ""},
-		"resolved at last":        {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), unresolved, seen(e, s)}, "seen", false, ""},
+		"resolved at last":        {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), unresolved, seen(e, s)}, "resolved", false, ""},
 		"seen after failing":      {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed", true, ""},
-		"judged after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s), judged("e", s, pratique.Deny)},
+		"evaluated after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny)},
 			"failed", true, ""},
 		"received anew after failing with an image": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), anew}, "failed", true, ""},
-		"failed, then ended otherwise": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s), judged("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)},
+		"failed, then ended otherwise": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)},
 			"denied", true, pratique.Deny},
-		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "seen", false, ""},
-		"taken up, and judged": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), failed(e, s, 3, true), judged("e", s, pratique.Allow)},
-			"judged", false, pratique.Allow},
-		"judged before":            {[]pratique.Fact{judged("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
-		"judged before, not ended": {[]pratique.Fact{judged("other", s, pratique.Deny), seen(e, s)}, "seen", false, ""},
-		"superseded":               {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateSuperseded)}, "superseded", true, pratique.Allow},
-		"ignored":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateIgnored)}, "ignored", true, ""},
-		"denied, then failed": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), failed(e, s, 3, true), settled(e, s, pratique.StateFailed)},
+		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "resolved", false, ""},
+		"taken up, and evaluated": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), failed(e, s, 3, true), evaluated("e", s, pratique.Allow)},
+			"evaluated", false, pratique.Allow},
+		"evaluated before":            {[]pratique.Fact{evaluated("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
+		"evaluated before, not ended": {[]pratique.Fact{evaluated("other", s, pratique.Deny), seen(e, s)}, "resolved", false, ""},
+		"superseded":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateSuperseded)}, "superseded", true, pratique.Allow},
+		"ignored":                     {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateIgnored)}, "ignored", true, ""},
+		"denied, then failed": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), failed(e, s, 3, true), settled(e, s, pratique.StateFailed)},
 			"failed", true, ""},
-		"denied by a later policy": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), deployed, settled(e, s, pratique.StateDeployed), judged("", s, pratique.Deny)},
+		"denied by a later policy": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), deployed, settled(e, s, pratique.StateDeployed), evaluated("", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
-		"cancelled before it was seen": {[]pratique.Fact{received, cancelled}, "cancelled", true, ""},
-		"cancelled, seen afterwards":   {[]pratique.Fact{received, cancelled, seen(e, s), settled(e, s, pratique.StateCancelled)}, "cancelled", true, ""},
-		"cancelled, then denied": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny), cancelled, settled(e, s, pratique.StateDenied)},
-			"cancelled", true, ""},
-		"cancelled, then failed":               {[]pratique.Fact{seen(e, s), cancelled, failed(e, s, 3, true), settled(e, s, pratique.StateFailed)}, "cancelled", true, ""},
-		"cancelled while it was committed":     {[]pratique.Fact{seen(e, s), cancelled, deployed, settled(e, s, pratique.StateDeployed)}, "deployed", true, pratique.Allow},
-		"cancelled too late":                   {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied), cancelled}, "denied", true, pratique.Deny},
-		"cancelled after it failed":            {[]pratique.Fact{received, unresolved, cancelled}, "failed", true, ""},
-		"cancelled between failure and record": {[]pratique.Fact{received, failed(e, s, 3, true), cancelled}, "cancelled", true, ""},
-		"judged again for it": {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), settled(e, s, pratique.StateDeployed), judged("e", s, pratique.Deny)},
+		"canceled before it was seen": {[]pratique.Fact{received, canceled}, "canceled", true, ""},
+		"canceled, seen afterwards":   {[]pratique.Fact{received, canceled, seen(e, s), settled(e, s, pratique.StateCanceled)}, "canceled", true, ""},
+		"canceled, then denied": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), canceled, settled(e, s, pratique.StateDenied)},
+			"canceled", true, ""},
+		"canceled, then failed":               {[]pratique.Fact{seen(e, s), canceled, failed(e, s, 3, true), settled(e, s, pratique.StateFailed)}, "canceled", true, ""},
+		"canceled while it was committed":     {[]pratique.Fact{seen(e, s), canceled, deployed, settled(e, s, pratique.StateDeployed)}, "deployed", true, pratique.Allow},
+		"canceled too late":                   {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied), canceled}, "denied", true, pratique.Deny},
+		"canceled after it failed":            {[]pratique.Fact{received, unresolved, canceled}, "failed", true, ""},
+		"canceled between failure and record": {[]pratique.Fact{received, failed(e, s, 3, true), canceled}, "canceled", true, ""},
+		"evaluated again for it": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), settled(e, s, pratique.StateDeployed), evaluated("e", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
 	}
 	for name, tt := range tests {
@@ -112,13 +112,13 @@ func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 	t.Parallel()
 	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
 	because := func(eventID, reason string) pratique.Fact {
-		f := judged(eventID, s, pratique.Deny)
-		f.Judged.Digest, f.Judged.Verdict.Reasons = digest(reason), []pratique.Reason{{Rule: reason}}
+		f := evaluated(eventID, s, pratique.Deny)
+		pratique.As[pratique.Evaluated](f).Digest, pratique.As[pratique.Evaluated](f).Verdict.Reasons = digest(reason), []pratique.Reason{{Rule: reason}}
 		return f
 	}
 	end := func(verdict string) pratique.Fact {
 		f := settled(e, s, pratique.StateDenied)
-		f.Settled.Outcome, f.Settled.Verdict = pratique.Deny, digest(verdict)
+		pratique.As[pratique.Completed](f).Outcome, pratique.As[pratique.Completed](f).Verdict = pratique.Deny, digest(verdict)
 		return f
 	}
 	for name, tt := range map[string]struct {
@@ -137,11 +137,11 @@ func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 			ix := fresh(t)
 			apply(t, ix, entries(1, tt.facts...)...)
 			before, err := ix.Event("e")
-			if err != nil || before.Verdict != tt.facts[len(tt.facts)-1].Settled.Verdict {
+			if err != nil || before.Verdict != pratique.As[pratique.Completed](tt.facts[len(tt.facts)-1]).Verdict {
 				t.Errorf("%+v, %v", before, err)
 			}
 			equal(t, "reasons", tt.want, before.Reasons)
-			apply(t, ix, entries(20, because("", "later"), judged("third", s, pratique.Allow))...)
+			apply(t, ix, entries(20, because("", "later"), evaluated("third", s, pratique.Allow))...)
 			after, err := ix.Event("e")
 			if err != nil {
 				t.Fatal(err)
@@ -156,19 +156,19 @@ func TestStateOfRecord(t *testing.T) {
 	e, e2, s := event("e", repoA, "1", epoch), event("e2", repoA, "1", epoch), subject(repoA, "a")
 	tests := map[string]struct {
 		facts []pratique.Fact
-		want  string
+		want  pratique.State
 	}{
-		"judged":                       {[]pratique.Fact{seen(e, s), judged("e", s, pratique.Deny)}, "judged"},
+		"evaluated":                    {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny)}, "evaluated"},
 		"settled":                      {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
-		"judged again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), judged("", s, pratique.Deny)}, "allowed"},
-		"pushed again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s)}, "seen"},
-		"redelivered":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s), judged("e", s, pratique.Deny)}, "allowed"},
+		"evaluated again":              {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), evaluated("", s, pratique.Deny)}, "allowed"},
+		"pushed again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s)}, "resolved"},
+		"redelivered":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s), evaluated("e", s, pratique.Deny)}, "allowed"},
 		"redelivered after failing":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed"},
-		"redelivered, another goes on": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s), judged("e2", s, pratique.Deny), seen(e, s)}, "judged"},
-		"failed, then pushed again":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e2, s)}, "seen"},
-		"an attempt failed":            {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "seen"},
+		"redelivered, another goes on": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s), evaluated("e2", s, pratique.Deny), seen(e, s)}, "evaluated"},
+		"failed, then pushed again":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e2, s)}, "resolved"},
+		"an attempt failed":            {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "resolved"},
 		"failed":                       {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
-		"failed, then went on":         {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), judged("e", s, pratique.Allow)}, "judged"},
+		"failed, then went on":         {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), evaluated("e", s, pratique.Allow)}, "evaluated"},
 		"failed, and said so last":     {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
 	}
 	for name, tt := range tests {
@@ -176,7 +176,7 @@ func TestStateOfRecord(t *testing.T) {
 		for i, f := range tt.facts {
 			r.Fold(uint64(i+1), f)
 		}
-		if got := State(r); got != tt.want {
+		if got := r.State(); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}
@@ -188,14 +188,14 @@ func TestDeployedStaysDeployed(t *testing.T) {
 	t.Parallel()
 	push, byDigest, s := event("push", repoA, "1", epoch), event("by-digest", repoA, "", epoch), subject(repoA, "a")
 	byDigest.Ref.Digest = s.Digest
-	commit := pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: "push", At: epoch, By: "deploy@test", Deployed: &pratique.Commit{Target: "prod", ID: "c1"}}
-	deployed := []pratique.Fact{seen(push, s), judged("push", s, pratique.Allow), commit, settled(push, s, pratique.StateDeployed)}
-	drifted := pratique.Fact{Kind: pratique.FactDrifted, Subject: s, At: epoch, By: "deploy@test", Drifted: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	commit := pratique.Fact{Subject: s, Event: "push", At: epoch, By: "deploy@test", Body: &pratique.Commit{Target: "prod", ID: "c1"}}
+	deployed := []pratique.Fact{seen(push, s), evaluated("push", s, pratique.Allow), commit, settled(push, s, pratique.StateDeployed)}
+	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
 	gone := append(deployed[:4:4], drifted)
 	for name, tt := range map[string]struct {
 		first     []pratique.Fact
 		end       pratique.State
-		wantImage string
+		wantImage pratique.State
 	}{
 		"allowed by digest":     {deployed, pratique.StateAllowed, "deployed"},
 		"denied by digest":      {deployed, pratique.StateDenied, "denied"},
@@ -215,7 +215,7 @@ func TestDeployedStaysDeployed(t *testing.T) {
 		if err != nil || len(page.Items) != 1 {
 			t.Errorf("%s: %+v %v, want one image that is %s", name, page, err, tt.wantImage)
 		}
-		if got, err := ix.Event("by-digest"); err != nil || got.State != string(tt.end) || !got.Done {
+		if got, err := ix.Event("by-digest"); err != nil || got.State != tt.end || !got.Done {
 			t.Errorf("%s: the event itself is %+v, %v", name, got, err)
 		}
 		if got, err := ix.Event("push"); len(tt.first) > 2 && (err != nil || got.State != "deployed") {
@@ -228,20 +228,20 @@ func TestDeployedStaysDeployed(t *testing.T) {
 func TestRecordWithManyFacts(t *testing.T) {
 	t.Parallel()
 	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
-	facts := []pratique.Fact{seen(e, s), judged("e", s, pratique.Allow), settled(e, s, pratique.StateAllowed)}
+	facts := []pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), settled(e, s, pratique.StateAllowed)}
 	for range 5 * pratique.MaxHistory {
-		facts = append(facts, judged("", s, pratique.Allow))
+		facts = append(facts, evaluated("", s, pratique.Allow))
 	}
 	ix := fresh(t)
 	all := entries(1, facts...)
 	apply(t, ix, all[:2*pratique.MaxHistory]...)
-	apply(t, ix, Entry{Seq: 9000, Fact: judged("", subject(repoA, "other"), pratique.Allow)})
+	apply(t, ix, Entry{Seq: 9000, Fact: evaluated("", subject(repoA, "other"), pratique.Allow)})
 	for i, f := range facts[2*pratique.MaxHistory:] {
 		apply(t, ix, Entry{Seq: uint64(9001 + i), Fact: f})
 	}
 	r, err := ix.Image(s)
-	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) || State(r) != "allowed" {
-		t.Errorf("%d of %d facts, state %s, %v", len(r.History), r.Facts, State(r), err)
+	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) || r.State() != "allowed" {
+		t.Errorf("%d of %d facts, state %s, %v", len(r.History), r.Facts, r.State(), err)
 	}
 	page, err := ix.List(Query{})
 	if err != nil || len(page.Items) != 2 || page.Items[1].Subject != s || !page.Items[1].FirstAt.Equal(facts[0].At) {
@@ -270,14 +270,14 @@ func TestDead(t *testing.T) {
 	}
 	failing := func(id string) pratique.Event {
 		e := event(id, repoA, "1", epoch)
-		add(pratique.Fact{Kind: pratique.FactReceived, Event: id, By: "receive@test", Received: &e}, settled(e, pratique.Subject{}, pratique.StateFailed))
+		add(pratique.Fact{Event: id, By: "receive@test", Body: &e}, settled(e, pratique.Subject{}, pratique.StateFailed))
 		return e
 	}
 	failing("f1")
 	failing("f2")
 	c := event("c", repoA, "1", epoch)
-	end := settled(c, pratique.Subject{}, pratique.StateCancelled)
-	end.Settled.By = "alice"
+	end := settled(c, pratique.Subject{}, pratique.StateCanceled)
+	pratique.As[pratique.Completed](end).By = "alice"
 	add(end)
 	add(settled(event("denied", repoA, "1", epoch), subject(repoA, "a"), pratique.StateDenied))
 	list := func(state pratique.State, since time.Time, limit int) (ids string, more bool) {
@@ -302,12 +302,12 @@ func TestDead(t *testing.T) {
 	check("failed, one", "f2 ", true, ids, more)
 	ids, more = list("", epoch.Add(4*time.Minute), 10)
 	check("of late", "c f2 ", false, ids, more)
-	if s, err := ix.Event("c"); err != nil || s.CancelledBy != "alice" {
+	if s, err := ix.Event("c"); err != nil || s.CanceledBy != "alice" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	again := event("again", repoA, "1", epoch)
 	again.Requeues = "f2"
-	add(pratique.Fact{Kind: pratique.FactReceived, Event: "again", By: "receive@test", Received: &again})
+	add(pratique.Fact{Event: "again", By: "receive@test", Body: &again})
 	ids, more = list("", time.Time{}, 10)
 	check("after requeuing", "c f1 ", false, ids, more)
 	for id, want := range map[string][2]string{"f2": {"", "again"}, "again": {"f2", ""}} {

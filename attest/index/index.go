@@ -37,7 +37,7 @@ var (
 	bucketImageTags = []byte("imagetags") // digest, repository, 0, tag → nothing
 	bucketParents   = []byte("parents")   // digest, repository, 0, digest of the index → nothing
 	bucketEvents    = []byte("events")    // event id → EventStatus
-	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were cancelled
+	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were canceled
 	bucketRejected  = []byte("rejected")  // position → why the fact could not be applied
 	bucketDenials   = []byte("denials")   // digest, repository → nothing; those that [Index.Denials] has to look at
 )

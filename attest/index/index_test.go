@@ -41,23 +41,23 @@ func subject(r pratique.Repository, name string) pratique.Subject {
 
 func event(id string, r pratique.Repository, tag string, at time.Time) pratique.Event {
 	return pratique.Event{
-		ID: id, Ref: pratique.ImageRef{Repository: r, Tag: tag}, Source: "test", Lane: pratique.LanePush, OccurredAt: at, ReceivedAt: at.Add(time.Second),
+		ID: id, Ref: pratique.ImageRef{Repository: r, Tag: tag}, Source: "test", Priority: pratique.PriorityPush, OccurredAt: at, ReceivedAt: at.Add(time.Second),
 	}
 }
 
 func seen(e pratique.Event, s pratique.Subject, children ...pratique.Child) pratique.Fact {
 	return pratique.Fact{
-		Kind: pratique.FactSeen, Subject: s, Event: e.ID, At: e.ReceivedAt, By: "inspect@test",
-		Seen: &pratique.Seen{Event: e, Manifest: pratique.Manifest{Subject: s, Children: children}},
+		Subject: s, Event: e.ID, At: e.ReceivedAt, By: "inspect@test",
+		Body: &pratique.Resolved{Event: e, Manifest: pratique.Manifest{Subject: s, Children: children}},
 	}
 }
 
-func judged(e string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
+func evaluated(e string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
 	v := pratique.Verdict{Subject: s, Outcome: o}
 	if o == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH"}}
 	}
-	return pratique.Fact{Kind: pratique.FactJudged, Subject: s, Event: e, At: epoch, By: "attest@test", Judged: &pratique.Judged{Verdict: v, Digest: verdictDigest(s, o)}}
+	return pratique.Fact{Subject: s, Event: e, At: epoch, By: "attest@test", Body: &pratique.Evaluated{Verdict: v, Digest: verdictDigest(s, o)}}
 }
 
 func verdictDigest(s pratique.Subject, o pratique.Outcome) pratique.Digest {
@@ -66,15 +66,15 @@ func verdictDigest(s pratique.Subject, o pratique.Outcome) pratique.Digest {
 
 func settled(e pratique.Event, s pratique.Subject, state pratique.State) pratique.Fact {
 	return pratique.Fact{
-		Kind: pratique.FactSettled, Subject: s, Event: e.ID, At: epoch, By: "deploy@test",
-		Settled: &pratique.Settled{State: state, Detail: "so it is", Ref: e.Ref},
+		Subject: s, Event: e.ID, At: epoch, By: "deploy@test",
+		Body: &pratique.Completed{State: state, Detail: "so it is", Ref: e.Ref},
 	}
 }
 
 func failed(e pratique.Event, s pratique.Subject, attempt int, final bool) pratique.Fact {
 	return pratique.Fact{
-		Kind: pratique.FactFailed, Subject: s, Event: e.ID, At: epoch, By: "inspect@test",
-		Failed: &pratique.Failed{Stage: "inspect", Kind: pratique.Unavailable, Message: "no answer", Ref: e.Ref, Attempts: attempt, Final: final},
+		Subject: s, Event: e.ID, At: epoch, By: "inspect@test",
+		Body: &pratique.Failed{Stage: "inspect", Kind: pratique.Unavailable, Message: "no answer", Ref: e.Ref, Attempts: attempt, Final: final},
 	}
 }
 
@@ -132,7 +132,7 @@ func (ix *Index) Stats() (Stats, error) {
 func TestPositionAndReplay(t *testing.T) {
 	t.Parallel()
 	ix, s := fresh(t), subject(repoA, "a")
-	all := entries(5, seen(event("e", repoA, "1", epoch), s), judged("e", s, pratique.Deny))
+	all := entries(5, seen(event("e", repoA, "1", epoch), s), evaluated("e", s, pratique.Deny))
 	apply(t, ix, all...)
 	apply(t, ix, all...)
 	apply(t, ix)
@@ -155,7 +155,7 @@ func TestPositionAndReplay(t *testing.T) {
 func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
 	t.Parallel()
 	ix, s := fresh(t), subject(repoA, "a")
-	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Kind: pratique.FactSeen, Subject: s}}, Entry{Seq: 2}, Entry{Seq: 3, Fact: judged("", s, pratique.Allow)})
+	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Subject: s, Body: (*pratique.Resolved)(nil)}}, Entry{Seq: 2}, Entry{Seq: 3, Fact: evaluated("", s, pratique.Allow)})
 	stats, err := ix.Stats()
 	if err != nil || stats.Rejected != 2 || stats.Images != 1 || stats.Position != 3 {
 		t.Errorf("%+v %v", stats, err)
@@ -169,7 +169,7 @@ func TestParents(t *testing.T) {
 	c := pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}
 	e := event("1", repoA, "v1", epoch)
 	ofChild := seen(e, child)
-	ofChild.Seen.Manifest.Subject = one // a fact about the child that repeats its parent's manifest
+	pratique.As[pratique.Resolved](ofChild).Manifest.Subject = one // a fact about the child that repeats its parent's manifest
 	apply(t, ix, entries(1, seen(e, one, c), seen(event("2", repoA, "", epoch), two, c), ofChild)...)
 	links, err := ix.Links(child)
 	if err != nil || len(links.Parents) != 2 || len(links.Tags) != 0 {
@@ -183,9 +183,9 @@ func TestParents(t *testing.T) {
 func TestImagesOfOneDigestInTwoRepositories(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
-	apply(t, ix, entries(1, judged("", subject(repoB, "a"), pratique.Deny), judged("", subject(repoA, "a"), pratique.Allow))...)
+	apply(t, ix, entries(1, evaluated("", subject(repoB, "a"), pratique.Deny), evaluated("", subject(repoA, "a"), pratique.Allow))...)
 	records, err := ix.Images(digest("a"))
-	if err != nil || len(records) != 2 || records[0].Subject.Repository != repoA || records[1].Judged.Verdict.Outcome != pratique.Deny {
+	if err != nil || len(records) != 2 || records[0].Subject.Repository != repoA || records[1].Evaluated.Verdict.Outcome != pratique.Deny {
 		t.Errorf("%+v %v", records, err)
 	}
 	if _, err := ix.Images(digest("b")); pratique.KindOf(err) != pratique.NotFound {

@@ -25,9 +25,8 @@ const maxExamined = 2000
 // Query asks for a page of summaries. Zero fields do not filter, but for State.
 type Query struct {
 	Repository pratique.Repository
-	// State is a fact kind (work in progress) or a [pratique.State]; empty means all but ignored, since what is
-	// ignored is no image.
-	State   string
+	// State is one of [pratique.States]. Empty means all but ignored, since what is ignored is no image.
+	State   pratique.State
 	Outcome pratique.Outcome
 	// Limit is how many are wanted; 0 means 50, and more than 200 is an error.
 	Limit int
@@ -47,9 +46,8 @@ type Summary struct {
 	Subject  pratique.Subject  `json:"subject"`
 	Tag      string            `json:"tag,omitempty"`
 	Platform pratique.Platform `json:"platform,omitempty"`
-	// State is a fact kind while work goes on, or a [pratique.State].
-	State   string           `json:"state"`
-	Outcome pratique.Outcome `json:"outcome,omitempty"`
+	State    pratique.State    `json:"state"`
+	Outcome  pratique.Outcome  `json:"outcome,omitempty"`
 	// Reasons is how many reasons the verdict lists.
 	Reasons int             `json:"reasons"`
 	Counts  pratique.Counts `json:"counts,omitempty"`
@@ -103,7 +101,7 @@ func (ix *Index) List(q Query) (Page, error) {
 }
 
 func (q Query) takes(s Summary) bool {
-	wanted := q.State == s.State || q.State == "" && s.State != string(pratique.StateIgnored)
+	wanted := q.State == s.State || q.State == "" && s.State != pratique.StateIgnored
 	return wanted && (q.Outcome == "" || q.Outcome == s.Outcome)
 }
 
@@ -157,63 +155,20 @@ func (q Query) decodeCursor() (before uint64, err error) {
 
 func summarise(r pratique.Record) Summary {
 	s := Summary{
-		Subject: r.Subject, State: State(r), Deployments: len(r.Standing()), Drifted: len(r.Drifted),
+		Subject: r.Subject, State: r.State(), Deployments: len(r.Standing()), Drifted: len(r.Drifted),
 		FirstAt: r.History[0].At, UpdatedAt: r.History[len(r.History)-1].At,
 	}
-	if r.Seen != nil {
-		s.Tag, s.Platform = r.Seen.Event.Ref.Tag, r.Seen.Manifest.Platform
+	if r.Resolved != nil {
+		s.Tag, s.Platform = r.Resolved.Event.Ref.Tag, r.Resolved.Manifest.Platform
 	}
 	if r.Inspected != nil && r.Inspected.Image.Platform != "" {
 		s.Platform = r.Inspected.Image.Platform
 	}
-	if r.Matched != nil {
-		s.Counts, s.Fixable = r.Matched.Counts, r.Matched.Fixable
+	if r.Scanned != nil {
+		s.Counts, s.Fixable = r.Scanned.Counts, r.Scanned.Fixable
 	}
-	if r.Judged != nil {
-		s.Outcome, s.Reasons = r.Judged.Verdict.Outcome, len(r.Judged.Verdict.Reasons)
+	if r.Evaluated != nil {
+		s.Outcome, s.Reasons = r.Evaluated.Verdict.Outcome, len(r.Evaluated.Verdict.Reasons)
 	}
 	return s
-}
-
-// State is how far the newest work on a subject has come: the kind of its last fact, or a [pratique.State]
-// once the work has ended. What is found out later without a push (a new match, a new verdict) leaves it, and so
-// does a redelivered report of an event that has ended. An image with commits is deployed, too, when a later event
-// ended as allowed because nobody asked for a deployment, or was cancelled: Git still says so. It is superseded or reverted
-// once the facts say that no target holds it any longer, and deployed once they say that one does again.
-func State(r pratique.Record) string {
-	state, lastFailed := "", -1
-	for i, h := range r.History {
-		if h.Kind == pratique.FactFailed {
-			lastFailed = i
-		}
-	}
-	const settled = string(pratique.FactSettled)
-	over := map[string]bool{} // by event
-	back := false             // after the end Git was found to hold it
-	for i, h := range r.History {
-		switch {
-		case h.Kind == pratique.FactDrifted: // it says where the image stands, not how far the work is
-		case h.Kind == pratique.FactSettled:
-			state, over[h.Event], back = settled, h.Event != "", false
-		case h.Kind == pratique.FactSeen && !over[h.Event]:
-			state = string(h.Kind)
-		case state == settled, h.Kind == pratique.FactSeen:
-			back = back || h.Kind == pratique.FactDeployed
-		case h.Kind != pratique.FactFailed:
-			state = string(h.Kind)
-		case i == lastFailed && r.Failed.Final:
-			state = string(pratique.StateFailed)
-		}
-	}
-	if state != settled {
-		return state
-	}
-	stands := len(r.Standing()) > 0
-	switch end := r.Settled.State; {
-	case stands && (end == pratique.StateAllowed || end == pratique.StateCancelled || back):
-		return string(pratique.StateDeployed)
-	case !stands && end == pratique.StateDeployed && len(r.Drifted) > 0:
-		return string(r.Drifted[len(r.Drifted)-1].State)
-	}
-	return string(r.Settled.State)
 }

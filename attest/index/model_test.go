@@ -52,25 +52,25 @@ func (g *generator) fact() pratique.Fact {
 		}
 		return seen(e, s, children...)
 	case 2:
-		return judged(id, s, pratique.Deny)
+		return evaluated(id, s, pratique.Deny)
 	case 3:
-		return judged("", s, pratique.Allow)
+		return evaluated("", s, pratique.Allow)
 	case 4:
 		return failed(event(id, s.Repository, "v1", g.clock), s, g.random.IntN(4), g.random.IntN(3) == 0)
 	case 5:
 		states := []pratique.State{pratique.StateAllowed, pratique.StateDenied, pratique.StateSuperseded, pratique.StateIgnored}
 		f := settled(event(id, s.Repository, "v1", g.clock), s, states[g.random.IntN(len(states))])
 		if g.random.IntN(2) == 0 {
-			f.Settled.Verdict = verdictDigest(s, pratique.Deny)
+			pratique.As[pratique.Completed](f).Verdict = verdictDigest(s, pratique.Deny)
 		}
 		return f
 	case 6:
-		return pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Event: id, At: g.clock, Deployed: &pratique.Commit{Target: "t", ID: id}}
+		return pratique.Fact{Subject: s, Event: id, At: g.clock, Body: &pratique.Commit{Target: "t", ID: id}}
 	case 7:
 		e := event(fmt.Sprint("unresolved", g.events), s.Repository, "v1", g.clock)
-		return pratique.Fact{Kind: pratique.FactReceived, Event: e.ID, At: g.clock, Received: &e}
+		return pratique.Fact{Event: e.ID, At: g.clock, Body: &e}
 	default:
-		return pratique.Fact{Kind: pratique.FactMatched, Subject: s, At: g.clock, Matched: &pratique.Matched{
+		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Scanned{
 			Report: s.Digest, Counts: pratique.Counts{pratique.SeverityHigh: g.random.IntN(9)},
 		}}
 	}
@@ -96,16 +96,16 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 		if m.events[f.Event] == nil {
 			m.events[f.Event] = &EventStatus{ID: f.Event}
 		}
-		var newest *pratique.Judged
+		var newest *pratique.Evaluated
 		if r := m.records[f.Subject]; r != nil {
-			newest = r.Judged
+			newest = r.Evaluated
 		}
 		m.events[f.Event].fold(f, newest)
 	}
 	if f.Subject.IsZero() {
 		return
 	}
-	if s := m.events[f.Event]; f.Settled != nil && s.State == "superseded" && s.Subject == f.Subject {
+	if s := m.events[f.Event]; pratique.As[pratique.Completed](f) != nil && s.State == "superseded" && s.Subject == f.Subject {
 		steps := m.tags[pratique.ImageRef{Repository: s.Ref.Repository, Tag: s.Ref.Tag}]
 		for i := range steps {
 			if steps[i].Digest == s.Subject.Digest && steps[i].At.Equal(pushedAt(s.OccurredAt, s.ReceivedAt)) {
@@ -117,13 +117,13 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 		m.records[f.Subject] = &pratique.Record{}
 	}
 	m.records[f.Subject].Fold(seq, f)
-	if f.Seen == nil {
+	if pratique.As[pratique.Resolved](f) == nil {
 		return
 	}
-	if e := f.Seen.Event; e.Source == "test" || e.Ref.Digest.IsZero() {
+	if e := pratique.As[pratique.Resolved](f).Event; e.Source == "test" || e.Ref.Digest.IsZero() {
 		m.push(e, f.Subject.Digest)
 	}
-	for _, c := range f.Seen.Manifest.Children {
+	for _, c := range pratique.As[pratique.Resolved](f).Manifest.Children {
 		child := f.Subject.Sibling(c.Digest)
 		if m.parents[child] == nil {
 			m.parents[child] = map[pratique.Subject]bool{}
@@ -299,7 +299,7 @@ func TestWalkUnderWrites(t *testing.T) {
 	ix := fresh(t)
 	const before = 60
 	for i := range before {
-		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: judged("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
+		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
 	}
 	stop, writer := make(chan struct{}), sync.WaitGroup{}
 	writer.Go(func() {
@@ -311,7 +311,7 @@ func TestWalkUnderWrites(t *testing.T) {
 			default:
 			}
 			name := fmt.Sprint("image", random.IntN(before*2))
-			if err := ix.Apply([]Entry{{Seq: seq, Fact: judged("", subject(repoA, name), pratique.Deny)}}); err != nil {
+			if err := ix.Apply([]Entry{{Seq: seq, Fact: evaluated("", subject(repoA, name), pratique.Deny)}}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -342,7 +342,7 @@ func TestListRefuses(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	for i := range 3 {
-		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: judged("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
+		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
 	}
 	page, err := ix.List(Query{Limit: 1})
 	if err != nil || page.Next == "" {

@@ -85,7 +85,7 @@ func (ix *Index) Event(id string) (EventStatus, error) {
 	return status, err
 }
 
-// Dead returns the events whose work ended without an answer, failed or cancelled, and was not taken in anew. State is
+// Dead returns the events whose work ended without an answer, failed or canceled, and was not taken in anew. State is
 // one of the two, or empty for both; those that ended before since are left out. The one that ended last comes first, at
 // most limit; more says that there are others.
 func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []EventStatus, more bool, err error) {
@@ -95,7 +95,7 @@ func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []E
 			if found, err := get(tx.Bucket(bucketEvents), id, &s); err != nil || !found {
 				return err
 			}
-			if (state == "" || s.State == string(state)) && !s.UpdatedAt.Before(since) {
+			if (state == "" || s.State == state) && !s.UpdatedAt.Before(since) {
 				all = append(all, s)
 			}
 			return nil

@@ -91,7 +91,7 @@ func (b *batch) findStep(prefix []byte, digest pratique.Digest) (key, value []by
 // Evidence are the notifications of receivers, and submissions that named no digest, for which the registry was
 // asked. The order is newest push first, by the time that its sender gave, so a late report of an old push does
 // not become the newest. A time can be wrong or forged, though, and the registry's word is better: steps whose
-// event was settled as superseded come after all others, and so are first only where nothing else is known.
+// event was completed as superseded come after all others, and so are first only where nothing else is known.
 // The error is of kind NotFound if the tag was never seen, Invalid if the ref has no tag.
 func (ix *Index) Tag(ref pratique.ImageRef) ([]TagStep, error) {
 	const op = "find tag"

@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/durable"
 )
 
-// files keeps documents in a directory, synced. A re-match writes thousands; what a bucket's driver does around each
+// files keeps documents in a directory, synced. A rescan writes thousands; what a bucket's driver does around each
 // costs more than the file.
 type files struct {
 	dir string

@@ -2,7 +2,7 @@
 // they name as blobs by digest.
 //
 // A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up.
-// Facts of which there is one per event (received, settled, failed) have the event as a fifth part. The digest
+// Facts of which there is one for each event (received, completed, failed) have the event as a fifth part. The digest
 // and the repository are "none" while an event's ref is not resolved.
 package ledger
 
@@ -122,20 +122,20 @@ func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.Fac
 		return pratique.Fact{}, false, pratique.Errorf(pratique.Internal, "read fact", "newest %s fact of no subject", kind)
 	}
 	subject := joined(s, kind)
-	if perEvent(kind) {
+	if kind.About() == pratique.AboutEvent {
 		subject += ".*"
 	}
-	return l.last(ctx, s, subject)
+	return l.last(ctx, s, kind, subject)
 }
 
-// Settled returns how the work for an event ended. The subject is zero if it ended before the event's ref was
+// Completed returns how the work for an event ended. The subject is zero if it ended before the event's ref was
 // resolved.
-func (l *Ledger) Settled(ctx context.Context, s pratique.Subject, eventID string) (pratique.Fact, bool, error) {
+func (l *Ledger) Completed(ctx context.Context, s pratique.Subject, eventID string) (pratique.Fact, bool, error) {
 	token, err := eventToken(eventID)
 	if err != nil {
 		return pratique.Fact{}, false, err
 	}
-	return l.last(ctx, s, joined(s, pratique.FactSettled)+"."+token)
+	return l.last(ctx, s, pratique.FactCompleted, joined(s, pratique.FactCompleted)+"."+token)
 }
 
 // End returns the position of the newest fact; 0 if there is none.
@@ -152,7 +152,7 @@ func (l *Ledger) End(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-func (l *Ledger) last(ctx context.Context, s pratique.Subject, subject string) (pratique.Fact, bool, error) {
+func (l *Ledger) last(ctx context.Context, s pratique.Subject, kind pratique.FactKind, subject string) (pratique.Fact, bool, error) {
 	const op = "read fact"
 	body, err := l.lastMessage(ctx, subject)
 	switch {
@@ -162,8 +162,8 @@ func (l *Ledger) last(ctx context.Context, s pratique.Subject, subject string) (
 		return pratique.Fact{}, false, pratique.Wrap(pratique.Unavailable, op, subject, err)
 	}
 	f, err := decode(body)
-	if err == nil && f.Subject != s {
-		err = fmt.Errorf("it is about %s", f.Subject)
+	if err == nil && (f.Subject != s || f.Kind() != kind) {
+		err = fmt.Errorf("it is a %s fact about %s", f.Kind(), f.Subject)
 	}
 	if err != nil {
 		return pratique.Fact{}, false, pratique.Wrap(pratique.Corrupt, op, subject, err)
@@ -210,35 +210,25 @@ func decode(body []byte) (pratique.Fact, error) {
 	return f, f.Validate()
 }
 
-func perEvent(kind pratique.FactKind) bool {
-	switch kind {
-	case pratique.FactReceived, pratique.FactSettled, pratique.FactFailed:
-		return true
-	default:
-		return false
-	}
-}
-
 // subjectFor validates a fact and says where it belongs.
 func subjectFor(f pratique.Fact) (string, error) {
 	const op = "append fact"
 	if err := f.Validate(); err != nil {
 		return "", err
 	}
+	kind := f.Kind()
 	if f.By == "" {
-		return "", pratique.Wrap(pratique.Internal, op, f.Subject.String(), fmt.Errorf("%s fact without an author", f.Kind))
+		return "", pratique.Wrap(pratique.Internal, op, f.Subject.String(), fmt.Errorf("%s fact without an author", kind))
 	}
-	if !perEvent(f.Kind) {
-		if f.Subject.IsZero() {
-			return "", pratique.Errorf(pratique.Internal, op, "%s fact without a subject", f.Kind)
-		}
-		return joined(f.Subject, f.Kind), nil
+	if f.Subject.IsZero() && (f.Event == "" || kind.About() != pratique.AboutEvent) {
+		return "", pratique.Errorf(pratique.Internal, op, "%s fact without a subject", kind)
 	}
-	if f.Subject.IsZero() && f.Event == "" {
-		return "", pratique.Errorf(pratique.Internal, op, "%s fact with neither subject nor event", f.Kind)
+	subject := joined(f.Subject, kind)
+	if kind.About() != pratique.AboutEvent {
+		return subject, nil
 	}
 	token, err := eventToken(f.Event)
-	return joined(f.Subject, f.Kind) + "." + token, err
+	return subject + "." + token, err
 }
 
 func joined(s pratique.Subject, kind pratique.FactKind) string {

@@ -63,13 +63,13 @@ func subject(path, content string) pratique.Subject {
 }
 
 func matched(s pratique.Subject, fixable int) pratique.Fact {
-	return pratique.Fact{Kind: pratique.FactMatched, Subject: s, By: "inspect@test", Matched: &pratique.Matched{
+	return pratique.Fact{Subject: s, By: "inspect@test", Body: &pratique.Scanned{
 		Fixable: fixable, Counts: pratique.Counts{pratique.SeverityHigh: 2, pratique.SeverityLow: 1},
 	}}
 }
 
 func settled(s pratique.Subject, event string, state pratique.State) pratique.Fact {
-	return pratique.Fact{Kind: pratique.FactSettled, Subject: s, By: "deploy@test", Event: event, Settled: &pratique.Settled{State: state}}
+	return pratique.Fact{Subject: s, By: "deploy@test", Event: event, Body: &pratique.Completed{State: state}}
 }
 
 func add(t testing.TB, l *ledger.Ledger, f pratique.Fact) uint64 {
@@ -85,13 +85,13 @@ func TestLast(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)
 	app, other := subject("team/app", "A"), subject("team/other", "A") // one digest in two repositories
-	if _, found, err := l.Last(t.Context(), app, pratique.FactMatched); err != nil || found {
+	if _, found, err := l.Last(t.Context(), app, pratique.FactScanned); err != nil || found {
 		t.Fatalf("in an empty ledger: found %v, %v", found, err)
 	}
 	add(t, l, matched(app, 1))
 	add(t, l, matched(app, 2))
 	add(t, l, matched(other, 9))
-	got, found, err := l.Last(t.Context(), app, pratique.FactMatched)
+	got, found, err := l.Last(t.Context(), app, pratique.FactScanned)
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}
@@ -100,12 +100,12 @@ func TestLast(t *testing.T) {
 	if diff := cmp.Diff(want, got, byValue); diff != "" {
 		t.Error(diff)
 	}
-	if _, found, _ := l.Last(t.Context(), subject("team/app", "B"), pratique.FactMatched); found {
+	if _, found, _ := l.Last(t.Context(), subject("team/app", "B"), pratique.FactScanned); found {
 		t.Error("found a fact of another digest")
 	}
 }
 
-func TestSettled(t *testing.T) {
+func TestCompleted(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)
 	app, other := subject("team/app", "A"), subject("team/other", "A")
@@ -118,15 +118,15 @@ func TestSettled(t *testing.T) {
 		event   string
 		want    pratique.State
 	}{{app, "e1", pratique.StateDenied}, {app, "e2", pratique.StateDeployed}, {pratique.Subject{}, "e4", pratique.StateFailed}} {
-		f, found, err := l.Settled(t.Context(), c.subject, c.event)
-		if err != nil || !found || f.Settled.State != c.want {
+		f, found, err := l.Completed(t.Context(), c.subject, c.event)
+		if err != nil || !found || pratique.As[pratique.Completed](f).State != c.want {
 			t.Errorf("event %s: found %v, %+v, %v", c.event, found, f, err)
 		}
 	}
-	if _, found, err := l.Settled(t.Context(), app, "e3"); found || err != nil {
+	if _, found, err := l.Completed(t.Context(), app, "e3"); found || err != nil {
 		t.Errorf("another repository's event: found %v, %v", found, err)
 	}
-	f, found, err := l.Last(t.Context(), app, pratique.FactSettled)
+	f, found, err := l.Last(t.Context(), app, pratique.FactCompleted)
 	if err != nil || !found || f.Event != "e2" {
 		t.Errorf("newest of the subject: %v %+v %v", found, f, err)
 	}
@@ -175,16 +175,16 @@ func TestAppendTwiceStoresOnce(t *testing.T) {
 		t.Errorf("the same fact at %d and %d", first, again)
 	}
 	// What differs in a time of its content is another fact: allow, deny, allow must end with allow.
-	judged := func(at int, o pratique.Outcome) pratique.Fact {
-		return pratique.Fact{Kind: pratique.FactJudged, Subject: app, By: "attest@test", Judged: &pratique.Judged{
-			Verdict: pratique.Verdict{Subject: app, Outcome: o, JudgedAt: time.Unix(int64(at), 0)},
+	evaluated := func(at int, o pratique.Outcome) pratique.Fact {
+		return pratique.Fact{Subject: app, By: "attest@test", Body: &pratique.Evaluated{
+			Verdict: pratique.Verdict{Subject: app, Outcome: o, EvaluatedAt: time.Unix(int64(at), 0)},
 		}}
 	}
-	add(t, l, judged(1, pratique.Allow))
-	add(t, l, judged(2, pratique.Deny))
-	add(t, l, judged(3, pratique.Allow))
-	f, _, err := l.Last(t.Context(), app, pratique.FactJudged)
-	if err != nil || f.Judged.Verdict.Outcome != pratique.Allow {
+	add(t, l, evaluated(1, pratique.Allow))
+	add(t, l, evaluated(2, pratique.Deny))
+	add(t, l, evaluated(3, pratique.Allow))
+	f, _, err := l.Last(t.Context(), app, pratique.FactEvaluated)
+	if err != nil || pratique.As[pratique.Evaluated](f).Verdict.Outcome != pratique.Allow {
 		t.Errorf("%+v, %v", f, err)
 	}
 	if end, err := l.End(t.Context()); err != nil || end != 5 {
@@ -198,10 +198,10 @@ func TestAppendRefuses(t *testing.T) {
 	app := subject("team/app", "A")
 	without := func(change func(*pratique.Fact)) pratique.Fact { f := settled(app, "e", "x"); change(&f); return f }
 	large := settled(app, "e", pratique.StateFailed)
-	large.Settled.Detail = strings.Repeat("x", 600<<10)
+	pratique.As[pratique.Completed](large).Detail = strings.Repeat("x", 600<<10)
 	for name, f := range map[string]pratique.Fact{
-		"no content":       {Kind: pratique.FactMatched, Subject: app, By: "x"},
-		"other content":    without(func(f *pratique.Fact) { f.Kind = pratique.FactMatched }),
+		"no content":       {Subject: app, By: "x"},
+		"nil content":      without(func(f *pratique.Fact) { f.Body = (*pratique.Scanned)(nil) }),
 		"no author":        without(func(f *pratique.Fact) { f.By = "" }),
 		"wildcard event":   without(func(f *pratique.Fact) { f.Event = "*" }),
 		"event with parts": without(func(f *pratique.Fact) { f.Event = "a.b" }),
@@ -217,7 +217,7 @@ func TestAppendRefuses(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, _, err := l.Settled(t.Context(), app, ">"); pratique.KindOf(err) != pratique.Internal {
+	if _, _, err := l.Completed(t.Context(), app, ">"); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("wildcard in a question: %v", err)
 	}
 }
@@ -227,28 +227,28 @@ func TestEveryKindHasAPlace(t *testing.T) {
 	l, _, _ := start(t)
 	app := subject("team/app", "A")
 	facts := []pratique.Fact{
-		{Kind: pratique.FactReceived, Received: &pratique.Event{ID: "e"}},
-		{Kind: pratique.FactSeen, Subject: app, Seen: &pratique.Seen{}},
-		{Kind: pratique.FactInspected, Subject: app, Inspected: &pratique.Inspected{}},
+		{Body: &pratique.Event{ID: "e"}},
+		{Subject: app, Body: &pratique.Resolved{}},
+		{Subject: app, Body: &pratique.Inspected{}},
 		matched(app, 1),
-		{Kind: pratique.FactAffected, Subject: app, Affected: &pratique.Affected{}},
-		{Kind: pratique.FactJudged, Subject: app, Judged: &pratique.Judged{}},
-		{Kind: pratique.FactAttested, Subject: app, Attested: &pratique.Attested{}},
-		{Kind: pratique.FactDeployed, Subject: app, Deployed: &pratique.Commit{}},
-		{Kind: pratique.FactDrifted, Subject: app, Drifted: &pratique.Drifted{}},
+		{Subject: app, Body: &pratique.Affected{}},
+		{Subject: app, Body: &pratique.Evaluated{}},
+		{Subject: app, Body: &pratique.Attested{}},
+		{Subject: app, Body: &pratique.Commit{}},
+		{Subject: app, Body: &pratique.Drifted{}},
 		settled(app, "e", pratique.StateDeployed),
-		{Kind: pratique.FactFailed, Subject: app, Failed: &pratique.Failed{}},
+		{Subject: app, Body: &pratique.Failed{}},
 	}
 	var kinds []pratique.FactKind
 	for _, f := range facts {
 		f.By, f.Event = "test", "e"
 		add(t, l, f)
-		kinds = append(kinds, f.Kind)
+		kinds = append(kinds, f.Kind())
 		if f.Subject.IsZero() {
 			continue
 		}
-		if _, found, err := l.Last(t.Context(), app, f.Kind); err != nil || !found {
-			t.Errorf("%s: found %v, %v", f.Kind, found, err)
+		if _, found, err := l.Last(t.Context(), app, f.Kind()); err != nil || !found {
+			t.Errorf("%s: found %v, %v", f.Kind(), found, err)
 		}
 	}
 	if diff := cmp.Diff(pratique.FactKinds(), kinds); diff != "" {
@@ -278,7 +278,7 @@ func TestFollow(t *testing.T) {
 			})
 		}()
 		for want := after + 1; want <= waiting; want++ {
-			if e := receive(t, entries); e.Seq != want || e.Fact.Matched.Fixable >= waiting+9 {
+			if e := receive(t, entries); e.Seq != want || pratique.As[pratique.Scanned](e.Fact).Fixable >= waiting+9 {
 				t.Fatalf("after %d: got %d, want %d", after, e.Seq, want)
 			}
 		}
@@ -340,10 +340,10 @@ func TestFollowRefuses(t *testing.T) {
 	if err := l.Follow(t.Context(), 5, never); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("a ledger that is shorter than what was read: %v", err)
 	}
-	if _, err := js.Publish(t.Context(), "ledger.none.settled.none.x", []byte(`{"kind":"settled"}`)); err != nil {
+	if _, err := js.Publish(t.Context(), "ledger.none.completed.none.x", []byte(`{"kind":"completed"}`)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.Settled(t.Context(), pratique.Subject{}, "x"); pratique.KindOf(err) != pratique.Corrupt {
+	if _, _, err := l.Completed(t.Context(), pratique.Subject{}, "x"); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("an entry that is not a fact, asked for: %v", err)
 	}
 }
@@ -377,7 +377,7 @@ func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
 	l, js, _ := start(t)
 	app := subject("team/app", "A")
 	add(t, l, matched(app, 1))
-	for i, body := range []string{"not JSON", `{"kind":"settled"}`, `{"kind":"rebuilt","subject":{},"by":"v9","rebuilt":{}}`, `{"kind":"matched","matched":[]}`} {
+	for i, body := range []string{"not JSON", `{"kind":"completed"}`, `{"kind":"rebuilt","subject":{},"by":"v9","body":{}}`, `{"kind":"scanned","body":[]}`} {
 		if _, err := js.Publish(t.Context(), fmt.Sprint("ledger.none.settled.none.x", i), []byte(body)); err != nil {
 			t.Fatal(err)
 		}
@@ -396,7 +396,7 @@ func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
 	}
 	for i, e := range all {
 		isFact := i == 0 || i == 5
-		if e.Seq != uint64(i+1) || isFact != (e.Err == nil) || isFact != (e.Fact.Kind != "") {
+		if e.Seq != uint64(i+1) || isFact != (e.Err == nil) || isFact != (e.Fact.Kind() != "") {
 			t.Errorf("entry %d: %+v", i, e)
 		}
 		if e.Err != nil && (pratique.KindOf(e.Err) != pratique.Corrupt || !strings.Contains(e.Err.Error(), fmt.Sprint(e.Seq)) || e.Fact.Validate() == nil) {
@@ -415,7 +415,7 @@ func TestWithoutServer(t *testing.T) {
 	if _, err := l.Append(t.Context(), matched(app, 1)); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("append: %v", err)
 	}
-	if _, _, err := l.Last(t.Context(), app, pratique.FactMatched); pratique.KindOf(err) != pratique.Unavailable {
+	if _, _, err := l.Last(t.Context(), app, pratique.FactScanned); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("last: %v", err)
 	}
 	if took := time.Since(begin); took > 8*time.Second {
@@ -452,14 +452,14 @@ func BenchmarkLast(b *testing.B) {
 	}
 	b.Run("exact", func(b *testing.B) {
 		for b.Loop() {
-			if _, found, err := l.Last(b.Context(), app, pratique.FactMatched); !found || err != nil {
+			if _, found, err := l.Last(b.Context(), app, pratique.FactScanned); !found || err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("perEvent", func(b *testing.B) {
 		for b.Loop() {
-			if _, found, err := l.Last(b.Context(), app, pratique.FactSettled); !found || err != nil {
+			if _, found, err := l.Last(b.Context(), app, pratique.FactCompleted); !found || err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -139,9 +139,9 @@ func (l *line) outages(n int, fail func(*process)) {
 	l.awaitIdle()
 	last.stop()
 	lost, twice := l.missing(acked)
-	t.Logf("%d outages, %d pushes acknowledged, %d requests: %d lost, %d judged twice", n, len(acked), load.requests.Load(), len(lost), len(twice))
+	t.Logf("%d outages, %d pushes acknowledged, %d requests: %d lost, %d evaluated twice", n, len(acked), load.requests.Load(), len(lost), len(twice))
 	if len(lost) > 0 || len(twice) > 0 || len(acked) < n {
-		t.Errorf("lost %v, judged twice %v", lost, twice)
+		t.Errorf("lost %v, evaluated twice %v", lost, twice)
 	}
 }
 
@@ -184,7 +184,7 @@ func (l *line) load(digest pratique.Digest) *load {
 					}
 					time.Sleep(5 * time.Millisecond)
 				}
-				time.Sleep(15 * time.Millisecond) // the line behind has to judge each of them
+				time.Sleep(15 * time.Millisecond) // the line behind has to evaluate each of them
 			}
 		})
 	}
@@ -273,10 +273,10 @@ func (l *line) missing(acked []string) (lost, twice []string) {
 	defer cancel()
 	err = facts.Follow(ctx, 0, func(entries []ledger.Entry) error {
 		for _, e := range entries {
-			if e.Fact.Kind == pratique.FactSettled {
-				ends[e.Fact.Settled.Ref.Tag]++
-				if e.Fact.Settled.State != pratique.StateAllowed {
-					l.t.Errorf("%s ended as %s: %s", e.Fact.Settled.Ref.Tag, e.Fact.Settled.State, e.Fact.Settled.Detail)
+			if e.Fact.Kind() == pratique.FactCompleted {
+				ends[pratique.As[pratique.Completed](e.Fact).Ref.Tag]++
+				if pratique.As[pratique.Completed](e.Fact).State != pratique.StateAllowed {
+					l.t.Errorf("%s ended as %s: %s", pratique.As[pratique.Completed](e.Fact).Ref.Tag, pratique.As[pratique.Completed](e.Fact).State, pratique.As[pratique.Completed](e.Fact).Detail)
 				}
 			}
 			if e.Seq >= end {

@@ -25,8 +25,8 @@ import (
 // stageQueue names queues as the pipeline does.
 type stageQueue struct{ broker *queue.Broker }
 
-func (q stageQueue) Enqueue(ctx context.Context, stage string, lane pratique.Lane, id string, body []byte) error {
-	return q.broker.Publish(ctx, queue.Stage(stage), lane, id, body)
+func (q stageQueue) Enqueue(ctx context.Context, stage string, priority pratique.Priority, id string, body []byte) error {
+	return q.broker.Publish(ctx, queue.Stage(stage), priority, id, body)
 }
 
 func (q stageQueue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
@@ -60,7 +60,7 @@ func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	return pipeline.Inspection{
-		Image: r.Image, Inventory: r.Inventory, Sections: r.Sections, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
+		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
 		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
 	}, err
 }
@@ -79,12 +79,12 @@ func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) erro
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
-func (r rules) Judge(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
-	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Sections, e.Now)
+func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
 		return pipeline.Decision{}, err
 	}
-	d, err := r.Policy.Judge(ctx, input)
+	d, err := r.Policy.Evaluate(ctx, input)
 	return pipeline.Decision(d), err
 }
 

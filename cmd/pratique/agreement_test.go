@@ -233,7 +233,7 @@ func TestReleaseComesIntoTheDatabase(t *testing.T) {
 	image := l.push("team/new:1.0", l.under(l.build(images.Clean()), release))
 	denied := func() {
 		t.Helper()
-		i := l.await(image, "a denial", func(i api.Image) bool { return i.State == string(pratique.StateDenied) })
+		i := l.await(image, "a denial", func(i api.Image) bool { return i.State == pratique.StateDenied })
 		if len(i.Verdict.Reasons) != 1 || i.Verdict.Reasons[0].Rule != "unsupported_os" || !strings.Contains(i.Verdict.Reasons[0].Message, "debian 13.1") {
 			t.Errorf("reasons %+v", i.Verdict.Reasons)
 		}
@@ -244,7 +244,7 @@ func TestReleaseComesIntoTheDatabase(t *testing.T) {
 
 	l.publish(time.Now().Add(-2*time.Hour), vulndb.Advisory{ID: "CVE-2026-8000", Bucket: "debian 13", Package: "unrelated", Fixed: "1", Severity: "LOW"})
 	l.update(s)
-	l.await(image, "a verdict that allows", func(i api.Image) bool { return i.State == string(pratique.StateAllowed) })
+	l.await(image, "a verdict that allows", func(i api.Image) bool { return i.State == pratique.StateAllowed })
 	l.publish(time.Now().Add(-time.Hour))
 	l.update(s)
 	denied()
@@ -304,7 +304,7 @@ func checkFailures(l *line) {
 		"thirteen": {map[string]string{"etc/os-release": debianOS, "etc/debian_version": "13.0\n", "var/lib/dpkg/status": deb("openssl", "3.0.9-1", installedOK)},
 			"etc/os-release says debian 12, etc/debian_version says debian 13.0"},
 	} {
-		failed := l.await(l.push("team/"+name+":1.0", l.scratch(test.files)), "a failure", func(i api.Image) bool { return i.State == string(pratique.StateFailed) })
+		failed := l.await(l.push("team/"+name+":1.0", l.scratch(test.files)), "a failure", func(i api.Image) bool { return i.State == pratique.StateFailed })
 		if failed.Failure == nil || failed.Failure.Attempts != 1 || !strings.Contains(failed.Failure.Message, test.says) {
 			l.t.Errorf("%s: failure %+v", name, failed.Failure)
 		}

@@ -97,7 +97,7 @@ func analysisFiles(t *testing.T, l *line) []string {
 // TestSecretsAreDenied pushes an image with a token, which has no vulnerability, to a service that looks for secrets.
 func TestSecretsAreDenied(t *testing.T) {
 	t.Parallel()
-	l := newLine(t, lineOptions{inspect: ", scanners: [licences, secrets]", policy: "  blockSecrets: true"})
+	l := newLine(t, lineOptions{inspect: ", scanners: [licenses, secrets]", policy: "  blockSecrets: true"})
 	l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
 	token := "ghp_" + strings.Repeat("aPp1", 9)
@@ -113,11 +113,11 @@ func TestSecretsAreDenied(t *testing.T) {
 	if len(image.Verdict.Reasons) != 1 || image.Verdict.Reasons[0].Rule != "secret" || !strings.Contains(image.Verdict.Reasons[0].Message, "/srv/env, line 1") {
 		t.Errorf("reasons %+v", image.Verdict.Reasons)
 	}
-	if s := image.Sections; s == nil || s.Secrets != 1 || s.Licences == 0 || len(s.Scanned) != 2 {
-		t.Errorf("sections %+v", s)
+	if s := image.Extras; s == nil || s.Secrets != 1 || s.Licenses == 0 || len(s.Kinds) != 2 {
+		t.Errorf("extras %+v", s)
 	}
-	raw := l.get(image.Links.Sections)
-	var found pratique.Sections
+	raw := l.get(image.Links.Extras)
+	var found pratique.Extras
 	if err := json.Unmarshal(raw, &found); err != nil || len(found.Secrets) != 1 || !strings.Contains(found.Secrets[0].Match, "****") {
 		t.Errorf("%s, error %v", raw, err)
 	}

@@ -146,7 +146,7 @@ func TestNotAnImage(t *testing.T) {
 	l.noCommit()
 }
 
-// TestDatabaseComesLate has no database at first. The push waits, and is judged when there is one.
+// TestDatabaseComesLate has no database at first. The push waits, and is evaluated when there is one.
 func TestDatabaseComesLate(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
@@ -269,7 +269,7 @@ func TestRenamedService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != string(pratique.StateDeployed) {
+	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != pratique.StateDeployed {
 		t.Errorf("state %q, %v, %+v", s.State, err, s.Failure)
 	}
 }
@@ -290,7 +290,7 @@ func TestLostEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != string(pratique.StateDeployed) {
+	if s, err = l.client.Wait(t.Context(), s.ID, nil); err != nil || s.State != pratique.StateDeployed {
 		t.Errorf("state %q, %v, %+v", s.State, err, s.Failure)
 	}
 }

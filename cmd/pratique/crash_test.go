@@ -115,8 +115,8 @@ func TestCrashAtEveryEdge(t *testing.T) {
 		}
 		if os.Getenv("PRATIQUE_TEST_ALL_EDGES") == "" {
 			visible := []string{
-				"inspect:before-seen", "inspect:after-matched", "attest:after-attach", "attest:after-attested",
-				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-settled", "attest:before-settled",
+				"inspect:before-resolved", "inspect:after-scanned", "attest:after-attach", "attest:after-attested",
+				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-completed", "attest:before-completed",
 			}
 			all = slices.DeleteFunc(all, func(e string) bool { return !slices.Contains(visible, e) })
 		}
@@ -170,7 +170,7 @@ func TestDrain(t *testing.T) {
 	first.stop()
 	second := l.start("never")
 	for _, d := range digests {
-		l.await(d, "an end", func(i api.Image) bool { return i.State == string(pratique.StateDeployed) })
+		l.await(d, "an end", func(i api.Image) bool { return i.State == pratique.StateDeployed })
 	}
 	second.stop()
 	l.checkIndex()

@@ -85,7 +85,7 @@ func TestDenialTakesEffect(t *testing.T) {
 	l.update(s)
 	for repository, d := range pushed {
 		image := l.await(d, "a denial that is attested", func(i api.Image) bool {
-			return i.State == string(pratique.StateDenied) && i.Outcome == pratique.Deny && !i.Unattested
+			return i.State == pratique.StateDenied && i.Outcome == pratique.Deny && !i.Unattested
 		})
 		if n := l.signatures(repository, d); n != 0 {
 			t.Errorf("%s has %d signatures", repository, n)

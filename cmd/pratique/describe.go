@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ const mostReasons = 20
 func describeSubmission(s api.Submission) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(title(s.State, s.Outcome)), display.Line(imageOr(s.Image, s.Ref)))
-	if s.Failure != nil && s.State == string(pratique.StateFailed) {
+	if s.Failure != nil && s.State == pratique.StateFailed {
 		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, display.Line(s.Failure.Message))
 	} else if s.Detail != "" && len(s.Reasons) == 0 {
 		fmt.Fprintf(&b, "  why: %s\n", display.Line(s.Detail))
@@ -31,25 +32,23 @@ func describeSubmission(s api.Submission) string {
 }
 
 // title is the headline, with the end where Git holds something else than what was allowed.
-func title(state string, outcome pratique.Outcome) string {
+func title(state pratique.State, outcome pratique.Outcome) string {
 	if notInGit(state) {
-		return headline(state, outcome) + ", and " + state
+		return headline(state, outcome) + ", and " + string(state)
 	}
 	return headline(state, outcome)
 }
 
 // headline is the verdict where there is one; how the work ended otherwise.
-func headline(state string, outcome pratique.Outcome) string {
+func headline(state pratique.State, outcome pratique.Outcome) string {
+	ended := slices.Contains(pratique.Ends(), state) && state.Outcome() == ""
 	switch {
-	case state == string(pratique.StateFailed) || state == string(pratique.StateIgnored) || state == string(pratique.StateCancelled):
-		return state
-	case outcome == pratique.Allow:
+	case !ended && outcome == pratique.Allow:
 		return "allowed"
-	case outcome == pratique.Deny:
+	case !ended && outcome == pratique.Deny:
 		return "denied"
-	default:
-		return state
 	}
+	return string(state)
 }
 
 func imageOr(image, ref string) string {
@@ -113,7 +112,7 @@ func describeImage(i api.Image, git *api.ImagePlaces, all bool) string {
 	}
 	writePending(&b, i)
 	if v := i.Verdict; v != nil {
-		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.JudgedAt), display.Line(v.Policy.Name), v.Policy.Digest)
+		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.EvaluatedAt), display.Line(v.Policy.Name), v.Policy.Digest)
 		writeReasons(&b, "reasons", v.Reasons, all)
 		writeReasons(&b, "notes", v.Notes, all)
 	}
@@ -154,12 +153,12 @@ func writePending(b *strings.Builder, i api.Image) {
 
 func describeEvidence(b *strings.Builder, i api.Image) {
 	describeFindings(b, i)
-	if s := i.Sections; s != nil {
-		found := map[pratique.Section]int{
-			pratique.SectionSecrets: s.Secrets, pratique.SectionMisconfigurations: s.Misconfigurations, pratique.SectionLicences: s.Licences,
+	if s := i.Extras; s != nil {
+		found := map[pratique.ExtraKind]int{
+			pratique.ExtraSecrets: s.Secrets, pratique.ExtraMisconfigurations: s.Misconfigurations, pratique.ExtraLicenses: s.Licenses,
 		}
 		b.WriteString("\nLooked for, too\n")
-		for _, section := range s.Scanned {
+		for _, section := range s.Kinds {
 			fmt.Fprintf(b, "  %d %s\n", found[section], display.Line(string(section)))
 		}
 	}
@@ -221,7 +220,7 @@ func writeFailure(b *strings.Builder, i api.Image) {
 	f := i.Failure
 	switch {
 	case f == nil:
-	case i.State == string(pratique.StateFailed):
+	case i.State == pratique.StateFailed:
 		fmt.Fprintf(b, "  could not find out, in stage %s: %s\n", display.Line(f.Stage), display.Line(f.Message))
 	case !f.Final && newestTry(i):
 		fmt.Fprintf(b, "  trying again after attempt %d in stage %s: %s\n", f.Attempts, display.Line(f.Stage), display.Line(f.Message))

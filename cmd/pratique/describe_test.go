@@ -63,7 +63,7 @@ func submissions() map[string]api.Submission {
 			s.State, s.Image, s.Digest, s.Detail = "failed", "", pratique.Digest{}, "inspect: no such tag"
 			s.Failure = &pratique.Failed{Stage: "inspect", Kind: pratique.NotFound, Message: "no such tag", Final: true}
 		}),
-		// Judged, and then the gate could not find out: that is no verdict for whoever waits.
+		// Evaluated, and then the gate could not find out: that is no verdict for whoever waits.
 		"failed after the verdict": with(func(s *api.Submission) {
 			s.State, s.Outcome = "failed", pratique.Allow
 			s.Failure = &pratique.Failed{Stage: "deploy", Kind: pratique.Denied, Message: "main is protected", Final: true}
@@ -117,7 +117,7 @@ func TestExitStatus(t *testing.T) {
 			t.Errorf("%s: exit status %d, want %d", name, got, want[name])
 		}
 	}
-	if got := report(statusOf(api.Submission{State: "judged"})); got != exitUnknown {
+	if got := report(statusOf(api.Submission{State: "evaluated"})); got != exitUnknown {
 		t.Errorf("without an end: exit status %d", got)
 	}
 }
@@ -129,14 +129,14 @@ func TestDescribeImage(t *testing.T) {
 		Image: appImage, Digest: appDigest, State: "deployed", Outcome: pratique.Allow, Packages: 6, Fixable: 1,
 		Tags: []index.TagName{{Tag: "1.0"}, {Tag: "latest"}},
 		Verdict: &pratique.Verdict{
-			Outcome: pratique.Allow, Policy: policy, JudgedAt: describedAt,
+			Outcome: pratique.Allow, Policy: policy, EvaluatedAt: describedAt,
 			Notes: []pratique.Reason{{Rule: "unknown_severity", Message: "CVE-2026-1 has none"}},
 		},
 		Counts:   pratique.Counts{pratique.SeverityLow: 2, pratique.SeverityUnknown: 1},
 		Database: &api.DatabaseAge{Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: describedAt.Add(-90 * time.Minute)}, AgeSeconds: 2*24*60*60 - 1},
-		Sections: &api.SectionsView{
-			Scanned:       []pratique.Section{pratique.SectionSecrets, pratique.SectionLicences},
-			SectionCounts: pratique.SectionCounts{Licences: 12},
+		Extras: &api.ExtrasView{
+			Kinds:     []pratique.ExtraKind{pratique.ExtraSecrets, pratique.ExtraLicenses},
+			ExtraCounts: pratique.ExtraCounts{Licenses: 12},
 		},
 		Attestations: []pratique.Attestation{
 			{Digest: appDigest}, {PredicateType: pratique.PredicateSPDX, Digest: spdx}, {PredicateType: pratique.PredicateVSA, Digest: vsa},
@@ -144,7 +144,7 @@ func TestDescribeImage(t *testing.T) {
 		Deployments: []pratique.Commit{{Target: "production", ID: "c0ffee", Created: true, Branch: "main", Remote: "https://git.test/config.git"}},
 		// An attempt that failed before is no news once the work has ended well.
 		Failure: &pratique.Failed{Stage: "inspect", Message: "down"},
-		Facts:   []pratique.FactRef{{Seq: 1, Kind: pratique.FactSeen, At: describedAt, By: "inspect@host"}, {Seq: 2, Kind: pratique.FactInspected, At: describedAt, By: "inspect@host"}},
+		Facts:   []pratique.FactRef{{Seq: 1, Kind: pratique.FactResolved, At: describedAt, By: "inspect@host"}, {Seq: 2, Kind: pratique.FactInspected, At: describedAt, By: "inspect@host"}},
 	}, nil, false)
 	want := "ALLOWED: " + appImage + `
   tag 1.0
@@ -158,7 +158,7 @@ Findings in 6 packages, 2 LOW, 1 UNKNOWN (1 fixable)
 
 Looked for, too
   0 secrets
-  12 licences
+  12 licenses
 
 In the registry, verified
   image signature                                      ` + appDigest.String() + `
@@ -185,7 +185,7 @@ func TestDescribeImageIndex(t *testing.T) {
 	}
 	got := describeImage(api.Image{
 		Image: appImage, Digest: appDigest, State: "denied", Outcome: pratique.Deny, Detail: reasons[0].Message,
-		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Policy: pratique.Policy{Name: "default"}, JudgedAt: describedAt},
+		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Policy: pratique.Policy{Name: "default"}, EvaluatedAt: describedAt},
 		Children: []api.ImageChild{
 			{Digest: amd, Platform: "linux/amd64", Outcome: pratique.Allow, Packages: 7, Counts: pratique.Counts{pratique.SeverityLow: 2}, Fixable: 1},
 			{Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny}, {Digest: arm, Platform: "linux/riscv64"},

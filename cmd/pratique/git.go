@@ -75,7 +75,7 @@ func (d deployedRecords) Deployed(ctx context.Context, visit func(pratique.Recor
 	}
 }
 
-// recordOf is what the index has of a subject; false if it was never judged, or its work is under way.
+// recordOf is what the index has of a subject; false if it was never evaluated, or its work is under way.
 func recordOf(ix *index.Index, s pratique.Subject) (pratique.Record, bool, error) {
 	records, err := ix.Images(s.Digest)
 	if pratique.KindOf(err) == pratique.NotFound {
@@ -98,16 +98,20 @@ func (a ages) Created(ctx context.Context, s pratique.Subject) (time.Time, error
 	if err != nil || !ok {
 		return time.Time{}, err
 	}
-	if !f.Inspected.Image.Created.IsZero() {
-		return f.Inspected.Image.Created, nil
+	inspected := pratique.As[pratique.Inspected](f)
+	if !inspected.Image.Created.IsZero() {
+		return inspected.Image.Created, nil
 	}
-	for _, c := range f.Inspected.Children {
+	for _, c := range inspected.Children {
 		child, ok, err := a.ledger.Last(ctx, s.Sibling(c.Digest), pratique.FactInspected)
 		if err != nil {
 			return time.Time{}, err
 		}
-		if ok && !child.Inspected.Image.Created.IsZero() {
-			return child.Inspected.Image.Created, nil
+		if !ok {
+			continue
+		}
+		if created := pratique.As[pratique.Inspected](child).Image.Created; !created.IsZero() {
+			return created, nil
 		}
 	}
 	return time.Time{}, nil

@@ -117,7 +117,7 @@ func (l *giteaLine) pushes() {
 	}
 	l.checkDeployed(first)
 
-	// The webhook names the tag alone: that the second digest is judged shows that the registry was asked for it.
+	// The webhook names the tag alone: that the second digest is evaluated shows that the registry was asked for it.
 	second := l.gitea.push("acme/team/app:1.0", l.build(other))
 	l.checkWithCosign(l.awaitState(second, pratique.StateDeployed))
 	l.checkDeployed(second)
@@ -144,8 +144,8 @@ func (l *giteaLine) pushes() {
 	}
 	for tag, digest := range map[string]pratique.Digest{"1.0": first, "1.0 again": second, "2.0": whole, "bad": bad} {
 		image := l.await(digest, "", func(api.Image) bool { return true })
-		if count(image, pratique.FactSeen) != 1 || count(image, pratique.FactJudged) != 1 || count(image, pratique.FactSettled) != 1 {
-			l.t.Errorf("%s was not judged exactly once: %+v", tag, image.Facts)
+		if count(image, pratique.FactResolved) != 1 || count(image, pratique.FactEvaluated) != 1 || count(image, pratique.FactCompleted) != 1 {
+			l.t.Errorf("%s was not evaluated exactly once: %+v", tag, image.Facts)
 		}
 	}
 	if n := l.commits(); n != 4 {
@@ -211,7 +211,7 @@ func (l *giteaLine) burst() {
 	l.awaitState(last, pratique.StateDeployed)
 	for _, digest := range known {
 		image := l.await(digest, "an end", func(i api.Image) bool {
-			return count(i, pratique.FactSettled) > 0 || i.Failure != nil && i.Failure.Final
+			return count(i, pratique.FactCompleted) > 0 || i.Failure != nil && i.Failure.Final
 		})
 		switch pratique.State(image.State) {
 		case pratique.StateSuperseded, pratique.StateFailed, pratique.StateDeployed: // the last if it was quick enough
@@ -254,7 +254,7 @@ func (l *giteaLine) unheard() {
 	}
 	sweep := l.sweep(before[0])
 	for _, digest := range digests {
-		if image := l.await(digest, "a verdict", func(i api.Image) bool { return count(i, pratique.FactSettled) > 0 }); image.Outcome != pratique.Allow {
+		if image := l.await(digest, "a verdict", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 }); image.Outcome != pratique.Allow {
 			l.t.Errorf("%+v", image)
 		}
 	}

@@ -28,7 +28,7 @@ func writeGitHub(s api.Submission) error {
 	}
 	var b strings.Builder
 	for _, o := range [][2]string{
-		{"decision", headline(s.State, s.Outcome)}, {"state", s.State}, {"id", s.ID}, {"digest", s.Digest.String()},
+		{"decision", headline(s.State, s.Outcome)}, {"state", string(s.State)}, {"id", s.ID}, {"digest", s.Digest.String()},
 		{"image", s.Image}, {"reasons", string(reasons)}, {"commit", commit},
 	} {
 		// A line break would let a value set another output.
@@ -49,7 +49,7 @@ func appendTo(path, text string) error {
 func stepSummary(s api.Submission) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Pratique: %s\n\n%s\n\n", title(s.State, s.Outcome), display.Code(imageOr(s.Image, s.Ref)))
-	if s.Failure != nil && s.State == string(pratique.StateFailed) {
+	if s.Failure != nil && s.State == pratique.StateFailed {
 		fmt.Fprintf(&b, "Could not find out, in stage %s: %s\n\n", s.Failure.Stage, cell(s.Failure.Message))
 	}
 	if notInGit(s.State) && s.Detail != "" {

@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/internal/config"
-	"github.com/pratique-dev/pratique/scanner/estate"
+	"github.com/pratique-dev/pratique/scanner/inventory"
 	"github.com/spf13/cobra"
 )
 
@@ -58,8 +58,8 @@ func newIndex() *cobra.Command {
 		},
 		&cobra.Command{
 			Use:   "rebuild",
-			Short: "Forget the index and the estate; the next start makes both again from the ledger",
-			Long: `The index, which answers queries, and the estate, which knows what a new vulnerability database affects, hold
+			Short: "Forget the index and the inventory; the next start makes both again from the ledger",
+			Long: `The index, which answers queries, and the inventory, which knows what a new vulnerability database affects, hold
 nothing of their own: everything comes from facts in the ledger. This removes both while the service is stopped; pratique
 serve replays the ledger into new ones, and looks at all known images with the database in use.`,
 			Example: "  pratique index rebuild --config /etc/pratique/pratique.yaml",
@@ -69,8 +69,8 @@ serve replays the ledger into new ones, and looks at all known images with the d
 				if err != nil {
 					return err
 				}
-				file, known := filepath.Join(dir, "index.db"), filepath.Join(dir, "estate.db")
-				if err := errors.Join(removeIndex(file), removeEstate(known)); err != nil {
+				file, known := filepath.Join(dir, "index.db"), filepath.Join(dir, "inventory.db")
+				if err := errors.Join(removeIndex(file), removeInventory(known)); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed\n%s is removed\nStart the service to make them again.\n", file, known)
@@ -96,12 +96,12 @@ func removeIndex(file string) error {
 	return nil
 }
 
-// removeEstate removes the file unless a running service has it open.
-func removeEstate(file string) error {
+// removeInventory removes the file unless a running service has it open.
+func removeInventory(file string) error {
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	e, err := estate.Open(file, estate.Config{})
+	e, err := inventory.Open(file, inventory.Config{})
 	if err == nil {
 		err = e.Close()
 	}

@@ -26,15 +26,15 @@ const matchFlag = "match"
 // childCommand is what the parent runs. The child has no configuration but these arguments.
 func childCommand(binary string, c config.Inspect) []string {
 	command := []string{binary, inspectChild}
-	for _, s := range sectionsOf(c) {
+	for _, s := range extrasOf(c) {
 		command = append(command, "--section", string(s))
 	}
 	return command
 }
 
-// sectionsOf are the sections in the order in which facts name them.
-func sectionsOf(c config.Inspect) []pratique.Section {
-	return slices.DeleteFunc(pratique.AllSections(), func(s pratique.Section) bool { return !slices.Contains(c.Scanners, s) })
+// extrasOf are the extras in the order in which facts name them.
+func extrasOf(c config.Inspect) []pratique.ExtraKind {
+	return slices.DeleteFunc(pratique.ExtraKinds(), func(s pratique.ExtraKind) bool { return !slices.Contains(c.Scanners, s) })
 }
 
 func newInspectChild() *cobra.Command {
@@ -49,7 +49,7 @@ func newInspectChild() *cobra.Command {
 			trees := new(filetree.Memory)
 			cfg := trivy.Config{Trees: trees}
 			for _, name := range names {
-				cfg.Sections = append(cfg.Sections, pratique.Section(name))
+				cfg.Extras = append(cfg.Extras, pratique.ExtraKind(name))
 			}
 			maker, err := cfg.Maker()
 			if err != nil {
@@ -63,11 +63,11 @@ func newInspectChild() *cobra.Command {
 			if matchOnly {
 				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Maker: maker})
 			}
-			bill, err := syft.New(trees) // builds the licence scanner, before the first image comes
+			bill, err := syft.New(trees) // builds the license scanner, before the first image comes
 			if err != nil {
 				return err
 			}
-			// Building the licence scanner leaves garbage that the next image should not pay for.
+			// Building the license scanner leaves garbage that the next image should not pay for.
 			debug.FreeOSMemory()
 			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{
 				Analyzer: scan, Matcher: scan, Generator: bill, Trees: trees, Maker: maker,

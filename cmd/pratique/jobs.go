@@ -26,16 +26,16 @@ func newJobs() *cobra.Command {
 		Use:   "jobs",
 		Short: "List the work that waits, runs or ended without an answer",
 		Long: `Lists the jobs that are not done, in the order in which the workers take them, and those that ended without an answer,
-the last one first. Each has the id of its event, by which it is cancelled or requeued.
+the last one first. Each has the id of its event, by which it is canceled or requeued.
 
 States:
   waiting    for a worker, or for another attempt; the reason is what the last attempt failed of
   running    a worker has it
   failed     could not find out, and nobody requeued it: a dead letter
-  cancelled  somebody stopped it, and nobody requeued it; listed with --state cancelled only
+  canceled  somebody stopped it, and nobody requeued it; listed with --state canceled only
   refused    the queue will never take it; submit the image instead
 
-Below them stand the age of the oldest job of each lane of each stage. A token, where one is needed to read, is taken from the
+Below them stand the age of the oldest job of each priority of each stage. A token, where one is needed to read, is taken from the
 environment variable PRATIQUE_TOKEN.`,
 		Example: `  pratique jobs
   pratique jobs --state failed --since 24h --json`,
@@ -56,7 +56,7 @@ environment variable PRATIQUE_TOKEN.`,
 		},
 	}
 	server.add(cmd)
-	cmd.Flags().StringVar(&state, "state", "", "only waiting, running, failed, cancelled or refused")
+	cmd.Flags().StringVar(&state, "state", "", "only waiting, running, failed, canceled or refused")
 	cmd.Flags().DurationVar(&since, "since", 0, "leave out what ended longer ago, for example 24h")
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many of the queues, and of what has ended; at most 1000")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
@@ -79,7 +79,7 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tLANE\tAGE\tTRIES\tIMAGE\tREASON")
 	for _, j := range list.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Lane)),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Priority)),
 			span(j.AgeSeconds), j.Attempts, dash(j.Ref), display.Line(j.Reason))
 	}
 	if err := table.Flush(); err != nil {
@@ -91,7 +91,7 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	}
 	for _, q := range list.Queues {
 		if q.Total > 0 {
-			fmt.Fprintf(&b, "%s, %s lane: %s, the oldest %s old\n", q.Stage, q.Lane, counted(q.Total, "job"), span(q.OldestAgeSeconds))
+			fmt.Fprintf(&b, "%s, %s priority: %s, the oldest %s old\n", q.Stage, q.Priority, counted(q.Total, "job"), span(q.OldestAgeSeconds))
 		}
 	}
 	_, err := io.WriteString(out, b.String())
@@ -113,17 +113,17 @@ func newCancel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel EVENT…",
 		Short: "Stop the work for an event",
-		Long: `Ends the work for events as cancelled, whether it waits or runs; pratique jobs lists their ids. An inspection is stopped,
+		Long: `Ends the work for events as canceled, whether it waits or runs; pratique jobs lists their ids. An inspection is stopped,
 and what signs or commits stops at the next point at which nothing is half done. What is signed or committed by then
 stays. A commit that is being written at that moment wins: the event ends as deployed.
 
-Cancelling twice is cancelling once. What is over cannot be cancelled. To take it in anew: pratique requeue.
+Canceling twice is canceling once. What is over cannot be canceled. To take it in anew: pratique requeue.
 
 The token is taken from the environment variable PRATIQUE_TOKEN, and needs operate: true. Its name is on record as the
-one who cancelled.
+one who canceled.
 
 Exit status:
-  0  all are cancelled
+  0  all are canceled
   2  one is over, or unknown, or the service did not answer`,
 		Example: `  pratique jobs --state waiting
   pratique cancel 3f6c0a9d1e5b47a2 --reason "wrong tag"`,
@@ -156,10 +156,10 @@ func newRequeue() *cobra.Command {
 	var since time.Duration
 	cmd := &cobra.Command{
 		Use:   "requeue EVENT… | --all-failed",
-		Short: "Take work in anew that failed or was cancelled",
-		Long: `Takes the work for events that ended as failed or cancelled in anew, behind the pushes. Each gets a new event that names the
+		Short: "Take work in anew that failed or was canceled",
+		Long: `Takes the work for events that ended as failed or canceled in anew, behind the pushes. Each gets a new event that names the
 old one, and keeps the time of its push, so that it does not overtake what was pushed since. Requeuing twice is
-requeuing once. To have an image judged again that was allowed or denied: pratique submit.
+requeuing once. To have an image evaluated again that was allowed or denied: pratique submit.
 
 The token is taken from the environment variable PRATIQUE_TOKEN, and needs operate: true.`,
 		Example: `  pratique requeue 3f6c0a9d1e5b47a2

@@ -283,7 +283,7 @@ func (l *line) await(d pratique.Digest, what string, done func(api.Image) bool) 
 
 func (l *line) awaitState(d pratique.Digest, want pratique.State) api.Image {
 	l.t.Helper()
-	return l.await(d, "state "+string(want), func(i api.Image) bool { return i.State == string(want) })
+	return l.await(d, "state "+string(want), func(i api.Image) bool { return i.State == want })
 }
 
 // commits returns the number of commits of the config repository.

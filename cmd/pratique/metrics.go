@@ -13,8 +13,8 @@ import (
 func (s *service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: s.outboxFigures, Queues: s.queueFigures, Database: s.databaseFigures, Reconcile: s.sweepFigures,
-		Pauses:  func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
-		Rematch: s.rematchFigures, Projections: s.projectionFigures, Denials: s.denialFigures,
+		Pauses: func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
+		Rescan: s.rescanFigures, Projections: s.projectionFigures, Denials: s.denialFigures,
 		Unread: func(source string, err error) {
 			s.log.LogAttrs(context.Background(), slog.LevelWarn, "figures cannot be read", slog.String("source", source), slog.String("error", err.Error()))
 		},
@@ -43,7 +43,7 @@ func (s *service) queueFigures(ctx context.Context) ([]telemetry.Queue, error) {
 	all := make([]telemetry.Queue, len(pending))
 	for i, b := range pending {
 		all[i] = telemetry.Queue{
-			Stage: string(b.Stage), Lane: string(b.Lane), Running: b.Running, Waiting: b.Waiting, OldestAge: b.OldestAge,
+			Stage: string(b.Stage), Priority: string(b.Priority), Running: b.Running, Waiting: b.Waiting, OldestAge: b.OldestAge,
 		}
 	}
 	return all, err

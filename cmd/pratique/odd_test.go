@@ -135,16 +135,16 @@ func (l *lost) child(o odd) fields {
 	return child(d, "linux", "arm64")
 }
 
-// judged awaits a verdict, and says what it is: "allow", or "deny" with the rules that denied; or how the event ended
+// evaluated awaits a verdict, and says what it is: "allow", or "deny" with the rules that denied; or how the event ended
 // without one.
-func (o odd) judged(d pratique.Digest) (api.Image, string) {
+func (o odd) evaluated(d pratique.Digest) (api.Image, string) {
 	o.t.Helper()
 	image := o.await(d, "a verdict", func(i api.Image) bool { return i.Outcome != "" || i.State == "failed" || i.State == "ignored" })
 	switch image.Outcome {
 	case pratique.Allow:
 		return image, "allow"
 	case "":
-		return image, image.State + ": " + image.Detail
+		return image, string(image.State) + ": " + image.Detail
 	}
 	var rules []string
 	for _, r := range image.Verdict.Reasons {
@@ -155,7 +155,7 @@ func (o odd) judged(d pratique.Digest) (api.Image, string) {
 	return image, "deny: " + strings.Join(rules, " ")
 }
 
-// TestOddIndexes: whatever an index names and a runtime could choose is judged, or denies.
+// TestOddIndexes: whatever an index names and a runtime could choose is evaluated, or denies.
 func TestOddIndexes(t *testing.T) {
 	t.Parallel()
 	var lost lost
@@ -206,18 +206,18 @@ func TestOddIndexes(t *testing.T) {
 		"SOCI": "allow", "windows": "deny: platform_not_inspected", "windows alone": "deny: platform_not_inspected", "child gone": "deny: platform_not_inspected", "another architecture": "allow",
 		"artifact type": "allow", "artifact type, vulnerable": "deny: severity", "subject": "allow",
 	} {
-		if _, got := o.judged(digests[what]); got != want {
+		if _, got := o.evaluated(digests[what]); got != want {
 			t.Errorf("%s: %s, want %s", what, got, want)
 		}
 	}
-	image, _ := o.judged(digests["windows"])
+	image, _ := o.evaluated(digests["windows"])
 	if len(image.Children) != 1 || image.Children[0].Outcome != pratique.Allow || len(image.Uninspected) != 1 || image.Uninspected[0].Platform != "windows/amd64" {
 		t.Errorf("children %+v, uninspected %+v", image.Children, image.Uninspected)
 	}
 	if text := describeImage(image, nil, false); !strings.Contains(text, "windows/amd64    not inspected sha256:") || !strings.Contains(text, "foreign layers are not read") {
 		t.Errorf("why says\n%s", text)
 	}
-	image, _ = o.judged(digests["another architecture"])
+	image, _ = o.evaluated(digests["another architecture"])
 	if len(image.Verdict.Notes) == 0 || image.Verdict.Notes[0].Rule != "platform_differs" || image.Children[0].Configured != "linux/arm64" {
 		t.Errorf("notes %+v, children %+v", image.Verdict.Notes, image.Children)
 	}
@@ -232,7 +232,7 @@ func TestOddIndexesOfWantedPlatforms(t *testing.T) {
 	o := odd{l}
 	clean := child(o.image("", l.build(images.Clean()), func(fields) {}), "linux", "amd64")
 	for what, d := range map[string]pratique.Digest{"windows": o.index("windows", clean, o.windows()), "child gone": o.index("gone", clean, lost.child(o))} {
-		if image, got := o.judged(d); got != "allow" || len(image.Children) != 1 || len(image.Uninspected) != 0 {
+		if image, got := o.evaluated(d); got != "allow" || len(image.Children) != 1 || len(image.Uninspected) != 0 {
 			t.Errorf("%s: %s, children %+v", what, got, image.Children)
 		}
 	}

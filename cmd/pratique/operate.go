@@ -48,7 +48,7 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if err != nil {
 			return nil, false, nil, err
 		}
-		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Lane: q.Lane, Attempts: attempts, Since: q.EnqueuedAt}
+		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt}
 		if w, err := workOf(q.Job); err == nil { // what is no work of ours is listed by the id of its message
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
@@ -80,7 +80,7 @@ func (o operator) refused(limit int) (refused []api.Job, more bool, err error) {
 	}
 	for _, r := range aside {
 		refused = append(refused, api.Job{
-			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(), Lane: r.Event.Lane, Reason: r.Reason, Since: r.At,
+			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(), Priority: r.Event.Priority, Reason: r.Reason, Since: r.At,
 		})
 	}
 	return refused, more, err

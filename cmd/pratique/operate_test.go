@@ -63,7 +63,7 @@ func (l *line) awaitEmptyQueues() {
 	l.t.Fatalf("%d messages are left", total)
 }
 
-// TestCancelAndRequeue: a push that waits for a database is cancelled, and is not done when the database comes; then it is
+// TestCancelAndRequeue: a push that waits for a database is canceled, and is not done when the database comes; then it is
 // taken in anew.
 func TestCancelAndRequeue(t *testing.T) {
 	t.Parallel()
@@ -71,7 +71,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
 	job := l.awaitJob("the push with a failed attempt", func(j api.Job) bool { return j.Reason != "" && j.Attempts > 1 && j.State == api.JobWaiting })
-	if job.Stage != "inspect" || job.Lane != pratique.LanePush || !strings.Contains(job.Reason, "database") || job.AgeSeconds < 0 ||
+	if job.Stage != "inspect" || job.Priority != pratique.PriorityPush || !strings.Contains(job.Reason, "database") || job.AgeSeconds < 0 ||
 		!strings.HasPrefix(job.Ref, l.registry.Host()+"/team/app:1.0") || !strings.Contains(job.Image, digest.String()) {
 		t.Errorf("%+v", job)
 	}
@@ -79,12 +79,12 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.operator().runUntil(t, job.Event, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
 	l.operator().runUntil(t, "no jobs", "jobs", "--state", "running").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs", "--state", "refused").want(t, 0, "no jobs")
-	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push lane: 1 job, the oldest ")
+	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push priority: 1 job, the oldest ")
 	l.operator().run(t, "requeue", job.Event).want(t, exitUnknown, "2>is not over")
 
-	l.operator().run(t, "cancel", job.Event, "--reason", "wrong tag").want(t, 0, job.Event, "cancelled by test: wrong tag")
-	l.operator().run(t, "cancel", job.Event).want(t, 0, "cancelled by test: wrong tag") // once more changes nothing
-	l.operator().run(t, "why", digest.String()).want(t, 0, "CANCELLED: ", "cancelled by test: wrong tag", "operate@")
+	l.operator().run(t, "cancel", job.Event, "--reason", "wrong tag").want(t, 0, job.Event, "canceled by test: wrong tag")
+	l.operator().run(t, "cancel", job.Event).want(t, 0, "canceled by test: wrong tag") // once more changes nothing
+	l.operator().run(t, "why", digest.String()).want(t, 0, "CANCELED: ", "canceled by test: wrong tag", "operate@")
 	l.operator().run(t, "jobs").want(t, 0, "no jobs")
 	l.operator().run(t, "requeue", "--all-failed").want(t, 0, "nothing failed")
 	l.operator().run(t, "cancel", "nobody").want(t, exitUnknown, "2>there is no such job")
@@ -95,10 +95,10 @@ func TestCancelAndRequeue(t *testing.T) {
 	stop()
 	l.writeDatabase(nil)
 	l.serve()
-	l.awaitState(digest, pratique.StateCancelled)
+	l.awaitState(digest, pratique.StateCanceled)
 	l.noCommit()
 
-	l.awaitJob("the cancelled job", func(j api.Job) bool { return j.Event == job.Event && j.State == "cancelled" }, "--state", "cancelled")
+	l.awaitJob("the canceled job", func(j api.Job) bool { return j.Event == job.Event && j.State == "canceled" }, "--state", "canceled")
 	again := l.operator().run(t, "requeue", job.Event).want(t, 0, job.Event+"  requeued as ")
 	l.awaitState(digest, pratique.StateDeployed)
 	if twice := l.operator().run(t, "requeue", job.Event).want(t, 0); twice.out != again.out {
@@ -106,11 +106,11 @@ func TestCancelAndRequeue(t *testing.T) {
 	}
 	id := strings.Fields(strings.SplitAfter(again.out, "requeued as")[1])[0]
 	s, err := l.client.Submission(t.Context(), id, time.Minute)
-	if err != nil || s.State != string(pratique.StateDeployed) || s.Requeues != job.Event || s.Actor == "test" {
+	if err != nil || s.State != pratique.StateDeployed || s.Requeues != job.Event || s.Actor == "test" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	old, err := l.client.Submission(t.Context(), job.Event, 0)
-	if err != nil || old.State != "cancelled" || old.RequeuedAs != id || old.CancelledBy != "test" {
+	if err != nil || old.State != "canceled" || old.RequeuedAs != id || old.CanceledBy != "test" {
 		t.Errorf("%+v, %v", old, err)
 	}
 	l.operator().run(t, "cancel", id).want(t, exitUnknown, "2>it is over: deployed")
@@ -120,7 +120,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.awaitEmptyQueues()
 }
 
-// TestDeadLetters: an image that is not there fails for good, is listed, and is judged when it is there and somebody
+// TestDeadLetters: an image that is not there fails for good, is listed, and is evaluated when it is there and somebody
 // asks.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
@@ -128,11 +128,11 @@ func TestDeadLetters(t *testing.T) {
 	l.serve()
 	image := l.registry.Host() + "/team/app:2.0"
 	s, err := l.client.Submit(t.Context(), image, "", time.Minute)
-	if err != nil || s.State != string(pratique.StateFailed) {
+	if err != nil || s.State != pratique.StateFailed {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	dead := l.awaitJob("the dead letter", func(j api.Job) bool { return j.State == "failed" }, "--state", "failed", "--since", "1h")
-	if dead.Event != s.ID || dead.Stage != "inspect" || dead.Attempts != 1 || dead.Lane != pratique.LaneManual || dead.Reason == "" {
+	if dead.Event != s.ID || dead.Stage != "inspect" || dead.Attempts != 1 || dead.Priority != pratique.PriorityManual || dead.Reason == "" {
 		t.Errorf("%+v", dead)
 	}
 	l.operator().run(t, "cancel", s.ID).want(t, exitUnknown, "2>it is over: failed")
@@ -165,7 +165,7 @@ func TestDeadLetterOfAWebhook(t *testing.T) {
 	}
 	failed := func(j api.Job) bool { return j.State == "failed" }
 	first := l.awaitJob("the dead letter", failed)
-	if first.Lane != pratique.LanePush || !strings.Contains(first.Ref, ":3.0@"+gone.String()) {
+	if first.Priority != pratique.PriorityPush || !strings.Contains(first.Ref, ":3.0@"+gone.String()) {
 		t.Errorf("%+v", first)
 	}
 	l.operator().run(t, "requeue", first.Event).want(t, 0)
@@ -198,7 +198,7 @@ func TestCancelRunningInspection(t *testing.T) {
 	l.awaitEmptyQueues()
 	hold.Store(false)
 	s, err := l.client.Submission(t.Context(), job.Event, 0)
-	if err != nil || s.State != string(pratique.StateCancelled) || s.Failure != nil {
+	if err != nil || s.State != pratique.StateCanceled || s.Failure != nil {
 		t.Errorf("%+v, %v", s, err)
 	}
 	l.noCommit()
@@ -237,7 +237,7 @@ func (b *busyRegistry) wrap(next http.Handler) http.Handler {
 }
 
 // TestRegistryAsksForPatience: all that is submitted meanwhile waits in the queue, nobody asks the registry, and everything
-// is judged when the time is over.
+// is evaluated when the time is over.
 func TestRegistryAsksForPatience(t *testing.T) {
 	t.Parallel()
 	busy := &busyRegistry{}

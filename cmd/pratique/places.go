@@ -40,10 +40,10 @@ func describePlaces(b *strings.Builder, git *api.ImagePlaces) {
 		b.WriteString("\n")
 		if t.Failure != "" {
 			fmt.Fprintf(b, "    %s\n", display.Line(t.Failure))
-			if t.SeenAt == nil {
+			if t.ObservedAt == nil {
 				continue
 			}
-			fmt.Fprintf(b, "    last known, at %s:\n", stamp(*t.SeenAt))
+			fmt.Fprintf(b, "    last known, at %s:\n", stamp(*t.ObservedAt))
 		}
 		for i, p := range t.Places {
 			if i == mostPlaces {

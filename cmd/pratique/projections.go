@@ -11,13 +11,13 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/telemetry"
-	"github.com/pratique-dev/pratique/scanner/estate"
+	"github.com/pratique-dev/pratique/scanner/inventory"
 )
 
 // lookForDenials is how often denials are looked for that did not take effect everywhere.
 const lookForDenials = 15 * time.Second
 
-// openProjections ties the index and the estate to the ledger.
+// openProjections ties the index and the inventory to the ledger.
 func (s *service) openProjections(ctx context.Context) error {
 	tie := func(name string, store projection.Store) *projection.Projection {
 		return projection.New(facts{s.ledger, s.broker}, store, func(have, end uint64) {
@@ -25,7 +25,7 @@ func (s *service) openProjections(ctx context.Context) error {
 				slog.String("projection", name), slog.Uint64("readUpTo", have), slog.Uint64("ledgerEndsAt", end))
 		})
 	}
-	s.indexing, s.remembering = tie("index", indexed{s.index}), tie("estate", remembered{s.estate})
+	s.indexing, s.remembering = tie("index", indexed{s.index}), tie("inventory", remembered{s.inventory})
 	return nil
 }
 
@@ -58,14 +58,14 @@ func (i indexed) Apply(_ context.Context, entries []projection.Entry) error {
 	return i.Index.Apply(batch)
 }
 
-type remembered struct{ *estate.Estate }
+type remembered struct{ *inventory.Projection }
 
 func (r remembered) Apply(ctx context.Context, entries []projection.Entry) error {
-	batch := make([]estate.Entry, len(entries))
+	batch := make([]inventory.Entry, len(entries))
 	for n, e := range entries {
-		batch[n] = estate.Entry{Seq: e.Seq, Mark: e.Mark, Fact: e.Fact}
+		batch[n] = inventory.Entry{Seq: e.Seq, Mark: e.Mark, Fact: e.Fact}
 	}
-	return r.Estate.Apply(ctx, batch)
+	return r.Projection.Apply(ctx, batch)
 }
 
 // project keeps the index up to date with the ledger. Without it nothing should be accepted any more.
@@ -82,16 +82,16 @@ func (s *service) project(ctx context.Context) error {
 	})
 }
 
-// projectEstate keeps the estate up to date with the ledger. Documents may be out of reach for a while, and then it
+// projectInventory keeps the inventory up to date with the ledger. Documents may be out of reach for a while, and then it
 // waits: pushes do not need it.
-func (s *service) projectEstate(ctx context.Context) error {
+func (s *service) projectInventory(ctx context.Context) error {
 	for {
 		err := s.remembering.Follow(ctx, nil)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "the estate does not follow the ledger", slog.String("error", err.Error()))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger", slog.String("error", err.Error()))
 		}
 		const pause = 5 * time.Second
 		timer := time.NewTimer(pause)
@@ -106,7 +106,7 @@ func (s *service) projectEstate(ctx context.Context) error {
 
 // projections are both by the names that people see.
 func (s *service) projections() map[string]*projection.Projection {
-	return map[string]*projection.Projection{"index": s.indexing, "estate": s.remembering}
+	return map[string]*projection.Projection{"index": s.indexing, "inventory": s.remembering}
 }
 
 // projected says what is not read yet of the ledger; empty if everything is.

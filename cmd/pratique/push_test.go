@@ -140,8 +140,8 @@ func TestSamePushAgain(t *testing.T) {
 	if _, err := l.client.Submit(t.Context(), l.registry.Host()+"/team/app:1.0", "", 0); err != nil {
 		t.Fatal(err)
 	}
-	second := l.await(digest, "the second event's end", func(i api.Image) bool { return count(i, pratique.FactSettled) == 2 })
-	if l.commits() != 2 || len(second.Deployments) != 1 || second.State != string(pratique.StateDeployed) {
+	second := l.await(digest, "the second event's end", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 2 })
+	if l.commits() != 2 || len(second.Deployments) != 1 || second.State != pratique.StateDeployed {
 		t.Errorf("%d commits, state %q, deployments %+v", l.commits(), second.State, second.Deployments)
 	}
 	if second.VSA != first.VSA || count(second, pratique.FactAttested) != 1 || count(second, pratique.FactInspected) != 1 {
@@ -163,7 +163,7 @@ func count(i api.Image, kind pratique.FactKind) int {
 	return n
 }
 
-// TestNewestPushWins checks that an older image that is judged late does not overwrite a newer one, and that
+// TestNewestPushWins checks that an older image that is evaluated late does not overwrite a newer one, and that
 // moving a tag back is a push like any other.
 func TestNewestPushWins(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
 			}
-			about.Outbox, about.Rematch = s.aboutOutbox(), s.aboutRematch()
+			about.Outbox, about.Rescan = s.aboutOutbox(), s.aboutRescan()
 			pending, err := s.broker.Pending(ctx)
 			if err != nil {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "the queues cannot be read", slog.String("error", err.Error()))
@@ -33,7 +33,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 			}
 			for _, b := range pending {
 				about.Queues = append(about.Queues, api.Queue{
-					Stage: string(b.Stage), Lane: b.Lane, Total: b.Total, Running: b.Running, Waiting: b.Waiting,
+					Stage: string(b.Stage), Priority: b.Priority, Total: b.Total, Running: b.Running, Waiting: b.Waiting,
 					OldestAgeSeconds: int64(b.OldestAge / time.Second),
 				})
 			}

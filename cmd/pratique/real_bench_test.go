@@ -46,7 +46,7 @@ func (s series) add(image, step string, m measure) {
 
 // TestSideBySide measures the time from a push until the commit is in the config repository, for the service
 // and for the sequence of command lines that does the same, on one registry, in turns. It fails only if a side
-// does not get there: times are printed, as Markdown tables for docs/performance.md, and judged by people.
+// does not get there: times are printed, as Markdown tables for docs/performance.md, and evaluated by people.
 func TestSideBySide(t *testing.T) {
 	data := realData(t)
 	tools := commandLines(t)

@@ -51,7 +51,7 @@ func writeTotals(b *strings.Builder, ours, theirs series) {
 // writeStages shows where the service's time goes: for each fact, the time since the one before.
 func writeStages(b *strings.Builder, ours series) {
 	order := []pratique.FactKind{
-		pratique.FactSeen, pratique.FactInspected, pratique.FactMatched, pratique.FactJudged, pratique.FactAttested, "commit", pratique.FactSettled,
+		pratique.FactResolved, pratique.FactInspected, pratique.FactScanned, pratique.FactEvaluated, pratique.FactAttested, "commit", pratique.FactCompleted,
 	}
 	fmt.Fprint(b, "\n| milliseconds until |")
 	for _, kind := range order {

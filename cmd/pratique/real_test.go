@@ -78,7 +78,7 @@ func TestReal(t *testing.T) {
 				want := findingsOracle(t, filepath.Join(data, "oracle", name+"."+db+".json"))
 				started := time.Now()
 				digest := l.push("team/"+name+":1", fromLayout(t, filepath.Join(data, "images"), name+":1"))
-				image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactSettled) > 0 })
+				image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
 				took := time.Since(started)
 				findings := l.checkReport(name, image, want)
 				l.checkSBOMs(name, image, packagesOracle(t, filepath.Join(data, "oracle", name+".syft.json")))
@@ -228,7 +228,7 @@ func (l *line) checkRealVerdict(name string, image api.Image, findings []foundVu
 	if slices.ContainsFunc(findings, grave) || name == "alpine-syn" { // Alpine 3.11 is out of support
 		outcome, state = pratique.Deny, pratique.StateDenied
 	}
-	if image.Outcome != outcome || image.State != string(state) {
+	if image.Outcome != outcome || image.State != state {
 		l.t.Errorf("%s: outcome %q, state %q, want %q and %q; failure %+v", name, image.Outcome, image.State, outcome, state, image.Failure)
 	}
 	file := l.gitOutput("show", "main:clusters/production/"+name+"/kustomization.yaml")

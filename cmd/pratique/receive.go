@@ -133,7 +133,7 @@ func (s *service) refusedWebhook() func(webhook.Refused) {
 func (s *service) ignoredPush(i webhook.Ignored) {
 	why := "it is no image under a tag: " + i.Reason
 	if i.Reason == webhook.ReasonRepeat {
-		why = "the tag names this digest already, or the notification came again; pratique submit has it judged again"
+		why = "the tag names this digest already, or the notification came again; pratique submit has it evaluated again"
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "push ignored", slog.String("receiver", i.Receiver),
 		slog.String("image", i.Image), slog.Int("pushes", i.N), slog.String("reason", why))
@@ -174,9 +174,9 @@ func (s *service) dropped(ctx context.Context, r webhook.Refusal) error {
 	told = append(told, body)
 	message := strings.Join(told, "; ")
 	_, err := s.ledger.Append(ctx, pratique.Fact{
-		Kind: pratique.FactFailed, At: s.now().UTC(), By: "receive@" + s.base().Instance,
+		At: s.now().UTC(), By: "receive@" + s.base().Instance,
 		Event: pratique.EventID(r.Receiver, pratique.ImageRef{}, message),
-		Failed: &pratique.Failed{
+		Body: &pratique.Failed{
 			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,
 		},
 	})

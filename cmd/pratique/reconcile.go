@@ -32,13 +32,13 @@ func (s *service) openReconciler(ctx context.Context) error {
 	return err
 }
 
-// wasAttested is when an image was judged that was allowed and attested, for a sweep that finds it without attestations.
+// wasAttested is when an image was evaluated that was allowed and attested, for a sweep that finds it without attestations.
 func (s *service) wasAttested(subject pratique.Subject) (time.Time, error) {
 	r, known, err := recordOf(s.index, subject)
-	if !known || r.Attested == nil || r.Judged == nil || r.Judged.Verdict.Outcome != pratique.Allow {
+	if !known || r.Attested == nil || r.Evaluated == nil || r.Evaluated.Verdict.Outcome != pratique.Allow {
 		return time.Time{}, err
 	}
-	return r.Judged.Verdict.JudgedAt, err
+	return r.Evaluated.Verdict.EvaluatedAt, err
 }
 
 func reconcileConfig(c config.Config) (reconcile.Config, error) {
@@ -107,9 +107,9 @@ func newReconcile() *cobra.Command {
 the registry what each names, and takes in what is news. Shows how far that has come, and ends when it is done.
 An interrupted command leaves the sweep running.
 
-A sweep does not know when a tag was pushed, or whether it was meant to go anywhere. What it finds is judged and
+A sweep does not know when a tag was pushed, or whether it was meant to go anywhere. What it finds is evaluated and
 attested; its digest is committed only where the config repository names that very tag already. For anything more name
-the image with --deploy: then what its tag names now is judged, and committed if it is allowed, as if it had been pushed
+the image with --deploy: then what its tag names now is evaluated, and committed if it is allowed, as if it had been pushed
 just now. An image that is older than what stands there needs a token with rollback: true, too.
 
 The token is taken from the environment variable PRATIQUE_TOKEN. Sweeps need submit: true, --deploy needs operate: true,

@@ -16,12 +16,12 @@ import (
 
 // scanFlags are those of pratique scan.
 type scanFlags struct {
-	config, databaseDir, cacheDir  string
-	username, passwordFile         string
-	layout                         bool
-	format, platform, failOn       string
-	outputs                        []string
-	offline, quiet, judge, fixable bool
+	config, databaseDir, cacheDir     string
+	username, passwordFile            string
+	layout                            bool
+	format, platform, failOn          string
+	outputs                           []string
+	offline, quiet, evaluate, fixable bool
 
 	conf      config.Config
 	threshold pratique.Severity
@@ -50,7 +50,7 @@ anonymously. Hosts on this machine are asked by plain HTTP.
 The database is that of --db-dir, else that in the dataDir of this machine's service, which is left as it is, else
 one in the user's cache, which is kept up to date. That cache also has layers, and what was found in them.
 
-What inspect.scanners of the configuration names (secrets, misconfigurations, licences) is looked for, too. Credentials
+What inspect.scanners of the configuration names (secrets, misconfigurations, licenses) is looked for, too. Credentials
 are masked in everything that is written, and --fail-on counts these findings like the others.
 
 Exit status:
@@ -92,7 +92,7 @@ Exit status:
 	flags.StringArrayVarP(&f.outputs, "output", "o", nil, "FORMAT=FILE: also write that; may be repeated")
 	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 on a finding of this severity or a graver one: CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN")
 	flags.BoolVar(&f.fixable, "only-fixable", false, "--fail-on spares vulnerabilities that no version mends")
-	flags.BoolVar(&f.judge, "policy", false, "also ask the policy of --config, or the shipped one")
+	flags.BoolVar(&f.evaluate, "policy", false, "also ask the policy of --config, or the shipped one")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	return cmd
 }
@@ -160,7 +160,7 @@ func (f *scanFlags) status(s render.Scan) error {
 				return &exitError{status: exitDenied}
 			}
 		}
-		for _, severity := range besidePackages(img.Sections) {
+		for _, severity := range besidePackages(img.Extras) {
 			if f.gate && severity >= f.threshold {
 				return &exitError{status: exitDenied}
 			}
@@ -169,8 +169,8 @@ func (f *scanFlags) status(s render.Scan) error {
 	return nil
 }
 
-// besidePackages are the severities of what was found in sections.
-func besidePackages(s *pratique.Sections) []pratique.Severity {
+// besidePackages are the severities of what was found in extras.
+func besidePackages(s *pratique.Extras) []pratique.Severity {
 	var all []pratique.Severity
 	if s == nil {
 		return nil
@@ -181,7 +181,7 @@ func besidePackages(s *pratique.Sections) []pratique.Severity {
 	for _, f := range s.Misconfigurations {
 		all = append(all, f.Severity)
 	}
-	for _, f := range s.Licences {
+	for _, f := range s.Licenses {
 		all = append(all, f.Severity)
 	}
 	return all

@@ -203,12 +203,12 @@ func TestScanSections(t *testing.T) {
 	}
 	ref := b.push("team/leaky:1", leaky)
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--fail-on", "HIGH").want(t, 0, "no findings")
-	conf := b.config("inspect: {scanners: [secrets, misconfigurations, licences]}\n")
+	conf := b.config("inspect: {scanners: [secrets, misconfigurations, licenses]}\n")
 	got := b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--only-fixable", "--fail-on", "CRITICAL", "-o", "sarif=s.sarif", "-o", "json=s.json").
-		want(t, 1, "secrets: 1 finding: 1 CRITICAL", "github-pat", "/srv/env:2", "misconfigurations: ", "DS-0002", "srv/Dockerfile", "licences: ", "6 packages, no findings")
+		want(t, 1, "secrets: 1 finding: 1 CRITICAL", "github-pat", "/srv/env:2", "misconfigurations: ", "DS-0002", "srv/Dockerfile", "licenses: ", "6 packages, no findings")
 	for file, texts := range map[string][]string{
 		"s.sarif": {`"ruleId": "github-pat"`, `"startLine": 2`, `"ruleId": "DS-0002"`, `"uri": "srv/env"`, "****"},
-		"s.json":  {`"rule": "github-pat"`, `"sections": {`, "****"},
+		"s.json":  {`"rule": "github-pat"`, `"extras": {`, "****"},
 	} {
 		raw, err := os.ReadFile(filepath.Join(b.dir, file))
 		if err != nil || strings.Contains(string(raw)+got.out, token) {
@@ -268,7 +268,7 @@ func TestScanPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := b.push("team/both:1", index)
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0, "(linux/amd64)", "PyYAML", "Not inspected, and not judged: linux/arm64.")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0, "(linux/amd64)", "PyYAML", "Not inspected, and not evaluated: linux/arm64.")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/arm64").want(t, 0, "(linux/arm64)", "no findings")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all").want(t, 0, "(linux/amd64)", "(linux/arm64)")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--format", "spdx-json").want(t, 2, "2>--platform")

@@ -43,8 +43,8 @@ type localScan struct {
 	database scanner.DatabaseDir
 	policy   *policy.Policy
 	closers  []func() error
-	named    pratique.Repository // of an image in a file
-	sections []pratique.Section  // what is looked for beside packages
+	named    pratique.Repository  // of an image in a file
+	extras   []pratique.ExtraKind // what is looked for beside packages
 }
 
 // scan inspects the image, and cleans up after itself.
@@ -216,7 +216,7 @@ func uninspected(m pratique.Manifest, fits func(pratique.Platform) bool) error {
 // open opens what an inspection needs.
 func (s *localScan) open(ctx context.Context) error {
 	conf := s.flags.conf
-	if s.flags.judge {
+	if s.flags.evaluate {
 		var err error
 		if s.policy, err = policy.Load(ctx, policyConfig(conf.Policy)); err != nil {
 			return err
@@ -245,8 +245,8 @@ func (s *localScan) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.sections = sectionsOf(conf.Inspect)
-	maker, err := trivy.Config{Sections: s.sections}.Maker()
+	s.extras = extrasOf(conf.Inspect)
+	maker, err := trivy.Config{Extras: s.extras}.Maker()
 	if err != nil {
 		return err
 	}
@@ -312,7 +312,7 @@ func (s *localScan) openTemp() error {
 	return err
 }
 
-// image inspects, matches and judges one platform image.
+// image inspects, matches and evaluates one platform image.
 func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render.Image, inspector.Result, error) {
 	s.progress.step("fetching " + subject.Digest.String())
 	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress, total: &transfer{}}, subject)
@@ -337,7 +337,7 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 	report := reports[0]
 	found := render.Image{
 		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(), JavaDatabase: result.JavaDatabase, Report: report,
-		Sections: result.Sections, Compared: result.Compared,
+		Extras: result.Extras, Compared: result.Compared,
 	}
 	if s.policy == nil {
 		return found, result, nil
@@ -346,9 +346,9 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 		Subject: subject, Report: report, Now: time.Now(),
 		Inspected: pratique.Inspected{
 			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory, Scanner: result.Inventory.Scanner,
-			Generator: result.Generator, JavaDatabase: result.JavaDatabase, JavaUpdatedAt: result.JavaUpdatedAt, Compared: &result.Compared, StartedAt: started, Scanned: s.sections,
+			Generator: result.Generator, JavaDatabase: result.JavaDatabase, JavaUpdatedAt: result.JavaUpdatedAt, Compared: &result.Compared, StartedAt: started, ExtraKinds: s.extras,
 		},
-		Sections: result.Sections,
+		Extras: result.Extras,
 	})
 	if err != nil {
 		return found, result, err

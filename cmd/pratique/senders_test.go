@@ -88,7 +88,7 @@ func (l *line) awaitServing() {
 	}
 }
 
-// TestManyReportsOfOnePush: senders that tell no digest, and tell the same push many times. Each push is judged once, and
+// TestManyReportsOfOnePush: senders that tell no digest, and tell the same push many times. Each push is evaluated once, and
 // a tag that goes back to an earlier image is a push of its own.
 func TestManyReportsOfOnePush(t *testing.T) {
 	t.Parallel()
@@ -113,15 +113,15 @@ func TestManyReportsOfOnePush(t *testing.T) {
 				t.Fatalf("status %d", status)
 			}
 		}
-		l.await(digest, fmt.Sprintf("end %d of step %d", step.ends, i), func(i api.Image) bool { return count(i, pratique.FactSettled) == step.ends })
+		l.await(digest, fmt.Sprintf("end %d of step %d", step.ends, i), func(i api.Image) bool { return count(i, pratique.FactCompleted) == step.ends })
 	}
 	l.awaitIdle()
 	for _, image := range []struct {
 		digest pratique.Digest
 		ends   int
 	}{{l.push("team/app:a", a), 2}, {l.push("team/app:b", b), 1}} {
-		if got := l.await(image.digest, "", func(api.Image) bool { return true }); count(got, pratique.FactSettled) != image.ends {
-			t.Errorf("%s has %d ends, want %d: %+v", image.digest, count(got, pratique.FactSettled), image.ends, got.Facts)
+		if got := l.await(image.digest, "", func(api.Image) bool { return true }); count(got, pratique.FactCompleted) != image.ends {
+			t.Errorf("%s has %d ends, want %d: %+v", image.digest, count(got, pratique.FactCompleted), image.ends, got.Facts)
 		}
 	}
 	if status := l.send("/webhooks/hub/"+strings.Repeat("x", len(hubSecret)), `{}`); status != http.StatusNotFound {
@@ -151,7 +151,7 @@ func TestTheRegistryKeepsItsQueue(t *testing.T) {
 	l.awaitState(digests[3], pratique.StateDeployed)
 	l.awaitState(digests[2], pratique.StateSuperseded)
 	for i, d := range digests {
-		if image := l.await(d, "", func(api.Image) bool { return true }); count(image, pratique.FactSettled) != 1 {
+		if image := l.await(d, "", func(api.Image) bool { return true }); count(image, pratique.FactCompleted) != 1 {
 			t.Errorf("push %d: %+v", i, image.Facts)
 		}
 	}
@@ -212,7 +212,7 @@ func TestMetricsNeedAToken(t *testing.T) {
 	}
 	text := l.metrics()
 	for _, want := range []string{
-		"pratique_outbox_waiting_events ", "pratique_outbox_limit_bytes ", `pratique_queue_messages{lane="push",stage="inspect",state="waiting"}`,
+		"pratique_outbox_waiting_events ", "pratique_outbox_limit_bytes ", `pratique_queue_messages{priority="push",stage="inspect",state="waiting"}`,
 		"pratique_database_age_seconds ", `pratique_webhook_events_total{outcome="accepted",receiver="main"} 0`,
 	} {
 		if !strings.Contains(text, want) {
@@ -275,7 +275,7 @@ func TestReconcile(t *testing.T) {
 	l.awaitState(digest, pratique.StateAllowed)
 	env.run(t, "reconcile").want(t, 0, "0 new, 1 unchanged", "2 signature-tag")
 	l.awaitIdle()
-	if image := l.await(digest, "", func(api.Image) bool { return true }); count(image, pratique.FactSettled) != 1 {
+	if image := l.await(digest, "", func(api.Image) bool { return true }); count(image, pratique.FactCompleted) != 1 {
 		t.Errorf("%+v", image.Facts)
 	}
 	env.run(t, "reconcile", l.registry.Host()+"/team/other").want(t, 2, "2>is not configured")

@@ -131,7 +131,7 @@ func (s *service) run(ctx context.Context) error {
 	debug.FreeOSMemory()
 	back, behind := errgroup.WithContext(life)
 	back.Go(func() error { return s.project(behind) })
-	back.Go(func() error { return s.projectEstate(behind) })
+	back.Go(func() error { return s.projectInventory(behind) })
 	back.Go(func() error { return s.runDatabases(behind) })
 
 	open, shut := context.WithCancel(ctx)
@@ -146,7 +146,7 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.listenFeeds(ahead) })
 	front.Go(func() error { return s.rotateSecrets(ahead) })
 	front.Go(func() error { return s.reconciler.Run(ahead) })
-	front.Go(func() error { return s.rematcher().Run(ahead) })
+	front.Go(func() error { return s.rescanner().Run(ahead) })
 	front.Go(func() error { return s.denials().Run(ahead) })
 	front.Go(func() error { s.warm(ahead); s.watchGit(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),

@@ -55,7 +55,7 @@ func TestSilentConfigRepository(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	for name, d := range waits {
-		if i, err := l.client.Image(t.Context(), d.String()); err != nil || i.State == string(pratique.StateFailed) || i.State == string(pratique.StateDeployed) {
+		if i, err := l.client.Image(t.Context(), d.String()); err != nil || i.State == pratique.StateFailed || i.State == pratique.StateDeployed {
 			t.Errorf("%s: %+v, %v", name, i, err)
 		}
 	}

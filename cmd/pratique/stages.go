@@ -24,8 +24,8 @@ func (s *service) works() ([]queue.Work, error) {
 	signed := attestations{store: oci.NewStore(s.registry, oci.Limits{}), verifier: s.verifier}
 	inspect := &pipeline.Inspect{
 		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher},
-		Database: s.currentDatabase, Memo: s.estate,
-		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Sections: sectionsOf(s.conf.Inspect),
+		Database: s.currentDatabase, Memo: s.inventory,
+		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Extras: extrasOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
 		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
@@ -81,7 +81,7 @@ type failed func(ctx context.Context, stage string, body []byte, attempt int, ca
 func (s *service) work(stage queue.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
 	return queue.Work{
 		Stage: stage, Workers: workers,
-		Limits: map[pratique.Lane]int{pratique.LaneManual: s.conf.Inspect.Lanes.Manual, pratique.LaneRescan: s.conf.Inspect.Lanes.Rescan},
+		Limits: map[pratique.Priority]int{pratique.PriorityManual: s.conf.Inspect.Priorities.Manual, pratique.PriorityRescan: s.conf.Inspect.Priorities.Rescan},
 		// Every stage reads the registry, the gate too.
 		Hold: func(job queue.Job) time.Duration {
 			w, _ := workOf(job) // the stage says what is wrong with it
@@ -131,25 +131,25 @@ func (s *service) warm(ctx context.Context) {
 
 // logFact tells operators what happens, a line for each fact.
 func (s *service) logFact(ctx context.Context, f pratique.Fact) {
-	attrs := []slog.Attr{slog.String("kind", string(f.Kind)), slog.String("event", f.Event)}
+	attrs := []slog.Attr{slog.String("kind", string(f.Kind())), slog.String("event", f.Event)}
 	if !f.Subject.IsZero() {
 		attrs = append(attrs, slog.String("subject", f.Subject.String()))
 	}
-	switch f.Kind {
-	case pratique.FactSeen:
-		attrs = append(attrs, slog.String("ref", f.Seen.Event.Ref.String()), slog.String("source", f.Seen.Event.Source))
-	case pratique.FactMatched:
-		attrs = append(attrs, slog.Int("findings", f.Matched.Counts.Total()))
-	case pratique.FactAffected:
-		attrs = append(attrs, slog.Int("newFindings", f.Affected.Total), slog.String("database", f.Affected.Database.Digest.String()))
-	case pratique.FactJudged:
-		attrs = append(attrs, slog.String("outcome", string(f.Judged.Verdict.Outcome)), slog.Int("reasons", len(f.Judged.Verdict.Reasons)))
-	case pratique.FactDeployed:
-		attrs = append(attrs, slog.String("target", f.Deployed.Target), slog.String("commit", f.Deployed.ID))
-	case pratique.FactDrifted:
-		attrs = append(attrs, slog.String("target", f.Drifted.Target), slog.String("state", string(f.Drifted.State)), slog.String("detail", f.Drifted.Detail))
-	case pratique.FactSettled:
-		attrs = append(attrs, slog.String("state", string(f.Settled.State)), slog.String("detail", f.Settled.Detail))
+	switch b := f.Body.(type) {
+	case *pratique.Resolved:
+		attrs = append(attrs, slog.String("ref", b.Event.Ref.String()), slog.String("source", b.Event.Source))
+	case *pratique.Scanned:
+		attrs = append(attrs, slog.Int("findings", b.Counts.Total()))
+	case *pratique.Affected:
+		attrs = append(attrs, slog.Int("newFindings", b.Total), slog.String("database", b.Database.Digest.String()))
+	case *pratique.Evaluated:
+		attrs = append(attrs, slog.String("outcome", string(b.Verdict.Outcome)), slog.Int("reasons", len(b.Verdict.Reasons)))
+	case *pratique.Commit:
+		attrs = append(attrs, slog.String("target", b.Target), slog.String("commit", b.ID))
+	case *pratique.Drifted:
+		attrs = append(attrs, slog.String("target", b.Target), slog.String("state", string(b.State)), slog.String("detail", b.Detail))
+	case *pratique.Completed:
+		attrs = append(attrs, slog.String("state", string(b.State)), slog.String("detail", b.Detail))
 	}
 	s.log.LogAttrs(ctx, slog.LevelInfo, "fact", attrs...)
 }

@@ -118,7 +118,7 @@ func orFailed(s api.Submission, image string, err error) api.Submission {
 	if err == nil {
 		return s
 	}
-	s.Ref, s.State, s.Outcome = image, string(pratique.StateFailed), ""
+	s.Ref, s.State, s.Outcome = image, pratique.StateFailed, ""
 	s.Failure = &pratique.Failed{Stage: "submit", Kind: pratique.KindOf(err), Message: err.Error(), Final: true}
 	return s
 }
@@ -146,7 +146,7 @@ func (f *submitFlags) print(out io.Writer, s api.Submission) error {
 // statusOf is the exit status that a finished submission asks for.
 func statusOf(s api.Submission) error {
 	switch {
-	case s.State == string(pratique.StateFailed) || s.State == string(pratique.StateIgnored):
+	case s.State == pratique.StateFailed || s.State == pratique.StateIgnored:
 		return &exitError{status: exitUnknown}
 	case notInGit(s.State):
 		return &exitError{status: exitDenied}
@@ -160,8 +160,8 @@ func statusOf(s api.Submission) error {
 }
 
 // notInGit reports whether an image was allowed, and Git holds another one where it belongs.
-func notInGit(state string) bool {
-	return state == string(pratique.StateSuperseded) || state == string(pratique.StateReverted)
+func notInGit(state pratique.State) bool {
+	return state == pratique.StateSuperseded || state == pratique.StateReverted
 }
 
 // explainDenied says what to do about a token that is missing, not known or not enough. need is what it should have; what

@@ -74,7 +74,7 @@ func TestSweepOrdersNothing(t *testing.T) {
 	}
 	l.serve()
 	for tag, digest := range digests {
-		image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactSettled) > 0 })
+		image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
 		if image.Outcome != pratique.Allow || len(image.Attestations) == 0 {
 			t.Errorf("%s: %+v", tag, image)
 		}
@@ -90,7 +90,7 @@ func TestSweepOrdersNothing(t *testing.T) {
 	newer := l.push("team/shop:v1.11.0", l.version("v1.11.0"))
 	env.run(t, "reconcile", shop).want(t, 0, "2 new")
 	l.await(moved, "its commit", func(i api.Image) bool { return len(i.Deployments) == 1 })
-	l.await(newer, "an end", func(i api.Image) bool { return count(i, pratique.FactSettled) > 0 })
+	l.await(newer, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
 	l.awaitIdle()
 	if holds("v1.10.0", moved); l.commits() != 3 {
 		t.Errorf("%d commits", l.commits())
@@ -105,7 +105,7 @@ func TestSweepOrdersNothing(t *testing.T) {
 	// A sweep was faster than the sender. Its report is no repeat.
 	last := l.push("team/shop:v1.12.0", l.version("v1.12.0"))
 	env.run(t, "reconcile", shop).want(t, 0, "1 new")
-	l.await(last, "an end", func(i api.Image) bool { return count(i, pratique.FactSettled) > 0 })
+	l.await(last, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
 	event := fmt.Sprintf(`{"specversion":"1.0","id":"1","source":"/ci","type":"image.pushed","data":{"repository":"team/shop","tag":"v1.12.0","digest":%q}}`, last)
 	if status := l.send("/webhooks/ci", event); status != http.StatusAccepted {
 		t.Errorf("the sender's report: status %d", status)

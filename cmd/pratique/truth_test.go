@@ -42,7 +42,7 @@ func TestDeployedIsWhatGitHolds(t *testing.T) {
 	l.gitOutput("update-ref", "refs/heads/main", l.gitOutput("commit-tree", "main^^{tree}", "-p", "main", "-m", "Revert"))
 	revert := l.gitOutput("rev-parse", "main")
 	ask.run(t, "submit", app+":v2.9.0", "--wait").want(t, exitDenied, "ALLOWED, AND REVERTED: ", "Git holds ", "commit "+revert, "which is not ours")
-	l.await(newer, "the correction", func(i api.Image) bool { return i.State == string(pratique.StateReverted) && len(i.Drifted) > 0 })
+	l.await(newer, "the correction", func(i api.Image) bool { return i.State == pratique.StateReverted && len(i.Drifted) > 0 })
 	stop()
 
 	// While nobody looks, somebody writes v2.9.0 back, and then something else: what the facts say is corrected at the start.
@@ -70,6 +70,6 @@ func TestDeployedIsWhatGitHolds(t *testing.T) {
 	}
 	l.serve()
 	l.await(old, "the correction", func(i api.Image) bool {
-		return i.State != string(pratique.StateDeployed) && len(i.Drifted) > 0 && strings.Contains(i.Drifted[0].Detail, evil)
+		return i.State != pratique.StateDeployed && len(i.Drifted) > 0 && strings.Contains(i.Drifted[0].Detail, evil)
 	})
 }

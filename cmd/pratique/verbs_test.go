@@ -356,7 +356,7 @@ func TestIndexVerbs(t *testing.T) {
 	index("check").want(t, 2, "2>"+file)
 	stop = l.serve()
 	l.awaitState(digests[1], pratique.StateDenied)
-	l.await(digests[0], "all facts", func(i api.Image) bool { return count(i, pratique.FactSettled) == 2 })
+	l.await(digests[0], "all facts", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 2 })
 	for i, after := range l.answers(digests) {
 		if after != before[i] {
 			t.Errorf("before:\n%s\nafter:\n%s", before[i], after)

@@ -65,7 +65,7 @@ taken for the right one.
 A body that is too large, too many events and a content type that is not taken are refused as they would be by the
 service. Whether the sender has the right secret is not asked.
 
-The status is 0 if a push would be judged, 1 if none would, and 2 if the payload cannot be read.`,
+The status is 0 if a push would be evaluated, 1 if none would, and 2 if the payload cannot be read.`,
 		Example: `  pratique webhook test --format dockerhub payload.json
   pratique webhook test --format ghcr --header 'X-GitHub-Event: package' payload.json
   pratique webhook test --config pratique.yaml --receiver main payload.json`,
@@ -150,7 +150,7 @@ func readPayload(file string, stdin io.Reader, headers []string) (method string,
 }
 
 // readBounded reads a file whole, or standard input. What is larger than any receiver takes is an error: cut off it
-// would be judged as something else.
+// would be evaluated as something else.
 func readBounded(file string, stdin io.Reader) ([]byte, error) {
 	const most = 16 << 20
 	in := stdin
@@ -209,7 +209,7 @@ func printExplained(w io.Writer, all []webhook.Explained, greeted bool) error {
 	}
 	switch {
 	case greeted:
-		fmt.Fprintln(w, "a handshake: it is answered, and there is nothing to judge")
+		fmt.Fprintln(w, "a handshake: it is answered, and there is nothing to evaluate")
 	case len(all) == 0:
 		fmt.Fprintln(w, "the payload reports nothing")
 	}

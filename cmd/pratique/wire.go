@@ -30,7 +30,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
-	"github.com/pratique-dev/pratique/scanner/estate"
+	"github.com/pratique-dev/pratique/scanner/inventory"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"github.com/pratique-dev/pratique/signer/key"
@@ -62,13 +62,13 @@ type service struct {
 	closers   []func() error
 	publicURL string
 
-	nats   *queue.Embedded
-	broker *queue.Broker
-	ledger *ledger.Ledger
-	blobs  *ledger.Blobs
-	index  *index.Index
-	estate *estate.Estate
-	// indexing and remembering keep index and estate in step with the ledger.
+	nats      *queue.Embedded
+	broker    *queue.Broker
+	ledger    *ledger.Ledger
+	blobs     *ledger.Blobs
+	index     *index.Index
+	inventory *inventory.Projection
+	// indexing and remembering keep index and inventory in step with the ledger.
 	indexing, remembering *projection.Projection
 	registry              *registry.Client
 	layers                *layers.Store
@@ -119,7 +119,7 @@ func newService(ctx context.Context, conf config.Config, log *slog.Logger, h hoo
 	if s.publicURL == "" {
 		s.publicURL = "http://" + s.listener.Addr().String()
 	}
-	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openEstate, s.openProjections, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
+	for _, step := range []func(context.Context) error{s.openQueue, s.openStores, s.openInventory, s.openProjections, s.openKeys, s.openScanners, s.openIntake, s.openReconciler} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -278,7 +278,7 @@ func (s *service) openScanners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	maker, err := trivy.Config{Sections: c.Inspect.Scanners}.Maker()
+	maker, err := trivy.Config{Extras: c.Inspect.Scanners}.Maker()
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ var moved = regexp.MustCompile(`(?i)fetch first|non-fast-forward|stale info|inco
 // declined are the words, and at GitHub and Azure DevOps the codes, for a push that a rule of the server refuses.
 var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied|not (allowed|permitted)|permission|rule violation|\bGH0\d\d\b|\bVS4\d{5}\b|\bTF402455\b`)
 
-// judge reads the server's answer to a push: nil only if it said that it took the commit.
-func judge(report *packp.ReportStatus, err error, said string) error {
+// evaluate reads the server's answer to a push: nil only if it said that it took the commit.
+func evaluate(report *packp.ReportStatus, err error, said string) error {
 	if report == nil {
 		if err != nil && refusedBefore(err) {
 			return classify("push", err)

@@ -34,7 +34,7 @@ func TestPushAnswers(t *testing.T) {
 		{"non-fast-forward", "", pratique.Conflict, "moved on"},
 		{"declined \x1b[2J\u009b31m\u202e::error::x\x00", strings.Repeat("long ", 10_000) + "\xff", pratique.Denied, "declined ?[2J?31m?::error::x?"},
 	} {
-		err := judge(&packp.ReportStatus{UnpackStatus: "ok", CommandStatuses: []*packp.CommandStatus{{ReferenceName: "refs/heads/main", Status: test.status}}}, nil, test.said)
+		err := evaluate(&packp.ReportStatus{UnpackStatus: "ok", CommandStatuses: []*packp.CommandStatus{{ReferenceName: "refs/heads/main", Status: test.status}}}, nil, test.said)
 		wantKind(t, err, test.kind, test.text)
 		if errors.Is(err, errMoved) != (test.kind == pratique.Conflict) || pratique.KindOf(err).Permanent() || len(err.Error()) > 2*maxShown+500 || strings.ContainsAny(err.Error(), "\x1b\x00\u009b\u202e\n") {
 			t.Errorf("%q: %q", test.status, err)

@@ -208,7 +208,7 @@ func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) err
 	req.Commands = []*packp.Command{{Name: r.ref(), Old: base, New: m.commit.Hash}}
 	req.Packfile = io.NopCloser(&pack)
 	report, err := s.session.ReceivePack(ctx, req)
-	return judge(report, err, said.String())
+	return evaluate(report, err, said.String())
 }
 
 // demux returns the pack of an answer without the messages around it.

@@ -32,7 +32,7 @@ func TestExtension(t *testing.T) {
 	} {
 		in := testInput(t)
 		in.Scan.Database.AgeSeconds, in.Now = int64(c.age/time.Second), stamp(c.now)
-		d, err := p.Judge(t.Context(), in)
+		d, err := p.Evaluate(t.Context(), in)
 		if err != nil {
 			t.Fatal(err)
 		}

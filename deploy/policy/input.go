@@ -47,7 +47,7 @@ type ScanInput struct {
 	Scanned           ScannedInput            `json:"scanned"`
 	Secrets           []SecretInput           `json:"secrets"`
 	Misconfigurations []MisconfigurationInput `json:"misconfigurations"`
-	Licences          []LicenceInput          `json:"licences"`
+	Licenses          []LicenseInput          `json:"licenses"`
 }
 
 // EngineInput is the scanner.
@@ -90,10 +90,10 @@ type SBOMInput struct {
 	Formats  []string `json:"formats"`
 }
 
-// NewInput builds the document about one platform image. Sections are nil if nothing was looked for beside packages. It
+// NewInput builds the document about one platform image. Extras are nil if nothing was looked for beside packages. It
 // fails with kind Corrupt if the evidence is not complete, or if the report is about another inventory than the one
 // inspected: a verdict about half the evidence must not exist.
-func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report, sections *pratique.Sections, now time.Time) (Input, error) {
+func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report, extras *pratique.Extras, now time.Time) (Input, error) {
 	const op = "build policy input"
 	incomplete := func(what string) error {
 		return pratique.Wrap(pratique.Corrupt, op, subject.String(), pratique.Errorf(pratique.Corrupt, op, "%s", what))
@@ -111,8 +111,8 @@ func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pra
 		return Input{}, incomplete("the report does not name its scanner")
 	case report.Database.Digest.IsZero() || report.Database.UpdatedAt.IsZero():
 		return Input{}, incomplete("the report does not say which vulnerability database it rests on")
-	case !complete(inspected.Scanned, sections):
-		return Input{}, incomplete("the sections are not those that were looked for")
+	case !complete(inspected.ExtraKinds, extras):
+		return Input{}, incomplete("the extras are not those that were looked for")
 	case now.IsZero():
 		return Input{}, incomplete("the time of the verdict is missing")
 	}
@@ -138,7 +138,7 @@ func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pra
 		in.Scan.Findings = append(in.Scan.Findings, findingInput(f))
 	}
 	in.Scan.addCoverage(*report.Coverage, inspected.Compared, now)
-	in.Scan.addSections(sections)
+	in.Scan.addExtras(extras)
 	if !inspected.SPDX.IsZero() {
 		in.SBOM.Formats = append(in.SBOM.Formats, "spdx")
 	}

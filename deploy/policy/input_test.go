@@ -53,21 +53,21 @@ func TestNewInputRefusesHalfTheEvidence(t *testing.T) {
 // TestNewInputRefusesOtherSections: what was looked for, says the fact; a document that says otherwise is another one.
 func TestNewInputRefusesOtherSections(t *testing.T) {
 	t.Parallel()
-	for name, sections := range map[string]*pratique.Sections{
-		"none": nil, "empty": {}, "fewer": {Scanned: pratique.AllSections()[:2]},
+	for name, extras := range map[string]*pratique.Extras{
+		"none": nil, "empty": {}, "fewer": {Kinds: pratique.ExtraKinds()[:2]},
 	} {
 		inspected, report := testEvidence()
 		testSections(&inspected)
-		if _, err := NewInput(testSubject(t), inspected, report, sections, testNow); pratique.KindOf(err) != pratique.Corrupt {
+		if _, err := NewInput(testSubject(t), inspected, report, extras, testNow); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	inspected, report := testEvidence()
-	if _, err := NewInput(testSubject(t), inspected, report, &pratique.Sections{Scanned: pratique.AllSections()}, testNow); pratique.KindOf(err) != pratique.Corrupt {
+	if _, err := NewInput(testSubject(t), inspected, report, &pratique.Extras{Kinds: pratique.ExtraKinds()}, testNow); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("nothing was looked for: %v", err)
 	}
 	in, err := NewInput(testSubject(t), inspected, report, nil, testNow)
-	if err != nil || in.Scan.Scanned != (ScannedInput{}) || in.Scan.Secrets == nil || in.Scan.Misconfigurations == nil || in.Scan.Licences == nil {
+	if err != nil || in.Scan.Scanned != (ScannedInput{}) || in.Scan.Secrets == nil || in.Scan.Misconfigurations == nil || in.Scan.Licenses == nil {
 		t.Errorf("%+v, error %v", in.Scan, err)
 	}
 }
@@ -191,10 +191,10 @@ func TestWhatWasNotInspectedDenies(t *testing.T) {
 		{Rule: RuleNotInspected, Platform: "windows/amd64", Message: "the image for windows/amd64, sha256:ee, could not be inspected: foreign layers"},
 		{Rule: RuleNotInspected, Message: "blake3:00 names no platform, so a runtime may run it, and could not be inspected: no way to verify; take it out of the index"},
 	}
-	for _, judged := range [][]Platform{{clean}, {}} {
-		got, verdicts, err := Worst(judged, hidden)
-		if err != nil || got.Outcome != pratique.Deny || len(verdicts) != len(judged) {
-			t.Errorf("%d judged: %v, %v, %v", len(judged), got, verdicts, err)
+	for _, evaluated := range [][]Platform{{clean}, {}} {
+		got, verdicts, err := Worst(evaluated, hidden)
+		if err != nil || got.Outcome != pratique.Deny || len(verdicts) != len(evaluated) {
+			t.Errorf("%d evaluated: %v, %v, %v", len(evaluated), got, verdicts, err)
 		}
 		if diff := cmp.Diff(want, got.Reasons); diff != "" {
 			t.Error(diff)

@@ -1,4 +1,4 @@
-// Package policy judges one platform image with rules written in Rego. It loads and compiles the rules, builds
+// Package policy evaluates one platform image with rules written in Rego. It loads and compiles the rules, builds
 // the document they read, evaluates them without network, clock or chance, and combines the decisions about
 // the platforms of an index. Whatever is not a clear answer is an error, and an error never allows.
 package policy

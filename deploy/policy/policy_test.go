@@ -122,7 +122,7 @@ func TestGuardsHoldForEveryPolicy(t *testing.T) {
 			in.Scan.Unmatched = append(in.Scan.Unmatched, UnmatchedInput{Class: "lang-pkgs", Type: "jar", Packages: 3, Reason: "failed"})
 		}
 		in.Scan.Database.AgeSeconds = int64(tt.age / time.Second)
-		got, err := load(t, Config{Dir: dir, Params: tt.params}).Judge(t.Context(), in)
+		got, err := load(t, Config{Dir: dir, Params: tt.params}).Evaluate(t.Context(), in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func TestGuardsHoldForEveryPolicy(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestEvaluate(t *testing.T) {
 	t.Parallel()
 	high, unknown := finding("CVE-1", pratique.SeverityHigh), finding("GO-1", pratique.SeverityUnknown)
 	highReason := pratique.Reason{
@@ -165,7 +165,7 @@ func TestJudge(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := load(t, Config{Params: tt.params}).Judge(t.Context(), testInput(t, tt.findings...))
+			got, err := load(t, Config{Params: tt.params}).Evaluate(t.Context(), testInput(t, tt.findings...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestReasonsAreBoundedAndOrdered(t *testing.T) {
 	}
 	findings = append(findings, finding("CVE-zzz", pratique.SeverityCritical))
 	p := load(t, Config{Params: Params{MaxDatabaseAge: time.Minute}})
-	want, err := p.Judge(t.Context(), testInput(t, findings...))
+	want, err := p.Evaluate(t.Context(), testInput(t, findings...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestReasonsAreBoundedAndOrdered(t *testing.T) {
 	}
 	for range 5 {
 		rand.Shuffle(len(findings), func(i, j int) { findings[i], findings[j] = findings[j], findings[i] })
-		got, err := p.Judge(t.Context(), testInput(t, findings...))
+		got, err := p.Evaluate(t.Context(), testInput(t, findings...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +272,7 @@ func TestLoadRefusesParams(t *testing.T) {
 }
 
 // What is not a clear answer must never allow.
-func TestJudgeFailsClosed(t *testing.T) {
+func TestEvaluateFailsClosed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
 		"strings":            `deny contains "x" if input.sbom.packages == 3`,
@@ -291,7 +291,7 @@ func TestJudgeFailsClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := load(t, Config{Dir: policyDir(t, "a.rego", "package pratique\n\n"+rules+"\n")})
-			d, err := p.Judge(t.Context(), in)
+			d, err := p.Evaluate(t.Context(), in)
 			if pratique.KindOf(err) != pratique.Invalid || d.Outcome != "" {
 				t.Errorf("decision %v, error %v (%v)", d, err, pratique.KindOf(err))
 			}
@@ -311,19 +311,19 @@ func TestShapesInWords(t *testing.T) {
 		`deny contains {"rule": "r", "message": "m", "finding": null}`:         "",
 	} {
 		p := load(t, Config{Dir: policyDir(t, "a.rego", "package pratique\n\n"+rule+"\n")})
-		if _, err := p.Judge(t.Context(), testInput(t)); (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
+		if _, err := p.Evaluate(t.Context(), testInput(t)); (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v", rule, err)
 		}
 	}
 }
 
-func TestJudgeEndsInTime(t *testing.T) {
+func TestEvaluateEndsInTime(t *testing.T) {
 	t.Parallel()
 	slow := "package pratique\n\ndeny contains {\"rule\": \"r\", \"message\": \"m\"} if {\n" +
 		"n := numbers.range(1, 3000)\nsome a in n\nsome b in n\nsome c in n\na + b + c == -1\n}\n"
 	p := load(t, Config{Dir: policyDir(t, "a.rego", slow), Timeout: 50 * time.Millisecond})
 	start := time.Now()
-	if d, err := p.Judge(t.Context(), testInput(t)); pratique.KindOf(err) != pratique.Exhausted || d.Outcome != "" {
+	if d, err := p.Evaluate(t.Context(), testInput(t)); pratique.KindOf(err) != pratique.Exhausted || d.Outcome != "" {
 		t.Errorf("decision %v, error %v", d, err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
@@ -331,8 +331,8 @@ func TestJudgeEndsInTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if d, err := p.Judge(ctx, testInput(t)); pratique.KindOf(err) != pratique.Unavailable || d.Outcome != "" {
-		t.Errorf("cancelled: decision %v, error %v", d, err)
+	if d, err := p.Evaluate(ctx, testInput(t)); pratique.KindOf(err) != pratique.Unavailable || d.Outcome != "" {
+		t.Errorf("canceled: decision %v, error %v", d, err)
 	}
 }
 
@@ -343,7 +343,7 @@ func TestCustomPolicyReadsParams(t *testing.T) {
 			"params.max_database_age_seconds == 3600\n",
 		"lib.rego", "package pratique.lib\n\nsay := sprintf(\"block at %s\", [data.pratique.params.block_at])\n",
 		"..data.txt", "ignored")
-	d, err := load(t, Config{Dir: dir, Params: Params{MaxDatabaseAge: time.Hour, BlockAt: "LOW"}}).Judge(t.Context(), testInput(t))
+	d, err := load(t, Config{Dir: dir, Params: Params{MaxDatabaseAge: time.Hour, BlockAt: "LOW"}}).Evaluate(t.Context(), testInput(t))
 	want := []pratique.Reason{{Rule: "age", Message: "block at LOW"}}
 	if err != nil || d.Outcome != pratique.Deny || !slices.Equal(d.Reasons, want) {
 		t.Errorf("%v %v", d, err)
@@ -377,7 +377,7 @@ func TestIDPinsFilesAndParameters(t *testing.T) {
 	}
 }
 
-func BenchmarkJudge200Findings(b *testing.B) {
+func BenchmarkEvaluate200Findings(b *testing.B) {
 	var findings []pratique.Finding
 	for i := range 200 {
 		findings = append(findings, finding(fmt.Sprintf("CVE-%03d", i), pratique.Severities()[i%5]))
@@ -385,24 +385,24 @@ func BenchmarkJudge200Findings(b *testing.B) {
 	p, in := load(b, Config{}), testInput(b, findings...)
 	b.ReportAllocs()
 	for b.Loop() {
-		if d, err := p.Judge(b.Context(), in); err != nil || d.Outcome != pratique.Deny {
+		if d, err := p.Evaluate(b.Context(), in); err != nil || d.Outcome != pratique.Deny {
 			b.Fatal(d, err)
 		}
 	}
 }
 
 // testSections has one finding in each section.
-func testSections(inspected *pratique.Inspected) *pratique.Sections {
-	inspected.Scanned = pratique.AllSections()
-	return &pratique.Sections{
-		Scanned:           pratique.AllSections(),
+func testSections(inspected *pratique.Inspected) *pratique.Extras {
+	inspected.ExtraKinds = pratique.ExtraKinds()
+	return &pratique.Extras{
+		Kinds:             pratique.ExtraKinds(),
 		Secrets:           []pratique.Secret{{Rule: "aws-access-key-id", Path: "srv/env", StartLine: 3, Severity: pratique.SeverityCritical}},
 		Misconfigurations: []pratique.Misconfiguration{{ID: "DS-0002", Type: "dockerfile", Severity: pratique.SeverityHigh}},
-		Licences:          []pratique.Licence{{Name: "AGPL-3.0", Category: "forbidden", Package: "x", Severity: pratique.SeverityCritical}},
+		Licenses:          []pratique.License{{Name: "AGPL-3.0", Category: "forbidden", Package: "x", Severity: pratique.SeverityCritical}},
 	}
 }
 
-// TestRulesOfTheGuide compiles the rules that docs/policy.md shows, and judges by them.
+// TestRulesOfTheGuide compiles the rules that docs/policy.md shows, and evaluates by them.
 func TestRulesOfTheGuide(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "policy.md"))
@@ -419,14 +419,14 @@ func TestRulesOfTheGuide(t *testing.T) {
 	if len(rules) != 2 {
 		t.Fatalf("%d rules", len(rules))
 	}
-	for i, want := range []map[bool]string{{true: "", false: ""}, {true: "x has the licence AGPL-3.0", false: "nobody looked at the licences"}} {
+	for i, want := range []map[bool]string{{true: "", false: ""}, {true: "x has the license AGPL-3.0", false: "nobody looked at the licenses"}} {
 		p := load(t, Config{Dir: policyDir(t, "own.rego", rules[i])})
 		for looked, message := range want {
 			in := testInput(t)
 			if !looked {
-				in.Scan.Scanned, in.Scan.Licences = ScannedInput{}, []LicenceInput{}
+				in.Scan.Scanned, in.Scan.Licenses = ScannedInput{}, []LicenseInput{}
 			}
-			d, err := p.Judge(t.Context(), in)
+			d, err := p.Evaluate(t.Context(), in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -456,7 +456,7 @@ func TestBlockSecrets(t *testing.T) {
 		} {
 			in := testInput(t)
 			tt.change(&in)
-			d, err := p.Judge(t.Context(), in)
+			d, err := p.Evaluate(t.Context(), in)
 			if err != nil {
 				t.Fatal(err)
 			}

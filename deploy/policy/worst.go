@@ -22,12 +22,12 @@ const RulePlatform = "platform_differs"
 
 // Worst combines the decisions about the platforms of an index: one denial denies the index, and so does each image that
 // could not be inspected. A reason that every platform has is kept once without a platform; any other is tagged with
-// its own. It fails with kind Internal if there are no platforms, or one without an outcome: nothing judged is not an
+// its own. It fails with kind Internal if there are no platforms, or one without an outcome: nothing evaluated is not an
 // allowance.
 func Worst(platforms []Platform, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error) {
 	const op = "combine verdicts"
 	if len(platforms)+len(uninspected) == 0 {
-		return Decision{}, nil, pratique.Errorf(pratique.Internal, op, "no platform was judged")
+		return Decision{}, nil, pratique.Errorf(pratique.Internal, op, "no platform was evaluated")
 	}
 	out := Decision{Outcome: pratique.Allow}
 	verdicts := make([]pratique.ChildVerdict, 0, len(platforms))

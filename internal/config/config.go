@@ -92,7 +92,7 @@ type Receiver struct {
 	OIDC    OIDC     `yaml:"oidc"`
 	// Insecure accepts pushes from anybody.
 	Insecure bool `yaml:"insecure"`
-	// Untagged also judges manifests that are pushed by digest alone.
+	// Untagged also evaluates manifests that are pushed by digest alone.
 	Untagged bool    `yaml:"untagged"`
 	Generic  Generic `yaml:"generic"`
 	NATS     NATS    `yaml:"nats"`
@@ -185,14 +185,14 @@ type Inspect struct {
 	Isolation string `yaml:"isolation"`
 	// AnalysisStore bounds what is kept of what was found in single layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
-	// Scanners are what is looked for beside packages: secrets, misconfigurations, licences. Default none.
-	Scanners []pratique.Section `yaml:"scanners"`
-	Lanes    Lanes              `yaml:"lanes"`
+	// Scanners are what is looked for beside packages: secrets, misconfigurations, licenses. Default none.
+	Scanners   []pratique.ExtraKind `yaml:"scanners"`
+	Priorities Priorities           `yaml:"priorities"`
 }
 
-// Lanes say how many of the workers of a stage may be busy with one lane. Pushes may have all.
-type Lanes struct {
-	// Manual is for submissions and sweeps; default all but one. Rescan is for what is judged anew; default half.
+// Priorities say how many of the workers of a stage may be busy with one priority. Pushes may have all.
+type Priorities struct {
+	// Manual is for submissions and sweeps; default all but one. Rescan is for what is evaluated anew; default half.
 	// Both are at least 1.
 	Manual int `yaml:"manual"`
 	Rescan int `yaml:"rescan"`

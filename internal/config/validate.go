@@ -74,9 +74,9 @@ func (c *checker) config(conf *Config) {
 	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
 		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
-	for key, limit := range map[string]int{"manual": conf.Inspect.Lanes.Manual, "rescan": conf.Inspect.Lanes.Rescan} {
+	for key, limit := range map[string]int{"manual": conf.Inspect.Priorities.Manual, "rescan": conf.Inspect.Priorities.Rescan} {
 		if limit < 0 || limit > mostWorkers {
-			c.fail("inspect.lanes."+key, "want a number from 1 to %d; what is more than the workers counts as all", mostWorkers)
+			c.fail("inspect.priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", mostWorkers)
 		}
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
@@ -120,17 +120,17 @@ func (c *checker) config(conf *Config) {
 // hostPattern is a name as it stands in a Host header, before the port.
 var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// scanners checks the sections, and that what the policy asks for is among them: every image would be denied.
+// scanners checks the extras, and that what the policy asks for is among them: every image would be denied.
 func (c *checker) scanners(conf *Config) {
 	for i, s := range conf.Inspect.Scanners {
 		key := fmt.Sprintf("inspect.scanners[%d]", i)
-		if !slices.Contains(pratique.AllSections(), s) {
-			c.fail(key, "want one of secrets, misconfigurations, licences, not %q", s)
+		if !slices.Contains(pratique.ExtraKinds(), s) {
+			c.fail(key, "want one of secrets, misconfigurations, licenses, not %q", s)
 		} else if slices.Contains(conf.Inspect.Scanners[:i], s) {
 			c.fail(key, "%q is there twice", s)
 		}
 	}
-	if conf.Policy.BlockSecrets && !slices.Contains(conf.Inspect.Scanners, pratique.SectionSecrets) {
+	if conf.Policy.BlockSecrets && !slices.Contains(conf.Inspect.Scanners, pratique.ExtraSecrets) {
 		c.fail("policy.blockSecrets", "nobody looks for secrets: add secrets to inspect.scanners")
 	}
 }

@@ -159,7 +159,7 @@ func watch(ctx context.Context, ask *client.Client, ref string, digest pratique.
 		}
 		for ; facts < len(image.Facts); facts++ {
 			step(factLine(image, image.Facts[facts].Kind))
-			if image.Facts[facts].Kind == pratique.FactSettled {
+			if image.Facts[facts].Kind == pratique.FactCompleted {
 				return settled(ref, image), nil
 			}
 		}
@@ -175,13 +175,13 @@ func factLine(i api.Image, kind pratique.FactKind) string {
 	switch {
 	case kind == pratique.FactInspected:
 		return fmt.Sprintf("%s: %d packages", kind, i.Packages)
-	case kind == pratique.FactMatched:
+	case kind == pratique.FactScanned:
 		return fmt.Sprintf("%s: %d findings", kind, i.Counts.Total())
-	case kind == pratique.FactJudged && i.Verdict != nil:
+	case kind == pratique.FactEvaluated && i.Verdict != nil:
 		return fmt.Sprintf("%s: %s", kind, i.Verdict.Outcome)
 	case kind == pratique.FactAttested:
 		return fmt.Sprintf("%s: %d signed objects in the registry", kind, len(i.Attestations))
-	case kind == pratique.FactSettled:
+	case kind == pratique.FactCompleted:
 		return fmt.Sprintf("%s: %s", kind, i.State)
 	default:
 		return string(kind)
@@ -189,7 +189,7 @@ func factLine(i api.Image, kind pratique.FactKind) string {
 }
 
 func settled(ref string, i api.Image) Image {
-	out := Image{Ref: ref, Digest: i.Digest, Outcome: i.Outcome, State: i.State}
+	out := Image{Ref: ref, Digest: i.Digest, Outcome: i.Outcome, State: string(i.State)}
 	if i.Verdict != nil {
 		out.Reasons = i.Verdict.Reasons
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // startTimeout is how long a child may take until it is ready: a second, and many on a busy machine, because it
-// builds a licence scanner.
+// builds a license scanner.
 const startTimeout = 3 * time.Minute
 
 // watchEvery is how often the memory of a working child is looked at.

@@ -82,8 +82,8 @@ type Analyses interface {
 type Result struct {
 	Image     pratique.ImageConfig
 	Inventory pratique.Inventory
-	// Sections is nil unless the children look for any.
-	Sections *pratique.Sections
+	// Extras is nil unless the children look for any.
+	Extras *pratique.Extras
 	// JavaDatabase is the one in which jars were looked up, if there was one.
 	JavaDatabase  pratique.Digest
 	JavaUpdatedAt time.Time

@@ -177,7 +177,7 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 			return err
 		}
 		result = Result{
-			Image: in.Image, Inventory: in.Inventory, Sections: in.Sections, Generator: in.Generator, Packages: in.Packages, Compared: in.Compared,
+			Image: in.Image, Inventory: in.Inventory, Extras: in.Extras, Generator: in.Generator, Packages: in.Packages, Compared: in.Compared,
 		}
 		if java != nil {
 			result.JavaDatabase, result.JavaUpdatedAt = java.Digest, java.UpdatedAt

@@ -238,7 +238,7 @@ func TestKilledFromOutside(t *testing.T) {
 	checkInspect(t, p)
 }
 
-func TestCancelledCalls(t *testing.T) {
+func TestCanceledCalls(t *testing.T) {
 	p := startPool(t, Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

@@ -119,7 +119,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	group.Go(func() error {
 		kept := keptFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
-		result.Inventory, result.Sections, result.Analysed = analysis.Inventory, analysis.Sections, kept.stored
+		result.Inventory, result.Extras, result.Analysed = analysis.Inventory, analysis.Extras, kept.stored
 		return err
 	})
 	group.Go(func() error {

@@ -83,7 +83,7 @@ type response struct {
 type inspected struct {
 	Image     pratique.ImageConfig `json:"image"`
 	Inventory pratique.Inventory   `json:"inventory"`
-	Sections  *pratique.Sections   `json:"sections,omitempty"`
+	Extras    *pratique.Extras     `json:"extras,omitempty"`
 	Generator pratique.Tool        `json:"generator"`
 	Packages  int                  `json:"packages"`
 	Compared  pratique.Comparison  `json:"compared"`

@@ -314,7 +314,7 @@ func TestConcurrentGet(t *testing.T) {
 		})
 	}
 	group.Wait()
-	// Who was cancelled while holding the turn may have opened it in vain.
+	// Who was canceled while holding the turn may have opened it in vain.
 	if n := l.opened.Load(); n < 1 || n > 6 {
 		t.Errorf("fetched %d times", n)
 	}

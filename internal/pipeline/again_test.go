@@ -10,9 +10,9 @@ import (
 )
 
 func TestAttestAgain(t *testing.T) {
-	fresh := []string{"judge app", "holds app"}
-	anew := []string{"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
-	again := []string{"judge app", "holds app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	fresh := []string{"evaluate app", "holds app"}
+	anew := []string{"evaluate app", "fact evaluated app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
+	again := []string{"evaluate app", "holds app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app"}
 	tests := []struct {
 		name   string
 		change func(w *world)
@@ -29,7 +29,7 @@ func TestAttestAgain(t *testing.T) {
 			w.registry.held[w.subject("app")][pratique.PredicateVSA] = held{Attestation: pratique.Attestation{Digest: w.digest("x")}}
 		}, again},
 		{"attested was lost", func(w *world) { w.drop(pratique.FactAttested) }, []string{again[0], again[2], again[3]}},
-		{"judged was lost", func(w *world) { w.drop(pratique.FactJudged); w.now = w.now.Add(time.Second) }, anew},
+		{"evaluated was lost", func(w *world) { w.drop(pratique.FactEvaluated); w.now = w.now.Add(time.Second) }, anew},
 		{"our clock was a little ahead", func(w *world) { w.now = w.now.Add(-time.Minute) }, fresh},
 		// Nobody would act on a summary from the future, for as long as the clock was wrong.
 		{"our clock was a year ahead", func(w *world) { w.now = w.now.Add(-365 * 24 * time.Hour) }, anew},
@@ -44,7 +44,7 @@ func TestAttestAgain(t *testing.T) {
 			w.forget()
 			w.mustHandle(m)
 			same(t, "work", append(tt.want, "enqueue deploy e2.deploy"), w.forget())
-			last := w.newest(w.subject("app"), pratique.FactAttested).Attested
+			last := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
 			same(t, "held and recorded", w.registry.list(w.subject("app")), last.Attestations)
 			if len(before) != 5 || len(last.Attestations) != 5 {
 				t.Errorf("%d attestations, then %d", len(before), len(last.Attestations))
@@ -70,11 +70,11 @@ func TestPolicyChangesItsMind(t *testing.T) {
 		w := newWorld(t)
 		w.mood = moods[0]
 		w.push("e1", "1.0")
-		before := w.newest(w.subject("app"), pratique.FactJudged).Judged
+		before := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated))
 		w.now, w.mood = w.now.Add(time.Minute), moods[1]
 		w.push("e2", "1.0")
-		after := w.newest(w.subject("app"), pratique.FactJudged).Judged
-		attested := w.newest(w.subject("app"), pratique.FactAttested).Attested
+		after := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated))
+		attested := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
 		if before.Digest == after.Digest || attested.Verdict != after.Digest {
 			t.Errorf("%s: verdict %s, then %s; attested is %s", name, before.Digest, after.Digest, attested.Verdict)
 		}
@@ -89,7 +89,7 @@ func TestPolicyChangesItsMind(t *testing.T) {
 func TestOtherKeySignsAnew(t *testing.T) {
 	w := newWorld(t)
 	w.push("e1", "1.0")
-	old := w.newest(w.subject("app"), pratique.FactAttested).Attested
+	old := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
 	w.registry.key = newKey(w)
 	for s := range w.registry.held {
 		for predicate, h := range w.registry.held[s] { // the real store keeps only what its own key signed
@@ -100,7 +100,7 @@ func TestOtherKeySignsAnew(t *testing.T) {
 	w.forget()
 	w.push("e2", "1.0")
 	same(t, "attached", true, slices.Contains(w.forget(), "attach app signed spdx cyclonedx vuln vsa"))
-	for _, a := range w.newest(w.subject("app"), pratique.FactAttested).Attested.Attestations {
+	for _, a := range pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested)).Attestations {
 		if a.KeyID != w.registry.key.id || a.KeyID == old.Attestations[0].KeyID {
 			t.Errorf("%s is still by key %s", a.PredicateType, a.KeyID)
 		}
@@ -116,7 +116,7 @@ func TestAttestAgainAfterANewReport(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge app", "fact judged app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e2.deploy",
+		"evaluate app", "fact evaluated app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e2.deploy",
 	}, w.forget())
 }
 
@@ -129,18 +129,18 @@ func TestAttestIndexAgain(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work when nothing changed", []string{
-		"judge amd", "judge arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
+		"evaluate amd", "evaluate arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
 	}, w.forget())
 
-	w.drop(pratique.FactMatched) // makes new reports, of another time
+	w.drop(pratique.FactScanned) // makes new reports, of another time
 	w.now = w.now.Add(time.Minute)
 	w.image("arm", "arm")
-	w.push("e3", "arm") // this child is judged anew by itself
+	w.push("e3", "arm") // this child is evaluated anew by itself
 	m = w.upTo(pipeline.StageAttest, "e4", "2.0")
 	w.forget()
 	w.mustHandle(m)
-	same(t, "work when children are judged anew", []string{
-		"judge amd", "fact judged amd", "judge arm", "worst of 2", "fact judged index",
+	same(t, "work when children are evaluated anew", []string{
+		"evaluate amd", "fact evaluated amd", "evaluate arm", "worst of 2", "fact evaluated index",
 		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "holds arm",
 		"attach index signed vsa", "fact attested index", "enqueue deploy e4.deploy",
 	}, w.forget())
@@ -158,7 +158,7 @@ func TestRedeliveredAfterTheEnd(t *testing.T) {
 				break
 			}
 		}
-		if _, over := w.lookUp(w.subject("app"), pratique.FactSettled); !over {
+		if _, over := w.lookUp(w.subject("app"), pratique.FactCompleted); !over {
 			t.Fatalf("%s: no end", stage)
 		}
 		facts := len(w.facts)

@@ -12,7 +12,7 @@ import (
 	"github.com/pratique-dev/pratique/signer"
 )
 
-// Attest is the stage that judges a subject, and signs what was found and decided. It alone holds the
+// Attest is the stage that evaluates a subject, and signs what was found and decided. It alone holds the
 // signing key, and it never touches image content.
 type Attest struct {
 	Base
@@ -55,7 +55,7 @@ type Attaching interface {
 
 // Handle does the stage for one message.
 func (s *Attest) Handle(ctx context.Context, body []byte) error {
-	return unlessCancelled(s.handle(ctx, body))
+	return unlessCanceled(s.handle(ctx, body))
 }
 
 func (s *Attest) handle(ctx context.Context, body []byte) error {
@@ -66,19 +66,19 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	if err := s.goesOn(ctx, StageAttest, w); err != nil {
 		return err
 	}
-	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 		return err // its acknowledgement was lost
 	}
-	seen, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactSeen)
+	resolved, err := newest[pratique.Resolved](ctx, s.Ledger, w.Subject)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never seen")
+	if resolved == nil {
+		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never resolved")
 	}
-	// Who judges an index judges and signs its images: nobody else may do so meanwhile, with another report.
+	// Who evaluates an index evaluates and signs its images: nobody else may do so meanwhile, with another report.
 	concerned := []pratique.Subject{w.Subject}
-	for _, c := range seen.Seen.Manifest.Children {
+	for _, c := range resolved.Manifest.Children {
 		concerned = append(concerned, w.Subject.Sibling(c.Digest))
 	}
 	release, err := s.subjects.LockAll(ctx, concerned...)
@@ -86,9 +86,9 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	defer release()
-	judged, err := s.judgeAndAttest(ctx, w, seen.Seen.Manifest)
+	evaluated, err := s.evaluateAndAttest(ctx, w, resolved.Manifest)
 	for again := 0; errors.As(err, new(newerReport)) && again < mostAgain; again++ {
-		judged, err = s.judgeAndAttest(ctx, w, seen.Seen.Manifest)
+		evaluated, err = s.evaluateAndAttest(ctx, w, resolved.Manifest)
 	}
 	if isLost(err) {
 		return s.sendBack(ctx, StageInspect, w, err)
@@ -96,9 +96,9 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	w.Verdict = judged.Digest
-	if judged.Verdict.Outcome != pratique.Allow {
-		return s.settle(ctx, StageAttest, w, pratique.StateDenied, summary(judged.Verdict))
+	w.Verdict = evaluated.Digest
+	if evaluated.Verdict.Outcome != pratique.Allow {
+		return s.complete(ctx, StageAttest, w, pratique.StateDenied, summary(evaluated.Verdict))
 	}
 	if err := s.goesOn(ctx, StageAttest, w); err != nil {
 		return err
@@ -106,51 +106,51 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	return s.pass(ctx, StageDeploy, w)
 }
 
-// newerReport is an error about an image that was matched with another database while it was judged.
+// newerReport is an error about an image that was matched with another database while it was evaluated.
 type newerReport struct{ error }
 
 func (e newerReport) Unwrap() error { return e.error }
 
-// mostAgain is how often an image is judged again at once because a newer report came. Then it waits as for anything else.
+// mostAgain is how often an image is evaluated again at once because a newer report came. Then it waits as for anything else.
 const mostAgain = 3
 
-func (s *Attest) judgeAndAttest(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
+func (s *Attest) evaluateAndAttest(ctx context.Context, w Work, m pratique.Manifest) (pratique.Evaluated, error) {
 	if m.IsIndex() {
-		return s.judgeAndAttestIndex(ctx, w, m)
+		return s.evaluateAndAttestIndex(ctx, w, m)
 	}
 	j, err := s.load(ctx, m.Subject)
 	if err != nil {
-		return pratique.Judged{}, err
+		return pratique.Evaluated{}, err
 	}
-	_, known, err := s.Ledger.Last(ctx, m.Subject, pratique.FactAttested)
+	known, err := newest[pratique.Attested](ctx, s.Ledger, m.Subject)
 	if err != nil {
-		return pratique.Judged{}, err
+		return pratique.Evaluated{}, err
 	}
-	if !known { // of others the registry may hold all that is wanted
+	if known == nil { // of others the registry may hold all that is wanted
 		j.prepared = s.prepare(ctx, w, j)
 		defer j.prepared.end()
 	}
-	if err = s.judge(ctx, w, &j); err != nil {
-		return pratique.Judged{}, err
+	if err = s.evaluate(ctx, w, &j); err != nil {
+		return pratique.Evaluated{}, err
 	}
-	return j.Judged, s.attest(ctx, w, j)
+	return j.Evaluated, s.attest(ctx, w, j)
 }
 
-func (s *Attest) judgeAndAttestIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Judged, error) {
-	index, err := s.judgeIndex(ctx, w, m)
+func (s *Attest) evaluateAndAttestIndex(ctx context.Context, w Work, m pratique.Manifest) (pratique.Evaluated, error) {
+	index, err := s.evaluateIndex(ctx, w, m)
 	if err != nil {
-		return pratique.Judged{}, err
+		return pratique.Evaluated{}, err
 	}
 	// The index is attested last: whoever finds its summary finds its children's, too. A denial does not wait for that.
 	var all []error
 	for _, c := range append(index.children, index) {
 		err := s.attest(ctx, w, c)
 		if err != nil && index.Verdict.Outcome == pratique.Allow {
-			return index.Judged, err
+			return index.Evaluated, err
 		}
 		all = append(all, err)
 	}
-	return index.Judged, joined(all...)
+	return index.Evaluated, joined(all...)
 }
 
 // joined joins errors so that one that may pass speaks first: then there is another try.
@@ -172,17 +172,17 @@ func summary(v pratique.Verdict) string {
 	return pratique.Excerpt(v.Reasons[0].Message, mostText)
 }
 
-// attest makes sure that the registry holds the signed evidence of one judgement.
-func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
+// attest makes sure that the registry holds the signed evidence of one evaluation.
+func (s *Attest) attest(ctx context.Context, w Work, j evaluation) error {
 	subject := j.subject
-	if err := s.newest(ctx, j); err != nil {
+	if err := s.stillNewest(ctx, j); err != nil {
 		return err
 	}
-	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactAttested); err != nil {
+	if last, err := newest[pratique.Attested](ctx, s.Ledger, subject); err != nil {
 		return err
-	} else if ok && w.Round == 0 && last.Attested.Verdict == j.Digest && s.made(last.Attested) {
+	} else if last != nil && w.Round == 0 && last.Verdict == j.Digest && s.made(last) {
 		// A registry may have lost what it held, or somebody may have overwritten it.
-		holds, err := s.Registry.Holds(ctx, subject, last.Attested.Attestations)
+		holds, err := s.Registry.Holds(ctx, subject, last.Attestations)
 		if err != nil || holds {
 			return joined(j.withdrawing, err)
 		}
@@ -223,26 +223,26 @@ func (s *Attest) attest(ctx context.Context, w Work, j judgement) error {
 			fact.VSA = a.Digest
 		}
 	}
-	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Kind: pratique.FactAttested, Attested: &fact})
+	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Body: &fact})
 }
 
-// newest returns an error unless the reports that a judgement rests on are still the newest ones: nothing is signed that a newer
+// stillNewest returns an error unless the reports that an evaluation rests on are still the newest ones: nothing is signed that a newer
 // one may deny.
-func (s *Attest) newest(ctx context.Context, j judgement) error {
+func (s *Attest) stillNewest(ctx context.Context, j evaluation) error {
 	for _, child := range j.children {
-		if err := s.newest(ctx, child); err != nil {
+		if err := s.stillNewest(ctx, child); err != nil {
 			return err
 		}
 	}
-	if j.matched == nil {
+	if j.scanned == nil {
 		return nil // an index
 	}
-	last, ok, err := s.Ledger.Last(ctx, j.subject, pratique.FactMatched)
+	last, err := newest[pratique.Scanned](ctx, s.Ledger, j.subject)
 	if err != nil {
 		return err
 	}
-	if !ok || last.Matched.Report != j.matched.Report {
-		return newerReport{pratique.Errorf(pratique.Unavailable, "attest "+j.subject.String(), "a newer report came while it was judged")}
+	if last == nil || last.Report != j.scanned.Report {
+		return newerReport{pratique.Errorf(pratique.Unavailable, "attest "+j.subject.String(), "a newer report came while it was evaluated")}
 	}
 	return nil
 }
@@ -251,11 +251,11 @@ func (s *Attest) newest(ctx context.Context, j judgement) error {
 // denial: its end is the denial, with what is in the way, and whoever keeps [Denials] tries again.
 func (s *Attest) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
 	return s.failed(ctx, stage, body, attempt, cause, final, func(w Work) (pratique.State, string, pratique.Digest, error) {
-		last, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactJudged)
-		if err != nil || !ok || last.Judged.Verdict.Outcome == pratique.Allow {
+		last, err := newest[pratique.Evaluated](ctx, s.Ledger, w.Subject)
+		if err != nil || last == nil || last.Verdict.Outcome == pratique.Allow {
 			return pratique.StateFailed, "", pratique.Digest{}, err
 		}
-		return pratique.StateDenied, summary(last.Judged.Verdict) + "; the registry does not say so yet: ", last.Judged.Digest, nil
+		return pratique.StateDenied, summary(last.Verdict) + "; the registry does not say so yet: ", last.Digest, nil
 	})
 }
 
@@ -268,7 +268,7 @@ func (s *Attest) made(a *pratique.Attested) bool {
 // vsa signs the verdict. Its inputs are the statements just signed, by the digest of their payloads: a signature
 // differs each time it is made, and an envelope that says the same is not written again. An index rests on its
 // children's verdicts.
-func (s *Attest) vsa(ctx context.Context, j judgement, envelopes []signer.Signed) (signer.Signed, error) {
+func (s *Attest) vsa(ctx context.Context, j evaluation, envelopes []signer.Signed) (signer.Signed, error) {
 	in := attest.VSAInput{
 		Verdict: j.Verdict, VerdictDigest: j.Digest, VerifierID: s.VerifierID,
 		Version: map[string]string{"pratique": s.Version},

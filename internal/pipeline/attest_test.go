@@ -18,26 +18,26 @@ func TestAttestInOrder(t *testing.T) {
 	slices.Sort(beside)
 	same(t, "beside", []string{"get", "get", "get", "get", "upload cyclonedx", "upload spdx", "upload vuln"}, beside)
 	same(t, "journal", []string{
-		"last settled ", "last settled app", "last seen app", "last inspected app", "last matched app", "last attested app", "judge app",
-		"last judged app", "put",
-		"edge attest:before-judged", "fact judged app", "edge attest:after-judged",
-		"last matched app", "last attested app", "last settled ",
+		"last completed ", "last completed app", "last resolved app", "last inspected app", "last scanned app", "last attested app", "evaluate app",
+		"last evaluated app", "put",
+		"edge attest:before-evaluated", "fact evaluated app", "edge attest:after-evaluated",
+		"last scanned app", "last attested app", "last completed ",
 		"edge attest:before-attach", "attach app signed spdx cyclonedx vuln vsa", "edge attest:after-attach",
-		"edge attest:before-attested", "fact attested app", "edge attest:after-attested", "last settled ",
+		"edge attest:before-attested", "fact attested app", "edge attest:after-attested", "last completed ",
 		"edge deploy:before-enqueue", "enqueue deploy e1.deploy", "edge deploy:after-enqueue",
 	}, slices.DeleteFunc(w.journal, background))
 
 	s := w.subject("app")
-	judged, attested := w.newest(s, pratique.FactJudged).Judged, w.newest(s, pratique.FactAttested).Attested
-	if attested.Verdict != judged.Digest || attested.VSA != w.registry.held[s][pratique.PredicateVSA].Digest || len(attested.Attestations) != 5 {
-		t.Errorf("attested %+v of verdict %s", attested, judged.Digest)
+	evaluated, attested := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)), pratique.As[pratique.Attested](w.newest(s, pratique.FactAttested))
+	if attested.Verdict != evaluated.Digest || attested.VSA != w.registry.held[s][pratique.PredicateVSA].Digest || len(attested.Attestations) != 5 {
+		t.Errorf("attested %+v of verdict %s", attested, evaluated.Digest)
 	}
 	var stored pratique.Verdict
-	w.document(judged.Digest, &stored)
-	same(t, "the stored verdict", judged.Verdict, stored)
-	inspected, matched := w.newest(s, pratique.FactInspected).Inspected, w.newest(s, pratique.FactMatched).Matched
+	w.document(evaluated.Digest, &stored)
+	same(t, "the stored verdict", evaluated.Verdict, stored)
+	inspected, matched := pratique.As[pratique.Inspected](w.newest(s, pratique.FactInspected)), pratique.As[pratique.Scanned](w.newest(s, pratique.FactScanned))
 	same(t, "verdict", pratique.Verdict{
-		Subject: s, Outcome: pratique.Allow, Policy: w.policy, JudgedAt: w.now,
+		Subject: s, Outcome: pratique.Allow, Policy: w.policy, EvaluatedAt: w.now,
 		Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}},
 		Inputs: []pratique.Input{
 			{Kind: "report", Digest: matched.Report}, {Kind: "inventory", Digest: inspected.Inventory},
@@ -69,7 +69,7 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 	w.push("e1", "1.0")
 	s := w.subject("app")
 	vsa := w.summary(s)
-	if vsa.Verdict != w.newest(s, pratique.FactJudged).Judged.Digest || vsa.VerifierID != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
+	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.VerifierID != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
 		t.Errorf("summary %+v", vsa)
 	}
 	if len(vsa.Inputs) != 3 {
@@ -89,10 +89,10 @@ func TestDenial(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge app", "withdraw app", "fact judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact settled app",
+		"evaluate app", "withdraw app", "fact evaluated app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app", "fact completed app",
 	}, w.forget())
-	same(t, "end", &pratique.Settled{State: pratique.StateDenied, Outcome: pratique.Deny, Verdict: w.newest(w.subject("app"), pratique.FactJudged).Judged.Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
-		w.newest(w.subject("app"), pratique.FactSettled).Settled)
+	same(t, "end", &pratique.Completed{State: pratique.StateDenied, Outcome: pratique.Deny, Verdict: pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
+		pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
 	if len(w.queue) != 2 {
 		t.Errorf("%d messages, want none for the gate", len(w.queue))
 	}
@@ -127,19 +127,19 @@ func TestAttestIndex(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+		"evaluate amd", "fact evaluated amd", "evaluate arm", "fact evaluated arm", "worst of 2", "fact evaluated index",
 		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd",
 		"attach arm signed spdx cyclonedx vuln vsa", "fact attested arm",
 		"attach index signed vsa", "fact attested index", "enqueue deploy e1.deploy",
 	}, w.forget())
-	index := w.newest(w.subject("index"), pratique.FactJudged).Judged.Verdict
+	index := pratique.As[pratique.Evaluated](w.newest(w.subject("index"), pratique.FactEvaluated)).Verdict
 	same(t, "children", []pratique.ChildVerdict{
 		{Child: pratique.Child{Digest: w.digest("amd"), Platform: "linux/amd64"}, Outcome: pratique.Allow},
 		{Child: pratique.Child{Digest: w.digest("arm"), Platform: "linux/arm64"}, Outcome: pratique.Allow},
 	}, index.Children)
 	same(t, "inputs", []pratique.Input{
-		{Kind: "verdict", Digest: w.newest(w.subject("amd"), pratique.FactJudged).Judged.Digest},
-		{Kind: "verdict", Digest: w.newest(w.subject("arm"), pratique.FactJudged).Judged.Digest},
+		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("amd"), pratique.FactEvaluated)).Digest},
+		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("arm"), pratique.FactEvaluated)).Digest},
 	}, index.Inputs)
 	if vsa := w.summary(w.subject("index")); vsa.Outcome != pratique.Allow || len(vsa.Inputs) != 2 || vsa.Inputs[0].Digest != index.Inputs[0].Digest {
 		t.Errorf("summary of the index %+v", vsa)
@@ -155,16 +155,16 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"judge amd", "fact judged amd", "judge arm", "withdraw arm", "fact judged arm", "worst of 2", "withdraw index", "fact judged index",
+		"evaluate amd", "fact evaluated amd", "evaluate arm", "withdraw arm", "fact evaluated arm", "worst of 2", "withdraw index", "fact evaluated index",
 		"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd",
 		"attach arm unsigned spdx cyclonedx vuln vsa", "fact attested arm",
-		"attach index unsigned vsa", "fact attested index", "fact settled index",
+		"attach index unsigned vsa", "fact attested index", "fact completed index",
 	}, w.forget())
-	index := w.newest(w.subject("index"), pratique.FactJudged).Judged.Verdict
+	index := pratique.As[pratique.Evaluated](w.newest(w.subject("index"), pratique.FactEvaluated)).Verdict
 	same(t, "reasons", []pratique.Reason{
 		{Rule: "severity", Message: "CVE-2026-1 in arm", Finding: "CVE-2026-1", Platform: "linux/arm64"},
 	}, index.Reasons)
-	if child := w.newest(w.subject("arm"), pratique.FactJudged).Judged.Verdict; child.Reasons[0].Platform != "" {
+	if child := pratique.As[pratique.Evaluated](w.newest(w.subject("arm"), pratique.FactEvaluated)).Verdict; child.Reasons[0].Platform != "" {
 		t.Errorf("the child's own reason names a platform: %+v", child.Reasons)
 	}
 	if index.Outcome != pratique.Deny || len(w.queue) != 2 {
@@ -172,14 +172,14 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	}
 }
 
-// TestAttestIndexFailsAsAWhole: nothing is attested while one child cannot be judged, and the index is not while
+// TestAttestIndexFailsAsAWhole: nothing is attested while one child cannot be evaluated, and the index is not while
 // one child cannot be attested.
 func TestAttestIndexFailsAsAWhole(t *testing.T) {
 	for call, want := range map[string][]string{
-		"judge arm":  {"judge amd", "fact judged amd", "judge arm"},
-		"worst of 2": {"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2"},
+		"evaluate arm": {"evaluate amd", "fact evaluated amd", "evaluate arm"},
+		"worst of 2":   {"evaluate amd", "fact evaluated amd", "evaluate arm", "fact evaluated arm", "worst of 2"},
 		"attach arm signed spdx cyclonedx vuln vsa": {
-			"judge amd", "fact judged amd", "judge arm", "fact judged arm", "worst of 2", "fact judged index",
+			"evaluate amd", "fact evaluated amd", "evaluate arm", "fact evaluated arm", "worst of 2", "fact evaluated index",
 			"attach amd signed spdx cyclonedx vuln vsa", "fact attested amd", "attach arm signed spdx cyclonedx vuln vsa",
 		},
 	} {
@@ -202,7 +202,7 @@ func TestAttestIndexFailsAsAWhole(t *testing.T) {
 // TestAttestErrors fails each call in turn.
 func TestAttestErrors(t *testing.T) {
 	for _, call := range []string{
-		"last seen app", "last inspected app", "last matched app", "get", "get", "judge app", "last judged app", "put", "fact judged app",
+		"last resolved app", "last inspected app", "last scanned app", "get", "get", "evaluate app", "last evaluated app", "put", "fact evaluated app",
 		"last attested app", "attach app signed spdx cyclonedx vuln vsa", "fact attested app", "enqueue deploy e1.deploy",
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Unverified} {
@@ -212,7 +212,7 @@ func TestAttestErrors(t *testing.T) {
 				w.fail[call] = pratique.Errorf(kind, "do", "as told")
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
-				if _, ok := w.lookUp(w.subject("app"), pratique.FactSettled); ok || len(w.queue) != 2 {
+				if _, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); ok || len(w.queue) != 2 {
 					t.Errorf("settled or passed on after an error: %v", effects(w.journal))
 				}
 				delete(w.fail, call)
@@ -234,7 +234,7 @@ func TestHoldsThatFails(t *testing.T) {
 	w.fail["holds app"] = pratique.Errorf(pratique.Unavailable, "read", "as told")
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Unavailable, w.fail["holds app"])
-	same(t, "work", []string{"judge app", "holds app"}, w.forget())
+	same(t, "work", []string{"evaluate app", "holds app"}, w.forget())
 }
 
 // TestAttestWithoutEvidence: a message alone brings nothing to a verdict.
@@ -245,27 +245,27 @@ func TestAttestWithoutEvidence(t *testing.T) {
 		change func(w *world)
 		want   pratique.Kind
 	}{
-		{"never seen", func(w *world) { w.drop(pratique.FactSeen) }, pratique.Internal},
+		{"never seen", func(w *world) { w.drop(pratique.FactResolved) }, pratique.Internal},
 		{"never inspected", func(w *world) { w.drop(pratique.FactInspected) }, pratique.Internal},
-		{"never matched", func(w *world) { w.drop(pratique.FactMatched) }, pratique.Internal},
+		{"never matched", func(w *world) { w.drop(pratique.FactScanned) }, pratique.Internal},
 		{"matched with another inventory", func(w *world) {
 			f := w.newest(w.subject("app"), pratique.FactInspected)
-			other := *f.Inspected
+			other := *pratique.As[pratique.Inspected](f)
 			other.Inventory = w.digest("other")
-			f.Inspected = &other
+			f.Body = &other
 			w.facts = append(w.facts, f)
 		}, pratique.Internal},
 		{"no report", func(w *world) {
-			delete(w.documents, w.newest(w.subject("app"), pratique.FactMatched).Matched.Report)
+			delete(w.documents, pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)).Report)
 		}, sentBack},
 		{"report is damaged", func(w *world) {
-			w.documents[w.newest(w.subject("app"), pratique.FactMatched).Matched.Report] = []byte("{")
+			w.documents[pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)).Report] = []byte("{")
 		}, sentBack},
 		{"no SPDX", func(w *world) {
-			delete(w.documents, w.newest(w.subject("app"), pratique.FactInspected).Inspected.SPDX)
+			delete(w.documents, pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).SPDX)
 		}, sentBack},
 		{"CycloneDX is something else", func(w *world) {
-			w.documents[w.newest(w.subject("app"), pratique.FactInspected).Inspected.CycloneDX] = []byte("{}")
+			w.documents[pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).CycloneDX] = []byte("{}")
 		}, pratique.Invalid},
 	}
 	for _, tt := range tests {

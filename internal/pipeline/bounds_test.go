@@ -20,7 +20,7 @@ func (w *world) checkFacts() {
 	for _, f := range w.facts {
 		raw, err := json.Marshal(f)
 		if err != nil || len(raw) > mostFact {
-			w.t.Errorf("a fact %s of %d bytes, %v", f.Kind, len(raw), err)
+			w.t.Errorf("a fact %s of %d bytes, %v", f.Kind(), len(raw), err)
 		}
 	}
 }
@@ -33,10 +33,10 @@ func TestManyLabels(t *testing.T) {
 		w.labels[fmt.Sprintf("label-%03d", i)] = strings.Repeat("<", 500)
 	}
 	seen := 0
-	w.judged = func(e pipeline.Evidence) { seen = len(e.Inspected.Image.Labels) }
+	w.evaluated = func(e pipeline.Evidence) { seen = len(e.Inspected.Image.Labels) }
 	w.push("e1", "1.0")
 	w.checkFacts()
-	kept := w.newest(w.subject("app"), pratique.FactInspected).Inspected.Image
+	kept := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).Image
 	if len(kept.Labels) == 0 || len(kept.Labels) > 50 || kept.AllLabels.IsZero() || kept.Labels["approved"] != "yes" {
 		t.Errorf("%d labels, document %s", len(kept.Labels), kept.AllLabels)
 	}
@@ -47,7 +47,7 @@ func TestManyLabels(t *testing.T) {
 	few := newWorld(t)
 	few.labels = map[string]string{"a": "b"}
 	few.push("e1", "1.0")
-	if kept := few.newest(few.subject("app"), pratique.FactInspected).Inspected.Image; kept.Labels["a"] != "b" || !kept.AllLabels.IsZero() {
+	if kept := pratique.As[pratique.Inspected](few.newest(few.subject("app"), pratique.FactInspected)).Image; kept.Labels["a"] != "b" || !kept.AllLabels.IsZero() {
 		t.Errorf("labels %v, document %s", kept.Labels, kept.AllLabels)
 	}
 }
@@ -61,7 +61,7 @@ func TestLongTexts(t *testing.T) {
 		w.outcome.Commits[0].Files = append(w.outcome.Commits[0].Files, pratique.FileChange{Path: fmt.Sprint(i, ".yaml"), Old: long[:2000], New: "b"})
 	}
 	w.push("e1", "1.0")
-	deployed := w.newest(w.subject("app"), pratique.FactDeployed).Deployed
+	deployed := pratique.As[pratique.Commit](w.newest(w.subject("app"), pratique.FactDeployed))
 	if len(deployed.Files) != 100 || deployed.MoreFiles != 4900 {
 		t.Errorf("%d files and %d more", len(deployed.Files), deployed.MoreFiles)
 	}
@@ -90,15 +90,15 @@ func TestDocumentHasAllReasons(t *testing.T) {
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "more", Message: "and 500 more"})
 	}
 	w.push("e1", "1.0")
-	judged := w.newest(w.subject("app"), pratique.FactJudged).Judged
+	evaluated := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated))
 	var whole pratique.Verdict
-	w.document(judged.Digest, &whole)
-	if len(judged.Verdict.Reasons) != 2 || len(whole.Reasons) != 501 {
-		t.Errorf("%d reasons in the fact, %d in the document", len(judged.Verdict.Reasons), len(whole.Reasons))
+	w.document(evaluated.Digest, &whole)
+	if len(evaluated.Verdict.Reasons) != 2 || len(whole.Reasons) != 501 {
+		t.Errorf("%d reasons in the fact, %d in the document", len(evaluated.Verdict.Reasons), len(whole.Reasons))
 	}
 	// The same verdict again is the same.
 	w.push("e2", "1.0")
-	if again := w.newest(w.subject("app"), pratique.FactJudged).Judged; again.Digest != judged.Digest {
+	if again := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)); again.Digest != evaluated.Digest {
 		t.Error("the same verdict was recorded twice")
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A cancelled event is settled where every stage can look without knowing what the ref was resolved to: with no
+// A canceled event is completed where every stage can look without knowing what the ref was resolved to: with no
 // subject. Stages look before they begin and before each effect that lasts. What they have done by then stands; only a
 // commit that was being written meanwhile makes the event end as deployed after all, since Git says so.
 
-// errCancelled is what a stage stops with when somebody cancelled its event.
-var errCancelled = errors.New("cancelled")
+// errCanceled is what a stage stops with when somebody canceled its event.
+var errCanceled = errors.New("canceled")
 
 // RoleOperate is the role in facts about what people do to the work of others.
 const RoleOperate = "operate"
@@ -23,48 +23,49 @@ const RoleOperate = "operate"
 func (b *Base) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
 	w := Work{Event: e, Subject: s}
 	if s.IsZero() { // nothing may be on record about it
-		if err := b.record(ctx, RoleOperate, w, s, pratique.Fact{Kind: pratique.FactReceived, Received: &e}); err != nil {
+		if err := b.record(ctx, RoleOperate, w, s, pratique.Fact{Body: &e}); err != nil {
 			return err
 		}
 	}
-	settled := pratique.Settled{State: pratique.StateCancelled, By: by, Ref: e.Ref, Detail: "cancelled by " + by}
+	completed := pratique.Completed{State: pratique.StateCanceled, By: by, Ref: e.Ref, Detail: "canceled by " + by}
 	if reason != "" {
-		settled.Detail += ": " + reason
+		completed.Detail += ": " + reason
 	}
-	settled.Detail = pratique.Excerpt(settled.Detail, mostText)
-	fact := pratique.Fact{Kind: pratique.FactSettled, Settled: &settled}
+	completed.Detail = pratique.Excerpt(completed.Detail, mostText)
+	fact := pratique.Fact{Body: &completed}
 	if err := b.record(ctx, RoleOperate, w, pratique.Subject{}, fact); err != nil || s.IsZero() {
 		return err
 	}
 	return b.record(ctx, RoleOperate, w, s, fact)
 }
 
-// goesOn returns nil unless the event was cancelled: then errCancelled, after the subject has its end on record, too.
+// goesOn returns nil unless the event was canceled: then errCanceled, after the subject has its end on record, too.
 func (b *Base) goesOn(ctx context.Context, role string, w Work) error {
-	f, over, err := b.Ledger.Settled(ctx, pratique.Subject{}, w.Event.ID)
-	if err != nil {
+	f, over, err := b.Ledger.Completed(ctx, pratique.Subject{}, w.Event.ID)
+	if err != nil || !over {
 		return err
 	}
-	if !over || f.Settled.State != pratique.StateCancelled {
+	completed := pratique.As[pratique.Completed](f)
+	if completed.State != pratique.StateCanceled {
 		return nil
 	}
 	if w.Subject.IsZero() {
-		return errCancelled
+		return errCanceled
 	}
-	if _, over, err = b.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil {
+	if _, over, err = b.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil {
 		return err
 	}
 	if !over {
-		if err := b.record(ctx, role, w, w.Subject, pratique.Fact{Kind: pratique.FactSettled, Settled: f.Settled}); err != nil {
+		if err := b.record(ctx, role, w, w.Subject, pratique.Fact{Body: completed}); err != nil {
 			return err
 		}
 	}
-	return errCancelled
+	return errCanceled
 }
 
-// unlessCancelled has the queue take a message away whose event was cancelled.
-func unlessCancelled(err error) error {
-	if errors.Is(err, errCancelled) {
+// unlessCanceled has the queue take a message away whose event was canceled.
+func unlessCanceled(err error) error {
+	if errors.Is(err, errCanceled) {
 		return nil
 	}
 	return err
@@ -76,6 +77,6 @@ func unlessCancelled(err error) error {
 func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pratique.Event, error) {
 	e := old
 	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
-	e.Requeues, e.RequeuedBy, e.Lane = old.ID, by, pratique.LaneManual
+	e.Requeues, e.RequeuedBy, e.Priority = old.ID, by, pratique.PriorityManual
 	return e, i.Submit(ctx, e)
 }

@@ -12,11 +12,11 @@ import (
 // cancellation.
 func end(w *world, event string) (state pratique.State, by string) {
 	for _, f := range w.facts {
-		if f.Settled == nil || f.Event != event {
+		if pratique.As[pratique.Completed](f) == nil || f.Event != event {
 			continue
 		}
-		if state == "" || state == pratique.StateCancelled && f.Settled.State == pratique.StateDeployed {
-			state, by = f.Settled.State, f.Settled.By
+		if state == "" || state == pratique.StateCanceled && pratique.As[pratique.Completed](f).State == pratique.StateDeployed {
+			state, by = pratique.As[pratique.Completed](f).State, pratique.As[pratique.Completed](f).By
 		}
 	}
 	return state, by
@@ -28,9 +28,9 @@ func TestCancelBeforeAStage(t *testing.T) {
 		w := newWorld(t)
 		m := w.upTo(stage, "e1", "1.0")
 		s := pratique.Subject{}
-		want := []string{"fact received ", "fact settled "}
+		want := []string{"fact received ", "fact completed "}
 		if subject {
-			s, want = w.subject("app"), []string{"fact settled ", "fact settled app"}
+			s, want = w.subject("app"), []string{"fact completed ", "fact completed app"}
 		}
 		w.forget()
 		base := w.base()
@@ -44,17 +44,17 @@ func TestCancelBeforeAStage(t *testing.T) {
 		if done := w.forget(); len(done) > 0 || len(w.queue) != queued {
 			t.Errorf("%s: after the cancellation %v was done", stage, done)
 		}
-		if state, by := end(w, "e1"); state != pratique.StateCancelled || by != "alice" {
+		if state, by := end(w, "e1"); state != pratique.StateCanceled || by != "alice" {
 			t.Errorf("%s: ended as %q by %q", stage, state, by)
 		}
-		if f := w.facts[len(w.facts)-1]; f.Settled.Detail != "cancelled by alice: wrong tag" || f.By != "operate@host" {
+		if f := w.facts[len(w.facts)-1]; pratique.As[pratique.Completed](f).Detail != "canceled by alice: wrong tag" || f.By != "operate@host" {
 			t.Errorf("%s: %+v", stage, f)
 		}
 	}
 }
 
 // TestCancelAtEveryEdge cancels at each point of a push that goes well, with and without knowing the subject, and
-// with the process dying there, too. The event ends once: as cancelled with no commit, or as deployed with one.
+// with the process dying there, too. The event ends once: as canceled with no commit, or as deployed with one.
 func TestCancelAtEveryEdge(t *testing.T) {
 	reference := newWorld(t)
 	reference.push("e1", "1.0")
@@ -69,7 +69,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 		for _, known := range []bool{true, false} {
 			for _, dies := range []bool{false, true} {
 				w := newWorld(t)
-				seen, cancelled := 0, 0
+				seen, canceled := 0, 0
 				base := w.base()
 				base.Edge = nil
 				w.at = func(point string) {
@@ -86,7 +86,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 					if err := base.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", ""); err != nil {
 						t.Fatal(err)
 					}
-					cancelled = len(w.facts)
+					canceled = len(w.facts)
 					if dies {
 						panic(died(point))
 					}
@@ -102,26 +102,26 @@ func TestCancelAtEveryEdge(t *testing.T) {
 				}
 				state, _ := end(w, "e1")
 				ends[state]++
-				if cancelled == 0 {
-					t.Fatalf("%s: never cancelled", points[i])
+				if canceled == 0 {
+					t.Fatalf("%s: never canceled", points[i])
 				}
 				committing := slices.Contains([]string{"deploy:before-commit", "deploy:after-commit", "deploy:before-deployed", "deploy:after-deployed",
-					"deploy:before-settled", "deploy:after-settled"}, points[i])
+					"deploy:before-completed", "deploy:after-completed"}, points[i])
 				switch {
-				case state == pratique.StateDeployed && len(w.changes) == 0, state == pratique.StateCancelled && len(w.changes) > 0 && !dies:
+				case state == pratique.StateDeployed && len(w.changes) == 0, state == pratique.StateCanceled && len(w.changes) > 0 && !dies:
 					t.Errorf("%s: ended as %s with %d commits", points[i], state, len(w.changes))
-				case state != pratique.StateDeployed && state != pratique.StateCancelled:
+				case state != pratique.StateDeployed && state != pratique.StateCanceled:
 					t.Errorf("%s: ended as %q", points[i], state)
 				case !committing && len(w.changes) > 0:
 					t.Errorf("%s: a commit after the cancellation", points[i])
 				}
-				if last, ok := w.lookUp(w.subject("app"), pratique.FactSettled); !known && i > 1 && (!ok || last.Event != "e1") && state == pratique.StateCancelled && !dies {
+				if last, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); !known && i > 1 && (!ok || last.Event != "e1") && state == pratique.StateCanceled && !dies {
 					t.Errorf("%s: the image has no end on record", points[i])
 				}
 			}
 		}
 	}
-	if ends[pratique.StateCancelled] == 0 || ends[pratique.StateDeployed] == 0 {
+	if ends[pratique.StateCanceled] == 0 || ends[pratique.StateDeployed] == 0 {
 		t.Errorf("ends %v", ends)
 	}
 }
@@ -140,7 +140,7 @@ func TestRequeue(t *testing.T) {
 		t.Errorf("twice: %+v and %+v, %d messages, %v", first, again, len(w.queue), err)
 	}
 	want := old
-	want.ID, want.Requeues, want.Lane, want.RequeuedBy = first.ID, "e1", pratique.LaneManual, "alice"
+	want.ID, want.Requeues, want.Priority, want.RequeuedBy = first.ID, "e1", pratique.PriorityManual, "alice"
 	if first != want || first.ID == old.ID {
 		t.Errorf("%+v, want %+v", first, want)
 	}

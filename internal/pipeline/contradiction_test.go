@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// TestImageDeniedBesideItsIndex: while an index is judged and signed, one of its images gets a worse report and is judged by
+// TestImageDeniedBesideItsIndex: while an index is evaluated and signed, one of its images gets a worse report and is evaluated by
 // itself. That waits, and so has the last word: the image keeps no signature that its older report brought it.
 func TestImageDeniedBesideItsIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -20,7 +20,7 @@ func TestImageDeniedBesideItsIndex(t *testing.T) {
 		index := w.upTo(pipeline.StageAttest, "e2", "2.0")
 		stage := w.attest()
 		ended := make(chan error, 1)
-		w.after = map[string]func(){"judge arm": func() { // the index's worker has its report by now
+		w.after = map[string]func(){"evaluate arm": func() { // the index's worker has its report by now
 			w.bad["arm"] = true
 			w.useDatabase("database 2")
 			own := w.upTo(pipeline.StageAttest, "e3", "1.0")
@@ -37,26 +37,26 @@ func TestImageDeniedBesideItsIndex(t *testing.T) {
 			t.Error("the denied image is signed")
 		}
 		if at, of := slices.Index(w.journal, "withdraw arm"), slices.Index(w.journal, "attach index signed vsa"); at < of {
-			t.Errorf("the image was judged while its index was: %d, %d", at, of)
+			t.Errorf("the image was evaluated while its index was: %d, %d", at, of)
 		}
 	})
 }
 
-// TestNewerReportWhileJudged: nothing is signed from a report that was replaced while it was judged.
-func TestNewerReportWhileJudged(t *testing.T) {
+// TestNewerReportWhileEvaluated: nothing is signed from a report that was replaced while it was evaluated.
+func TestNewerReportWhileEvaluated(t *testing.T) {
 	w := newWorld(t)
 	w.image("1.0", "arm")
 	w.push("e1", "1.0")
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
 	index := w.upTo(pipeline.StageAttest, "e2", "2.0")
-	w.after = map[string]func(){"judge arm": func() {
+	w.after = map[string]func(){"evaluate arm": func() {
 		w.bad["arm"] = true
 		w.useDatabase("database 2")
 		w.upTo(pipeline.StageAttest, "e3", "1.0")
 	}}
 	w.forget()
 	w.mustHandle(index)
-	if end := w.newest(w.subject("index"), pratique.FactSettled).Settled; end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"), pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("it ended as %s", end.State)
 	}
 	if work := w.forget(); slices.Contains(work, "attach index signed vsa") {
@@ -65,7 +65,7 @@ func TestNewerReportWhileJudged(t *testing.T) {
 }
 
 // TestIndexWhoseImageWasDenied: nothing is committed of an index that is allowed when one of its images is denied. It is
-// judged again.
+// evaluated again.
 func TestIndexWhoseImageWasDenied(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
@@ -80,7 +80,7 @@ func TestIndexWhoseImageWasDenied(t *testing.T) {
 		t.Fatalf("it went on to %s", back.stage)
 	}
 	w.mustHandle(w.last())
-	if end := w.newest(w.subject("index"), pratique.FactSettled).Settled; end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"), pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("it ended as %s", end.State)
 	}
 	if work := w.forget(); slices.Contains(work, "commit index") || !slices.Contains(work, "withdraw index") {

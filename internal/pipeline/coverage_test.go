@@ -12,9 +12,9 @@ func unmatched(reason pratique.UnmatchedReason) *pratique.Coverage {
 	return &pratique.Coverage{Unmatched: []pratique.Unmatched{{Class: pratique.ClassLanguage, Type: "x", Packages: 6, Reason: reason}}}
 }
 
-// TestCoverageAfterARematch is that of a full match: it stays where a list is matched in pieces, since the delta would
+// TestCoverageAfterARescan is that of a full match: it stays where a list is matched in pieces, since the delta would
 // have said if it changed, and it is found out where the whole list is, also if what was found stays the same.
-func TestCoverageAfterARematch(t *testing.T) {
+func TestCoverageAfterARescan(t *testing.T) {
 	before, now := unmatched(pratique.UnmatchedUnsupported), unmatched(pratique.UnmatchedNoAdvisories)
 	for name, test := range map[string]struct {
 		whole, early bool

@@ -8,7 +8,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// denied pushes an image that is allowed, and returns the message that has it judged again when it is not any more.
+// denied pushes an image that is allowed, and returns the message that has it evaluated again when it is not any more.
 func denied(t *testing.T) (*world, pratique.Subject, message) {
 	t.Helper()
 	w := newWorld(t)
@@ -20,7 +20,7 @@ func denied(t *testing.T) (*world, pratique.Subject, message) {
 
 // TestWithdrawnBeforeAnythingCanFail: whatever fails about a denial, the signature is gone by then.
 func TestWithdrawnBeforeAnythingCanFail(t *testing.T) {
-	for _, call := range []string{"fact judged app", "put", "last judged app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app"} {
+	for _, call := range []string{"fact evaluated app", "put", "last evaluated app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Exhausted} {
 			w, s, m := denied(t)
 			w.fail[call] = pratique.Errorf(kind, "do", "as told")
@@ -42,18 +42,18 @@ func TestDeniedThoughTheSignatureStays(t *testing.T) {
 	w.fail["attach app unsigned spdx cyclonedx vuln vsa"] = w.fail["withdraw app"]
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Invalid, w.fail["withdraw app"])
-	if got := w.newest(s, pratique.FactJudged).Judged.Verdict.Outcome; got != pratique.Deny {
+	if got := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Deny {
 		t.Errorf("the newest verdict is %s", got)
 	}
 	// The event ends as what it is, and says what is in the way.
 	if err := w.attest().Failed(t.Context(), m.stage, m.body, 1, err, true); err != nil {
 		t.Fatal(err)
 	}
-	end := w.newest(s, pratique.FactSettled).Settled
-	if end.State != pratique.StateDenied || end.Verdict != w.newest(s, pratique.FactJudged).Judged.Digest || !strings.Contains(end.Detail, "immutable") {
+	end := pratique.As[pratique.Completed](w.newest(s, pratique.FactCompleted))
+	if end.State != pratique.StateDenied || end.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || !strings.Contains(end.Detail, "immutable") {
 		t.Errorf("end %+v", end)
 	}
-	if f := w.newest(s, pratique.FactFailed).Failed; !f.Final || f.Kind != pratique.Invalid {
+	if f := pratique.As[pratique.Failed](w.newest(s, pratique.FactFailed)); !f.Final || f.Kind != pratique.Invalid {
 		t.Errorf("failed %+v", f)
 	}
 }
@@ -65,13 +65,13 @@ func TestPolicyThatFails(t *testing.T) {
 		w.push("e1", "1.0")
 		w.useDatabase("database 2")
 		m := w.upTo(pipeline.StageAttest, "e2", "1.0")
-		w.fail["judge app"] = pratique.Errorf(kind, "judge", "as told")
+		w.fail["evaluate app"] = pratique.Errorf(kind, "evaluate", "as told")
 		w.mustHandle(m)
 		s := w.subject("app")
 		if _, signed := w.registry.held[s][""]; signed {
 			t.Errorf("%s: the image is still signed", kind)
 		}
-		end := w.newest(s, pratique.FactSettled).Settled
+		end := pratique.As[pratique.Completed](w.newest(s, pratique.FactCompleted))
 		if end.State != pratique.StateDenied || !strings.Contains(end.Detail, "as told") {
 			t.Errorf("%s: end %+v", kind, end)
 		}
@@ -82,14 +82,14 @@ func TestPolicyThatFails(t *testing.T) {
 func TestPolicyThatIsSlowOnce(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
-	w.fail["judge app"] = pratique.Errorf(pratique.Exhausted, "judge", "it takes too long")
-	w.after = map[string]func(){"judge app": func() {
+	w.fail["evaluate app"] = pratique.Errorf(pratique.Exhausted, "evaluate", "it takes too long")
+	w.after = map[string]func(){"evaluate app": func() {
 		w.writing.Lock()
 		defer w.writing.Unlock()
-		delete(w.fail, "judge app")
+		delete(w.fail, "evaluate app")
 	}}
 	w.mustHandle(m)
-	if got := w.newest(w.subject("app"), pratique.FactJudged).Judged.Verdict.Outcome; got != pratique.Allow {
+	if got := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Allow {
 		t.Errorf("the verdict is %s", got)
 	}
 }
@@ -104,14 +104,14 @@ func TestFailureOfAnAllowedImage(t *testing.T) {
 	if err := w.attest().Failed(t.Context(), m.stage, m.body, 1, err, true); err != nil {
 		t.Fatal(err)
 	}
-	if end := w.newest(w.subject("app"), pratique.FactSettled).Settled; end.State != pratique.StateFailed {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateFailed {
 		t.Errorf("end %+v", end)
 	}
 }
 
-// TestDeniedIndexDoesNotWait: a platform that cannot be judged, or attested, keeps no denial of the index back.
+// TestDeniedIndexDoesNotWait: a platform that cannot be evaluated, or attested, keeps no denial of the index back.
 func TestDeniedIndexDoesNotWait(t *testing.T) {
-	for _, call := range []string{"judge amd", "attach amd signed spdx cyclonedx vuln vsa"} {
+	for _, call := range []string{"evaluate amd", "attach amd signed spdx cyclonedx vuln vsa"} {
 		w := newWorld(t)
 		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
 		w.push("e1", "2.0")
@@ -152,7 +152,7 @@ func TestNewestVerdictStopsTheGate(t *testing.T) {
 	if len(w.changes) != 0 {
 		t.Errorf("the gate was asked for %d changes", len(w.changes))
 	}
-	if end := w.newest(w.subject("app"), pratique.FactSettled).Settled; end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("end %+v", end)
 	}
 }

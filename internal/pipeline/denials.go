@@ -28,8 +28,8 @@ type PendingDenial struct {
 }
 
 // Denials tries again to attest the denials that the registry did not take, for as long as it takes: the work for an event
-// ends after a day, and with it a denial must not. It has an index judged again at once that says otherwise than its images
-// do: the image was denied while the index was judged, or by a push of its own. It asks only where no other work goes on,
+// ends after a day, and with it a denial must not. It has an index evaluated again at once that says otherwise than its images
+// do: the image was denied while the index was evaluated, or by a push of its own. It asks only where no other work goes on,
 // the more seldom the longer it has been in vain.
 type Denials struct {
 	Base
@@ -95,7 +95,7 @@ func (d *Denials) Look(ctx context.Context) error {
 		jobs = append(jobs, job)
 		message := "a denied image is still what it was in its registry; it is tried again"
 		if p.Contradicted {
-			message = "an index is allowed, and an image in it is denied; it is judged again"
+			message = "an index is allowed, and an image in it is denied; it is evaluated again"
 		}
 		d.Log.LogAttrs(ctx, slog.LevelError, message, slog.String("subject", p.Subject.String()), slog.Time("deniedAt", p.Since))
 	}
@@ -112,19 +112,19 @@ func (d *Denials) Look(ctx context.Context) error {
 	return nil
 }
 
-// job is the work that judges the subject again and attests what comes of it. The push keeps its time, so that nothing
+// job is the work that evaluates the subject again and attests what comes of it. The push keeps its time, so that nothing
 // overtakes what was pushed since.
 func (d *Denials) job(p PendingDenial, now time.Time) (Message, error) {
 	ref := p.Push.Ref
 	ref.Digest = p.Pushed.Digest
 	e := pratique.Event{
 		ID:  pratique.EventID(SourceDenial, ref, now.Format(time.RFC3339)),
-		Ref: ref, Source: SourceDenial, Lane: pratique.LaneRescan, OccurredAt: pushedAt(p.Push), ReceivedAt: now,
+		Ref: ref, Source: SourceDenial, Priority: pratique.PriorityRescan, OccurredAt: pushedAt(p.Push), ReceivedAt: now,
 		RefreshOnly: p.Push.RefreshOnly,
 	}
 	body, err := json.Marshal(Work{Event: e, Subject: p.Pushed})
 	if err != nil {
 		return Message{}, pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 	}
-	return Message{Lane: e.Lane, ID: e.ID + "." + StageAttest, Body: body}, nil
+	return Message{Priority: e.Priority, ID: e.ID + "." + StageAttest, Body: body}, nil
 }

@@ -25,7 +25,7 @@ type Gate interface {
 
 // Handle does the stage for one message.
 func (s *Deploy) Handle(ctx context.Context, body []byte) error {
-	return unlessCancelled(s.handle(ctx, body))
+	return unlessCanceled(s.handle(ctx, body))
 }
 
 func (s *Deploy) handle(ctx context.Context, body []byte) error {
@@ -36,15 +36,15 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	if err := s.goesOn(ctx, StageDeploy, w); err != nil {
 		return err
 	}
-	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 		return err // its acknowledgement was lost
 	}
 	// The registry may not have taken a denial yet, and its passing summary would hold for a while.
-	if last, ok, err := s.Ledger.Last(ctx, w.Subject, pratique.FactJudged); err != nil {
+	if last, err := newest[pratique.Evaluated](ctx, s.Ledger, w.Subject); err != nil {
 		return err
-	} else if ok && last.Judged.Verdict.Outcome != pratique.Allow {
-		w.Verdict = last.Judged.Digest
-		return s.settle(ctx, StageDeploy, w, pratique.StateDenied, summary(last.Judged.Verdict))
+	} else if last != nil && last.Verdict.Outcome != pratique.Allow {
+		w.Verdict = last.Digest
+		return s.complete(ctx, StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
 	}
 	if err := s.contradicted(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
 		return s.sendBack(ctx, StageAttest, w, err)
@@ -52,7 +52,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	if w.Unconfirmed != "" {
-		return s.settle(ctx, StageDeploy, w, pratique.StateSuperseded, "")
+		return s.complete(ctx, StageDeploy, w, pratique.StateSuperseded, "")
 	}
 	s.edge(StageDeploy + ":before-commit")
 	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
@@ -65,12 +65,12 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	// fails, its kind speaks first, so that there is another try.
 	for _, c := range out.Commits {
 		c = excerptOfCommit(c)
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDeployed, Deployed: &c}); lost != nil {
+		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
 	for _, d := range out.Drifted {
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Kind: pratique.FactDrifted, Drifted: &d}); lost != nil {
+		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &d}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
@@ -84,30 +84,30 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	settled := pratique.Settled{State: pratique.StateDeployed, Detail: out.Detail, Problems: bounded(out.Problems)}
+	completed := pratique.Completed{State: pratique.StateDeployed, Detail: out.Detail, Problems: bounded(out.Problems)}
 	switch {
 	case out.Reverted:
-		settled.State = pratique.StateReverted
+		completed.State = pratique.StateReverted
 	case out.Superseded:
-		settled.State = pratique.StateSuperseded
+		completed.State = pratique.StateSuperseded
 	case len(out.Commits) == 0:
-		settled.State = pratique.StateAllowed
+		completed.State = pratique.StateAllowed
 	}
-	return s.settleAs(ctx, StageDeploy, w, settled)
+	return s.completeAs(ctx, StageDeploy, w, completed)
 }
 
 // contradicted returns a Stale error if an index is allowed, and one of its images was denied since.
 func (s *Deploy) contradicted(ctx context.Context, index pratique.Subject) error {
-	seen, ok, err := s.Ledger.Last(ctx, index, pratique.FactSeen)
-	if err != nil || !ok {
+	resolved, err := newest[pratique.Resolved](ctx, s.Ledger, index)
+	if err != nil || resolved == nil {
 		return err
 	}
-	for _, c := range seen.Seen.Manifest.Children {
-		last, ok, err := s.Ledger.Last(ctx, index.Sibling(c.Digest), pratique.FactJudged)
+	for _, c := range resolved.Manifest.Children {
+		last, err := newest[pratique.Evaluated](ctx, s.Ledger, index.Sibling(c.Digest))
 		if err != nil {
 			return err
 		}
-		if ok && last.Judged.Verdict.Outcome != pratique.Allow {
+		if last != nil && last.Verdict.Outcome != pratique.Allow {
 			return pratique.Errorf(pratique.Stale, "deploy "+index.String(), "its image %s for %s was denied since", c.Digest, c.Platform)
 		}
 	}

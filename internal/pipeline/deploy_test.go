@@ -15,10 +15,10 @@ func TestDeployInOrder(t *testing.T) {
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
-		"last settled ", "last settled app", "last judged app", "last seen app",
+		"last completed ", "last completed app", "last evaluated app", "last resolved app",
 		"edge deploy:before-commit", "commit app", "edge deploy:after-commit",
 		"edge deploy:before-deployed", "fact deployed app", "edge deploy:after-deployed",
-		"edge deploy:before-settled", "fact settled app", "edge deploy:after-settled",
+		"edge deploy:before-completed", "fact completed app", "edge deploy:after-completed",
 	}, w.journal)
 	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
 	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1", PushedAt: w.now}}, w.changes)
@@ -30,13 +30,13 @@ func TestDeployEnds(t *testing.T) {
 	tests := []struct {
 		name    string
 		outcome deploy.Outcome
-		want    pratique.Settled
+		want    pratique.Completed
 	}{
-		{"one target", deploy.Outcome{Commits: one}, pratique.Settled{State: pratique.StateDeployed}},
-		{"two targets, one in place already", deploy.Outcome{Commits: two}, pratique.Settled{State: pratique.StateDeployed}},
-		{"no target", deploy.Outcome{NoTarget: true, Detail: "nobody asks"}, pratique.Settled{State: pratique.StateAllowed, Detail: "nobody asks"}},
-		{"superseded", deploy.Outcome{Superseded: true, Detail: "moved on"}, pratique.Settled{State: pratique.StateSuperseded, Detail: "moved on"}},
-		{"superseded after the first target", deploy.Outcome{Commits: one, Superseded: true, Detail: "moved on"}, pratique.Settled{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"one target", deploy.Outcome{Commits: one}, pratique.Completed{State: pratique.StateDeployed}},
+		{"two targets, one in place already", deploy.Outcome{Commits: two}, pratique.Completed{State: pratique.StateDeployed}},
+		{"no target", deploy.Outcome{NoTarget: true, Detail: "nobody asks"}, pratique.Completed{State: pratique.StateAllowed, Detail: "nobody asks"}},
+		{"superseded", deploy.Outcome{Superseded: true, Detail: "moved on"}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"superseded after the first target", deploy.Outcome{Commits: one, Superseded: true, Detail: "moved on"}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -44,12 +44,12 @@ func TestDeployEnds(t *testing.T) {
 			w.outcome = tt.outcome
 			w.push("e1", "1.0")
 			tt.want.Ref, tt.want.Outcome = ref("1.0"), pratique.Allow
-			tt.want.Verdict = w.newest(w.subject("app"), pratique.FactJudged).Judged.Digest
-			same(t, "end", &tt.want, w.newest(w.subject("app"), pratique.FactSettled).Settled)
+			tt.want.Verdict = pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Digest
+			same(t, "end", &tt.want, pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
 			var commits []pratique.Commit
 			for _, f := range w.facts {
-				if f.Kind == pratique.FactDeployed {
-					commits = append(commits, *f.Deployed)
+				if f.Kind() == pratique.FactDeployed {
+					commits = append(commits, *pratique.As[pratique.Commit](f))
 				}
 			}
 			same(t, "commits on record", tt.outcome.Commits, commits)
@@ -76,7 +76,7 @@ func TestCommitsBesideAnError(t *testing.T) {
 }
 
 func TestDeployErrors(t *testing.T) {
-	for _, call := range []string{"commit app", "fact deployed app", "fact settled app"} {
+	for _, call := range []string{"commit app", "fact deployed app", "fact completed app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
@@ -84,12 +84,12 @@ func TestDeployErrors(t *testing.T) {
 				w.fail[call] = pratique.Errorf(kind, "do", "as told")
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
-				if _, ok := w.lookUp(w.subject("app"), pratique.FactSettled); ok {
+				if _, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); ok {
 					t.Error("settled after an error")
 				}
 				delete(w.fail, call)
 				w.mustHandle(m)
-				w.newest(w.subject("app"), pratique.FactSettled)
+				w.newest(w.subject("app"), pratique.FactCompleted)
 			})
 		}
 	}
@@ -119,7 +119,7 @@ func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 			isKind(t, err, kind, refused)
 			delete(w.fail, "commit app")
 			w.mustHandle(again)
-			w.newest(w.subject("app"), pratique.FactSettled)
+			w.newest(w.subject("app"), pratique.FactCompleted)
 		})
 	}
 }
@@ -142,7 +142,7 @@ func TestLostDocumentsAreMadeAgain(t *testing.T) {
 	w.push("e1", "1.0")
 	clear(w.documents)
 	w.push("e2", "1.0")
-	inspected := w.newest(w.subject("app"), pratique.FactInspected).Inspected
+	inspected := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected))
 	for _, d := range []pratique.Digest{inspected.Inventory, inspected.SPDX, inspected.CycloneDX} {
 		if _, ok := w.documents[d]; !ok {
 			t.Errorf("%s is still missing", d)

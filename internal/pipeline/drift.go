@@ -101,8 +101,8 @@ func standingOf(r pratique.Record) standing {
 			s.tags = append(s.tags, tag)
 		}
 	}
-	if r.Seen != nil {
-		add(r.Seen.Event.Ref.Tag) // none of a push by digest
+	if r.Resolved != nil {
+		add(r.Resolved.Event.Ref.Tag) // none of a push by digest
 	}
 	for _, c := range r.Deployed {
 		for _, f := range c.Files {
@@ -218,10 +218,10 @@ func correction(t pratique.TargetPlaces, r standing, images []standing) (pratiqu
 	h := heldOf(t, r, images)
 	switch {
 	case said && !h.whole():
-		return pratique.Fact{Kind: pratique.FactDrifted, Drifted: drifted(t, h, images)}, true
+		return pratique.Fact{Body: drifted(t, h, images)}, true
 	case gone && h.at >= 0 && h.whole():
 		p := t.Places[h.at]
-		return pratique.Fact{Kind: pratique.FactDeployed, Deployed: &pratique.Commit{
+		return pratique.Fact{Body: &pratique.Commit{
 			Target: t.Target, Remote: t.Remote, Branch: t.Branch, ID: p.Since, At: p.SinceAt,
 		}}, true
 	}

@@ -49,7 +49,7 @@ func TestFactsAreCorrected(t *testing.T) {
 	app, old := w.subject("app"), w.subject("old")
 	record := func(s pratique.Subject, targets ...string) {
 		for _, target := range targets {
-			w.facts = append(w.facts, pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Deployed: &pratique.Commit{Target: target, ID: "c-" + target}})
+			w.facts = append(w.facts, pratique.Fact{Subject: s, Body: &pratique.Commit{Target: target, ID: "c-" + target}})
 		}
 	}
 	record(old, "prod", "test", "gone")
@@ -79,8 +79,8 @@ func TestFactsAreCorrected(t *testing.T) {
 	check(2, "gone", both)
 	var states []pratique.State
 	for _, f := range w.facts {
-		if f.Kind == pratique.FactDrifted {
-			states = append(states, f.Drifted.State)
+		if f.Kind() == pratique.FactDrifted {
+			states = append(states, pratique.As[pratique.Drifted](f).State)
 		}
 	}
 	same(t, "causes", []pratique.State{pratique.StateSuperseded, pratique.StateReverted}, states)
@@ -141,7 +141,7 @@ func TestNothingFreezesDeployed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.facts = []pratique.Fact{{Kind: pratique.FactDeployed, Subject: app, Deployed: &pratique.Commit{Target: "prod", ID: "c",
+			w.facts = []pratique.Fact{{Subject: app, Body: &pratique.Commit{Target: "prod", ID: "c",
 				Files: []pratique.FileChange{{Path: path, Line: 1, New: "1.0"}, {Path: path, Line: 2, New: app.Digest.String()}}}}}
 			held := pratique.TargetPlaces{Target: "prod", Repository: app.Repository, Tip: "t", Places: test.places, Count: max(test.count, len(test.places)), Problems: test.problems}
 			check := func(want int) {
@@ -155,13 +155,13 @@ func TestNothingFreezesDeployed(t *testing.T) {
 				return
 			}
 			check(1)
-			if d := w.facts[len(w.facts)-1].Drifted; d == nil || !strings.Contains(d.Detail, test.drifted) || d.State != pratique.StateReverted {
+			if d := pratique.As[pratique.Drifted](w.facts[len(w.facts)-1]); d == nil || !strings.Contains(d.Detail, test.drifted) || d.State != pratique.StateReverted {
 				t.Errorf("%+v, want %q", d, test.drifted)
 			}
 			check(0) // and it stays so
 			held.Places, held.Problems, held.Count = []pratique.Place{good}, nil, 1
 			check(1)
-			if f := w.facts[len(w.facts)-1]; f.Deployed == nil {
+			if f := w.facts[len(w.facts)-1]; pratique.As[pratique.Commit](f) == nil {
 				t.Errorf("%+v is not deployed again", f)
 			}
 			check(0)
@@ -175,7 +175,7 @@ func TestTagThatMovedOn(t *testing.T) {
 	w := newWorld(t)
 	old, newer := w.subject("old"), w.subject("newer")
 	wrote := func(s pratique.Subject, path, tag string) pratique.Fact {
-		return pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Deployed: &pratique.Commit{
+		return pratique.Fact{Subject: s, Body: &pratique.Commit{
 			Target: "prod", ID: path + tag + s.Digest.String(), Files: []pratique.FileChange{{Path: path, Line: 1, New: s.Repository.String() + ":" + tag + "@" + s.Digest.String()}},
 		}}
 	}
@@ -186,7 +186,7 @@ func TestTagThatMovedOn(t *testing.T) {
 	check := func(want int) {
 		t.Helper()
 		if added, err := (&pipeline.Drift{Base: w.base(), Records: folded{w}, Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
-			t.Fatalf("%d facts, %v, want %d: %+v", added, err, want, w.facts[len(w.facts)-1].Drifted)
+			t.Fatalf("%d facts, %v, want %d: %+v", added, err, want, pratique.As[pratique.Drifted](w.facts[len(w.facts)-1]))
 		}
 	}
 	check(0)

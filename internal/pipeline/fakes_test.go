@@ -93,8 +93,8 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspectio
 		p.t.Error("the image was released before it was parsed")
 	}
 	return pipeline.Inspection{
-		Sections: p.lookFor(),
-		Image:    pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1, Labels: p.labels},
+		Extras: p.lookFor(),
+		Image:  pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1, Labels: p.labels},
 		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{
 			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: name, Version: "1"}}},
 		}},
@@ -104,11 +104,11 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspectio
 	}, nil
 }
 
-func (p parser) lookFor() *pratique.Sections {
-	if p.found != nil || len(p.sections) == 0 {
+func (p parser) lookFor() *pratique.Extras {
+	if p.found != nil || len(p.extras) == 0 {
 		return p.found
 	}
-	return &pratique.Sections{Scanner: p.scanner, Scanned: p.sections}
+	return &pratique.Extras{Scanner: p.scanner, Kinds: p.extras}
 }
 
 func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.DatabaseDir) ([]pratique.Report, error) {
@@ -135,26 +135,26 @@ type policy struct{ *world }
 
 func (p policy) ID() pratique.Policy { return p.world.policy }
 
-func (p policy) Judge(_ context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
-	if err := p.do("judge %s", p.name(e.Subject)); err != nil {
+func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+	if err := p.do("evaluate %s", p.name(e.Subject)); err != nil {
 		return pipeline.Decision{}, err
 	}
 	if e.Inspected.Inventory != e.Report.Inventory || !e.Now.Equal(p.now) {
 		p.t.Errorf("the policy is shown what does not belong together: %+v", e)
 	}
-	if (e.Sections == nil) != (len(e.Inspected.Scanned) == 0) {
-		p.t.Errorf("the policy is shown %v, looked for was %v", e.Sections, e.Inspected.Scanned)
+	if (e.Extras == nil) != (len(e.Inspected.ExtraKinds) == 0) {
+		p.t.Errorf("the policy is shown %v, looked for was %v", e.Extras, e.Inspected.ExtraKinds)
 	}
-	if p.judged != nil {
-		p.judged(e)
+	if p.evaluated != nil {
+		p.evaluated(e)
 	}
 	d := pipeline.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
 	for _, f := range e.Report.Findings {
 		d.Outcome = pratique.Deny
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
 	}
-	if e.Sections != nil && len(e.Sections.Secrets) > 0 {
-		d.Outcome, d.Reasons = pratique.Deny, append(d.Reasons, pratique.Reason{Rule: "secret", Message: e.Sections.Secrets[0].Title})
+	if e.Extras != nil && len(e.Extras.Secrets) > 0 {
+		d.Outcome, d.Reasons = pratique.Deny, append(d.Reasons, pratique.Reason{Rule: "secret", Message: e.Extras.Secrets[0].Title})
 	}
 	if p.mood != nil {
 		p.mood(&d)

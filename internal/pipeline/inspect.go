@@ -32,9 +32,9 @@ type Inspect struct {
 	// JavaDatabase is the digest of the Java database in use; nil if none is used. Inventories that were made with
 	// another one are made anew.
 	JavaDatabase func() pratique.Digest
-	// Sections are what is looked for beside packages, in the order of [pratique.AllSections]. Images that were
+	// Extras are what is looked for beside packages, in the order of [pratique.ExtraKinds]. Images that were
 	// inspected for others are inspected anew.
-	Sections []pratique.Section
+	Extras []pratique.ExtraKind
 
 	// subjects lets one worker at a time work on a subject: CI pushes one digest under two tags at the same moment, and
 	// whoever comes second finds the facts of the first.
@@ -62,7 +62,7 @@ type Parser interface {
 type Inspection struct {
 	Image           pratique.ImageConfig
 	Inventory       pratique.Inventory
-	Sections        *pratique.Sections // nil if none was looked for
+	Extras          *pratique.Extras // nil if none was looked for
 	SPDX, CycloneDX []byte
 	Generator       pratique.Tool
 	// JavaDatabase is the one in which jars were looked up, if there was one.
@@ -74,7 +74,7 @@ type Inspection struct {
 
 // Handle does the stage for one message.
 func (s *Inspect) Handle(ctx context.Context, body []byte) error {
-	return unlessCancelled(s.handle(ctx, body))
+	return unlessCanceled(s.handle(ctx, body))
 }
 
 func (s *Inspect) handle(ctx context.Context, body []byte) error {
@@ -99,16 +99,16 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	if w.Round == 0 {
 		// A message whose acknowledgement was lost comes again when its event may be over; a fact now would
 		// reopen it for ever.
-		if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+		if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 			return err
 		}
 	}
-	seen := pratique.Seen{Event: w.Event, Manifest: m}
-	if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactSeen, Seen: &seen}); err != nil {
+	seen := pratique.Resolved{Event: w.Event, Manifest: m}
+	if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Body: &seen}); err != nil {
 		return err
 	}
 	if m.NotImage != "" {
-		return s.settle(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
+		return s.complete(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
 	}
 	for _, child := range m.Images() {
 		if err := s.goesOn(ctx, StageInspect, w); err != nil {
@@ -120,7 +120,7 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	}
 	if m.IsIndex() {
 		inspected := pratique.Inspected{Children: m.Children}
-		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: &inspected}); err != nil {
+		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Body: &inspected}); err != nil {
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 	inventory := append(parts, whole)
 	// Matching goes on beside storing all of this: SBOMs have megabytes, and each document waits for the disk.
 	var matching errgroup.Group
-	var report *pratique.Matched
+	var report *pratique.Scanned
 	matching.Go(func() (err error) {
 		report, err = s.match(ctx, w, subject, whole.Digest, s.fresh(inventory))
 		return err
@@ -177,13 +177,13 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 		return err
 	}
 	// What was inspected is recorded also if it cannot be matched for now.
-	if err := s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactInspected, Inspected: inspected}); err != nil {
+	if err := s.record(ctx, StageInspect, w, subject, pratique.Fact{Body: inspected}); err != nil {
 		return err
 	}
 	if matchErr != nil {
 		return matchErr
 	}
-	return s.recordMatched(ctx, w, subject, report)
+	return s.recordScanned(ctx, w, subject, report)
 }
 
 // parse fetches and parses an image.
@@ -198,12 +198,11 @@ func (s *Inspect) parse(ctx context.Context, subject pratique.Subject) (Inspecti
 
 // known is the last inspection of an image, and nil if it has to be inspected, or inspected anew.
 func (s *Inspect) known(ctx context.Context, w Work, subject pratique.Subject) (*pratique.Inspected, error) {
-	last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected)
-	if err != nil || !ok || w.Round > 0 {
+	i, err := newest[pratique.Inspected](ctx, s.Ledger, subject)
+	if err != nil || i == nil || w.Round > 0 {
 		return nil, err
 	}
-	i := last.Inspected
-	if i.Scanner != s.Scanner || i.JavaDatabase != s.java() || i.Inventory.IsZero() || i.Compared == nil || !slices.Equal(i.Scanned, s.Sections) {
+	if i.Scanner != s.Scanner || i.JavaDatabase != s.java() || i.Inventory.IsZero() || i.Compared == nil || !slices.Equal(i.ExtraKinds, s.Extras) {
 		return nil, nil
 	}
 	return i, nil
@@ -234,7 +233,7 @@ func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Do
 		return err
 	})
 	group.Go(func() error {
-		return errors.Join(s.keepSections(ctx, r.Sections, &fact), s.keepLabels(ctx, &fact))
+		return errors.Join(s.keepExtras(ctx, r.Extras, &fact), s.keepLabels(ctx, &fact))
 	})
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -242,19 +241,19 @@ func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Do
 	return &fact, nil
 }
 
-// keepSections stores what was found beside packages. That less was looked for than was asked for must not pass
+// keepExtras stores what was found beside packages. That less was looked for than was asked for must not pass
 // for a clean image.
-func (s *Inspect) keepSections(ctx context.Context, found *pratique.Sections, fact *pratique.Inspected) error {
+func (s *Inspect) keepExtras(ctx context.Context, found *pratique.Extras, fact *pratique.Inspected) error {
 	if found != nil {
-		fact.Scanned, fact.SectionCounts = found.Scanned, found.Counts()
+		fact.ExtraKinds, fact.ExtraCounts = found.Kinds, found.Counts()
 	}
-	if !slices.Equal(fact.Scanned, s.Sections) {
-		return pratique.Errorf(pratique.Internal, "inspect image", "%v were asked for, %v were looked for", s.Sections, fact.Scanned)
+	if !slices.Equal(fact.ExtraKinds, s.Extras) {
+		return pratique.Errorf(pratique.Internal, "inspect image", "%v were asked for, %v were looked for", s.Extras, fact.ExtraKinds)
 	}
 	if found == nil {
 		return nil
 	}
 	var err error
-	fact.Sections, err = s.putJSON(ctx, found)
+	fact.Extras, err = s.putJSON(ctx, found)
 	return err
 }

@@ -20,32 +20,32 @@ func TestInspectInOrder(t *testing.T) {
 	// SBOMs are stored beside matching.
 	beside := func(entry string) bool { return entry == "put" }
 	same(t, "journal", []string{
-		"last settled ", "resolve 1.0", "last settled app",
-		"edge inspect:before-seen", "fact seen app", "edge inspect:after-seen",
-		"last settled ", "last inspected app", "fetch app", "parse app", "release app",
-		"database", "last matched app", "match app",
+		"last completed ", "resolve 1.0", "last completed app",
+		"edge inspect:before-resolved", "fact resolved app", "edge inspect:after-resolved",
+		"last completed ", "last inspected app", "fetch app", "parse app", "release app",
+		"database", "last scanned app", "match app",
 		"edge inspect:before-inspected", "fact inspected app", "edge inspect:after-inspected",
-		"database", "edge inspect:before-matched", "fact matched app", "edge inspect:after-matched",
-		"last settled ", "edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
+		"database", "edge inspect:before-scanned", "fact scanned app", "edge inspect:after-scanned",
+		"last completed ", "edge attest:before-enqueue", "enqueue attest e1.attest", "edge attest:after-enqueue",
 	}, slices.DeleteFunc(slices.Clone(w.journal), beside))
 	if n := len(w.journal) - len(slices.DeleteFunc(slices.Clone(w.journal), beside)); n != 6 {
 		t.Errorf("%d documents were stored", n)
 	}
 
 	inspected := w.newest(w.subject("app"), pratique.FactInspected)
-	if inspected.Event != "e1" || inspected.By != "inspect@host" || inspected.Inspected.Packages != 1 || !inspected.At.Equal(w.now) {
+	if inspected.Event != "e1" || inspected.By != "inspect@host" || pratique.As[pratique.Inspected](inspected).Packages != 1 || !inspected.At.Equal(w.now) {
 		t.Errorf("inspected %+v", inspected)
 	}
-	matched := w.newest(w.subject("app"), pratique.FactMatched).Matched
-	if matched.Inventory != inspected.Inspected.Inventory || matched.Database != w.database.Database {
+	matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned))
+	if matched.Inventory != pratique.As[pratique.Inspected](inspected).Inventory || matched.Database != w.database.Database {
 		t.Errorf("matched %+v", matched)
 	}
-	for _, d := range []pratique.Digest{inspected.Inspected.Inventory, inspected.Inspected.SPDX, inspected.Inspected.CycloneDX, matched.Report} {
+	for _, d := range []pratique.Digest{pratique.As[pratique.Inspected](inspected).Inventory, pratique.As[pratique.Inspected](inspected).SPDX, pratique.As[pratique.Inspected](inspected).CycloneDX, matched.Report} {
 		if w.documents[d] == nil {
 			t.Errorf("document %s is not stored", d)
 		}
 	}
-	if next := w.last(); next.lane != pratique.LanePush || next.stage != pipeline.StageAttest {
+	if next := w.last(); next.priority != pratique.PriorityPush || next.stage != pipeline.StageAttest {
 		t.Errorf("the next message is %+v", next)
 	}
 }
@@ -54,7 +54,7 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 	w := newWorld(t)
 	w.bad["app"] = true
 	w.mustHandle(w.publish(w.event("e1", "1.0")))
-	matched := w.newest(w.subject("app"), pratique.FactMatched).Matched
+	matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned))
 	if matched.Counts[pratique.SeverityCritical] != 1 || matched.Fixable != 1 {
 		t.Errorf("counts %v, fixable %d", matched.Counts, matched.Fixable)
 	}
@@ -69,33 +69,34 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 
 // TestInspectAgain pushes twice, with something else in between, and wants only the work that the change asks for.
 func TestInspectAgain(t *testing.T) {
-	all := []string{"fetch app", "parse app", "database", "match app", "fact inspected app", "database", "fact matched app"}
+	all := []string{"fetch app", "parse app", "database", "match app", "fact inspected app", "database", "fact scanned app"}
 	again := []string{"fetch app", "parse app", "database", "fact inspected app"} // the same inventory is matched already
 	tests := []struct {
 		name   string
 		change func(w *world)
-		want   []string // between "seen" and the hand-over
+		want   []string // between "resolved" and the hand-over
 	}{
 		{"nothing changed", func(*world) {}, []string{"database"}},
 		{"much later", func(w *world) { w.now = w.now.Add(1000 * time.Hour) }, []string{"database"}},
 		{"another policy", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, []string{"database"}},
-		{"new database", func(w *world) { w.useDatabase("database 2") }, []string{"database", "match app", "database", "fact matched app"}},
+		{"new database", func(w *world) { w.useDatabase("database 2") }, []string{"database", "match app", "database", "fact scanned app"}},
 		{"same database from elsewhere", func(w *world) { w.database.Source, w.database.Dir = "mirror", "/other" }, []string{"database"}},
 		{"new scanner", func(w *world) { w.scanner.Version = "2" }, all},
 		{"other scanner of that version", func(w *world) { w.scanner.Name = "grype" }, all},
-		{"secrets are looked for now", func(w *world) { w.sections = []pratique.Section{pratique.SectionSecrets} }, again},
-		{"matched was lost", func(w *world) { w.drop(pratique.FactMatched) }, []string{"database", "match app", "database", "fact matched app"}},
+		{"secrets are looked for now", func(w *world) { w.extras = []pratique.ExtraKind{pratique.ExtraSecrets} }, again},
+		{"matched was lost", func(w *world) { w.drop(pratique.FactScanned) }, []string{"database", "match app", "database", "fact scanned app"}},
 		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, again},
 		{"an early version did not compare", func(w *world) {
 			for i, f := range w.facts {
-				if f.Kind == pratique.FactInspected {
-					early := *f.Inspected
-					early.Compared, w.facts[i].Inspected = nil, &early
+				if f.Kind() == pratique.FactInspected {
+					early := *pratique.As[pratique.Inspected](f)
+					early.Compared = nil
+					w.facts[i].Body = &early
 				}
 			}
 		}, again},
 		{"the digest was an index so far", func(w *world) {
-			w.facts = append(w.facts, pratique.Fact{Kind: pratique.FactInspected, Subject: w.subject("app"), Inspected: &pratique.Inspected{
+			w.facts = append(w.facts, pratique.Fact{Subject: w.subject("app"), Body: &pratique.Inspected{
 				Scanner: w.scanner, Children: []pratique.Child{{Digest: w.digest("x")}},
 			}})
 		}, again},
@@ -108,13 +109,13 @@ func TestInspectAgain(t *testing.T) {
 			m := w.publish(w.event("e2", "1.0"))
 			w.forget()
 			w.mustHandle(m)
-			want := append([]string{"resolve 1.0", "fact seen app"}, tt.want...)
+			want := append([]string{"resolve 1.0", "fact resolved app"}, tt.want...)
 			same(t, "work", append(want, "enqueue attest e2.attest"), w.forget())
 		})
 	}
 }
 
-// TestDatabaseChangesMeanwhile: re-matching may have dealt with the image by the time that a report against the old
+// TestDatabaseChangesMeanwhile: rescanning may have dealt with the image by the time that a report against the old
 // database is ready, so there is none.
 func TestDatabaseChangesMeanwhile(t *testing.T) {
 	w := newWorld(t)
@@ -123,10 +124,10 @@ func TestDatabaseChangesMeanwhile(t *testing.T) {
 	w.after = map[string]func(){"match app": func() { w.useDatabase("database 2") }}
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"resolve 1.0", "fact seen app", "fetch app", "parse app", "database", "match app", "fact inspected app",
-		"database", "database", "match app", "database", "fact matched app", "enqueue attest e1.attest",
+		"resolve 1.0", "fact resolved app", "fetch app", "parse app", "database", "match app", "fact inspected app",
+		"database", "database", "match app", "database", "fact scanned app", "enqueue attest e1.attest",
 	}, w.forget())
-	if matched := w.newest(w.subject("app"), pratique.FactMatched).Matched; matched.Database != w.database.Database {
+	if matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)); matched.Database != w.database.Database {
 		t.Errorf("matched against %s", matched.Database.Digest)
 	}
 }
@@ -134,7 +135,7 @@ func TestDatabaseChangesMeanwhile(t *testing.T) {
 func (w *world) drop(kind pratique.FactKind) {
 	var kept []pratique.Fact
 	for _, f := range w.facts {
-		if f.Kind != kind {
+		if f.Kind() != kind {
 			kept = append(kept, f)
 		}
 	}
@@ -154,7 +155,7 @@ func TestInspectSharesNothingBetweenRepositories(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
-		"resolve 1.0", "fact seen app", "fetch app", "parse app", "database", "match app", "fact inspected app", "database", "fact matched app",
+		"resolve 1.0", "fact resolved app", "fetch app", "parse app", "database", "match app", "fact inspected app", "database", "fact scanned app",
 		"enqueue attest e2.attest",
 	}, w.forget())
 }
@@ -168,17 +169,17 @@ func TestInspectIndex(t *testing.T) {
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Exhausted, w.fail["parse arm"])
 	same(t, "work until the second child failed", []string{
-		"resolve 2.0", "fact seen index", "fetch amd", "parse amd", "database", "match amd", "fact inspected amd", "database", "fact matched amd",
+		"resolve 2.0", "fact resolved index", "fetch amd", "parse amd", "database", "match amd", "fact inspected amd", "database", "fact scanned amd",
 		"fetch arm", "parse arm",
 	}, w.forget())
 
 	delete(w.fail, "parse arm")
 	w.mustHandle(m)
 	same(t, "work of the redelivery", []string{
-		"resolve 2.0", "fact seen index", "database", "fetch arm", "parse arm", "database", "match arm", "fact inspected arm", "database", "fact matched arm",
+		"resolve 2.0", "fact resolved index", "database", "fetch arm", "parse arm", "database", "match arm", "fact inspected arm", "database", "fact scanned arm",
 		"fact inspected index", "enqueue attest e1.attest",
 	}, w.forget())
-	got := w.newest(w.subject("index"), pratique.FactInspected).Inspected
+	got := pratique.As[pratique.Inspected](w.newest(w.subject("index"), pratique.FactInspected))
 	if len(got.Children) != 2 || !got.Inventory.IsZero() {
 		t.Errorf("the index lists %+v", got)
 	}
@@ -195,17 +196,17 @@ func TestInspectNotImage(t *testing.T) {
 	m := w.publish(w.event("e1", "1.0"))
 	w.forget()
 	w.mustHandle(m)
-	same(t, "work", []string{"resolve 1.0", "fact seen app", "fact settled app"}, w.forget())
-	settled := w.newest(w.subject("app"), pratique.FactSettled)
-	same(t, "end", &pratique.Settled{State: pratique.StateIgnored, Detail: "it is a chart", Ref: ref("1.0")}, settled.Settled)
+	same(t, "work", []string{"resolve 1.0", "fact resolved app", "fact completed app"}, w.forget())
+	settled := w.newest(w.subject("app"), pratique.FactCompleted)
+	same(t, "end", &pratique.Completed{State: pratique.StateIgnored, Detail: "it is a chart", Ref: ref("1.0")}, pratique.As[pratique.Completed](settled))
 }
 
 // TestInspectErrors fails each call in turn: the error keeps its kind, nothing that comes after is done, but that an
 // inspection is recorded that could not be matched, nothing is held, and the next delivery completes the work.
 func TestInspectErrors(t *testing.T) {
 	for _, call := range []string{
-		"resolve 1.0", "fact seen app", "last inspected app", "fetch app", "parse app", "put", "fact inspected app",
-		"database", "last matched app", "match app", "database", "fact matched app", "enqueue attest e1.attest",
+		"resolve 1.0", "fact resolved app", "last inspected app", "fetch app", "parse app", "put", "fact inspected app",
+		"database", "last scanned app", "match app", "database", "fact scanned app", "enqueue attest e1.attest",
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Corrupt, pratique.Denied} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
@@ -250,7 +251,7 @@ func TestInspectStoreAway(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work of the redelivery", []string{
-		"resolve 1.0", "fact seen app", "database", "match app", "database", "fact matched app", "enqueue attest e2.attest",
+		"resolve 1.0", "fact resolved app", "database", "match app", "database", "fact scanned app", "enqueue attest e2.attest",
 	}, w.forget())
 }
 
@@ -259,13 +260,13 @@ func TestInspectDamagedInventory(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))
 	w.mustHandle(m)
-	w.drop(pratique.FactMatched)
-	inventory := w.newest(w.subject("app"), pratique.FactInspected).Inspected.Inventory
+	w.drop(pratique.FactScanned)
+	inventory := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).Inventory
 	w.documents[inventory] = []byte(`{"lists":`)
 	w.forget()
 	w.mustHandle(m)
 	delete(w.documents, inventory)
-	w.drop(pratique.FactMatched)
+	w.drop(pratique.FactScanned)
 	w.mustHandle(m)
 	parsed := slices.DeleteFunc(w.forget(), func(line string) bool { return line != "parse app" })
 	if len(parsed) != 2 {
@@ -289,7 +290,7 @@ func TestLateRedelivery(t *testing.T) {
 	w.mustHandle(m)
 	w.mustHandle(w.queue[1])
 	w.mustHandle(w.queue[2])
-	w.newest(w.subject("app"), pratique.FactSettled)
+	w.newest(w.subject("app"), pratique.FactCompleted)
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{"resolve 1.0"}, w.forget())

@@ -25,12 +25,12 @@ type Batches interface {
 
 // Message is the work for one event.
 type Message struct {
-	Lane pratique.Lane
-	ID   string
-	Body []byte
+	Priority pratique.Priority
+	ID       string
+	Body     []byte
 }
 
-// Publish enqueues the events in their order. When it returns nil they are durable and will be judged.
+// Publish enqueues the events in their order. When it returns nil they are durable and will be evaluated.
 func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 	all := make([]Message, len(events))
 	for n, e := range events {
@@ -41,7 +41,7 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 		if err != nil {
 			return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 		}
-		all[n] = Message{Lane: e.Lane, ID: e.ID, Body: body}
+		all[n] = Message{Priority: e.Priority, ID: e.ID, Body: body}
 	}
 	return i.Batches.EnqueueAll(ctx, StageInspect, all)
 }
@@ -53,6 +53,6 @@ func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
-	_ = i.record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, pratique.Fact{Kind: pratique.FactReceived, Received: &e})
+	_ = i.record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, pratique.Fact{Body: &e})
 	return nil
 }

@@ -116,19 +116,19 @@ func (s *Inspect) matched(ctx context.Context, w Work, subject pratique.Subject,
 	if err != nil {
 		return err
 	}
-	return s.recordMatched(ctx, w, subject, fact)
+	return s.recordScanned(ctx, w, subject, fact)
 }
 
-// recordMatched records a match, if there is one. It is made anew if the database has changed meanwhile: a re-match to
+// recordScanned records a match, if there is one. It is made anew if the database has changed meanwhile: a rescan to
 // that one may be over already, and would not be done again for this report.
-func (s *Inspect) recordMatched(ctx context.Context, w Work, subject pratique.Subject, fact *pratique.Matched) error {
+func (s *Inspect) recordScanned(ctx context.Context, w Work, subject pratique.Subject, fact *pratique.Scanned) error {
 	for fact != nil {
 		db, err := s.Database()
 		if err != nil {
 			return err
 		}
 		if db.Digest == fact.Database.Digest {
-			return s.record(ctx, StageInspect, w, subject, pratique.Fact{Kind: pratique.FactMatched, Matched: fact})
+			return s.record(ctx, StageInspect, w, subject, pratique.Fact{Body: fact})
 		}
 		if fact, err = s.match(ctx, w, subject, fact.Inventory, named{&s.Base}); err != nil {
 			return err
@@ -139,14 +139,14 @@ func (s *Inspect) recordMatched(ctx context.Context, w Work, subject pratique.Su
 
 // match matches an image's inventory against the database in use, stores the report and describes it. It is nil if the
 // last report on the image is that one.
-func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest, from scanner.Documents) (*pratique.Matched, error) {
+func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, inventory pratique.Digest, from scanner.Documents) (*pratique.Scanned, error) {
 	db, err := s.Database()
 	if err != nil {
 		return nil, err
 	}
-	if last, ok, err := s.Ledger.Last(ctx, subject, pratique.FactMatched); err != nil {
+	if last, err := newest[pratique.Scanned](ctx, s.Ledger, subject); err != nil {
 		return nil, err
-	} else if ok && w.Round == 0 && last.Matched.Inventory == inventory && last.Matched.Database.Digest == db.Digest {
+	} else if last != nil && w.Round == 0 && last.Inventory == inventory && last.Database.Digest == db.Digest {
 		return nil, nil
 	}
 	started := s.Now().UTC()
@@ -159,9 +159,9 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 		return nil, err
 	}
 	report := pratique.Report{
-		Scanner: s.Scanner, Inventory: inventory, Database: db.Database, MatchedAt: s.Now().UTC(), OS: outline.OS,
+		Scanner: s.Scanner, Inventory: inventory, Database: db.Database, ScannedAt: s.Now().UTC(), OS: outline.OS,
 	}
-	report.DatabaseAgeSeconds = int64(db.Age(report.MatchedAt) / time.Second)
+	report.DatabaseAgeSeconds = int64(db.Age(report.ScannedAt) / time.Second)
 	digests := make([]pratique.Digest, len(answers))
 	var documents []scanner.Document
 	for i, a := range answers {
@@ -176,7 +176,7 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 	if err := s.putAll(ctx, append(documents, doc)); err != nil {
 		return nil, err
 	}
-	return &pratique.Matched{
+	return &pratique.Scanned{
 		Report: doc.Digest, Inventory: inventory, Database: db.Database, Counts: report.Counts(),
 		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
 	}, nil

@@ -14,7 +14,7 @@ import (
 // packages; ok is false if the whole part must be matched. The part is the outline of one: only names are known.
 type Narrow func(part pratique.Inventory, names, packages map[string]bool) (concerned []int, ok bool)
 
-// narrowing is the delta of the re-match that this process began, as far as it allows to match less than whole parts.
+// narrowing is the delta of the rescan that this process began, as far as it allows to match less than whole parts.
 // A process that goes on with what another began has none, and matches whole parts.
 type narrowing struct {
 	to                     pratique.Digest
@@ -32,7 +32,7 @@ type narrowing struct {
 // mostFindings bounds what is remembered.
 const mostFindings = 50_000
 
-// forget gives the memory back when the re-match is over.
+// forget gives the memory back when the rescan is over.
 func (n *narrowing) forget() {
 	if n == nil {
 		return
@@ -104,7 +104,7 @@ type narrowed struct {
 }
 
 // prepare loads a part and cuts off what the delta does not concern.
-func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Digest) (narrowed, error) {
+func (s *Rescan) prepare(ctx context.Context, p scanner.Part, db pratique.Digest) (narrowed, error) {
 	outline, err := scanner.LoadOutline(ctx, named{&s.Base}, p.Digest)
 	if err != nil {
 		return narrowed{}, orLost(err)
@@ -137,7 +137,7 @@ func (s *Rematch) prepare(ctx context.Context, p scanner.Part, db pratique.Diges
 }
 
 // before loads what was found in a part. If it is known, and a delta, packages may be matched by themselves.
-func (s *Rematch) before(ctx context.Context, p scanner.Part, db pratique.Digest) (n narrowed, err error) {
+func (s *Rescan) before(ctx context.Context, p scanner.Part, db pratique.Digest) (n narrowed, err error) {
 	if p.Findings.IsZero() {
 		return n, nil
 	}

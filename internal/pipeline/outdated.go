@@ -13,16 +13,16 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// StageRematch is the stage in facts about images that could not be matched again.
-const StageRematch = "rematch"
+// StageRescan is the stage in facts about images that could not be matched again.
+const StageRescan = "rescan"
 
-// SourceRematch is the source of the events that re-matching makes: nobody pushed.
-const SourceRematch = "rematch"
+// SourceRescan is the source of the events that rescanning makes: nobody pushed.
+const SourceRescan = "rescan"
 
-// outcome is what re-matching makes of one image: a new report, facts about it, and who is to be judged again. Of an
-// image whose answer is the same, all but settled is empty.
+// outcome is what rescanning makes of one image: a new report, facts about it, and who is to be evaluated again. Of an
+// image whose answer is the same, all but updated is empty.
 type outcome struct {
-	settled scanner.Settled
+	updated scanner.Updated
 	report  scanner.Document
 	facts   []pratique.Fact
 	jobs    []Message
@@ -30,12 +30,12 @@ type outcome struct {
 	worse   bool
 }
 
-// settle deals with a batch of outdated images: documents first, then facts, then the jobs that read them, and at last
+// update deals with a batch of outdated images: documents first, then facts, then the jobs that read them, and at last
 // the note that it is done. After a crash in between the batch is done again. The documents are the same then, an
 // image whose facts are recorded gets no others, and a job that is enqueued twice is one.
 //
 // An image is not in the way of the others, whatever is wrong with it: it is set aside.
-func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanner.Outdated) error {
+func (s *Rescan) update(ctx context.Context, r scanner.Rescan, images []scanner.Outdated) error {
 	outcomes := make([]outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
@@ -67,26 +67,26 @@ func (s *Rematch) settle(ctx context.Context, r scanner.Rematch, images []scanne
 			}
 		}
 	}
-	var settled []scanner.Settled
+	var updated []scanner.Updated
 	changed, worse := 0, 0
 	for i, o := range outcomes {
-		settled = append(settled, o.settled)
+		updated = append(updated, o.updated)
 		if o.changed {
 			changed++
 		}
 		if o.worse {
 			worse++
 		}
-		if o.settled.Failed != "" {
+		if o.updated.Failed != "" {
 			s.Log.LogAttrs(ctx, slog.LevelError, "an image is set aside: it cannot be looked at with the newest database",
-				slog.String("subject", images[i].Subject.String()), slog.String("error", o.settled.Failed))
+				slog.String("subject", images[i].Subject.String()), slog.String("error", o.updated.Failed))
 		}
 	}
-	return s.Images.Settle(r.To.Digest, settled, changed, worse)
+	return s.Images.Update(r.To.Digest, updated, changed, worse)
 }
 
 // look finds the outcome of one image and stores its report.
-func (s *Rematch) look(ctx context.Context, r scanner.Rematch, image scanner.Outdated) (o outcome, err error) {
+func (s *Rescan) look(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (o outcome, err error) {
 	defer pratique.Caught(pratique.Corrupt, "look at image", &err)
 	if o, err = s.outcome(ctx, r, image); err == nil && len(o.facts) > 0 {
 		_, err = s.Documents.Put(ctx, o.report.Content)
@@ -95,24 +95,24 @@ func (s *Rematch) look(ctx context.Context, r scanner.Rematch, image scanner.Out
 }
 
 // publish records the facts of some outcomes, and asks for their jobs.
-func (s *Rematch) publish(ctx context.Context, outcomes []outcome) error {
+func (s *Rescan) publish(ctx context.Context, outcomes []outcome) error {
 	var facts []pratique.Fact
 	var jobs []Message
 	for _, o := range outcomes {
 		facts, jobs = append(facts, o.facts...), append(jobs, o.jobs...)
 	}
 	if len(facts) > 0 {
-		s.edge("rematch:before-facts")
+		s.edge("rescan:before-facts")
 		if err := s.Facts.AppendAll(ctx, facts); err != nil {
 			return err
 		}
-		s.edge("rematch:after-facts")
+		s.edge("rescan:after-facts")
 	}
 	if len(jobs) > 0 {
 		if err := s.Batches.EnqueueAll(ctx, StageAttest, jobs); err != nil {
 			return err
 		}
-		s.edge("rematch:after-jobs")
+		s.edge("rescan:after-jobs")
 	}
 	return nil
 }
@@ -127,17 +127,17 @@ func passes(ctx context.Context, err error) bool {
 }
 
 // aside is the outcome of an image that could not be dealt with: it keeps its report, and a fact says so.
-func (s *Rematch) aside(r scanner.Rematch, image scanner.Outdated, cause error) outcome {
+func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) outcome {
 	failed := pratique.Failed{
-		Stage: StageRematch, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
+		Stage: StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
 	}
-	if len(image.Judge) > 0 {
-		failed.Ref = image.Judge[0].Ref
+	if len(image.Evaluate) > 0 {
+		failed.Ref = image.Evaluate[0].Ref
 	}
 	return outcome{
-		settled: scanner.Settled{ID: image.ID, Report: image.Report, Failed: failed.Message},
+		updated: scanner.Updated{ID: image.ID, Report: image.Report, Failed: failed.Message},
 		facts: []pratique.Fact{{
-			Kind: pratique.FactFailed, Subject: image.Subject, At: r.StartedAt, By: StageInspect + "@" + s.Instance, Failed: &failed,
+			Subject: image.Subject, At: r.StartedAt, By: StageInspect + "@" + s.Instance, Body: &failed,
 		}},
 	}
 }
@@ -146,20 +146,20 @@ func (s *Rematch) aside(r scanner.Rematch, image scanner.Outdated, cause error) 
 const atOnce = 24
 
 // outcome compares what the newest report on an image says with what holds now.
-func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.Outdated) (outcome, error) {
-	same := outcome{settled: scanner.Settled{ID: image.ID, Report: image.Report}}
+func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (outcome, error) {
+	same := outcome{updated: scanner.Updated{ID: image.ID, Report: image.Report}}
 	unchanged := slices.Equal(image.Before, image.Now)
 	if unchanged && !(image.Refresh && image.Database != r.To.Digest) {
 		// The facts may be recorded, and the process have died before it asked for a new verdict.
-		if len(image.Judge) > 0 && image.Event == rematchEvent(r, image.Judge[0], image.Report).ID {
+		if len(image.Evaluate) > 0 && image.Event == rescanEvent(r, image.Evaluate[0], image.Report).ID {
 			var err error
-			same.jobs, err = rejudge(r, image.Judge, image.Report)
+			same.jobs, err = reevaluate(r, image.Evaluate, image.Report)
 			return same, err
 		}
 		return same, nil
 	}
-	if len(image.Judge) == 0 || !image.Judged {
-		return same, nil // nobody judged it yet, and who will sees that its report is old
+	if len(image.Evaluate) == 0 || !image.Evaluated {
+		return same, nil // nobody evaluated it yet, and who will sees that its report is old
 	}
 	if image.Unmatched != "" && len(image.Now) == 0 { // its verdicts grow too old to be acted on
 		return outcome{}, pratique.Errorf(pratique.Died, "match image", "%s", image.Unmatched)
@@ -171,8 +171,8 @@ func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.
 	if err != nil {
 		return outcome{}, orLost(err)
 	}
-	// The time is that of the whole re-match, so that doing it again gives the same bytes.
-	header.Inventory, header.Database, header.MatchedAt = image.Inventory, r.To, r.StartedAt
+	// The time is that of the whole rescan, so that doing it again gives the same bytes.
+	header.Inventory, header.Database, header.ScannedAt = image.Inventory, r.To, r.StartedAt
 	header.DatabaseAgeSeconds = int64(r.To.Age(r.StartedAt) / time.Second)
 	doc, err := scanner.ReportDocument(header, image.Now)
 	if err != nil {
@@ -183,47 +183,47 @@ func (s *Rematch) outcome(ctx context.Context, r scanner.Rematch, image scanner.
 		return outcome{}, err
 	}
 	o := outcome{report: doc, changed: !unchanged, worse: change.total > 0}
-	event := rematchEvent(r, image.Judge[0], doc.Digest).ID
-	o.settled = scanner.Settled{ID: image.ID, Report: doc.Digest, Findings: image.Now, Event: event}
+	event := rescanEvent(r, image.Evaluate[0], doc.Digest).ID
+	o.updated = scanner.Updated{ID: image.ID, Report: doc.Digest, Findings: image.Now, Event: event}
 	fact := func(f pratique.Fact) {
 		f.Subject, f.Event, f.At, f.By = image.Subject, event, s.Now().UTC(), StageInspect+"@"+s.Instance
 		o.facts = append(o.facts, f)
 	}
 	if o.worse { // first: where the other fact is, this one is, too
-		fact(pratique.Fact{Kind: pratique.FactAffected, Affected: &pratique.Affected{
+		fact(pratique.Fact{Body: &pratique.Affected{
 			Report: doc.Digest, Before: image.Report, Database: r.To, Total: change.total, Findings: change.gravest,
 		}})
 	}
-	fact(pratique.Fact{Kind: pratique.FactMatched, Matched: &pratique.Matched{
+	fact(pratique.Fact{Body: &pratique.Scanned{
 		Report: doc.Digest, Inventory: image.Inventory, Database: r.To, Counts: change.counts, Fixable: change.fixable, StartedAt: r.StartedAt,
 	}})
 	if o.changed {
-		o.jobs, err = rejudge(r, image.Judge, doc.Digest)
+		o.jobs, err = reevaluate(r, image.Evaluate, doc.Digest)
 	}
 	return o, err
 }
 
-// rematchEvent is the event that a new report makes for a subject. Its push is the subject's newest, so that it never
+// rescanEvent is the event that a new report makes for a subject. Its push is the subject's newest, so that it never
 // overtakes one that came later. The id depends on the report, too: a second platform of an index whose report comes
-// later has the index judged once more.
-func rematchEvent(r scanner.Rematch, p scanner.Pushed, report pratique.Digest) pratique.Event {
+// later has the index evaluated once more.
+func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pratique.Event {
 	ref := pratique.ImageRef{Repository: p.Subject.Repository, Tag: p.Ref.Tag, Digest: p.Subject.Digest}
 	return pratique.Event{
-		ID:  pratique.EventID(SourceRematch, ref, r.To.Digest.String()+report.String()),
-		Ref: ref, Source: SourceRematch, Lane: pratique.LaneRescan, RefreshOnly: p.RefreshOnly, OccurredAt: p.At, ReceivedAt: r.StartedAt,
+		ID:  pratique.EventID(SourceRescan, ref, r.To.Digest.String()+report.String()),
+		Ref: ref, Source: SourceRescan, Priority: pratique.PriorityRescan, RefreshOnly: p.RefreshOnly, OccurredAt: p.At, ReceivedAt: r.StartedAt,
 	}
 }
 
-// rejudge makes the jobs that judge subjects again.
-func rejudge(r scanner.Rematch, judge []scanner.Pushed, report pratique.Digest) ([]Message, error) {
+// reevaluate makes the jobs that evaluate subjects again.
+func reevaluate(r scanner.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]Message, error) {
 	var jobs []Message
-	for _, p := range judge {
-		w := Work{Event: rematchEvent(r, p, report), Subject: p.Subject}
+	for _, p := range evaluate {
+		w := Work{Event: rescanEvent(r, p, report), Subject: p.Subject}
 		body, err := json.Marshal(w)
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 		}
-		jobs = append(jobs, Message{Lane: w.Event.Lane, ID: w.Event.ID + "." + StageAttest, Body: body})
+		jobs = append(jobs, Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + StageAttest, Body: body})
 	}
 	return jobs, nil
 }

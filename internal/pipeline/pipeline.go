@@ -44,8 +44,8 @@ type Ledger interface {
 	Append(ctx context.Context, f pratique.Fact) (uint64, error)
 	// Last returns the newest fact of that kind about the subject, and whether there is one.
 	Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error)
-	// Settled returns how the work for the event ended, and whether it has.
-	Settled(ctx context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error)
+	// Completed returns how the work for the event ended, and whether it has.
+	Completed(ctx context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error)
 }
 
 // Documents is where evidence is kept, by digest.
@@ -56,7 +56,7 @@ type Documents interface {
 
 // Queue hands work to the next stage. Enqueue returns once the work is durable; the same id twice is once.
 type Queue interface {
-	Enqueue(ctx context.Context, stage string, lane pratique.Lane, id string, body []byte) error
+	Enqueue(ctx context.Context, stage string, priority pratique.Priority, id string, body []byte) error
 }
 
 // Base is what all stages share.
@@ -81,37 +81,37 @@ func (b *Base) edge(point string) {
 func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subject, f pratique.Fact) error {
 	f.Subject, f.Event = s, w.Event.ID
 	f.At, f.By = b.Now().UTC(), role+"@"+b.Instance
-	b.edge(role + ":before-" + string(f.Kind))
+	b.edge(role + ":before-" + string(f.Kind()))
 	if _, err := b.Ledger.Append(ctx, f); err != nil {
 		return err
 	}
-	b.edge(role + ":after-" + string(f.Kind))
+	b.edge(role + ":after-" + string(f.Kind()))
 	return nil
 }
 
-// settle records the end of the work for an event, unless it was cancelled. What is in Git is deployed all the same.
-func (b *Base) settle(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
-	return b.settleAs(ctx, role, w, pratique.Settled{State: state, Detail: detail})
+// complete records the end of the work for an event, unless it was canceled. What is in Git is deployed all the same.
+func (b *Base) complete(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
+	return b.completeAs(ctx, role, w, pratique.Completed{State: state, Detail: detail})
 }
 
-// settleAs is settle for an end that says more.
-func (b *Base) settleAs(ctx context.Context, role string, w Work, settled pratique.Settled) error {
-	if settled.State != pratique.StateDeployed {
+// completeAs is complete for an end that says more.
+func (b *Base) completeAs(ctx context.Context, role string, w Work, completed pratique.Completed) error {
+	if completed.State != pratique.StateDeployed {
 		if err := b.goesOn(ctx, role, w); err != nil {
 			return err
 		}
 	}
 	if w.Unconfirmed != "" {
-		settled.Detail = strings.TrimPrefix(settled.Detail+"; "+w.Unconfirmed, "; ")
+		completed.Detail = strings.TrimPrefix(completed.Detail+"; "+w.Unconfirmed, "; ")
 	}
-	settled.Ref, settled.Detail = w.Event.Ref, pratique.Excerpt(settled.Detail, mostText)
-	switch settled.State {
+	completed.Ref, completed.Detail = w.Event.Ref, pratique.Excerpt(completed.Detail, mostText)
+	switch completed.State {
 	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded, pratique.StateReverted:
-		settled.Outcome, settled.Verdict = pratique.Allow, w.Verdict
+		completed.Outcome, completed.Verdict = pratique.Allow, w.Verdict
 	case pratique.StateDenied:
-		settled.Outcome, settled.Verdict = pratique.Deny, w.Verdict
+		completed.Outcome, completed.Verdict = pratique.Deny, w.Verdict
 	}
-	return b.record(ctx, role, w, w.Subject, pratique.Fact{Kind: pratique.FactSettled, Settled: &settled})
+	return b.record(ctx, role, w, w.Subject, pratique.Fact{Body: &completed})
 }
 
 // sendBack has an earlier stage do its part anew, because what it left behind does not serve. Once: the second
@@ -135,14 +135,14 @@ func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 		id += "." + strconv.Itoa(w.Round)
 	}
 	b.edge(stage + ":before-enqueue")
-	if err := b.Queue.Enqueue(ctx, stage, w.Event.Lane, id, body); err != nil {
+	if err := b.Queue.Enqueue(ctx, stage, w.Event.Priority, id, body); err != nil {
 		return err
 	}
 	b.edge(stage + ":after-enqueue")
 	return nil
 }
 
-// Failed records that a delivery could not find out. After the last one the event is settled as failed. Of the
+// Failed records that a delivery could not find out. After the last one the event is completed as failed. Of the
 // others, which may be hundreds in a long outage, it records the first, the second, the fourth, and so on.
 func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
 	return b.failed(ctx, stage, body, attempt, cause, final, func(Work) (pratique.State, string, pratique.Digest, error) {
@@ -167,11 +167,11 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 	}
 	w.Subject = subject
 	if err := b.goesOn(ctx, stage, w); err != nil {
-		return unlessCancelled(err)
+		return unlessCanceled(err)
 	}
 	if final && unseen {
 		// Maybe nothing else says what it was about, and then nobody could take it in anew.
-		received := pratique.Fact{Kind: pratique.FactReceived, Received: &w.Event}
+		received := pratique.Fact{Body: &w.Event}
 		if err := b.record(ctx, roleReceive, w, pratique.Subject{}, received); err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 		Stage: stage, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Ref: w.Event.Ref,
 		Attempts: attempt, Final: final,
 	}
-	if err := b.record(ctx, stage, w, subject, pratique.Fact{Kind: pratique.FactFailed, Failed: &failed}); err != nil {
+	if err := b.record(ctx, stage, w, subject, pratique.Fact{Body: &failed}); err != nil {
 		return err
 	}
 	if !final {
@@ -196,7 +196,7 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 		return err
 	}
 	w.Verdict = verdict
-	return unlessCancelled(b.settle(ctx, stage, w, state, pratique.Excerpt(detail+stage+": "+cause.Error(), mostText)))
+	return unlessCanceled(b.complete(ctx, stage, w, state, pratique.Excerpt(detail+stage+": "+cause.Error(), mostText)))
 }
 
 func decodeWork(body []byte) (Work, error) {

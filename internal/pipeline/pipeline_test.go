@@ -83,7 +83,7 @@ func TestNothingIsPassedOnBeforeItIsRecorded(t *testing.T) {
 			w.mustHandle(w.queue[i])
 			done := effects(w.journal)
 			for j, line := range done {
-				ends := strings.HasPrefix(line, "enqueue ") || strings.HasPrefix(line, "fact settled ")
+				ends := strings.HasPrefix(line, "enqueue ") || strings.HasPrefix(line, "fact completed ")
 				if ends != (j == len(done)-1) {
 					t.Errorf("%s, %s: %q is number %d of %v", name, w.queue[i].stage, line, j, done)
 				}
@@ -159,7 +159,7 @@ func (w *world) holdings() map[string][]string {
 func (w *world) recorded() []string {
 	var all []string
 	for _, f := range w.facts {
-		all = append(all, string(f.Kind)+" "+w.name(f.Subject))
+		all = append(all, string(f.Kind())+" "+w.name(f.Subject))
 	}
 	return all
 }
@@ -180,7 +180,7 @@ func once(lines []string) []string {
 // checkNotRepeated wants work whose fact is on record to be done no second time.
 func (w *world) checkNotRepeated() {
 	w.t.Helper()
-	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "matched", "attach": "attested"}
+	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "scanned", "attach": "attested"}
 	recorded := map[string]bool{}
 	for _, line := range effects(w.journal) {
 		fields := strings.Fields(line)
@@ -188,7 +188,7 @@ func (w *world) checkNotRepeated() {
 		case fields[0] == "fact":
 			fact := fields[1] + " " + fields[2]
 			// These are about the event, and told again; all others are results.
-			if fields[1] != "seen" && fields[1] != "settled" && fields[1] != "deployed" && recorded[fact] && fact != "inspected index" {
+			if fields[1] != "resolved" && fields[1] != "completed" && fields[1] != "deployed" && recorded[fact] && fact != "inspected index" {
 				w.t.Errorf("recorded twice: %s", fact)
 			}
 			recorded[fact] = true
@@ -234,15 +234,15 @@ func TestGarbage(t *testing.T) {
 		ref      pratique.ImageRef
 	}{
 		"empty": {}, "not JSON": {body: "\x00\xff"}, "null": {body: "null"}, "a list": {body: "[]"}, "no event": {body: "{}"}, "no id": {body: encode(noID), ref: ref("1.0")},
-		"an id in pieces":    {body: `{"event":{"id":{"a":1}}}`},
-		"a long id":          {body: `{"event":{"id":"` + strings.Repeat("x", 600_000) + `"}}`},
-		"an odd id":          {body: `{"event":{"id":"a.b>* "}}`},
-		"wrong digest":       {body: `{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`, id: "e"},
-		"digest of the ref":  {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
-		"no ref":             {body: encode(noRef), id: "e1"},
-		"hostile":            {body: encode(hostile), id: "e1"},
-		"another subject":    {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `{"event"`, `{"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
-		"an unreadable lane": {body: `{"event":{"id":"e3","lane":5}}`, id: "e3"},
+		"an id in pieces":        {body: `{"event":{"id":{"a":1}}}`},
+		"a long id":              {body: `{"event":{"id":"` + strings.Repeat("x", 600_000) + `"}}`},
+		"an odd id":              {body: `{"event":{"id":"a.b>* "}}`},
+		"wrong digest":           {body: `{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`, id: "e"},
+		"digest of the ref":      {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
+		"no ref":                 {body: encode(noRef), id: "e1"},
+		"hostile":                {body: encode(hostile), id: "e1"},
+		"another subject":        {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `{"event"`, `{"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
+		"an unreadable priority": {body: `{"event":{"id":"e3","priority":5}}`, id: "e3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -267,11 +267,11 @@ func TestGarbage(t *testing.T) {
 			w.checkFacts()
 			failed, end := w.facts[0], w.facts[1]
 			made := c.id == "" && strings.HasPrefix(failed.Event, "unreadable-") && len(w.documents) == 1
-			if !made && failed.Event != c.id || end.Event != failed.Event || !failed.Subject.IsZero() || !failed.Failed.Final || failed.Failed.Kind != pratique.Invalid {
+			if !made && failed.Event != c.id || end.Event != failed.Event || !failed.Subject.IsZero() || !pratique.As[pratique.Failed](failed).Final || pratique.As[pratique.Failed](failed).Kind != pratique.Invalid {
 				t.Errorf("failed %+v, end %+v", failed, end)
 			}
-			if end.Settled.State != pratique.StateFailed || end.Settled.Ref != c.ref || failed.Failed.Ref != c.ref {
-				t.Errorf("end %+v, failed %+v", end.Settled, failed.Failed)
+			if pratique.As[pratique.Completed](end).State != pratique.StateFailed || pratique.As[pratique.Completed](end).Ref != c.ref || pratique.As[pratique.Failed](failed).Ref != c.ref {
+				t.Errorf("end %+v, failed %+v", pratique.As[pratique.Completed](end), pratique.As[pratique.Failed](failed))
 			}
 		})
 	}
@@ -289,10 +289,10 @@ func TestFailed(t *testing.T) {
 		want    []string
 	}{
 		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"fact failed "}},
-		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact received ", "fact failed ", "fact settled "}},
+		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact received ", "fact failed ", "fact completed "}},
 		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"fact failed app"}},
-		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact received ", "fact failed app", "fact settled app"}},
-		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"fact failed app", "fact settled app"}},
+		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact received ", "fact failed app", "fact completed app"}},
+		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"fact failed app", "fact completed app"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -307,14 +307,14 @@ func TestFailed(t *testing.T) {
 			same(t, "work", tt.want, w.forget())
 			same(t, "failed", &pratique.Failed{
 				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 4, Final: tt.final,
-			}, w.facts[len(tt.want)-1-map[bool]int{true: 1}[tt.final]].Failed)
+			}, pratique.As[pratique.Failed](w.facts[len(tt.want)-1-map[bool]int{true: 1}[tt.final]]))
 			for _, f := range w.facts {
-				if f.Event != "e1" || f.Received != nil && *f.Received != e {
-					t.Errorf("the fact is about event %q: %+v", f.Event, f.Received)
+				if f.Event != "e1" || pratique.As[pratique.Event](f) != nil && *pratique.As[pratique.Event](f) != e {
+					t.Errorf("the fact is about event %q: %+v", f.Event, pratique.As[pratique.Event](f))
 				}
 			}
 			if tt.final {
-				same(t, "end", &pratique.Settled{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, w.facts[len(tt.want)-1].Settled)
+				same(t, "end", &pratique.Completed{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, pratique.As[pratique.Completed](w.facts[len(tt.want)-1]))
 			}
 		})
 	}
@@ -337,7 +337,7 @@ func TestFailuresInALongOutage(t *testing.T) {
 }
 
 func TestFailedThatFails(t *testing.T) {
-	for _, call := range []string{"fact received ", "fact failed ", "fact settled "} {
+	for _, call := range []string{"fact received ", "fact failed ", "fact completed "} {
 		w := newWorld(t)
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 		base := w.base()
@@ -353,8 +353,8 @@ func TestIntake(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "order", []string{"enqueue inspect e1", "fact received "}, w.forget())
-	same(t, "lane", pratique.LanePush, w.last().lane)
-	same(t, "received", "e1", w.facts[0].Received.ID)
+	same(t, "priority", pratique.PriorityPush, w.last().priority)
+	same(t, "received", "e1", pratique.As[pratique.Event](w.facts[0]).ID)
 	if err := intake.Publish(t.Context(), []pratique.Event{w.event("e2", "1.0"), w.event("e5", "1.1")}); err != nil {
 		t.Fatal(err)
 	}

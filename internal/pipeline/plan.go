@@ -32,7 +32,7 @@ func (n *narrowed) matter() {
 func (p piece) name() string { return p.inventory.Lists[0].Packages[0].Name }
 
 // planFor returns what becomes of a list of packages, and makes it if it is not known.
-func (s *Rematch) planFor(ctx context.Context, n narrowed) (*plan, error) {
+func (s *Rescan) planFor(ctx context.Context, n narrowed) (*plan, error) {
 	keys := []pratique.Digest{n.shared}
 	for _, p := range n.pieces {
 		keys = append(keys, p.key)
@@ -62,7 +62,7 @@ type traced struct {
 }
 
 // makePlan puts together what holds now, and stores what lists share of it.
-func (s *Rematch) makePlan(ctx context.Context, n narrowed) (made *plan, reusable bool, err error) {
+func (s *Rescan) makePlan(ctx context.Context, n narrowed) (made *plan, reusable bool, err error) {
 	again, places := map[string]bool{}, n.allPlaces()
 	for _, p := range n.pieces {
 		again[p.name()] = true
@@ -122,7 +122,7 @@ func hasTwins(found []scanner.Found) bool {
 }
 
 // finish stores what holds now for a part, and remembers how it differs.
-func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed) (scanner.Matched, error) {
+func (s *Rescan) finish(ctx context.Context, p scanner.Part, n narrowed) (scanner.Matched, error) {
 	if !n.packages {
 		return s.finishWhole(ctx, p, n)
 	}
@@ -152,7 +152,7 @@ func (s *Rematch) finish(ctx context.Context, p scanner.Part, n narrowed) (scann
 }
 
 // finishWhole is finish for a part that was matched as a whole.
-func (s *Rematch) finishWhole(ctx context.Context, p scanner.Part, n narrowed) (scanner.Matched, error) {
+func (s *Rescan) finishWhole(ctx context.Context, p scanner.Part, n narrowed) (scanner.Matched, error) {
 	findings := n.pieces[0].found
 	docs, err := scanner.FoundDocuments(findings, n.pieces[0].covered)
 	if err != nil {

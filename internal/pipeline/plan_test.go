@@ -8,10 +8,10 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// builds makes a re-match of lists of one application, each in a layer and with uids of its own, of which only the packages
+// builds makes a rescan of lists of one application, each in a layer and with uids of its own, of which only the packages
 // a, b and d are matched again. Before, there was something in a and c.
 func builds(t *testing.T, n int) (*coordinated, []pratique.Inventory) {
-	c := rematching(t)
+	c := rescanning(t)
 	c.delta = scanner.Delta{Names: []string{"a", "b", "d"}}
 	var lists []pratique.Inventory
 	for i := range n {

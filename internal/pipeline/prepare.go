@@ -27,7 +27,7 @@ const opPrepare = "prepare evidence"
 
 // prepare signs the SBOMs and the report of a platform image side by side, and uploads each as soon as it is signed. An
 // index has none of its own.
-func (s *Attest) prepare(ctx context.Context, w Work, j judgement) *preparation {
+func (s *Attest) prepare(ctx context.Context, w Work, j evaluation) *preparation {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &preparation{cancel: cancel, begun: make(chan struct{})}
 	p.signing.Go(func() (err error) {
@@ -89,7 +89,7 @@ func (p *preparation) end() {
 var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX, pratique.PredicateVulnerability}
 
 // builders make the statements about a platform image.
-func (s *Attest) builders(w Work, j judgement) map[string]func(ctx context.Context) (pratique.Statement, error) {
+func (s *Attest) builders(w Work, j evaluation) map[string]func(ctx context.Context) (pratique.Statement, error) {
 	return map[string]func(ctx context.Context) (pratique.Statement, error){
 		pratique.PredicateSPDX: func(ctx context.Context) (pratique.Statement, error) {
 			spdx, err := s.document(ctx, j.inspected.SPDX)
@@ -107,7 +107,7 @@ func (s *Attest) builders(w Work, j judgement) map[string]func(ctx context.Conte
 		},
 		pratique.PredicateVulnerability: func(context.Context) (pratique.Statement, error) {
 			return attest.Vulnerability(attest.VulnerabilityInput{
-				Subject: j.subject, Report: j.report, StartedAt: j.matched.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
+				Subject: j.subject, Report: j.report, StartedAt: j.scanned.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
 			})
 		},
 	}

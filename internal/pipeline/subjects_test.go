@@ -23,7 +23,7 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		for w.count("fact seen app") < 2 { // then the other is at the image, too
+		for w.count("fact resolved app") < 2 { // then the other is at the image, too
 			runtime.Gosched()
 		}
 	}}
@@ -31,14 +31,14 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	beside.Wait()
-	for _, line := range []string{"fetch app", "parse app", "match app", "fact inspected app", "fact matched app"} {
+	for _, line := range []string{"fetch app", "parse app", "match app", "fact inspected app", "fact scanned app"} {
 		if n := w.count(line); n != 1 {
 			t.Errorf("%q happened %d times", line, n)
 		}
 	}
 	attest := w.attest()
 	before := len(w.queue)
-	w.after = map[string]func(){"judge app": func() {
+	w.after = map[string]func(){"evaluate app": func() {
 		beside.Go(func() {
 			if err := attest.Handle(t.Context(), w.queue[before-1].body); err != nil {
 				t.Error(err)

@@ -26,7 +26,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 		return err
 	}
 	w.Subject = pratique.Subject{Repository: w.Event.Ref.Repository, Digest: digest}
-	if _, over, err := s.Ledger.Settled(ctx, w.Subject, w.Event.ID); err != nil || over {
+	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 		return err // its acknowledgement was lost
 	}
 	tags, err := s.Tags.Naming(ctx, w.Subject)
@@ -34,7 +34,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 		return err
 	}
 	if len(tags) == 0 {
-		return s.settle(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag, and none names this digest")
+		return s.complete(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag, and none names this digest")
 	}
 	events := make([]pratique.Event, len(tags))
 	for i, tag := range tags {
@@ -45,7 +45,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 	if err := s.Publish(ctx, events); err != nil {
 		return err
 	}
-	return s.settle(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag; taken in as "+listed(tags))
+	return s.complete(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag; taken in as "+listed(tags))
 }
 
 // listed shows the first of many.
@@ -58,7 +58,7 @@ func listed(tags []string) string {
 }
 
 // confirm asks the registry whether the tag of a submission names the digest that was given beside it: whoever submits may
-// write any tag there. If not, the tag is taken off before any fact names it; the digest is judged, and is written nowhere.
+// write any tag there. If not, the tag is taken off before any fact names it; the digest is evaluated, and is written nowhere.
 // What senders report is not asked for here: that a tag has moved on is ordinary, and the gate asks before it writes.
 func (s *Inspect) confirm(ctx context.Context, w *Work) error {
 	ref := w.Event.Ref
@@ -72,11 +72,11 @@ func (s *Inspect) confirm(ctx context.Context, w *Work) error {
 	tagged, err := s.Tags.Digest(ctx, pratique.ImageRef{Repository: ref.Repository, Tag: ref.Tag})
 	switch {
 	case pratique.KindOf(err) == pratique.NotFound:
-		w.Unconfirmed = fmt.Sprintf("the registry has no tag %s; only the digest was judged", ref.Tag)
+		w.Unconfirmed = fmt.Sprintf("the registry has no tag %s; only the digest was evaluated", ref.Tag)
 	case err != nil:
 		return err
 	case tagged != given:
-		w.Unconfirmed = fmt.Sprintf("the tag %s names %s; only the digest that was given was judged", ref.Tag, tagged)
+		w.Unconfirmed = fmt.Sprintf("the tag %s names %s; only the digest that was given was evaluated", ref.Tag, tagged)
 	default:
 		return nil
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // TestTagOfASubmission: whoever submits may write any tag beside a digest. Before anything names the tag the registry is
-// asked, and an image under a tag that is not its own is judged by its digest and written nowhere.
+// asked, and an image under a tag that is not its own is evaluated by its digest and written nowhere.
 func TestTagOfASubmission(t *testing.T) {
 	app, other := pratique.DigestOf([]byte("app")), bySHA512(t, "app")
 	for name, c := range map[string]struct {
@@ -58,11 +58,11 @@ func TestTagOfASubmission(t *testing.T) {
 			}
 			unconfirmed := c.asked && !c.confirmed
 			for _, f := range w.facts {
-				if unconfirmed && (f.Seen != nil && f.Seen.Event.Ref.Tag != "" || f.Settled != nil && f.Settled.Ref.Tag != "") {
+				if unconfirmed && (pratique.As[pratique.Resolved](f) != nil && pratique.As[pratique.Resolved](f).Event.Ref.Tag != "" || pratique.As[pratique.Completed](f) != nil && pratique.As[pratique.Completed](f).Ref.Tag != "") {
 					t.Errorf("a fact names the tag: %+v", f)
 				}
 			}
-			end := w.facts[len(w.facts)-1].Settled
+			end := pratique.As[pratique.Completed](w.facts[len(w.facts)-1])
 			if end == nil || end.Outcome != pratique.Allow {
 				t.Fatalf("the end is %+v", w.facts[len(w.facts)-1])
 			}
@@ -87,7 +87,7 @@ func TestUnconfirmedTagOfADenial(t *testing.T) {
 	byDigest.Tag = ""
 	w.manifests[byDigest.String()] = w.manifests[ref("1.0").String()]
 	w.process(e)
-	if end := w.facts[len(w.facts)-1].Settled; end == nil || end.State != pratique.StateDenied || !strings.Contains(end.Detail, "no tag release-9") {
+	if end := pratique.As[pratique.Completed](w.facts[len(w.facts)-1]); end == nil || end.State != pratique.StateDenied || !strings.Contains(end.Detail, "no tag release-9") {
 		t.Errorf("end %+v", end)
 	}
 }
@@ -120,7 +120,7 @@ func TestTagThatIsNotTold(t *testing.T) {
 				}
 			}
 			same(t, "pushes", want, w.published)
-			if len(w.facts) != 1 || w.facts[0].Settled == nil || w.facts[0].Settled.State != pratique.StateIgnored || !strings.Contains(w.facts[0].Settled.Detail, "named no tag") {
+			if len(w.facts) != 1 || pratique.As[pratique.Completed](w.facts[0]) == nil || pratique.As[pratique.Completed](w.facts[0]).State != pratique.StateIgnored || !strings.Contains(pratique.As[pratique.Completed](w.facts[0]).Detail, "named no tag") {
 				t.Errorf("%+v", w.facts)
 			}
 		})

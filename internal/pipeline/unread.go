@@ -25,16 +25,16 @@ func (b *Base) failedUnread(ctx context.Context, stage string, body []byte, atte
 		message += "; the message is document " + kept.String()
 	}
 	w := Work{Event: e}
-	if _, over, err := b.Ledger.Settled(ctx, pratique.Subject{}, e.ID); err != nil || over {
+	if _, over, err := b.Ledger.Completed(ctx, pratique.Subject{}, e.ID); err != nil || over {
 		return err // recorded before, and the message came again
 	}
 	failed := pratique.Failed{
 		Stage: stage, Kind: pratique.Invalid, Message: message, Ref: e.Ref, Attempts: attempt, Final: true,
 	}
-	if err := b.record(ctx, stage, w, pratique.Subject{}, pratique.Fact{Kind: pratique.FactFailed, Failed: &failed}); err != nil {
+	if err := b.record(ctx, stage, w, pratique.Subject{}, pratique.Fact{Body: &failed}); err != nil {
 		return err
 	}
-	return unlessCancelled(b.settle(ctx, stage, w, pratique.StateFailed, stage+": "+message))
+	return unlessCanceled(b.complete(ctx, stage, w, pratique.StateFailed, stage+": "+message))
 }
 
 // legible is what can still be read of a message: the id of its event, and the ref if that is one.

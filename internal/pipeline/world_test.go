@@ -24,7 +24,7 @@ import (
 // what came before what.
 type world struct {
 	t       *testing.T
-	writing sync.Mutex // attesting goes on beside judging
+	writing sync.Mutex // attesting goes on beside evaluating
 	journal []string
 	now     time.Time
 	// fail makes the call with this journal line fail, before it has an effect.
@@ -49,11 +49,11 @@ type world struct {
 	held      int                          // fetched images that were not released
 	database  scanner.DatabaseDir
 	scanner   pratique.Tool
-	sections  []pratique.Section // that are asked for
-	found     *pratique.Sections // what the parser finds, if it is not just that nothing is there
+	extras    []pratique.ExtraKind // that are asked for
+	found     *pratique.Extras     // what the parser finds, if it is not just that nothing is there
 
-	labels map[string]string       // of every image
-	judged func(pipeline.Evidence) // is told what the policy is shown
+	labels    map[string]string       // of every image
+	evaluated func(pipeline.Evidence) // is told what the policy is shown
 
 	policy   pratique.Policy
 	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
@@ -70,10 +70,10 @@ type world struct {
 }
 
 type message struct {
-	stage string
-	lane  pratique.Lane
-	id    string
-	body  []byte
+	stage    string
+	priority pratique.Priority
+	id       string
+	body     []byte
 }
 
 var repository = pratique.Repository{Registry: "registry.test", Path: "team/app"}
@@ -123,7 +123,7 @@ func (w *world) image(tag, name string, children ...string) {
 func ref(tag string) pratique.ImageRef { return pratique.ImageRef{Repository: repository, Tag: tag} }
 
 func (w *world) event(id, tag string) pratique.Event {
-	return pratique.Event{ID: id, Ref: ref(tag), Source: "test", Lane: pratique.LanePush, ReceivedAt: w.now}
+	return pratique.Event{ID: id, Ref: ref(tag), Source: "test", Priority: pratique.PriorityPush, ReceivedAt: w.now}
 }
 
 func (w *world) name(s pratique.Subject) string {
@@ -174,7 +174,7 @@ func (w *world) base() pipeline.Base {
 
 func (w *world) inspect() *pipeline.Inspect {
 	return &pipeline.Inspect{
-		Base: w.base(), Resolver: resolver{w}, Tags: tags{w}, Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Sections: w.sections,
+		Base: w.base(), Resolver: resolver{w}, Tags: tags{w}, Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w}, Scanner: w.scanner, Extras: w.extras,
 		Database: func() (scanner.DatabaseDir, error) { return w.database, w.do("database") },
 	}
 }
@@ -285,7 +285,7 @@ func effects(journal []string) []string {
 	return out
 }
 
-// background says which lines stand anywhere: the SBOMs are read, signed and uploaded while the image is judged.
+// background says which lines stand anywhere: the SBOMs are read, signed and uploaded while the image is evaluated.
 func background(line string) bool { return line == "get" || strings.HasPrefix(line, "upload ") }
 
 func same(t *testing.T, what string, want, got any) {
@@ -309,7 +309,7 @@ func (w *world) lookUp(s pratique.Subject, kind pratique.FactKind) (pratique.Fac
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	for i := len(w.facts) - 1; i >= 0; i-- {
-		if w.facts[i].Subject == s && w.facts[i].Kind == kind {
+		if w.facts[i].Subject == s && w.facts[i].Kind() == kind {
 			return w.facts[i], true
 		}
 	}
@@ -320,7 +320,7 @@ func (w *world) lookUp(s pratique.Subject, kind pratique.FactKind) (pratique.Fac
 type ledger struct{ *world }
 
 func (l ledger) Append(_ context.Context, f pratique.Fact) (uint64, error) {
-	if err := l.do("fact %s %s", f.Kind, l.name(f.Subject)); err != nil {
+	if err := l.do("fact %s %s", f.Kind(), l.name(f.Subject)); err != nil {
 		return 0, err
 	}
 	if err := f.Validate(); err != nil {
@@ -348,14 +348,14 @@ func (l ledger) Last(_ context.Context, s pratique.Subject, kind pratique.FactKi
 	return f, ok, nil
 }
 
-func (l ledger) Settled(_ context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error) {
-	if err := l.do("last settled %s", l.name(s)); err != nil {
+func (l ledger) Completed(_ context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error) {
+	if err := l.do("last completed %s", l.name(s)); err != nil {
 		return pratique.Fact{}, false, err
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	for _, f := range slices.Backward(l.facts) {
-		if f.Kind == pratique.FactSettled && f.Subject == s && f.Event == event {
+		if f.Kind() == pratique.FactCompleted && f.Subject == s && f.Event == event {
 			return f, true, nil
 		}
 	}
@@ -391,7 +391,7 @@ func (d documents) Get(_ context.Context, digest pratique.Digest) ([]byte, error
 // queue keeps one message of each id, as JetStream does.
 type queue struct{ *world }
 
-func (q queue) Enqueue(_ context.Context, stage string, lane pratique.Lane, id string, body []byte) error {
+func (q queue) Enqueue(_ context.Context, stage string, priority pratique.Priority, id string, body []byte) error {
 	if err := q.do("enqueue %s %s", stage, id); err != nil {
 		return err
 	}
@@ -399,14 +399,14 @@ func (q queue) Enqueue(_ context.Context, stage string, lane pratique.Lane, id s
 	defer q.writing.Unlock()
 	if !q.known[id] {
 		q.known[id] = true
-		q.world.queue = append(q.world.queue, message{stage, lane, id, body})
+		q.world.queue = append(q.world.queue, message{stage, priority, id, body})
 	}
 	return nil
 }
 
 func (q queue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
 	for _, m := range all {
-		if err := q.Enqueue(ctx, stage, m.Lane, m.ID, m.Body); err != nil {
+		if err := q.Enqueue(ctx, stage, m.Priority, m.ID, m.Body); err != nil {
 			return err
 		}
 	}

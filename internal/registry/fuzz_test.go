@@ -9,7 +9,7 @@ import (
 )
 
 // FuzzIndex reads an index and two things that it may name, all three of them as somebody likes to write them: $1 and $2
-// in the index, and $2 in the first thing, become the digests of these. What a naive runtime runs is judged or named,
+// in the index, and $2 in the first thing, become the digests of these. What a naive runtime runs is evaluated or named,
 // or the index is refused.
 func FuzzIndex(f *testing.F) {
 	image := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$c","size":97},"layers":[]}`)
@@ -66,8 +66,8 @@ func FuzzIndex(f *testing.F) {
 			if err != nil || !inner.runnable() {
 				continue
 			}
-			if !isJudged(found, d.Digest) && uninspectedReason(found, d.Digest) == "" {
-				t.Errorf("%s is an image, and is neither judged nor named: %+v", d.Digest, found)
+			if !isEvaluated(found, d.Digest) && uninspectedReason(found, d.Digest) == "" {
+				t.Errorf("%s is an image, and is neither evaluated nor named: %+v", d.Digest, found)
 			}
 		}
 		for _, child := range found.Children {

@@ -112,7 +112,7 @@ func (w want) check(t *testing.T, got pratique.Manifest, err error) {
 	}
 }
 
-// TestIndex: what an index names is judged, or named as uninspected. Left out is only what no runtime can run.
+// TestIndex: what an index names is evaluated, or named as uninspected. Left out is only what no runtime can run.
 func TestIndex(t *testing.T) {
 	t.Parallel()
 	amd, arm, z := at("linux", "amd64"), at("linux", "arm64"), at("linux", "s390x")

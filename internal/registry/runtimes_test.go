@@ -19,7 +19,7 @@ import (
 var machines = []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/s390x", "windows/amd64"}
 
 // TestAgainstRuntimes: whatever the readers of containers/image and of containerd choose from random indexes and could
-// run, on whatever machine, is judged, or is named as uninspected, or the index is refused. Make test-runtimes builds
+// run, on whatever machine, is evaluated, or is named as uninspected, or the index is refused. Make test-runtimes builds
 // the program with the readers, and sets PRATIQUE_RUNTIMES to its path.
 func TestAgainstRuntimes(t *testing.T) {
 	binary := os.Getenv("PRATIQUE_RUNTIMES")
@@ -72,7 +72,7 @@ func TestAgainstRuntimes(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &chosen); err != nil {
 		t.Fatal(err)
 	}
-	runs, judged := 0, 0
+	runs, evaluated := 0, 0
 	for i, answers := range chosen {
 		top := ref(fakes[i], "")
 		top.Digest = in.Cases[i].Top
@@ -85,22 +85,22 @@ func TestAgainstRuntimes(t *testing.T) {
 				runs++
 				switch {
 				case err != nil || uninspectedReason(m, a.Digest) != "":
-				case isJudged(m, a.Digest):
-					judged++
+				case isEvaluated(m, a.Digest):
+					evaluated++
 				default:
-					t.Errorf("case %d with platforms %v: %s on %s runs %s, which is neither judged nor named: %+v\n%s", i, platforms, a.Runtime, a.Machine, a.Digest, m,
+					t.Errorf("case %d with platforms %v: %s on %s runs %s, which is neither evaluated nor named: %+v\n%s", i, platforms, a.Runtime, a.Machine, a.Digest, m,
 						fakes[i].manifests[top.Digest.String()])
 				}
 			}
 		}
 	}
-	t.Logf("%d times a runtime runs something, which was judged %d times", runs, judged)
-	if runs < count || judged < count/2 {
-		t.Errorf("the cases are too odd to say anything: %d run, %d judged", runs, judged)
+	t.Logf("%d times a runtime runs something, which was evaluated %d times", runs, evaluated)
+	if runs < count || evaluated < count/2 {
+		t.Errorf("the cases are too odd to say anything: %d run, %d evaluated", runs, evaluated)
 	}
 }
 
-func isJudged(m pratique.Manifest, digest string) bool {
+func isEvaluated(m pratique.Manifest, digest string) bool {
 	return slices.ContainsFunc(m.Children, func(c pratique.Child) bool { return c.Digest.String() == digest })
 }
 

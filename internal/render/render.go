@@ -33,8 +33,8 @@ type Image struct {
 	Compared pratique.Comparison `json:"compared"`
 	// Report names the inventory and the vulnerability database by their digests.
 	Report pratique.Report `json:"report"`
-	// Sections is what was found beside packages, nil if nothing was looked for. It has no credentials: they are masked.
-	Sections *pratique.Sections `json:"sections,omitempty"`
+	// Extras is what was found beside packages, nil if nothing was looked for. It has no credentials: they are masked.
+	Extras *pratique.Extras `json:"extras,omitempty"`
 	// Verdict is what the policy says, nil if it was not asked.
 	Verdict *Verdict `json:"verdict,omitempty"`
 }

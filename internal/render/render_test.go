@@ -56,22 +56,22 @@ func example() Scan {
 	report := pratique.Report{
 		Scanner: pratique.Tool{Name: "trivy", Version: "v0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")),
 		Database:  pratique.Database{Digest: pratique.DigestOf([]byte("database")), Version: 2, UpdatedAt: today.Add(-5 * time.Hour)},
-		MatchedAt: today, DatabaseAgeSeconds: 5 * 3600, OS: pratique.OS{Family: "debian", Name: "12.5"},
+		ScannedAt: today, DatabaseAgeSeconds: 5 * 3600, OS: pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{openssl, tool, lodash, older, wont, stdlib},
 	}
-	sections := pratique.Sections{
-		Scanned: pratique.AllSections(), Misconfigurations: []pratique.Misconfiguration{},
+	sections := pratique.Extras{
+		Kinds: pratique.ExtraKinds(), Misconfigurations: []pratique.Misconfiguration{},
 		Secrets: []pratique.Secret{
 			{Rule: "generic", Title: "Something", Severity: pratique.SeverityHigh, Match: "TOKEN=*****"},
 			{Rule: "aws-access-key-id", Category: "AWS", Title: "AWS Access Key ID", Severity: pratique.SeverityCritical, Path: "app/.env", StartLine: 3, EndLine: 3, Match: "AWS_ACCESS_KEY_ID=\x1b********************"},
 			{Rule: "aws-access-key-id", Category: "AWS", Title: "AWS Access Key ID", Severity: pratique.SeverityCritical, Path: "app/.env", StartLine: 9, EndLine: 11, Match: "KEY=********************"},
 		},
-		Licences: []pratique.Licence{
+		Licenses: []pratique.License{
 			{Name: "MIT", Category: "notice", Severity: pratique.SeverityLow, Package: "lodash", Path: "srv/node_modules/lodash/package.json"},
 			{Name: "GPL-3.0-only", Category: "restricted", Severity: pratique.SeverityHigh, Package: "bash"},
 		},
 	}
-	bare := pratique.Sections{Scanned: []pratique.Section{pratique.SectionSecrets, pratique.SectionMisconfigurations}, Misconfigurations: []pratique.Misconfiguration{{
+	bare := pratique.Extras{Kinds: []pratique.ExtraKind{pratique.ExtraSecrets, pratique.ExtraMisconfigurations}, Misconfigurations: []pratique.Misconfiguration{{
 		ID: "DS-0002", Type: "dockerfile", Title: "Image user should not be 'root'", Description: "Running as root.", Message: "Specify at least 1 USER command",
 		Resolution: "Add 'USER <name>'", Severity: pratique.SeverityHigh, PrimaryURL: "https://avd.aquasec.com/misconfig/ds-0002",
 	}}}
@@ -91,12 +91,12 @@ func example() Scan {
 	return Scan{
 		Ref: "registry.example.com/team/app:1", Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: "v1.2.3"},
 		Images: []Image{
-			{Subject: subject, Config: pratique.ImageConfig{Platform: "linux/amd64", User: "65532"}, Packages: 120, Report: report, Sections: &sections, Verdict: &Verdict{
+			{Subject: subject, Config: pratique.ImageConfig{Platform: "linux/amd64", User: "65532"}, Packages: 120, Report: report, Extras: &sections, Verdict: &Verdict{
 				Outcome: pratique.Deny, Policy: pratique.DigestOf([]byte("policy")),
 				Reasons: []pratique.Reason{{Rule: "severity", Message: "CVE-2026-0001 in libssl3 is CRITICAL"}},
 				Notes:   []pratique.Reason{{Rule: "unknown", Message: "CVE-2026-0003 has no severity"}},
 			}},
-			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean, Sections: &bare, Compared: pratique.Comparison{
+			{Subject: arm, Config: pratique.ImageConfig{Platform: "linux/arm64/v8"}, Packages: 1, Report: clean, Extras: &bare, Compared: pratique.Comparison{
 				Total: 1, Differences: []pratique.Difference{{Type: "npm", Name: "lodash", Version: "4", Only: pratique.OnlySBOM}},
 				Apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "deb", Path: "srv/tree/var/lib/dpkg/status", Packages: 3, Reason: pratique.UnmatchedElsewhere}},
 			}},

@@ -132,7 +132,7 @@ func SARIF(w io.Writer, s Scan) error {
 }
 
 func run(s Scan, img Image) sarifRun {
-	rules, sections := rulesOf(img.Report.Findings), sectionsOf(img.Sections)
+	rules, sections := rulesOf(img.Report.Findings), sectionsOf(img.Extras)
 	for _, sec := range sections {
 		rules = append(rules, sec.sarifRules()...)
 	}

@@ -33,7 +33,7 @@ func Table(w io.Writer, s Scan, style Style) error {
 		style.image(&b, s, img)
 	}
 	if len(s.NotInspected) > 0 {
-		fmt.Fprintf(&b, "\nNot inspected, and not judged: %s. --platform all takes every platform.\n", platforms(s.NotInspected))
+		fmt.Fprintf(&b, "\nNot inspected, and not evaluated: %s. --platform all takes every platform.\n", platforms(s.NotInspected))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -52,7 +52,7 @@ func (st Style) image(b *strings.Builder, s Scan, img Image) {
 		b.WriteString("\n")
 		st.list(b, g)
 	}
-	for _, sec := range sectionsOf(img.Sections) {
+	for _, sec := range sectionsOf(img.Extras) {
 		b.WriteString("\n")
 		st.section(b, sec)
 	}

@@ -48,9 +48,9 @@ func (e exporter) outbox(o Outbox) {
 
 func (e exporter) queues(all []Queue) {
 	for _, q := range all {
-		e.gauge("pratique_queue_messages", float64(q.Running), q.Stage, q.Lane, "running")
-		e.gauge("pratique_queue_messages", float64(q.Waiting), q.Stage, q.Lane, "waiting")
-		e.gauge("pratique_queue_oldest_age_seconds", q.OldestAge.Seconds(), q.Stage, q.Lane)
+		e.gauge("pratique_queue_messages", float64(q.Running), q.Stage, q.Priority, "running")
+		e.gauge("pratique_queue_messages", float64(q.Waiting), q.Stage, q.Priority, "waiting")
+		e.gauge("pratique_queue_oldest_age_seconds", q.OldestAge.Seconds(), q.Stage, q.Priority)
 	}
 }
 
@@ -71,13 +71,13 @@ func (e exporter) pauses(all map[string]time.Duration) {
 	}
 }
 
-func (e exporter) rematch(r Rematch) {
-	e.gauge("pratique_rematch_running_seconds", r.Running.Seconds())
+func (e exporter) rescan(r Rescan) {
+	e.gauge("pratique_rescan_running_seconds", r.Running.Seconds())
 	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected, "matched": r.Matched, "failed": r.Failed} {
-		e.gauge("pratique_rematch_lists", float64(n), state)
+		e.gauge("pratique_rescan_lists", float64(n), state)
 	}
 	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected, "set-aside": r.Aside} {
-		e.gauge("pratique_rematch_images", float64(n), state)
+		e.gauge("pratique_rescan_images", float64(n), state)
 	}
 }
 

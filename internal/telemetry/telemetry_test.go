@@ -41,9 +41,9 @@ func full(t *testing.T) *Metrics {
 			}, nil
 		},
 		Queues: func(context.Context) ([]Queue, error) {
-			all := []Queue{{Stage: "inspect", Lane: "push", Running: 1, Waiting: 2, OldestAge: 3 * time.Second}}
-			for _, lane := range pratique.Lanes() {
-				all = append(all, Queue{Stage: "deploy", Lane: string(lane)})
+			all := []Queue{{Stage: "inspect", Priority: "push", Running: 1, Waiting: 2, OldestAge: 3 * time.Second}}
+			for _, priority := range pratique.Priorities() {
+				all = append(all, Queue{Stage: "deploy", Priority: string(priority)})
 			}
 			return all, nil
 		},
@@ -63,8 +63,8 @@ func full(t *testing.T) *Metrics {
 		Denials: func(context.Context) (Denials, error) {
 			return Denials{Pending: 2, OldestAge: time.Hour}, nil
 		},
-		Rematch: func(context.Context) (Rematch, error) {
-			return Rematch{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, Aside: 1}, nil
+		Rescan: func(context.Context) (Rescan, error) {
+			return Rescan{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, Aside: 1}, nil
 		},
 	})
 	if err != nil {
@@ -169,10 +169,10 @@ func TestFiguresHaveTheirSourcesValues(t *testing.T) {
 		`pratique_outbox_forwarded_events_total{}`:                               9,
 		`pratique_outbox_refused_full_total{}`:                                   10,
 		`pratique_outbox_failed_commits_total{}`:                                 11,
-		`pratique_queue_messages{lane=push,stage=inspect,state=running}`:         1,
-		`pratique_queue_messages{lane=push,stage=inspect,state=waiting}`:         2,
-		`pratique_queue_oldest_age_seconds{lane=push,stage=inspect}`:             3,
-		`pratique_queue_oldest_age_seconds{lane=rescan,stage=deploy}`:            0,
+		`pratique_queue_messages{priority=push,stage=inspect,state=running}`:     1,
+		`pratique_queue_messages{priority=push,stage=inspect,state=waiting}`:     2,
+		`pratique_queue_oldest_age_seconds{priority=push,stage=inspect}`:         3,
+		`pratique_queue_oldest_age_seconds{priority=rescan,stage=deploy}`:        0,
 		`pratique_database_age_seconds{}`:                                        3600,
 		`pratique_database_limit_seconds{}`:                                      72 * 3600,
 		`pratique_reconcile_last_success_timestamp_seconds{repository=r.test/a}`: 1.5,
@@ -180,10 +180,10 @@ func TestFiguresHaveTheirSourcesValues(t *testing.T) {
 		`pratique_reconcile_interval_seconds{repository=r.test/b}`:               3600,
 		`pratique_reconcile_news_total{repository=r.test/a}`:                     1,
 		`pratique_reconcile_failures_total{repository=r.test/a}`:                 2,
-		`pratique_rematch_running_seconds{}`:                                     60,
-		`pratique_rematch_lists{state=known}`:                                    9,
-		`pratique_rematch_lists{state=affected}`:                                 5,
-		`pratique_rematch_images{state=newly-affected}`:                          2,
+		`pratique_rescan_running_seconds{}`:                                      60,
+		`pratique_rescan_lists{state=known}`:                                     9,
+		`pratique_rescan_lists{state=affected}`:                                  5,
+		`pratique_rescan_images{state=newly-affected}`:                           2,
 		`pratique_source_up{source=queues}`:                                      1,
 	} {
 		if value, ok := got[name]; !ok || value != want {

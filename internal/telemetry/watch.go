@@ -21,8 +21,8 @@ type Sources struct {
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]Repository, error)
 	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
-	Pauses  func(context.Context) (map[string]time.Duration, error)
-	Rematch func(context.Context) (Rematch, error)
+	Pauses func(context.Context) (map[string]time.Duration, error)
+	Rescan func(context.Context) (Rescan, error)
 	// Projections are what is derived from the ledger, by name.
 	Projections func(context.Context) (map[string]Projection, error)
 	Denials     func(context.Context) (Denials, error)
@@ -59,9 +59,9 @@ type Outbox struct {
 	Stored, Duplicates, Forwarded, RefusedFull, FailedCommits uint64
 }
 
-// Queue is the backlog of one lane of one stage.
+// Queue is the backlog of one priority of one stage.
 type Queue struct {
-	Stage, Lane string
+	Stage, Priority string
 	// Running are the messages that a worker of this process has, Waiting all others: for a worker, or another attempt.
 	Running, Waiting uint64
 	// OldestAge is how long the oldest message has been in the queue; 0 if there is none.
@@ -77,8 +77,8 @@ type Database struct {
 	NextUpdate time.Time
 }
 
-// Rematch is how far matching against the newest database has come.
-type Rematch struct {
+// Rescan is how far matching against the newest database has come.
+type Rescan struct {
 	// Running is since when it goes on; 0 if it is over.
 	Running time.Duration
 	// Of Lists, Affected are to be matched again, Matched were, and Failed of these could not be.
@@ -117,12 +117,12 @@ type figure struct {
 }
 
 func figures() []figure {
-	lane, repository := []string{"stage", "lane"}, []string{"repository"}
+	priority, repository := []string{"stage", "priority"}, []string{"repository"}
 	return []figure{
 		{"pratique_source_up", "1 if the figures of this source could be read for this scrape, else 0 and they are missing: look at the log of the service.", []string{"source"}},
 		{"pratique_outbox_waiting_events", "Events that are safe on disk and not in the queue yet. If they stay, NATS does not answer: look at it.", nil},
 		{"pratique_outbox_unresolved_pushes", "Pushes whose sender gave no digest, and whose tag was not read from the registry yet. If they stay, look at the registry and the credentials for it.", nil},
-		{"pratique_outbox_set_aside_events", "Events that the queue refused for good. Each is in the log with its reason; judge the image by hand.", nil},
+		{"pratique_outbox_set_aside_events", "Events that the queue refused for good. Each is in the log with its reason; evaluate the image by hand.", nil},
 		{"pratique_outbox_bytes", "Bytes of what waits in the outbox. At the limit webhooks are refused with 503.", nil},
 		{"pratique_outbox_limit_bytes", "Bytes that may wait in the outbox: raise the limit or bring NATS back before they are used up.", nil},
 		{"pratique_outbox_oldest_age_seconds", "Age of the oldest event that waits to be put into the queue. Above two minutes NATS does not answer, or takes less than comes in: look at it.", nil},
@@ -132,20 +132,20 @@ func figures() []figure {
 		{"pratique_outbox_forwarded_events_total", "Events that the queue has acknowledged.", nil},
 		{"pratique_outbox_refused_full_total", "Requests that were refused because the outbox was full. Some senders do not try again: bring NATS back and reconcile.", nil},
 		{"pratique_outbox_failed_commits_total", "Writes of the outbox that failed and did no harm: the disk is full. After a sync that fails the service ends.", nil},
-		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(lane, "state")},
-		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage, attempts included. If it rises while something runs, add workers; if nothing runs, pratique jobs says why.", lane},
+		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(priority, "state")},
+		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage, attempts included. If it rises while something runs, add workers; if nothing runs, pratique jobs says why.", priority},
 		{"pratique_database_age_seconds", "Age of the vulnerability database in use. It is made anew every few hours: if it rises, look at its download.", nil},
 		{"pratique_database_info", "1, with the digest of the vulnerability database in use.", []string{"digest"}},
 		{"pratique_database_next_update_timestamp_seconds", "When the publisher of the database wanted to make the next one, in seconds since 1970; 0 if it does not say.", nil},
 		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
 		{"pratique_registry_paused_seconds", "For how long the registry is left in peace, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
-		{"pratique_rematch_running_seconds", "For how long known images are being matched against the newest vulnerability database, or that cannot begin; 0 if it is over. If it rises for hours, look at the log, and at the children.", nil},
-		{"pratique_rematch_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be, which are tried again with the next database. The log names the lists.", []string{"state"}},
-		{"pratique_rematch_images", "Images of the newest database: touched were looked at, changed have other findings and are judged again, newly-affected have new ones. Those set aside could not be looked at, keep their old reports, and are named by pratique status and by facts.", []string{"state"}},
+		{"pratique_rescan_running_seconds", "For how long known images are being matched against the newest vulnerability database, or that cannot begin; 0 if it is over. If it rises for hours, look at the log, and at the children.", nil},
+		{"pratique_rescan_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be, which are tried again with the next database. The log names the lists.", []string{"state"}},
+		{"pratique_rescan_images", "Images of the newest database: touched were looked at, changed have other findings and are evaluated again, newly-affected have new ones. Those set aside could not be looked at, keep their old reports, and are named by pratique status and by facts.", []string{"state"}},
 		{"pratique_denials_pending", "Images that are denied and whose registry does not say so yet: the signature and the passing summary of an earlier verdict may still be there. Ordinarily this lasts for moments. If it stays, pratique why says what is in the way.", nil},
 		{"pratique_denials_pending_oldest_age_seconds", "Time since the oldest verdict that denies and that the registry does not show; 0 if there is none.", nil},
-		{"pratique_projection_behind_facts", "Facts of the ledger that the index or the estate has not read yet. If it rises, look at the log.", []string{"projection"}},
-		{"pratique_projection_rebuilds_total", "How often the index or the estate did not belong to the ledger, and was made again. The ledger lost facts, or was replaced: look at NATS and its disk.", []string{"projection"}},
+		{"pratique_projection_behind_facts", "Facts of the ledger that the index or the inventory has not read yet. If it rises, look at the log.", []string{"projection"}},
+		{"pratique_projection_rebuilds_total", "How often the index or the inventory did not belong to the ledger, and was made again. The ledger lost facts, or was replaced: look at NATS and its disk.", []string{"projection"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
 		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
@@ -180,7 +180,7 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	read(ctx, w, e, "database", w.sources.Database, e.database)
 	read(ctx, w, e, "reconcile", w.sources.Reconcile, e.reconcile)
 	read(ctx, w, e, "registries", w.sources.Pauses, e.pauses)
-	read(ctx, w, e, "rematch", w.sources.Rematch, e.rematch)
+	read(ctx, w, e, "rescan", w.sources.Rescan, e.rescan)
 	read(ctx, w, e, "projections", w.sources.Projections, e.projections)
 	read(ctx, w, e, "denials", w.sources.Denials, e.denials)
 }

@@ -63,6 +63,6 @@ func notification(i int64) pratique.Event {
 			Tag:        fmt.Sprintf("v1.%d", i), Digest: pratique.DigestOf(fmt.Append(nil, i)),
 		},
 		Source: "distribution", Actor: "ci-robot", Delivery: fmt.Sprintf("320678d8-ca14-430f-8bb6-%012d", i),
-		Lane: pratique.LanePush, OccurredAt: time.Unix(1_700_000_000+i, 0).UTC(), ReceivedAt: time.Unix(1_700_000_001+i, 0).UTC(),
+		Priority: pratique.PriorityPush, OccurredAt: time.Unix(1_700_000_000+i, 0).UTC(), ReceivedAt: time.Unix(1_700_000_001+i, 0).UTC(),
 	}
 }

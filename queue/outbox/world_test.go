@@ -56,7 +56,7 @@ func tagged(name, content string) pratique.Event {
 	if content != "" {
 		ref.Digest = digest(content)
 	}
-	return pratique.Event{Ref: ref, Source: "test", Lane: pratique.LanePush, ReceivedAt: epoch}
+	return pratique.Event{Ref: ref, Source: "test", Priority: pratique.PriorityPush, ReceivedAt: epoch}
 }
 
 func delivered(e pratique.Event, delivery string) pratique.Event {

@@ -16,7 +16,7 @@ const (
 	// the next one goes on.
 	maxRestored = 100
 	maxFailed   = 10
-	// settling is how long before the sweep an image has to be judged.
+	// settling is how long before the sweep an image has to be evaluated.
 	settling = 10 * time.Minute
 )
 
@@ -70,12 +70,12 @@ func (s *sweep) restore(ctx context.Context) {
 		}
 		ref := pratique.ImageRef{Repository: s.e.Repository.Repository, Tag: tag, Digest: digest}
 		attested, err := r.config.Attested(pratique.Subject{Repository: ref.Repository, Digest: digest})
-		// What was judged a moment ago may have been attested after the list was read.
+		// What was evaluated a moment ago may have been attested after the list was read.
 		if err == nil && !attested.IsZero() && attested.Before(s.e.mark.Started.Add(-settling)) {
 			now := r.config.Now().UTC()
 			err = r.config.Restore(ctx, pratique.Event{
 				ID:  pratique.EventID(s.e.Source, ref, "attestations are gone "+s.e.mark.Started.UTC().String()),
-				Ref: ref, Source: s.e.Source, Lane: pratique.LaneManual, RefreshOnly: true, ReceivedAt: now,
+				Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true, ReceivedAt: now,
 			})
 			if err == nil {
 				restored++

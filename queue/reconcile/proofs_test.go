@@ -21,7 +21,7 @@ func TestLostAttestations(t *testing.T) {
 		w := newWorld(t, "team/app")
 		app := repo("team/app")
 		old := time.Now().Add(-time.Hour)
-		judged := map[string]time.Time{"lost": old, "there": old, "young": time.Now().Add(-time.Minute), "broken": old, "unlisted": old, "stored": old}
+		evaluated := map[string]time.Time{"lost": old, "there": old, "young": time.Now().Add(-time.Minute), "broken": old, "unlisted": old, "stored": old}
 		for _, tag := range []string{"lost", "there", "young", "denied", "broken", "stored", "news"} {
 			w.registry.push(app, tag, tag)
 			if tag != "news" {
@@ -35,7 +35,7 @@ func TestLostAttestations(t *testing.T) {
 		}
 		w.registry.push(app, "sha256-"+digest("lost").Hex()+".sig", "lost.sig")
 		w.config.Attested = func(s pratique.Subject) (time.Time, error) {
-			for name, at := range judged {
+			for name, at := range evaluated {
 				if s == (pratique.Subject{Repository: app, Digest: digest(name)}) {
 					if name == "broken" {
 						return at, errors.New("the index cannot be read")
@@ -59,7 +59,7 @@ func TestLostAttestations(t *testing.T) {
 			t.Fatalf("%+v, restored %+v", s, restored)
 		}
 		e := restored[0]
-		if e.Ref.Digest != digest("lost") || !slices.Contains([]string{"lost", "also-lost"}, e.Ref.Tag) || !e.RefreshOnly || e.Source != "reconcile" || e.Lane != pratique.LaneManual || e.Validate() != nil {
+		if e.Ref.Digest != digest("lost") || !slices.Contains([]string{"lost", "also-lost"}, e.Ref.Tag) || !e.RefreshOnly || e.Source != "reconcile" || e.Priority != pratique.PriorityManual || e.Validate() != nil {
 			t.Errorf("%+v", e)
 		}
 		if len(w.trouble) != 2 || !strings.Contains(errors.Join(w.trouble...).Error(), "the queue is away") {

@@ -38,7 +38,7 @@ type Config struct {
 	RequestsPerMinute map[string]int
 	// Now is the clock, nil means [time.Now]. Timers do not follow it.
 	Now func() time.Time
-	// Attested returns when an image was judged that was allowed and attested; zero for others. Restore has it judged and
+	// Attested returns when an image was evaluated that was allowed and attested; zero for others. Restore has it evaluated and
 	// attested again, since a sweep found it without its attestations. Nil: nobody looks.
 	Attested func(s pratique.Subject) (time.Time, error)
 	Restore  func(ctx context.Context, e pratique.Event) error

@@ -50,7 +50,7 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 			t.Fatalf("found %v", found)
 		}
 		e := w.intake.events[1]
-		if e.Ref.Digest != digest("v3") || e.Source != "reconcile" || e.Lane != pratique.LaneManual || !e.RefreshOnly || e.ReceivedAt.IsZero() || e.ReceivedAt.Location() != time.UTC {
+		if e.Ref.Digest != digest("v3") || e.Source != "reconcile" || e.Priority != pratique.PriorityManual || !e.RefreshOnly || e.ReceivedAt.IsZero() || e.ReceivedAt.Location() != time.UTC {
 			t.Errorf("%+v", e)
 		}
 		for _, q := range w.registry.heads() {

@@ -182,7 +182,7 @@ func (s *sweep) unreadable(tag string, err error) {
 	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
 }
 
-// look asks what a tag names and hands it on if it is news, to be judged. Nobody knows when the tag was pushed, or whether
+// look asks what a tag names and hands it on if it is news, to be evaluated. Nobody knows when the tag was pushed, or whether
 // it was meant to be deployed, so the event orders nothing: it is written only where Git names this tag already. What is
 // known is read first: then a report that comes in the meantime is seen to have changed it.
 func (s *sweep) look(ctx context.Context, tag string) error {
@@ -207,7 +207,7 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 	}
 	ref.Digest = digest
 	stored, err := r.known.PublishUnlessChanged(ctx, pratique.Event{
-		Ref: ref, Source: s.e.Source, Lane: pratique.LaneManual, RefreshOnly: true, ReceivedAt: r.config.Now().UTC(),
+		Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true, ReceivedAt: r.config.Now().UTC(),
 	}, known)
 	switch {
 	case err != nil:

@@ -438,7 +438,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// slow takes its time, and notices when the request is cancelled.
+// slow takes its time, and notices when the request is canceled.
 type slow time.Duration
 
 func (s slow) Publish(ctx context.Context, events []pratique.Event) (int, error) {

@@ -37,8 +37,8 @@ func answersOf(f webhook.Format) string {
 
 var sectionPattern = regexp.MustCompile(`(?m)^## (.+)$`)
 
-// sections are the parts of docs/webhooks.md by their headings; that before the first is "".
-func sections(t *testing.T) map[string]string {
+// extras are the parts of docs/webhooks.md by their headings; that before the first is "".
+func extras(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/webhooks.md")
 	if err != nil {
@@ -57,9 +57,9 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 
 func TestEveryFormatIsDocumented(t *testing.T) {
 	t.Parallel()
-	all := sections(t)
+	all := extras(t)
 	if n := len(webhook.Formats()); len(all) != n+1 {
-		t.Errorf("%d sections for %d formats", len(all)-1, n)
+		t.Errorf("%d extras for %d formats", len(all)-1, n)
 	}
 	for _, f := range webhook.Formats() {
 		text, ok := all[f.Name]
@@ -93,7 +93,7 @@ func TestDocumentedReceiversAreValid(t *testing.T) {
 	if err := os.WriteFile(secretFile, []byte(sampleSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range sections(t) {
+	for name, text := range extras(t) {
 		if name == "" {
 			continue
 		}

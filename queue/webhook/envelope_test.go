@@ -186,7 +186,7 @@ func TestSubscriptionIsCompared(t *testing.T) {
 	}
 }
 
-func TestExplainJudgesRequestsAsTheServiceDoes(t *testing.T) {
+func TestExplainEvaluatesRequestsAsTheServiceDoes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		receiver webhook.Receiver

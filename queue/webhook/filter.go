@@ -73,7 +73,7 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 		return "repository", event, fmt.Errorf("repository %q is not among those allowed", clip(path))
 	}
 	return "", pratique.Event{
-		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Lane: pratique.LanePush,
+		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Priority: pratique.PriorityPush,
 		TagUnknown: n.TagUnknown && n.Tag == "",
 		OccurredAt: writable(n.At), ReceivedAt: now.UTC(),
 	}, nil

@@ -23,7 +23,7 @@
 //
 // Ignored without a record but counted: pulls, mounts, deletes, blobs, scans, signatures and attestations by tag or
 // by what is in them, and manifests pushed without a tag. The last are the children of an index, which comes with
-// its own tag, and referrers; nothing is judged or deployed because of them unless the receiver says so.
+// its own tag, and referrers; nothing is evaluated or deployed because of them unless the receiver says so.
 //
 // The handler bounds the time to read a body itself. The server around it has to bound the rest:
 // ReadHeaderTimeout 10 s, IdleTimeout 2 min, MaxHeaderBytes 64 KiB, and no ReadTimeout shorter than

@@ -177,7 +177,7 @@ func TestPushBecomesAnEvent(t *testing.T) {
 	}
 	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"}, Tag: "1.4.2", Digest: d}
 	want := []pratique.Event{{
-		Ref: ref, Source: "main", Actor: "ci", Delivery: "320678d8-ca14-430f-8bb6-4ca139cd83f7", Lane: pratique.LanePush,
+		Ref: ref, Source: "main", Actor: "ci", Delivery: "320678d8-ca14-430f-8bb6-4ca139cd83f7", Priority: pratique.PriorityPush,
 		OccurredAt: time.Date(2026, 3, 9, 14, 44, 26, 402973972, time.UTC), ReceivedAt: time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC),
 	}}
 	if diff := cmp.Diff(want, f.events, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {

@@ -16,7 +16,7 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// forgetful is a generator that knows no image yet. To build one anew would cost a licence scanner.
+// forgetful is a generator that knows no image yet. To build one anew would cost a license scanner.
 func forgetful() *Generator {
 	return &Generator{
 		tool: generator.tool, config: generator.config, values: generator.values, always: generator.always,
@@ -186,7 +186,7 @@ func TestOnOtherBases(t *testing.T) {
 		"a release file":                         {npm, imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n"}, "the base looks for"},
 		"a release file where a link leads":      {imagetest.Files{"etc/os-release": imagetest.Symlink + "../usr/lib/os-release"}, imagetest.Files{"usr/lib/os-release": "ID=debian\n"}, "/usr/lib/os-release"},
 		"a distribution on nothing but a file":   {imagetest.Files{"hello": "x"}, debian(t), "the base looks for"},
-		"a licence beside a package of the base": {npm, imagetest.Files{"app/LICENSE": "MIT License"}, ""},
+		"a license beside a package of the base": {npm, imagetest.Files{"app/LICENSE": "MIT License"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			why := checkSame(t, imagetest.Build(t, test.base, test.upper), 1)

@@ -37,12 +37,12 @@ type Generator struct {
 	normal filetree.Derived[normal]
 	// always is what Syft asks of every image, also of one without files.
 	always *trace
-	// values carries Syft's licence scanner, which it takes from a context only. To build one costs almost a
+	// values carries Syft's license scanner, which it takes from a context only. To build one costs almost a
 	// second of CPU, more than most images do.
 	values context.Context
 }
 
-// New builds a generator, and with it the licence scanner: about 0.8 s of CPU. The generator remembers the images
+// New builds a generator, and with it the license scanner: about 0.8 s of CPU. The generator remembers the images
 // that it saw last, so that the next one on the same base costs only what lies above that. The trees of images may be
 // shared with whoever else reads them; with nil it has its own.
 func New(trees *filetree.Memory) (*Generator, error) {

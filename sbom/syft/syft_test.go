@@ -20,7 +20,7 @@ import (
 
 var generator *Generator
 
-// TestMain builds the licence scanner once.
+// TestMain builds the license scanner once.
 func TestMain(m *testing.M) {
 	var err error
 	if generator, err = New(nil); err != nil {

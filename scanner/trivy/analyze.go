@@ -62,7 +62,7 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 		return scanner.Analysis{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
 	analysis := scanner.Analysis{}
-	if analysis.Sections, err = s.sections(ctx, detail); err != nil {
+	if analysis.Extras, err = s.extras(ctx, detail); err != nil {
 		return scanner.Analysis{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
 	analysis.Inventory = toInventory(detail)
@@ -71,7 +71,7 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 
 // detail analyses the layers that are not known and lays all of them over each other.
 func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftypes.ArtifactDetail, error) {
-	if s.cfg.looksFor(pratique.SectionSecrets) {
+	if s.cfg.looksFor(pratique.ExtraSecrets) {
 		// Trivy leaves secrets out of the layers that it takes for the base image's, which hangs on the image.
 		// What is kept of a layer must not: all of it is analysed here, and view leaves those secrets out.
 		if _, err := s.inspect(ctx, withoutHistory{img}, layersOnly{view}); err != nil {

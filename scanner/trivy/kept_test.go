@@ -253,15 +253,15 @@ func TestSwallowedTrouble(t *testing.T) {
 }
 
 func TestMaker(t *testing.T) {
-	seen := map[string][]pratique.Section{}
-	for _, sections := range [][]pratique.Section{
-		nil, {pratique.SectionSecrets}, {pratique.SectionMisconfigurations}, {pratique.SectionSecrets, pratique.SectionMisconfigurations},
+	seen := map[string][]pratique.ExtraKind{}
+	for _, extras := range [][]pratique.ExtraKind{
+		nil, {pratique.ExtraSecrets}, {pratique.ExtraMisconfigurations}, {pratique.ExtraSecrets, pratique.ExtraMisconfigurations},
 	} {
-		m, err := Config{Sections: sections}.Maker()
+		m, err := Config{Extras: extras}.Maker()
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Config{Sections: slices.Clone(sections)}.Maker()
+		again, err := Config{Extras: slices.Clone(extras)}.Maker()
 		if err != nil || again != m {
 			t.Errorf("%q, then %q, error %v", m, again, err)
 		}
@@ -269,14 +269,14 @@ func TestMaker(t *testing.T) {
 			t.Errorf("%q does not name the version %q", m, Tool().Version)
 		}
 		if other, ok := seen[m]; ok {
-			t.Errorf("%v has the maker of %v", sections, other)
+			t.Errorf("%v has the maker of %v", extras, other)
 		}
-		seen[m] = sections
+		seen[m] = extras
 	}
-	// Licences stand in the packages, which are analysed in any case.
+	// Licenses stand in the packages, which are analysed in any case.
 	plain, _ := Config{}.Maker()
-	licences, err := Config{Sections: []pratique.Section{pratique.SectionLicences}}.Maker()
-	if err != nil || licences != plain {
-		t.Errorf("%q for licences, %q without, error %v", licences, plain, err)
+	licenses, err := Config{Extras: []pratique.ExtraKind{pratique.ExtraLicenses}}.Maker()
+	if err != nil || licenses != plain {
+		t.Errorf("%q for licenses, %q without, error %v", licenses, plain, err)
 	}
 }

@@ -59,7 +59,7 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	now := s.now().UTC()
 	covered.OS.EndOfLife = covered.OS.EndedAt(now)
 	report := pratique.Report{
-		Scanner: Tool(), Inventory: digest, Database: db.Database, MatchedAt: now,
+		Scanner: Tool(), Inventory: digest, Database: db.Database, ScannedAt: now,
 		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Coverage: &covered, Findings: []pratique.Finding{},
 	}
 	for _, r := range results {
@@ -76,7 +76,7 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 }
 
 // asOwn has packages looked up that say that somebody else than the distribution made them. Trivy leaves them out, but what
-// a package says of its maker is not proven: one that has the name of the distribution's own is judged as that.
+// a package says of its maker is not proven: one that has the name of the distribution's own is evaluated as that.
 func asOwn(target types.ScanTarget) types.ScanTarget {
 	if target.OS.Family == ftypes.Amazon && strings.TrimSpace(target.OS.Name) == "" {
 		target.OS = ftypes.OS{} // Trivy falls over it; coverage says that nothing was matched

@@ -19,14 +19,14 @@ import (
 // parallelFiles is the number of files of one layer, and of layers, that Trivy looks at together: its default.
 const parallelFiles = 5
 
-func (c Config) looksFor(s pratique.Section) bool { return slices.Contains(c.Sections, s) }
+func (c Config) looksFor(s pratique.ExtraKind) bool { return slices.Contains(c.Extras, s) }
 
-// sections returns the sections that are looked for, in the order of [pratique.AllSections].
-func (c Config) sections() []pratique.Section {
-	return slices.DeleteFunc(pratique.AllSections(), func(s pratique.Section) bool { return !c.looksFor(s) })
+// extras returns the extras that are looked for, in the order of [pratique.ExtraKinds].
+func (c Config) extras() []pratique.ExtraKind {
+	return slices.DeleteFunc(pratique.ExtraKinds(), func(s pratique.ExtraKind) bool { return !c.looksFor(s) })
 }
 
-// option is what the command line's image scan for vulnerabilities and the sections amounts to. Licences need
+// option is what the command line's image scan for vulnerabilities and the extras amounts to. Licenses need
 // no analyser more: they stand in the packages.
 func (c Config) option() artifact.Option {
 	disabled := []analyzer.Type{
@@ -39,10 +39,10 @@ func (c Config) option() artifact.Option {
 		Offline:           true,
 		DetectionPriority: ftypes.PriorityPrecise,
 	}
-	if !c.looksFor(pratique.SectionSecrets) {
+	if !c.looksFor(pratique.ExtraSecrets) {
 		disabled = append(disabled, analyzer.TypeSecret, analyzer.TypeImageConfigSecret)
 	}
-	if c.looksFor(pratique.SectionMisconfigurations) {
+	if c.looksFor(pratique.ExtraMisconfigurations) {
 		// Terraform's parser fetches modules from wherever a file in the image says.
 		disabled = append(disabled, analyzer.TypeTerraform, analyzer.TypeTerraformPlanJSON, analyzer.TypeTerraformPlanSnapshot)
 		option.MisconfScannerOption = misconf.ScannerOption{Namespaces: rego.BuiltinNamespaces()}

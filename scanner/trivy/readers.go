@@ -39,7 +39,7 @@ type readers struct {
 }
 
 // readersOption is that of a group of the analysers that find packages and the operating system. Secrets, configurations and
-// licence texts speak for themselves wherever they lie.
+// license texts speak for themselves wherever they lie.
 func readersOption(option artifact.Option) artifact.Option {
 	option.DisabledAnalyzers = slices.Concat(option.DisabledAnalyzers, analyzer.TypeConfigFiles, []analyzer.Type{
 		analyzer.TypeSecret, analyzer.TypeLicenseFile, analyzer.TypeDpkgLicense,

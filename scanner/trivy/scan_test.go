@@ -193,7 +193,7 @@ func TestFindingDetails(t *testing.T) {
 	if got := report.Findings[1].Target; got != "debian 12.5" {
 		t.Errorf("target of an operating system %q", got)
 	}
-	if report.DatabaseAgeSeconds != 36*3600 || !report.MatchedAt.Equal(today) || report.Database != db.Database || report.Scanner.Name != "trivy" {
+	if report.DatabaseAgeSeconds != 36*3600 || !report.ScannedAt.Equal(today) || report.Database != db.Database || report.Scanner.Name != "trivy" {
 		t.Errorf("report %+v does not say how it was made", report)
 	}
 }

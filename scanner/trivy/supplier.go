@@ -17,7 +17,7 @@ import (
 // Some suppliers patch packages of others: root.io, Seal Security, RapidFort. Trivy tells their packages by what these say of
 // themselves, a version or a name, and looks them up among what the supplier publishes, in place of what the distribution or
 // the ecosystem does; one such package of a distribution decides for all of them. Anybody can say so, and where the supplier
-// publishes nothing, nothing is found. So no supplier is ever chosen. What has the name of the original is judged as that;
+// publishes nothing, nothing is found. So no supplier is ever chosen. What has the name of the original is evaluated as that;
 // what a supplier renamed is not matched.
 
 // ownDriver takes the place of Trivy's suppliers: it is asked before them, and gives the driver of the distribution.

@@ -3,7 +3,7 @@
 // Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
 // and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
 // of the same version with its default, precise detection, but for those that hang on what packages say of their makers:
-// see asOwn, ownDriver and redHat. Secrets, misconfigurations and licences are looked
+// see asOwn, ownDriver and redHat. Secrets, misconfigurations and licenses are looked
 // for only where [Config] asks for them. Nothing here ever uses the network.
 //
 // Trivy keeps its logger, its temporary directory, its Java database and its vulnerability database in
@@ -44,8 +44,8 @@ var (
 
 // Config of a [Scanner]. The zero value is usable.
 type Config struct {
-	// Sections are what is looked for beside packages.
-	Sections []pratique.Section
+	// Extras are what is looked for beside packages.
+	Extras []pratique.ExtraKind
 	// Trees are shared with whoever else reads the same images; without them the scanner has its own.
 	Trees *filetree.Memory
 }
@@ -90,7 +90,7 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	option := cfg.option()
-	if cfg.looksFor(pratique.SectionMisconfigurations) {
+	if cfg.looksFor(pratique.ExtraMisconfigurations) {
 		if option.MisconfScannerOption.RegoScanner, err = misconf.InitRegoScanner(option.MisconfScannerOption); err != nil {
 			return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 		}

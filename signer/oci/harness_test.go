@@ -142,14 +142,14 @@ func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome
 	t.Helper()
 	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	verdict := pratique.Verdict{
-		Subject: subject, Outcome: outcome, JudgedAt: at,
+		Subject: subject, Outcome: outcome, EvaluatedAt: at,
 		Policy: pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy"))},
 	}
 	if outcome == pratique.Deny {
 		verdict.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Finding: "CVE-2026-1"}}
 	}
 	report := pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), MatchedAt: at,
+		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: at,
 		Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: at.Add(-time.Hour), Source: "registry.test/trivy-db:2"},
 		Findings: []pratique.Finding{{ID: "CVE-2026-1", Package: "openssl", Installed: "3.0.1", Severity: pratique.SeverityCritical, Class: pratique.ClassOS, Type: "debian", Target: "debian 12"}},
 	}

@@ -24,7 +24,7 @@ func TestOthersReadThePredicate(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: subject, Event: "event-1", Report: pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), MatchedAt: published,
+		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: published,
 		Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: published},
 		OS:       pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{{

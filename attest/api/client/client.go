@@ -64,7 +64,7 @@ func New(cfg Config) (*Client, error) {
 	return &Client{base: base, token: cfg.Token, http: client}, nil
 }
 
-// Submit asks for an image to be judged. Two calls with the same key, which may be empty, are one submission.
+// Submit asks for an image to be evaluated. Two calls with the same key, which may be empty, are one submission.
 // With a wait above zero the answer comes when the work has ended or the wait is over; at most [api.MaxWait].
 func (c *Client) Submit(ctx context.Context, image, key string, wait time.Duration) (api.Submission, error) {
 	var out api.Submission
@@ -186,7 +186,7 @@ func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]api.Re
 	return out.Items, err
 }
 
-// DeployByName has images that sweeps found, named as registry/path:tag, judged and deployed as if they had been pushed just
+// DeployByName has images that sweeps found, named as registry/path:tag, evaluated and deployed as if they had been pushed just
 // now. It returns their submissions, in the same order.
 func (c *Client) DeployByName(ctx context.Context, images []string) ([]api.Submission, error) {
 	out, err := c.reconcile(ctx, api.ReconcileRequest{Deploy: images})
@@ -234,7 +234,7 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (api.Submission,
 	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/cancel", nil, header, body, 0, &out)
 }
 
-// Requeue takes the work for an event that failed or was cancelled in anew, and returns what stands for it now. Of what
+// Requeue takes the work for an event that failed or was canceled in anew, and returns what stands for it now. Of what
 // has another end, or none yet, the error is of kind Conflict.
 func (c *Client) Requeue(ctx context.Context, id string) (api.Submission, error) {
 	var out api.Submission

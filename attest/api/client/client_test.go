@@ -54,17 +54,17 @@ func connect(t *testing.T, url, token string) *client.Client {
 
 // life is what the pipeline records about an event, the end last.
 func life(e pratique.Event) []pratique.Fact {
-	fact := func(kind pratique.FactKind) pratique.Fact {
-		return pratique.Fact{Kind: kind, Subject: subject, Event: e.ID, At: e.ReceivedAt, By: "test@host"}
+	fact := func(body pratique.Body) pratique.Fact {
+		return pratique.Fact{Subject: subject, Event: e.ID, At: e.ReceivedAt, By: "test@host", Body: body}
 	}
-	seen, judged, settled := fact(pratique.FactSeen), fact(pratique.FactJudged), fact(pratique.FactSettled)
-	seen.Seen = &pratique.Seen{Event: e, Manifest: pratique.Manifest{Subject: subject}}
-	judged.Judged = &pratique.Judged{Verdict: pratique.Verdict{
-		Subject: subject, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
-	}}
-	judged.Judged.Digest = pratique.DigestOf([]byte("verdict"))
-	settled.Settled = &pratique.Settled{State: pratique.StateDenied, Ref: e.Ref, Outcome: pratique.Deny, Verdict: judged.Judged.Digest}
-	return []pratique.Fact{seen, judged, settled}
+	verdict := pratique.DigestOf([]byte("verdict"))
+	return []pratique.Fact{
+		fact(&pratique.Resolved{Event: e, Manifest: pratique.Manifest{Subject: subject}}),
+		fact(&pratique.Evaluated{Digest: verdict, Verdict: pratique.Verdict{
+			Subject: subject, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
+		}}),
+		fact(&pratique.Completed{State: pratique.StateDenied, Ref: e.Ref, Outcome: pratique.Deny, Verdict: verdict}),
+	}
 }
 
 func TestSubmitAndWait(t *testing.T) {
@@ -101,14 +101,14 @@ func TestSubmitAndWait(t *testing.T) {
 		}
 	}()
 	end, err := c.Wait(t.Context(), s.ID, func(s api.Submission) {
-		states = append(states, s.State)
+		states = append(states, string(s.State))
 		next <- struct{}{}
 	})
 	<-done
 	if err != nil || !end.Done || end.Outcome != pratique.Deny || end.Reasons[0].Message != "HIGH CVE-1" || end.Verdict != pratique.DigestOf([]byte("verdict")) {
 		t.Errorf("%+v %v", end, err)
 	}
-	if !slices.Equal(states, []string{"seen", "judged", "denied"}) {
+	if !slices.Equal(states, []string{"resolved", "evaluated", "denied"}) {
 		t.Errorf("progress %v", states)
 	}
 	for _, name := range []string{subject.Digest.String(), subject.String(), "registry.example/team/app:1.0"} {
@@ -218,7 +218,7 @@ func TestWaitGoesOnThroughAnOutage(t *testing.T) {
 // submission that the service knew a moment ago; its own 404 does once it has stood for a while.
 func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
 	t.Parallel()
-	const working = `{"id":"e","ref":"","state":"seen","done":false,"links":{"self":""}}`
+	const working = `{"id":"e","ref":"","state":"resolved","done":false,"links":{"self":""}}`
 	answers := []struct {
 		status          int
 		mediaType, body string

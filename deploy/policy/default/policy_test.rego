@@ -27,10 +27,10 @@ image := {
 		},
 		"unmatched": [],
 		"disagreements": {"compared": true, "count": 0, "packages": []},
-		"scanned": {"secrets": false, "misconfigurations": false, "licences": false},
+		"scanned": {"secrets": false, "misconfigurations": false, "licenses": false},
 		"secrets": [],
 		"misconfigurations": [],
-		"licences": [],
+		"licenses": [],
 	},
 	"sbom": {"packages": 12, "formats": ["spdx", "cyclonedx"]},
 	"now": "2026-01-02T01:00:00Z",
@@ -141,7 +141,7 @@ test_unknown_severity_without_a_fix_is_excused_and_noted if {
 }
 
 with_secrets(secrets) := object.union(image, {"scan": object.union(image.scan, {
-	"scanned": {"secrets": true, "misconfigurations": false, "licences": false},
+	"scanned": {"secrets": true, "misconfigurations": false, "licenses": false},
 	"secrets": secrets,
 })})
 

@@ -47,7 +47,7 @@ func startQueue(ctx context.Context, dir string, sync bool) (*queue.Embedded, *q
 func messages(prefix string, n int, r *rand.Rand, size int) []queue.Message {
 	all := make([]queue.Message, n)
 	for i := range all {
-		all[i] = queue.Message{Lane: pratique.LanePush, ID: fmt.Sprint(prefix, "-", i), Body: make([]byte, r.IntN(size))}
+		all[i] = queue.Message{Priority: pratique.PriorityPush, ID: fmt.Sprint(prefix, "-", i), Body: make([]byte, r.IntN(size))}
 	}
 	return all
 }

@@ -1,6 +1,6 @@
 // Command runtimes says which image of an index the readers of container runtimes choose for a machine: that of
 // containers/image, which podman and CRI-O use, and that of containerd. It reads cases as JSON from its input and writes
-// what was chosen; internal/registry compares that with what Pratique judges.
+// what was chosen; internal/registry compares that with what Pratique evaluates.
 package main
 
 import (

@@ -32,7 +32,7 @@ import (
 type Config struct {
 	// Events gives the list of items; default [body].
 	Events string
-	// When gives a bool: false means that the item is nothing to judge. Default true.
+	// When gives a bool: false means that the item is nothing to evaluate. Default true.
 	When string
 	// Repository gives the path without the host. Required, and so is one of Tag and Digest.
 	Repository, Tag, Digest string

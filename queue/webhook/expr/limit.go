@@ -159,9 +159,9 @@ func (b *budget) eval(e *expression, variables map[string]any) (ref.Val, error) 
 	if details != nil && details.ActualCost() != nil {
 		cost = *details.ActualCost()
 	}
-	var cancelled interpreter.EvalCancelledError
+	var canceled interpreter.EvalCancelledError
 	switch {
-	case errors.As(err, &cancelled), err != nil && b.ctx.Err() != nil:
+	case errors.As(err, &canceled), err != nil && b.ctx.Err() != nil:
 		return nil, pratique.Errorf(pratique.Exhausted, e.name, "is too costly for this payload: %s", clip(err.Error()))
 	case cost > b.left:
 		return nil, pratique.Errorf(pratique.Exhausted, e.name, "the expressions of one request are too costly for this payload")

@@ -17,10 +17,10 @@ type Delta struct {
 	Vulnerabilities []string
 }
 
-// PartID is the number that an estate gives to a part.
+// PartID is the number that an inventory gives to a part.
 type PartID uint32
 
-// SubjectID is the number that an estate gives to an image, or to an index of images.
+// SubjectID is the number that an inventory gives to an image, or to an index of images.
 type SubjectID uint32
 
 // Part is a stored part of inventories. Findings is the document of what was found in it with the database before;
@@ -40,7 +40,7 @@ type Matched struct {
 }
 
 // Outdated is an image whose newest report may say something else than the database in use. What is needed to tell,
-// and to judge it again, comes with it.
+// and to evaluate it again, comes with it.
 type Outdated struct {
 	ID      SubjectID
 	Subject pratique.Subject
@@ -52,14 +52,14 @@ type Outdated struct {
 	// Before are the findings of the report, Now what holds for the database in use; both by the inventory's parts.
 	Before, Now []pratique.Digest
 	// Refresh says that the report has to name the database in use even if it says the same, because another platform of
-	// an index is going to be judged with it: the age of the database counts there, too.
+	// an index is going to be evaluated with it: the age of the database counts there, too.
 	Refresh bool
-	// Judged says whether there is a verdict; without one, the work that will judge the image is under way.
-	Judged bool
+	// Evaluated says whether there is a verdict; without one, the work that will evaluate the image is under way.
+	Evaluated bool
 	// Unmatched says why a part of it could not be matched, if that is so. Now is empty if no document says it.
 	Unmatched string
-	// Judge are the subjects to be judged again: those of the image and the indexes around it that were pushed.
-	Judge []Pushed
+	// Evaluate are the subjects to be evaluated again: those of the image and the indexes around it that were pushed.
+	Evaluate []Pushed
 }
 
 // Pushed is a subject and the newest push of it.
@@ -71,8 +71,8 @@ type Pushed struct {
 	RefreshOnly bool
 }
 
-// Settled is what became of an outdated image: the report that holds now.
-type Settled struct {
+// Updated is what became of an outdated image: the report that holds now.
+type Updated struct {
 	ID       SubjectID
 	Report   pratique.Digest
 	Findings []pratique.Digest
@@ -88,9 +88,9 @@ type Aside struct {
 	Reason  string
 }
 
-// Rematch is how far re-matching has come. The database in use is To; what was matched against From, and is not to be
+// Rescan is how far rescanning has come. The database in use is To; what was matched against From, and is not to be
 // matched again, holds for it, too.
-type Rematch struct {
+type Rescan struct {
 	From       pratique.Digest   `json:"from,omitzero"`
 	To         pratique.Database `json:"to"`
 	StartedAt  time.Time         `json:"startedAt"`

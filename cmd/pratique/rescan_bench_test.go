@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// station is a service of which only that runs which re-matching needs: queue and ledger, documents, the estate, the
-// children. So what is measured is re-matching, and not the judging that comes after it.
+// station is a service of which only that runs which rescanning needs: queue and ledger, documents, the inventory, the
+// children. So what is measured is rescanning, and not the evaluating that comes after it.
 type station struct {
 	*service
 	log bytes.Buffer
@@ -50,7 +50,7 @@ func newStation(t *testing.T, l *line) *station {
 		t.Fatal(err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return st.projectEstate(ctx) })
+	group.Go(func() error { return st.projectInventory(ctx) })
 	st.end = func() {
 		cancel()
 		if err := group.Wait(); err != nil {
@@ -63,8 +63,8 @@ func newStation(t *testing.T, l *line) *station {
 	return st
 }
 
-// rematch takes the newest database over and matches again until nothing is left to do.
-func (st *station) rematch(t *testing.T) (scanner.Rematch, time.Duration) {
+// rescan takes the newest database over and matches again until nothing is left to do.
+func (st *station) rescan(t *testing.T) (scanner.Rescan, time.Duration) {
 	t.Helper()
 	if _, err := st.database.Update(t.Context()); err != nil {
 		t.Fatal(err)
@@ -76,14 +76,14 @@ func (st *station) rematch(t *testing.T) (scanner.Rematch, time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	started := time.Now()
-	go func() { ended <- st.rematcher().Run(ctx) }()
-	var r scanner.Rematch
+	go func() { ended <- st.rescanner().Run(ctx) }()
+	var r scanner.Rescan
 	for r.To.Digest != db.Digest || r.FinishedAt.IsZero() {
 		if time.Since(started) > 5*time.Minute {
-			t.Fatalf("re-matching does not end: %+v\n%s", r, st.log.String())
+			t.Fatalf("rescanning does not end: %+v\n%s", r, st.log.String())
 		}
 		time.Sleep(5 * time.Millisecond)
-		if r, err = st.estate.Rematch(); err != nil {
+		if r, err = st.inventory.Rescan(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,17 +95,17 @@ func (st *station) rematch(t *testing.T) (scanner.Rematch, time.Duration) {
 	return r, took
 }
 
-// awaitEstate waits until the estate has read the whole ledger.
-func (st *station) awaitEstate(t *testing.T) {
+// awaitInventory waits until the inventory has read the whole ledger.
+func (st *station) awaitInventory(t *testing.T) {
 	t.Helper()
 	end, err := st.ledger.End(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		at, err := st.estate.Position()
+		at, err := st.inventory.Position()
 		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("the estate is at %d of %d: %v\n%s", at, end, err, st.log.String())
+			t.Fatalf("the inventory is at %d of %d: %v\n%s", at, end, err, st.log.String())
 		}
 		if at >= end {
 			return
@@ -113,7 +113,7 @@ func (st *station) awaitEstate(t *testing.T) {
 	}
 }
 
-// jobs counts what waits to be judged again.
+// jobs counts what waits to be evaluated again.
 func (st *station) jobs(t *testing.T) int {
 	t.Helper()
 	all, err := st.broker.Pending(t.Context())
@@ -122,16 +122,16 @@ func (st *station) jobs(t *testing.T) int {
 	}
 	n := 0
 	for _, b := range all {
-		if b.Stage == "attest" && b.Lane == pratique.LaneRescan {
+		if b.Stage == "attest" && b.Priority == pratique.PriorityRescan {
 			n = int(b.Total)
 		}
 	}
 	return n
 }
 
-// TestRematchMissesNothing lets a fleet of a few hundred images grow, changes the database in every way there is, and
+// TestRescanMissesNothing lets a fleet of a few hundred images grow, changes the database in every way there is, and
 // compares each image with a full match.
-func TestRematchMissesNothing(t *testing.T) {
+func TestRescanMissesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	withdrawn := pip("CVE-2026-7000", "jinja2", "4.0", "LOW")
@@ -140,8 +140,8 @@ func TestRematchMissesNothing(t *testing.T) {
 	l.publish(time.Now().Add(-2*time.Hour), withdrawn, narrowed, graver)
 	st := newStation(t, l)
 	defer st.end()
-	if r, _ := st.rematch(t); r.Everything == "" || r.Affected != 0 {
-		t.Errorf("an estate without images: %+v", r)
+	if r, _ := st.rescan(t); r.Everything == "" || r.Affected != 0 {
+		t.Errorf("an inventory without images: %+v", r)
 	}
 	db, err := st.currentDatabase()
 	if err != nil {
@@ -154,22 +154,22 @@ func TestRematchMissesNothing(t *testing.T) {
 		f.grow(fmt.Sprint("kind", i), inventoryOf(spec), 40)
 	}
 	f.settleIn()
-	st.awaitEstate(t)
-	if r, _ := st.rematch(t); r.Affected != 0 || r.Touched != 0 {
+	st.awaitInventory(t)
+	if r, _ := st.rescan(t); r.Affected != 0 || r.Touched != 0 {
 		t.Errorf("nothing changed: %+v", r)
 	}
 
 	narrowed.Vulnerable, narrowed.Patched, graver.Severity = []string{"<8.1"}, []string{"8.1"}, "CRITICAL"
 	zlib := vulndb.Advisory{ID: "CVE-2026-7005", Bucket: "debian 12", Package: "zlib", Fixed: "1:9", Title: "trouble in zlib", Severity: "HIGH"}
 	l.publish(time.Now().Add(-time.Hour), narrowed, graver, zlib, pip("CVE-2026-7006", "py_yaml", "1.0", "LOW"))
-	r, _ := st.rematch(t)
+	r, _ := st.rescan(t)
 	db, err = st.currentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed, worse := f.verify(db)
 	if r.Everything != "" || r.Changed != changed || r.Worse != worse || changed == 0 || worse == 0 || r.Failed != 0 {
-		t.Errorf("re-matching says %+v; %d changed, %d for the worse", r, changed, worse)
+		t.Errorf("rescanning says %+v; %d changed, %d for the worse", r, changed, worse)
 	}
 	if n := st.jobs(t); n != changed {
 		t.Errorf("%d jobs for %d images", n, changed)
@@ -205,14 +205,14 @@ func inventoryOf(s images.Spec) pratique.Inventory {
 	return inv
 }
 
-// TestRematchBench re-matches ten thousand images from one real database to the next, and has the command line scan
+// TestRescanBench rescans ten thousand images from one real database to the next, and has the command line scan
 // the images that they are made of from a warm cache. It prints a table for docs/performance.md, and fails only if an
 // answer is wrong.
-func TestRematchBench(t *testing.T) {
+func TestRescanBench(t *testing.T) {
 	data := realData(t)
 	trivy := os.Getenv("PRATIQUE_TRIVY")
 	if trivy == "" {
-		t.Skip("PRATIQUE_TRIVY is not set: make bench-rematch DATA=DIR")
+		t.Skip("PRATIQUE_TRIVY is not set: make bench-rescan DATA=DIR")
 	}
 	size, err := strconv.Atoi(os.Getenv("PRATIQUE_BENCH_IMAGES"))
 	if err != nil {
@@ -223,7 +223,7 @@ func TestRematchBench(t *testing.T) {
 	l.push("mirror/trivy-db:2", fromLayout(t, published, "trivy-db-a:2"))
 	st := newStation(t, l)
 	defer st.end()
-	st.rematch(t)
+	st.rescan(t)
 	db, err := st.currentDatabase()
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestRematchBench(t *testing.T) {
 		f.grow(name, result.Inventory, size*kinds[name]/100)
 	}
 	f.settleIn()
-	st.awaitEstate(t)
+	st.awaitInventory(t)
 	tree := &processTree{t: t, root: os.Getpid()}
 	l.push("mirror/trivy-db:2", fromLayout(t, published, "trivy-db-b:2"))
 	if _, err := st.database.Update(t.Context()); err != nil {
@@ -248,7 +248,7 @@ func TestRematchBench(t *testing.T) {
 	}
 	tree.resetPeak()
 	idle, before := tree.peakMemory(), tree.cpu()
-	r, took := st.rematch(t)
+	r, took := st.rescan(t)
 	cpu := tree.cpu() - before
 	memory := tree.peakMemory()
 	jobs := st.jobs(t)
@@ -257,7 +257,7 @@ func TestRematchBench(t *testing.T) {
 	}
 	changed, worse := f.verify(db)
 	if r.Changed != changed || r.Worse != worse || jobs != changed {
-		t.Errorf("re-matching says %+v; %d changed, %d for the worse, %d jobs", r, changed, worse, jobs)
+		t.Errorf("rescanning says %+v; %d changed, %d for the worse, %d jobs", r, changed, worse, jobs)
 	}
 	scans := l.scanWarm(t, trivy, data, names)
 	var total time.Duration
@@ -266,7 +266,7 @@ func TestRematchBench(t *testing.T) {
 	}
 	fmt.Printf("\n| images | lists | names that differ | details that differ | lists matched again | images touched | changed | newly affected |\n|---|---|---|---|---|---|---|---|\n| %d | %d | %d | %d | %d | %d | %d | %d |\n",
 		len(f.images), r.Parts, r.Names, r.Vulnerabilities, r.Matched, r.Touched, r.Changed, r.Worse)
-	fmt.Printf("\n| | wall | |\n|---|---|---|\n| re-matched, facts and jobs durable | **%.1f s** | %.1f s of CPU |\n| `trivy image` on a warm cache, medians times the images | %.0f s | %.0f times as long |\n",
+	fmt.Printf("\n| | wall | |\n|---|---|---|\n| rescanned, facts and jobs durable | **%.1f s** | %.1f s of CPU |\n| `trivy image` on a warm cache, medians times the images | %.0f s | %.0f times as long |\n",
 		took.Seconds(), cpu.Seconds(), total.Seconds(), total.Seconds()/took.Seconds())
 	for _, name := range names {
 		fmt.Printf("trivy image %s: %.3f s\n", name, scans[name].Seconds())

@@ -17,8 +17,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// coordinated is a re-match of one list each for some packages, all in one image, whose neighbours can fail. It is the
-// estate as far as the order of things is concerned: what is asked, and noted, and when.
+// coordinated is a rescan of one list each for some packages, all in one image, whose neighbours can fail. It is the
+// inventory as far as the order of things is concerned: what is asked, and noted, and when.
 type coordinated struct {
 	t    *testing.T
 	docs map[pratique.Digest][]byte
@@ -26,11 +26,11 @@ type coordinated struct {
 
 	mu       sync.Mutex
 	db       scanner.DatabaseDir // the one in use
-	state    scanner.Rematch
+	state    scanner.Rescan
 	parts    []scanner.Part
 	noted    []scanner.Matched
 	notedFor []pratique.Digest
-	settled  []scanner.Settled
+	settled  []scanner.Updated
 	report   pratique.Digest
 	before   pratique.Digest
 	facts    []pratique.Fact
@@ -65,8 +65,8 @@ func database(name string) scanner.DatabaseDir {
 	return scanner.DatabaseDir{Database: pratique.Database{Digest: pratique.DigestOf([]byte(name))}}
 }
 
-func rematching(t *testing.T, packages ...string) *coordinated {
-	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rematch{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
+func rescanning(t *testing.T, packages ...string) *coordinated {
+	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
 	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
@@ -106,7 +106,7 @@ func (c *coordinated) run() {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
 	defer cancel()
 	c.stop = cancel
-	s := &pipeline.Rematch{
+	s := &pipeline.Rescan{
 		Base:  pipeline.Base{Documents: coordinatedDocuments{c}, Now: time.Now, Instance: "test"},
 		Parts: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
@@ -204,16 +204,16 @@ func (c *coordinated) findIn(part pratique.Inventory) []pratique.Finding {
 	return all
 }
 
-func (c *coordinated) Rematch() (scanner.Rematch, error) {
+func (c *coordinated) Rescan() (scanner.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state, nil
 }
 
-func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (scanner.Rematch, error) {
+func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (scanner.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state = scanner.Rematch{From: c.state.To.Digest, To: db, StartedAt: now}
+	c.state = scanner.Rescan{From: c.state.To.Digest, To: db, StartedAt: now}
 	c.noted, c.settled = nil, nil
 	return c.state, nil
 }
@@ -227,7 +227,7 @@ func (c *coordinated) Todo(int) ([]scanner.Part, error) {
 
 func (c *coordinated) Matched(db pratique.Digest, all []scanner.Matched) error {
 	c.notedFor = append(c.notedFor, db)
-	if db == c.db.Digest { // as the estate does
+	if db == c.db.Digest { // as the inventory does
 		c.noted = all
 	}
 	return nil
@@ -241,7 +241,7 @@ func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
 	for i := range max(1, c.images) {
 		image := scanner.Outdated{
 			ID: scanner.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
-			Before: []pratique.Digest{c.before}, Judged: true, Judge: []scanner.Pushed{{Subject: c.subject(i), RefreshOnly: true}},
+			Before: []pratique.Digest{c.before}, Evaluated: true, Evaluate: []scanner.Pushed{{Subject: c.subject(i), RefreshOnly: true}},
 		}
 		for _, m := range c.noted {
 			if !m.Findings.IsZero() {
@@ -255,12 +255,12 @@ func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
 	return all, nil
 }
 
-func (c *coordinated) Settle(_ pratique.Digest, all []scanner.Settled, _, _ int) error {
+func (c *coordinated) Update(_ pratique.Digest, all []scanner.Updated, _, _ int) error {
 	c.settled = all
 	return nil
 }
 
-func (c *coordinated) Finish(pratique.Digest, time.Time) (scanner.Rematch, error) {
+func (c *coordinated) Finish(pratique.Digest, time.Time) (scanner.Rescan, error) {
 	c.state.FinishedAt = time.Now()
 	c.stop()
 	return c.state, nil
@@ -312,7 +312,7 @@ var errBusy = pratique.Errorf(pratique.Unavailable, "test", "busy")
 
 // TestOneListKillsTheChild: it fails alone, and the others are matched.
 func TestOneListKillsTheChild(t *testing.T) {
-	c := rematching(t, "good", "deadly", "fine")
+	c := rescanning(t, "good", "deadly", "fine")
 	c.matches = func(names []string) error {
 		if slices.Contains(names, "deadly") {
 			return pratique.Errorf(pratique.Died, "run inspector", "the child died")
@@ -330,7 +330,7 @@ func TestOneListKillsTheChild(t *testing.T) {
 
 // TestDiedIsTriedAgain: as a push is.
 func TestDiedIsTriedAgain(t *testing.T) {
-	c := rematching(t, "good", "unlucky")
+	c := rescanning(t, "good", "unlucky")
 	c.matches = func(names []string) error {
 		if slices.Contains(names, "unlucky") && !c.again {
 			return pratique.Errorf(pratique.Died, "run inspector", "it was killed")
@@ -344,9 +344,9 @@ func TestDiedIsTriedAgain(t *testing.T) {
 }
 
 // TestUnmatchedListDenies: an image on whose packages the matcher fails does not keep what was found before: its report says
-// that nothing is known of them, and it is judged by that.
+// that nothing is known of them, and it is evaluated by that.
 func TestUnmatchedListDenies(t *testing.T) {
-	c := rematching(t, "deadly")
+	c := rescanning(t, "deadly")
 	c.matches = func([]string) error { return pratique.Errorf(pratique.Died, "run inspector", "the child died") }
 	c.run()
 	if len(c.settled) != 1 || c.settled[0].Failed != "" || c.settled[0].Event == "" || c.jobs != 1 {
@@ -363,10 +363,10 @@ func TestUnmatchedListDenies(t *testing.T) {
 
 // TestFactThatIsRefused: one image whose fact the ledger never takes is set aside, and the others of the batch go on.
 func TestFactThatIsRefused(t *testing.T) {
-	c := rematching(t, "one")
+	c := rescanning(t, "one")
 	c.images = 3
 	c.refuse = func(f pratique.Fact) error {
-		if f.Subject == c.subject(1) && f.Kind == pratique.FactMatched {
+		if f.Subject == c.subject(1) && f.Kind() == pratique.FactScanned {
 			return pratique.Errorf(pratique.Exhausted, "append fact", "it has megabytes")
 		}
 		return nil
@@ -383,15 +383,15 @@ func TestFactThatIsRefused(t *testing.T) {
 	if !slices.Equal(aside, []scanner.SubjectID{2}) || !slices.Equal(done, []scanner.SubjectID{1, 3}) || c.jobs != 2 {
 		t.Errorf("set aside %v, done %v, %d jobs", aside, done, c.jobs)
 	}
-	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool { return f.Kind != pratique.FactFailed })
-	if len(failed) != 1 || failed[0].Subject != c.subject(1) || !strings.Contains(failed[0].Failed.Message, "megabytes") {
+	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool { return f.Kind() != pratique.FactFailed })
+	if len(failed) != 1 || failed[0].Subject != c.subject(1) || !strings.Contains(pratique.As[pratique.Failed](failed[0]).Message, "megabytes") {
 		t.Errorf("failed %+v", failed)
 	}
 }
 
 // TestPanicOverOneImage: it is set aside, and the others of the batch go on.
 func TestPanicOverOneImage(t *testing.T) {
-	c := rematching(t, "one")
+	c := rescanning(t, "one")
 	c.images = 3
 	c.put = func(n int) error {
 		if n == 4 { // the first two are the findings
@@ -400,7 +400,7 @@ func TestPanicOverOneImage(t *testing.T) {
 		return nil
 	}
 	c.run()
-	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s scanner.Settled) bool { return s.Failed == "" })
+	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s scanner.Updated) bool { return s.Failed == "" })
 	if len(c.settled) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
 		t.Errorf("settled %+v", c.settled)
 	}
@@ -408,7 +408,7 @@ func TestPanicOverOneImage(t *testing.T) {
 
 // TestLongVersion: the fact about what is new has excerpts, however long an image makes its texts.
 func TestLongVersion(t *testing.T) {
-	c := rematching(t, "one")
+	c := rescanning(t, "one")
 	c.find = func(pratique.Package) (all []pratique.Finding) {
 		for i := range 300 {
 			all = append(all, pratique.Finding{ID: "CVE-" + strconv.Itoa(i), Fixed: strings.Repeat("<", 60_000), Severity: pratique.SeverityHigh})
@@ -416,7 +416,7 @@ func TestLongVersion(t *testing.T) {
 		return all
 	}
 	c.run()
-	affected := c.facts[0].Affected
+	affected := pratique.As[pratique.Affected](c.facts[0])
 	raw, err := json.Marshal(c.facts[0])
 	if err != nil || len(raw) > mostFact || affected.Total != 300 || len(affected.Findings) != pratique.MaxAffected {
 		t.Errorf("%d bytes, %d of %d findings, %v", len(raw), len(affected.Findings), affected.Total, err)
@@ -425,7 +425,7 @@ func TestLongVersion(t *testing.T) {
 
 // TestNoChildIsFree: what is the machine's fault is no list's, and is tried again.
 func TestNoChildIsFree(t *testing.T) {
-	c := rematching(t, "one", "two")
+	c := rescanning(t, "one", "two")
 	asked := 0
 	c.matches = func([]string) error {
 		if asked++; asked < 3 {
@@ -441,7 +441,7 @@ func TestNoChildIsFree(t *testing.T) {
 
 // TestLedgerOrQueueFails: nothing is noted, and the next time the same facts and jobs are made.
 func TestLedgerOrQueueFails(t *testing.T) {
-	c := rematching(t, "one")
+	c := rescanning(t, "one")
 	once := func(n int) error {
 		if n == 1 {
 			return errBusy
@@ -456,18 +456,18 @@ func TestLedgerOrQueueFails(t *testing.T) {
 	}
 	for i := range 2 {
 		again := c.facts[2+i]
-		if c.facts[i].Kind != again.Kind || c.facts[i].Event != again.Event {
+		if c.facts[i].Kind() != again.Kind() || c.facts[i].Event != again.Event {
 			t.Errorf("%+v, then %+v", c.facts[i], again)
 		}
 	}
-	if c.facts[1].Matched.Report != c.settled[0].Report || c.facts[0].Affected.Total != 1 {
+	if pratique.As[pratique.Scanned](c.facts[1]).Report != c.settled[0].Report || pratique.As[pratique.Affected](c.facts[0]).Total != 1 {
 		t.Errorf("settled %+v, facts %+v", c.settled, c.facts)
 	}
 }
 
 // TestNextDatabaseMeanwhile: what was matched against the one before is offered for that one, and all begins again.
 func TestNextDatabaseMeanwhile(t *testing.T) {
-	c := rematching(t, "one")
+	c := rescanning(t, "one")
 	asked := 0
 	c.matches = func([]string) error {
 		c.mu.Lock()
@@ -481,7 +481,7 @@ func TestNextDatabaseMeanwhile(t *testing.T) {
 	if want := []pratique.Digest{database("B").Digest, database("C").Digest}; !slices.Equal(c.notedFor, want) || c.state.From != want[0] || c.state.To.Digest != want[1] {
 		t.Errorf("noted for %v, %+v", c.notedFor, c.state)
 	}
-	if len(c.facts) != 2 || c.facts[1].Matched.Database.Digest != database("C").Digest {
+	if len(c.facts) != 2 || pratique.As[pratique.Scanned](c.facts[1]).Database.Digest != database("C").Digest {
 		t.Errorf("facts %+v", c.facts)
 	}
 }

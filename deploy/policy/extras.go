@@ -10,7 +10,7 @@ import (
 type ScannedInput struct {
 	Secrets           bool `json:"secrets"`
 	Misconfigurations bool `json:"misconfigurations"`
-	Licences          bool `json:"licences"`
+	Licenses          bool `json:"licenses"`
 }
 
 // SecretInput is a place that looks like a credential; Path is empty for the image's configuration.
@@ -35,9 +35,9 @@ type MisconfigurationInput struct {
 	StartLine int    `json:"startLine"`
 }
 
-// LicenceInput is a licence of one package; Category is "forbidden", "restricted", "reciprocal", "notice",
+// LicenseInput is a license of one package; Category is "forbidden", "restricted", "reciprocal", "notice",
 // "permissive", "unencumbered" or "unknown".
-type LicenceInput struct {
+type LicenseInput struct {
 	Name     string `json:"name"`
 	Category string `json:"category"`
 	Severity string `json:"severity"`
@@ -45,24 +45,24 @@ type LicenceInput struct {
 	Path     string `json:"path"`
 }
 
-// complete reports whether the sections are those that the inspection says it looked for.
-func complete(scanned []pratique.Section, found *pratique.Sections) bool {
+// complete reports whether the extras are those that the inspection says it looked for.
+func complete(scanned []pratique.ExtraKind, found *pratique.Extras) bool {
 	if found == nil {
 		return len(scanned) == 0
 	}
-	return slices.Equal(scanned, found.Scanned)
+	return slices.Equal(scanned, found.Kinds)
 }
 
-// addSections fills the lists; every one is there, empty if its section was not looked for.
-func (s *ScanInput) addSections(found *pratique.Sections) {
-	s.Secrets, s.Misconfigurations, s.Licences = []SecretInput{}, []MisconfigurationInput{}, []LicenceInput{}
+// addExtras fills the lists; every one is there, empty if its section was not looked for.
+func (s *ScanInput) addExtras(found *pratique.Extras) {
+	s.Secrets, s.Misconfigurations, s.Licenses = []SecretInput{}, []MisconfigurationInput{}, []LicenseInput{}
 	if found == nil {
 		return
 	}
 	s.Scanned = ScannedInput{
-		Secrets:           slices.Contains(found.Scanned, pratique.SectionSecrets),
-		Misconfigurations: slices.Contains(found.Scanned, pratique.SectionMisconfigurations),
-		Licences:          slices.Contains(found.Scanned, pratique.SectionLicences),
+		Secrets:           slices.Contains(found.Kinds, pratique.ExtraSecrets),
+		Misconfigurations: slices.Contains(found.Kinds, pratique.ExtraMisconfigurations),
+		Licenses:          slices.Contains(found.Kinds, pratique.ExtraLicenses),
 	}
 	for _, f := range found.Secrets {
 		s.Secrets = append(s.Secrets, SecretInput{
@@ -75,8 +75,8 @@ func (s *ScanInput) addSections(found *pratique.Sections) {
 			ID: f.ID, Type: f.Type, Title: f.Title, Message: f.Message, Severity: f.Severity.String(), Path: f.Path, StartLine: f.StartLine,
 		})
 	}
-	for _, f := range found.Licences {
-		s.Licences = append(s.Licences, LicenceInput{
+	for _, f := range found.Licenses {
+		s.Licenses = append(s.Licenses, LicenseInput{
 			Name: f.Name, Category: f.Category, Severity: f.Severity.String(), Package: f.Package, Path: f.Path,
 		})
 	}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fleet is an estate of images that is made of a few inspected ones: repositories with many builds each, as they lie
+// fleet is an inventory of images that is made of a few inspected ones: repositories with many builds each, as they lie
 // in registries. A repository starts from one image, with some versions of its own. Of its builds two in five leave the
 // packages of the application as they were, and the others bump three in a hundred; every tenth build has a newer base.
 // A build whose application changed has another layer for it, one whose application did not has the same: a reproducible
@@ -144,8 +144,8 @@ func (f *fleet) bump(inv *pratique.Inventory, class pratique.PackageClass, share
 	}
 }
 
-// settleIn stores everything as inspecting and judging the images would have: documents, and the facts seen,
-// inspected, matched and judged in the ledger.
+// settleIn stores everything as inspecting and evaluating the images would have: documents, and the facts seen,
+// inspected, matched and evaluated in the ledger.
 func (f *fleet) settleIn() {
 	f.t.Helper()
 	ctx := f.t.Context()
@@ -156,7 +156,7 @@ func (f *fleet) settleIn() {
 	for n, image := range f.images {
 		event := pratique.Event{
 			ID: fmt.Sprintf("push-%d", n), Ref: pratique.ImageRef{Repository: image.subject.Repository, Tag: "1." + strconv.Itoa(n), Digest: image.subject.Digest},
-			Source: "fleet", Lane: pratique.LanePush, OccurredAt: now, ReceivedAt: now,
+			Source: "fleet", Priority: pratique.PriorityPush, OccurredAt: now, ReceivedAt: now,
 		}
 		report, findings := f.report(image, f.db, now)
 		doc, err := scanner.ReportDocument(report, findings)
@@ -171,19 +171,19 @@ func (f *fleet) settleIn() {
 			all = append(all, k)
 		}
 		tool := report.Scanner
-		fact(pratique.Fact{Kind: pratique.FactSeen, Seen: &pratique.Seen{Event: event, Manifest: pratique.Manifest{Subject: image.subject, Platform: "linux/amd64"}}})
-		fact(pratique.Fact{Kind: pratique.FactInspected, Inspected: &pratique.Inspected{Inventory: image.inventory.Digest, Packages: image.packages, Scanner: tool}})
+		fact(pratique.Fact{Body: &pratique.Resolved{Event: event, Manifest: pratique.Manifest{Subject: image.subject, Platform: "linux/amd64"}}})
+		fact(pratique.Fact{Body: &pratique.Inspected{Inventory: image.inventory.Digest, Packages: image.packages, Scanner: tool}})
 		var every []pratique.Finding
 		for _, d := range findings {
 			every = append(every, f.summary[d]...)
 		}
-		fact(pratique.Fact{Kind: pratique.FactMatched, Matched: &pratique.Matched{
+		fact(pratique.Fact{Body: &pratique.Scanned{
 			Report: doc.Digest, Inventory: image.inventory.Digest, Database: f.db.Database,
 			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.Fixable(every), StartedAt: now,
 		}})
-		fact(pratique.Fact{Kind: pratique.FactJudged, Judged: &pratique.Judged{
+		fact(pratique.Fact{Body: &pratique.Evaluated{
 			Digest:  pratique.DigestOf(fmt.Append(nil, "verdict", n)),
-			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow, Policy: pratique.Policy{Name: "fleet"}, JudgedAt: now},
+			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow, Policy: pratique.Policy{Name: "fleet"}, EvaluatedAt: now},
 		}})
 	}
 	for chunk := range slices.Chunk(all, 4000) {
@@ -197,7 +197,7 @@ func (f *fleet) settleIn() {
 func (f *fleet) report(image fleetImage, db scanner.DatabaseDir, at time.Time) (pratique.Report, []pratique.Digest) {
 	f.t.Helper()
 	r := pratique.Report{
-		Scanner: trivy.Tool(), Inventory: image.inventory.Digest, Database: db.Database, MatchedAt: at,
+		Scanner: trivy.Tool(), Inventory: image.inventory.Digest, Database: db.Database, ScannedAt: at,
 		DatabaseAgeSeconds: int64(db.Age(at) / time.Second), OS: image.os,
 	}
 	var findings []pratique.Digest
@@ -237,7 +237,7 @@ func (f *fleet) store(ctx context.Context, d scanner.Document) error {
 	return err
 }
 
-// matchAll matches every part there is against db, without any estate, and stores what is found.
+// matchAll matches every part there is against db, without any inventory, and stores what is found.
 func (f *fleet) matchAll(db scanner.DatabaseDir) {
 	f.t.Helper()
 	var distinct []scanner.Document
@@ -326,20 +326,20 @@ func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 				}
 			}
 		}
-		matched, _, err := f.s.ledger.Last(ctx, image.subject, pratique.FactMatched)
+		matched, _, err := f.s.ledger.Last(ctx, image.subject, pratique.FactScanned)
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		_, have, err := scanner.ReportParts(ctx, f.s.blobs, matched.Matched.Report)
+		_, have, err := scanner.ReportParts(ctx, f.s.blobs, pratique.As[pratique.Scanned](matched).Report)
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if !slices.Equal(have, want) || differs != (matched.Matched.Database.Digest == db.Digest) {
+		if !slices.Equal(have, want) || differs != (pratique.As[pratique.Scanned](matched).Database.Digest == db.Digest) {
 			f.t.Fatalf("%s: the newest report is not what a full match says (differs: %v)", image.subject, differs)
 		}
 		affected, ok, err := f.s.ledger.Last(ctx, image.subject, pratique.FactAffected)
-		if err != nil || ok != (added > 0) || ok && affected.Affected.Total != added {
-			f.t.Fatalf("%s: affected %+v, want %d new findings, %v", image.subject, affected.Affected, added, err)
+		if err != nil || ok != (added > 0) || ok && pratique.As[pratique.Affected](affected).Total != added {
+			f.t.Fatalf("%s: affected %+v, want %d new findings, %v", image.subject, affected.Body, added, err)
 		}
 		if differs {
 			changed++

@@ -31,15 +31,15 @@ var (
 )
 
 // withSections is the scanner of the process, looking for more.
-func withSections(t *testing.T, sections ...pratique.Section) *Scanner {
+func withSections(t *testing.T, extras ...pratique.ExtraKind) *Scanner {
 	t.Helper()
 	s := newScanner(t)
-	cfg := Config{Sections: sections}
+	cfg := Config{Extras: extras}
 	more := &Scanner{
 		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees, readers: s.readers, normal: s.normal,
 		hider: s.hider, swallowed: s.swallowed, now: s.now,
 	}
-	if cfg.looksFor(pratique.SectionMisconfigurations) {
+	if cfg.looksFor(pratique.ExtraMisconfigurations) {
 		var err error
 		if more.option.MisconfScannerOption.RegoScanner, err = misconf.InitRegoScanner(more.option.MisconfScannerOption); err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func withSections(t *testing.T, sections ...pratique.Section) *Scanner {
 }
 
 // badHabits is an image with something for every section: credentials in a base layer, in an upper one, in one
-// that is removed again, and in the configuration; configuration files that fail checks; packages with licences.
+// that is removed again, and in the configuration; configuration files that fail checks; packages with licenses.
 func badHabits(t *testing.T) layers.Image {
 	return imagetest.BuildAs(t, func(c *v1.ConfigFile) {
 		c.Config.Env = []string{"STRIPE=" + stripe}
@@ -82,24 +82,24 @@ func badHabits(t *testing.T) layers.Image {
 	)
 }
 
-func sectionsOf(t *testing.T, s *Scanner, img layers.Image, k kept) *pratique.Sections {
+func extrasOf(t *testing.T, s *Scanner, img layers.Image, k kept) *pratique.Extras {
 	t.Helper()
 	a, err := s.Analyze(t.Context(), img, k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.Sections
+	return a.Extras
 }
 
-func TestSections(t *testing.T) {
+func TestExtras(t *testing.T) {
 	img := badHabits(t)
-	s := withSections(t, pratique.SectionLicences, pratique.SectionSecrets, pratique.SectionMisconfigurations)
+	s := withSections(t, pratique.ExtraLicenses, pratique.ExtraSecrets, pratique.ExtraMisconfigurations)
 	stored := kept{}
-	got := sectionsOf(t, s, img, stored)
-	if !slices.Equal(got.Scanned, pratique.AllSections()) || got.Scanner != Tool() {
-		t.Errorf("scanned %v by %v", got.Scanned, got.Scanner)
+	got := extrasOf(t, s, img, stored)
+	if !slices.Equal(got.Kinds, pratique.ExtraKinds()) || got.Scanner != Tool() {
+		t.Errorf("scanned %v by %v", got.Kinds, got.Scanner)
 	}
-	var secrets, misconfigurations, licences []string
+	var secrets, misconfigurations, licenses []string
 	for _, f := range got.Secrets {
 		secrets = append(secrets, f.Path+" "+f.Rule+" "+f.Severity.String())
 		if !f.Layer.DiffID.IsZero() != (f.Path != "") {
@@ -109,8 +109,8 @@ func TestSections(t *testing.T) {
 	for _, f := range got.Misconfigurations {
 		misconfigurations = append(misconfigurations, f.Path+" "+f.Type+" "+f.ID+" "+f.Severity.String())
 	}
-	for _, f := range got.Licences {
-		licences = append(licences, f.Package+" "+f.Name+" "+f.Category)
+	for _, f := range got.Licenses {
+		licenses = append(licenses, f.Package+" "+f.Name+" "+f.Category)
 	}
 	// As Trivy does, what is in layers that it takes for the base image's is left out, and what an upper layer
 	// removes is not.
@@ -127,8 +127,8 @@ func TestSections(t *testing.T) {
 			t.Errorf("no %q in %q", want, misconfigurations)
 		}
 	}
-	if diff := cmp.Diff([]string{"a AGPL-3.0-only forbidden", "bash GPL-3.0-or-later restricted", "b MIT OR Apache-2.0 notice"}, licences); diff != "" {
-		t.Error("licences (-want +got)\n", diff)
+	if diff := cmp.Diff([]string{"a AGPL-3.0-only forbidden", "bash GPL-3.0-or-later restricted", "b MIT OR Apache-2.0 notice"}, licenses); diff != "" {
+		t.Error("licenses (-want +got)\n", diff)
 	}
 
 	// The credentials are nowhere: not in the report, and not in what is kept of the layers.
@@ -148,7 +148,7 @@ func TestSections(t *testing.T) {
 	}
 
 	s.layers.trim(0)
-	if diff := cmp.Diff(got, sectionsOf(t, s, withoutFiles(t, img), stored), digests); diff != "" {
+	if diff := cmp.Diff(got, extrasOf(t, s, withoutFiles(t, img), stored), digests); diff != "" {
 		t.Error("from stored analyses (-analysed +stored)\n", diff)
 	}
 }
@@ -156,37 +156,37 @@ func TestSections(t *testing.T) {
 // TestBaseLayersAreKeptWhole checks that the secrets of a layer are there when the layer is an image's own, after it
 // was known as another one's base.
 func TestBaseLayersAreKeptWhole(t *testing.T) {
-	s := withSections(t, pratique.SectionSecrets)
+	s := withSections(t, pratique.ExtraSecrets)
 	token := imagetest.Files{"etc/token": "token: " + baseToken + "\n"}
 	stored := kept{}
 	first := imagetest.BuildAs(t, func(c *v1.ConfigFile) {
 		c.History = []v1.History{{CreatedBy: "ADD x"}, {CreatedBy: `CMD ["sh"]`, EmptyLayer: true}, {CreatedBy: "COPY y"}}
 	}, token, imagetest.Files{"a": "b"})
-	if got := sectionsOf(t, s, first, stored); len(got.Secrets) != 0 {
+	if got := extrasOf(t, s, first, stored); len(got.Secrets) != 0 {
 		t.Errorf("in a base layer: %+v", got.Secrets)
 	}
 	for range 2 {
-		if got := sectionsOf(t, s, imagetest.Build(t, token), stored); len(got.Secrets) != 1 || got.Secrets[0].Path != "/etc/token" {
+		if got := extrasOf(t, s, imagetest.Build(t, token), stored); len(got.Secrets) != 1 || got.Secrets[0].Path != "/etc/token" {
 			t.Errorf("in a layer of its own: %+v", got.Secrets)
 		}
 		s.layers.trim(0)
 	}
 }
 
-func TestSectionsThatAreOff(t *testing.T) {
+func TestExtrasThatAreOff(t *testing.T) {
 	img := badHabits(t)
 	a, err := newScanner(t).Analyze(t.Context(), img, nil)
-	if err != nil || a.Sections != nil {
-		t.Errorf("nothing was asked for: %+v %v", a.Sections, err)
+	if err != nil || a.Extras != nil {
+		t.Errorf("nothing was asked for: %+v %v", a.Extras, err)
 	}
-	for _, on := range pratique.AllSections() {
+	for _, on := range pratique.ExtraKinds() {
 		b, err := withSections(t, on).Analyze(t.Context(), img, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		counts := b.Sections.Counts()
-		want := map[pratique.Section]int{
-			pratique.SectionSecrets: counts.Secrets, pratique.SectionMisconfigurations: counts.Misconfigurations, pratique.SectionLicences: counts.Licences,
+		counts := b.Extras.Counts()
+		want := map[pratique.ExtraKind]int{
+			pratique.ExtraSecrets: counts.Secrets, pratique.ExtraMisconfigurations: counts.Misconfigurations, pratique.ExtraLicenses: counts.Licenses,
 		}
 		for section, n := range want {
 			if (n > 0) != (section == on) {
@@ -199,9 +199,9 @@ func TestSectionsThatAreOff(t *testing.T) {
 	}
 }
 
-// TestSectionsAgainstCommandLine compares with what the command line of the same version finds. It is named by
+// TestExtrasAgainstCommandLine compares with what the command line of the same version finds. It is named by
 // PRATIQUE_TRIVY: make e2e-real.
-func TestSectionsAgainstCommandLine(t *testing.T) {
+func TestExtrasAgainstCommandLine(t *testing.T) {
 	binary := os.Getenv("PRATIQUE_TRIVY")
 	if binary == "" {
 		t.Skip("PRATIQUE_TRIVY is not set")
@@ -218,11 +218,11 @@ func TestSectionsAgainstCommandLine(t *testing.T) {
 			images[name] = testImage{imagetest.Load(t, dir, name+":1"), imagetest.Single(t, dir, name+":1")}
 		}
 	}
-	s := withSections(t, pratique.AllSections()...)
+	s := withSections(t, pratique.ExtraKinds()...)
 	for name, i := range images {
 		t.Run(name, func(t *testing.T) {
 			want := commandLine(t, binary, i.layout)
-			got := sectionsOf(t, s, i.img, kept{})
+			got := extrasOf(t, s, i.img, kept{})
 			t.Logf("%+v", got.Counts())
 			if diff := cmp.Diff(want, got, digests); diff != "" {
 				t.Error("(-command line +here)\n", diff)
@@ -232,24 +232,24 @@ func TestSectionsAgainstCommandLine(t *testing.T) {
 }
 
 // commandLine runs Trivy over an OCI layout.
-func commandLine(t *testing.T, binary, dir string) *pratique.Sections {
+func commandLine(t *testing.T, binary, dir string) *pratique.Extras {
 	t.Helper()
 	report := runTrivy(t, binary, dir, "--scanners", "secret,misconfig,license", "--image-config-scanners", "misconfig",
 		"--misconfig-scanners", "azure-arm,cloudformation,dockerfile,helm,kubernetes,yaml,json,ansible", "--cache-dir", t.TempDir())
-	sections := &pratique.Sections{
-		Scanner: Tool(), Scanned: pratique.AllSections(),
-		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licences: []pratique.Licence{},
+	extras := &pratique.Extras{
+		Scanner: Tool(), Kinds: pratique.ExtraKinds(),
+		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licenses: []pratique.License{},
 	}
 	for _, r := range report.Results {
 		if r.Target == dir {
 			r.Target = "" // the image's configuration
 		}
-		if err := newHider().add(sections, r); err != nil {
+		if err := newHider().add(extras, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	sortSections(sections)
-	return sections
+	sortExtras(extras)
+	return extras
 }
 
 func marshal(t *testing.T, v any) []byte {

@@ -1,4 +1,4 @@
-package estate
+package inventory
 
 import (
 	"bytes"
@@ -14,13 +14,13 @@ import (
 // Begin makes db the database in use. The parts that the delta from the one before affects are to be matched again, in
 // addition to those that still were; for all others what is known of them goes on to hold. Of parts of which nothing is
 // known nothing goes on to hold either.
-func (e *Estate) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r scanner.Rematch, err error) {
-	err = e.update("begin re-matching", func(tx *bbolt.Tx) error {
-		before, err := rematch(tx)
+func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r scanner.Rescan, err error) {
+	err = e.update("begin rescanning", func(tx *bbolt.Tx) error {
+		before, err := rescan(tx)
 		if err != nil {
 			return err
 		}
-		r = scanner.Rematch{
+		r = scanner.Rescan{
 			From: before.To.Digest, To: db, StartedAt: now.UTC(), Everything: d.Everything,
 			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
 		}
@@ -37,7 +37,7 @@ func (e *Estate) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r 
 			return err
 		}
 		r.Parts = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
-		return putRematch(tx, r)
+		return putRescan(tx, r)
 	})
 	return r, err
 }
@@ -91,8 +91,8 @@ func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error
 }
 
 // Todo returns at most limit parts to be matched again.
-func (e *Estate) Todo(limit int) (parts []scanner.Part, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
+func (e *Projection) Todo(limit int) (parts []scanner.Part, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketTodo).Cursor()
 		for k, _ := c.First(); k != nil && len(parts) < limit; k, _ = c.Next() {
 			v := tx.Bucket(bucketPart).Get(k)
@@ -111,9 +111,9 @@ func (e *Estate) Todo(limit int) (parts []scanner.Part, err error) {
 // Matched takes over what was found in parts with database. It does nothing if another one is in use by now. Of a part
 // that could not be matched nothing is known from then on, and its images are outdated: they get reports that say so. The
 // next push of one tries again, and so does the next database.
-func (e *Estate) Matched(database pratique.Digest, all []scanner.Matched) error {
+func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) error {
 	return e.update("keep matches", func(tx *bbolt.Tx) error {
-		r, err := rematch(tx)
+		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -148,7 +148,7 @@ func (e *Estate) Matched(database pratique.Digest, all []scanner.Matched) error 
 				return err
 			}
 		}
-		return putRematch(tx, r)
+		return putRescan(tx, r)
 	})
 }
 
@@ -160,9 +160,9 @@ type unmatched struct {
 }
 
 // Outdated returns about limit images whose newest report may say something else than the database in use. The platforms
-// of an index come together, so that it is judged when all of them are dealt with.
-func (e *Estate) Outdated(limit int) (all []scanner.Outdated, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
+// of an index come together, so that it is evaluated when all of them are dealt with.
+func (e *Projection) Outdated(limit int) (all []scanner.Outdated, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		w, taken := writer{tx: tx}, map[uint32]bool{}
 		take := func(id uint32) error {
 			v := tx.Bucket(bucketOutdated).Get(number(id))
@@ -194,7 +194,7 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 	if err != nil {
 		return scanner.Outdated{}, err
 	}
-	o := scanner.Outdated{ID: scanner.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Before: s.Findings, Database: s.Database, Judged: s.Judged}
+	o := scanner.Outdated{ID: scanner.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated}
 	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= digestSize {
 		o.Inventory = digestFromKey(v)
 	}
@@ -213,8 +213,8 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 		}
 		o.Now = append(o.Now, now)
 	}
-	if s.Judged && s.Ref != (pratique.ImageRef{}) {
-		o.Judge = append(o.Judge, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
+	if s.Evaluated && s.Ref != (pratique.ImageRef{}) {
+		o.Evaluate = append(o.Evaluate, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
 	}
 	c := w.tx.Bucket(bucketParents).Cursor()
 	for k, _ := c.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = c.Next() {
@@ -222,18 +222,18 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 		if err != nil {
 			return o, err
 		}
-		if parent.Judged {
-			o.Judge = append(o.Judge, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
+		if parent.Evaluated {
+			o.Evaluate = append(o.Evaluate, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
 		}
 	}
 	return o, nil
 }
 
-// Settle takes over what became of outdated images, and counts: changed had other findings, worse had new ones. An
+// Update takes over what became of outdated images, and counts: changed had other findings, worse had new ones. An
 // image that became outdated again meanwhile, by another database or report, stays so.
-func (e *Estate) Settle(database pratique.Digest, all []scanner.Settled, changed, worse int) error {
+func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error {
 	return e.update("keep reports", func(tx *bbolt.Tx) error {
-		r, err := rematch(tx)
+		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -259,12 +259,12 @@ func (e *Estate) Settle(database pratique.Digest, all []scanner.Settled, changed
 			}
 		}
 		r.Touched, r.Changed, r.Worse = r.Touched+len(all), r.Changed+changed, r.Worse+worse
-		return putRematch(tx, r)
+		return putRescan(tx, r)
 	})
 }
 
 // putAside notes that an image could not be dealt with, or that it was.
-func putAside(tx *bbolt.Tx, r *scanner.Rematch, one scanner.Settled) error {
+func putAside(tx *bbolt.Tx, r *scanner.Rescan, one scanner.Updated) error {
 	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
 	if one.Failed == "" {
 		return b.Delete(key)
@@ -276,8 +276,8 @@ func putAside(tx *bbolt.Tx, r *scanner.Rematch, one scanner.Settled) error {
 }
 
 // Aside returns at most limit of the images that could not be dealt with since the database in use came.
-func (e *Estate) Aside(limit int) (all []scanner.Aside, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
+func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		w := writer{tx: tx}
 		c := tx.Bucket(bucketAside).Cursor()
 		for k, reason := c.First(); k != nil && len(all) < limit; k, reason = c.Next() {
@@ -293,9 +293,9 @@ func (e *Estate) Aside(limit int) (all []scanner.Aside, err error) {
 }
 
 // Finish notes that nothing is left to do for database, if that is so.
-func (e *Estate) Finish(database pratique.Digest, now time.Time) (r scanner.Rematch, err error) {
-	err = e.update("finish re-matching", func(tx *bbolt.Tx) error {
-		if r, err = rematch(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
+func (e *Projection) Finish(database pratique.Digest, now time.Time) (r scanner.Rescan, err error) {
+	err = e.update("finish rescanning", func(tx *bbolt.Tx) error {
+		if r, err = rescan(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
 		}
 		for _, name := range [][]byte{bucketTodo, bucketOutdated} {
@@ -304,7 +304,7 @@ func (e *Estate) Finish(database pratique.Digest, now time.Time) (r scanner.Rema
 			}
 		}
 		r.FinishedAt = now.UTC()
-		return putRematch(tx, r)
+		return putRescan(tx, r)
 	})
 	return r, err
 }

@@ -1,4 +1,4 @@
-package estate
+package inventory
 
 import "bytes"
 
@@ -30,7 +30,7 @@ func (w writer) children(index uint32, fn func(id uint32) error) error {
 	return nil
 }
 
-// outdatedChild is outdated for a platform of an index: before the index was judged nobody was to be judged again.
+// outdatedChild is outdated for a platform of an index: before the index was evaluated nobody was to be evaluated again.
 func (w writer) outdatedChild(id uint32) error {
 	s, err := w.subject(id)
 	if err != nil {

@@ -14,28 +14,28 @@ import (
 	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
-	"github.com/pratique-dev/pratique/scanner/estate"
+	"github.com/pratique-dev/pratique/scanner/inventory"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 )
 
 // lookEvery is how often a new database, or an image that became outdated, is looked for.
 const lookEvery = time.Second
 
-func (s *service) openEstate(context.Context) error {
+func (s *service) openInventory(context.Context) error {
 	var err error
-	s.estate, err = estate.Open(s.path("estate.db"), estate.Config{Documents: s.blobs, Keys: database.Keys})
+	s.inventory, err = inventory.Open(s.path("inventory.db"), inventory.Config{Documents: s.blobs, Keys: database.Keys})
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.estate.Close)
+	s.closers = append(s.closers, s.inventory.Close)
 	return nil
 }
 
-// rematcher is the part of the inspect role that matches again when the database changes. It takes half of the
+// rescanner is the part of the inspect role that matches again when the database changes. It takes half of the
 // children at most, and they take a push before its next batch.
-func (s *service) rematcher() *pipeline.Rematch {
-	return &pipeline.Rematch{
-		Base: s.base(), Parts: s.estate, Images: s.estate, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
+func (s *service) rescanner() *pipeline.Rescan {
+	return &pipeline.Rescan{
+		Base: s.base(), Parts: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
 		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
 		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
@@ -51,10 +51,10 @@ func (s *service) currentDatabase() (scanner.DatabaseDir, error) {
 
 // keptDatabase is the one that the next is compared to; it must stay on disk until then.
 func (s *service) keptDatabase() []pratique.Digest {
-	if s.estate == nil {
+	if s.inventory == nil {
 		return nil
 	}
-	r, err := s.estate.Rematch()
+	r, err := s.inventory.Rescan()
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
@@ -92,18 +92,18 @@ func (s *service) report(ctx context.Context, d pratique.Digest) ([]byte, error)
 // mostAside bounds the images that the status names; a metric counts all.
 const mostAside = 20
 
-// aboutRematch is the re-matching for the service's status.
-func (s *service) aboutRematch() *api.Rematch {
-	r, err := s.estate.Rematch()
+// aboutRescan is the rescanning for the service's status.
+func (s *service) aboutRescan() *api.Rescan {
+	r, err := s.inventory.Rescan()
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
-	out := &api.Rematch{
+	out := &api.Rescan{
 		From: r.From, To: r.To.Digest, StartedAt: r.StartedAt, Done: !r.FinishedAt.IsZero(), Everything: r.Everything,
 		Names: r.Names, Vulnerabilities: r.Vulnerabilities, Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
 		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, SetAside: r.Aside,
 	}
-	if aside, err := s.estate.Aside(mostAside); err == nil {
+	if aside, err := s.inventory.Aside(mostAside); err == nil {
 		for _, a := range aside {
 			out.Aside = append(out.Aside, api.Aside{Image: a.Subject.String(), Reason: a.Reason})
 		}
@@ -114,12 +114,12 @@ func (s *service) aboutRematch() *api.Rematch {
 	return out
 }
 
-func (s *service) rematchFigures(context.Context) (telemetry.Rematch, error) {
-	r, err := s.estate.Rematch()
+func (s *service) rescanFigures(context.Context) (telemetry.Rescan, error) {
+	r, err := s.inventory.Rescan()
 	if err != nil {
-		return telemetry.Rematch{}, err
+		return telemetry.Rescan{}, err
 	}
-	f := telemetry.Rematch{
+	f := telemetry.Rescan{
 		Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
 		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, Aside: r.Aside,
 	}

@@ -12,7 +12,7 @@ import (
 // Policy decides about one platform image.
 type Policy interface {
 	ID() pratique.Policy
-	Judge(ctx context.Context, e Evidence) (Decision, error)
+	Evaluate(ctx context.Context, e Evidence) (Decision, error)
 	// Worst combines the decisions about the platforms of an index. Each platform that could not be inspected denies.
 	Worst(all []PlatformDecision, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error)
 }
@@ -22,9 +22,9 @@ type Evidence struct {
 	Subject   pratique.Subject
 	Inspected pratique.Inspected
 	Report    pratique.Report
-	// Sections is nil if nothing was looked for beside packages.
-	Sections *pratique.Sections
-	Now      time.Time
+	// Extras is nil if nothing was looked for beside packages.
+	Extras *pratique.Extras
+	Now    time.Time
 }
 
 // Decision is a policy's answer about one platform image. Reasons and Notes are bounded in number and bytes, so that a
@@ -41,23 +41,23 @@ type PlatformDecision struct {
 	Decision Decision
 }
 
-// judgement is a verdict with the facts that it rests on; those of an index are its children's.
-type judgement struct {
-	pratique.Judged
+// evaluation is a verdict with the facts that it rests on; those of an index are its children's.
+type evaluation struct {
+	pratique.Evaluated
 	subject   pratique.Subject
-	children  []judgement
+	children  []evaluation
 	inspected *pratique.Inspected
-	matched   *pratique.Matched
+	scanned   *pratique.Scanned
 	report    pratique.Report
-	// prepared is what was begun to attest it while it was judged; nil if nothing was.
+	// prepared is what was begun to attest it while it was evaluated; nil if nothing was.
 	prepared *preparation
 	// withdrawing is why a denied image could not be rid of its signature.
 	withdrawing error
 }
 
-// judgeIndex decides about every image of an index, and gives the index the worst of its children's verdicts.
-func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (judgement, error) {
-	index := judgement{subject: m.Subject}
+// evaluateIndex decides about every image of an index, and gives the index the worst of its children's verdicts.
+func (s *Attest) evaluateIndex(ctx context.Context, w Work, m pratique.Manifest) (evaluation, error) {
+	index := evaluation{subject: m.Subject}
 	var all []PlatformDecision
 	var inputs []pratique.Input
 	for _, c := range m.Children {
@@ -65,7 +65,7 @@ func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (j
 		if err != nil {
 			return index, err
 		}
-		if err := s.judge(ctx, w, &j); err != nil {
+		if err := s.evaluate(ctx, w, &j); err != nil {
 			return index, err
 		}
 		all = append(all, PlatformDecision{Child: c, Decision: Decision{
@@ -74,7 +74,7 @@ func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (j
 		inputs = append(inputs, pratique.Input{Kind: "verdict", Digest: j.Digest})
 		index.children = append(index.children, j)
 	}
-	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), JudgedAt: s.Now().UTC(), Inputs: inputs}
+	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), EvaluatedAt: s.Now().UTC(), Inputs: inputs}
 	d, verdicts, err := s.Policy.Worst(all, m.Uninspected)
 	if err != nil {
 		return index, err
@@ -83,32 +83,32 @@ func (s *Attest) judgeIndex(ctx context.Context, w Work, m pratique.Manifest) (j
 	return index, s.decide(ctx, w, &index, v, d)
 }
 
-// ruleNotJudged is the reason about an image that the policy could not decide about.
-const ruleNotJudged = "not_judged"
+// ruleNotEvaluated is the reason about an image that the policy could not decide about.
+const ruleNotEvaluated = "not_evaluated"
 
 // load reads what is known about an image.
-func (s *Attest) load(ctx context.Context, subject pratique.Subject) (judgement, error) {
-	inspected, ok, err := s.Ledger.Last(ctx, subject, pratique.FactInspected)
+func (s *Attest) load(ctx context.Context, subject pratique.Subject) (evaluation, error) {
+	inspected, err := newest[pratique.Inspected](ctx, s.Ledger, subject)
 	if err != nil {
-		return judgement{}, err
+		return evaluation{}, err
 	}
-	matched, ok2, err := s.Ledger.Last(ctx, subject, pratique.FactMatched)
+	scanned, err := newest[pratique.Scanned](ctx, s.Ledger, subject)
 	if err != nil {
-		return judgement{}, err
+		return evaluation{}, err
 	}
-	if !ok || !ok2 || matched.Matched.Inventory != inspected.Inspected.Inventory {
-		return judgement{}, pratique.Errorf(pratique.Internal, "judge "+subject.String(), "it is not inspected and matched")
+	if inspected == nil || scanned == nil || scanned.Inventory != inspected.Inventory {
+		return evaluation{}, pratique.Errorf(pratique.Internal, "evaluate "+subject.String(), "it is not inspected and scanned")
 	}
-	j := judgement{subject: subject, inspected: inspected.Inspected, matched: matched.Matched}
-	if j.report, err = s.report(ctx, matched.Matched.Report); err == nil && j.report.Coverage == nil {
-		err = lostDocument{pratique.Errorf(pratique.Corrupt, "judge "+subject.String(), "the report of an early version does not say what there were advisories for")}
+	j := evaluation{subject: subject, inspected: inspected, scanned: scanned}
+	if j.report, err = s.report(ctx, scanned.Report); err == nil && j.report.Coverage == nil {
+		err = lostDocument{pratique.Errorf(pratique.Corrupt, "evaluate "+subject.String(), "the report of an early version does not say what there were advisories for")}
 	}
 	return j, err
 }
 
-// judge decides about one image.
-func (s *Attest) judge(ctx context.Context, w Work, j *judgement) error {
-	sections, err := s.sections(ctx, *j.inspected)
+// evaluate decides about one image.
+func (s *Attest) evaluate(ctx context.Context, w Work, j *evaluation) error {
+	extras, err := s.extras(ctx, *j.inspected)
 	if err != nil {
 		return err
 	}
@@ -118,21 +118,21 @@ func (s *Attest) judge(ctx context.Context, w Work, j *judgement) error {
 	}
 	now := s.Now().UTC()
 	decision, err := Answer(ctx, s.Policy, Evidence{
-		Subject: j.subject, Inspected: inspected, Report: j.report, Sections: sections, Now: now,
+		Subject: j.subject, Inspected: inspected, Report: j.report, Extras: extras, Now: now,
 	})
 	if err != nil {
 		return err
 	}
 	verdict := pratique.Verdict{
 		Subject: j.subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
-		Policy: s.Policy.ID(), JudgedAt: now,
+		Policy: s.Policy.ID(), EvaluatedAt: now,
 		Inputs: []pratique.Input{
-			{Kind: "report", Digest: j.matched.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
+			{Kind: "report", Digest: j.scanned.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
 			{Kind: "spdx", Digest: j.inspected.SPDX}, {Kind: "cyclonedx", Digest: j.inspected.CycloneDX},
 		},
 	}
-	if sections != nil {
-		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "sections", Digest: j.inspected.Sections})
+	if extras != nil {
+		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "extras", Digest: j.inspected.Extras})
 	}
 	return s.decide(ctx, w, j, verdict, decision)
 }
@@ -140,9 +140,9 @@ func (s *Attest) judge(ctx context.Context, w Work, j *judgement) error {
 // Answer asks the policy. An image that it cannot decide about is denied, and the reason says why: else one that was
 // allowed before would keep its signature. Too little time may be the machine's fault, so that is tried twice.
 func Answer(ctx context.Context, policy Policy, e Evidence) (Decision, error) {
-	d, err := policy.Judge(ctx, e)
+	d, err := policy.Evaluate(ctx, e)
 	if pratique.KindOf(err) == pratique.Exhausted && ctx.Err() == nil {
-		d, err = policy.Judge(ctx, e)
+		d, err = policy.Evaluate(ctx, e)
 	}
 	switch pratique.KindOf(err) {
 	case pratique.Invalid, pratique.Exhausted:
@@ -150,22 +150,22 @@ func Answer(ctx context.Context, policy Policy, e Evidence) (Decision, error) {
 		return d, err
 	}
 	return Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{
-		{Rule: ruleNotJudged, Message: pratique.Excerpt(err.Error(), mostText)},
+		{Rule: ruleNotEvaluated, Message: pratique.Excerpt(err.Error(), mostText)},
 	}}, nil
 }
 
-// sections reads what was found beside packages, nil if nothing was looked for.
-func (s *Attest) sections(ctx context.Context, inspected pratique.Inspected) (*pratique.Sections, error) {
-	if inspected.Sections.IsZero() {
+// extras reads what was found beside packages, nil if nothing was looked for.
+func (s *Attest) extras(ctx context.Context, inspected pratique.Inspected) (*pratique.Extras, error) {
+	if inspected.Extras.IsZero() {
 		return nil, nil
 	}
-	content, err := s.document(ctx, inspected.Sections)
+	content, err := s.document(ctx, inspected.Extras)
 	if err != nil {
 		return nil, err
 	}
-	var found pratique.Sections
+	var found pratique.Extras
 	if err := json.Unmarshal(content, &found); err != nil {
-		return nil, lostDocument{pratique.Wrap(pratique.Corrupt, "decode sections", inspected.Sections.String(), err)}
+		return nil, lostDocument{pratique.Wrap(pratique.Corrupt, "decode extras", inspected.Extras.String(), err)}
 	}
 	return &found, nil
 }
@@ -177,16 +177,16 @@ func (s *Attest) sections(ctx context.Context, inspected pratique.Inspected) (*p
 // Attaching tries again and says what was in the way, so here that is only remembered.
 //
 // The document has all reasons and notes, the fact those that the decision chose.
-func (s *Attest) decide(ctx context.Context, w Work, j *judgement, v pratique.Verdict, d Decision) error {
+func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.Verdict, d Decision) error {
 	if v.Outcome != pratique.Allow {
 		j.withdrawing = s.withdraw(ctx, j)
 	}
-	last, ok, err := s.Ledger.Last(ctx, v.Subject, pratique.FactJudged)
+	last, err := newest[pratique.Evaluated](ctx, s.Ledger, v.Subject)
 	if err != nil {
 		return err
 	}
-	if ok && w.Round == 0 && s.young(last.Judged.Verdict, v.JudgedAt) && sameVerdict(v, last.Judged.Verdict) {
-		j.Judged = *last.Judged
+	if last != nil && w.Round == 0 && s.young(last.Verdict, v.EvaluatedAt) && sameVerdict(v, last.Verdict) {
+		j.Evaluated = *last
 		return nil
 	}
 	whole := v
@@ -200,12 +200,12 @@ func (s *Attest) decide(ctx context.Context, w Work, j *judgement, v pratique.Ve
 	if err != nil {
 		return err
 	}
-	j.Judged = pratique.Judged{Verdict: v, Digest: digest}
-	return s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Kind: pratique.FactJudged, Judged: &j.Judged})
+	j.Evaluated = pratique.Evaluated{Verdict: v, Digest: digest}
+	return s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Body: &j.Evaluated})
 }
 
 // withdraw takes the signature of a denied image away.
-func (s *Attest) withdraw(ctx context.Context, j *judgement) error {
+func (s *Attest) withdraw(ctx context.Context, j *evaluation) error {
 	if p := j.prepared; p != nil {
 		if <-p.begun; p.attaching != nil {
 			return p.attaching.Withdraw(ctx)
@@ -224,7 +224,7 @@ const clockSkew = 5 * time.Minute
 // young reports whether a verdict needs no refreshing. One from the future does: a clock was wrong when it was
 // made, and nobody would act on it until that time has come.
 func (s *Attest) young(v pratique.Verdict, now time.Time) bool {
-	age := now.Sub(v.JudgedAt)
+	age := now.Sub(v.EvaluatedAt)
 	return -clockSkew <= age && age < s.Refresh
 }
 

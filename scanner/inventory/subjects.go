@@ -1,4 +1,4 @@
-package estate
+package inventory
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ type subject struct {
 	Findings  []pratique.Digest `json:"findings,omitempty"`
 	Database  pratique.Digest   `json:"database,omitzero"`
 	Event     string            `json:"event,omitempty"`
-	Judged    bool              `json:"judged,omitempty"`
+	Evaluated bool              `json:"evaluated,omitempty"`
 	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a part of an index only.
 	Ref      pratique.ImageRef `json:"ref,omitzero"`
 	PushedAt time.Time         `json:"pushedAt,omitzero"`

@@ -22,30 +22,32 @@ func many(prefix string, n int) []string {
 	return ids
 }
 
-// busy counts the jobs of each lane that run at once.
+// busy counts the jobs of each priority that run at once.
 type busy struct {
 	mu        sync.Mutex
-	now, most map[pratique.Lane]int
+	now, most map[pratique.Priority]int
 }
 
-func newBusy() *busy { return &busy{now: map[pratique.Lane]int{}, most: map[pratique.Lane]int{}} }
+func newBusy() *busy {
+	return &busy{now: map[pratique.Priority]int{}, most: map[pratique.Priority]int{}}
+}
 
-func (b *busy) enter(lane pratique.Lane) (leave func()) {
+func (b *busy) enter(priority pratique.Priority) (leave func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.now[lane]++
-	b.most[lane] = max(b.most[lane], b.now[lane])
+	b.now[priority]++
+	b.most[priority] = max(b.most[priority], b.now[priority])
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.now[lane]--
+		b.now[priority]--
 	}
 }
 
-func (b *busy) running(lane pratique.Lane) int {
+func (b *busy) running(priority pratique.Priority) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.now[lane]
+	return b.now[priority]
 }
 
 // TestFloodLeavesWorkersToPushes: rescans and submissions that never end must not keep a push waiting, and a drain
@@ -53,14 +55,14 @@ func (b *busy) running(lane pratique.Lane) int {
 func TestFloodLeavesWorkersToPushes(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LaneRescan, many("r", 50)...)
-	publish(t, b, pratique.LaneManual, many("m", 50)...)
-	lanes, hold, pushed := newBusy(), make(chan struct{}), make(chan string)
+	publish(t, b, pratique.PriorityRescan, many("r", 50)...)
+	publish(t, b, pratique.PriorityManual, many("m", 50)...)
+	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string)
 	var started atomic.Int64
 	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		started.Add(1)
-		defer lanes.enter(job.Lane)()
-		if job.Lane == pratique.LanePush {
+		defer priorities.enter(job.Priority)()
+		if job.Priority == pratique.PriorityPush {
 			pushed <- job.ID
 			return nil
 		}
@@ -68,27 +70,27 @@ func TestFloodLeavesWorkersToPushes(t *testing.T) {
 		return nil
 	}})
 	// Submissions alone take all workers but one.
-	eventually(t, "three submissions run", func() bool { return lanes.running(pratique.LaneManual) == 3 })
-	eventually(t, "a rescan runs", func() bool { return lanes.running(pratique.LaneRescan) == 1 })
+	eventually(t, "three submissions run", func() bool { return priorities.running(pratique.PriorityManual) == 3 })
+	eventually(t, "a rescan runs", func() bool { return priorities.running(pratique.PriorityRescan) == 1 })
 	// All four workers are busy, so the next that becomes free is the push's.
-	publish(t, b, pratique.LanePush, "p0")
+	publish(t, b, pratique.PriorityPush, "p0")
 	hold <- struct{}{}
 	if got := receive(t, pushed); got != "p0" {
 		t.Errorf("%s was pushed", got)
 	}
 	for i := range 20 {
-		publish(t, b, pratique.LanePush, fmt.Sprint("q", i))
+		publish(t, b, pratique.PriorityPush, fmt.Sprint("q", i))
 		select {
 		case hold <- struct{}{}: // or the worker that the last push left takes it
 			receive(t, pushed)
 		case <-pushed:
 		}
 	}
-	lanes.mu.Lock()
-	if lanes.most[pratique.LaneManual] > 3 || lanes.most[pratique.LaneRescan] > 2 {
-		t.Errorf("too many at once: %v", lanes.most)
+	priorities.mu.Lock()
+	if priorities.most[pratique.PriorityManual] > 3 || priorities.most[pratique.PriorityRescan] > 2 {
+		t.Errorf("too many at once: %v", priorities.most)
 	}
-	lanes.mu.Unlock()
+	priorities.mu.Unlock()
 	time.AfterFunc(100*time.Millisecond, func() { close(hold) })
 	stop()
 	if done, after := started.Load(), left(t, b); done+int64(after) != 121 {
@@ -100,38 +102,38 @@ func TestFloodLeavesWorkersToPushes(t *testing.T) {
 func TestRescansAloneTakeHalf(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LaneRescan, many("r", 30)...)
-	lanes, hold, pushed := newBusy(), make(chan struct{}), make(chan string, 1)
+	publish(t, b, pratique.PriorityRescan, many("r", 30)...)
+	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string, 1)
 	run(t, b, queue.Work{
 		Stage: queue.StageAttest, Handle: func(context.Context, queue.Job) error { return nil }, Failed: neverFails(t),
 	}, queue.Work{Stage: queue.StageInspect, Workers: 5, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		defer lanes.enter(job.Lane)()
-		if job.Lane == pratique.LanePush {
+		defer priorities.enter(job.Priority)()
+		if job.Priority == pratique.PriorityPush {
 			pushed <- job.ID
 			return nil
 		}
 		<-hold
 		return nil
 	}})
-	eventually(t, "two rescans run", func() bool { return lanes.running(pratique.LaneRescan) == 2 })
+	eventually(t, "two rescans run", func() bool { return priorities.running(pratique.PriorityRescan) == 2 })
 	for i := range 10 {
-		publish(t, b, pratique.LanePush, fmt.Sprint("p", i))
+		publish(t, b, pratique.PriorityPush, fmt.Sprint("p", i))
 		receive(t, pushed) // although no rescan ends
 	}
 	close(hold)
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
-	if most := lanes.most[pratique.LaneRescan]; most != 2 {
+	if most := priorities.most[pratique.PriorityRescan]; most != 2 {
 		t.Errorf("%d rescans ran at once, want 2 of 5", most)
 	}
 }
 
-// TestNoLaneWaitsForEver: the push lane is never empty.
-func TestNoLaneWaitsForEver(t *testing.T) {
+// TestNoPriorityWaitsForEver: the push priority is never empty.
+func TestNoPriorityWaitsForEver(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LanePush, many("p", 60)...)
-	publish(t, b, pratique.LaneManual, "m")
-	publish(t, b, pratique.LaneRescan, "r")
+	publish(t, b, pratique.PriorityPush, many("p", 60)...)
+	publish(t, b, pratique.PriorityManual, "m")
+	publish(t, b, pratique.PriorityRescan, "r")
 	order := make(chan string, 100)
 	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		order <- job.ID
@@ -155,19 +157,19 @@ func limited(wait time.Duration) error {
 	return pratique.Wrap(pratique.RateLimited, "ask", "", told{wait})
 }
 
-// TestJobsThatWaitBlockNobody: the jobs of a registry that asked for patience are in the same lane as others.
+// TestJobsThatWaitBlockNobody: the jobs of a registry that asked for patience are in the same priority as others.
 func TestJobsThatWaitBlockNobody(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
-	consumer, err := js.Consumer(t.Context(), "EVENTS", string(pratique.LanePush))
+	consumer, err := js.Consumer(t.Context(), "EVENTS", string(pratique.PriorityPush))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := consumer.CachedInfo().Config.MaxAckPending; n != -1 {
-		t.Errorf("at most %d jobs may wait, then the lane stands still", n)
+		t.Errorf("at most %d jobs may wait, then the priority stands still", n)
 	}
-	publish(t, b, pratique.LanePush, many("limited", 100)...)
-	publish(t, b, pratique.LanePush, "free")
+	publish(t, b, pratique.PriorityPush, many("limited", 100)...)
+	publish(t, b, pratique.PriorityPush, "free")
 	var waits atomic.Int32
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
@@ -194,7 +196,7 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 func TestJobComesBackWhenTold(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Second})
-	publish(t, b, pratique.LanePush, "j")
+	publish(t, b, pratique.PriorityPush, "j")
 	starts := make(chan time.Time, 10)
 	const wait = 300 * time.Millisecond
 	var runs atomic.Int32
@@ -217,8 +219,8 @@ func TestJobComesBackWhenTold(t *testing.T) {
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LaneRescan, "r")
-	publish(t, b, pratique.LanePush, "waits", "p")
+	publish(t, b, pratique.PriorityRescan, "r")
+	publish(t, b, pratique.PriorityPush, "waits", "p")
 	hold, started := make(chan struct{}), make(chan string, 10)
 	run(t, b, queue.Work{
 		Stage: queue.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
@@ -235,7 +237,7 @@ func TestJobs(t *testing.T) {
 	receive(t, started)
 	type line struct {
 		id       string
-		lane     pratique.Lane
+		priority pratique.Priority
 		running  bool
 		attempts int
 	}
@@ -251,14 +253,14 @@ func TestJobs(t *testing.T) {
 		if string(q.Body) != q.ID || time.Since(q.EnqueuedAt) > time.Minute {
 			t.Errorf("odd job %+v", q)
 		}
-		got = append(got, line{q.ID, q.Lane, q.Running, attempts})
+		got = append(got, line{q.ID, q.Priority, q.Running, attempts})
 	}
 	for q, err := range b.Running() {
 		if err != nil || !q.Running || q.ID != "p" || q.Attempt != 1 {
 			t.Errorf("running is %+v, %v", q, err)
 		}
 	}
-	want := []line{{"waits", pratique.LanePush, false, 1}, {"p", pratique.LanePush, true, 1}, {"r", pratique.LaneRescan, false, 0}}
+	want := []line{{"waits", pratique.PriorityPush, false, 1}, {"p", pratique.PriorityPush, true, 1}, {"r", pratique.PriorityRescan, false, 0}}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -269,8 +271,8 @@ func TestJobs(t *testing.T) {
 func TestHeldJobs(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
-	publish(t, b, pratique.LanePush, many("held", 50)...)
-	publish(t, b, pratique.LanePush, "free")
+	publish(t, b, pratique.PriorityPush, many("held", 50)...)
+	publish(t, b, pratique.PriorityPush, "free")
 	var paused atomic.Bool
 	paused.Store(true)
 	done := make(chan queue.Job, 100)
@@ -303,7 +305,7 @@ func TestHeldJobs(t *testing.T) {
 func TestOldJobsAreNotHeld(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }})
-	publish(t, b, pratique.LanePush, "old")
+	publish(t, b, pratique.PriorityPush, "old")
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
 		Stage: queue.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration { return time.Hour },
@@ -316,12 +318,12 @@ func TestOldJobsAreNotHeld(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 1, MinDelay: time.Hour})
-	publish(t, b, pratique.LanePush, "j", "other")
+	publish(t, b, pratique.PriorityPush, "j", "other")
 	started, done := make(chan string, 10), make(chan int, 2)
 	hold := make(chan struct{})
-	var cancelled atomic.Bool
+	var canceled atomic.Bool
 	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
-		if cancelled.Load() && job.ID == "j" {
+		if canceled.Load() && job.ID == "j" {
 			done <- job.Attempt
 			return nil
 		}
@@ -335,7 +337,7 @@ func TestInterrupt(t *testing.T) {
 	}})
 	receive(t, started)
 	receive(t, started)
-	cancelled.Store(true)
+	canceled.Store(true)
 	b.Interrupt(queue.StageAttest, func(queue.Job) bool { return true }) // another stage
 	b.Interrupt(queue.StageInspect, func(job queue.Job) bool { return job.ID == "j" })
 	if attempt := receive(t, done); attempt != 2 {

@@ -14,7 +14,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-const opJudge = "judge"
+const opEvaluate = "evaluate"
 
 // RuleMore is the rule of the reason that says how many others were left out.
 const RuleMore = "more"
@@ -40,27 +40,27 @@ type Decision struct {
 	AllReasons, AllNotes []pratique.Reason
 }
 
-// Judge evaluates the rules, and the limits on the database's age and the repositories, which hold for every
+// Evaluate evaluates the rules, and the limits on the database's age and the repositories, which hold for every
 // policy. The error is of kind Invalid if a rule fails or answers in the wrong shape,
 // Exhausted if it takes too long, and Unavailable if ctx ended; with an error there is no decision.
-func (p *Policy) Judge(ctx context.Context, in Input) (Decision, error) {
+func (p *Policy) Evaluate(ctx context.Context, in Input) (Decision, error) {
 	subject := in.Image.Repository + "@" + in.Image.Digest
 	evalCtx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	results, err := p.query.Eval(evalCtx, rego.EvalInput(in))
 	switch {
 	case ctx.Err() != nil:
-		return Decision{}, pratique.Wrap(pratique.Unavailable, opJudge, subject, ctx.Err())
+		return Decision{}, pratique.Wrap(pratique.Unavailable, opEvaluate, subject, ctx.Err())
 	case evalCtx.Err() != nil || topdown.IsCancel(err):
-		return Decision{}, pratique.Wrap(pratique.Exhausted, opJudge, subject, fmt.Errorf("the policy took longer than %s", p.timeout))
+		return Decision{}, pratique.Wrap(pratique.Exhausted, opEvaluate, subject, fmt.Errorf("the policy took longer than %s", p.timeout))
 	case err != nil:
-		return Decision{}, pratique.Wrap(pratique.Invalid, opJudge, subject, err)
+		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
 	case len(results) != 1:
-		return Decision{}, pratique.Wrap(pratique.Invalid, opJudge, subject, errors.New("the policy gives no answer: deny is undefined"))
+		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, errors.New("the policy gives no answer: deny is undefined"))
 	}
 	reasons, notes, err := decode(results[0].Bindings["answer"])
 	if err != nil {
-		return Decision{}, pratique.Wrap(pratique.Invalid, opJudge, subject, err)
+		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
 	}
 	reasons, notes = append(p.guards.deny(in), reasons...), append(p.guards.note(in), notes...)
 	rank := ranks(in.Scan.Findings)

@@ -13,11 +13,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// lane takes messages from one consumer. At any time it has at most one long poll open or one message held:
+// priority takes messages from one consumer. At any time it has at most one long poll open or one message held:
 // a poll that was open when the last worker became busy may still bring one, which is held with a heartbeat
 // until a worker is free.
-type lane struct {
-	name     pratique.Lane
+type priority struct {
+	name     pratique.Priority
 	consumer jetstream.Consumer
 	beat     time.Duration
 	signal   func()
@@ -38,7 +38,7 @@ const (
 
 // take returns the held message, or one that is waiting at the server, or nil. While a poll is open it does
 // not ask the server: a message would go to the poll.
-func (l *lane) take(ctx context.Context) jetstream.Msg {
+func (l *priority) take(ctx context.Context) jetstream.Msg {
 	l.mu.Lock()
 	held, polling := l.held, l.polling
 	if held != nil {
@@ -57,7 +57,7 @@ func (l *lane) take(ctx context.Context) jetstream.Msg {
 }
 
 // startPoll opens a long poll unless one is open or a message is held.
-func (l *lane) startPoll(ctx context.Context, polls *sync.WaitGroup) {
+func (l *priority) startPoll(ctx context.Context, polls *sync.WaitGroup) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.polling {
@@ -67,7 +67,7 @@ func (l *lane) startPoll(ctx context.Context, polls *sync.WaitGroup) {
 	polls.Go(func() { l.poll(ctx) })
 }
 
-func (l *lane) poll(ctx context.Context) {
+func (l *priority) poll(ctx context.Context) {
 	msg, err := l.fetch(ctx)
 	if msg == nil {
 		l.backOff(ctx, err)
@@ -87,7 +87,7 @@ func (l *lane) poll(ctx context.Context) {
 }
 
 // fetch waits up to 30 s, the library's default, for one message.
-func (l *lane) fetch(ctx context.Context) (jetstream.Msg, error) {
+func (l *priority) fetch(ctx context.Context) (jetstream.Msg, error) {
 	// The library reads a deadline as the length of the poll, so only the cancellation is passed on.
 	poll, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -101,7 +101,7 @@ func (l *lane) fetch(ctx context.Context) (jetstream.Msg, error) {
 }
 
 // hold keeps a message alive until it is taken; when ctx ends first, the message goes back.
-func (l *lane) hold(ctx context.Context, msg jetstream.Msg, taken <-chan struct{}) {
+func (l *priority) hold(ctx context.Context, msg jetstream.Msg, taken <-chan struct{}) {
 	tick := time.NewTicker(l.beat)
 	defer tick.Stop()
 	for {
@@ -126,13 +126,13 @@ func (l *lane) hold(ctx context.Context, msg jetstream.Msg, taken <-chan struct{
 }
 
 // backOff waits after a failed poll, longer each time, so that a lost server is not asked in a tight loop.
-func (l *lane) backOff(ctx context.Context, err error) {
+func (l *priority) backOff(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrTimeout) {
 		l.failing = 0
 		return
 	}
 	l.failing++
-	l.trouble(fmt.Errorf("wait for messages of lane %s: %w", l.name, err))
+	l.trouble(fmt.Errorf("wait for messages of priority %s: %w", l.name, err))
 	wait := time.NewTimer(min(50*time.Millisecond<<min(l.failing-1, 10), maxFail))
 	defer wait.Stop()
 	select {

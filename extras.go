@@ -1,41 +1,41 @@
 package pratique
 
-// Section is something that an inspection can look for beside packages. All are off unless they are asked for.
-type Section string
+// ExtraKind is something that an inspection can look for besides packages. All are off unless they are asked for.
+type ExtraKind string
 
-// The sections.
+// The kinds of extra findings.
 const (
-	SectionSecrets           Section = "secrets"
-	SectionMisconfigurations Section = "misconfigurations"
-	SectionLicences          Section = "licences"
+	ExtraSecrets           ExtraKind = "secrets"
+	ExtraMisconfigurations ExtraKind = "misconfigurations"
+	ExtraLicenses          ExtraKind = "licenses"
 )
 
-// AllSections returns every section, in the order in which lists of them are written.
-func AllSections() []Section {
-	return []Section{SectionSecrets, SectionMisconfigurations, SectionLicences}
+// ExtraKinds returns every kind, in the order in which lists of them are written.
+func ExtraKinds() []ExtraKind {
+	return []ExtraKind{ExtraSecrets, ExtraMisconfigurations, ExtraLicenses}
 }
 
-// Sections is what was found in one platform image beside packages. Only what Scanned names was looked for: the
-// list of another section is empty and says nothing.
-type Sections struct {
+// Extras are the findings in one platform image that are not about vulnerable packages. Only what Kinds names was
+// looked for: the list of another kind is empty and says nothing.
+type Extras struct {
 	Scanner Tool `json:"scanner"`
-	// Scanned is in the order of [AllSections].
-	Scanned           []Section          `json:"scanned"`
+	// Kinds is in the order of [ExtraKinds].
+	Kinds             []ExtraKind        `json:"kinds"`
 	Secrets           []Secret           `json:"secrets"`
 	Misconfigurations []Misconfiguration `json:"misconfigurations"`
-	Licences          []Licence          `json:"licences"`
+	Licenses          []License          `json:"licenses"`
 }
 
-// SectionCounts is the number of findings of a report's sections.
-type SectionCounts struct {
+// ExtraCounts is the number of extra findings of each kind.
+type ExtraCounts struct {
 	Secrets           int `json:"secrets"`
 	Misconfigurations int `json:"misconfigurations"`
-	Licences          int `json:"licences"`
+	Licenses          int `json:"licenses"`
 }
 
-// Counts returns the number of findings of each section.
-func (s Sections) Counts() SectionCounts {
-	return SectionCounts{Secrets: len(s.Secrets), Misconfigurations: len(s.Misconfigurations), Licences: len(s.Licences)}
+// Counts returns the number of findings of each kind.
+func (e Extras) Counts() ExtraCounts {
+	return ExtraCounts{Secrets: len(e.Secrets), Misconfigurations: len(e.Misconfigurations), Licenses: len(e.Licenses)}
 }
 
 // Secret is a place in an image that looks like a credential. It never holds the credential.
@@ -72,8 +72,8 @@ type Misconfiguration struct {
 	Layer     LayerID `json:"layer,omitzero"`
 }
 
-// Licence is a licence of one package, as the scanner classes it.
-type Licence struct {
+// License is a license of one package, as the scanner classes it.
+type License struct {
 	// Name is an SPDX id or expression where the scanner knows one.
 	Name string `json:"name"`
 	// Category is "forbidden", "restricted", "reciprocal", "notice", "permissive", "unencumbered" or "unknown";
@@ -85,5 +85,5 @@ type Licence struct {
 	Path string `json:"path,omitempty"`
 }
 
-// MediaTypeSections is that of the document about the sections.
-const MediaTypeSections = "application/vnd.pratique.sections+json"
+// MediaTypeExtras is that of the document with the extra findings.
+const MediaTypeExtras = "application/vnd.pratique.extras+json"

@@ -13,7 +13,7 @@ import (
 
 // section is what was found beside packages under one head.
 type section struct {
-	id          pratique.Section
+	id          pratique.ExtraKind
 	title, rule string // for a table, for SARIF
 	tags        []string
 	security    bool // viewers sort it by a number
@@ -46,20 +46,20 @@ func (i item) where() string {
 }
 
 // sectionsOf lists the sections that were looked for, each with the gravest findings first.
-func sectionsOf(s *pratique.Sections) []section {
+func sectionsOf(s *pratique.Extras) []section {
 	if s == nil {
 		return nil
 	}
 	var all []section
-	for _, id := range s.Scanned {
+	for _, id := range s.Kinds {
 		var sec section
 		switch id {
-		case pratique.SectionSecrets:
+		case pratique.ExtraSecrets:
 			sec = secrets(s.Secrets)
-		case pratique.SectionMisconfigurations:
+		case pratique.ExtraMisconfigurations:
 			sec = misconfigurations(s.Misconfigurations)
-		case pratique.SectionLicences:
-			sec = licences(s.Licences)
+		case pratique.ExtraLicenses:
+			sec = licenses(s.Licenses)
 		default:
 			continue
 		}
@@ -105,25 +105,25 @@ func misconfigurations(found []pratique.Misconfiguration) section {
 	return sec
 }
 
-func licences(found []pratique.Licence) section {
+func licenses(found []pratique.License) section {
 	sec := section{
-		title: "licences", rule: "Licence", tags: []string{"licence"},
-		columns: []string{"SEVERITY", "LICENCE", "PACKAGE", "CATEGORY", "WHERE"},
+		title: "licenses", rule: "License", tags: []string{"license"},
+		columns: []string{"SEVERITY", "LICENSE", "PACKAGE", "CATEGORY", "WHERE"},
 		cells: func(i item) []string {
-			return []string{i.severity.String(), strings.TrimPrefix(i.id, licenceRule), i.name, i.kind, i.path}
+			return []string{i.severity.String(), strings.TrimPrefix(i.id, licenseRule), i.name, i.kind, i.path}
 		},
 	}
 	for _, f := range found {
 		sec.items = append(sec.items, item{
-			severity: f.Severity, id: licenceRule + f.Name, title: "Licence " + f.Name, full: fmt.Sprintf("Licence %s, which is %s.", f.Name, f.Category),
-			message: fmt.Sprintf("licence %s (%s)", f.Name, f.Category), name: f.Package, path: f.Path, kind: f.Category,
+			severity: f.Severity, id: licenseRule + f.Name, title: "License " + f.Name, full: fmt.Sprintf("License %s, which is %s.", f.Name, f.Category),
+			message: fmt.Sprintf("license %s (%s)", f.Name, f.Category), name: f.Package, path: f.Path, kind: f.Category,
 		})
 	}
 	return sec
 }
 
-// licenceRule keeps the names of licences apart from the ids of other rules.
-const licenceRule = "licence/"
+// licenseRule keeps the names of licenses apart from the ids of other rules.
+const licenseRule = "license/"
 
 // summary says how many findings there are of each severity.
 func (sec section) summary() string {
@@ -211,7 +211,7 @@ func (sec section) sarifResult(img Image, i item, rule int, seen map[string]int)
 
 // kind is that of what a finding is about.
 func (sec section) kind() string {
-	if sec.id == pratique.SectionLicences {
+	if sec.id == pratique.ExtraLicenses {
 		return "package"
 	}
 	return "resource"

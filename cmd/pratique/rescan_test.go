@@ -89,7 +89,7 @@ func (l *line) serveService() *service {
 }
 
 // update has the service take the database that was published last, and waits until all is matched against it.
-func (l *line) update(s *service) scanner.Rematch {
+func (l *line) update(s *service) scanner.Rescan {
 	l.t.Helper()
 	if _, err := s.database.Update(l.t.Context()); err != nil {
 		l.t.Fatal(err)
@@ -98,16 +98,16 @@ func (l *line) update(s *service) scanner.Rematch {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var r scanner.Rematch
+	var r scanner.Rescan
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if r, err = s.estate.Rematch(); err != nil {
+		if r, err = s.inventory.Rescan(); err != nil {
 			l.t.Fatal(err)
 		}
 		if r.To.Digest == want.Digest && !r.FinishedAt.IsZero() {
 			return r
 		}
 	}
-	l.t.Fatalf("re-matching did not end: %+v", r)
+	l.t.Fatalf("rescanning did not end: %+v", r)
 	return r
 }
 
@@ -162,9 +162,9 @@ func TestNewDatabase(t *testing.T) {
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"), pip("CVE-2026-7002", "flask", "3.0", "LOW"))
 	r := l.update(s)
 	if r.From != first.To.Digest || r.Everything != "" || r.Parts != 5 || r.Affected != 3 || r.Matched != 3 || r.Changed != 3 || r.Worse != 2 {
-		t.Errorf("re-matching %+v", r)
+		t.Errorf("rescanning %+v", r)
 	}
-	image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == string(pratique.StateDenied) })
+	image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
 	if image.Affected == nil || image.Affected.Total != 1 || image.Affected.Findings[0].ID != "CVE-2026-7001" || image.Database.Digest != r.To.Digest {
 		t.Errorf("affected %+v, database %+v", image.Affected, image.Database)
 	}
@@ -172,13 +172,13 @@ func TestNewDatabase(t *testing.T) {
 		t.Errorf("findings %v", got)
 	}
 	for d, want := range map[pratique.Digest]int{mild: 1, freed: 0} {
-		image := l.await(d, "an end of the new judgement", func(i api.Image) bool {
-			return len(i.Facts) > before[d] && i.Facts[len(i.Facts)-1].Kind == pratique.FactSettled
+		image := l.await(d, "an end of the new evaluation", func(i api.Image) bool {
+			return len(i.Facts) > before[d] && i.Facts[len(i.Facts)-1].Kind == pratique.FactCompleted
 		})
-		if image.State != string(pratique.StateAllowed) || len(l.findings(d)) != want || (image.Affected != nil) != (want > 0) {
+		if image.State != pratique.StateAllowed || len(l.findings(d)) != want || (image.Affected != nil) != (want > 0) {
 			t.Errorf("state %s, findings %v, affected %+v", image.State, l.findings(d), image.Affected)
 		}
-		if image.Verdict == nil || image.Verdict.JudgedAt.Before(r.StartedAt) || image.VSA.IsZero() {
+		if image.Verdict == nil || image.Verdict.EvaluatedAt.Before(r.StartedAt) || image.VSA.IsZero() {
 			t.Errorf("the verdict is not made anew: %+v", image.Verdict)
 		}
 	}
@@ -192,15 +192,15 @@ func TestNewDatabase(t *testing.T) {
 	if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 		t.Fatal(err)
 	}
-	if status.Rematch == nil || !status.Rematch.Done || status.Rematch.To != r.To.Digest || status.Rematch.Changed != 3 || status.Rematch.NewlyAffected != 2 {
-		t.Errorf("status %+v", status.Rematch)
+	if status.Rescan == nil || !status.Rescan.Done || status.Rescan.To != r.To.Digest || status.Rescan.Changed != 3 || status.Rescan.NewlyAffected != 2 {
+		t.Errorf("status %+v", status.Rescan)
 	}
 
 	// Of a push of a known image nothing is matched: its lists were, with this database.
 	served := s.matcher.Served()
 	l.push("team/untouched:2.0", l.build(python("click", "8.0")))
 	l.await(untouched, "a match with the new database", func(i api.Image) bool {
-		return i.Database.Digest == r.To.Digest && i.State == string(pratique.StateAllowed)
+		return i.Database.Digest == r.To.Digest && i.State == pratique.StateAllowed
 	})
 	if now := s.matcher.Served(); now != served {
 		t.Errorf("%d requests to children for a push of known lists", now-served)
@@ -211,20 +211,20 @@ func TestNewDatabase(t *testing.T) {
 func (l *line) checkMetrics(t *testing.T) {
 	t.Helper()
 	metrics := string(l.get("/metrics"))
-	for _, want := range []string{`pratique_rematch_lists{state="affected"} 3`, `pratique_rematch_images{state="newly-affected"} 2`, `pratique_rematch_running_seconds 0`} {
+	for _, want := range []string{`pratique_rescan_lists{state="affected"} 3`, `pratique_rescan_images{state="newly-affected"} 2`, `pratique_rescan_running_seconds 0`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
 }
 
-// TestCrashWhileRematching kills the service at every edge of a re-match, and wants what would have come without that:
+// TestCrashWhileRescanning kills the service at every edge of a rescan, and wants what would have come without that:
 // the image is denied, its new findings are on record once, and an image that nothing changed for is left alone.
-func TestCrashWhileRematching(t *testing.T) {
+func TestCrashWhileRescanning(t *testing.T) {
 	t.Parallel()
 	for _, edge := range []string{
-		"rematch:before-begin", "rematch:after-begin", "rematch:after-match", "rematch:after-matched",
-		"rematch:before-facts", "rematch:after-facts", "rematch:after-jobs",
+		"rescan:before-begin", "rescan:after-begin", "rescan:after-match", "rescan:after-matched",
+		"rescan:before-facts", "rescan:after-facts", "rescan:after-jobs",
 	} {
 		t.Run(edge, func(t *testing.T) {
 			t.Parallel()
@@ -235,7 +235,7 @@ func TestCrashWhileRematching(t *testing.T) {
 			l.awaitState(grave, pratique.StateDeployed)
 			untouched := l.push("team/untouched:1.0", l.build(python("click", "8.0")))
 			before := l.awaitState(untouched, pratique.StateAllowed)
-			l.awaitRematched()
+			l.awaitRescanned()
 			p.stop()
 
 			l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"))
@@ -244,13 +244,13 @@ func TestCrashWhileRematching(t *testing.T) {
 				t.Fatalf("the service was not killed at the edge, but by %v", signal)
 			}
 			again := l.start("never")
-			image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == string(pratique.StateDenied) })
-			l.awaitRematched()
+			image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
+			l.awaitRescanned()
 			kinds := map[pratique.FactKind]int{}
 			for _, f := range image.Facts {
 				kinds[f.Kind]++
 			}
-			if kinds[pratique.FactAffected] != 1 || kinds[pratique.FactMatched] != 2 || kinds[pratique.FactJudged] != 2 {
+			if kinds[pratique.FactAffected] != 1 || kinds[pratique.FactScanned] != 2 || kinds[pratique.FactEvaluated] != 2 {
 				t.Errorf("facts %v", kinds)
 			}
 			if after := l.await(untouched, "anything", func(api.Image) bool { return true }); len(after.Facts) != len(before.Facts) {
@@ -262,24 +262,24 @@ func TestCrashWhileRematching(t *testing.T) {
 	}
 }
 
-// awaitRematched waits until nothing is left to be matched against the database in use.
-func (l *line) awaitRematched() {
+// awaitRescanned waits until nothing is left to be matched against the database in use.
+func (l *line) awaitRescanned() {
 	l.t.Helper()
 	var status api.ServiceStatus
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 			l.t.Fatal(err)
 		}
-		if r := status.Rematch; r != nil && status.Database != nil && r.Done && r.To == status.Database.Digest {
+		if r := status.Rescan; r != nil && status.Database != nil && r.Done && r.To == status.Database.Digest {
 			return
 		}
 	}
-	l.t.Fatalf("re-matching did not end: %+v", status.Rematch)
+	l.t.Fatalf("rescanning did not end: %+v", status.Rescan)
 }
 
-// TestEstateIsMadeAnew deletes the estate between two databases: it is made from the ledger, everything is matched
+// TestInventoryIsRebuilt deletes the inventory between two databases: it is made from the ledger, everything is matched
 // against the new one, and an image whose answer is the same is left alone.
-func TestEstateIsMadeAnew(t *testing.T) {
+func TestInventoryIsRebuilt(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
 	l.publish(time.Now().Add(-2 * time.Hour))
@@ -289,19 +289,19 @@ func TestEstateIsMadeAnew(t *testing.T) {
 	untouched := l.push("team/untouched:1.0", l.build(python("click", "8.0")))
 	before := l.awaitState(untouched, pratique.StateAllowed)
 	p.stop()
-	if err := os.Remove(filepath.Join(l.dir, "data", "estate.db")); err != nil {
+	if err := os.Remove(filepath.Join(l.dir, "data", "inventory.db")); err != nil {
 		t.Fatal(err)
 	}
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"))
 	l.start("never")
-	l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == string(pratique.StateDenied) })
-	l.awaitRematched()
+	l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
+	l.awaitRescanned()
 	if after := l.await(untouched, "anything", func(api.Image) bool { return true }); len(after.Facts) != len(before.Facts) {
 		t.Errorf("%d facts about an image that nothing changed for, %d before", len(after.Facts), len(before.Facts))
 	}
 }
 
-// TestNewDatabaseForAnIndex: of two platforms one has a new finding. The index is judged again, and the other platform's
+// TestNewDatabaseForAnIndex: of two platforms one has a new finding. The index is evaluated again, and the other platform's
 // report names the new database, too, so that its age does not count against it.
 func TestNewDatabaseForAnIndex(t *testing.T) {
 	t.Parallel()
@@ -322,9 +322,9 @@ func TestNewDatabaseForAnIndex(t *testing.T) {
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "flask", "3.0", "CRITICAL"))
 	r := l.update(s)
 	if r.Changed != 1 || r.Worse != 1 || r.Touched != 2 {
-		t.Errorf("re-matching %+v", r)
+		t.Errorf("rescanning %+v", r)
 	}
-	after := l.await(digest, "the new verdict", func(i api.Image) bool { return i.State == string(pratique.StateDenied) })
+	after := l.await(digest, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
 	if after.VerdictDigest == before.VerdictDigest || len(after.Verdict.Children) != 2 {
 		t.Errorf("verdict %+v", after.Verdict)
 	}

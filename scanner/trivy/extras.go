@@ -18,31 +18,31 @@ import (
 )
 
 // scannerOf is Trivy's name of a section.
-func scannerOf(s pratique.Section) types.Scanner {
+func scannerOf(s pratique.ExtraKind) types.Scanner {
 	switch s {
-	case pratique.SectionSecrets:
+	case pratique.ExtraSecrets:
 		return types.SecretScanner
-	case pratique.SectionMisconfigurations:
+	case pratique.ExtraMisconfigurations:
 		return types.MisconfigScanner
-	case pratique.SectionLicences:
+	case pratique.ExtraLicenses:
 		return types.LicenseScanner
 	default:
 		return types.NoneScanner
 	}
 }
 
-// sections reports on what was analysed beside packages; nil if nothing was asked for.
-func (s *Scanner) sections(ctx context.Context, detail ftypes.ArtifactDetail) (*pratique.Sections, error) {
-	wanted := s.cfg.sections()
+// extras reports on what was analysed beside packages; nil if nothing was asked for.
+func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pratique.Extras, error) {
+	wanted := s.cfg.extras()
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	out := &pratique.Sections{
-		Scanner: Tool(), Scanned: wanted,
-		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licences: []pratique.Licence{},
+	out := &pratique.Extras{
+		Scanner: Tool(), Kinds: wanted,
+		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licenses: []pratique.License{},
 	}
 	options := types.ScanOptions{
-		PkgTypes: types.PkgTypes, PkgRelationships: ftypes.Relationships, LicenseCategories: licenceCategories(),
+		PkgTypes: types.PkgTypes, PkgRelationships: ftypes.Relationships, LicenseCategories: licenseCategories(),
 	}
 	for _, section := range wanted {
 		options.Scanners = append(options.Scanners, scannerOf(section))
@@ -63,7 +63,7 @@ func (s *Scanner) sections(ctx context.Context, detail ftypes.ArtifactDetail) (*
 			return nil, err
 		}
 	}
-	sortSections(out)
+	sortExtras(out)
 	return out, nil
 }
 
@@ -74,8 +74,8 @@ func (a applied) ApplyLayers(context.Context, string, []string) (ftypes.Artifact
 	return a.detail, nil
 }
 
-// licenceCategories are the command line's defaults.
-func licenceCategories() map[ftypes.LicenseCategory][]string {
+// licenseCategories are the command line's defaults.
+func licenseCategories() map[ftypes.LicenseCategory][]string {
 	return map[ftypes.LicenseCategory][]string{
 		ftypes.CategoryForbidden:    expression.ForbiddenLicenses,
 		ftypes.CategoryRestricted:   expression.RestrictedLicenses,
@@ -88,7 +88,7 @@ func licenceCategories() map[ftypes.LicenseCategory][]string {
 
 // add turns one of Trivy's results into ours, without what quotes the image. The command that made a layer is left
 // out for that reason, too.
-func (h hider) add(out *pratique.Sections, r types.Result) error {
+func (h hider) add(out *pratique.Extras, r types.Result) error {
 	for _, f := range r.Secrets {
 		severity, err := severityOf(f.Severity)
 		if err != nil {
@@ -115,7 +115,7 @@ func (h hider) add(out *pratique.Sections, r types.Result) error {
 		if err != nil {
 			return err
 		}
-		out.Licences = append(out.Licences, pratique.Licence{
+		out.Licenses = append(out.Licenses, pratique.License{
 			Name: f.Name, Category: string(f.Category), Severity: severity, Package: f.PkgName, Path: f.FilePath,
 		})
 	}
@@ -126,8 +126,8 @@ func severityOf(name string) (pratique.Severity, error) {
 	return pratique.ParseSeverity(cmp.Or(name, dbtypes.SeverityUnknown.String()))
 }
 
-// sortSections orders for people: gravest first. Equal findings are equal bytes in every order that Trivy gives.
-func sortSections(s *pratique.Sections) {
+// sortExtras orders for people: gravest first. Equal findings are equal bytes in every order that Trivy gives.
+func sortExtras(s *pratique.Extras) {
 	slices.SortStableFunc(s.Secrets, func(a, b pratique.Secret) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.StartLine, b.StartLine),
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.EndLine, b.EndLine), cmp.Compare(a.Match, b.Match))
@@ -136,7 +136,7 @@ func sortSections(s *pratique.Sections) {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.ID, b.ID),
 			cmp.Compare(a.StartLine, b.StartLine), cmp.Compare(a.Message, b.Message), cmp.Compare(a.EndLine, b.EndLine))
 	})
-	slices.SortStableFunc(s.Licences, func(a, b pratique.Licence) int {
+	slices.SortStableFunc(s.Licenses, func(a, b pratique.License) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Package, b.Package),
 			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Category, b.Category))
 	})

@@ -1,4 +1,4 @@
-package estate
+package inventory
 
 import (
 	"bytes"
@@ -24,9 +24,9 @@ type Entry struct {
 // Apply takes facts over, and moves the position, in one transaction. Entries at or below the position are skipped.
 // What a fact names and the store does not have is left out: such an image is inspected anew at its next push. The
 // error is Unavailable if the store or the file is in the way; then nothing was applied.
-func (e *Estate) Apply(ctx context.Context, entries []Entry) error {
+func (e *Projection) Apply(ctx context.Context, entries []Entry) error {
 	return e.update("apply facts", func(tx *bbolt.Tx) error {
-		r, err := rematch(tx)
+		r, err := rescan(tx)
 		if err != nil {
 			return err
 		}
@@ -66,19 +66,19 @@ func (w writer) apply(f pratique.Fact) error {
 	if f.Subject.IsZero() || f.Validate() != nil {
 		return nil
 	}
-	switch f.Kind {
-	case pratique.FactSeen:
-		return w.seen(f)
-	case pratique.FactInspected:
-		if f.Inspected.Inventory.IsZero() {
+	switch body := f.Body.(type) {
+	case *pratique.Resolved:
+		return w.resolved(f.Subject, body)
+	case *pratique.Inspected:
+		if body.Inventory.IsZero() {
 			return nil // an index
 		}
-		return w.change(f.Subject, func(id uint32, s *subject) error { return w.holds(id, s, f.Inspected.Inventory) })
-	case pratique.FactMatched:
-		return w.change(f.Subject, func(id uint32, s *subject) error { return w.matched(id, s, f) })
-	case pratique.FactJudged:
+		return w.change(f.Subject, func(id uint32, s *subject) error { return w.holds(id, s, body.Inventory) })
+	case *pratique.Scanned:
+		return w.change(f.Subject, func(id uint32, s *subject) error { return w.scanned(id, s, body, f.Event) })
+	case *pratique.Evaluated:
 		return w.change(f.Subject, func(id uint32, s *subject) error {
-			s.Judged = true
+			s.Evaluated = true
 			if err := w.outdated(id, s); err != nil {
 				return err
 			}
@@ -101,14 +101,14 @@ func (s *subject) pushed(e pratique.Event) {
 	}
 }
 
-func (w writer) seen(f pratique.Fact) error {
-	if f.Subject != f.Seen.Manifest.Subject || f.Seen.Manifest.NotImage != "" {
+func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
+	if about != r.Manifest.Subject || r.Manifest.NotImage != "" {
 		return nil
 	}
-	return w.change(f.Subject, func(id uint32, s *subject) error {
-		s.pushed(f.Seen.Event)
-		for _, c := range f.Seen.Manifest.Children {
-			child, err := w.subjectID(f.Subject.Sibling(c.Digest))
+	return w.change(about, func(id uint32, s *subject) error {
+		s.pushed(r.Event)
+		for _, c := range r.Manifest.Children {
+			child, err := w.subjectID(about.Sibling(c.Digest))
 			if err != nil {
 				return err
 			}
@@ -157,11 +157,10 @@ func (w writer) holds(id uint32, s *subject, inventory pratique.Digest) error {
 	return images.Put(slices.Concat(number(n), number(id)), []byte{})
 }
 
-// matched takes a report over. What it says of parts of which nothing is known holds for the database in use, if it
+// scanned takes a report over. What it says of parts of which nothing is known holds for the database in use, if it
 // was made with that; else they are to be matched.
-func (w writer) matched(id uint32, s *subject, f pratique.Fact) error {
-	m := f.Matched
-	s.Event, s.Database = f.Event, m.Database.Digest
+func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string) error {
+	s.Event, s.Database = event, m.Database.Digest
 	if m.Report == s.Report {
 		return w.outdated(id, s)
 	}

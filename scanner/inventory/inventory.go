@@ -1,10 +1,10 @@
-// Package estate remembers what the images that were ever inspected hold, for one purpose: when the vulnerability
+// Package inventory remembers what the images that were ever inspected hold, for one purpose: when the vulnerability
 // database changes, to say what has to be matched again, and whose answer that changes. It is a projection of the
 // ledger and of the inventories and reports that facts name, in one bbolt file; it can be deleted and is made again.
 //
 // It lies beside the index and not in it. The index answers people, belongs to the query role and is written by nobody
-// else; the estate belongs to the inspect role, which asks it at every push, and writes back how far re-matching is.
-package estate
+// else; the inventory belongs to the inspect role, which asks it at every push, and writes back how far rescanning is.
+package inventory
 
 import (
 	"encoding/binary"
@@ -30,7 +30,7 @@ const lockTimeout = 2 * time.Second
 
 // The buckets. Ids are numbers of four bytes, so that byte order is number order.
 var (
-	bucketMeta        = []byte("meta")        // "schema", "position", "mark", "rematch"
+	bucketMeta        = []byte("meta")        // "schema", "position", "mark", "rescan"
 	bucketParts       = []byte("parts")       // digest → id
 	bucketPart        = []byte("part")        // id → digest, and digest of its findings' document if that is known
 	bucketNames       = []byte("names")       // hash of a key → ids of parts
@@ -58,12 +58,12 @@ var (
 	keySchema   = []byte("schema")
 	keyPosition = []byte("position")
 	keyMark     = []byte("mark")
-	keyRematch  = []byte("rematch")
+	keyRescan   = []byte("rescan")
 )
 
-var errDamaged = errors.New("the estate is damaged: stop the service and run `pratique index rebuild`")
+var errDamaged = errors.New("the inventory is damaged: stop the service and run `pratique index rebuild`")
 
-// Config is what an estate needs.
+// Config is what an inventory needs.
 type Config struct {
 	// Documents are the inventories and reports that facts name.
 	Documents scanner.Documents
@@ -71,16 +71,16 @@ type Config struct {
 	Keys func(part pratique.Inventory) []string
 }
 
-// Estate is an open file. Its methods may be called from several goroutines; there is one writer at a time.
-type Estate struct {
+// Inventory is an open file. Its methods may be called from several goroutines; there is one writer at a time.
+type Projection struct {
 	db  *bbolt.DB
 	cfg Config
 }
 
 // Open opens the file. One that is missing, of another version or no bbolt file is made anew, empty. The error is
 // Unavailable if another process has it open or the disk is in the way.
-func Open(path string, cfg Config) (*Estate, error) {
-	const op = "open estate"
+func Open(path string, cfg Config) (*Projection, error) {
+	const op = "open inventory"
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
 	}
@@ -93,10 +93,10 @@ func Open(path string, cfg Config) (*Estate, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
 	}
-	return &Estate{db: db, cfg: cfg}, nil
+	return &Projection{db: db, cfg: cfg}, nil
 }
 
-var errOther = errors.New("not an estate of this version")
+var errOther = errors.New("not an inventory of this version")
 
 func open(path string) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
@@ -128,17 +128,17 @@ func open(path string) (*bbolt.DB, error) {
 }
 
 // Close waits for open transactions and closes the file.
-func (e *Estate) Close() error { return e.db.Close() }
+func (e *Projection) Close() error { return e.db.Close() }
 
 // Position returns the ledger position of the last fact that was applied, 0 if none was.
-func (e *Estate) Position() (uint64, error) {
+func (e *Projection) Position() (uint64, error) {
 	at, _, err := e.At()
 	return at, err
 }
 
 // At returns the position and the mark of the entry there.
-func (e *Estate) At() (at uint64, mark string, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
+func (e *Projection) At() (at uint64, mark string, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		at, mark = position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
 		return nil
 	})
@@ -146,8 +146,8 @@ func (e *Estate) At() (at uint64, mark string, err error) {
 }
 
 // Reset forgets everything.
-func (e *Estate) Reset() error {
-	return e.update("reset estate", func(tx *bbolt.Tx) error {
+func (e *Projection) Reset() error {
+	return e.update("reset inventory", func(tx *bbolt.Tx) error {
 		for _, name := range allBuckets {
 			if err := tx.DeleteBucket(name); err != nil {
 				return err
@@ -167,30 +167,30 @@ func position(tx *bbolt.Tx) uint64 {
 	return 0
 }
 
-// Rematch returns how far re-matching has come; its To has no digest before it was begun for the first time.
-func (e *Estate) Rematch() (r scanner.Rematch, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
-		r, err = rematch(tx)
+// Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
+func (e *Projection) Rescan() (r scanner.Rescan, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+		r, err = rescan(tx)
 		return err
 	})
 	return r, err
 }
 
-func rematch(tx *bbolt.Tx) (r scanner.Rematch, err error) {
-	if raw := tx.Bucket(bucketMeta).Get(keyRematch); raw != nil {
+func rescan(tx *bbolt.Tx) (r scanner.Rescan, err error) {
+	if raw := tx.Bucket(bucketMeta).Get(keyRescan); raw != nil {
 		err = json.Unmarshal(raw, &r)
 	}
 	return r, err
 }
 
-func putRematch(tx *bbolt.Tx, r scanner.Rematch) error {
-	return putJSON(tx.Bucket(bucketMeta), keyRematch, r)
+func putRescan(tx *bbolt.Tx, r scanner.Rescan) error {
+	return putJSON(tx.Bucket(bucketMeta), keyRescan, r)
 }
 
 // Findings returns the document of a part's findings if it is known to hold for the database. That costs one look-up.
-func (e *Estate) Findings(part, database pratique.Digest) (d pratique.Digest, known bool, err error) {
-	err = e.view("read estate", func(tx *bbolt.Tx) error {
-		r, err := rematch(tx)
+func (e *Projection) Findings(part, database pratique.Digest) (d pratique.Digest, known bool, err error) {
+	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -214,9 +214,11 @@ func findings(tx *bbolt.Tx, part uint32) (pratique.Digest, bool) {
 }
 
 // view and update give whatever has no kind yet the kind Unavailable: the file could not be used.
-func (e *Estate) view(op string, fn func(*bbolt.Tx) error) error { return kinded(op, e.db.View(fn)) }
+func (e *Projection) view(op string, fn func(*bbolt.Tx) error) error {
+	return kinded(op, e.db.View(fn))
+}
 
-func (e *Estate) update(op string, fn func(*bbolt.Tx) error) error {
+func (e *Projection) update(op string, fn func(*bbolt.Tx) error) error {
 	return kinded(op, e.db.Update(fn))
 }
 
@@ -241,7 +243,7 @@ func digestFromKey(raw []byte) pratique.Digest {
 func putJSON(b *bbolt.Bucket, key []byte, value any) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return pratique.Wrap(pratique.Internal, "write estate", "", err)
+		return pratique.Wrap(pratique.Internal, "write inventory", "", err)
 	}
 	return b.Put(key, raw)
 }

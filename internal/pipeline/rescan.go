@@ -11,10 +11,10 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Rematch matches again what a new vulnerability database may have changed, and has the images judged again whose
-// findings it did change. It is no stage with a queue: what is left to do is in the estate, so a process may die
+// Rescan matches again what a new vulnerability database may have changed, and has the images evaluated again whose
+// findings it did change. It is no stage with a queue: what is left to do is in the inventory, so a process may die
 // anywhere, and the next one goes on. For an image whose answer is the same nothing is written.
-type Rematch struct {
+type Rescan struct {
 	Base
 	Parts   Parts
 	Images  OutdatedImages
@@ -24,7 +24,7 @@ type Rematch struct {
 	// Database is the one in use; Diff compares the one with that digest to it.
 	Database func() (scanner.DatabaseDir, error)
 	Diff     func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error)
-	// Ready says whether the estate knows what the ledger held when this process began.
+	// Ready says whether the inventory knows what the ledger held when this process began.
 	Ready func(ctx context.Context) (bool, error)
 	// Requests is how many requests may be with the matcher at once, so that pushes find it free.
 	Requests int
@@ -41,10 +41,10 @@ type Rematch struct {
 	changes   changes
 }
 
-// Parts is what the estate knows of the parts of inventories, and which of them are to be matched again.
+// Parts is what the inventory knows of the parts of inventories, and which of them are to be matched again.
 type Parts interface {
-	Rematch() (scanner.Rematch, error)
-	Begin(db pratique.Database, d scanner.Delta, now time.Time) (scanner.Rematch, error)
+	Rescan() (scanner.Rescan, error)
+	Begin(db pratique.Database, d scanner.Delta, now time.Time) (scanner.Rescan, error)
 	Todo(limit int) ([]scanner.Part, error)
 	Matched(database pratique.Digest, all []scanner.Matched) error
 }
@@ -52,8 +52,8 @@ type Parts interface {
 // OutdatedImages are those whose report may say something else than the database in use.
 type OutdatedImages interface {
 	Outdated(limit int) ([]scanner.Outdated, error)
-	Settle(database pratique.Digest, all []scanner.Settled, changed, worse int) error
-	Finish(database pratique.Digest, now time.Time) (scanner.Rematch, error)
+	Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error
+	Finish(database pratique.Digest, now time.Time) (scanner.Rescan, error)
 }
 
 // Facts records many facts at once: all are durable when it returns nil, in their order. After an error none or some
@@ -71,7 +71,7 @@ const (
 )
 
 // Run works until ctx ends. What fails is tried again after a pause that grows to a minute.
-func (s *Rematch) Run(ctx context.Context) error {
+func (s *Rescan) Run(ctx context.Context) error {
 	failures := 0
 	for {
 		more, err := s.step(ctx)
@@ -82,7 +82,7 @@ func (s *Rematch) Run(ctx context.Context) error {
 		case err != nil:
 			failures++
 			wait = min(s.Every<<min(failures, 8), time.Minute)
-			s.Log.LogAttrs(ctx, slog.LevelWarn, "re-matching is interrupted", slog.String("error", err.Error()), slog.Duration("again", wait))
+			s.Log.LogAttrs(ctx, slog.LevelWarn, "rescanning is interrupted", slog.String("error", err.Error()), slog.Duration("again", wait))
 		default:
 			failures = 0
 		}
@@ -100,12 +100,12 @@ func (s *Rematch) Run(ctx context.Context) error {
 }
 
 // step does one batch of what there is to do; more is false if there was nothing.
-func (s *Rematch) step(ctx context.Context) (more bool, err error) {
+func (s *Rescan) step(ctx context.Context) (more bool, err error) {
 	db, err := s.Database()
 	if err != nil {
 		return false, nil // there is none yet, which others tell
 	}
-	r, err := s.Parts.Rematch()
+	r, err := s.Parts.Rescan()
 	if err != nil {
 		return false, err
 	}
@@ -124,7 +124,7 @@ func (s *Rematch) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	if len(images) > 0 {
-		return true, s.settle(ctx, r, images)
+		return true, s.update(ctx, r, images)
 	}
 	if !r.FinishedAt.IsZero() {
 		return false, nil
@@ -133,12 +133,12 @@ func (s *Rematch) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	s.narrowing.forget()
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
 		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Int("aside", r.Aside), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
 	return false, nil
 }
 
-func describe(r scanner.Rematch) []slog.Attr {
+func describe(r scanner.Rescan) []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("from", r.From.String()), slog.String("to", r.To.Digest.String()), slog.Int("names", r.Names),
 		slog.Int("vulnerabilities", r.Vulnerabilities), slog.Int("lists", r.Parts), slog.Int("affected", r.Affected),
@@ -150,7 +150,7 @@ func describe(r scanner.Rematch) []slog.Attr {
 }
 
 // begin goes over to a new database.
-func (s *Rematch) begin(ctx context.Context, r scanner.Rematch, db scanner.DatabaseDir) (bool, error) {
+func (s *Rescan) begin(ctx context.Context, r scanner.Rescan, db scanner.DatabaseDir) (bool, error) {
 	if ready, err := s.Ready(ctx); !ready || err != nil {
 		return false, err
 	}
@@ -161,18 +161,18 @@ func (s *Rematch) begin(ctx context.Context, r scanner.Rematch, db scanner.Datab
 			return false, err
 		}
 	}
-	// Only if nothing is left of the re-match before, all that is known holds for the database that was compared.
+	// Only if nothing is left of the rescan before, all that is known holds for the database that was compared.
 	s.narrowing = nil
 	if delta.Everything == "" && !r.FinishedAt.IsZero() {
 		s.narrowing = &narrowing{to: db.Digest, names: set(delta.Names), vulnerabilities: set(delta.Vulnerabilities)}
 	}
-	s.edge("rematch:before-begin")
+	s.edge("rescan:before-begin")
 	r, err := s.Parts.Begin(db.Database, delta, s.Now())
 	if err != nil {
 		return false, err
 	}
-	s.edge("rematch:after-begin")
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "re-matching begins", describe(r)...)
+	s.edge("rescan:after-begin")
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning begins", describe(r)...)
 	return true, nil
 }
 
@@ -185,7 +185,7 @@ func set(all []string) map[string]bool {
 }
 
 // match matches a batch of parts in several requests. What is done around a request is done for others meanwhile.
-func (s *Rematch) match(ctx context.Context, parts []scanner.Part, db scanner.DatabaseDir) error {
+func (s *Rescan) match(ctx context.Context, parts []scanner.Part, db scanner.DatabaseDir) error {
 	answers := make([]scanner.Matched, len(parts))
 	group, groupCtx := errgroup.WithContext(ctx)
 	free := make(chan struct{}, max(1, s.Requests))
@@ -196,17 +196,17 @@ func (s *Rematch) match(ctx context.Context, parts []scanner.Part, db scanner.Da
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	s.edge("rematch:after-match")
+	s.edge("rescan:after-match")
 	if err := s.Parts.Matched(db.Digest, answers); err != nil {
 		return err
 	}
-	s.edge("rematch:after-matched")
+	s.edge("rescan:after-matched")
 	return nil
 }
 
 // matchSome matches parts in one request. If that fails because of one of them they are matched one by one, so that
 // it fails alone.
-func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
+func (s *Rescan) matchSome(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
 	err := s.request(ctx, parts, answers, db, free)
 	if err == nil {
 		return nil
@@ -236,7 +236,7 @@ func (s *Rematch) matchSome(ctx context.Context, parts []scanner.Part, answers [
 
 // unmatched is the answer about a part on which the matcher failed. Its images are not to keep verdicts of the time before,
 // so a document takes the place of the findings and says that nothing is known of these packages: that denies.
-func (s *Rematch) unmatched(ctx context.Context, p scanner.Part, cause error) (scanner.Matched, error) {
+func (s *Rescan) unmatched(ctx context.Context, p scanner.Part, cause error) (scanner.Matched, error) {
 	answer := scanner.Matched{ID: p.ID, Failed: pratique.Excerpt(cause.Error(), mostText)}
 	outline, err := scanner.LoadOutline(ctx, named{&s.Base}, p.Digest)
 	switch {
@@ -257,7 +257,7 @@ func (s *Rematch) unmatched(ctx context.Context, p scanner.Part, cause error) (s
 	return answer, nil
 }
 
-func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) (err error) {
+func (s *Rescan) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) (err error) {
 	defer pratique.Caught(pratique.Corrupt, "match list", &err)
 	all := make([]narrowed, len(parts))
 	for i, p := range parts {
@@ -277,7 +277,7 @@ func (s *Rematch) request(ctx context.Context, parts []scanner.Part, answers []s
 }
 
 // ask has all pieces matched whose answer is not known, in one request, when one is free.
-func (s *Rematch) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDir, free chan struct{}) error {
+func (s *Rescan) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDir, free chan struct{}) error {
 	if len(s.unanswered(all)) == 0 {
 		return nil
 	}
@@ -328,7 +328,7 @@ func (s *Rematch) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDi
 }
 
 // unanswered returns the pieces whose answer is not known, and gives the others theirs.
-func (s *Rematch) unanswered(all []narrowed) []*piece {
+func (s *Rescan) unanswered(all []narrowed) []*piece {
 	var open []*piece
 	for i := range all {
 		for j := range all[i].pieces {

@@ -1,4 +1,4 @@
-package estate
+package inventory
 
 import (
 	"context"
@@ -35,17 +35,17 @@ func (m memory) put(d scanner.Document, err error) pratique.Digest {
 	return d.Digest
 }
 
-// world is an estate with the documents and facts that it is made from.
+// world is an inventory with the documents and facts that it is made from.
 type world struct {
 	t     *testing.T
 	docs  memory
-	e     *Estate
+	e     *Projection
 	path  string
 	facts []Entry
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, docs: memory{}, path: filepath.Join(t.TempDir(), "estate.db")}
+	w := &world{t: t, docs: memory{}, path: filepath.Join(t.TempDir(), "inventory.db")}
 	w.open()
 	t.Cleanup(func() { _ = w.e.Close() })
 	return w
@@ -98,7 +98,7 @@ func (w *world) fact(f pratique.Fact) {
 	w.facts = append(w.facts, Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
 }
 
-// image records that an image was seen and inspected, matched against db with findings, by part, and judged.
+// image records that an image was seen and inspected, matched against db with findings, by part, and evaluated.
 func (w *world) image(name string, db pratique.Database, findings [][]string, lists ...pratique.PackageList) pratique.Subject {
 	w.t.Helper()
 	s := about(name)
@@ -112,12 +112,12 @@ func (w *world) image(name string, db pratique.Database, findings [][]string, li
 		w.docs.put(p, nil)
 	}
 	ref := pratique.ImageRef{Repository: s.Repository, Tag: name}
-	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: s, Seen: &pratique.Seen{
+	w.fact(pratique.Fact{Subject: s, Body: &pratique.Resolved{
 		Event: pratique.Event{ID: "push", Ref: ref, ReceivedAt: time.Unix(1000, 0).UTC()}, Manifest: pratique.Manifest{Subject: s}}})
-	w.fact(pratique.Fact{Kind: pratique.FactInspected, Subject: s, Inspected: &pratique.Inspected{Inventory: whole.Digest}})
-	w.fact(pratique.Fact{Kind: pratique.FactMatched, Subject: s, Event: "push", Matched: &pratique.Matched{
+	w.fact(pratique.Fact{Subject: s, Body: &pratique.Inspected{Inventory: whole.Digest}})
+	w.fact(pratique.Fact{Subject: s, Event: "push", Body: &pratique.Scanned{
 		Report: w.report(whole.Digest, db, findings), Inventory: whole.Digest, Database: db}})
-	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: s, Judged: &pratique.Judged{}})
+	w.fact(pratique.Fact{Subject: s, Body: &pratique.Evaluated{}})
 	return s
 }
 
@@ -150,7 +150,7 @@ func (w *world) apply() {
 	w.do(w.e.Apply(w.t.Context(), w.facts))
 }
 
-func (w *world) begin(db pratique.Database, d scanner.Delta) scanner.Rematch {
+func (w *world) begin(db pratique.Database, d scanner.Delta) scanner.Rescan {
 	w.t.Helper()
 	r, err := w.e.Begin(db, d, time.Unix(2000, 0))
 	w.do(err)
@@ -171,7 +171,7 @@ func (w *world) outdated() []scanner.Outdated {
 	return all
 }
 
-// two is an estate of two images on one base, matched against database A.
+// two is an inventory of two images on one base, matched against database A.
 func two(t *testing.T) (w *world, one, other pratique.Subject) {
 	w = newWorld(t)
 	w.begin(database("A"), scanner.Delta{Everything: "first"})
@@ -243,7 +243,7 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	}
 	w.do(w.e.Matched(database("B").Digest, answers))
 	all := w.outdated()
-	if len(all) != 1 || all[0].Subject != one || len(all[0].Judge) != 1 || all[0].Judge[0].Ref.Tag != "one" || !all[0].Judged {
+	if len(all) != 1 || all[0].Subject != one || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Ref.Tag != "one" || !all[0].Evaluated {
 		t.Fatalf("outdated %+v", all)
 	}
 	if slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 || all[0].Before[0] != all[0].Now[0] {
@@ -252,7 +252,7 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	if r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0)); err != nil || !r.FinishedAt.IsZero() {
 		t.Errorf("finished with an image to do: %+v, %v", r, err)
 	}
-	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
+	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
 	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
 	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.Worse != 1 || r.Touched != 1 {
 		t.Errorf("%+v, %v", r, err)
@@ -265,13 +265,13 @@ func TestImagesOfWhatChanged(t *testing.T) {
 }
 
 // TestLateReports: a push that began with the old database ends while the new one is in use. Its parts of which nothing
-// is known are matched, and the image is looked at, when it was matched and again when it was judged.
+// is known are matched, and the image is looked at, when it was matched and again when it was evaluated.
 func TestLateReports(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
 	w.begin(database("B"), scanner.Delta{})
 	late := w.image("late", database("A"), [][]string{{"CVE-base"}, {}}, list(pratique.ClassOS, "libc", "openssl"), list(pratique.ClassLanguage, "qs"))
-	judged := w.facts[len(w.facts)-1]
+	evaluated := w.facts[len(w.facts)-1]
 	w.facts = w.facts[:len(w.facts)-1]
 	w.apply()
 	parts := w.todo()
@@ -279,31 +279,31 @@ func TestLateReports(t *testing.T) {
 		t.Fatalf("to do %+v", parts)
 	}
 	all := w.outdated()
-	if len(all) != 1 || all[0].Subject != late || all[0].Judged || all[0].Now != nil {
+	if len(all) != 1 || all[0].Subject != late || all[0].Evaluated || all[0].Now != nil {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
 	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: parts[0].ID, Findings: w.found("CVE-qs"), Vulnerabilities: []string{"CVE-qs"}}}))
-	w.facts = append(w.facts, judged)
+	w.facts = append(w.facts, evaluated)
 	w.apply()
-	if all = w.outdated(); len(all) != 1 || !all[0].Judged || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
+	if all = w.outdated(); len(all) != 1 || !all[0].Evaluated || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
 		t.Errorf("outdated %+v", all)
 	}
 }
 
-// TestIndexes: an image that is a part of an index has the index judged again.
+// TestIndexes: an image that is a part of an index has the index evaluated again.
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.begin(database("A"), scanner.Delta{})
 	index := about("index")
-	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: index, Seen: &pratique.Seen{
+	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
 		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, OccurredAt: time.Unix(500, 0).UTC(), ReceivedAt: time.Unix(1000, 0).UTC()},
 		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
 	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
 	seen := 1 // the image itself was not pushed
 	w.facts = slices.Delete(w.facts, seen, seen+1)
-	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: index, Judged: &pratique.Judged{}})
+	w.fact(pratique.Fact{Subject: index, Body: &pratique.Evaluated{}})
 	for i := range w.facts {
 		w.facts[i].Seq = uint64(i + 1)
 	}
@@ -311,7 +311,7 @@ func TestIndexes(t *testing.T) {
 	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
 	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
 	all := w.outdated()
-	if len(all) != 1 || all[0].Subject != child || len(all[0].Judge) != 1 || all[0].Judge[0].Subject != index || !all[0].Judge[0].At.Equal(time.Unix(500, 0)) {
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index || !all[0].Evaluate[0].At.Equal(time.Unix(500, 0)) {
 		t.Errorf("outdated %+v", all)
 	}
 }
@@ -345,23 +345,23 @@ func TestSweptPushes(t *testing.T) {
 	w := newWorld(t)
 	w.begin(database("A"), scanner.Delta{})
 	w.image("app", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
-	w.facts[0].Fact.Seen.Event.RefreshOnly = true
+	pratique.As[pratique.Resolved](w.facts[0].Fact).Event.RefreshOnly = true
 	w.apply()
 	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
 	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
-	if all := w.outdated(); len(all) != 1 || len(all[0].Judge) != 1 || !all[0].Judge[0].RefreshOnly {
+	if all := w.outdated(); len(all) != 1 || len(all[0].Evaluate) != 1 || !all[0].Evaluate[0].RefreshOnly {
 		t.Errorf("outdated %+v", all)
 	}
 }
 
-// TestIndexJudgedLate: the old database was in use when a platform was matched, and re-matching looks at it between its own
-// verdict and that of the index, so that nobody is to be judged again yet. The verdict of the index brings it back.
-func TestIndexJudgedLate(t *testing.T) {
+// TestIndexEvaluatedLate: the old database was in use when a platform was matched, and rescanning looks at it between its own
+// verdict and that of the index, so that nobody is to be evaluated again yet. The verdict of the index brings it back.
+func TestIndexEvaluatedLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.begin(database("B"), scanner.Delta{})
 	index := about("index")
-	w.fact(pratique.Fact{Kind: pratique.FactSeen, Subject: index, Seen: &pratique.Seen{
+	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
 		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, ReceivedAt: time.Unix(1000, 0).UTC()},
 		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
 	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
@@ -372,19 +372,19 @@ func TestIndexJudgedLate(t *testing.T) {
 	w.apply()
 	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
 	all := w.outdated()
-	if len(all) != 1 || len(all[0].Judge) != 0 {
+	if len(all) != 1 || len(all[0].Evaluate) != 0 {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Settle(database("B").Digest, []scanner.Settled{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
-	w.fact(pratique.Fact{Kind: pratique.FactJudged, Subject: index, Judged: &pratique.Judged{}})
+	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.fact(pratique.Fact{Subject: index, Body: &pratique.Evaluated{}})
 	w.apply()
 	all = w.outdated()
-	if len(all) != 1 || all[0].Subject != child || len(all[0].Judge) != 1 || all[0].Judge[0].Subject != index {
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index {
 		t.Errorf("outdated %+v", all)
 	}
 }
 
-// TestDocumentsThatAreGone: what cannot be read is left out, and the estate goes on.
+// TestDocumentsThatAreGone: what cannot be read is left out, and the inventory goes on.
 func TestDocumentsThatAreGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -466,11 +466,11 @@ func TestSetAside(t *testing.T) {
 	if len(images) != 2 || images[0].Unmatched != "the child died" || images[0].Now != nil {
 		t.Fatalf("outdated %+v", images)
 	}
-	var settled []scanner.Settled
+	var settled []scanner.Updated
 	for _, image := range images {
-		settled = append(settled, scanner.Settled{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
+		settled = append(settled, scanner.Updated{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
 	}
-	w.do(w.e.Settle(database("B").Digest, settled, 0, 0))
+	w.do(w.e.Update(database("B").Digest, settled, 0, 0))
 	aside, err := w.e.Aside(10)
 	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other || aside[0].Reason != "the child died" {
 		t.Errorf("aside %+v, %v", aside, err)

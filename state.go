@@ -1,0 +1,191 @@
+package pratique
+
+// State is how far the work for an event has come: the kind of its furthest fact while it goes on, then how it ended.
+type State string
+
+// The ends. Every accepted event reaches exactly one of them.
+const (
+	StateDeployed   State = "deployed"
+	StateAllowed    State = "allowed"
+	StateDenied     State = "denied"
+	StateSuperseded State = "superseded"
+	StateReverted   State = "reverted"
+	StateIgnored    State = "ignored"
+	StateFailed     State = "failed"
+	StateCanceled   State = "canceled"
+)
+
+// endRow is a row of the table of ends.
+type endRow struct {
+	state State
+	// outcome is that of the verdict that such an end implies; empty if there is none.
+	outcome Outcome
+	means   string
+}
+
+var endTable = [...]endRow{
+	{StateDeployed, Allow, "Allowed, and every matching target held the digest at the tip of its branch."},
+	{StateAllowed, Allow, "Allowed, and no target asks for this image."},
+	{StateDenied, Deny, "The verdict is deny. Nothing was written to Git."},
+	{StateSuperseded, Allow, "Allowed, but its tag, or its places in Git, belong to a newer push."},
+	{StateReverted, Allow, "Allowed, and deployed before, but somebody took it out of Git since."},
+	{StateIgnored, "", "Not a container image."},
+	{StateFailed, "", "Could not find out; the failed fact says why."},
+	{StateCanceled, "", "Somebody stopped the work."},
+}
+
+// Ends returns the states in which work ends.
+func Ends() []State {
+	ends := make([]State, len(endTable))
+	for i, row := range endTable {
+		ends[i] = row.state
+	}
+	return ends
+}
+
+// States returns every state: those of work that goes on in their order, then the ends. A name that is both stands
+// once.
+func States() []State {
+	var all []State
+	for _, row := range factTable {
+		if row.progress > 0 && State(row.kind).end().state == "" {
+			all = append(all, State(row.kind))
+		}
+	}
+	return append(all, Ends()...)
+}
+
+func (s State) end() endRow {
+	for _, row := range endTable {
+		if row.state == s {
+			return row
+		}
+	}
+	return endRow{}
+}
+
+// Outcome returns what an end says about the verdict; it is empty for an end without one, and while work goes on.
+func (s State) Outcome() Outcome { return s.end().outcome }
+
+// Means returns a sentence about the state.
+func (s State) Means() string {
+	if row := s.end(); row.state != "" {
+		return row.means
+	}
+	return FactKind(s).Means()
+}
+
+func (s State) progress() int { return FactKind(s).row().progress }
+
+// Work is how far the work for an event has come.
+type Work struct {
+	State State `json:"state,omitempty"`
+	// Done says that the work has ended, and Completed that its end is on record. A final failure alone is an end to
+	// people who wait. But if the worker died before it could complete the event, more may follow.
+	Done      bool `json:"done,omitempty"`
+	Completed bool `json:"completed,omitempty"`
+}
+
+// The rows of the table of transitions: classes of work.
+const (
+	working  = iota
+	failing  // failed for good, and no end is on record
+	failed   // ended as failed
+	canceled // ended as canceled
+	ended    // ended otherwise
+	classes
+)
+
+// The columns of the table of transitions: classes of facts.
+const (
+	received    = iota // the event was taken in, as known already
+	step               // any other kind of progress
+	again              // the event is taken in or resolved again, and no image was ever found behind its reference
+	other              // a kind that says nothing about progress, or a failure that is tried again
+	failure            // a failure that is not tried again
+	endDeployed        // the end of the work, as deployed
+	endCanceled        // as canceled
+	endOther           // otherwise
+	signals
+)
+
+// What a transition does.
+const (
+	keep    = iota // nothing
+	advance        // to the further state of the two
+	reopen         // to the fact's state, which is work that goes on
+	fail           // to failed, without an end on record
+	end            // to the end that the fact names
+)
+
+// transitions is the whole state machine. The first end of an event counts, with three exceptions. A failed event may
+// end otherwise after all, unless somebody only cancels it. A failed event goes on if it was never completed, or never
+// came to an image. And a commit that was being written while the event was canceled is there.
+var transitions = [classes][signals]int{
+	working:  {received: advance, step: advance, again: advance, other: keep, failure: fail, endDeployed: end, endCanceled: end, endOther: end},
+	failing:  {received: keep, step: reopen, again: reopen, other: keep, failure: keep, endDeployed: end, endCanceled: end, endOther: end},
+	failed:   {received: keep, step: keep, again: reopen, other: keep, failure: keep, endDeployed: end, endCanceled: keep, endOther: end},
+	canceled: {received: keep, step: keep, again: keep, other: keep, failure: keep, endDeployed: end, endCanceled: keep, endOther: keep},
+	ended:    {received: keep, step: keep, again: keep, other: keep, failure: keep, endDeployed: keep, endCanceled: keep, endOther: keep},
+}
+
+// Next returns the work after a fact. Again says that the fact takes in, or resolves, an event that never came to an
+// image before: only that lets an event go on which has ended as failed.
+func (w Work) Next(f Fact, takenInAgain bool) Work {
+	switch transitions[w.class()][signal(f, takenInAgain)] {
+	case advance:
+		if next := State(f.Kind()); next.progress() > w.State.progress() {
+			w.State = next
+		}
+	case reopen:
+		return Work{State: State(f.Kind())}
+	case fail:
+		return Work{State: StateFailed, Done: true}
+	case end:
+		return Work{State: As[Completed](f).State, Done: true, Completed: true}
+	}
+	return w
+}
+
+func (w Work) class() int {
+	switch {
+	case !w.Done:
+		return working
+	case !w.Completed:
+		return failing
+	case w.State == StateFailed:
+		return failed
+	case w.State == StateCanceled:
+		return canceled
+	}
+	return ended
+}
+
+func signal(f Fact, takenInAgain bool) int {
+	switch body := f.Body.(type) {
+	case *Event, *Resolved:
+		if takenInAgain {
+			return again
+		}
+	case *Completed:
+		switch body.State {
+		case StateDeployed:
+			return endDeployed
+		case StateCanceled:
+			return endCanceled
+		}
+		return endOther
+	case *Failed:
+		if body.Final {
+			return failure
+		}
+		return other
+	}
+	switch {
+	case f.Kind() == FactReceived:
+		return received
+	case f.Kind().row().progress > 0:
+		return step
+	}
+	return other
+}
