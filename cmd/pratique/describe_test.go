@@ -222,7 +222,7 @@ func TestDescribePrintsNothingHostile(t *testing.T) {
 	problem := pratique.Problem{Path: evil, Reason: evil}
 	evilCommit := pratique.Commit{Target: evil, Remote: evil, Branch: evil, ID: evil, Files: []pratique.FileChange{{Path: evil, Line: 1}}}
 	evilPlaces := &api.ImagePlaces{Targets: []api.TargetPlaces{{
-		Target: evil, Remote: evil, Branch: evil, Tip: evil, Failure: evil, SeenAt: &describedAt, Broken: []pratique.Problem{problem}, Count: 1,
+		Target: evil, Remote: evil, Branch: evil, Tip: evil, Failure: evil, ObservedAt: &describedAt, Broken: []pratique.Problem{problem}, Count: 1,
 		Places: []api.HeldPlace{{Place: pratique.Place{Path: evil, Tag: evil, Since: evil}}},
 	}}}
 	for name, text := range map[string]string{
