@@ -1,6 +1,8 @@
 package pratique
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -147,9 +149,38 @@ type Attestation struct {
 	// Digest is that of the envelope, or of the signed payload of a plain signature; Size in bytes.
 	Digest Digest `json:"digest"`
 	Size   int64  `json:"size"`
-	// Location is the reference it was read back from; KeyID the sha256 of the public key that verified it.
-	Location string `json:"location"`
-	KeyID    string `json:"keyID"`
+	// Location is the reference it was read back from, Signer the identity that it verified as.
+	Location string   `json:"location"`
+	Signer   Identity `json:"signer"`
+	// Format says how it is attached.
+	Format AttestationFormat `json:"format"`
+}
+
+// AttestationFormat says how signed objects are attached to an image.
+type AttestationFormat string
+
+// FormatCosignTags is the layout of cosign 2: signatures under the tag sha256-….sig, envelopes under sha256-….att.
+const FormatCosignTags AttestationFormat = "cosign-tags"
+
+// UnmarshalJSON implements [json.Unmarshaler]: which [Identity] the signer is shows in the form.
+func (a *Attestation) UnmarshalJSON(data []byte) error {
+	type plain Attestation // without this method
+	in := struct {
+		*plain
+		Signer json.RawMessage `json:"signer"`
+	}{plain: (*plain)(a)}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	a.Signer = nil
+	if in.Signer == nil {
+		return nil
+	}
+	var err error
+	if a.Signer, err = ParseIdentity(in.Signer); err != nil {
+		return fmt.Errorf("signer: %w", err)
+	}
+	return nil
 }
 
 // State is how the work for an event ended.

@@ -20,7 +20,7 @@ type Signed struct {
 	subject       []pratique.StatementSubject
 	// message is what the signature is over: a prefix, and then the payload.
 	message   []byte
-	signature []byte
+	signature Signature
 	payload   pratique.Digest
 	content   []byte
 	digest    pratique.Digest
@@ -38,10 +38,14 @@ func (s Signed) Content() []byte { return s.content }
 // Digest is that of the content, which names the envelope.
 func (s Signed) Digest() pratique.Digest { return s.digest }
 
-// Check returns nil if the verifier's key signed it and the statement is about the digest. Otherwise it is Unverified.
+// Signature is the one in the envelope, which has room for its bytes alone.
+func (s Signed) Signature() Signature { return s.signature }
+
+// Check returns nil if the verifier accepts the signature and the statement is about the digest. Otherwise it is
+// Unverified.
 func (s Signed) Check(v Verifier, about pratique.Digest) error {
 	const op = "check envelope"
-	if err := v.Verify(s.message, s.signature); err != nil {
+	if _, err := v.Verify(s.message, s.signature); err != nil {
 		return pratique.Wrap(pratique.Unverified, op, s.predicateType, err)
 	}
 	if !IsAbout(pratique.Statement{Subject: s.subject}, about) {
@@ -69,7 +73,11 @@ func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed
 		return Signed{}, pratique.Wrap(pratique.Unknown, op, "", err)
 	}
 	payload := message[start:]
-	content, err := envelopeOf(payload, pratique.EnvelopeSignature{KeyID: s.KeyID(), Sig: sig})
+	hint := ""
+	if key, ok := s.Identity().(pratique.Key); ok {
+		hint = key.ID
+	}
+	content, err := envelopeOf(payload, pratique.EnvelopeSignature{KeyID: hint, Sig: sig.Bytes})
 	if err != nil {
 		return Signed{}, err
 	}

@@ -27,7 +27,7 @@ func TestImage(t *testing.T) {
 	w.facts(seen("e1", "1.0", s))
 	w.facts(w.inspected(s)...)
 	w.facts(judged("e1", s, pratique.Deny),
-		pratique.Fact{Kind: pratique.FactAttested, Subject: s, Attested: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, KeyID: "k"}}}},
+		pratique.Fact{Kind: pratique.FactAttested, Subject: s, Attested: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, Signer: pratique.Key{ID: "k"}, Format: pratique.FormatCosignTags}}}},
 		pratique.Fact{Kind: pratique.FactDeployed, Subject: s, Deployed: &pratique.Commit{Target: "prod", ID: "c0ffee"}},
 		settled("e1", s, pratique.StateDenied))
 

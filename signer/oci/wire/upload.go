@@ -1,4 +1,4 @@
-package oci
+package wire
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/stream"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -16,59 +17,81 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// uploads is how many blobs travel at once.
-const uploads = 8
+// Concurrency is how many blobs travel at once.
+const Concurrency = 8
 
-// write uploads the new layers and a configuration that fits, then moves the tag to the manifest. Overwrites says
+// Blob is a content with what a manifest says of it.
+type Blob struct {
+	Descriptor v1.Descriptor
+	Content    []byte
+}
+
+// NewBlob describes a content.
+func NewBlob(mediaType types.MediaType, content []byte) Blob {
+	return Blob{v1.Descriptor{MediaType: mediaType, Digest: HashOf(content), Size: int64(len(content))}, content}
+}
+
+// HashOf is the digest of a content in the library's form.
+func HashOf(content []byte) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(content).Hex()}
+}
+
+// Write uploads the blobs of a manifest that are new and its configuration, then moves the tag to it. Overwrites says
 // that the tag exists.
-func (s *session) write(ctx context.Context, suffix string, m v1.Manifest, items []item, overwrites bool) error {
+func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config Blob, fresh []Blob, overwrites bool) error {
 	const op = "attach to"
-	config, err := newConfig(m.Layers)
-	if err != nil {
-		return s.errorf(pratique.Internal, op, "%w", err)
-	}
-	m.Config = describe(types.OCIConfigJSON, config)
+	m.Config = config.Descriptor
 	g, uploading := errgroup.WithContext(ctx)
-	g.SetLimit(uploads)
+	g.SetLimit(Concurrency)
 	var reading sync.WaitGroup
 	defer reading.Wait()
-	for _, i := range items {
+	for _, b := range fresh {
 		g.Go(func() (err error) {
 			defer pratique.Caught(pratique.Corrupt, op, &err)
-			if err := s.upload(uploading, i); err != nil {
+			if err := s.upload(uploading, b); err != nil {
 				return err
 			}
-			reading.Go(func() { s.readAhead(ctx, i) })
+			reading.Go(func() { s.readAhead(ctx, b) })
 			return nil
 		})
 	}
-	g.Go(func() error { return s.send(uploading, &blob{content: config, digest: m.Config.Digest}) })
+	g.Go(func() error { return s.send(uploading, &blob{content: config.Content, digest: m.Config.Digest}) })
 	if err := g.Wait(); err != nil {
-		return s.fail(op, err)
+		return s.Fail(op, err)
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {
-		return s.errorf(pratique.Internal, op, "%w", err)
+		return s.Errorf(pratique.Internal, op, "%w", err)
 	}
 	if len(raw) > s.limits.ManifestBytes {
-		return s.errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d", s.tag(suffix), len(raw), s.limits.ManifestBytes)
+		return s.Errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d", tag, len(raw), s.limits.ManifestBytes)
 	}
-	return s.put(ctx, suffix, raw, overwrites)
+	return s.put(ctx, tag, raw, overwrites)
 }
 
-// upload is the sending of one layer, which happens once.
+// Upload sends a blob and reads it back ahead of [Session.Write]. Nobody finds it before.
+func (s *Session) Upload(ctx context.Context, b Blob) error {
+	if err := s.upload(ctx, b); err != nil {
+		return s.Fail("upload attestation of", err)
+	}
+	s.readAhead(ctx, b)
+	return nil
+}
+
+// upload is the sending of one blob, which happens once.
 type upload struct {
 	mu   sync.Mutex
 	done bool
 }
 
-// upload sends a layer, unless it was sent before.
-func (s *session) upload(ctx context.Context, i item) error {
+// upload sends a blob, unless it was sent before.
+func (s *Session) upload(ctx context.Context, b Blob) error {
+	digest := b.Descriptor.Digest
 	s.mu.Lock()
-	u := s.uploads[i.desc.Digest]
+	u := s.uploads[digest]
 	if u == nil {
 		u = &upload{}
-		s.uploads[i.desc.Digest] = u
+		s.uploads[digest] = u
 	}
 	s.mu.Unlock()
 	u.mu.Lock()
@@ -76,36 +99,17 @@ func (s *session) upload(ctx context.Context, i item) error {
 	if u.done {
 		return nil
 	}
-	err := s.send(ctx, &blob{content: i.content, digest: i.desc.Digest})
+	err := s.send(ctx, &blob{content: b.Content, digest: digest})
 	u.done = err == nil
 	return err
 }
 
 // readAhead reads back what was sent while others are under way. Some registries hand out only what a manifest names, so
 // what cannot be read yet is read after the manifest.
-func (s *session) readAhead(ctx context.Context, i item) {
+func (s *Session) readAhead(ctx context.Context, b Blob) {
 	var err error
 	defer pratique.Caught(pratique.Corrupt, "read back", &err)
-	_ = s.check(ctx, i.desc, true)
-}
-
-// newConfig is the image configuration that cosign would write for these layers: they are not compressed, so
-// their digests are their diff ids.
-func newConfig(layers []v1.Descriptor) ([]byte, error) {
-	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}}
-	for _, l := range layers {
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
-		config.History = append(config.History, v1.History{})
-	}
-	return json.Marshal(config)
-}
-
-func describe(mediaType types.MediaType, content []byte) v1.Descriptor {
-	return v1.Descriptor{MediaType: mediaType, Digest: hashOf(content), Size: int64(len(content))}
-}
-
-func hashOf(content []byte) v1.Hash {
-	return v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(content).Hex()}
+	_ = s.Check(ctx, b.Descriptor, true)
 }
 
 type rawManifest []byte

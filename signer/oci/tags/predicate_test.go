@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"bytes"
