@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Identity says who signed: a [Key] or a [Certificate], and nothing else. Two identities are the same if they are
-// equal with ==. A nil Identity is nobody's.
+// Identity says who signed: a [Key] or a [Certificate], and nothing else. Two identities are the
+// same if they are equal with ==. A nil Identity is nobody's.
 type Identity interface {
 	fmt.Stringer
 	identity()
@@ -21,7 +21,8 @@ type Key struct {
 
 // Certificate is the identity of somebody for whom an issuer vouched when they signed.
 type Certificate struct {
-	// Issuer is the OpenID Connect issuer that the certificate names, SAN its subject alternative name.
+	// Issuer is the OpenID Connect issuer that the certificate names, SAN its subject alternative
+	// name.
 	Issuer string `json:"issuer"`
 	SAN    string `json:"san"`
 }
@@ -35,8 +36,8 @@ func (k Key) String() string { return "key " + k.ID }
 // String returns the subject alternative name and the issuer.
 func (c Certificate) String() string { return fmt.Sprintf("%q, certified by %q", c.SAN, c.Issuer) }
 
-// ParseIdentity reads the JSON form: {"keyID": "…"} for a key, {"issuer": "…", "san": "…"} for a certificate. Null is
-// nil. What names neither or both, or leaves a member empty, is refused.
+// ParseIdentity reads the JSON form: {"keyID": "…"} for a key, {"issuer": "…", "san": "…"} for a
+// certificate. Null is nil. What names neither or both, or leaves a member empty, is refused.
 func ParseIdentity(data []byte) (Identity, error) {
 	if string(data) == "null" {
 		return nil, nil //nolint:nilnil // null is nobody

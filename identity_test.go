@@ -47,7 +47,8 @@ func TestParseIdentityRefuses(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"signer":{"keyID":""}}`), &a); err == nil {
 		t.Errorf("an attestation by nobody is read as %+v", a)
 	}
-	// Facts of an earlier version name no signer: they are nobody's, so they count as made by somebody else.
+	// Facts of an earlier version name no signer: they are nobody's, so they count as made by
+	// somebody else.
 	for _, form := range []string{`{"keyID":"aa"}`, `{"signer":null}`} {
 		if err := json.Unmarshal([]byte(form), &a); err != nil || a.Signer != nil {
 			t.Errorf("%s: %+v, %v", form, a, err)

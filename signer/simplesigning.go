@@ -8,8 +8,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// SimpleSignature is what cosign calls the signature of an image: a payload that names the image, and the
-// signature of the payload's bytes.
+// SimpleSignature is what cosign calls the signature of an image: a payload that names the image,
+// and the signature of the payload's bytes.
 type SimpleSignature struct {
 	Payload   []byte
 	Signature Signature
@@ -35,7 +35,8 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same each time.
+// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same
+// each time.
 func ImagePayload(subject pratique.Subject) ([]byte, error) {
 	const op = "sign image"
 	if subject.Digest.IsZero() {
@@ -65,8 +66,8 @@ func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleS
 	return SimpleSignature{Payload: payload, Signature: sig}, nil
 }
 
-// VerifyImage returns who signed the payload, if the payload names subject: its digest, its repository, and cosign's
-// type. Anything else is Unverified.
+// VerifyImage returns who signed the payload, if the payload names subject: its digest, its
+// repository, and cosign's type. Anything else is Unverified.
 func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) (pratique.Identity, error) {
 	const op = "verify image signature"
 	by, err := v.Verify(sig.Payload, sig.Signature)
@@ -80,11 +81,14 @@ func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) (pra
 	c := p.Critical
 	switch {
 	case c.Type != simpleSigningType:
-		return nil, pratique.Errorf(pratique.Unverified, op, "%s: type %.100q is not %q", subject, c.Type, simpleSigningType)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: type %.100q is not %q", subject, c.Type,
+			simpleSigningType)
 	case c.Image.DockerManifestDigest != subject.Digest.String():
-		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature names %.100q", subject, c.Image.DockerManifestDigest)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature names %.100q", subject,
+			c.Image.DockerManifestDigest)
 	case c.Identity.DockerReference != subject.Repository.String():
-		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature is for repository %.200q", subject, c.Identity.DockerReference)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature is for repository %.200q",
+			subject, c.Identity.DockerReference)
 	}
 	return by, nil
 }

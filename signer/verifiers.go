@@ -15,10 +15,12 @@ func (all anyOf) Verify(message []byte, s Signature) (pratique.Identity, error) 
 			return id, nil
 		}
 	}
-	return nil, pratique.Errorf(pratique.Unverified, "verify signature", "none of %d verifiers accepts it", len(all))
+	return nil, pratique.Errorf(pratique.Unverified, "verify signature",
+		"none of %d verifiers accepts it", len(all))
 }
 
-// Only returns a verifier that accepts what v accepts, and only if that identity signed it. Nothing is signed by nil.
+// Only returns a verifier that accepts what v accepts, and only if that identity signed it. Nothing
+// is signed by nil.
 func Only(v Verifier, identity pratique.Identity) Verifier { return only{v, identity} }
 
 type only struct {
@@ -32,7 +34,8 @@ func (o only) Verify(message []byte, s Signature) (pratique.Identity, error) {
 		return nil, err
 	}
 	if id == nil || id != o.identity {
-		return nil, pratique.Errorf(pratique.Unverified, "verify signature", "it is by %v, not by %v", id, o.identity)
+		return nil, pratique.Errorf(pratique.Unverified, "verify signature", "it is by %v, not by %v", id,
+			o.identity)
 	}
 	return id, nil
 }

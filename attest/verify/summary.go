@@ -12,13 +12,16 @@ import (
 
 // Summary is a verification summary (SLSA VSA) that was read from a statement.
 type Summary struct {
-	// Envelope is the digest of the signed envelope as it is in the registry, and Signer who signed it.
+	// Envelope is the digest of the signed envelope as it is in the registry, and Signer who signed
+	// it.
 	Envelope pratique.Digest
 	Signer   pratique.Identity
 
-	// Subject is what the summary is about: its resourceUri and the digest of the statement's subject agree on it.
+	// Subject is what the summary is about: its resourceUri and the digest of the statement's
+	// subject agree on it.
 	Subject pratique.Subject
-	// Verifier is the id of the service that evaluated the image, VerifiedAt the time that the summary claims.
+	// Verifier is the id of the service that evaluated the image, VerifiedAt the time that the
+	// summary claims.
 	Verifier   string
 	Version    map[string]string
 	VerifiedAt time.Time
@@ -27,16 +30,17 @@ type Summary struct {
 	Outcome pratique.Outcome
 	Levels  []string
 	Inputs  []attest.Resource
-	// Verdict is the digest of the verdict's document; Reasons are the rules that denied, at most a hundred of
-	// ReasonCount. They are zero in summaries of other verifiers.
+	// Verdict is the digest of the verdict's document; Reasons are the rules that denied, at most a
+	// hundred of ReasonCount. They are zero in summaries of other verifiers.
 	Verdict     pratique.Digest
 	ReasonCount int
 	Reasons     []pratique.Reason
 	Notes       []pratique.Reason
 }
 
-// Parse reads the verification summary in a statement whose signature was verified. It is strict: every field that a
-// gate relies on must be there, agree with the statement, and mean one thing only. Anything else is Unverified.
+// Parse reads the verification summary in a statement whose signature was verified. It is strict:
+// every field that a gate relies on must be there, agree with the statement, and mean one thing
+// only. Anything else is Unverified.
 func Parse(st pratique.Statement) (Summary, error) {
 	const op = "read verification summary"
 	bad := func(field, format string, args ...any) (Summary, error) {
@@ -78,7 +82,8 @@ func Parse(st pratique.Statement) (Summary, error) {
 	}
 	failed := slices.Contains(p.VerifiedLevels, attest.LevelFailed)
 	switch {
-	case p.VerificationResult == attest.ResultPassed && !failed && len(p.VerifiedLevels) > 0 && len(p.Verdict.Reasons) == 0:
+	case p.VerificationResult == attest.ResultPassed && !failed && len(p.VerifiedLevels) > 0 &&
+		len(p.Verdict.Reasons) == 0:
 		out.Outcome = pratique.Allow
 	case p.VerificationResult == attest.ResultFailed && failed:
 		out.Outcome = pratique.Deny

@@ -1,11 +1,12 @@
-// Package verify answers two questions about the signed evidence of an image, for the gate and for the stage that
-// attests: which verification summary counts, and whether the registry still holds what was attested. Whoever audits
-// what is let into a config repository reads this package, and the gate*.go of package deploy, which say what a summary
-// that counts must contain.
+// Package verify answers two questions about the signed evidence of an image, for the gate and for
+// the stage that attests: which verification summary counts, and whether the registry still holds
+// what was attested. Whoever audits what is let into a config repository reads this package, and
+// the gate*.go of package deploy, which say what a summary that counts must contain.
 //
-// A summary counts if one of the keys that are configured signed it, if the statement is about the image, and if it is
-// the newest of those. That nothing else comes out of a registry is the contract of [oci.Store], and that nothing else
-// verifies the one of [signer.Verifier]; packages storetest and signertest keep both.
+// A summary counts if one of the keys that are configured signed it, if the statement is about the
+// image, and if it is the newest of those. That nothing else comes out of a registry is the
+// contract of [oci.Store], and that nothing else verifies the one of [signer.Verifier]; packages
+// storetest and signertest keep both.
 package verify
 
 import (
@@ -19,7 +20,8 @@ import (
 
 // Evidence reads what is attached to images: an [oci.Store] of which nothing else is needed.
 type Evidence interface {
-	Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier, predicateType string) ([]oci.Verified, error)
+	Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
+		predicateType string) ([]oci.Verified, error)
 }
 
 // Reader reads evidence that a verifier accepts. It is safe for concurrent use.
@@ -31,12 +33,13 @@ type Reader struct {
 // NewReader returns a reader that believes whom v accepts, and nobody else.
 func NewReader(e Evidence, v signer.Verifier) *Reader { return &Reader{e, v} }
 
-// Summary returns the verification summary of the subject that counts. The error is NotFound if there is none, and
-// Unverified if there are some but none holds. A failure to find out has another kind.
+// Summary returns the verification summary of the subject that counts. The error is NotFound if
+// there is none, and Unverified if there are some but none holds. A failure to find out has another
+// kind.
 //
-// Where a subject carries several that hold, only the newest speaks: an old PASSED that somebody copied back must not
-// outlive a FAILED. On equal times the denial wins. One that cannot be read is an error, not a gap: it may be the
-// newest.
+// Where a subject carries several that hold, only the newest speaks: an old PASSED that somebody
+// copied back must not outlive a FAILED. On equal times the denial wins. One that cannot be read is
+// an error, not a gap: it may be the newest.
 func (r *Reader) Summary(ctx context.Context, subject pratique.Subject) (Summary, error) {
 	const op = "read verification summary"
 	found, err := r.evidence.Verified(ctx, subject, r.verifier, pratique.PredicateVSA)
@@ -49,7 +52,8 @@ func (r *Reader) Summary(ctx context.Context, subject pratique.Subject) (Summary
 	var newest Summary
 	for i, f := range found {
 		if f.Attestation.Signer == nil {
-			return Summary{}, pratique.Errorf(pratique.Unverified, op, "%s is signed by nobody", f.Attestation.Digest)
+			return Summary{}, pratique.Errorf(pratique.Unverified, op, "%s is signed by nobody",
+				f.Attestation.Digest)
 		}
 		s, err := Parse(f.Statement)
 		if err != nil {
@@ -65,9 +69,11 @@ func (r *Reader) Summary(ctx context.Context, subject pratique.Subject) (Summary
 	return newest, nil
 }
 
-// Holds reports whether the registry still has all that was attested, verified and by the same signers. It looks at the
-// signature and at the summary, which names the others; both were written together with them.
-func (r *Reader) Holds(ctx context.Context, subject pratique.Subject, attested []pratique.Attestation) (bool, error) {
+// Holds reports whether the registry still has all that was attested, verified and by the same
+// signers. It looks at the signature and at the summary, which names the others; both were written
+// together with them.
+func (r *Reader) Holds(ctx context.Context, subject pratique.Subject,
+	attested []pratique.Attestation) (bool, error) {
 	for _, want := range attested {
 		if want.PredicateType != "" && want.PredicateType != pratique.PredicateVSA {
 			continue

@@ -121,7 +121,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// TestRegistry reads from a real registry in which two keys signed, before and after one of them is believed no more.
+// TestRegistry reads from a real registry in which two keys signed, before and after one of them is
+// believed no more.
 func TestRegistry(t *testing.T) {
 	reg := storetest.NewRegistry(t)
 	store := tags.NewStore(reg, tags.Limits{})

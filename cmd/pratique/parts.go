@@ -96,8 +96,8 @@ func apiAuth(c config.Config) api.Auth {
 	return auth
 }
 
-// targets opens the config repositories without talking to them. Targets in one branch share a writer, so that
-// they never race.
+// targets opens the config repositories without talking to them. Targets in one branch share a
+// writer, so that they never race.
 func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*gitrepo.Repo, error) {
 	type branch struct{ url, name, user string }
 	shared := map[branch]*gitrepo.Repo{}
@@ -128,8 +128,8 @@ func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 	return out, opened, nil
 }
 
-// checkParts makes every part that can be made without opening a store or talking to anybody, so that config
-// check finds what serve would stumble over.
+// checkParts makes every part that can be made without opening a store or talking to anybody, so
+// that config check finds what serve would stumble over.
 func checkParts(ctx context.Context, c config.Config) error {
 	var problems []error
 	note := func(section string, err error) {
@@ -195,8 +195,8 @@ func publicKeys(c config.Signing) [][]byte {
 	return all
 }
 
-// newVerifier accepts what one of the public keys signed. The signer's must be among them, if it is known: what it signs
-// would be attested, and never deployed.
+// newVerifier accepts what one of the public keys signed. The signer's must be among them, if it is
+// known: what it signs would be attested, and never deployed.
 func newVerifier(public [][]byte, own pratique.Identity) (signer.Verifier, error) {
 	var verifiers []signer.Verifier
 	known := map[pratique.Identity]bool{}

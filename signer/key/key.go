@@ -1,5 +1,6 @@
-// Package key signs with an encrypted key pair in the format of cosign: what `cosign generate-key-pair` writes
-// is loaded here, and what is generated here is loaded by cosign. It reads no files and no environment.
+// Package key signs with an encrypted key pair in the format of cosign: what `cosign
+// generate-key-pair` writes is loaded here, and what is generated here is loaded by cosign. It
+// reads no files and no environment.
 package key
 
 import (
@@ -25,8 +26,8 @@ type Signer struct {
 	identity pratique.Key
 }
 
-// Verifier verifies with a public key: ECDSA or RSA (PKCS #1 v1.5) over sha256, or Ed25519. It is safe for
-// concurrent use.
+// Verifier verifies with a public key: ECDSA or RSA (PKCS #1 v1.5) over sha256, or Ed25519. It is
+// safe for concurrent use.
 type Verifier struct {
 	key      signature.Verifier
 	identity pratique.Key
@@ -37,8 +38,8 @@ var (
 	_ signer.Verifier = (*Verifier)(nil)
 )
 
-// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which may be empty.
-// Both are PEM, as cosign writes them.
+// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which
+// may be empty. Both are PEM, as cosign writes them.
 func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return passphrase, nil })
 	if err != nil {
@@ -47,21 +48,24 @@ func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	return pair.PrivateBytes, pair.PublicBytes, nil
 }
 
-// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text that is not
-// such a key, or a key other than ECDSA P-256, is Invalid.
+// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text
+// that is not such a key, or a key other than ECDSA P-256, is Invalid.
 func Load(privatePEM, passphrase []byte) (*Signer, error) {
 	const op = "load private key"
 	block, _ := pem.Decode(privatePEM)
 	if block == nil {
-		return nil, pratique.Errorf(pratique.Invalid, op, "not a PEM file; make one with \"pratique key generate\"")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"not a PEM file; make one with \"pratique key generate\"")
 	}
 	if block.Type != cosign.SigstorePrivateKeyPemType && block.Type != cosign.CosignPrivateKeyPemType {
-		return nil, pratique.Errorf(pratique.Invalid, op, "PEM type %q, want %q; make one with \"pratique key generate\" or \"cosign generate-key-pair\"",
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"PEM type %q, want %q; make one with \"pratique key generate\" or \"cosign generate-key-pair\"",
 			block.Type, cosign.SigstorePrivateKeyPemType)
 	}
 	key, err := cosign.LoadPrivateKey(privatePEM, passphrase, nil)
 	if err != nil {
-		// The library has no error value for it: an authenticated decryption fails for a wrong key only.
+		// The library has no error value for it: an authenticated decryption fails for a wrong key
+		// only.
 		if strings.Contains(err.Error(), "decryption failed") {
 			return nil, pratique.Errorf(pratique.Denied, op, "the passphrase is wrong")
 		}
@@ -109,8 +113,8 @@ func LoadVerifier(publicPEM []byte) (*Verifier, error) {
 	return NewVerifier(public)
 }
 
-// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or one that is
-// known to be weak, is Invalid.
+// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or
+// one that is known to be weak, is Invalid.
 func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	const op = "load public key"
 	if err := cryptoutils.ValidatePubKey(public); err != nil { //nolint:staticcheck // size and curve are what is wanted here
@@ -127,7 +131,8 @@ func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	return &Verifier{key: key, identity: identity}, nil
 }
 
-// Verify returns the key's identity if sig is one of message by this key; otherwise the error is Unverified.
+// Verify returns the key's identity if sig is one of message by this key; otherwise the error is
+// Unverified.
 func (v *Verifier) Verify(message []byte, sig signer.Signature) (pratique.Identity, error) {
 	if err := v.key.VerifySignature(bytes.NewReader(sig.Bytes), bytes.NewReader(message)); err != nil {
 		return nil, &pratique.Error{Op: "verify signature", Kind: pratique.Unverified, Err: err}

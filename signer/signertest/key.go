@@ -9,9 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/signer"
 )
 
-// Key is a signer and the verifier of its signatures. It is made in no time, and its Ed25519 signatures do not vary,
-// which makes golden text possible.
-// Two keys of one seed are equal with ==.
+// Key is a signer and the verifier of its signatures. It is made in no time, and its Ed25519
+// signatures do not vary, which makes golden text possible. Two keys of one seed are equal with ==.
 type Key struct {
 	private  [ed25519.PrivateKeySize]byte
 	identity pratique.Key

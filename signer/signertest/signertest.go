@@ -1,17 +1,19 @@
-// Package signertest accepts signers and verifiers: what passes [Test] may sign for Pratique. To have a new pair
-// accepted, write one test that calls it:
+// Package signertest accepts signers and verifiers: what passes [Test] may sign for Pratique. To
+// have a new pair accepted, write one test that calls it:
 //
 //	func TestConformance(t *testing.T) {
 //		signertest.Test(t, func(t *testing.T) (signer.Signer, signer.Verifier) { … })
 //	}
 //
-// The function makes a signer with an identity of its own, and a verifier that accepts this identity and no other. It
-// is called several times, and each call gives another identity; where that needs a server, start it for the test. The
-// suite asks for what the rest of Pratique relies on:
+// The function makes a signer with an identity of its own, and a verifier that accepts this
+// identity and no other. It is called several times, and each call gives another identity; where
+// that needs a server, start it for the test. The suite asks for what the rest of Pratique relies
+// on:
 //
-//   - a signature verifies as the identity that its signer names, with == and after a trip through JSON;
-//   - a verifier accepts neither another message, nor another identity's signature, nor a signature of which a byte
-//     was changed, left out or added, and says Unverified for each;
+//   - a signature verifies as the identity that its signer names, with == and after a trip through
+//     JSON;
+//   - a verifier accepts neither another message, nor another identity's signature, nor a
+//     signature of which a byte was changed, left out or added, and says Unverified for each;
 //   - both may be used by many goroutines, and neither changes or keeps what it is given;
 //   - a signer whose context has ended signs nothing and says Unavailable.
 //
@@ -93,7 +95,8 @@ func testIdentity(t *testing.T, create New) {
 
 func testMessages(t *testing.T, create New) {
 	s, v := create(t)
-	for _, message := range [][]byte{nil, {0}, []byte("message"), bytes.Repeat([]byte("0123456789abcdef"), 1<<16)} {
+	for _, message := range [][]byte{nil, {0}, []byte("message"),
+		bytes.Repeat([]byte("0123456789abcdef"), 1<<16)} {
 		sig := sign(t, s, message)
 		if sig.IsZero() {
 			t.Error("the signature is empty")
@@ -198,7 +201,8 @@ func testContextEnds(t *testing.T, create New) {
 	s, _ := create(t)
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if sig, err := s.Sign(ended, []byte("message")); pratique.KindOf(err) != pratique.Unavailable || !sig.IsZero() {
+	if sig, err := s.Sign(ended, []byte("message")); pratique.KindOf(err) != pratique.Unavailable ||
+		!sig.IsZero() {
 		t.Errorf("signed %v, %v; want nothing and the kind %s", sig, err, pratique.Unavailable)
 	}
 }

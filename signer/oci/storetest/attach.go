@@ -25,11 +25,13 @@ func readsBack(w *world) {
 	}
 	for i, a := range got {
 		want := append([]string{""}, predicates...)[i]
-		if a.PredicateType != want || a.Signer != w.own.Identity() || a.Format == "" || a.Location == "" || a.Digest.IsZero() || a.Size <= 0 {
+		if a.PredicateType != want || a.Signer != w.own.Identity() || a.Format == "" ||
+			a.Location == "" || a.Digest.IsZero() || a.Size <= 0 {
 			w.Errorf("attached %+v, want one of type %q", a, want)
 		}
 		found, err := w.store.Verified(w.Context(), w.subject, w.own, a.PredicateType)
-		if err != nil || len(found) != 1 || found[0].Attestation != a || found[0].Statement.PredicateType != a.PredicateType {
+		if err != nil || len(found) != 1 || found[0].Attestation != a ||
+			found[0].Statement.PredicateType != a.PredicateType {
 			w.Errorf("%q is read as %+v, %v; attached was %+v", a.PredicateType, found, err, a)
 		}
 	}
@@ -65,7 +67,8 @@ func replaces(w *world) {
 		w.Errorf("the other says %q", said)
 	}
 	// One type of three is attached; the others stay as they are.
-	if _, err := w.open(w.own).Attach(w.Context(), w.signature(w.own, w.subject), w.envelopes(w.own, w.subject, "third", predicates[0])); err != nil {
+	third := w.envelopes(w.own, w.subject, "third", predicates[0])
+	if _, err := w.open(w.own).Attach(w.Context(), w.signature(w.own, w.subject), third); err != nil {
 		w.Fatal(err)
 	}
 	want := says("second", true)
@@ -81,31 +84,38 @@ func refusesOthers(w *world) {
 	moved := w.subject
 	moved.Repository.Path = "team/other"
 	good, goodSig := w.envelopes(w.own, w.subject, "x"), w.signature(w.own, w.subject)
+	second := w.envelopes(w.own, w.subject, "y", predicates[0])
+	theirs := w.envelopes(w.other, w.subject, "x")
 	w.registry.Requests()
 	for name, c := range map[string]struct {
 		signature signer.SimpleSignature
 		envelopes []signer.Signed
 		kind      pratique.Kind
 	}{
-		"envelope of another identity":      {goodSig, w.envelopes(w.other, w.subject, "x"), pratique.Unverified},
+		"envelope of another identity":      {goodSig, theirs, pratique.Unverified},
 		"envelope about another image":      {goodSig, w.envelopes(w.own, elsewhere, "x"), pratique.Unverified},
 		"nobody's envelope":                 {goodSig, make([]signer.Signed, 1), pratique.Unverified},
 		"signature of another identity":     {w.signature(w.other, w.subject), good, pratique.Unverified},
 		"signature of another image":        {w.signature(w.own, elsewhere), good, pratique.Unverified},
 		"signature for another repository":  {w.signature(w.own, moved), good, pratique.Unverified},
-		"two envelopes of one type":         {goodSig, append(w.envelopes(w.own, w.subject, "y", predicates[0]), good...), pratique.Invalid},
-		"denial with an envelope of others": {signer.SimpleSignature{}, w.envelopes(w.other, w.subject, "x"), pratique.Unverified},
+		"two envelopes of one type":         {goodSig, append(second, good...), pratique.Invalid},
+		"denial with an envelope of others": {signer.SimpleSignature{}, theirs, pratique.Unverified},
 	} {
 		_, err := w.open(w.own).Attach(w.Context(), c.signature, c.envelopes)
 		w.wantKind(name, err, c.kind)
 	}
-	w.wantKind("upload of another identity", w.open(w.own).Upload(w.Context(), w.envelopes(w.other, w.subject, "x")[0]), pratique.Unverified)
-	for name, subject := range map[string]pratique.Subject{"no subject": {}, "no digest": {Repository: w.subject.Repository}} {
+	err := w.open(w.own).Upload(w.Context(), theirs[0])
+	w.wantKind("upload of another identity", err, pratique.Unverified)
+	for name, subject := range map[string]pratique.Subject{
+		"no subject": {}, "no digest": {Repository: w.subject.Repository},
+	} {
 		_, err := w.store.Open(w.Context(), subject, w.own, w.own.Identity())
 		w.wantKind(name, err, pratique.Invalid)
 	}
 	// Whom the verifier does not accept owns nothing, and nobody is not somebody.
-	for name, id := range map[string]pratique.Identity{"stranger": signertest.NewKey(9).Identity(), "nobody": nil} {
+	for name, id := range map[string]pratique.Identity{
+		"stranger": signertest.NewKey(9).Identity(), "nobody": nil,
+	} {
 		session, err := w.store.Open(w.Context(), w.subject, w.everybody, id)
 		if err == nil {
 			_, err = session.Attach(w.Context(), goodSig, good)
@@ -136,7 +146,8 @@ func uploadsAhead(w *world) {
 	}
 }
 
-// together has writers of one process attach to one image at the same time, each with several identities' work.
+// together has writers of one process attach to one image at the same time, each with several
+// identities' work.
 func together(w *world) {
 	var keys []signertest.Key
 	var verifiers []signer.Verifier

@@ -57,8 +57,8 @@ func withdraw(w *world) {
 	}
 }
 
-// halfADenial: a denial that cannot be completed is an error, it takes away no more than our own, and the next one
-// completes it.
+// halfADenial: a denial that cannot be completed is an error, it takes away no more than our own,
+// and the next one completes it.
 func halfADenial(w *world) {
 	w.attach(w.other, "theirs")
 	w.attach(w.own, "allowed")
@@ -76,7 +76,8 @@ func halfADenial(w *world) {
 	}
 }
 
-// trouble: each answer of a registry has one meaning in all of the line, and the next attempt repairs what is left.
+// trouble: each answer of a registry has one meaning in all of the line, and the next attempt
+// repairs what is left.
 func trouble(w *world) {
 	for _, c := range []struct {
 		method, part string
@@ -92,7 +93,8 @@ func trouble(w *world) {
 		{http.MethodPost, "/uploads/", http.StatusTooManyRequests, pratique.RateLimited},
 	} {
 		w.registry.Answer(c.method, c.part, c.status)
-		_, err := w.open(w.own).Attach(w.Context(), w.signature(w.own, w.subject), w.envelopes(w.own, w.subject, "first"))
+		_, err := w.open(w.own).Attach(w.Context(), w.signature(w.own, w.subject),
+			w.envelopes(w.own, w.subject, "first"))
 		w.wantKind(c.method+" "+c.part+" "+http.StatusText(c.status), err, c.kind)
 	}
 	w.registry.Intercept(nil)
@@ -102,8 +104,8 @@ func trouble(w *world) {
 	}
 }
 
-// immutable: in a registry that lets nobody overwrite a manifest's tag, a store either has nothing to overwrite, or says
-// at once and for good that this is the operator's affair.
+// immutable: in a registry that lets nobody overwrite a manifest's tag, a store either has nothing
+// to overwrite, or says at once and for good that this is the operator's affair.
 func immutable(w *world) {
 	w.attach(w.own, "allowed")
 	w.registry.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {

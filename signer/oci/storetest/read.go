@@ -12,21 +12,24 @@ import (
 	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
-// verifier: whose evidence is returned is for the verifier to say, and it is returned as the identity that it names.
+// verifier: whose evidence is returned is for the verifier to say, and it is returned as the
+// identity that it names.
 func verifier(w *world) {
 	w.attach(w.other, "theirs")
 	w.attach(w.own, "ours")
+	type set map[pratique.Identity]bool
+	us, them := w.own.Identity(), w.other.Identity()
 	for name, c := range map[string]struct {
 		verifier signer.Verifier
-		want     map[pratique.Identity]bool
+		want     set
 	}{
-		"both":            {w.everybody, map[pratique.Identity]bool{w.own.Identity(): true, w.other.Identity(): true}},
-		"ours":            {signer.Only(w.everybody, w.own.Identity()), map[pratique.Identity]bool{w.own.Identity(): true}},
-		"the other's key": {w.other, map[pratique.Identity]bool{w.other.Identity(): true}},
+		"both":            {w.everybody, set{us: true, them: true}},
+		"ours":            {signer.Only(w.everybody, us), set{us: true}},
+		"the other's key": {w.other, set{them: true}},
 	} {
 		for _, p := range append([]string{""}, predicates...) {
 			found, err := w.store.Verified(w.Context(), w.subject, c.verifier, p)
-			got := map[pratique.Identity]bool{}
+			got := set{}
 			for _, f := range found {
 				got[f.Attestation.Signer] = true
 			}
@@ -42,10 +45,13 @@ func nothingThere(w *world) {
 		_, err := w.store.Verified(w.Context(), w.subject, w.own, p)
 		w.wantKind("nothing of type "+p, err, pratique.NotFound)
 	}
-	if _, err := w.open(w.other).Attach(w.Context(), w.signature(w.other, w.subject), w.envelopes(w.other, w.subject, "x", predicates[0])); err != nil {
+	theirs := w.envelopes(w.other, w.subject, "x", predicates[0])
+	if _, err := w.open(w.other).Attach(w.Context(), w.signature(w.other, w.subject), theirs); err != nil {
 		w.Fatal(err)
 	}
-	for p, kind := range map[string]pratique.Kind{"": pratique.Unverified, predicates[0]: pratique.Unverified, predicates[1]: pratique.NotFound} {
+	for p, kind := range map[string]pratique.Kind{
+		"": pratique.Unverified, predicates[0]: pratique.Unverified, predicates[1]: pratique.NotFound,
+	} {
 		_, err := w.store.Verified(w.Context(), w.subject, w.own, p)
 		w.wantKind("another's of type "+p, err, kind)
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Registry is a real registry in this process, which remembers the requests that it got. It is also what a store over
-// it takes as its way to the registry.
+// Registry is a real registry in this process, which remembers the requests that it got. It is also
+// what a store over it takes as its way to the registry.
 type Registry struct {
 	Host    string
 	handler http.Handler
@@ -37,7 +37,8 @@ type Intercept func(w http.ResponseWriter, r *http.Request) (answered bool)
 // NewRegistry starts an empty registry for the test.
 func NewRegistry(t testing.TB) *Registry {
 	t.Helper()
-	return Serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	return Serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0)),
+		registry.WithReferrersSupport(true)))
 }
 
 // Serve starts the registry that the handler is.
@@ -69,7 +70,8 @@ func (r *Registry) Intercept(f Intercept) {
 	r.intercept = f
 }
 
-// Answer has the registry answer requests of a method with a status. The path has to contain a part; no method is any.
+// Answer has the registry answer requests of a method with a status. The path has to contain a
+// part; no method is any.
 func (r *Registry) Answer(method, part string, status int) {
 	r.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		if method != "" && req.Method != method || !strings.Contains(req.URL.Path, part) {
@@ -97,7 +99,8 @@ func (r *Registry) writes() []string {
 }
 
 // RemoteOptions is how a store talks to this registry.
-func (r *Registry) RemoteOptions(ctx context.Context, _ pratique.Repository) ([]remote.Option, []name.Option, error) {
+func (r *Registry) RemoteOptions(ctx context.Context, _ pratique.Repository) ([]remote.Option,
+	[]name.Option, error) {
 	backoff := remote.Backoff{Duration: time.Millisecond, Steps: 2}
 	return []remote.Option{remote.WithContext(ctx), remote.WithRetryBackoff(backoff)}, nil, nil
 }

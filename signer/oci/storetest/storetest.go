@@ -1,26 +1,30 @@
-// Package storetest accepts stores of signed evidence: what passes [Test] may be an [oci.Store]. To have a new store
-// accepted, write one test that calls it:
+// Package storetest accepts stores of signed evidence: what passes [Test] may be an [oci.Store]. To
+// have a new store accepted, write one test that calls it:
 //
 //	func TestConformance(t *testing.T) {
 //		storetest.Test(t, func(r *storetest.Registry) oci.Store { return referrers.NewStore(r, referrers.Limits{}) })
 //	}
 //
-// The function makes a store over a real registry in this process. The suite asks for what the rest of Pratique relies
-// on, and says nothing of how evidence lies in the registry:
+// The function makes a store over a real registry in this process. The suite asks for what the rest
+// of Pratique relies on, and says nothing of how evidence lies in the registry:
 //
-//   - what is attached is read back, with its signer, its format, and a digest and size of what the registry holds;
-//     attaching the same again changes nothing in the registry, also after a restart;
-//   - evidence of the same predicate type by the same identity is replaced; whatever others attached stays;
+//   - what is attached is read back, with its signer, its format, and a digest and size of what
+//     the registry holds; attaching the same again changes nothing in the registry, also after a
+//     restart;
+//   - evidence of the same predicate type by the same identity is replaced; whatever others
+//     attached stays;
 //   - nothing is written of what is by another identity or about another image;
-//   - reading returns what the given verifier accepts, as the identity that it names, and tells "nothing there" from
-//     "nothing that holds" and both from "could not find out";
-//   - a zero signature, and Withdraw, take away the own signature and no other, although something else fails;
+//   - reading returns what the given verifier accepts, as the identity that it names, and tells
+//     "nothing there" from "nothing that holds" and both from "could not find out";
+//   - a zero signature, and Withdraw, take away the own signature and no other, although something
+//     else fails;
 //   - writers of one process do not lose each other's work;
-//   - a registry in trouble, tags that are immutable, blobs that are lost and contexts that end give errors of the kinds
-//     that the pipeline acts on, and the next call repairs what was left half done.
+//   - a registry in trouble, tags that are immutable, blobs that are lost and contexts that end
+//     give errors of the kinds that the pipeline acts on, and the next call repairs what was left
+//     half done.
 //
-// A store has tests of its own for what can lie under its layout that it has not written: bytes without end, layers by
-// the thousand, forged indexes.
+// A store has tests of its own for what can lie under its layout that it has not written: bytes
+// without end, layers by the thousand, forged indexes.
 package storetest
 
 import (
@@ -47,7 +51,10 @@ func Test(t *testing.T, create New) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := NewRegistry(t)
-			w := &world{T: t, create: create, registry: r, store: create(r), own: signertest.NewKey(1), other: signertest.NewKey(2)}
+			w := &world{
+				T: t, create: create, registry: r, store: create(r),
+				own: signertest.NewKey(1), other: signertest.NewKey(2),
+			}
 			w.everybody = signer.AnyOf(w.own, w.other)
 			w.subject = r.Push(t, "team/app")
 			test(w)
@@ -72,16 +79,20 @@ var predicates = []string{"https://storetest.example/a", "https://storetest.exam
 
 // statement says something about the subject. What is said is part of it.
 func statement(s pratique.Subject, predicateType, said string) pratique.Statement {
+	about := pratique.StatementSubject{
+		Name: s.Repository.String(), Digest: map[string]string{"sha256": s.Digest.Hex()},
+	}
 	return pratique.Statement{
 		Type:          "https://in-toto.io/Statement/v1",
-		Subject:       []pratique.StatementSubject{{Name: s.Repository.String(), Digest: map[string]string{"sha256": s.Digest.Hex()}}},
+		Subject:       []pratique.StatementSubject{about},
 		PredicateType: predicateType,
 		Predicate:     []byte(`{"said":"` + said + `"}`),
 	}
 }
 
 // envelopes are signed statements of all types, or of those that are given.
-func (w *world) envelopes(by signer.Signer, about pratique.Subject, said string, types ...string) []signer.Signed {
+func (w *world) envelopes(by signer.Signer, about pratique.Subject, said string,
+	types ...string) []signer.Signed {
 	w.Helper()
 	if types == nil {
 		types = predicates
@@ -133,7 +144,8 @@ func (w *world) deny(by signertest.Key, said string) error {
 	return err
 }
 
-// said returns what an identity says under each of the types, and under "" whether it signed the image.
+// said returns what an identity says under each of the types, and under "" whether it signed the
+// image.
 func (w *world) said(by signertest.Key) map[string]string {
 	w.Helper()
 	out := map[string]string{}

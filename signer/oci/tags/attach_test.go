@@ -260,7 +260,8 @@ func TestAttachLayerLimit(t *testing.T) {
 	}
 }
 
-// TestAttachAfterLoss has the registry lose a layer of ours: nobody can read it, and it is not named again.
+// TestAttachAfterLoss has the registry lose a layer of ours: nobody can read it, and it is not
+// named again.
 func TestAttachAfterLoss(t *testing.T) {
 	t.Parallel()
 	reg := storetest.NewRegistry(t)

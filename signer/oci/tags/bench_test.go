@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
-// BenchmarkAttach signs and attaches the four statements of one image, one of them an SBOM of 5 MB, to a registry
-// in this process.
+// BenchmarkAttach signs and attaches the four statements of one image, one of them an SBOM of 5 MB,
+// to a registry in this process.
 func BenchmarkAttach(b *testing.B) {
 	reg := storetest.NewRegistry(b)
 	own := testKey(b, 0)

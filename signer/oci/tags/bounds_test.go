@@ -17,8 +17,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// TestLayersAreNotKept: what somebody planted is looked at, one layer after another, and not gathered in memory.
-// It measures the heap, so it is not parallel.
+// TestLayersAreNotKept: what somebody planted is looked at, one layer after another, and not
+// gathered in memory. It measures the heap, so it is not parallel.
 func TestLayersAreNotKept(t *testing.T) {
 	const layers, size = 16, 4<<20 - 1
 	reg := storetest.NewRegistry(t)
@@ -75,7 +75,8 @@ func TestLayersAreNotKept(t *testing.T) {
 	}
 }
 
-// TestTooLargeForASummary: nobody needs a summary or a signature of megabytes, so it is not fetched, and in nobody's way.
+// TestTooLargeForASummary: nobody needs a summary or a signature of megabytes, so it is not
+// fetched, and in nobody's way.
 func TestTooLargeForASummary(t *testing.T) {
 	t.Parallel()
 	reg := storetest.NewRegistry(t)

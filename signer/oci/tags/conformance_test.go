@@ -19,8 +19,9 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
-// cosignBinary returns the command-line cosign of the module graph: the one that PRATIQUE_COSIGN names, or one
-// built now. The tests that need it fail without it; only -short without PRATIQUE_COSIGN skips them.
+// cosignBinary returns the command-line cosign of the module graph: the one that PRATIQUE_COSIGN
+// names, or one built now. The tests that need it fail without it; only -short without
+// PRATIQUE_COSIGN skips them.
 func cosignBinary(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("PRATIQUE_COSIGN"); path != "" {
@@ -72,7 +73,8 @@ type cosign struct {
 func newCosign(t *testing.T) cosign {
 	t.Helper()
 	home := t.TempDir()
-	// Any CT log key keeps cosign from asking the public trust root for one; verifying with a key reads none.
+	// Any CT log key keeps cosign from asking the public trust root for one; verifying with a key
+	// reads none.
 	if err := os.WriteFile(filepath.Join(home, "ctlog.pub"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +243,8 @@ func TestKeysTravel(t *testing.T) {
 	loaded := loadKeys(t, theirPrivate, theirPEM)
 	attach(t, store, loaded, subject, sts[:1])
 	c.must(t, "verify-attestation", "--key", theirsPub, "--insecure-ignore-tlog", "--type", "spdxjson", subject.String())
-	// The attestation that cosign made with our key was replaced by ours, which says something else.
+	// The attestation that cosign made with our key was replaced by ours, which says something
+	// else.
 	own1, err := store.Verified(t.Context(), subject, own, pratique.PredicateSPDX)
 	if err != nil || len(own1) != 1 || !strings.Contains(string(own1[0].Statement.Predicate), "<img>") {
 		t.Errorf("our SPDX attestations: %+v, %v", own1, err)

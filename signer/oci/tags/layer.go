@@ -13,7 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// claim is what a layer says: its predicate type, empty for the image signature, and the digest of what is signed.
+// claim is what a layer says: its predicate type, empty for the image signature, and the digest of
+// what is signed.
 type claim struct {
 	predicateType string
 	payload       pratique.Digest
@@ -38,16 +39,18 @@ func envelopeLayer(e signer.Signed) layer {
 		MediaType: types.MediaType(cosign.DssePayloadType), Size: int64(len(e.Content())),
 		Digest: v1.Hash{Algorithm: "sha256", Hex: e.Digest().Hex()},
 		// cosign writes the empty signature too; some readers look for the name only.
-		Annotations: map[string]string{static.SignatureAnnotationKey: "", predicateAnnotation: e.PredicateType()},
+		Annotations: map[string]string{static.SignatureAnnotationKey: "",
+			predicateAnnotation: e.PredicateType()},
 	}
 	return layer{claim{e.PredicateType(), e.Payload()}, wire.Blob{Descriptor: desc, Content: e.Content()}}
 }
 
-// tagFormat is what the layers under one of the two tags are. It is that of signatures or that of attestations, for one
-// subject and the identity whose layers are our own.
+// tagFormat is what the layers under one of the two tags are. It is that of signatures or that of
+// attestations, for one subject and the identity whose layers are our own.
 type tagFormat interface {
 	suffix() string
-	// candidate says, without fetching it, whether a layer may be one of our own that has to be replaced.
+	// candidate says, without fetching it, whether a layer may be one of our own that has to be
+	// replaced.
 	candidate(desc v1.Descriptor) bool
 	// open returns what a layer says, if it is our own.
 	open(desc v1.Descriptor, content []byte) (claim, error)
@@ -57,8 +60,8 @@ type tagFormat interface {
 type signatures struct {
 	subject pratique.Subject
 	own     signer.Verifier
-	// payload is what is signed. Everybody who signs the subject with cosign signs the same bytes; the signature is in
-	// the annotation.
+	// payload is what is signed. Everybody who signs the subject with cosign signs the same bytes;
+	// the signature is in the annotation.
 	payload []byte
 	digest  v1.Hash
 }
@@ -80,7 +83,8 @@ func (f signatures) open(desc v1.Descriptor, content []byte) (claim, error) {
 	if err != nil {
 		return claim{}, err
 	}
-	if _, err := signer.VerifyImage(f.own, f.subject, signer.SimpleSignature{Payload: content, Signature: raw}); err != nil {
+	signed := signer.SimpleSignature{Payload: content, Signature: raw}
+	if _, err := signer.VerifyImage(f.own, f.subject, signed); err != nil {
 		return claim{}, err
 	}
 	return claim{payload: pratique.DigestOf(content)}, nil
@@ -99,7 +103,8 @@ func (f signatures) isOwn(desc v1.Descriptor) bool {
 func annotatedSignature(desc v1.Descriptor) (signer.Signature, error) {
 	raw, err := base64.StdEncoding.DecodeString(desc.Annotations[static.SignatureAnnotationKey])
 	if err != nil || len(raw) == 0 {
-		return signer.Signature{}, pratique.Errorf(pratique.Unverified, "read signature", "the layer has none in base64")
+		return signer.Signature{}, pratique.Errorf(pratique.Unverified, "read signature",
+			"the layer has none in base64")
 	}
 	return signer.Signature{Bytes: raw}, nil
 }
@@ -130,19 +135,23 @@ func (f attestations) open(desc v1.Descriptor, content []byte) (claim, error) {
 		return claim{}, err
 	}
 	if said := desc.Annotations[predicateAnnotation]; st.PredicateType != said {
-		return claim{}, pratique.Errorf(pratique.Unverified, "read attestation", "the layer says %.100q, the statement %.100q", said, st.PredicateType)
+		return claim{}, pratique.Errorf(pratique.Unverified, "read attestation",
+			"the layer says %.100q, the statement %.100q", said, st.PredicateType)
 	}
 	return claim{st.PredicateType, pratique.DigestOf(e.Payload)}, nil
 }
 
 // openAbout opens an envelope and checks that it is about the subject.
-func openAbout(v signer.Verifier, subject pratique.Subject, e pratique.Envelope) (pratique.Statement, pratique.Identity, error) {
+func openAbout(v signer.Verifier, subject pratique.Subject, e pratique.Envelope) (
+	pratique.Statement, pratique.Identity, error,
+) {
 	st, by, err := signer.OpenEnvelope(v, e)
 	if err != nil {
 		return pratique.Statement{}, nil, err
 	}
 	if !signer.IsAbout(st, subject.Digest) {
-		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, "open envelope", "the statement is not about %s", subject)
+		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, "open envelope",
+			"the statement is not about %s", subject)
 	}
 	return st, by, nil
 }

@@ -27,8 +27,8 @@ type finding struct {
 	claim
 }
 
-// merge says which layers stay. One of our own stays if it says what a wanted layer says, and goes if it says something
-// else under the same predicate type.
+// merge says which layers stay. One of our own stays if it says what a wanted layer says, and goes
+// if it says something else under the same predicate type.
 func (s *session) merge(ctx context.Context, u *update, layers []v1.Descriptor) (merged, error) {
 	type key struct {
 		wire.Announced
@@ -44,7 +44,8 @@ func (s *session) merge(ctx context.Context, u *update, layers []v1.Descriptor) 
 			m.kept = append(m.kept, desc)
 			continue
 		}
-		k := key{wire.AnnouncedBy(desc), desc.Annotations[predicateAnnotation], desc.Annotations[static.SignatureAnnotationKey]}
+		k := key{wire.AnnouncedBy(desc), desc.Annotations[predicateAnnotation],
+			desc.Annotations[static.SignatureAnnotationKey]}
 		found, known := findings[k]
 		if !known {
 			var err error
@@ -93,9 +94,11 @@ func (s *session) find(ctx context.Context, u *update, desc v1.Descriptor) (find
 	return finding{own: true, claim: c}, nil
 }
 
-// readBack finds every wanted layer among those of the registry. Those that were present before have been fetched and
-// verified; those that were written have to be there byte for byte, as they were verified before.
-func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descriptor, layers []v1.Descriptor) ([]pratique.Attestation, error) {
+// readBack finds every wanted layer among those of the registry. Those that were present before
+// have been fetched and verified; those that were written have to be there byte for byte, as they
+// were verified before.
+func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descriptor,
+	layers []v1.Descriptor) ([]pratique.Attestation, error) {
 	const op = "read back"
 	suffix := u.format.suffix()
 	out := make([]pratique.Attestation, len(u.wanted))
@@ -109,7 +112,8 @@ func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descrip
 				want = *present[n]
 			}
 			there := slices.ContainsFunc(layers, func(d v1.Descriptor) bool {
-				return d.Digest == want.Digest && d.Size == want.Size && maps.Equal(d.Annotations, want.Annotations)
+				return d.Digest == want.Digest && d.Size == want.Size &&
+					maps.Equal(d.Annotations, want.Annotations)
 			})
 			if there && present[n] == nil {
 				switch err := s.wire.Check(ctx, want, true); pratique.KindOf(err) {
@@ -122,13 +126,14 @@ func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descrip
 				}
 			}
 			if !there {
-				return s.wire.Errorf(pratique.Conflict, op, "%s does not hold what was written; somebody else wrote at the same time", tagOf(s.wire, suffix))
+				return s.wire.Errorf(pratique.Conflict, op,
+					"%s does not hold what was written; somebody else wrote at the same time", tagOf(s.wire, suffix))
 			}
 			digest, err := pratique.ParseDigest(want.Digest.String())
 			if err != nil {
 				return s.wire.Errorf(pratique.Internal, op, "%w", err)
 			}
-			out[n] = attestationOf(s.wire, suffix, l.claim, digest, want.Size, s.own)
+			out[n] = attestationOf(s.wire, suffix, l.predicateType, digest, want.Size, s.own)
 			return nil
 		})
 	}

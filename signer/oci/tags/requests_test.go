@@ -17,7 +17,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
-// newDistribution runs CNCF Distribution, the registry that most people run, with its checks of manifests.
+// newDistribution runs CNCF Distribution, the registry that most people run, with its checks of
+// manifests.
 func newDistribution(t *testing.T) *storetest.Registry {
 	t.Helper()
 	logrus.SetOutput(io.Discard)
@@ -37,7 +38,8 @@ func TestRequests(t *testing.T) {
 	reg.Requests()
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))
 	requests := reg.Requests()
-	// Each call makes its own pusher and puller; without a transport that carries a token, each asks once.
+	// Each call makes its own pusher and puller; without a transport that carries a token, each
+	// asks once.
 	pings := len(filter(requests, "GET /v2/", "/v2/"))
 	t.Log(pings, "pings;", list(requests))
 	// Two manifests: read, written, read back. Seven blobs in two requests. Five of them read back.

@@ -24,7 +24,8 @@ func once(match func(*http.Request) bool, answer func(w http.ResponseWriter)) fu
 	}
 }
 
-// TestContentInARequestOfItsOwn is a registry that takes no content with the request that ends an upload.
+// TestContentInARequestOfItsOwn is a registry that takes no content with the request that ends an
+// upload.
 func TestContentInARequestOfItsOwn(t *testing.T) {
 	t.Parallel()
 	reg := storetest.NewRegistry(t)
@@ -165,7 +166,8 @@ func TestUploadAhead(t *testing.T) {
 	}
 }
 
-// TestCorruptedAhead: a registry that damages what was uploaded ahead is found out, and nothing counts as attached.
+// TestCorruptedAhead: a registry that damages what was uploaded ahead is found out, and nothing
+// counts as attached.
 func TestCorruptedAhead(t *testing.T) {
 	t.Parallel()
 	reg := storetest.NewRegistry(t)

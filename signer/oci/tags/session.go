@@ -40,7 +40,8 @@ func (s *session) Upload(ctx context.Context, e signer.Signed) error {
 }
 
 // Attach implements [oci.Session].
-func (s *session) Attach(ctx context.Context, signature signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
+func (s *session) Attach(ctx context.Context, signature signer.SimpleSignature,
+	envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	denies := signature.IsZero()
 	var updates []*update
 	if !denies {
@@ -112,7 +113,8 @@ func (s *session) check(e signer.Signed) (layer, error) {
 	}
 	if most := s.store.limits.layerBytes(e.PredicateType()); int64(len(e.Content())) > most {
 		return layer{}, &pratique.Error{Op: opAttach, Subject: s.subject.String(), Kind: pratique.Exhausted,
-			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+e.PredicateType(), "%d bytes, the limit is %d", len(e.Content()), most)}
+			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+e.PredicateType(),
+				"%d bytes, the limit is %d", len(e.Content()), most)}
 	}
 	checked = envelopeLayer(e)
 	s.mu.Lock()
@@ -121,11 +123,12 @@ func (s *session) check(e signer.Signed) (layer, error) {
 	return checked, nil
 }
 
-// checkBare refuses what a layer would lose: certificates, bundles and timestamps have annotations of their own in
-// cosign's layout, which are neither written nor read here yet.
+// checkBare refuses what a layer would lose: certificates, bundles and timestamps have annotations
+// of their own in cosign's layout, which are neither written nor read here yet.
 func (s *session) checkBare(sig signer.Signature) error {
 	if !sig.IsBare() {
-		return s.wire.Errorf(pratique.Invalid, opAttach, "only signatures by a key are attached as tags; this one has a certificate, a bundle or a timestamp")
+		return s.wire.Errorf(pratique.Invalid, opAttach,
+			"only signatures by a key are attached as tags; this one has a certificate, a bundle or a timestamp")
 	}
 	return nil
 }

@@ -1,11 +1,12 @@
-// Package tags attaches signatures and attestations to images in a registry, and reads them back, in the layout
-// of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and sha256-<hex>.att with one layer
-// for each DSSE envelope. policy-controller, Kyverno and cosign 2 and 3 read it for images signed with a key.
+// Package tags attaches signatures and attestations to images in a registry, and reads them back,
+// in the layout of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and
+// sha256-<hex>.att with one layer for each DSSE envelope. policy-controller, Kyverno and cosign 2
+// and 3 read it for images signed with a key.
 //
-// The layout has no compare-and-swap: who writes a tag replaces what is there. A [Store] therefore lets one
-// writer at a time work on a subject, keeps what others attached, and reads back from the registry before it
-// says that something is attached. Writers in other processes have to be kept apart by the queue; if one
-// slipped in between, that shows as a Conflict.
+// The layout has no compare-and-swap: who writes a tag replaces what is there. A [Store] therefore
+// lets one writer at a time work on a subject, keeps what others attached, and reads back from the
+// registry before it says that something is attached. Writers in other processes have to be kept
+// apart by the queue; if one slipped in between, that shows as a Conflict.
 package tags
 
 import (
@@ -27,19 +28,21 @@ const (
 	attSuffix = cosign.AttestationTagSuffix
 )
 
-// predicateAnnotation is where cosign notes the predicate type of an attestation's layer. Nobody signs it.
+// predicateAnnotation is where cosign notes the predicate type of an attestation's layer. Nobody
+// signs it.
 const predicateAnnotation = "predicateType"
 
 // Limits bound what is read from a registry. A zero field means the default.
 //
-// One call reads at most two manifests of ManifestBytes and TotalBytes of layers. Of the layers it holds no more than
-// one for each tag at a time, with its decoded form about three times its size, besides what the caller gave it and
-// what it returns, which the verifier accepted. A [Store] that reads only summaries and signatures therefore holds
-// a few times SummaryBytes, and one that attaches SBOMs a few times BlobBytes if somebody planted such a layer.
+// One call reads at most two manifests of ManifestBytes and TotalBytes of layers. Of the layers it
+// holds no more than one for each tag at a time, with its decoded form about three times its size,
+// besides what the caller gave it and what it returns, which the verifier accepted. A [Store] that
+// reads only summaries and signatures therefore holds a few times SummaryBytes, and one that
+// attaches SBOMs a few times BlobBytes if somebody planted such a layer.
 type Limits struct {
 	wire.Limits
-	// SummaryBytes is the greatest size of a verification summary, and of the payload of an image signature, where
-	// it is less than BlobBytes: 4 MiB. Ours have a few KiB.
+	// SummaryBytes is the greatest size of a verification summary, and of the payload of an image
+	// signature, where it is less than BlobBytes: 4 MiB. Ours have a few KiB.
 	SummaryBytes int64
 }
 
@@ -51,8 +54,8 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// layerBytes is the greatest size of a layer of the predicate type, which is empty for an image signature. A layer
-// that is larger is of no use to anybody, and is not fetched.
+// layerBytes is the greatest size of a layer of the predicate type, which is empty for an image
+// signature. A layer that is larger is of no use to anybody, and is not fetched.
 func (l Limits) layerBytes(predicateType string) int64 {
 	switch predicateType {
 	case "", pratique.PredicateVSA:
@@ -77,13 +80,15 @@ func NewStore(r wire.Registry, limits Limits) *Store {
 }
 
 // Open implements [oci.Store].
-func (s *Store) Open(ctx context.Context, subject pratique.Subject, v signer.Verifier, own pratique.Identity) (oci.Session, error) {
+func (s *Store) Open(ctx context.Context, subject pratique.Subject, v signer.Verifier,
+	own pratique.Identity) (oci.Session, error) {
 	w, err := wire.Open(ctx, s.registry, subject, s.limits.Limits)
 	if err != nil {
 		return nil, err
 	}
 	return &session{
-		store: s, wire: w, subject: subject, own: own, verifier: signer.Only(v, own), checked: map[pratique.Digest]layer{},
+		store: s, wire: w, subject: subject, own: own, verifier: signer.Only(v, own),
+		checked: map[pratique.Digest]layer{},
 	}, nil
 }
 
@@ -93,9 +98,11 @@ func tagOf(w *wire.Session, suffix string) name.Tag {
 }
 
 // attestationOf names a layer under one of the two tags. People and tools find it by its location.
-func attestationOf(w *wire.Session, suffix string, c claim, digest pratique.Digest, size int64, by pratique.Identity) pratique.Attestation {
+func attestationOf(
+	w *wire.Session, suffix, predicateType string, digest pratique.Digest, size int64, by pratique.Identity,
+) pratique.Attestation {
 	return pratique.Attestation{
-		PredicateType: c.predicateType, Digest: digest, Size: size, Signer: by, Format: pratique.FormatCosignTags,
+		PredicateType: predicateType, Digest: digest, Size: size, Signer: by, Format: pratique.FormatCosignTags,
 		Location: w.Subject().Repository.String() + ":" + tagOf(w, suffix).TagStr(),
 	}
 }

@@ -56,7 +56,8 @@ func (s *session) attestationUpdate(envelopes []signer.Signed) (*update, error) 
 	predicates := map[string]bool{}
 	for _, l := range wanted {
 		if predicates[l.predicateType] {
-			return nil, pratique.Errorf(pratique.Invalid, opAttach, "%s: two envelopes of type %s", s.subject, l.predicateType)
+			return nil, pratique.Errorf(pratique.Invalid, opAttach, "%s: two envelopes of type %s",
+				s.subject, l.predicateType)
 		}
 		predicates[l.predicateType] = true
 		s.wire.Hold(l.Descriptor.Digest, l.Content)
@@ -93,8 +94,9 @@ func (s *session) apply(ctx context.Context, u *update) ([]pratique.Attestation,
 	return s.readBack(ctx, u, m.present, current.Layers)
 }
 
-// replace writes a tag with the layers that are kept and those that are missing. What others attached is in
-// nobody's way but a denial's: who may push could fill the tag, and keep the denial out of it.
+// replace writes a tag with the layers that are kept and those that are missing. What others
+// attached is in nobody's way but a denial's: who may push could fill the tag, and keep the denial
+// out of it.
 func (s *session) replace(ctx context.Context, u *update, current wire.Manifest, m merged) error {
 	tag := tagOf(s.wire, u.format.suffix())
 	if current.Odd != "" {
@@ -109,9 +111,11 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 			added, missing = append(added, l.Descriptor), append(missing, l.Blob)
 		}
 	}
-	// A subject in the old manifest is not kept: it would have us write a referrers tag of its choice.
+	// A subject in the old manifest is not kept: it would have us write a referrers tag of its
+	// choice.
 	next := v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: slices.Concat([]v1.Descriptor{}, m.kept, added), Annotations: current.Annotations,
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Layers: slices.Concat([]v1.Descriptor{}, m.kept, added), Annotations: current.Annotations,
 	}
 	write := func() error {
 		config, err := configOf(next.Layers)
@@ -121,7 +125,8 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 		return s.wire.Write(ctx, tag, next, config, missing, current.Exists)
 	}
 	most := s.store.limits.Layers
-	err := error(s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), most))
+	err := error(s.wire.Errorf(pratique.Exhausted, "attach to",
+		"%s would have %d layers, the limit is %d", tag, len(next.Layers), most))
 	if len(next.Layers) <= most {
 		err = write()
 	}
@@ -144,8 +149,8 @@ func refusesContent(err error) bool {
 	return false
 }
 
-// configOf is the image configuration that cosign would write for these layers: they are not compressed, so
-// their digests are their diff ids.
+// configOf is the image configuration that cosign would write for these layers: they are not
+// compressed, so their digests are their diff ids.
 func configOf(layers []v1.Descriptor) (wire.Blob, error) {
 	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}}
 	for _, l := range layers {

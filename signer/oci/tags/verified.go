@@ -11,9 +11,10 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// Verified implements [oci.Store]. Layers that are too large, broken, of another identity or about something else are
-// passed over. If none holds, the error says how many there are.
-func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier, predicateType string) ([]oci.Verified, error) {
+// Verified implements [oci.Store]. Layers that are too large, broken, of another identity or about
+// something else are passed over. If none holds, the error says how many there are.
+func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
+	predicateType string) ([]oci.Verified, error) {
 	if predicateType == "" {
 		return s.verifiedSignatures(ctx, subject, v)
 	}
@@ -41,22 +42,22 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 		if err != nil || st.PredicateType != predicateType {
 			continue
 		}
-		c := claim{predicateType: st.PredicateType}
-		out = append(out, oci.Verified{
-			Statement: st, Attestation: attestationOf(w, attSuffix, c, pratique.DigestOf(content), int64(len(content)), by),
-		})
+		a := attestationOf(w, attSuffix, predicateType, pratique.DigestOf(content), int64(len(content)), by)
+		out = append(out, oci.Verified{Statement: st, Attestation: a})
 	}
 	if len(seen) == 0 {
 		return nil, w.Errorf(pratique.NotFound, op, "no attestation of type %s", predicateType)
 	}
 	if len(out) == 0 {
-		return nil, w.Errorf(pratique.Unverified, op, "%d attestations of type %s, none holds", len(seen), predicateType)
+		return nil, w.Errorf(pratique.Unverified, op, "%d attestations of type %s, none holds", len(seen),
+			predicateType)
 	}
 	return out, nil
 }
 
 // verifiedSignatures returns the image signatures that v accepts, each signer's once.
-func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject, v signer.Verifier) ([]oci.Verified, error) {
+func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject,
+	v signer.Verifier) ([]oci.Verified, error) {
 	const op = "read signatures of"
 	w, layers, err := s.attached(ctx, subject, sigSuffix)
 	if err != nil {
@@ -65,7 +66,8 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 	if len(layers) == 0 {
 		return nil, w.Errorf(pratique.NotFound, op, "they were all withdrawn")
 	}
-	// All signatures of this image that cosign made have one payload; the signatures are in the annotations.
+	// All signatures of this image that cosign made have one payload; the signatures are in the
+	// annotations.
 	signed := map[wire.Announced][]signer.Signature{}
 	for _, desc := range layers {
 		if raw, err := annotatedSignature(desc); err == nil {
@@ -89,7 +91,7 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 			if err != nil {
 				continue
 			}
-			a := attestationOf(w, sigSuffix, claim{}, pratique.DigestOf(payload), int64(len(payload)), by)
+			a := attestationOf(w, sigSuffix, "", pratique.DigestOf(payload), int64(len(payload)), by)
 			if !known[a] {
 				known[a] = true
 				out = append(out, oci.Verified{Attestation: a})
@@ -103,9 +105,11 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 	return out, nil
 }
 
-// attached reads one of the subject's tags. A tag that is not there is NotFound, one that is no manifest of signatures
-// or attestations Unverified: attaching again replaces it.
-func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix string) (*wire.Session, []v1.Descriptor, error) {
+// attached reads one of the subject's tags. A tag that is not there is NotFound, one that is no
+// manifest of signatures or attestations Unverified: attaching again replaces it.
+func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix string) (
+	*wire.Session, []v1.Descriptor, error,
+) {
 	w, err := wire.Open(ctx, s.registry, subject, s.limits.Limits)
 	if err != nil {
 		return nil, nil, err
@@ -124,8 +128,10 @@ func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix s
 	return w, found.Layers, nil
 }
 
-// usable reads a layer, or nothing if the layer itself is bad; an error means that it could not be found out.
-func (s *Store) usable(ctx context.Context, w *wire.Session, desc v1.Descriptor, predicateType string) ([]byte, error) {
+// usable reads a layer, or nothing if the layer itself is bad; an error means that it could not be
+// found out.
+func (s *Store) usable(ctx context.Context, w *wire.Session, desc v1.Descriptor,
+	predicateType string) ([]byte, error) {
 	if desc.Size > s.limits.layerBytes(predicateType) {
 		return nil, nil
 	}

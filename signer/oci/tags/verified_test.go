@@ -92,7 +92,8 @@ func annotated(predicateType string) map[string]string {
 	return map[string]string{"predicateType": predicateType}
 }
 
-// TestVerifiedPassesOverForgeries plants one bad layer after another, alone and beside the good one.
+// TestVerifiedPassesOverForgeries plants one bad layer after another, alone and beside the good
+// one.
 func TestVerifiedPassesOverForgeries(t *testing.T) {
 	t.Parallel()
 	reg := storetest.NewRegistry(t)

@@ -7,8 +7,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Withdraw implements [oci.Session]. Signatures of others stay. A tag that holds no manifest of signatures is emptied:
-// an index there, for example, may lead to our signature, and tools follow it.
+// Withdraw implements [oci.Session]. Signatures of others stay. A tag that holds no manifest of
+// signatures is emptied: an index there, for example, may lead to our signature, and tools follow
+// it.
 func (s *session) Withdraw(ctx context.Context) error {
 	release, err := s.store.locks.Lock(ctx, s.subject)
 	if err != nil {
@@ -35,14 +36,16 @@ func (s *session) withdraw(ctx context.Context) error {
 	}
 	kept := slices.DeleteFunc(slices.Clone(current.Layers), format.isOwn)
 	if current.Odd != "" || len(kept) < len(current.Layers) {
-		if err := s.replace(ctx, &update{format: format, denies: true}, current, merged{kept: kept}); err != nil {
+		u := &update{format: format, denies: true}
+		if err := s.replace(ctx, u, current, merged{kept: kept}); err != nil {
 			return err
 		}
 		if current, err = s.wire.Manifest(ctx, tag); err != nil {
 			return err
 		}
 		if current.Odd != "" || slices.ContainsFunc(current.Layers, format.isOwn) {
-			return s.wire.Errorf(pratique.Conflict, "withdraw signature of", "%s holds it again: somebody else wrote at the same time", tag)
+			return s.wire.Errorf(pratique.Conflict, "withdraw signature of",
+				"%s holds it again: somebody else wrote at the same time", tag)
 		}
 	}
 	s.withdrawn = true

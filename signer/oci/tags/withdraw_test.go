@@ -52,7 +52,8 @@ func putRaw(t *testing.T, reg *storetest.Registry, subject pratique.Subject, suf
 	}
 }
 
-// hide puts an index under a tag that leads to what the tag held: tools that look for an image follow it.
+// hide puts an index under a tag that leads to what the tag held: tools that look for an image
+// follow it.
 func hide(t *testing.T, subject pratique.Subject, suffix string) {
 	t.Helper()
 	tag := tagOf(t, subject, suffix)
@@ -76,7 +77,8 @@ func deny(t *testing.T, store *tags.Store, own signertest.Key, subject pratique.
 	return a.Notes(), err
 }
 
-// signedBy says whether whoever looks for the signature as cosign does finds it, also behind an index.
+// signedBy says whether whoever looks for the signature as cosign does finds it, also behind an
+// index.
 func signedBy(t *testing.T, own signertest.Key, subject pratique.Subject) bool {
 	t.Helper()
 	img, err := remote.Image(tagOf(t, subject, "sig"))
@@ -101,8 +103,8 @@ func signedBy(t *testing.T, own signertest.Key, subject pratique.Subject) bool {
 	})
 }
 
-// TestDenialWins: whatever somebody who may push has put under the tags, a denial takes the signature away and is what is
-// read afterwards.
+// TestDenialWins: whatever somebody who may push has put under the tags, a denial takes the
+// signature away and is what is read afterwards.
 func TestDenialWins(t *testing.T) {
 	t.Parallel()
 	const index = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
@@ -174,7 +176,8 @@ func TestDenialWins(t *testing.T) {
 	}
 }
 
-// TestWithdrawnAlthoughAttestationsFail, and attested although withdrawing fails: neither waits for the other.
+// TestWithdrawnAlthoughAttestationsFail, and attested although withdrawing fails: neither waits for
+// the other.
 func TestWithdrawnAlthoughAttestationsFail(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []string{"att", "sig"} {
@@ -206,7 +209,8 @@ func TestWithdrawnAlthoughAttestationsFail(t *testing.T) {
 	}
 }
 
-// TestImmutableTags: a tag that may not be overwritten is the operator's affair, said at once and for good.
+// TestImmutableTags: a tag that may not be overwritten is the operator's affair, said at once and
+// for good.
 func TestImmutableTags(t *testing.T) {
 	t.Parallel()
 	for answer, body := range map[int]string{

@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Fail gives an error of the registry library its kind, and leaves out what does not belong into logs: pages
-// of HTML, and addresses that may be signed.
+// Fail gives an error of the registry library its kind, and leaves out what does not belong into
+// logs: pages of HTML, and addresses that may be signed.
 func (s *Session) Fail(op string, err error) error {
 	var ours *pratique.Error
 	var answer *transport.Error
@@ -33,11 +33,12 @@ func describeAnswer(e *transport.Error) error {
 	if len(e.Errors) == 0 {
 		return fmt.Errorf("the registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	}
-	return fmt.Errorf("the registry answered %d %s: %.60q %.160q", e.StatusCode, http.StatusText(e.StatusCode), e.Errors[0].Code, e.Errors[0].Message)
+	return fmt.Errorf("the registry answered %d %s: %.60q %.160q", e.StatusCode,
+		http.StatusText(e.StatusCode), e.Errors[0].Code, e.Errors[0].Message)
 }
 
-// kindOfAnswer reads statuses as internal/registry does, so that one answer has one meaning in all of the line,
-// except for the two that only writers meet.
+// kindOfAnswer reads statuses as internal/registry does, so that one answer has one meaning in all
+// of the line, except for the two that only writers meet.
 func kindOfAnswer(e *transport.Error) pratique.Kind {
 	for _, d := range e.Errors {
 		if d.Code == transport.TooManyRequestsErrorCode {

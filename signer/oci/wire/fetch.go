@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Layer returns one layer whole. The bytes have the descriptor's digest and size, or the error is Corrupt. Nothing
-// is kept of them.
+// Layer returns one layer whole. The bytes have the descriptor's digest and size, or the error is
+// Corrupt. Nothing is kept of them.
 func (s *Session) Layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	s.mu.Lock()
 	content, ok := s.held[desc.Digest]
@@ -39,8 +39,8 @@ type reading struct {
 	there bool // the registry was seen to hold it as announced
 }
 
-// Check reads a layer without keeping it, once; the error is that of [Session.Layer]. What is own does not count against what may be read: others could use
-// that up.
+// Check reads a layer without keeping it, once; the error is that of [Session.Layer]. What is own
+// does not count against what may be read: others could use that up.
 func (s *Session) Check(ctx context.Context, desc v1.Descriptor, own bool) error {
 	key := AnnouncedBy(desc)
 	s.mu.Lock()
@@ -60,7 +60,8 @@ func (s *Session) Check(ctx context.Context, desc v1.Descriptor, own bool) error
 	return err
 }
 
-// fetch reads a layer to what to returns, which is asked only once the size is known to be within the limits.
+// fetch reads a layer to what to returns, which is asked only once the size is known to be within
+// the limits.
 func (s *Session) fetch(ctx context.Context, desc v1.Descriptor, own bool, to func() io.Writer) error {
 	const op = "read attached layer of"
 	if err := s.allow(op, desc, own); err != nil {
@@ -92,7 +93,8 @@ func (s *Session) allow(op string, desc v1.Descriptor, own bool) error {
 	case desc.Size < 0:
 		return s.Errorf(pratique.Corrupt, op, "layer %s has %d bytes", desc.Digest, desc.Size)
 	case desc.Size > s.limits.BlobBytes:
-		return s.Errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest, desc.Size, s.limits.BlobBytes)
+		return s.Errorf(pratique.Exhausted, op, "layer %s has %d bytes, the limit is %d", desc.Digest,
+			desc.Size, s.limits.BlobBytes)
 	case own:
 		return nil
 	case desc.Size > s.left:

@@ -19,8 +19,8 @@ import (
 type Manifest struct {
 	// Exists says that the tag exists: to write it is to overwrite it.
 	Exists bool
-	// Odd says why this is no image manifest that can be read; then there are no layers. Anybody who may push can put
-	// such a thing there.
+	// Odd says why this is no image manifest that can be read; then there are no layers. Anybody
+	// who may push can put such a thing there.
 	Odd string
 	// TooLarge says that it is odd for its size, and may be somebody's good work all the same.
 	TooLarge    bool
@@ -42,7 +42,8 @@ func (s *Session) Manifest(ctx context.Context, tag name.Tag) (Manifest, error) 
 		return Manifest{Exists: true, Odd: fmt.Sprintf(format, args...)}, nil
 	}
 	over := func(n, limit int, what string) (Manifest, error) {
-		return Manifest{Exists: true, TooLarge: true, Odd: fmt.Sprintf("it has %d %s, the limit is %d", n, what, limit)}, nil
+		return Manifest{Exists: true, TooLarge: true, Odd: fmt.Sprintf("it has %d %s, the limit is %d", n,
+			what, limit)}, nil
 	}
 	if len(desc.Manifest) > s.limits.ManifestBytes {
 		return over(len(desc.Manifest), s.limits.ManifestBytes, "bytes")

@@ -15,8 +15,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A blob is sent as containerd does it: one request opens the upload, one brings the content and ends it. The library
-// has a third between them, and a registry syncs to its disk for each.
+// A blob is sent as containerd does it: one request opens the upload, one brings the content and
+// ends it. The library has a third between them, and a registry syncs to its disk for each.
 
 const (
 	sendTries = 3
@@ -66,7 +66,8 @@ func (s *Session) sendOnce(ctx context.Context, b *blob) error {
 }
 
 // do makes a request and expects one status; the caller closes the body.
-func (s *Session) do(ctx context.Context, method string, to *url.URL, body []byte, want int) (*http.Response, error) {
+func (s *Session) do(ctx context.Context, method string, to *url.URL, body []byte,
+	want int) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(body)
@@ -91,15 +92,17 @@ func (s *Session) do(ctx context.Context, method string, to *url.URL, body []byt
 
 // address is where something of the repository is.
 func (s *Session) address(what string) *url.URL {
-	return &url.URL{Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(), Path: "/v2/" + s.repo.RepositoryStr() + "/" + what}
+	return &url.URL{Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(),
+		Path: "/v2/" + s.repo.RepositoryStr() + "/" + what}
 }
 
-// mayPass says whether the same request may be answered otherwise in a moment. A registry that asks for patience gets
-// it from the queue.
+// mayPass says whether the same request may be answered otherwise in a moment. A registry that asks
+// for patience gets it from the queue.
 func mayPass(err error) bool {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		return answer.Temporary() && kindOfAnswer(answer) != pratique.RateLimited
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }

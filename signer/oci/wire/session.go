@@ -12,8 +12,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Session is one job's dealings with the repository of one subject. Pusher and Puller live as long as the job: they
-// share its connections and tokens, and forget which blobs they have seen. It is safe for concurrent use.
+// Session is one job's dealings with the repository of one subject. Pusher and Puller live as long
+// as the job: they share its connections and tokens, and forget which blobs they have seen. It is
+// safe for concurrent use.
 type Session struct {
 	subject pratique.Subject
 	repo    name.Repository
@@ -31,8 +32,8 @@ type Session struct {
 	uploads map[v1.Hash]*upload
 }
 
-// Announced is what a manifest says of a layer. The digest alone will not do: somebody could announce a good layer
-// with a wrong size.
+// Announced is what a manifest says of a layer. The digest alone will not do: somebody could
+// announce a good layer with a wrong size.
 type Announced struct {
 	Digest v1.Hash
 	Size   int64

@@ -28,7 +28,8 @@ type Blob struct {
 
 // NewBlob describes a content.
 func NewBlob(mediaType types.MediaType, content []byte) Blob {
-	return Blob{v1.Descriptor{MediaType: mediaType, Digest: HashOf(content), Size: int64(len(content))}, content}
+	return Blob{v1.Descriptor{MediaType: mediaType, Digest: HashOf(content), Size: int64(len(content))},
+		content}
 }
 
 // HashOf is the digest of a content in the library's form.
@@ -36,9 +37,10 @@ func HashOf(content []byte) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(content).Hex()}
 }
 
-// Write uploads the blobs of a manifest that are new and its configuration, then moves the tag to it. Overwrites says
-// that the tag exists.
-func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config Blob, fresh []Blob, overwrites bool) error {
+// Write uploads the blobs of a manifest that are new and its configuration, then moves the tag to
+// it. Overwrites says that the tag exists.
+func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config Blob, fresh []Blob,
+	overwrites bool) error {
 	const op = "attach to"
 	m.Config = config.Descriptor
 	g, uploading := errgroup.WithContext(ctx)
@@ -64,7 +66,8 @@ func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config
 		return s.Errorf(pratique.Internal, op, "%w", err)
 	}
 	if len(raw) > s.limits.ManifestBytes {
-		return s.Errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d", tag, len(raw), s.limits.ManifestBytes)
+		return s.Errorf(pratique.Exhausted, op, "the manifest of %s would have %d bytes, the limit is %d",
+			tag, len(raw), s.limits.ManifestBytes)
 	}
 	return s.put(ctx, tag, raw, overwrites)
 }
@@ -104,8 +107,8 @@ func (s *Session) upload(ctx context.Context, b Blob) error {
 	return err
 }
 
-// readAhead reads back what was sent while others are under way. Some registries hand out only what a manifest names, so
-// what cannot be read yet is read after the manifest.
+// readAhead reads back what was sent while others are under way. Some registries hand out only what
+// a manifest names, so what cannot be read yet is read after the manifest.
 func (s *Session) readAhead(ctx context.Context, b Blob) {
 	var err error
 	defer pratique.Caught(pratique.Corrupt, "read back", &err)
@@ -117,8 +120,9 @@ type rawManifest []byte
 func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
 func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
-// blob is a layer that is known to be new: a signature is never the same twice. It names its digest only once
-// the upload has begun, as a streamed layer does, which saves the question whether the registry has it.
+// blob is a layer that is known to be new: a signature is never the same twice. It names its digest
+// only once the upload has begun, as a streamed layer does, which saves the question whether the
+// registry has it.
 type blob struct {
 	content []byte
 	digest  v1.Hash

@@ -1,5 +1,6 @@
-// Package wire talks to the registry of one image on behalf of those who attach something to it: it reads manifests and
-// blobs within limits, uploads blobs, and moves tags. It knows no format of signatures.
+// Package wire talks to the registry of one image on behalf of those who attach something to it: it
+// reads manifests and blobs within limits, uploads blobs, and moves tags. It knows no format of
+// signatures.
 //
 // A registry has no compare-and-swap: who writes a tag replaces what is there.
 package wire
@@ -16,16 +17,16 @@ import (
 
 // Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP.
 type Registry interface {
-	// RemoteOptions must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the registry may have
-	// forgotten.
+	// RemoteOptions must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the
+	// registry may have forgotten.
 	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
-	// Transport is logged in for pull and push. It decides where a registry may send us, in redirects and in the
-	// addresses of uploads.
+	// Transport is logged in for pull and push. It decides where a registry may send us, in
+	// redirects and in the addresses of uploads.
 	Transport(ctx context.Context, repository pratique.Repository) (http.RoundTripper, error)
 }
 
-// Limits bound what one [Session] reads from a registry, where anybody who may push can put what they like. A zero field
-// means the default.
+// Limits bound what one [Session] reads from a registry, where anybody who may push can put what
+// they like. A zero field means the default.
 type Limits struct {
 	// Layers is the greatest number of layers in a manifest: 1000, which is cosign's limit too.
 	Layers int
