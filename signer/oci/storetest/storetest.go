@@ -23,8 +23,8 @@
 //     give errors of the kinds that the pipeline acts on, and the next call repairs what was left
 //     half done.
 //
-// A store has tests of its own for what can lie under its layout that it has not written: bytes
-// without end, layers by the thousand, forged indexes.
+// A store has tests of its own for what can lie under its layout that it has not written: evidence
+// about other images, bytes without end, layers by the thousand, forged indexes.
 package storetest
 
 import (
