@@ -79,7 +79,7 @@ type service struct {
 	inspector             *inspector.Pool
 	matcher               *inspector.Pool // never sees an image
 	policy                *policy.Policy
-	signer                *key.Signer
+	signer                signer.Signer
 	// verifier accepts what the configured public keys sign. It is never made from the signer.
 	verifier signer.Verifier
 	listener net.Listener
