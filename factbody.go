@@ -1,6 +1,8 @@
 package pratique
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -95,9 +97,38 @@ type Attestation struct {
 	// Digest is that of the envelope, or of the signed payload of a plain signature; Size in bytes.
 	Digest Digest `json:"digest"`
 	Size   int64  `json:"size"`
-	// Location is the reference it was read back from; KeyID the sha256 of the public key that verified it.
-	Location string `json:"location"`
-	KeyID    string `json:"keyID"`
+	// Location is the reference it was read back from, Signer the identity that it verified as.
+	Location string   `json:"location"`
+	Signer   Identity `json:"signer"`
+	// Format says how it is attached.
+	Format AttestationFormat `json:"format"`
+}
+
+// AttestationFormat says how signed objects are attached to an image.
+type AttestationFormat string
+
+// FormatCosignTags is the layout of cosign 2: signatures under the tag sha256-….sig, envelopes under sha256-….att.
+const FormatCosignTags AttestationFormat = "cosign-tags"
+
+// UnmarshalJSON implements [json.Unmarshaler]: the form of the signer shows which [Identity] it is.
+func (a *Attestation) UnmarshalJSON(data []byte) error {
+	type plain Attestation // without this method
+	in := struct {
+		*plain
+		Signer json.RawMessage `json:"signer"`
+	}{plain: (*plain)(a)}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	a.Signer = nil
+	if in.Signer == nil {
+		return nil
+	}
+	var err error
+	if a.Signer, err = ParseIdentity(in.Signer); err != nil {
+		return fmt.Errorf("signer: %w", err)
+	}
+	return nil
 }
 
 // Completed is the end of the work for one event.

@@ -30,8 +30,12 @@ var layers = map[string][]string{
 	"scanner/inventory":      {"scanner"},
 	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
 	"internal/filetree":      {"internal/layers"},
+	"signer/signertest":      {"signer"},
 	"signer/key":             {"signer"},
-	"signer/oci":             {"signer", "internal/keyed"},
+	"signer/oci":             {"signer"},
+	"signer/oci/tags":        {"signer", "signer/oci", "signer/oci/wire", "internal/keyed"},
+	"signer/oci/storetest":   {"signer", "signer/oci", "signer/signertest"},
+	"attest/verify":          {"attest", "signer", "signer/oci"},
 	"deploy/gitrepo":         {"deploy"},
 	"internal/render":        {"internal/display"},
 	"attest/api":             {"attest/index", "internal/display"},
@@ -49,12 +53,12 @@ var layers = map[string][]string{
 	"internal/pkgdb":         {"internal/filetree"},
 	"internal/registry":      {"internal/layers", "internal/jsonname"},
 	"deploy/edit":            {"internal/jsonname"},
-	// The gate is the only contract that uses an editor.
-	"deploy": {"deploy/edit"},
+	// The gate is the only contract that uses an editor, and the only one that is told which summary counts.
+	"deploy": {"deploy/edit", "attest/verify"},
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.
-	"internal/pipeline": {"scanner", "attest", "signer", "deploy", "internal/keyed", "internal/layers"},
+	"internal/pipeline": {"scanner", "attest", "signer", "signer/oci", "deploy", "internal/keyed", "internal/layers"},
 }
 
 // unlimited may import any package of this module: they are where everything meets, or they are for tests.

@@ -1,6 +1,6 @@
-// Package attest builds the in-toto statements that Pratique signs, one function for each predicate, and
-// reads the one that the gate relies on. It is pure: no I/O, no clock, no keys. The same facts always give
-// the same statement, so a stage that is run again after a crash signs the same thing.
+// Package attest builds the in-toto statements that Pratique signs, one function for each predicate. It is pure: no
+// I/O, no clock, no keys. The same facts always give the same statement, so a stage that is run again after a crash
+// signs the same thing. Package verify reads the one that the gate relies on.
 package attest
 
 import (

@@ -13,9 +13,10 @@ const (
 	ExtensionVerdict = "https://github.com/pratique-dev/pratique/verdict/v1"
 
 	evidencePrefix = "https://github.com/pratique-dev/pratique/evidence/"
-	resultPassed   = "PASSED"
-	resultFailed   = "FAILED"
-	levelFailed    = "FAILED"
+	// ResultPassed and ResultFailed are the results that there are. LevelFailed goes with the second.
+	ResultPassed = "PASSED"
+	ResultFailed = "FAILED"
+	LevelFailed  = "FAILED"
 	// levelPassed makes no claim on the build track: the policy admits images, it does not rate their builds.
 	levelPassed = "SLSA_BUILD_LEVEL_UNEVALUATED" //nolint:gosec // a level's name, not a credential
 	slsaVersion = "1.1"
@@ -44,30 +45,33 @@ type VSAInput struct {
 	Inputs []Resource
 }
 
-// The predicate of SLSA's verification summary, version 1.
-type vsaPredicate struct {
-	Verifier           vsaVerifier   `json:"verifier"`
+// VSAPredicate is the predicate of SLSA's verification summary, version 1. Package verify reads it.
+type VSAPredicate struct {
+	Verifier           VSAVerifier   `json:"verifier"`
 	TimeVerified       time.Time     `json:"timeVerified"`
 	ResourceURI        string        `json:"resourceUri"`
-	Policy             vsaResource   `json:"policy"`
-	InputAttestations  []vsaResource `json:"inputAttestations,omitempty"`
+	Policy             VSAResource   `json:"policy"`
+	InputAttestations  []VSAResource `json:"inputAttestations,omitempty"`
 	VerificationResult string        `json:"verificationResult"`
 	VerifiedLevels     []string      `json:"verifiedLevels"`
 	SLSAVersion        string        `json:"slsaVersion,omitempty"`
-	Verdict            verdictDetail `json:"https://github.com/pratique-dev/pratique/verdict/v1,omitzero"`
+	Verdict            VSAVerdict    `json:"https://github.com/pratique-dev/pratique/verdict/v1,omitzero"`
 }
 
-type vsaVerifier struct {
+// VSAVerifier is who made a summary.
+type VSAVerifier struct {
 	ID      string            `json:"id"`
 	Version map[string]string `json:"version,omitempty"`
 }
 
-type vsaResource struct {
+// VSAResource is a [Resource] in its JSON form.
+type VSAResource struct {
 	URI    string            `json:"uri,omitempty"`
 	Digest map[string]string `json:"digest,omitempty"`
 }
 
-type verdictDetail struct {
+// VSAVerdict is what our summaries say besides, under [ExtensionVerdict].
+type VSAVerdict struct {
 	Digest      pratique.Digest         `json:"digest,omitzero"`
 	ReasonCount int                     `json:"reasonCount,omitzero"`
 	Reasons     []pratique.Reason       `json:"reasons,omitempty"`
@@ -95,15 +99,15 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 	case in.VerifierID == "":
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "no verifier id is configured")
 	}
-	predicate := vsaPredicate{
-		Verifier:           vsaVerifier{ID: in.VerifierID, Version: in.Version},
+	predicate := VSAPredicate{
+		Verifier:           VSAVerifier{ID: in.VerifierID, Version: in.Version},
 		TimeVerified:       v.EvaluatedAt.UTC(),
 		ResourceURI:        v.Subject.String(),
 		Policy:             newVSAResource(Resource{URI: in.PolicyURI, Digest: v.Policy.Digest}),
-		VerificationResult: resultPassed,
+		VerificationResult: ResultPassed,
 		VerifiedLevels:     []string{levelPassed},
 		SLSAVersion:        slsaVersion,
-		Verdict: verdictDetail{
+		Verdict: VSAVerdict{
 			Digest:      in.VerdictDigest,
 			ReasonCount: len(v.Reasons), Reasons: v.Reasons[:min(len(v.Reasons), mostReasons)],
 			NoteCount: len(v.Notes), Notes: v.Notes[:min(len(v.Notes), mostReasons)],
@@ -114,7 +118,7 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 		predicate.Policy.URI = v.Policy.Name
 	}
 	if v.Outcome == pratique.Deny {
-		predicate.VerificationResult, predicate.VerifiedLevels = resultFailed, []string{levelFailed}
+		predicate.VerificationResult, predicate.VerifiedLevels = ResultFailed, []string{LevelFailed}
 	}
 	inputs, err := vsaInputs(op, in)
 	if err != nil {
@@ -129,14 +133,14 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 }
 
 // vsaInputs lists everything the verdict rests on; the specification allows no partial list.
-func vsaInputs(op string, in VSAInput) ([]vsaResource, error) {
+func vsaInputs(op string, in VSAInput) ([]VSAResource, error) {
 	inputs := in.Inputs
 	if inputs == nil {
 		for _, i := range in.Verdict.Inputs {
 			inputs = append(inputs, Resource{URI: evidencePrefix + i.Kind, Digest: i.Digest})
 		}
 	}
-	var out []vsaResource
+	var out []VSAResource
 	for _, i := range inputs {
 		if i.Digest.IsZero() {
 			return nil, pratique.Errorf(pratique.Invalid, op, "input %q of the verdict on %s has no digest", i.URI, in.Verdict.Subject)
@@ -146,6 +150,6 @@ func vsaInputs(op string, in VSAInput) ([]vsaResource, error) {
 	return out, nil
 }
 
-func newVSAResource(r Resource) vsaResource {
-	return vsaResource{URI: r.URI, Digest: map[string]string{"sha256": r.Digest.Hex()}}
+func newVSAResource(r Resource) VSAResource {
+	return VSAResource{URI: r.URI, Digest: map[string]string{"sha256": r.Digest.Hex()}}
 }

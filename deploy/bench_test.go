@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
@@ -53,8 +55,8 @@ func benchServer(b *testing.B) (*gitserver.Server, string) {
 // anything passes, and every tag is the digest asked for last.
 type anything struct{ digest pratique.Digest }
 
-func (a *anything) VerifiedVSA(_ context.Context, s pratique.Subject) (deploy.VSA, error) {
-	return deploy.VSA{Envelope: one, Subject: s, Passed: true, Policy: policy, VerifiedAt: time.Now()}, nil
+func (a *anything) Summary(_ context.Context, s pratique.Subject) (verify.Summary, error) {
+	return verify.Summary{Envelope: one, Subject: s, Outcome: pratique.Allow, Policy: attest.Resource{Digest: policy}, VerifiedAt: time.Now()}, nil
 }
 
 func (a *anything) Digest(context.Context, pratique.ImageRef) (pratique.Digest, error) {
@@ -68,7 +70,7 @@ func benchGate(b *testing.B, url string, a *anything) *deploy.Gate {
 		b.Fatal(err)
 	}
 	b.Cleanup(repo.Close)
-	g, err := deploy.New(deploy.Config{Attestations: a, Tags: a, Policies: []pratique.Digest{policy}, Now: time.Now,
+	g, err := deploy.New(deploy.Config{Summaries: a, Tags: a, Policies: []pratique.Digest{policy}, Now: time.Now,
 		Targets: []deploy.Target{{Name: "all", Images: []pratique.Glob{"registry.example.com/**"}, Repository: repo}}})
 	if err != nil {
 		b.Fatal(err)

@@ -1,15 +1,15 @@
 // Package deploy turns an allowed image into commits in config repositories. It is the gate: whatever asks
 // for a change, the gate verifies the signed verification summary itself before it writes, and it refuses when
-// the tag has moved on. Editing files is the job of package edit, pushing commits that of package gitrepo.
+// the tag has moved on. Which summary counts is the answer of package verify. Editing files is the job of package edit, pushing commits that of package gitrepo.
 package deploy
 
 import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/verify"
 )
 
 // Target is a place in a config repository where digests of matching images are written.
@@ -51,28 +51,11 @@ func (t Target) Matches(repository pratique.Repository, tag string) bool {
 	return tag != "" && pratique.MatchAny(t.Images, repository.String()) && (len(t.Tags) == 0 || pratique.MatchAny(t.Tags, tag))
 }
 
-// VSA is what a verified verification summary says. Its signature has been checked by whoever returns it.
-type VSA struct {
-	// Envelope is the digest of the signed envelope as it is in the registry.
-	Envelope pratique.Digest
-	// Subject is what the statement is about: its resourceUri and its subject's digest agree on it.
-	Subject pratique.Subject
-	// Verifier is the id of the service that evaluated.
-	Verifier string
-	// Passed is true only if the result is PASSED.
-	Passed bool
-	// Policy is the digest of the rules; Verdict that of the verdict document, zero if the summary names none.
-	Policy  pratique.Digest
-	Verdict pratique.Digest
-	// VerifiedAt is the time the summary claims.
-	VerifiedAt time.Time
-}
-
-// Attestations reads verification summaries from the registry.
-type Attestations interface {
-	// VerifiedVSA returns the newest summary of the subject whose signature holds. It fails with kind
-	// NotFound if there is none and Unverified if there are some but none holds.
-	VerifiedVSA(ctx context.Context, subject pratique.Subject) (VSA, error)
+// Summaries reads verification summaries from the registry; a [verify.Reader] does.
+type Summaries interface {
+	// Summary returns the summary of the subject that counts. It fails with kind NotFound if there is none and
+	// Unverified if there are some but none holds.
+	Summary(ctx context.Context, subject pratique.Subject) (verify.Summary, error)
 }
 
 // Tags says what a tag names now.

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/verify"
 )
 
 // Config is what a [Gate] needs.
 type Config struct {
-	Targets      []Target
-	Attestations Attestations
-	Tags         Tags
+	Targets   []Target
+	Summaries Summaries
+	Tags      Tags
 	// Policies are the digests of the rules whose verdicts are accepted; at least one.
 	Policies []pratique.Digest
 	// Verifier is the id a summary has to name; empty accepts any whose signature holds.
@@ -36,8 +37,8 @@ type Gate struct {
 // New checks the configuration.
 func New(c Config) (*Gate, error) {
 	const op = "set up gate"
-	if c.Attestations == nil || c.Tags == nil || c.Now == nil {
-		return nil, pratique.Errorf(pratique.Invalid, op, "attestations, tags and clock are needed")
+	if c.Summaries == nil || c.Tags == nil || c.Now == nil {
+		return nil, pratique.Errorf(pratique.Invalid, op, "summaries, tags and clock are needed")
 	}
 	if len(c.Policies) == 0 || slices.ContainsFunc(c.Policies, pratique.Digest.IsZero) {
 		return nil, pratique.Errorf(pratique.Invalid, op, "name the digest of at least one policy whose verdicts are accepted")
@@ -80,7 +81,7 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 		return Outcome{}, pratique.Wrap(pratique.Unknown, "deploy", c.Subject.String(), err)
 	}
 	// What goes into the commit is what was verified here.
-	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy, vsa.Verdict
+	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy.Digest, vsa.Verdict
 	var o Outcome
 	var failed []error
 	details := map[pratique.State][]string{}
@@ -205,32 +206,32 @@ func check(c pratique.Change) error {
 }
 
 // verify reads the summary and refuses all but a fresh one that allows exactly this subject.
-func (g *Gate) verify(ctx context.Context, s pratique.Subject) (VSA, error) {
+func (g *Gate) verify(ctx context.Context, s pratique.Subject) (verify.Summary, error) {
 	const op = "check verification summary"
-	v, err := g.c.Attestations.VerifiedVSA(ctx, s)
+	v, err := g.c.Summaries.Summary(ctx, s)
 	if pratique.KindOf(err) == pratique.NotFound {
-		return VSA{}, pratique.Wrap(pratique.Unverified, op, "", err)
+		return verify.Summary{}, pratique.Wrap(pratique.Unverified, op, "", err)
 	}
 	if err != nil {
-		return VSA{}, err
+		return verify.Summary{}, err
 	}
 	now := g.c.Now()
 	const skew = 5 * time.Minute // between the clocks of two machines
 	switch {
-	case !v.Passed:
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it does not say that the image passed")
+	case v.Outcome != pratique.Allow:
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it does not say that the image passed")
 	case v.Subject != s:
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it is about %s", v.Subject)
-	case !slices.Contains(g.c.Policies, v.Policy):
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it was made with policy %s, which is not in force here", v.Policy)
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it is about %s", v.Subject)
+	case !slices.Contains(g.c.Policies, v.Policy.Digest):
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made with policy %s, which is not in force here", v.Policy.Digest)
 	case g.c.Verifier != "" && v.Verifier != g.c.Verifier:
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
 	case v.Envelope.IsZero():
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it has no digest")
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it has no digest")
 	case v.VerifiedAt.After(now.Add(skew)):
-		return VSA{}, pratique.Errorf(pratique.Unverified, op, "it claims to be from the future, %s", v.VerifiedAt.UTC().Format(time.RFC3339))
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it claims to be from the future, %s", v.VerifiedAt.UTC().Format(time.RFC3339))
 	case now.Sub(v.VerifiedAt) > g.c.MaxAge:
-		return VSA{}, pratique.Errorf(pratique.Stale, op, "it is from %s, older than the %s allowed", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
+		return verify.Summary{}, pratique.Errorf(pratique.Stale, op, "it is from %s, older than the %s allowed", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
 	}
 	return v, nil
 }

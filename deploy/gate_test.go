@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
@@ -38,14 +40,14 @@ type world struct {
 
 	mu      sync.Mutex
 	tags    map[string]pratique.Digest
-	vsas    map[pratique.Digest]deploy.VSA
+	vsas    map[pratique.Digest]verify.Summary
 	vsaErr  error
 	tagErr  error
 	asked   int
 	onAsked func(n int) // called with the number of the question, before it is answered
 }
 
-func (w *world) VerifiedVSA(_ context.Context, s pratique.Subject) (deploy.VSA, error) {
+func (w *world) Summary(_ context.Context, s pratique.Subject) (verify.Summary, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v, ok := w.vsas[s.Digest]
@@ -99,7 +101,7 @@ func newWorld(t *testing.T, targets ...deploy.Target) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	w := &world{t: t, server: server, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]deploy.VSA{}}
+	w := &world{t: t, server: server, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]verify.Summary{}}
 	for _, d := range []pratique.Digest{one, two} {
 		w.vsas[d] = passed(d)
 	}
@@ -116,10 +118,10 @@ func newWorld(t *testing.T, targets ...deploy.Target) *world {
 	return w
 }
 
-func passed(d pratique.Digest) deploy.VSA {
-	return deploy.VSA{
+func passed(d pratique.Digest) verify.Summary {
+	return verify.Summary{
 		Envelope: pratique.DigestOf([]byte("vsa " + d.Hex())), Subject: pratique.Subject{Repository: app, Digest: d}, Verifier: "https://pratique.example",
-		Passed: true, Policy: policy, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
+		Outcome: pratique.Allow, Policy: attest.Resource{Digest: policy}, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
 	}
 }
 
@@ -143,7 +145,7 @@ func (w *world) gateOf(repo deploy.Repository, targets ...deploy.Target) *deploy
 		}
 		targets[i].Repository = repo
 	}
-	g, err := deploy.New(deploy.Config{Targets: targets, Attestations: w, Tags: w, Policies: []pratique.Digest{policy},
+	g, err := deploy.New(deploy.Config{Targets: targets, Summaries: w, Tags: w, Policies: []pratique.Digest{policy},
 		Verifier: "https://pratique.example", Ages: w, Now: func() time.Time { return now }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -384,36 +386,37 @@ func (w *world) advance() {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		spoil func(w *world, v *deploy.VSA, c *pratique.Change)
+		spoil func(w *world, v *verify.Summary, c *pratique.Change)
 		kind  pratique.Kind
 	}{
-		"failed":         {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Passed = false }, pratique.Unverified},
-		"other digest":   {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Subject.Digest = two }, pratique.Unverified},
-		"other place":    {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Subject.Repository.Path = "team/other" }, pratique.Unverified},
-		"other policy":   {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Policy = one }, pratique.Unverified},
-		"no policy":      {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Policy = pratique.Digest{} }, pratique.Unverified},
-		"other verifier": {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Verifier = "https://evil.example" }, pratique.Unverified},
-		"no envelope":    {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.Envelope = pratique.Digest{} }, pratique.Unverified},
-		"stale":          {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
-		"no time":        {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = time.Time{} }, pratique.Stale},
-		"from tomorrow":  {func(_ *world, v *deploy.VSA, _ *pratique.Change) { v.VerifiedAt = now.Add(time.Hour) }, pratique.Unverified},
-		"none": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+		"failed":         {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Outcome = pratique.Deny }, pratique.Unverified},
+		"no outcome":     {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Outcome = "" }, pratique.Unverified},
+		"other digest":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Digest = two }, pratique.Unverified},
+		"other place":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Repository.Path = "team/other" }, pratique.Unverified},
+		"other policy":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Policy.Digest = one }, pratique.Unverified},
+		"no policy":      {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Policy.Digest = pratique.Digest{} }, pratique.Unverified},
+		"other verifier": {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Verifier = "https://evil.example" }, pratique.Unverified},
+		"no envelope":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Envelope = pratique.Digest{} }, pratique.Unverified},
+		"stale":          {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
+		"no time":        {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = time.Time{} }, pratique.Stale},
+		"from tomorrow":  {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = now.Add(time.Hour) }, pratique.Unverified},
+		"none": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.vsaErr = pratique.Errorf(pratique.NotFound, "read", "none")
 		}, pratique.Unverified},
-		"none to be had": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+		"none to be had": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.vsaErr = pratique.Errorf(pratique.Unavailable, "read", "away")
 		}, pratique.Unavailable},
-		"tag cannot be trusted": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+		"tag cannot be trusted": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.tagErr = pratique.Errorf(pratique.Unverified, "resolve", "odd certificate")
 		}, pratique.Denied},
-		"no branch": {func(w *world, _ *deploy.VSA, _ *pratique.Change) { w.git("branch", "-m", "main", "trunk") }, pratique.Unavailable},
-		"tag unknown": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+		"no branch": {func(w *world, _ *verify.Summary, _ *pratique.Change) { w.git("branch", "-m", "main", "trunk") }, pratique.Unavailable},
+		"tag unknown": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.tagErr = pratique.Errorf(pratique.Unavailable, "resolve", "away")
 		}, pratique.Unavailable},
-		"forged tag":     {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Tag = "v1\nPratique-Tag: v2" }, pratique.Invalid},
-		"no digest":      {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Subject.Digest = pratique.Digest{} }, pratique.Invalid},
-		"forged subject": {func(_ *world, _ *deploy.VSA, c *pratique.Change) { c.Subject.Repository.Path = "a\nb" }, pratique.Invalid},
-		"push refused": {func(w *world, _ *deploy.VSA, _ *pratique.Change) {
+		"forged tag":     {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Tag = "v1\nPratique-Tag: v2" }, pratique.Invalid},
+		"no digest":      {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Subject.Digest = pratique.Digest{} }, pratique.Invalid},
+		"forged subject": {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Subject.Repository.Path = "a\nb" }, pratique.Invalid},
+		"push refused": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			if err := w.server.Reject("config", "frozen"); err != nil {
 				w.t.Error(err)
 			}
@@ -529,14 +532,14 @@ func TestNew(t *testing.T) {
 	for name, spoil := range map[string]func(c *deploy.Config){
 		"no policy":   func(c *deploy.Config) { c.Policies = nil },
 		"zero policy": func(c *deploy.Config) { c.Policies = []pratique.Digest{{}} },
-		"no reader":   func(c *deploy.Config) { c.Attestations = nil },
+		"no reader":   func(c *deploy.Config) { c.Summaries = nil },
 		"twice":       func(c *deploy.Config) { c.Targets = append(c.Targets, good) },
 		"no images":   func(c *deploy.Config) { c.Targets[0].Images = nil },
 		"bad pattern": func(c *deploy.Config) { c.Targets[0].Tags = []pratique.Glob{"["} },
 		"bad name":    func(c *deploy.Config) { c.Targets[0].Name = "a\nb" },
 		"no repo":     func(c *deploy.Config) { c.Targets[0].Repository = nil },
 	} {
-		c := deploy.Config{Targets: []deploy.Target{good}, Attestations: w, Tags: w, Policies: []pratique.Digest{policy}, Now: time.Now}
+		c := deploy.Config{Targets: []deploy.Target{good}, Summaries: w, Tags: w, Policies: []pratique.Digest{policy}, Now: time.Now}
 		if _, err := deploy.New(c); err != nil {
 			t.Fatal(err)
 		}

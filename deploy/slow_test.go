@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 )
 
@@ -67,7 +68,7 @@ func marked(times int) string {
 }
 
 func memoryWorld(t *testing.T) *world {
-	return &world{t: t, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]deploy.VSA{one: passed(one)}}
+	return &world{t: t, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]verify.Summary{one: passed(one)}}
 }
 
 // TestSlowEnds: whatever is asked of the files after the edit is bounded in time as the edit is, and waits for people.

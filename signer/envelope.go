@@ -9,7 +9,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// PayloadType is the DSSE payload type of in-toto statements, the only one that is signed or accepted.
+// PayloadType is the DSSE payload type of in-toto statements, the only one that is signed or
+// accepted.
 const PayloadType = "application/vnd.in-toto+json"
 
 const (
@@ -19,41 +20,46 @@ const (
 	mostSignatures = 16
 )
 
-// OpenEnvelope returns the statement in an envelope that the verifier's key signed. At least one signature has
-// to hold; the key ids in the envelope are hints that nobody signed, so they decide nothing. Payload type and
-// statement are read strictly: another payload type, duplicate names, a statement without subject, predicate
-// type or predicate are Unverified, as is a wrong signature.
-func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, error) {
+// OpenEnvelope returns the statement in an envelope, and who signed it: the first identity that the
+// verifier accepts. The key ids in the envelope are hints that nobody signed, so they decide
+// nothing. Payload type and statement are read strictly: another payload type, duplicate names, a
+// statement without subject, predicate type or predicate are Unverified, as is an envelope without
+// a signature that the verifier accepts.
+func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, pratique.Identity, error) {
 	const op = "open envelope"
 	if e.PayloadType != PayloadType {
-		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "payload type %.100q is not %s", e.PayloadType, PayloadType)
+		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
+			"payload type %.100q is not %s", e.PayloadType, PayloadType)
 	}
 	if len(e.Signatures) > mostSignatures {
-		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "%d signatures, at most %d are looked at", len(e.Signatures), mostSignatures)
+		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
+			"%d signatures, at most %d are looked at", len(e.Signatures), mostSignatures)
 	}
 	message := dsse.PAE(e.PayloadType, e.Payload)
-	verified := false
+	var by pratique.Identity
 	for _, s := range e.Signatures {
-		if v.Verify(message, s.Sig) == nil {
-			verified = true
+		id, err := v.Verify(message, Signature{Bytes: s.Sig})
+		if err == nil && id != nil {
+			by = id
 			break
 		}
 	}
-	if !verified {
-		return pratique.Statement{}, pratique.Errorf(pratique.Unverified, op, "none of %d signatures is by key %s", len(e.Signatures), v.KeyID())
+	if by == nil {
+		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
+			"none of %d signatures holds", len(e.Signatures))
 	}
 	var st pratique.Statement
 	if err := json.Unmarshal(e.Payload, &st); err != nil {
-		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
+		return pratique.Statement{}, nil, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
 	}
 	if err := checkStatement(st); err != nil {
-		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
+		return pratique.Statement{}, nil, &pratique.Error{Op: op, Kind: pratique.Unverified, Err: err}
 	}
-	return st, nil
+	return st, by, nil
 }
 
-// EncodeEnvelope returns the DSSE JSON form of an envelope, payload and signatures in standard base64. These
-// are the bytes whose digest names the envelope.
+// EncodeEnvelope returns the DSSE JSON form of an envelope, payload and signatures in standard
+// base64. These are the bytes whose digest names the envelope.
 func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -62,8 +68,8 @@ func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeEnvelope reads the DSSE JSON form. Duplicate names and trailing data are Corrupt; members that DSSE
-// does not define are ignored, as DSSE asks. It verifies nothing.
+// DecodeEnvelope reads the DSSE JSON form. Duplicate names and trailing data are Corrupt; members
+// that DSSE does not define are ignored, as DSSE asks. It verifies nothing.
 func DecodeEnvelope(data []byte) (pratique.Envelope, error) {
 	var e pratique.Envelope
 	if err := json.Unmarshal(data, &e); err != nil {

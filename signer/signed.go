@@ -13,14 +13,15 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Signed is a statement in the envelope in which it was signed here. Only [SignStatement] makes one, so what it says of
-// its statement need not be read again out of megabytes of payload. The zero value is signed by nobody.
+// Signed is a statement in the envelope in which it was signed here. Only [SignStatement] makes
+// one, so what it says of its statement need not be read again out of megabytes of payload. The
+// zero value is signed by nobody.
 type Signed struct {
 	predicateType string
 	subject       []pratique.StatementSubject
 	// message is what the signature is over: a prefix, and then the payload.
 	message   []byte
-	signature []byte
+	signature Signature
 	payload   pratique.Digest
 	content   []byte
 	digest    pratique.Digest
@@ -32,16 +33,21 @@ func (s Signed) PredicateType() string { return s.predicateType }
 // Payload is the digest of the signed bytes, which is the same whenever the same is stated.
 func (s Signed) Payload() pratique.Digest { return s.payload }
 
-// Content is the envelope in its DSSE JSON form, as [EncodeEnvelope] gives it. It must not be changed.
+// Content is the envelope in its DSSE JSON form, as [EncodeEnvelope] gives it. It must not be
+// changed.
 func (s Signed) Content() []byte { return s.content }
 
 // Digest is that of the content, which names the envelope.
 func (s Signed) Digest() pratique.Digest { return s.digest }
 
-// Check returns nil if the verifier's key signed it and the statement is about the digest. Otherwise it is Unverified.
+// Signature is the one in the envelope, which has room for its bytes alone.
+func (s Signed) Signature() Signature { return s.signature }
+
+// Check returns nil if the verifier accepts the signature and the statement is about the digest.
+// Otherwise it is Unverified.
 func (s Signed) Check(v Verifier, about pratique.Digest) error {
 	const op = "check envelope"
-	if err := v.Verify(s.message, s.signature); err != nil {
+	if _, err := v.Verify(s.message, s.signature); err != nil {
 		return pratique.Wrap(pratique.Unverified, op, s.predicateType, err)
 	}
 	if !IsAbout(pratique.Statement{Subject: s.subject}, about) {
@@ -50,9 +56,10 @@ func (s Signed) Check(v Verifier, about pratique.Digest) error {
 	return nil
 }
 
-// SignStatement puts a statement into a DSSE envelope with one signature. The same statement always gives the
-// same payload bytes; the signature may differ each time. A predicate that is not one JSON object is Invalid, and so is
-// one with a name that occurs twice in it: two readers could see two different documents.
+// SignStatement puts a statement into a DSSE envelope with one signature. The same statement always
+// gives the same payload bytes; the signature may differ each time. A predicate that is not one
+// JSON object is Invalid, and so is one with a name that occurs twice in it: two readers could see
+// two different documents.
 //
 // An SBOM has megabytes, so they are read once and copied no more often than they have to be.
 func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed, error) {
@@ -69,7 +76,11 @@ func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed
 		return Signed{}, pratique.Wrap(pratique.Unknown, op, "", err)
 	}
 	payload := message[start:]
-	content, err := envelopeOf(payload, pratique.EnvelopeSignature{KeyID: s.KeyID(), Sig: sig})
+	hint := ""
+	if key, ok := s.Identity().(pratique.Key); ok {
+		hint = key.ID
+	}
+	content, err := envelopeOf(payload, pratique.EnvelopeSignature{KeyID: hint, Sig: sig.Bytes})
 	if err != nil {
 		return Signed{}, err
 	}
@@ -79,8 +90,8 @@ func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed
 	}, nil
 }
 
-// paeOf encodes a statement, with DSSE's pre-authentication encoding before it: the message to sign. The payload begins
-// at start, and the predicate is in it as it is.
+// paeOf encodes a statement, with DSSE's pre-authentication encoding before it: the message to
+// sign. The payload begins at start, and the predicate is in it as it is.
 func paeOf(st pratique.Statement) (message []byte, start int, err error) {
 	// It also refuses duplicate names and invalid UTF-8.
 	if !st.Predicate.IsValid() {
@@ -102,7 +113,8 @@ func paeOf(st pratique.Statement) (message []byte, start int, err error) {
 
 // envelopeOf is [EncodeEnvelope] for one signature, in one piece of memory.
 func envelopeOf(payload []byte, sig pratique.EnvelopeSignature) ([]byte, error) {
-	around, err := EncodeEnvelope(pratique.Envelope{PayloadType: PayloadType, Payload: []byte{}, Signatures: []pratique.EnvelopeSignature{sig}})
+	around, err := EncodeEnvelope(pratique.Envelope{PayloadType: PayloadType, Payload: []byte{},
+		Signatures: []pratique.EnvelopeSignature{sig}})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
-// Package signer says what signing and verifying mean to the rest of Pratique, and does the parts that need
-// neither a key store nor a network: DSSE envelopes around in-toto statements, and the simple-signing payload
-// that cosign signs for an image. It is pure; the keys are in its leaf packages.
+// Package signer says what signing and verifying mean to the rest of Pratique, and does the parts
+// that need neither a key store nor a network: DSSE envelopes around in-toto statements, and the
+// simple-signing payload that cosign signs for an image. It is pure; the keys are in its leaf
+// packages. Package signertest accepts new signers and verifiers.
 package signer
 
 import (
@@ -13,31 +14,52 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Signer signs messages with one key.
+// Signer signs messages as one identity. It is safe for concurrent use.
 type Signer interface {
-	// Sign returns a signature of the message; hashing is the signer's business. A key store that does not
-	// answer is Unavailable, one that refuses is Denied.
-	Sign(ctx context.Context, message []byte) ([]byte, error)
-	Public() crypto.PublicKey
-	// KeyID is the hexadecimal sha256 of the public key's DER form; see [KeyID].
-	KeyID() string
+	// Sign returns a signature of the message; hashing is the signer's business. A key store that
+	// does not answer is Unavailable, one that refuses is Denied.
+	Sign(ctx context.Context, message []byte) (Signature, error)
+	// Identity is what a verifier of these signatures returns.
+	Identity() pratique.Identity
 }
 
-// Verifier verifies messages with one public key.
+// Verifier finds out who signed. It is safe for concurrent use.
 type Verifier interface {
-	// Verify returns nil only if signature is one of message by this key. The error is Unverified.
-	Verify(message, signature []byte) error
-	Public() crypto.PublicKey
-	KeyID() string
+	// Verify returns the identity that signed the message. If the signature is not one of this
+	// message by somebody whom the verifier accepts, the identity is nil and the error Unverified.
+	Verify(message []byte, s Signature) (pratique.Identity, error)
 }
 
-// KeyID returns the hexadecimal sha256 of the key's DER-encoded SubjectPublicKeyInfo. A key of an unknown type
-// is Invalid.
-func KeyID(public crypto.PublicKey) (string, error) {
+// Signature is what a signer makes of a message, and what a verifier needs besides the message. A
+// signer with a key of its own sets Bytes alone.
+type Signature struct {
+	// Bytes are the signature itself, in the form that its algorithm gives it.
+	Bytes []byte
+	// Certificate names the identity, in DER; Chain are the certificates that lead from it to a
+	// root, in DER.
+	Certificate []byte
+	Chain       [][]byte
+	// Bundle proves that a transparency log has the signature, in the log's JSON form.
+	Bundle []byte
+	// Timestamp is an RFC 3161 response about Bytes, in DER.
+	Timestamp []byte
+}
+
+// IsZero reports whether s is the zero value, "no signature".
+func (s Signature) IsZero() bool { return s.Bytes == nil && s.IsBare() }
+
+// IsBare reports whether there is nothing besides Bytes.
+func (s Signature) IsBare() bool {
+	return s.Certificate == nil && s.Chain == nil && s.Bundle == nil && s.Timestamp == nil
+}
+
+// KeyIdentity returns the identity of who signs with the private half of the key. A key of an
+// unknown type is Invalid.
+func KeyIdentity(public crypto.PublicKey) (pratique.Key, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		return "", &pratique.Error{Op: "compute key id", Kind: pratique.Invalid, Err: err}
+		return pratique.Key{}, &pratique.Error{Op: "compute key id", Kind: pratique.Invalid, Err: err}
 	}
 	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:]), nil
+	return pratique.Key{ID: hex.EncodeToString(sum[:])}, nil
 }

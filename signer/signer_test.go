@@ -3,8 +3,6 @@ package signer_test
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,35 +13,20 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/signer"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
-// edKey is a small real signer: Ed25519 signatures do not vary, which makes golden text possible.
-type edKey struct{ private ed25519.PrivateKey }
-
-func newKey(seed byte) edKey {
-	return edKey{ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))}
-}
-
-func (k edKey) Sign(_ context.Context, message []byte) ([]byte, error) {
-	return ed25519.Sign(k.private, message), nil
-}
-
-func (k edKey) Verify(message, signature []byte) error {
-	if !ed25519.Verify(k.private.Public().(ed25519.PublicKey), message, signature) {
-		return pratique.Errorf(pratique.Unverified, "verify", "wrong")
-	}
-	return nil
-}
-
-func (k edKey) Public() crypto.PublicKey { return k.private.Public() }
-
-func (k edKey) KeyID() string {
-	id, err := signer.KeyID(k.private.Public())
+// bytesOf signs a message with a key whose signatures do not vary.
+func bytesOf(t testing.TB, k signertest.Key, message string) []byte {
+	t.Helper()
+	sig, err := k.Sign(t.Context(), []byte(message))
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	return id
+	return sig.Bytes
 }
+
+func keyID(k signertest.Key) string { return k.Identity().(pratique.Key).ID }
 
 func subject(t testing.TB) pratique.Subject {
 	t.Helper()
@@ -65,7 +48,7 @@ func statement(t testing.TB) pratique.Statement {
 }
 
 func TestEnvelopeIsDSSE(t *testing.T) {
-	k := newKey(1)
+	k := signertest.NewKey(1)
 	signed, err := signer.SignStatement(t.Context(), k, statement(t))
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +62,7 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 		t.Fatalf("the payload has %d bytes", len(payload))
 	}
 	want := `{"payloadType":"application/vnd.in-toto+json","payload":"` + base64.StdEncoding.EncodeToString([]byte(payload)) +
-		`","signatures":[{"keyid":"` + k.KeyID() + `","sig":"` + base64.StdEncoding.EncodeToString(ed25519.Sign(k.private, []byte(pae))) + `"}]}`
+		`","signatures":[{"keyid":"` + keyID(k) + `","sig":"` + base64.StdEncoding.EncodeToString(bytesOf(t, k, pae)) + `"}]}`
 	if diff := cmp.Diff(want, string(encoded)); diff != "" {
 		t.Errorf("envelope (-want +got):\n%s", diff)
 	}
@@ -93,9 +76,9 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 	if signed.PredicateType() != "https://example.test/p" || signed.Payload() != pratique.DigestOf([]byte(payload)) || signed.Digest() != pratique.DigestOf(encoded) {
 		t.Errorf("it says of itself %s %s %s", signed.PredicateType(), signed.Payload(), signed.Digest())
 	}
-	got, err := signer.OpenEnvelope(k, decoded)
-	if err != nil {
-		t.Fatal(err)
+	got, by, err := signer.OpenEnvelope(k, decoded)
+	if err != nil || by != k.Identity() {
+		t.Fatalf("opened as %v, %v", by, err)
 	}
 	if diff := cmp.Diff(statement(t), got); diff != "" {
 		t.Errorf("opened (-want +got):\n%s", diff)
@@ -106,11 +89,11 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 }
 
 // sealed signs any payload, also those that SignStatement would refuse.
-func sealed(k edKey, payload string) pratique.Envelope {
+func sealed(t testing.TB, k signertest.Key, payload string) pratique.Envelope {
 	pae := append([]byte("DSSEv1 28 application/vnd.in-toto+json "), []byte(itoa(len(payload))+" "+payload)...)
 	return pratique.Envelope{
 		PayloadType: signer.PayloadType, Payload: []byte(payload),
-		Signatures: []pratique.EnvelopeSignature{{Sig: ed25519.Sign(k.private, pae)}},
+		Signatures: []pratique.EnvelopeSignature{{Sig: bytesOf(t, k, string(pae))}},
 	}
 }
 
@@ -120,51 +103,51 @@ func itoa(n int) string {
 }
 
 func TestOpenEnvelopeIsStrict(t *testing.T) {
-	k, other := newKey(1), newKey(2)
+	k, other := signertest.NewKey(1), signertest.NewKey(2)
 	const good = `{"_type":"https://in-toto.io/Statement/v0.1","subject":[{"name":"x","digest":{"sha256":"aa"}}],"predicateType":"p","predicate":{}}`
-	if _, err := signer.OpenEnvelope(k, sealed(k, good)); err != nil {
+	if _, _, err := signer.OpenEnvelope(k, sealed(t, k, good)); err != nil {
 		t.Fatalf("a good one: %v", err)
 	}
-	several := sealed(k, good)
-	several.Signatures = append([]pratique.EnvelopeSignature{{KeyID: k.KeyID(), Sig: []byte("wrong")}, {}}, several.Signatures...)
-	if _, err := signer.OpenEnvelope(k, several); err != nil {
+	several := sealed(t, k, good)
+	several.Signatures = append([]pratique.EnvelopeSignature{{KeyID: keyID(k), Sig: []byte("wrong")}, {}}, several.Signatures...)
+	if _, _, err := signer.OpenEnvelope(k, several); err != nil {
 		t.Errorf("one good signature of three: %v", err)
 	}
-	flooded := sealed(k, good)
+	flooded := sealed(t, k, good)
 	flooded.Signatures = append(make([]pratique.EnvelopeSignature, 100), flooded.Signatures...)
-	retyped := sealed(k, good)
+	retyped := sealed(t, k, good)
 	retyped.PayloadType = "application/vnd.in-toto+json; charset=utf-8"
-	altered := sealed(k, good)
+	altered := sealed(t, k, good)
 	altered.Payload = []byte(strings.Replace(good, `"aa"`, `"bb"`, 1))
 	for name, e := range map[string]pratique.Envelope{
 		"empty":                  {},
-		"another key":            sealed(other, good),
+		"another key":            sealed(t, other, good),
 		"altered payload":        altered,
 		"another payload type":   retyped,
 		"a hundred signatures":   flooded,
 		"no signature":           {PayloadType: signer.PayloadType, Payload: []byte(good)},
-		"not JSON":               sealed(k, `x`),
-		"null":                   sealed(k, `null`),
-		"list":                   sealed(k, `[]`),
-		"trailing data":          sealed(k, good+`{}`),
-		"a name twice":           sealed(k, strings.Replace(good, `"predicateType":"p"`, `"predicateType":"q","predicateType":"p"`, 1)),
-		"a name in another case": sealed(k, strings.Replace(good, `"predicateType"`, `"PredicateType"`, 1)),
-		"invalid UTF-8":          sealed(k, strings.Replace(good, `"p"`, "\"\xff\"", 1)),
-		"another _type":          sealed(k, strings.Replace(good, `v0.1`, `v9`, 1)),
-		"no subject":             sealed(k, strings.Replace(good, `{"name":"x","digest":{"sha256":"aa"}}`, ``, 1)),
-		"subject without digest": sealed(k, strings.Replace(good, `{"sha256":"aa"}`, `{}`, 1)),
-		"no predicate type":      sealed(k, strings.Replace(good, `"p"`, `""`, 1)),
-		"predicate is a string":  sealed(k, strings.Replace(good, `"predicate":{}`, `"predicate":"{}"`, 1)),
-		"predicate is null":      sealed(k, strings.Replace(good, `"predicate":{}`, `"predicate":null`, 1)),
+		"not JSON":               sealed(t, k, `x`),
+		"null":                   sealed(t, k, `null`),
+		"list":                   sealed(t, k, `[]`),
+		"trailing data":          sealed(t, k, good+`{}`),
+		"a name twice":           sealed(t, k, strings.Replace(good, `"predicateType":"p"`, `"predicateType":"q","predicateType":"p"`, 1)),
+		"a name in another case": sealed(t, k, strings.Replace(good, `"predicateType"`, `"PredicateType"`, 1)),
+		"invalid UTF-8":          sealed(t, k, strings.Replace(good, `"p"`, "\"\xff\"", 1)),
+		"another _type":          sealed(t, k, strings.Replace(good, `v0.1`, `v9`, 1)),
+		"no subject":             sealed(t, k, strings.Replace(good, `{"name":"x","digest":{"sha256":"aa"}}`, ``, 1)),
+		"subject without digest": sealed(t, k, strings.Replace(good, `{"sha256":"aa"}`, `{}`, 1)),
+		"no predicate type":      sealed(t, k, strings.Replace(good, `"p"`, `""`, 1)),
+		"predicate is a string":  sealed(t, k, strings.Replace(good, `"predicate":{}`, `"predicate":"{}"`, 1)),
+		"predicate is null":      sealed(t, k, strings.Replace(good, `"predicate":{}`, `"predicate":null`, 1)),
 	} {
-		if st, err := signer.OpenEnvelope(k, e); pratique.KindOf(err) != pratique.Unverified {
+		if st, by, err := signer.OpenEnvelope(k, e); pratique.KindOf(err) != pratique.Unverified || by != nil {
 			t.Errorf("%s: opened %+v, %v", name, st, err)
 		}
 	}
 }
 
 func TestSignStatementRefusesNonsense(t *testing.T) {
-	_, err := signer.SignStatement(t.Context(), newKey(1), pratique.Statement{})
+	_, err := signer.SignStatement(t.Context(), signertest.NewKey(1), pratique.Statement{})
 	if pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("an empty statement: %v", err)
 	}
@@ -175,21 +158,21 @@ func TestSignStatementRefusesNonsense(t *testing.T) {
 	} {
 		st := statement(t)
 		st.Predicate = json.RawMessage(predicate)
-		if _, err := signer.SignStatement(t.Context(), newKey(1), st); pratique.KindOf(err) != pratique.Invalid {
+		if _, err := signer.SignStatement(t.Context(), signertest.NewKey(1), st); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("predicate %s: %v", name, err)
 		}
 	}
 	denied := pratique.Errorf(pratique.Denied, "sign", "no")
-	if _, err := signer.SignStatement(t.Context(), failing{newKey(1), denied}, statement(t)); pratique.KindOf(err) != pratique.Denied {
+	if _, err := signer.SignStatement(t.Context(), failing{signertest.NewKey(1), denied}, statement(t)); pratique.KindOf(err) != pratique.Denied {
 		t.Errorf("the key store's kind is lost: %v", err)
 	}
-	if _, err := signer.SignImage(t.Context(), failing{newKey(1), errors.New("x")}, subject(t)); err == nil {
+	if _, err := signer.SignImage(t.Context(), failing{signertest.NewKey(1), errors.New("x")}, subject(t)); err == nil {
 		t.Error("a failure to sign is not an error")
 	}
 }
 
 func TestSignedIsChecked(t *testing.T) {
-	k, other := newKey(1), newKey(2)
+	k, other := signertest.NewKey(1), signertest.NewKey(2)
 	signed, err := signer.SignStatement(t.Context(), k, statement(t))
 	if err != nil {
 		t.Fatal(err)
@@ -209,14 +192,16 @@ func TestSignedIsChecked(t *testing.T) {
 }
 
 type failing struct {
-	edKey
+	signertest.Key
 	err error
 }
 
-func (f failing) Sign(context.Context, []byte) ([]byte, error) { return nil, f.err }
+func (f failing) Sign(context.Context, []byte) (signer.Signature, error) {
+	return signer.Signature{}, f.err
+}
 
 func TestImageSignature(t *testing.T) {
-	k := newKey(1)
+	k := signertest.NewKey(1)
 	s := subject(t)
 	sig, err := signer.SignImage(t.Context(), k, s)
 	if err != nil {
@@ -228,20 +213,20 @@ func TestImageSignature(t *testing.T) {
 	if diff := cmp.Diff(want, string(sig.Payload)); diff != "" {
 		t.Errorf("payload (-want +got):\n%s", diff)
 	}
-	if err := signer.VerifyImage(k, s, sig); err != nil {
-		t.Error(err)
+	if by, err := signer.VerifyImage(k, s, sig); err != nil || by != k.Identity() {
+		t.Errorf("verified as %v, %v", by, err)
 	}
 	sign := func(payload string) signer.SimpleSignature {
-		return signer.SimpleSignature{Payload: []byte(payload), Signature: ed25519.Sign(k.private, []byte(payload))}
+		return signer.SimpleSignature{Payload: []byte(payload), Signature: signer.Signature{Bytes: bytesOf(t, k, payload)}}
 	}
 	moved := s
 	moved.Repository.Path = "team/other"
 	for name, c := range map[string]struct {
 		sig     signer.SimpleSignature
 		subject pratique.Subject
-		key     edKey
+		key     signertest.Key
 	}{
-		"another key":        {sig, s, newKey(2)},
+		"another key":        {sig, s, signertest.NewKey(2)},
 		"another image":      {sig, s.Sibling(pratique.DigestOf(nil)), k},
 		"another repository": {sig, moved, k},
 		"another type":       {sign(strings.Replace(want, "cosign container", "atomic container", 1)), s, k},
@@ -250,19 +235,45 @@ func TestImageSignature(t *testing.T) {
 		"altered":            {signer.SimpleSignature{Payload: append(bytes.Clone(sig.Payload), ' '), Signature: sig.Signature}, s, k},
 		"nothing":            {signer.SimpleSignature{}, s, k},
 	} {
-		if err := signer.VerifyImage(c.key, c.subject, c.sig); pratique.KindOf(err) != pratique.Unverified {
+		if by, err := signer.VerifyImage(c.key, c.subject, c.sig); pratique.KindOf(err) != pratique.Unverified || by != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// anyKey accepts every signature, so that the fuzzer gets past it.
-type anyKey struct{ edKey }
+// TestVerifiers: whose signature it is decides, not which verifier accepts it.
+func TestVerifiers(t *testing.T) {
+	one, two, message := signertest.NewKey(1), signertest.NewKey(2), []byte("message")
+	both := signer.AnyOf(one, two)
+	theirs := signer.Signature{Bytes: bytesOf(t, two, "message")}
+	if by, err := both.Verify(message, theirs); err != nil || by != two.Identity() {
+		t.Errorf("one of two: %v, %v", by, err)
+	}
+	if by, err := signer.Only(both, two.Identity()).Verify(message, theirs); err != nil || by != two.Identity() {
+		t.Errorf("the wanted one: %v, %v", by, err)
+	}
+	for name, v := range map[string]signer.Verifier{
+		"another": signer.Only(both, one.Identity()), "nobody": signer.Only(both, nil), "none of them": signer.AnyOf(), "a third": signer.AnyOf(signertest.NewKey(3)),
+		"nobody, by somebody": signer.Only(nameless{}, nil),
+	} {
+		if by, err := v.Verify(message, theirs); pratique.KindOf(err) != pratique.Unverified || by != nil {
+			t.Errorf("%s: %v, %v", name, by, err)
+		}
+	}
+}
 
-func (anyKey) Verify([]byte, []byte) error { return nil }
+// nameless accepts everything and names nobody.
+type nameless struct{}
+
+func (nameless) Verify([]byte, signer.Signature) (pratique.Identity, error) { return nil, nil }
+
+// anyKey accepts every signature, so that the fuzzer gets past it.
+type anyKey struct{ signertest.Key }
+
+func (k anyKey) Verify([]byte, signer.Signature) (pratique.Identity, error) { return k.Identity(), nil }
 
 func FuzzOpenEnvelope(f *testing.F) {
-	k := anyKey{newKey(1)}
+	k := anyKey{signertest.NewKey(1)}
 	e, err := signer.SignStatement(f.Context(), k, statement(f))
 	if err != nil {
 		f.Fatal(err)
@@ -281,7 +292,7 @@ func FuzzOpenEnvelope(f *testing.F) {
 		if payload != nil {
 			e.Payload = payload
 		}
-		st, err := signer.OpenEnvelope(k, e)
+		st, _, err := signer.OpenEnvelope(k, e)
 		if err != nil {
 			if pratique.KindOf(err) != pratique.Unverified {
 				t.Errorf("kind %s", pratique.KindOf(err))
@@ -297,7 +308,7 @@ func FuzzOpenEnvelope(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same, err := signer.OpenEnvelope(k, decoded)
+		same, _, err := signer.OpenEnvelope(k, decoded)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,20 +2,21 @@ package signer
 
 import (
 	"context"
+
 	"github.com/go-json-experiment/json"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// SimpleSignature is what cosign calls the signature of an image: a payload that names the image, and the
-// signature of the payload's bytes.
+// SimpleSignature is what cosign calls the signature of an image: a payload that names the image,
+// and the signature of the payload's bytes.
 type SimpleSignature struct {
 	Payload   []byte
-	Signature []byte
+	Signature Signature
 }
 
 // IsZero reports whether s is the zero value, "no signature".
-func (s SimpleSignature) IsZero() bool { return s.Payload == nil && s.Signature == nil }
+func (s SimpleSignature) IsZero() bool { return s.Payload == nil && s.Signature.IsZero() }
 
 const simpleSigningType = "cosign container image signature"
 
@@ -34,7 +35,8 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same each time.
+// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same
+// each time.
 func ImagePayload(subject pratique.Subject) ([]byte, error) {
 	const op = "sign image"
 	if subject.Digest.IsZero() {
@@ -64,25 +66,29 @@ func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleS
 	return SimpleSignature{Payload: payload, Signature: sig}, nil
 }
 
-// VerifyImage checks that the verifier's key signed the payload, and that the payload names subject: its
-// digest, its repository, and cosign's type. Anything else is Unverified.
-func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) error {
+// VerifyImage returns who signed the payload, if the payload names subject: its digest, its
+// repository, and cosign's type. Anything else is Unverified.
+func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) (pratique.Identity, error) {
 	const op = "verify image signature"
-	if err := v.Verify(sig.Payload, sig.Signature); err != nil {
-		return pratique.Wrap(pratique.Unverified, op, subject.String(), err)
+	by, err := v.Verify(sig.Payload, sig.Signature)
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Unverified, op, subject.String(), err)
 	}
 	var p simpleSigning
 	if err := json.Unmarshal(sig.Payload, &p); err != nil {
-		return pratique.Wrap(pratique.Unverified, op, subject.String(), err)
+		return nil, pratique.Wrap(pratique.Unverified, op, subject.String(), err)
 	}
 	c := p.Critical
 	switch {
 	case c.Type != simpleSigningType:
-		return pratique.Errorf(pratique.Unverified, op, "%s: type %.100q is not %q", subject, c.Type, simpleSigningType)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: type %.100q is not %q", subject, c.Type,
+			simpleSigningType)
 	case c.Image.DockerManifestDigest != subject.Digest.String():
-		return pratique.Errorf(pratique.Unverified, op, "%s: the signature names %.100q", subject, c.Image.DockerManifestDigest)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature names %.100q", subject,
+			c.Image.DockerManifestDigest)
 	case c.Identity.DockerReference != subject.Repository.String():
-		return pratique.Errorf(pratique.Unverified, op, "%s: the signature is for repository %.200q", subject, c.Identity.DockerReference)
+		return nil, pratique.Errorf(pratique.Unverified, op, "%s: the signature is for repository %.200q",
+			subject, c.Identity.DockerReference)
 	}
-	return nil
+	return by, nil
 }

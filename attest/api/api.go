@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -100,6 +101,19 @@ func New(cfg Config) http.Handler {
 	return &front{mux: mux, auth: newAuthenticator(cfg.Auth)}
 }
 
+// identity is how a [pratique.Identity] reads in JSON.
+type identity struct {
+	KeyID  string `json:"keyID,omitempty" doc:"The hexadecimal sha256 of the public key, if somebody signed with a key of their own"`
+	Issuer string `json:"issuer,omitempty" doc:"The OpenID Connect issuer, if a certificate says who signed"`
+	SAN    string `json:"san,omitempty" doc:"The certificate's subject alternative name"`
+}
+
+func schemas() huma.Registry {
+	r := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	r.RegisterTypeAlias(reflect.TypeFor[pratique.Identity](), reflect.TypeFor[identity]())
+	return r
+}
+
 // humaConfig leaves out what huma adds by default: $schema links in answers, pages that load scripts from
 // elsewhere, and its own route of the OpenAPI document, which is built on the first request without a lock.
 func humaConfig() huma.Config {
@@ -113,7 +127,7 @@ func humaConfig() huma.Config {
 					"Errors are problem documents; their type names the kind of error, as in urn:pratique:error:not-found.",
 			},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Schemas:         schemas(),
 				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
 			},
 			Security: []map[string][]string{{"token": {}}},

@@ -27,7 +27,7 @@ func TestImage(t *testing.T) {
 	w.facts(seen("e1", "1.0", s))
 	w.facts(w.inspected(s)...)
 	w.facts(evaluated("e1", s, pratique.Deny),
-		pratique.Fact{Subject: s, Body: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, KeyID: "k"}}}},
+		pratique.Fact{Subject: s, Body: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, Signer: pratique.Key{ID: "k"}, Format: pratique.FormatCosignTags}}}},
 		pratique.Fact{Subject: s, Body: &pratique.Commit{Target: "prod", ID: "c0ffee"}},
 		settled("e1", s, pratique.StateDenied))
 

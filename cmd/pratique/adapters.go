@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest"
-	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/inspector"
@@ -15,8 +12,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
-	"github.com/pratique-dev/pratique/signer"
-	"github.com/pratique-dev/pratique/signer/oci"
 )
 
 // The types below fit adapters to the contracts of the pipeline, a few lines each, so that neither side
@@ -95,84 +90,4 @@ func (r rules) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uni
 	}
 	d, verdicts, err := policy.Worst(platforms, uninspected)
 	return pipeline.Decision(d), verdicts, err
-}
-
-// attestations writes and reads signed objects with one key.
-type attestations struct {
-	store    *oci.Store
-	verifier signer.Verifier
-}
-
-func (a attestations) Begin(ctx context.Context, s pratique.Subject) (pipeline.Attaching, error) {
-	begun, err := a.store.Begin(ctx, s, a.verifier)
-	if err != nil {
-		return nil, err
-	}
-	return attaching{begun}, nil
-}
-
-// attaching is the work on one subject.
-type attaching struct{ *oci.Attaching }
-
-func (a attaching) Attach(ctx context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
-	var signature signer.SimpleSignature
-	if sig != nil {
-		signature = *sig
-	}
-	return a.Attaching.Attach(ctx, signature, envelopes)
-}
-
-// Holds looks at the signature and at the summary, which names the others; both were written together with
-// them.
-func (a attestations) Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error) {
-	for _, want := range all {
-		var found []pratique.Attestation
-		var err error
-		switch want.PredicateType {
-		case "":
-			var signature pratique.Attestation
-			signature, err = a.store.VerifiedSignature(ctx, s, a.verifier)
-			found = append(found, signature)
-		case pratique.PredicateVSA:
-			var summaries []oci.Verified
-			summaries, err = a.store.Verified(ctx, s, a.verifier, want.PredicateType)
-			for _, v := range summaries {
-				found = append(found, v.Attestation)
-			}
-		default:
-			continue
-		}
-		switch pratique.KindOf(err) {
-		case pratique.NotFound, pratique.Unverified:
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		same := func(have pratique.Attestation) bool { return have.Digest == want.Digest }
-		if !slices.ContainsFunc(found, same) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// VerifiedVSA reads the newest verification summary for the gate.
-func (a attestations) VerifiedVSA(ctx context.Context, s pratique.Subject) (deploy.VSA, error) {
-	found, err := a.store.Verified(ctx, s, a.verifier, pratique.PredicateVSA)
-	if err != nil {
-		return deploy.VSA{}, err
-	}
-	statements := make([]pratique.Statement, len(found))
-	for i, v := range found {
-		statements[i] = v.Statement
-	}
-	at, newest, err := attest.NewestVSA(statements)
-	if err != nil {
-		return deploy.VSA{}, err
-	}
-	return deploy.VSA{
-		Envelope: found[at].Attestation.Digest, Subject: newest.Subject, Verifier: newest.VerifierID,
-		Passed: newest.Outcome == pratique.Allow, Policy: newest.Policy.Digest, Verdict: newest.Verdict, VerifiedAt: newest.VerifiedAt,
-	}, nil
 }

@@ -135,7 +135,7 @@ func TestDescribeImage(t *testing.T) {
 		Counts:   pratique.Counts{pratique.SeverityLow: 2, pratique.SeverityUnknown: 1},
 		Database: &api.DatabaseAge{Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: describedAt.Add(-90 * time.Minute)}, AgeSeconds: 2*24*60*60 - 1},
 		Extras: &api.ExtrasView{
-			Kinds:     []pratique.ExtraKind{pratique.ExtraSecrets, pratique.ExtraLicenses},
+			Kinds:       []pratique.ExtraKind{pratique.ExtraSecrets, pratique.ExtraLicenses},
 			ExtraCounts: pratique.ExtraCounts{Licenses: 12},
 		},
 		Attestations: []pratique.Attestation{
@@ -278,13 +278,13 @@ func TestDescribeImageWithoutVerdict(t *testing.T) {
 func TestDescribePlaces(t *testing.T) {
 	other := pratique.DigestOf([]byte("other"))
 	git := &api.ImagePlaces{Targets: []api.TargetPlaces{
-		{Target: "prod", Branch: "main", Remote: "https://git.test/config.git", Tip: "c0ffee", SeenAt: &describedAt, Count: 3, Places: []api.HeldPlace{
+		{Target: "prod", Branch: "main", Remote: "https://git.test/config.git", Tip: "c0ffee", ObservedAt: &describedAt, Count: 3, Places: []api.HeldPlace{
 			{Place: pratique.Place{Path: "a.yaml", Line: 2, Tag: "1.0", Digest: appDigest, Since: "beef"}, ThisImage: true},
 			{Place: pratique.Place{Path: "b.yaml", Line: 3, Tag: "1.1", Digest: other}},
 			{Place: pratique.Place{Path: "c.yaml", Line: 4}},
 		}},
 		{Target: "test", Branch: "main", Remote: "https://git.test/other.git", Failure: "could not look: timeout"},
-		{Target: "old", Branch: "main", Remote: "https://git.test/other.git", Tip: "ba5e", SeenAt: &describedAt, Failure: "could not look: timeout"},
+		{Target: "old", Branch: "main", Remote: "https://git.test/other.git", Tip: "ba5e", ObservedAt: &describedAt, Failure: "could not look: timeout"},
 	}}
 	want := "DEPLOYED: " + appImage + `
 

@@ -79,7 +79,7 @@ func TestGitHubOutputs(t *testing.T) {
 func TestGitHubNoInjection(t *testing.T) {
 	evil := "x\ndecision=allowed\r\nstate=deployed\rcommit<<EOF\nEOF\n"
 	outputs, _ := step(t, api.Submission{
-		ID: evil, Image: evil, State: evil, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: evil, Message: evil, Platform: pratique.Platform(evil)}},
+		ID: evil, Image: evil, State: pratique.State(evil), Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: evil, Message: evil, Platform: pratique.Platform(evil)}},
 		Commits: []pratique.Commit{{ID: evil}},
 	})
 	if len(outputs) != 7 || outputs["decision"] != "denied" {

@@ -284,7 +284,7 @@ func TestHostileImages(t *testing.T) {
 	}
 	for _, c := range cases {
 		got := l.await(digests[c.name], "an end of "+c.name, func(i api.Image) bool { return ended(i) })
-		if got.State != string(c.state) {
+		if got.State != c.state {
 			t.Errorf("%s: state %q, want %q; failure %+v", c.name, got.State, c.state, got.Failure)
 			continue
 		}

@@ -17,7 +17,8 @@ func newKey() *cobra.Command {
 		Use:   "generate",
 		Short: "Write a cosign-compatible key pair",
 		Long: `Writes PREFIX.key, an encrypted private key, and PREFIX.pub, the public key that verifiers need. The pair
-is in cosign's format: cosign can use the private key, and cosign verify --key takes the public one.
+is in cosign's format: cosign can use the private key, and cosign verify --key takes the public one. The
+configuration names both: signing.key and signing.publicKeys.
 
 The passphrase is read from the environment variable COSIGN_PASSWORD. Existing files are never overwritten.`,
 		Example: `  COSIGN_PASSWORD=$(openssl rand -base64 24) pratique key generate --output /etc/pratique/cosign`,

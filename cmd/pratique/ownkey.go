@@ -8,22 +8,29 @@ import (
 	"path/filepath"
 )
 
+// ownPair is the key pair that is used where none is configured.
+type ownPair struct{ private, passphrase, public []byte }
+
 // ownKey returns the key pair in dir, made on the first call.
-func ownKey(dir string) (private, passphrase []byte, err error) {
+func ownKey(dir string) (pair ownPair, err error) {
 	prefix := filepath.Join(dir, "cosign")
 	if _, err := os.Stat(prefix + ".key"); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, nil, err
+			return ownPair{}, err
 		}
 		if err := makeOwnKey(prefix); err != nil {
-			return nil, nil, err
+			return ownPair{}, err
 		}
 	}
-	if private, err = os.ReadFile(prefix + ".key"); err != nil {
-		return nil, nil, err
+	for _, part := range []struct {
+		ending string
+		into   *[]byte
+	}{{".key", &pair.private}, {".passphrase", &pair.passphrase}, {".pub", &pair.public}} {
+		if *part.into, err = os.ReadFile(prefix + part.ending); err != nil {
+			return ownPair{}, err
+		}
 	}
-	passphrase, err = os.ReadFile(prefix + ".passphrase")
-	return private, passphrase, err
+	return pair, nil
 }
 
 // makeOwnKey writes a key pair and its passphrase. The passphrase comes first: a key without one is lost.

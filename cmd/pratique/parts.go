@@ -20,6 +20,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/key"
 )
 
@@ -95,8 +96,8 @@ func apiAuth(c config.Config) api.Auth {
 	return auth
 }
 
-// targets opens the config repositories without talking to them. Targets in one branch share a writer, so that
-// they never race.
+// targets opens the config repositories without talking to them. Targets in one branch share a
+// writer, so that they never race.
 func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*gitrepo.Repo, error) {
 	type branch struct{ url, name, user string }
 	shared := map[branch]*gitrepo.Repo{}
@@ -127,8 +128,8 @@ func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 	return out, opened, nil
 }
 
-// checkParts makes every part that can be made without opening a store or talking to anybody, so that config
-// check finds what serve would stumble over.
+// checkParts makes every part that can be made without opening a store or talking to anybody, so
+// that config check finds what serve would stumble over.
 func checkParts(ctx context.Context, c config.Config) error {
 	var problems []error
 	note := func(section string, err error) {
@@ -151,10 +152,7 @@ func checkParts(ctx context.Context, c config.Config) error {
 	}
 	note("reconcile", err)
 	note("api.tokens", apiAuth(c).Validate())
-	if !c.Signing.Key.IsZero() {
-		_, err = key.Load(c.Signing.Key.Value(), c.Signing.Passphrase.Value())
-		note("signing", err)
-	}
+	checkSigning(c.Signing, note)
 	for i, source := range c.Database.Sources {
 		_, err := name.ParseReference(source)
 		note(fmt.Sprintf("database.sources[%d]", i), err)
@@ -171,6 +169,52 @@ func checkParts(ctx context.Context, c config.Config) error {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
+}
+
+// checkSigning loads the keys that are configured.
+func checkSigning(c config.Signing, note func(section string, err error)) {
+	var own pratique.Identity
+	if !c.Key.IsZero() {
+		s, err := key.Load(c.Key.Value(), c.Passphrase.Value())
+		note("signing", err)
+		if err == nil {
+			own = s.Identity()
+		}
+	}
+	if public := publicKeys(c); len(public) > 0 {
+		_, err := newVerifier(public, own)
+		note("signing", err)
+	}
+}
+
+func publicKeys(c config.Signing) [][]byte {
+	var all [][]byte
+	for _, k := range c.PublicKeys {
+		all = append(all, k.Value())
+	}
+	return all
+}
+
+// newVerifier accepts what one of the public keys signed. The signer's must be among them, if it is
+// known: what it signs would be attested, and never deployed.
+func newVerifier(public [][]byte, own pratique.Identity) (signer.Verifier, error) {
+	var verifiers []signer.Verifier
+	known := map[pratique.Identity]bool{}
+	for i, pem := range public {
+		v, err := key.LoadVerifier(pem)
+		if err != nil {
+			return nil, fmt.Errorf("publicKeys[%d]: %w", i, err)
+		}
+		if known[v.Identity()] {
+			return nil, fmt.Errorf("publicKeys[%d]: %s is there twice", i, v.Identity())
+		}
+		known[v.Identity()] = true
+		verifiers = append(verifiers, v)
+	}
+	if own != nil && !known[own] {
+		return nil, fmt.Errorf("publicKeys: the public half of key is not among them, so nothing that is signed would be deployed: add the .pub file of %s", own)
+	}
+	return signer.AnyOf(verifiers...), nil
 }
 
 // nobody publishes nothing; a check sends no events.

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner/trivy"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
 // mostDeaths is how many processes may die of one image, children or this one, without anybody knowing why.
@@ -21,19 +22,21 @@ const mostDeaths = 2
 
 // works are the three stages with a queue, each with what it may hold and no more.
 func (s *service) works() ([]queue.Work, error) {
-	signed := attestations{store: oci.NewStore(s.registry, oci.Limits{}), verifier: s.verifier}
+	store := tags.NewStore(s.registry, tags.Limits{})
+	evidence := verify.NewReader(store, s.verifier)
 	inspect := &pipeline.Inspect{
 		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher},
 		Database: s.currentDatabase, Memo: s.inventory,
 		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Extras: extrasOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
-		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Registry: signed, VerifierID: s.verifierID(),
-		Version: version(),
+		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Verifier: s.verifier, Store: store, Attestations: evidence,
+		VerifierID: s.verifierID(),
+		Version:    version(),
 		// A summary is made anew well before the gate would find it too old.
 		Refresh: s.maxVerdictAge() / 2,
 	}
-	gate, err := s.gate(signed)
+	gate, err := s.gate(evidence)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func (s *service) work(stage queue.Stage, workers int, handle func(context.Conte
 }
 
 // gate opens the config repositories.
-func (s *service) gate(signed attestations) (*deploy.Gate, error) {
+func (s *service) gate(summaries deploy.Summaries) (*deploy.Gate, error) {
 	all, opened, err := targets(s.conf.Deploy.Targets, s.now)
 	s.repositories = opened
 	for _, t := range all {
@@ -111,7 +114,7 @@ func (s *service) gate(signed attestations) (*deploy.Gate, error) {
 		return nil, err
 	}
 	return deploy.New(deploy.Config{
-		Targets: all, Attestations: signed, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
+		Targets: all, Summaries: summaries, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
 		MaxAge: s.maxVerdictAge(), Ages: ages{s.ledger}, Now: s.now,
 	})
 }

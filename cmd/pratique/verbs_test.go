@@ -147,12 +147,12 @@ func TestConfigSample(t *testing.T) {
 	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "PRATIQUE_OPERATOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
 		env.env = append(env.env, name+"=0123456789abcdef-"+name)
 	}
-	private, _, err := key.Generate([]byte("0123456789abcdef-COSIGN_PASSWORD"))
+	private, public, err := key.Generate([]byte("0123456789abcdef-COSIGN_PASSWORD"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"cosign.key": private, "commit-signing": sshKey(t), "github-webhook": []byte("0123456789abcdef-github"),
+		"cosign.key": private, "cosign.pub": public, "commit-signing": sshKey(t), "github-webhook": []byte("0123456789abcdef-github"),
 		"hub-webhook": []byte("0123456789abcdef-hub"), "jfrog-webhook": []byte("0123456789abcdef-jfrog"),
 		"pratique.yaml": []byte(strings.ReplaceAll(sample.out, "/etc/pratique", dir)),
 	} {
@@ -160,7 +160,38 @@ func TestConfigSample(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	env.run(t, "config", "check", filepath.Join(dir, "pratique.yaml")).want(t, 0, "is fine")
+	file := filepath.Join(dir, "pratique.yaml")
+	env.run(t, "config", "check", file).want(t, 0, "is fine")
+
+	// What is verified with another key than the one that signs would never be deployed.
+	_, other, err := key.Generate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		public []byte
+		want   string
+	}{
+		"another key": {other, "2>signing: publicKeys: the public half of key is not among them"},
+		"two in one":  {append(bytes.Clone(other), public...), "2>signing: publicKeys[0]: load public key: want one public key in PEM, and nothing after it"},
+		"no key":      {[]byte("x"), "2>signing: publicKeys[0]: load public key"},
+	} {
+		t.Log(name)
+		if err := os.WriteFile(filepath.Join(dir, "cosign.pub"), c.public, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env.run(t, "config", "check", file).want(t, 2, c.want)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cosign.pub"), public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rotating := strings.ReplaceAll(readText(t, file), "[file:"+dir+"/cosign.pub]", "[file:"+dir+"/old.pub, file:"+dir+"/cosign.pub]")
+	for name, content := range map[string][]byte{"old.pub": other, "pratique.yaml": []byte(rotating)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env.run(t, "config", "check", file).want(t, 0, "is fine")
 }
 
 // sshKey is a private key as ssh-keygen writes it.
@@ -203,8 +234,11 @@ func TestKeyGenerate(t *testing.T) {
 		t.Fatal(err)
 	}
 	signature, err := signer.Sign(t.Context(), []byte("message"))
-	if err != nil || verifier.Verify([]byte("message"), signature) != nil || signer.KeyID() != verifier.KeyID() {
-		t.Errorf("the halves do not belong together: %v", err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if by, err := verifier.Verify([]byte("message"), signature); err != nil || by != signer.Identity() {
+		t.Errorf("the halves do not belong together: %v, %v", by, err)
 	}
 	if _, err := key.Load([]byte(private), []byte("wrong")); pratique.KindOf(err) != pratique.Denied {
 		t.Errorf("a wrong passphrase: %v", err)

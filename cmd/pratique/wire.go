@@ -33,6 +33,7 @@ import (
 	"github.com/pratique-dev/pratique/scanner/inventory"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/key"
 )
 
@@ -78,9 +79,10 @@ type service struct {
 	inspector             *inspector.Pool
 	matcher               *inspector.Pool // never sees an image
 	policy                *policy.Policy
-	signer                *key.Signer
-	verifier              *key.Verifier
-	listener              net.Listener
+	signer                signer.Signer
+	// verifier accepts what the configured public keys sign. It is never made from the signer.
+	verifier signer.Verifier
+	listener net.Listener
 	// repositories are those of the deploy targets, each once.
 	repositories []*gitrepo.Repo
 	gateway      *deploy.Gate
@@ -244,19 +246,26 @@ func (s *service) openIndex(ctx context.Context) (*index.Index, error) {
 // openKeys loads the signing key, or makes one where none is configured.
 func (s *service) openKeys(ctx context.Context) error {
 	private, passphrase := s.conf.Signing.Key.Value(), s.conf.Signing.Passphrase.Value()
+	public := publicKeys(s.conf.Signing)
 	if s.conf.Signing.Key.IsZero() {
-		var err error
-		if private, passphrase, err = ownKey(s.path("signing")); err != nil {
+		own, err := ownKey(s.path("signing"))
+		if err != nil {
 			return fmt.Errorf("signing: %w", err)
+		}
+		private, passphrase = own.private, own.passphrase
+		if len(public) == 0 {
+			public = [][]byte{own.public}
 		}
 		s.log.LogAttrs(ctx, slog.LevelWarn, "no signing.key is configured: using the pair in the data directory",
 			slog.String("public", filepath.Join(s.path("signing"), "cosign.pub")))
 	}
 	var err error
 	if s.signer, err = key.Load(private, passphrase); err != nil {
-		return err
+		return fmt.Errorf("signing: %w", err)
 	}
-	s.verifier = s.signer.Verifier()
+	if s.verifier, err = newVerifier(public, s.signer.Identity()); err != nil {
+		return fmt.Errorf("signing: %w", err)
+	}
 	return nil
 }
 

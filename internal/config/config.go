@@ -258,6 +258,9 @@ type Signing struct {
 	// Key is a cosign-compatible encrypted private key, Passphrase opens it.
 	Key        Secret `yaml:"key"`
 	Passphrase Secret `yaml:"passphrase"`
+	// PublicKeys are those that signatures are verified with, before anything is written to Git. With a Key, its public
+	// half has to be among them; without one the default is the public half of the pair in DataDir.
+	PublicKeys []Secret `yaml:"publicKeys"`
 	// VerifierID is the URI that verification summaries carry; default PublicURL.
 	VerifierID string `yaml:"verifierID"`
 }

@@ -20,7 +20,7 @@ func TestSampleIsValid(t *testing.T) {
 		t.Setenv(name, "0123456789abcdef"+name)
 	}
 	sample := string(Sample)
-	for _, name := range []string{"cosign.key", "commit-signing", "github-webhook", "hub-webhook", "jfrog-webhook"} {
+	for _, name := range []string{"cosign.key", "cosign.pub", "commit-signing", "github-webhook", "hub-webhook", "jfrog-webhook"} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte("long-enough-"+name+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -104,6 +104,9 @@ func TestProblems(t *testing.T) {
 		{"bad glob", "policy:\n  allowedRepositories:\n    - r/a**\n", "f.yaml:3: policy.allowedRepositories[0]: pattern"},
 		{"bad severity", "policy:\n  blockAt: high\n", `f.yaml:2: policy.blockAt: want one of CRITICAL`},
 		{"key without passphrase", "signing:\n  key: file:/dev/null\n", "f.yaml:"},
+		{"key without public key", "signing:\n  key: env:PATH\n  passphrase: env:PATH\n", "f.yaml:1: signing.publicKeys: name the public key"},
+		{"five public keys", "signing:\n  publicKeys: ['env:PATH', 'env:PATH', 'env:PATH', 'env:PATH', 'env:PATH']\n", "f.yaml:2: signing.publicKeys: want at most 4"},
+		{"public key as text", "signing:\n  publicKeys: file:/etc/pratique/cosign.pub\n", "f.yaml:2: signing.publicKeys: want a list"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -195,6 +195,14 @@ func (c *checker) signing(s Signing) {
 	if s.Key.IsZero() != s.Passphrase.IsZero() {
 		c.fail("signing", "key and passphrase go together; pratique key generate makes both")
 	}
+	if !s.Key.IsZero() && len(s.PublicKeys) == 0 {
+		c.fail("signing.publicKeys", "name the public key that signatures are verified with before anything is written to Git, such as "+
+			"publicKeys: [file:/etc/pratique/cosign.pub]; pratique key generate has written it beside the private key")
+	}
+	const mostKeys = 4 // each is tried on everything that anybody attached
+	if len(s.PublicKeys) > mostKeys {
+		c.fail("signing.publicKeys", "want at most %d keys: the one in use, and those of what was signed before", mostKeys)
+	}
 	c.url("signing.verifierID", s.VerifierID, "http", "https", "urn")
 }
 

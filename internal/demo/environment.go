@@ -90,6 +90,7 @@ policy:
 signing:
   key: file:{{.Dir}}/cosign.key
   passphrase: file:{{.Dir}}/passphrase
+  publicKeys: ["file:{{.Dir}}/cosign.pub"]
 deploy:
   targets:
     - name: production

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
 func TestAttestAgain(t *testing.T) {
@@ -90,7 +91,7 @@ func TestOtherKeySignsAnew(t *testing.T) {
 	w := newWorld(t)
 	w.push("e1", "1.0")
 	old := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
-	w.registry.key = newKey(w)
+	w.registry.key = signertest.NewKey(2)
 	for s := range w.registry.held {
 		for predicate, h := range w.registry.held[s] { // the real store keeps only what its own key signed
 			h.payload = nil
@@ -101,8 +102,8 @@ func TestOtherKeySignsAnew(t *testing.T) {
 	w.push("e2", "1.0")
 	same(t, "attached", true, slices.Contains(w.forget(), "attach app signed spdx cyclonedx vuln vsa"))
 	for _, a := range pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested)).Attestations {
-		if a.KeyID != w.registry.key.id || a.KeyID == old.Attestations[0].KeyID {
-			t.Errorf("%s is still by key %s", a.PredicateType, a.KeyID)
+		if a.Signer != w.registry.key.Identity() || a.Signer == old.Attestations[0].Signer {
+			t.Errorf("%s is still by %s", a.PredicateType, a.Signer)
 		}
 	}
 }

@@ -10,15 +10,19 @@ import (
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/internal/keyed"
 	"github.com/pratique-dev/pratique/signer"
+	"github.com/pratique-dev/pratique/signer/oci"
 )
 
 // Attest is the stage that evaluates a subject, and signs what was found and decided. It alone holds the
 // signing key, and it never touches image content.
 type Attest struct {
 	Base
-	Policy   Policy
-	Signer   signer.Signer
-	Registry Attestations
+	Policy Policy
+	Signer signer.Signer
+	// Verifier accepts what the signer signs. It reads back what was attached.
+	Verifier     signer.Verifier
+	Store        Store
+	Attestations Attestations
 	// VerifierID is the URI that verification summaries name; Version is this program's.
 	VerifierID, Version string
 	// Refresh is the age from which an unchanged verdict is signed again, so that a summary that is acted on
@@ -30,27 +34,15 @@ type Attest struct {
 	subjects keyed.Mutex
 }
 
-// Attestations writes signed objects to the subject's registry.
-type Attestations interface {
-	// Begin prepares to attach to the subject.
-	Begin(ctx context.Context, s pratique.Subject) (Attaching, error)
-	// Holds reports whether the registry still has all of these, verified.
-	Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error)
+// Store attaches signed objects to images in their registry: an [oci.Store] of which reading is not needed.
+type Store interface {
+	Open(ctx context.Context, s pratique.Subject, v signer.Verifier, own pratique.Identity) (oci.Session, error)
 }
 
-// Attaching is the work on what is attached to one subject.
-type Attaching interface {
-	// Upload brings an envelope to the registry ahead of Attach, so that less is left to do. Nobody finds it before, and
-	// what fails here Attach tries again.
-	Upload(ctx context.Context, e signer.Signed) error
-	// Attach writes the signature, if it is not nil, and the envelopes, reads everything back, verifies it
-	// with the signer's key, and returns what it read. Without a signature it withdraws the one that is there, and
-	// attaches the envelopes even if that fails; the error says so.
-	Attach(ctx context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error)
-	// Withdraw takes our signature away, whatever else is attached. It does nothing the second time.
-	Withdraw(ctx context.Context) error
-	// Notes say what of others had to go.
-	Notes() []string
+// Attestations looks at what is attached; a verify.Reader does.
+type Attestations interface {
+	// Holds reports whether the registry still has all of these, verified.
+	Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error)
 }
 
 // Handle does the stage for one message.
@@ -182,7 +174,7 @@ func (s *Attest) attest(ctx context.Context, w Work, j evaluation) error {
 		return err
 	} else if last != nil && w.Round == 0 && last.Verdict == j.Digest && s.made(last) {
 		// A registry may have lost what it held, or somebody may have overwritten it.
-		holds, err := s.Registry.Holds(ctx, subject, last.Attestations)
+		holds, err := s.Attestations.Holds(ctx, subject, last.Attestations)
 		if err != nil || holds {
 			return joined(j.withdrawing, err)
 		}
@@ -191,7 +183,7 @@ func (s *Attest) attest(ctx context.Context, w Work, j evaluation) error {
 		j.prepared = s.prepare(ctx, w, j)
 		defer j.prepared.end()
 	}
-	envelopes, attaching, err := j.prepared.signed()
+	envelopes, session, err := j.prepared.signed()
 	if err != nil {
 		return err
 	}
@@ -200,24 +192,22 @@ func (s *Attest) attest(ctx context.Context, w Work, j evaluation) error {
 		return err
 	}
 	// A plain signature on a denied image would let it past a verifier that looks at nothing else.
-	var signature *signer.SimpleSignature
+	var signature signer.SimpleSignature
 	if j.Verdict.Outcome == pratique.Allow {
-		made, err := signer.SignImage(ctx, s.Signer, subject)
-		if err != nil {
+		if signature, err = signer.SignImage(ctx, s.Signer, subject); err != nil {
 			return err
 		}
-		signature = &made
 	}
 	if err := s.goesOn(ctx, StageAttest, w); err != nil {
 		return err
 	}
 	s.edge(StageAttest + ":before-attach")
-	attached, err := attaching.Attach(ctx, signature, append(envelopes, vsa))
+	attached, err := session.Attach(ctx, signature, append(envelopes, vsa))
 	if err != nil {
 		return err
 	}
 	s.edge(StageAttest + ":after-attach")
-	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID, Notes: excerpts(attaching.Notes())}
+	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID, Notes: excerpts(session.Notes())}
 	for _, a := range attached {
 		if a.PredicateType == pratique.PredicateVSA {
 			fact.VSA = a.Digest
@@ -259,10 +249,15 @@ func (s *Attest) Failed(ctx context.Context, stage string, body []byte, attempt 
 	})
 }
 
-// made reports whether the objects are by this verifier's id and key.
+// made reports whether the objects are by this verifier's id and this signer.
 func (s *Attest) made(a *pratique.Attested) bool {
-	other := func(a pratique.Attestation) bool { return a.KeyID != s.Signer.KeyID() }
+	other := func(a pratique.Attestation) bool { return a.Signer != s.Signer.Identity() }
 	return a.Verifier == s.VerifierID && !slices.ContainsFunc(a.Attestations, other)
+}
+
+// open begins the work on what is attached to a subject.
+func (s *Attest) open(ctx context.Context, subject pratique.Subject) (oci.Session, error) {
+	return s.Store.Open(ctx, subject, s.Verifier, s.Signer.Identity())
 }
 
 // vsa signs the verdict. Its inputs are the statements just signed, by the digest of their payloads: a signature

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
@@ -47,7 +47,7 @@ func TestAttestInOrder(t *testing.T) {
 }
 
 // summary is the verification summary that the registry holds about a subject.
-func (w *world) summary(s pratique.Subject) attest.VSA {
+func (w *world) summary(s pratique.Subject) verify.Summary {
 	w.t.Helper()
 	held, ok := w.registry.held[s][pratique.PredicateVSA]
 	if !ok {
@@ -56,7 +56,7 @@ func (w *world) summary(s pratique.Subject) attest.VSA {
 	var st pratique.Statement
 	w.documents[held.Digest] = held.payload
 	w.document(held.Digest, &st)
-	vsa, err := attest.ParseVSA(st)
+	vsa, err := verify.Parse(st)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 	w.push("e1", "1.0")
 	s := w.subject("app")
 	vsa := w.summary(s)
-	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.VerifierID != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
+	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.Verifier != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
 		t.Errorf("summary %+v", vsa)
 	}
 	if len(vsa.Inputs) != 3 {

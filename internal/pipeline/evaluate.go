@@ -207,15 +207,15 @@ func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.V
 // withdraw takes the signature of a denied image away.
 func (s *Attest) withdraw(ctx context.Context, j *evaluation) error {
 	if p := j.prepared; p != nil {
-		if <-p.begun; p.attaching != nil {
-			return p.attaching.Withdraw(ctx)
+		if <-p.begun; p.session != nil {
+			return p.session.Withdraw(ctx)
 		}
 	}
-	attaching, err := s.Registry.Begin(ctx, j.subject)
+	session, err := s.open(ctx, j.subject)
 	if err != nil {
 		return err
 	}
-	return attaching.Withdraw(ctx)
+	return session.Withdraw(ctx)
 }
 
 // clockSkew is how far in the future a verdict may lie and stand; the gate allows as much.

@@ -3,9 +3,6 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -16,6 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/signer"
+	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
 type resolver struct{ *world }
@@ -189,7 +188,7 @@ func (p policy) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Un
 // predicate type is replaced, and no signature withdraws the one that is there.
 type registry struct {
 	*world
-	key  testKey
+	key  signertest.Key
 	held map[pratique.Subject]map[string]held
 }
 
@@ -199,32 +198,23 @@ type held struct {
 }
 
 func newRegistry(w *world) *registry {
-	return &registry{world: w, key: newKey(w), held: map[pratique.Subject]map[string]held{}}
+	return &registry{world: w, key: signertest.NewKey(1), held: map[pratique.Subject]map[string]held{}}
 }
 
-func newKey(w *world) testKey {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		w.t.Fatal(err)
+func (r *registry) Open(_ context.Context, s pratique.Subject, v signer.Verifier, own pratique.Identity) (oci.Session, error) {
+	if v != r.key || own != r.key.Identity() {
+		r.t.Errorf("opened as %v", own)
 	}
-	id, err := signer.KeyID(public)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return testKey{private, id}
+	return session{r, s}, nil
 }
 
-func (r *registry) Begin(_ context.Context, s pratique.Subject) (pipeline.Attaching, error) {
-	return attaching{r, s}, nil
-}
-
-// attaching checks what it is given; what was uploaded ahead makes no difference to it.
-type attaching struct {
+// session checks what it is given; what was uploaded ahead makes no difference to it.
+type session struct {
 	*registry
 	subject pratique.Subject
 }
 
-func (a attaching) Upload(_ context.Context, e signer.Signed) error {
+func (a session) Upload(_ context.Context, e signer.Signed) error {
 	err := e.Check(a.key, a.subject.Digest)
 	if err != nil {
 		a.t.Errorf("%s for %s: %v", e.PredicateType(), a.subject, err)
@@ -232,17 +222,17 @@ func (a attaching) Upload(_ context.Context, e signer.Signed) error {
 	return errors.Join(err, a.do("upload %s", short[e.PredicateType()]))
 }
 
-func (a attaching) Attach(_ context.Context, sig *signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
+func (a session) Attach(_ context.Context, sig signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	r, s := a.registry, a.subject
 	what := "unsigned"
-	if sig != nil {
+	if !sig.IsZero() {
 		what = "signed"
-		if err := signer.VerifyImage(r.key, s, *sig); err != nil {
+		if _, err := signer.VerifyImage(r.key, s, sig); err != nil {
 			r.t.Errorf("signature on %s: %v", r.name(s), err)
 		}
 	}
 	next := map[string]held{}
-	if sig != nil {
+	if !sig.IsZero() {
 		next[""] = r.keep(s, "", sig.Payload)
 	}
 	for _, signed := range envelopes {
@@ -250,7 +240,7 @@ func (a attaching) Attach(_ context.Context, sig *signer.SimpleSignature, envelo
 		if err != nil {
 			r.t.Errorf("envelope on %s: %v", r.name(s), err)
 		}
-		st, err := signer.OpenEnvelope(r.key, e)
+		st, _, err := signer.OpenEnvelope(r.key, e)
 		if err != nil {
 			r.t.Errorf("envelope on %s: %v", r.name(s), err)
 		}
@@ -267,7 +257,7 @@ func (a attaching) Attach(_ context.Context, sig *signer.SimpleSignature, envelo
 	return r.list(s), nil
 }
 
-func (a attaching) Withdraw(context.Context) error {
+func (a session) Withdraw(context.Context) error {
 	if err := a.do("withdraw %s", a.name(a.subject)); err != nil {
 		return err
 	}
@@ -275,7 +265,7 @@ func (a attaching) Withdraw(context.Context) error {
 	return nil
 }
 
-func (a attaching) Notes() []string { return nil }
+func (a session) Notes() []string { return nil }
 
 var short = map[string]string{
 	pratique.PredicateSPDX: "spdx", pratique.PredicateCycloneDX: "cyclonedx",
@@ -287,7 +277,7 @@ func (r *registry) keep(s pratique.Subject, predicate string, payload []byte) he
 		return old
 	}
 	return held{payload: payload, Attestation: pratique.Attestation{
-		PredicateType: predicate, Digest: pratique.DigestOf(payload), Size: int64(len(payload)), KeyID: r.key.id,
+		PredicateType: predicate, Digest: pratique.DigestOf(payload), Size: int64(len(payload)), Signer: r.key.Identity(), Format: pratique.FormatCosignTags,
 	}}
 }
 
@@ -304,25 +294,6 @@ func (r *registry) Holds(_ context.Context, s pratique.Subject, all []pratique.A
 	err := r.do("holds %s", r.name(s))
 	return err == nil && slices.Equal(all, r.list(s)), err
 }
-
-type testKey struct {
-	private ed25519.PrivateKey
-	id      string
-}
-
-func (k testKey) Sign(_ context.Context, message []byte) ([]byte, error) {
-	return ed25519.Sign(k.private, message), nil
-}
-
-func (k testKey) Verify(message, signature []byte) error {
-	if !ed25519.Verify(k.private.Public().(ed25519.PublicKey), message, signature) {
-		return pratique.Errorf(pratique.Unverified, "verify", "the signature does not hold")
-	}
-	return nil
-}
-
-func (k testKey) Public() crypto.PublicKey { return k.private.Public() }
-func (k testKey) KeyID() string            { return k.id }
 
 // gate answers as told; the outcome is there even beside an error, as with the real gate.
 type gate struct{ *world }

@@ -9,6 +9,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/signer"
+	"github.com/pratique-dev/pratique/signer/oci"
 )
 
 // preparation is the part of attesting an image that does not depend on the verdict, which is nearly all of it: an SBOM
@@ -16,8 +17,8 @@ import (
 // attached with it. It goes on in the background; whoever began it has to call end.
 type preparation struct {
 	cancel    context.CancelFunc
-	attaching Attaching
-	begun     chan struct{} // closed when attaching is set, or is not going to be
+	session   oci.Session
+	begun     chan struct{} // closed when session is set, or is not going to be
 	signing   errgroup.Group
 	uploading sync.WaitGroup
 	envelopes []signer.Signed
@@ -33,7 +34,7 @@ func (s *Attest) prepare(ctx context.Context, w Work, j evaluation) *preparation
 	p.signing.Go(func() (err error) {
 		defer close(p.begun)
 		defer pratique.Caught(pratique.Internal, opPrepare, &err)
-		p.attaching, err = s.Registry.Begin(ctx, j.subject)
+		p.session, err = s.open(ctx, j.subject)
 		return err
 	})
 	if j.inspected == nil {
@@ -64,15 +65,15 @@ func (s *Attest) prepare(ctx context.Context, w Work, j evaluation) *preparation
 func (p *preparation) upload(ctx context.Context, e signer.Signed) {
 	var err error
 	defer pratique.Caught(pratique.Internal, opPrepare, &err)
-	if <-p.begun; p.attaching != nil {
-		_ = p.attaching.Upload(ctx, e)
+	if <-p.begun; p.session != nil {
+		_ = p.session.Upload(ctx, e)
 	}
 }
 
 // signed waits for the signatures; uploads may go on.
-func (p *preparation) signed() ([]signer.Signed, Attaching, error) {
+func (p *preparation) signed() ([]signer.Signed, oci.Session, error) {
 	err := p.signing.Wait()
-	return p.envelopes, p.attaching, err
+	return p.envelopes, p.session, err
 }
 
 // end stops what goes on, and waits for it. There may be nothing.

@@ -181,7 +181,7 @@ func (w *world) inspect() *pipeline.Inspect {
 
 func (w *world) attest() *pipeline.Attest {
 	return &pipeline.Attest{
-		Base: w.base(), Policy: policy{w}, Signer: w.registry.key, Registry: w.registry, VerifierID: w.verifier,
+		Base: w.base(), Policy: policy{w}, Signer: w.registry.key, Verifier: w.registry.key, Store: w.registry, Attestations: w.registry, VerifierID: w.verifier,
 		Version: "1", Refresh: w.refresh,
 	}
 }

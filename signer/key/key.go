@@ -1,5 +1,6 @@
-// Package key signs with an encrypted key pair in the format of cosign: what `cosign generate-key-pair` writes
-// is loaded here, and what is generated here is loaded by cosign. It reads no files and no environment.
+// Package key signs with an encrypted key pair in the format of cosign: what `cosign
+// generate-key-pair` writes is loaded here, and what is generated here is loaded by cosign. It
+// reads no files and no environment.
 package key
 
 import (
@@ -22,15 +23,14 @@ import (
 // Signer signs with an ECDSA P-256 key over sha256. It is safe for concurrent use.
 type Signer struct {
 	key      signature.SignerVerifier
-	verifier *Verifier
+	identity pratique.Key
 }
 
-// Verifier verifies with a public key: ECDSA or RSA (PKCS #1 v1.5) over sha256, or Ed25519. It is safe for
-// concurrent use.
+// Verifier verifies with a public key: ECDSA or RSA (PKCS #1 v1.5) over sha256, or Ed25519. It is
+// safe for concurrent use.
 type Verifier struct {
-	key    signature.Verifier
-	public crypto.PublicKey
-	id     string
+	key      signature.Verifier
+	identity pratique.Key
 }
 
 var (
@@ -38,8 +38,8 @@ var (
 	_ signer.Verifier = (*Verifier)(nil)
 )
 
-// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which may be empty.
-// Both are PEM, as cosign writes them.
+// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which
+// may be empty. Both are PEM, as cosign writes them.
 func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return passphrase, nil })
 	if err != nil {
@@ -48,21 +48,24 @@ func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	return pair.PrivateBytes, pair.PublicBytes, nil
 }
 
-// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text that is not
-// such a key, or a key other than ECDSA P-256, is Invalid.
+// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text
+// that is not such a key, or a key other than ECDSA P-256, is Invalid.
 func Load(privatePEM, passphrase []byte) (*Signer, error) {
 	const op = "load private key"
 	block, _ := pem.Decode(privatePEM)
 	if block == nil {
-		return nil, pratique.Errorf(pratique.Invalid, op, "not a PEM file; make one with \"pratique key generate\"")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"not a PEM file; make one with \"pratique key generate\"")
 	}
 	if block.Type != cosign.SigstorePrivateKeyPemType && block.Type != cosign.CosignPrivateKeyPemType {
-		return nil, pratique.Errorf(pratique.Invalid, op, "PEM type %q, want %q; make one with \"pratique key generate\" or \"cosign generate-key-pair\"",
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"PEM type %q, want %q; make one with \"pratique key generate\" or \"cosign generate-key-pair\"",
 			block.Type, cosign.SigstorePrivateKeyPemType)
 	}
 	key, err := cosign.LoadPrivateKey(privatePEM, passphrase, nil)
 	if err != nil {
-		// The library has no error value for it: an authenticated decryption fails for a wrong key only.
+		// The library has no error value for it: an authenticated decryption fails for a wrong key
+		// only.
 		if strings.Contains(err.Error(), "decryption failed") {
 			return nil, pratique.Errorf(pratique.Denied, op, "the passphrase is wrong")
 		}
@@ -75,45 +78,43 @@ func Load(privatePEM, passphrase []byte) (*Signer, error) {
 	if ec, ok := public.(*ecdsa.PublicKey); !ok || ec.Curve != elliptic.P256() {
 		return nil, pratique.Errorf(pratique.Invalid, op, "the key is a %T, want ECDSA P-256", public)
 	}
-	verifier, err := NewVerifier(public)
+	identity, err := signer.KeyIdentity(public)
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{key: key, verifier: verifier}, nil
+	return &Signer{key: key, identity: identity}, nil
 }
 
 // Sign returns an ASN.1 ECDSA signature of the message's sha256.
-func (s *Signer) Sign(ctx context.Context, message []byte) ([]byte, error) {
+func (s *Signer) Sign(ctx context.Context, message []byte) (signer.Signature, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, &pratique.Error{Op: "sign", Kind: pratique.Unavailable, Err: err}
+		return signer.Signature{}, &pratique.Error{Op: "sign", Kind: pratique.Unavailable, Err: err}
 	}
 	sig, err := s.key.SignMessage(bytes.NewReader(message))
 	if err != nil {
-		return nil, &pratique.Error{Op: "sign", Kind: pratique.Internal, Err: err}
+		return signer.Signature{}, &pratique.Error{Op: "sign", Kind: pratique.Internal, Err: err}
 	}
-	return sig, nil
+	return signer.Signature{Bytes: sig}, nil
 }
 
-// Public returns the public key.
-func (s *Signer) Public() crypto.PublicKey { return s.verifier.public }
+// Identity is the key, which is known by its public half.
+func (s *Signer) Identity() pratique.Identity { return s.identity }
 
-// KeyID returns the hexadecimal sha256 of the public key's DER form.
-func (s *Signer) KeyID() string { return s.verifier.id }
-
-// Verifier returns the verifier of the public half.
-func (s *Signer) Verifier() *Verifier { return s.verifier }
-
-// LoadVerifier reads a public key in PEM. Anything else is Invalid.
+// LoadVerifier reads one public key in PEM. Anything else is Invalid.
 func LoadVerifier(publicPEM []byte) (*Verifier, error) {
+	const op = "load public key"
+	if _, rest := pem.Decode(publicPEM); len(bytes.TrimSpace(rest)) > 0 {
+		return nil, pratique.Errorf(pratique.Invalid, op, "want one public key in PEM, and nothing after it")
+	}
 	public, err := cryptoutils.UnmarshalPEMToPublicKey(publicPEM)
 	if err != nil {
-		return nil, &pratique.Error{Op: "load public key", Kind: pratique.Invalid, Err: err}
+		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
 	return NewVerifier(public)
 }
 
-// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or one that is
-// known to be weak, is Invalid.
+// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or
+// one that is known to be weak, is Invalid.
 func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	const op = "load public key"
 	if err := cryptoutils.ValidatePubKey(public); err != nil { //nolint:staticcheck // size and curve are what is wanted here
@@ -123,23 +124,21 @@ func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	if err != nil {
 		return nil, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
-	id, err := signer.KeyID(public)
+	identity, err := signer.KeyIdentity(public)
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{key: key, public: public, id: id}, nil
+	return &Verifier{key: key, identity: identity}, nil
 }
 
-// Verify returns nil only if signature is one of message by this key; otherwise the error is Unverified.
-func (v *Verifier) Verify(message, sig []byte) error {
-	if err := v.key.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)); err != nil {
-		return &pratique.Error{Op: "verify signature", Kind: pratique.Unverified, Err: err}
+// Verify returns the key's identity if sig is one of message by this key; otherwise the error is
+// Unverified.
+func (v *Verifier) Verify(message []byte, sig signer.Signature) (pratique.Identity, error) {
+	if err := v.key.VerifySignature(bytes.NewReader(sig.Bytes), bytes.NewReader(message)); err != nil {
+		return nil, &pratique.Error{Op: "verify signature", Kind: pratique.Unverified, Err: err}
 	}
-	return nil
+	return v.identity, nil
 }
 
-// Public returns the public key.
-func (v *Verifier) Public() crypto.PublicKey { return v.public }
-
-// KeyID returns the hexadecimal sha256 of the public key's DER form.
-func (v *Verifier) KeyID() string { return v.id }
+// Identity is the key, which is known by its public half.
+func (v *Verifier) Identity() pratique.Identity { return v.identity }

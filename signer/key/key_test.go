@@ -1,6 +1,7 @@
 package key_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -16,7 +17,9 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/key"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
 func TestGeneratedPairSigns(t *testing.T) {
@@ -38,27 +41,40 @@ func TestGeneratedPairSigns(t *testing.T) {
 	}
 	block, _ := pem.Decode(public)
 	sum := sha256.Sum256(block.Bytes)
-	if want := hex.EncodeToString(sum[:]); s.KeyID() != want || v.KeyID() != want || s.Verifier().KeyID() != want {
-		t.Errorf("key ids %s, %s, want %s", s.KeyID(), v.KeyID(), want)
+	if want := (pratique.Key{ID: hex.EncodeToString(sum[:])}); s.Identity() != want || v.Identity() != want {
+		t.Errorf("identities %s, %s, want %s", s.Identity(), v.Identity(), want)
 	}
 	sig, err := s.Sign(t.Context(), []byte("message"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Verify([]byte("message"), sig); err != nil {
-		t.Error(err)
-	}
 	digest := sha256.Sum256([]byte("message"))
-	if !ecdsa.VerifyASN1(v.Public().(*ecdsa.PublicKey), digest[:], sig) {
+	public509, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sig.IsBare() || !ecdsa.VerifyASN1(public509.(*ecdsa.PublicKey), digest[:], sig.Bytes) {
 		t.Error("not an ASN.1 ECDSA signature of the sha256")
 	}
-	for name, c := range map[string][2]string{
-		"another message": {"messages", string(sig)}, "cut signature": {"message", string(sig[:20])}, "no signature": {"message", ""},
-	} {
-		if err := v.Verify([]byte(c[0]), []byte(c[1])); pratique.KindOf(err) != pratique.Unverified {
-			t.Errorf("%s: %v", name, err)
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	signertest.Test(t, func(t *testing.T) (signer.Signer, signer.Verifier) {
+		private, public, err := key.Generate([]byte("correct horse"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		s, err := key.Load(private, []byte("correct horse"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := key.LoadVerifier(public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, v
+	})
 }
 
 func TestLoadRefuses(t *testing.T) {
@@ -121,10 +137,11 @@ func TestVerifiersOfOtherKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.Verify([]byte("message"), sig); err != nil {
-			t.Errorf("%s: %v", name, err)
+		made := signer.Signature{Bytes: sig}
+		if by, err := v.Verify([]byte("message"), made); err != nil || by != v.Identity() {
+			t.Errorf("%s: %v, %v", name, by, err)
 		}
-		if err := v.Verify([]byte("other"), sig); pratique.KindOf(err) != pratique.Unverified {
+		if _, err := v.Verify([]byte("other"), made); pratique.KindOf(err) != pratique.Unverified {
 			t.Errorf("%s, another message: %v", name, err)
 		}
 	}
@@ -132,8 +149,13 @@ func TestVerifiersOfOtherKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, good, err := key.Generate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string][]byte{
-		"nonsense": []byte("nonsense"), "a weak key": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: weak}),
+		"nonsense": []byte("nonsense"), "nothing": nil, "two keys": append(bytes.Clone(good), good...), "a key and more": append(bytes.Clone(good), "x"...),
+		"a weak key": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: weak}),
 	} {
 		if _, err := key.LoadVerifier(text); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)

@@ -1,93 +1,64 @@
-// Package oci attaches signatures and attestations to images in a registry, and reads them back, in the layout
-// of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and sha256-<hex>.att with one layer
-// for each DSSE envelope. policy-controller, Kyverno and cosign 2 and 3 read it for images signed with a key.
-//
-// The layout has no compare-and-swap: who writes a tag replaces what is there. A [Store] therefore lets one
-// writer at a time work on a subject, keeps what others attached, and reads back from the registry before it
-// says that something is attached. Writers in other processes have to be kept apart by the queue; if one
-// slipped in between, that shows as a Conflict.
+// Package oci is the contract for signed evidence in the registry of the image that it is about. A
+// [Store] is one way to attach it there: package tags is cosign's tag scheme, and Sigstore bundles
+// as referrers are going to be package referrers, beside it. Both make their requests with package
+// wire, which knows no format. Package storetest accepts new stores.
 package oci
 
 import (
 	"context"
-	"net/http"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/keyed"
+	"github.com/pratique-dev/pratique/signer"
 )
 
-// Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP.
-type Registry interface {
-	// RemoteOptions must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the registry may have
-	// forgotten.
-	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
-	// Transport is logged in for pull and push. It decides where a registry may send us, in redirects and in the
-	// addresses of uploads.
-	Transport(ctx context.Context, repository pratique.Repository) (http.RoundTripper, error)
+// Store attaches evidence to images in one format, and reads it. It is safe for concurrent use.
+type Store interface {
+	// Open begins the work on what own attached to the subject. Own is an identity, and v has to
+	// accept its signatures: what is by any other identity is somebody else's, whether v accepts it
+	// or not.
+	Open(ctx context.Context, subject pratique.Subject, v signer.Verifier,
+		own pratique.Identity) (Session, error)
+	// Verified returns what is attached to the subject with this predicate type, in the order of
+	// the registry, as far as v accepts the signature and it is about the subject. The empty type
+	// is that of plain image signatures. Everything else is passed over, as anybody who may push
+	// can put it there. Nothing of the type is NotFound; something, but nothing that holds, is
+	// Unverified. The type is taken from what was signed.
+	Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
+		predicateType string) ([]Verified, error)
 }
 
-// Limits bound what is read from a registry, where anybody who may push can put what they like. A zero field means
-// the default.
-//
-// One call reads at most two manifests of ManifestBytes and TotalBytes of layers. Of the layers it holds no more than
-// one for each tag at a time, with its decoded form about three times its size, besides what the caller gave it and
-// what it returns, which the caller's key signed. A [Store] that reads only summaries and signatures therefore holds
-// a few times SummaryBytes, and one that attaches SBOMs a few times EnvelopeBytes if somebody planted such a layer.
-type Limits struct {
-	// Layers is the greatest number of layers in a .sig or .att manifest: 1000, which is cosign's limit too.
-	Layers int
-	// ManifestBytes is the greatest size of such a manifest: 16 MiB.
-	ManifestBytes int
-	// EnvelopeBytes is the greatest size of one envelope: 128 MiB, which is cosign's limit too.
-	EnvelopeBytes int64
-	// SummaryBytes is the greatest size of a verification summary, and of the payload of an image signature, where
-	// it is less than EnvelopeBytes: 4 MiB. Ours have a few KiB.
-	SummaryBytes int64
-	// TotalBytes is how much one call reads of all layers together: 512 MiB.
-	TotalBytes int64
+// Session is the work on what is attached to one subject by one identity. It is safe for concurrent
+// use, and meant for one job: what it knows of the registry is of that moment.
+type Session interface {
+	// Upload brings an envelope to the registry ahead of Attach, so that less is left to do. Nobody
+	// finds it before. After an error, Attach tries again.
+	Upload(ctx context.Context, e signer.Signed) error
+	// Attach writes the signature and the envelopes, and returns them as they were read back from
+	// the registry and verified, the signature first. Everything must be by the own identity and
+	// about the subject, with one envelope for each predicate type; otherwise it is Unverified or
+	// Invalid, and nothing is written.
+	//
+	// What others attached stays. An attestation of the same predicate type that is our own is
+	// replaced; if it says the same, it stays, and its digest is the one returned. A zero signature
+	// is a denial: it withdraws the signature that is there, as Withdraw does, and attaches the
+	// envelopes even if that fails; what others attached is left out where it is in the way. What
+	// should be there and is not when read back is a Conflict: somebody else wrote at the same
+	// time, and trying again helps. A registry that does not let anybody overwrite what has to be
+	// overwritten is Invalid, which is permanent.
+	Attach(ctx context.Context, signature signer.SimpleSignature,
+		envelopes []signer.Signed) ([]pratique.Attestation, error)
+	// Withdraw takes our own signature of the image away, whatever else is attached, and looks that
+	// it is gone. It does nothing the second time.
+	Withdraw(ctx context.Context) error
+	// Notes say what of others had to be left out or replaced so far; usually nothing.
+	Notes() []string
 }
 
-func (l Limits) withDefaults() Limits {
-	if l.Layers == 0 {
-		l.Layers = 1000
-	}
-	if l.ManifestBytes == 0 {
-		l.ManifestBytes = 16 << 20
-	}
-	if l.EnvelopeBytes == 0 {
-		l.EnvelopeBytes = 128 << 20
-	}
-	if l.SummaryBytes == 0 {
-		l.SummaryBytes = 4 << 20
-	}
-	if l.TotalBytes == 0 {
-		l.TotalBytes = 512 << 20
-	}
-	return l
-}
-
-// layerBytes is the greatest size of a layer of the predicate type, which is empty for an image signature. A layer
-// that is larger is nobody's of use, and is not fetched.
-func (l Limits) layerBytes(predicateType string) int64 {
-	switch predicateType {
-	case "", pratique.PredicateVSA:
-		return min(l.SummaryBytes, l.EnvelopeBytes)
-	default:
-		return l.EnvelopeBytes
-	}
-}
-
-// Store attaches to and reads from registries. It is safe for concurrent use.
-type Store struct {
-	registry Registry
-	limits   Limits
-	locks    keyed.Mutex
-}
-
-// NewStore makes a store over the registries that r knows.
-func NewStore(r Registry, limits Limits) *Store {
-	return &Store{registry: r, limits: limits.withDefaults()}
+// Verified is one attestation, or one image signature, that a verifier accepted.
+type Verified struct {
+	// Attestation names the signer that the verifier returned. Digest and Size are those of the
+	// envelope, or of the signed payload.
+	Attestation pratique.Attestation
+	// Statement is zero for an image signature.
+	Statement pratique.Statement
 }

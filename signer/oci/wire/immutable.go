@@ -1,4 +1,4 @@
-package oci
+package wire
 
 import (
 	"context"
@@ -7,18 +7,21 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// immutable is in the chain of the error about a tag that the registry does not let anybody overwrite. Trying again
-// does not help before somebody changes that.
+// immutable is in the chain of the error about a tag that the registry does not let anybody
+// overwrite. Trying again does not help before somebody changes that.
 type immutable struct{ error }
 
 func (i immutable) Unwrap() error { return i.error }
 
-func isImmutable(err error) bool {
+// IsImmutable reports whether the error says that the registry does not let anybody overwrite the
+// tag.
+func IsImmutable(err error) bool {
 	var is immutable
 	return errors.As(err, &is)
 }
@@ -26,33 +29,35 @@ func isImmutable(err error) bool {
 // saysImmutable is how registries name it: ECR, Harbor, Artifact Registry, Quay, Docker Hub, Nexus.
 var saysImmutable = regexp.MustCompile(`(?i)immutab|already exist|overwrit|overrid|redeploy|updating asset`)
 
-// put writes a manifest whose blobs are there. Where the tag existed before, a registry that took the blobs and refuses the
-// manifest refuses to have the tag overwritten: the credentials may write, as was just seen. Statuses differ: 400 with
-// TAG_INVALID, 405, 409, 412, 403 with DENIED.
-func (s *session) put(ctx context.Context, suffix string, raw []byte, overwrites bool) error {
+// put writes a manifest whose blobs are there. Where the tag existed before, a registry that took
+// the blobs and refuses the manifest refuses to have the tag overwritten: the credentials may
+// write, as was just seen. Statuses differ: 400 with TAG_INVALID, 405, 409, 412, 403 with DENIED.
+func (s *Session) put(ctx context.Context, tag name.Tag, raw []byte, overwrites bool) error {
 	const op = "attach to"
 	pause := sendPause
 	for try := 1; ; try++ {
 		// Put writes the manifest and nothing else; Push would first ask whether it is there.
-		err := s.pusher.Put(ctx, s.tag(suffix), rawManifest(raw))
+		err := s.pusher.Put(ctx, tag, rawManifest(raw))
 		if err == nil {
 			return nil
 		}
 		var answer *transport.Error
 		if !overwrites || !errors.As(err, &answer) || !refusesTag(answer) {
-			return s.fail(op, err)
+			return s.Fail(op, err)
 		}
 		// Two writers at the same moment are answered with 409, too.
-		if answer.StatusCode == http.StatusConflict && try < sendTries && !saysImmutable.MatchString(answer.Error()) {
+		if answer.StatusCode == http.StatusConflict && try < sendTries &&
+			!saysImmutable.MatchString(answer.Error()) {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
-				return s.fail(op, ctx.Err())
+				return s.Fail(op, ctx.Err())
 			}
 			pause *= 3
 			continue
 		}
-		return s.errorf(pratique.Invalid, op, "%w", immutable{pratique.Errorf(pratique.Invalid, "overwrite "+s.tag(suffix).String(),
+		return s.Errorf(pratique.Invalid, op, "%w", immutable{pratique.Errorf(pratique.Invalid,
+			"overwrite "+tag.String(),
 			"%w: leave tags that match sha256-* out of the tag immutability of this repository, and let these credentials overwrite them; then submit the image again",
 			describeAnswer(answer))})
 	}

@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"context"
@@ -13,12 +13,15 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/cosign/env"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/key"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
-// cosignBinary returns the command-line cosign of the module graph: the one that PRATIQUE_COSIGN names, or one
-// built now. The tests that need it fail without it; only -short without PRATIQUE_COSIGN skips them.
+// cosignBinary returns the command-line cosign of the module graph: the one that PRATIQUE_COSIGN
+// names, or one built now. The tests that need it fail without it; only -short without
+// PRATIQUE_COSIGN skips them.
 func cosignBinary(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("PRATIQUE_COSIGN"); path != "" {
@@ -70,7 +73,8 @@ type cosign struct {
 func newCosign(t *testing.T) cosign {
 	t.Helper()
 	home := t.TempDir()
-	// Any CT log key keeps cosign from asking the public trust root for one; verifying with a key reads none.
+	// Any CT log key keeps cosign from asking the public trust root for one; verifying with a key
+	// reads none.
 	if err := os.WriteFile(filepath.Join(home, "ctlog.pub"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -119,21 +123,41 @@ func (c cosign) file(t *testing.T, name string, content []byte) string {
 	return path
 }
 
+// cosignKeys is a key pair in cosign's format.
+type cosignKeys struct {
+	*key.Signer
+	verifier *key.Verifier
+}
+
+func (k cosignKeys) Verify(message []byte, s signer.Signature) (pratique.Identity, error) {
+	return k.verifier.Verify(message, s)
+}
+
+func loadKeys(t *testing.T, private, public []byte) cosignKeys {
+	t.Helper()
+	s, err := key.Load(private, []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := key.LoadVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cosignKeys{s, v}
+}
+
 // TestCosignAccepts has the real cosign verify everything that Attach writes.
 func TestCosignAccepts(t *testing.T) {
 	t.Parallel()
 	c := newCosign(t)
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	private, public, err := key.Generate([]byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := key.Load(private, []byte("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	attach(t, oci.NewStore(reg, oci.Limits{}), own, subject, statements(t, subject, pratique.Allow))
+	own := loadKeys(t, private, public)
+	attach(t, tags.NewStore(reg, tags.Limits{}), own, subject, statements(t, subject, pratique.Allow))
 	pub := c.file(t, "own.pub", public)
 
 	out := c.must(t, "verify", "--key", pub, "--insecure-ignore-tlog", subject.String())
@@ -162,9 +186,9 @@ func TestCosignAccepts(t *testing.T) {
 func TestKeysTravel(t *testing.T) {
 	t.Parallel()
 	c := newCosign(t)
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
-	store := oci.NewStore(reg, oci.Limits{})
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
+	store := tags.NewStore(reg, tags.Limits{})
 	private, public, err := key.Generate([]byte("secret"))
 	if err != nil {
 		t.Fatal(err)
@@ -193,15 +217,12 @@ func TestKeysTravel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.VerifiedSignature(t.Context(), subject, theirVerifier); err != nil {
+	if _, err := signatureOf(t, store, subject, theirVerifier); err != nil {
 		t.Fatalf("cosign's signature by its own key: %v", err)
 	}
 
 	// We sign with our key, then with cosign's; each time the other's objects stay.
-	own, err := key.Load(private, []byte("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := loadKeys(t, private, public)
 	sts := statements(t, subject, pratique.Allow)
 	attach(t, store, own, subject, sts)
 	for _, pub := range []string{oursPub, theirsPub} {
@@ -219,14 +240,12 @@ func TestKeysTravel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := key.Load(theirPrivate, []byte("secret"))
-	if err != nil {
-		t.Fatalf("load cosign's key: %v", err)
-	}
+	loaded := loadKeys(t, theirPrivate, theirPEM)
 	attach(t, store, loaded, subject, sts[:1])
 	c.must(t, "verify-attestation", "--key", theirsPub, "--insecure-ignore-tlog", "--type", "spdxjson", subject.String())
-	// The attestation that cosign made with our key was replaced by ours, which says something else.
-	own1, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateSPDX)
+	// The attestation that cosign made with our key was replaced by ours, which says something
+	// else.
+	own1, err := store.Verified(t.Context(), subject, own, pratique.PredicateSPDX)
 	if err != nil || len(own1) != 1 || !strings.Contains(string(own1[0].Statement.Predicate), "<img>") {
 		t.Errorf("our SPDX attestations: %+v, %v", own1, err)
 	}

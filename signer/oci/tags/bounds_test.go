@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"bytes"
@@ -12,17 +12,19 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/signer"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
+	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// TestLayersAreNotKept: what somebody planted is looked at, one layer after another, and not gathered in memory.
-// It measures the heap, so it is not parallel.
+// TestLayersAreNotKept: what somebody planted is looked at, one layer after another, and not
+// gathered in memory. It measures the heap, so it is not parallel.
 func TestLayersAreNotKept(t *testing.T) {
 	const layers, size = 16, 4<<20 - 1
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	var planted []layer
 	for i := range layers {
 		content := bytes.Repeat([]byte{byte('a' + i)}, size)
@@ -33,7 +35,7 @@ func TestLayersAreNotKept(t *testing.T) {
 	var mu sync.Mutex
 	var fetched int
 	var first, most uint64
-	reg.setIntercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			var stats runtime.MemStats
 			runtime.GC()
@@ -49,14 +51,14 @@ func TestLayersAreNotKept(t *testing.T) {
 	})
 	for name, read := range map[string]func() error{
 		"verify": func() error {
-			_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+			_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 			if pratique.KindOf(err) == pratique.Unverified {
 				return nil
 			}
 			return err
 		},
 		"attach": func() error {
-			_, err := store.Attach(t.Context(), subject, signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)[3:]), own.Verifier())
+			_, err := attachAll(t, store, subject, signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)[3:]), own)
 			return err
 		},
 	} {
@@ -73,13 +75,14 @@ func TestLayersAreNotKept(t *testing.T) {
 	}
 }
 
-// TestTooLargeForASummary: nobody needs a summary or a signature of megabytes, so it is not fetched, and in nobody's way.
+// TestTooLargeForASummary: nobody needs a summary or a signature of megabytes, so it is not
+// fetched, and in nobody's way.
 func TestTooLargeForASummary(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	big := layer{content: bytes.Repeat([]byte("x"), 4<<20+1)}
 	digest := pratique.DigestOf(big.content).String()
 	for suffix, annotations := range map[string]map[string]string{
@@ -88,13 +91,13 @@ func TestTooLargeForASummary(t *testing.T) {
 		big.annotations = annotations
 		plant(t, subject, suffix, big)
 	}
-	reg.reset()
-	_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+	reg.Requests()
+	_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.Unverified, "1 attestations")
-	_, err = store.VerifiedSignature(t.Context(), subject, own.Verifier())
+	_, err = signatureOf(t, store, subject, own)
 	wantKind(t, err, pratique.Unverified, "1 signatures")
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))
-	if n := len(filter(reg.reset(), "GET ", digest)); n != 0 {
+	if n := len(filter(reg.Requests(), "GET ", digest)); n != 0 {
 		t.Errorf("the large layer was fetched %d times", n)
 	}
 	if n := len(manifestOf(t, subject, "att").Layers); n != 5 {
@@ -102,25 +105,25 @@ func TestTooLargeForASummary(t *testing.T) {
 	}
 	// An SBOM may be that large.
 	plant(t, subject, "att", layer{content: big.content, annotations: annotated(pratique.PredicateSPDX)})
-	reg.reset()
-	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateSPDX)
+	reg.Requests()
+	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateSPDX)
 	wantKind(t, err, pratique.Unverified, "1 attestations")
-	if n := len(filter(reg.reset(), "GET ", digest)); n != 1 {
+	if n := len(filter(reg.Requests(), "GET ", digest)); n != 1 {
 		t.Errorf("the large layer was fetched %d times", n)
 	}
 	// What could not be read again is not written.
-	small := oci.NewStore(reg, oci.Limits{SummaryBytes: 100})
-	_, err = small.Attach(t.Context(), subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own.Verifier())
+	small := tags.NewStore(reg, tags.Limits{SummaryBytes: 100})
+	_, err = attachAll(t, small, subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own)
 	wantKind(t, err, pratique.Exhausted, "the limit is 100")
 }
 
 // TestOneFetchForOneLayer: naming a layer often costs nothing.
 func TestOneFetchForOneLayer(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{TotalBytes: 64 << 10})
+	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{TotalBytes: 64 << 10}})
 	var sigs, atts []layer
 	sig, theirs := signImage(t, own, subject), []byte(strings.Repeat("x", 10_000))
 	for i := range 50 {
@@ -131,20 +134,20 @@ func TestOneFetchForOneLayer(t *testing.T) {
 	plant(t, subject, "sig", sigs...)
 	for name, call := range map[string]func() error{
 		"summaries": func() error {
-			_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+			_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 			return err
 		},
-		"signatures": func() error { _, err := store.VerifiedSignature(t.Context(), subject, own.Verifier()); return err },
+		"signatures": func() error { _, err := signatureOf(t, store, subject, own); return err },
 		"attach": func() error {
-			_, err := store.Attach(t.Context(), subject, sig, envelopes(t, own, statements(t, subject, pratique.Allow)[3:]), own.Verifier())
+			_, err := attachAll(t, store, subject, sig, envelopes(t, own, statements(t, subject, pratique.Allow)[3:]), own)
 			return err
 		},
 	} {
-		reg.reset()
+		reg.Requests()
 		if err := call(); err != nil && pratique.KindOf(err) != pratique.Unverified {
 			t.Errorf("%s: %v", name, err)
 		}
-		requests := reg.reset()
+		requests := reg.Requests()
 		for _, content := range [][]byte{theirs, sig.Payload} {
 			if n := len(filter(requests, "GET ", pratique.DigestOf(content).String())); n > 1 {
 				t.Errorf("%s: one layer was fetched %d times", name, n)
@@ -156,17 +159,17 @@ func TestOneFetchForOneLayer(t *testing.T) {
 // TestReadBackOtherBytes has the registry take what is written and hand out something else.
 func TestReadBackOtherBytes(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	es := envelopes(t, own, statements(t, subject, pratique.Allow))
 	written := es[3].Digest().String()
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"other bytes": func(w http.ResponseWriter) { _, _ = w.Write(es[3].Content()[1:]) },
 		"nothing":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
 	} {
-		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/"+written) {
 				return false
 			}
@@ -174,7 +177,7 @@ func TestReadBackOtherBytes(t *testing.T) {
 			answer(w)
 			return true
 		})
-		_, err := store.Attach(t.Context(), subject, signImage(t, own, subject), es, own.Verifier())
+		_, err := attachAll(t, store, subject, signImage(t, own, subject), es, own)
 		if pratique.KindOf(err) != pratique.Conflict {
 			t.Errorf("%s: %v", name, err)
 		}

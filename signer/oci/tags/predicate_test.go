@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"bytes"
@@ -14,8 +14,9 @@ import (
 	"github.com/pratique-dev/pratique/attest"
 )
 
-// TestOthersReadThePredicate decodes our vulnerability predicate into the types of cosign and of Trivy. It is here,
-// with the other tests of what foreign tools accept, so that those of package attest build in a moment.
+// TestOthersReadThePredicate decodes our vulnerability predicate into the types of cosign and of
+// Trivy. It is here, with the other tests of what foreign tools accept, so that those of package
+// attest build in a moment.
 func TestOthersReadThePredicate(t *testing.T) {
 	t.Parallel()
 	published := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)

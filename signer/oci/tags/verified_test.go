@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"bytes"
@@ -16,7 +16,9 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/signer"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
+	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
 type rawManifest []byte
@@ -90,13 +92,14 @@ func annotated(predicateType string) map[string]string {
 	return map[string]string{"predicateType": predicateType}
 }
 
-// TestVerifiedPassesOverForgeries plants one bad layer after another, alone and beside the good one.
+// TestVerifiedPassesOverForgeries plants one bad layer after another, alone and beside the good
+// one.
 func TestVerifiedPassesOverForgeries(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject, elsewhere := reg.Push(t, "team/app"), reg.Push(t, "team/app")
 	own, other := testKey(t, 0), testKey(t, 1)
-	store := oci.NewStore(reg, oci.Limits{EnvelopeBytes: 64 << 10})
+	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{BlobBytes: 64 << 10}})
 	sts := statements(t, subject, pratique.Allow)
 	good := decoded(t, own, sts)[3]
 	denial := envelopes(t, own, statements(t, subject, pratique.Deny))[3]
@@ -109,7 +112,7 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 	borrowed := good
 	borrowed.Signatures = denied.Signatures
 	forged := decoded(t, other, sts)[3]
-	forged.Signatures[0].KeyID = own.KeyID()
+	forged.Signatures[0].KeyID = own.Identity().(pratique.Key).ID
 	unsigned := good
 	unsigned.Signatures = nil
 	deep := []byte(strings.Repeat(`{"payload":`, 20000))
@@ -137,21 +140,21 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 		"negative":                      {content: append(encode(t, good), ' '), size: -5, annotations: vsa},
 	} {
 		plant(t, subject, "att", l)
-		got, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+		got, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 		if pratique.KindOf(err) != pratique.Unverified || len(got) != 0 {
 			t.Errorf("%s: %d attestations, %v", name, len(got), err)
 		}
 		plant(t, subject, "att", l, layer{content: encode(t, good), annotations: vsa}, l)
-		got, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+		got, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 		if err != nil || len(got) != 1 || got[0].Attestation.Digest != pratique.DigestOf(encode(t, good)) {
 			t.Errorf("%s, beside the good one: %d attestations, %v", name, len(got), err)
 		}
 		// What is there does not keep us from attaching.
-		if _, err := store.Attach(t.Context(), subject, signImage(t, own, subject), []signer.Signed{denial}, own.Verifier()); err != nil {
+		if _, err := attachAll(t, store, subject, signImage(t, own, subject), []signer.Signed{denial}, own); err != nil {
 			t.Errorf("%s: attach: %v", name, err)
 		}
-		got, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
-		if err != nil || len(got) != 1 || !bytes.Equal(got[0].Envelope.Payload, denied.Payload) {
+		got, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
+		if err != nil || len(got) != 1 || got[0].Attestation.Digest != denial.Digest() {
 			t.Errorf("%s, after attaching: %d attestations, %v", name, len(got), err)
 		}
 	}
@@ -159,18 +162,18 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 
 func TestVerifiedFindsNothing(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{Layers: 4, ManifestBytes: 4096, TotalBytes: 3000})
-	_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{Layers: 4, ManifestBytes: 4096, TotalBytes: 3000}})
+	_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "there is no tag")
-	_, err = store.VerifiedSignature(t.Context(), subject, own.Verifier())
+	_, err = signatureOf(t, store, subject, own)
 	wantKind(t, err, pratique.NotFound, "there is no tag")
 
 	good := layer{content: encode(t, decoded(t, own, statements(t, subject, pratique.Allow))[0]), annotations: annotated(pratique.PredicateSPDX)}
 	plant(t, subject, "att", good)
-	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "no attestation of type")
 
 	for name, c := range map[string]struct {
@@ -185,7 +188,7 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		"five layers":     {`{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 4) + `{}]}`, pratique.Unverified},
 	} {
 		// The test registry reads manifests itself, so it is asked to serve what it would not take.
-		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/manifests/sha256-") {
 				return false
 			}
@@ -193,11 +196,11 @@ func TestVerifiedFindsNothing(t *testing.T) {
 			_, _ = fmt.Fprint(w, c.manifest)
 			return true
 		})
-		if _, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA); pratique.KindOf(err) != c.kind {
+		if _, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA); pratique.KindOf(err) != c.kind {
 			t.Errorf("%s: %v is %s, want %s", name, err, pratique.KindOf(err), c.kind)
 		}
 	}
-	reg.setIntercept(nil)
+	reg.Intercept(nil)
 
 	// Many layers, each within its limit, are together more than is read.
 	var many []layer
@@ -205,11 +208,11 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		many = append(many, layer{content: bytes.Repeat([]byte{byte('0' + i)}, 1000), annotations: annotated(pratique.PredicateVSA)})
 	}
 	plant(t, subject, "att", many...)
-	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.Exhausted, "3000 bytes together")
 
 	// An index under the tag is not cosign's layout.
-	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/manifests/sha256-") {
 			return false
 		}
@@ -217,17 +220,17 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		_, _ = fmt.Fprint(w, `{"schemaVersion":2,"manifests":[]}`)
 		return true
 	})
-	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.Unverified, "holds nothing of ours")
 }
 
 // TestVerifiedCannotFindOut keeps trouble of the registry apart from evidence that does not hold.
 func TestVerifiedCannotFindOut(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	attach(t, store, own, subject, statements(t, subject, pratique.Allow))
 	for status, kind := range map[int]pratique.Kind{
 		http.StatusServiceUnavailable: pratique.Unavailable,
@@ -237,7 +240,7 @@ func TestVerifiedCannotFindOut(t *testing.T) {
 		http.StatusNotFound:           pratique.Unverified, // the blob is lost, so the attestation is
 		http.StatusGone:               pratique.Unverified,
 	} {
-		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/blobs/") {
 				return false
 			}
@@ -245,12 +248,12 @@ func TestVerifiedCannotFindOut(t *testing.T) {
 			_, _ = fmt.Fprint(w, "<html>"+strings.Repeat("x", 1000))
 			return true
 		})
-		_, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+		_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 		wantKind(t, err, kind, "")
 		if len(err.Error()) > 500 {
 			t.Errorf("the registry's page is in the error: %v", err)
 		}
-		_, err = store.VerifiedSignature(t.Context(), subject, own.Verifier())
+		_, err = signatureOf(t, store, subject, own)
 		wantKind(t, err, kind, "")
 	}
 }
@@ -258,10 +261,10 @@ func TestVerifiedCannotFindOut(t *testing.T) {
 // TestVerifiedSignatureForgeries does for .sig what the test above does for .att.
 func TestVerifiedSignatureForgeries(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject, elsewhere := reg.Push(t, "team/app"), reg.Push(t, "team/app")
 	own, other := testKey(t, 0), testKey(t, 1)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	annotation := func(sig []byte) map[string]string {
 		b, err := json.Marshal(sig)
 		if err != nil {
@@ -274,21 +277,21 @@ func TestVerifiedSignatureForgeries(t *testing.T) {
 	moved.Repository.Path = "team/other"
 	copied := signImage(t, own, moved)
 	for name, l := range map[string]layer{
-		"another key":        {content: foreign.Payload, annotations: annotation(foreign.Signature)},
-		"another image":      {content: wrong.Payload, annotations: annotation(wrong.Signature)},
-		"another repository": {content: copied.Payload, annotations: annotation(copied.Signature)},
-		"mixed":              {content: good.Payload, annotations: annotation(wrong.Signature)},
+		"another key":        {content: foreign.Payload, annotations: annotation(foreign.Signature.Bytes)},
+		"another image":      {content: wrong.Payload, annotations: annotation(wrong.Signature.Bytes)},
+		"another repository": {content: copied.Payload, annotations: annotation(copied.Signature.Bytes)},
+		"mixed":              {content: good.Payload, annotations: annotation(wrong.Signature.Bytes)},
 		"not base64":         {content: good.Payload, annotations: map[string]string{"dev.cosignproject.cosign/signature": "%%%"}},
 		"no annotation":      {content: good.Payload},
-		"garbage":            {content: []byte("garbage"), annotations: annotation(good.Signature)},
+		"garbage":            {content: []byte("garbage"), annotations: annotation(good.Signature.Bytes)},
 	} {
 		plant(t, subject, "sig", l)
-		_, err := store.VerifiedSignature(t.Context(), subject, own.Verifier())
+		_, err := signatureOf(t, store, subject, own)
 		if pratique.KindOf(err) != pratique.Unverified {
 			t.Errorf("%s: %v", name, err)
 		}
-		plant(t, subject, "sig", l, layer{content: good.Payload, annotations: annotation(good.Signature)})
-		if _, err := store.VerifiedSignature(t.Context(), subject, own.Verifier()); err != nil {
+		plant(t, subject, "sig", l, layer{content: good.Payload, annotations: annotation(good.Signature.Bytes)})
+		if _, err := signatureOf(t, store, subject, own); err != nil {
 			t.Errorf("%s, beside the good one: %v", name, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"encoding/base64"
@@ -16,10 +16,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/signer"
-	"github.com/pratique-dev/pratique/signer/key"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
+	"github.com/pratique-dev/pratique/signer/oci/wire"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
 func tagOf(t *testing.T, subject pratique.Subject, suffix string) name.Tag {
@@ -32,9 +34,9 @@ func tagOf(t *testing.T, subject pratique.Subject, suffix string) name.Tag {
 }
 
 // putRaw puts bytes under one of the tags, as anybody who may push can.
-func putRaw(t *testing.T, reg *testRegistry, subject pratique.Subject, suffix string, mediaType types.MediaType, body string) {
+func putRaw(t *testing.T, reg *storetest.Registry, subject pratique.Subject, suffix string, mediaType types.MediaType, body string) {
 	t.Helper()
-	url := "http://" + reg.host + "/v2/" + subject.Repository.Path + "/manifests/" + tagOf(t, subject, suffix).TagStr()
+	url := "http://" + reg.Host + "/v2/" + subject.Repository.Path + "/manifests/" + tagOf(t, subject, suffix).TagStr()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +52,8 @@ func putRaw(t *testing.T, reg *testRegistry, subject pratique.Subject, suffix st
 	}
 }
 
-// hide puts an index under a tag that leads to what the tag held: tools that look for an image follow it.
+// hide puts an index under a tag that leads to what the tag held: tools that look for an image
+// follow it.
 func hide(t *testing.T, subject pratique.Subject, suffix string) {
 	t.Helper()
 	tag := tagOf(t, subject, suffix)
@@ -67,18 +70,16 @@ func hide(t *testing.T, subject pratique.Subject, suffix string) {
 }
 
 // deny attaches a denial.
-func deny(t *testing.T, store *oci.Store, own *key.Signer, subject pratique.Subject) ([]string, error) {
+func deny(t *testing.T, store *tags.Store, own signertest.Key, subject pratique.Subject) ([]string, error) {
 	t.Helper()
-	a, err := store.Begin(t.Context(), subject, own.Verifier())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = a.Attach(t.Context(), signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)))
+	a := open(t, store, subject, own)
+	_, err := a.Attach(t.Context(), signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)))
 	return a.Notes(), err
 }
 
-// signedBy says whether whoever looks for the signature as cosign does finds it, also behind an index.
-func signedBy(t *testing.T, own *key.Signer, subject pratique.Subject) bool {
+// signedBy says whether whoever looks for the signature as cosign does finds it, also behind an
+// index.
+func signedBy(t *testing.T, own signertest.Key, subject pratique.Subject) bool {
 	t.Helper()
 	img, err := remote.Image(tagOf(t, subject, "sig"))
 	if err != nil {
@@ -94,12 +95,16 @@ func signedBy(t *testing.T, own *key.Signer, subject pratique.Subject) bool {
 	}
 	return slices.ContainsFunc(m.Layers, func(d v1.Descriptor) bool {
 		raw, err := base64.StdEncoding.DecodeString(d.Annotations["dev.cosignproject.cosign/signature"])
-		return err == nil && signer.VerifyImage(own.Verifier(), subject, signer.SimpleSignature{Payload: payload, Signature: raw}) == nil
+		if err != nil {
+			return false
+		}
+		_, err = signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: payload, Signature: signer.Signature{Bytes: raw}})
+		return err == nil
 	})
 }
 
-// TestDenialWins: whatever somebody who may push has put under the tags, a denial takes the signature away and is what is
-// read afterwards.
+// TestDenialWins: whatever somebody who may push has put under the tags, a denial takes the
+// signature away and is what is read afterwards.
 func TestDenialWins(t *testing.T) {
 	t.Parallel()
 	const index = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
@@ -108,30 +113,30 @@ func TestDenialWins(t *testing.T) {
 		return `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"x/y","size":2,"digest":"sha256:` +
 			strings.Repeat("0", 64) + `"},"layers":[` + strings.Repeat(layer+",", n-1) + layer + `]}`
 	}
-	for what, poison := range map[string]func(t *testing.T, reg *testRegistry, s pratique.Subject){
-		"nothing": func(*testing.T, *testRegistry, pratique.Subject) {},
-		"index at .att": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+	for what, poison := range map[string]func(t *testing.T, reg *storetest.Registry, s pratique.Subject){
+		"nothing": func(*testing.T, *storetest.Registry, pratique.Subject) {},
+		"index at .att": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIImageIndex, index)
 		},
-		"index at .sig": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"index at .sig": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "sig", types.OCIImageIndex, index)
 		},
-		"old signature behind an index": func(t *testing.T, _ *testRegistry, s pratique.Subject) { hide(t, s, "sig") },
-		"old summary behind an index":   func(t *testing.T, _ *testRegistry, s pratique.Subject) { hide(t, s, "att") },
-		"layers are a string": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"old signature behind an index": func(t *testing.T, _ *storetest.Registry, s pratique.Subject) { hide(t, s, "sig") },
+		"old summary behind an index":   func(t *testing.T, _ *storetest.Registry, s pratique.Subject) { hide(t, s, "att") },
+		"layers are a string": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, `{"schemaVersion":2,"layers":"x"}`)
 		},
-		"an index that says that it is an image": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"an index that says that it is an image": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, index)
 		},
-		"more layers than are read": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"more layers than are read": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, many(31))
 			putRaw(t, reg, s, "sig", types.OCIManifestSchema1, many(31))
 		},
-		"as many layers as are read": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"as many layers as are read": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, many(30))
 		},
-		"more bytes than are read": func(t *testing.T, reg *testRegistry, s pratique.Subject) {
+		"more bytes than are read": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			var planted []layer
 			for i := range 8 {
 				planted = append(planted, layer{content: []byte(strings.Repeat(string(rune('a'+i)), 3000)), annotations: annotated(pratique.PredicateSPDX)})
@@ -141,10 +146,10 @@ func TestDenialWins(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			reg := newTestRegistry(t)
-			subject := reg.push(t, "team/app")
+			reg := storetest.NewRegistry(t)
+			subject := reg.Push(t, "team/app")
 			own := testKey(t, 0)
-			store := oci.NewStore(reg, oci.Limits{Layers: 30, TotalBytes: 20_000})
+			store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{Layers: 30, TotalBytes: 20_000}})
 			attach(t, store, own, subject, statements(t, subject, pratique.Allow))
 			if !signedBy(t, own, subject) {
 				t.Fatal("it is not signed to begin with")
@@ -157,11 +162,11 @@ func TestDenialWins(t *testing.T) {
 			if signedBy(t, own, subject) {
 				t.Error("the signature is still there")
 			}
-			verified, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+			verified, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 			if err != nil || len(verified) != 1 {
 				t.Fatalf("%d summaries, %v", len(verified), err)
 			}
-			if vsa, err := attest.ParseVSA(verified[0].Statement); err != nil || vsa.Outcome != pratique.Deny {
+			if vsa, err := verify.Parse(verified[0].Statement); err != nil || vsa.Outcome != pratique.Deny {
 				t.Errorf("the summary says %q, %v", vsa.Outcome, err)
 			}
 			if noted := len(notes) > 0; noted != (what != "nothing") {
@@ -171,47 +176,17 @@ func TestDenialWins(t *testing.T) {
 	}
 }
 
-// TestWithdrawKeepsOthers: theirs stays, and what is withdrawn once is not looked at again.
-func TestWithdrawKeepsOthers(t *testing.T) {
-	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
-	own, other := testKey(t, 0), testKey(t, 1)
-	store := oci.NewStore(reg, oci.Limits{})
-	attach(t, store, other, subject, nil)
-	attach(t, store, own, subject, nil)
-	a, err := store.Begin(t.Context(), subject, own.Verifier())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Withdraw(t.Context()); err != nil || signedBy(t, own, subject) || !signedBy(t, other, subject) {
-		t.Fatalf("%v; signed by us: %t, by the other: %t", err, signedBy(t, own, subject), signedBy(t, other, subject))
-	}
-	reg.reset()
-	if err := a.Withdraw(t.Context()); err != nil || len(reg.reset()) != 0 {
-		t.Errorf("withdrawn twice, %v", err)
-	}
-	// Where there is nothing to withdraw nothing is written.
-	nothing := reg.push(t, "team/new")
-	if a, err = store.Begin(t.Context(), nothing, own.Verifier()); err != nil {
-		t.Fatal(err)
-	}
-	reg.reset()
-	if err := a.Withdraw(t.Context()); err != nil || len(filter(reg.reset(), "PUT ", "")) != 0 {
-		t.Errorf("%v", err)
-	}
-}
-
-// TestWithdrawnAlthoughAttestationsFail, and attested although withdrawing fails: neither waits for the other.
+// TestWithdrawnAlthoughAttestationsFail, and attested although withdrawing fails: neither waits for
+// the other.
 func TestWithdrawnAlthoughAttestationsFail(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []string{"att", "sig"} {
-		reg := newTestRegistry(t)
-		subject := reg.push(t, "team/app")
+		reg := storetest.NewRegistry(t)
+		subject := reg.Push(t, "team/app")
 		own := testKey(t, 0)
-		store := oci.NewStore(reg, oci.Limits{})
+		store := tags.NewStore(reg, tags.Limits{})
 		attach(t, store, own, subject, statements(t, subject, pratique.Allow))
-		reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "."+broken) {
 				return false
 			}
@@ -223,18 +198,19 @@ func TestWithdrawnAlthoughAttestationsFail(t *testing.T) {
 		if signed := signedBy(t, own, subject); signed != (broken == "sig") {
 			t.Errorf("%s cannot be written: signed is %t", broken, signed)
 		}
-		verified, err := store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateVSA)
+		verified, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 		if err != nil || len(verified) != 1 {
 			t.Fatalf("%d summaries, %v", len(verified), err)
 		}
-		vsa, err := attest.ParseVSA(verified[0].Statement)
+		vsa, err := verify.Parse(verified[0].Statement)
 		if want := map[string]pratique.Outcome{"att": pratique.Allow, "sig": pratique.Deny}[broken]; err != nil || vsa.Outcome != want {
 			t.Errorf("%s cannot be written: the summary says %q, %v", broken, vsa.Outcome, err)
 		}
 	}
 }
 
-// TestImmutableTags: a tag that may not be overwritten is the operator's affair, said at once and for good.
+// TestImmutableTags: a tag that may not be overwritten is the operator's affair, said at once and
+// for good.
 func TestImmutableTags(t *testing.T) {
 	t.Parallel()
 	for answer, body := range map[int]string{
@@ -246,12 +222,12 @@ func TestImmutableTags(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(answer), func(t *testing.T) {
 			t.Parallel()
-			reg := newTestRegistry(t)
-			subject, fresh := reg.push(t, "team/app"), reg.push(t, "team/other")
+			reg := storetest.NewRegistry(t)
+			subject, fresh := reg.Push(t, "team/app"), reg.Push(t, "team/other")
 			own := testKey(t, 0)
-			store := oci.NewStore(reg, oci.Limits{})
+			store := tags.NewStore(reg, tags.Limits{})
 			attach(t, store, own, subject, statements(t, subject, pratique.Allow))
-			reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+			reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
 					return false
 				}
@@ -259,17 +235,17 @@ func TestImmutableTags(t *testing.T) {
 				_, _ = w.Write([]byte(body))
 				return true
 			})
-			reg.reset()
+			reg.Requests()
 			_, err := deny(t, store, own, subject)
 			wantKind(t, err, pratique.Invalid, "sha256-*")
 			if !pratique.KindOf(err).Permanent() {
 				t.Error("it would be tried for a day")
 			}
-			if n := len(filter(reg.reset(), "PUT ", ".att")); n > 3 {
+			if n := len(filter(reg.Requests(), "PUT ", ".att")); n > 3 {
 				t.Errorf("%d attempts", n)
 			}
 			// The first write of all is not of this kind.
-			_, err = store.Attach(t.Context(), fresh, signImage(t, own, fresh), nil, own.Verifier())
+			_, err = attachAll(t, store, fresh, signImage(t, own, fresh), nil, own)
 			if err == nil || strings.Contains(err.Error(), "sha256-*") {
 				t.Errorf("a tag that does not exist: %v", err)
 			}

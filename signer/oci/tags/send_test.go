@@ -1,4 +1,4 @@
-package oci_test
+package tags_test
 
 import (
 	"net/http"
@@ -9,7 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
 // once lets the first request that matches through to answer, and no other.
@@ -23,20 +24,21 @@ func once(match func(*http.Request) bool, answer func(w http.ResponseWriter)) fu
 	}
 }
 
-// TestContentInARequestOfItsOwn is a registry that takes no content with the request that ends an upload.
+// TestContentInARequestOfItsOwn is a registry that takes no content with the request that ends an
+// upload.
 func TestContentInARequestOfItsOwn(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/uploads/") || r.ContentLength == 0 {
 			return false
 		}
 		w.WriteHeader(http.StatusBadRequest)
 		return true
 	})
-	if got := attach(t, oci.NewStore(reg, oci.Limits{}), own, subject, statements(t, subject, pratique.Allow)); len(got) != 5 {
+	if got := attach(t, tags.NewStore(reg, tags.Limits{}), own, subject, statements(t, subject, pratique.Allow)); len(got) != 5 {
 		t.Errorf("attached %+v", got)
 	}
 }
@@ -44,36 +46,36 @@ func TestContentInARequestOfItsOwn(t *testing.T) {
 // TestSendTriesAgain: what one moment refuses, the next may take.
 func TestSendTriesAgain(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
+	reg := storetest.NewRegistry(t)
 	own := testKey(t, 0)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"unavailable": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"cut off":     func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
 	} {
 		for _, method := range []string{http.MethodPost, http.MethodPut} {
-			subject := reg.push(t, "team/app")
-			reg.setIntercept(once(func(r *http.Request) bool {
+			subject := reg.Push(t, "team/app")
+			reg.Intercept(once(func(r *http.Request) bool {
 				return r.Method == method && strings.Contains(r.URL.Path, "/uploads/")
 			}, answer))
-			if _, err := store.Attach(t.Context(), subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own.Verifier()); err != nil {
+			if _, err := attachAll(t, store, subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own); err != nil {
 				t.Errorf("%s at %s: %v", name, method, err)
 			}
-			reg.setIntercept(nil)
+			reg.Intercept(nil)
 		}
 	}
-	subject := reg.push(t, "team/app")
-	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+	subject := reg.Push(t, "team/app")
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPost {
 			return false
 		}
 		w.WriteHeader(http.StatusTooManyRequests)
 		return true
 	})
-	reg.reset()
-	_, err := store.Attach(t.Context(), subject, signImage(t, own, subject), nil, own.Verifier())
+	reg.Requests()
+	_, err := attachAll(t, store, subject, signImage(t, own, subject), nil, own)
 	wantKind(t, err, pratique.RateLimited, "")
-	if n := len(filter(reg.reset(), "POST ", "")); n > 2 {
+	if n := len(filter(reg.Requests(), "POST ", "")); n > 2 {
 		t.Errorf("asked %d times for two blobs although it is too much", n)
 	}
 }
@@ -81,13 +83,13 @@ func TestSendTriesAgain(t *testing.T) {
 // TestReadOnceNamed is a registry that hands out only what a manifest names, as ECR does.
 func TestReadOnceNamed(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
 	sig, es := signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow))
 	var mu sync.Mutex
 	named := map[string]bool{}
-	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -105,7 +107,7 @@ func TestReadOnceNamed(t *testing.T) {
 		}
 		return false
 	})
-	got, err := oci.NewStore(reg, oci.Limits{}).Attach(t.Context(), subject, sig, es, own.Verifier())
+	got, err := attachAll(t, tags.NewStore(reg, tags.Limits{}), subject, sig, es, own)
 	if err != nil || len(got) != 5 {
 		t.Errorf("attached %+v, %v", got, err)
 	}
@@ -114,16 +116,13 @@ func TestReadOnceNamed(t *testing.T) {
 // TestUploadAhead sends the large part before it is known what is attached with it.
 func TestUploadAhead(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject, elsewhere := reg.push(t, "team/app"), reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject, elsewhere := reg.Push(t, "team/app"), reg.Push(t, "team/app")
 	own, other := testKey(t, 0), testKey(t, 1)
-	store := oci.NewStore(reg, oci.Limits{})
+	store := tags.NewStore(reg, tags.Limits{})
 	es := envelopes(t, own, statements(t, subject, pratique.Allow))
-	begun, err := store.Begin(t.Context(), subject, own.Verifier())
-	if err != nil {
-		t.Fatal(err)
-	}
-	reg.reset()
+	begun := open(t, store, subject, own)
+	reg.Requests()
 	for _, e := range []pratique.Subject{subject, elsewhere} {
 		key := own
 		if e == subject {
@@ -131,7 +130,7 @@ func TestUploadAhead(t *testing.T) {
 		}
 		wantKind(t, begun.Upload(t.Context(), envelopes(t, key, statements(t, e, pratique.Allow))[0]), pratique.Unverified, "")
 	}
-	if requests := reg.reset(); len(requests) != 0 {
+	if requests := reg.Requests(); len(requests) != 0 {
 		t.Errorf("what is not own made %s", list(requests))
 	}
 	var uploads sync.WaitGroup
@@ -145,36 +144,37 @@ func TestUploadAhead(t *testing.T) {
 		}
 	}
 	uploads.Wait()
-	_, err = store.Verified(t.Context(), subject, own.Verifier(), pratique.PredicateSPDX)
+	_, err := store.Verified(t.Context(), subject, own, pratique.PredicateSPDX)
 	wantKind(t, err, pratique.NotFound, "")
-	if n := len(filter(reg.reset(), "POST ", "")); n != 3 {
+	if n := len(filter(reg.Requests(), "POST ", "")); n != 3 {
 		t.Errorf("%d uploads of 3 envelopes", n)
 	}
 	got, err := begun.Attach(t.Context(), signImage(t, own, subject), es)
 	if err != nil || len(got) != 5 {
 		t.Fatalf("attached %+v, %v", got, err)
 	}
-	requests := reg.reset()
+	requests := reg.Requests()
 	// The summary, the signature and two configurations; the first two of them are read.
 	if sent, read := filter(requests, "POST ", ""), filter(requests, "GET /v2/team/app/blobs/", ""); len(sent) != 4 || len(read) != 2 {
 		t.Errorf("attaching took %s", list(requests))
 	}
 	for i, e := range es {
-		found, err := store.Verified(t.Context(), subject, own.Verifier(), e.PredicateType())
+		found, err := store.Verified(t.Context(), subject, own, e.PredicateType())
 		if err != nil || len(found) != 1 || found[0].Attestation != got[i+1] {
 			t.Errorf("%s: %+v, %v", e.PredicateType(), found, err)
 		}
 	}
 }
 
-// TestCorruptedAhead: a registry that damages what was uploaded ahead is found out, and nothing counts as attached.
+// TestCorruptedAhead: a registry that damages what was uploaded ahead is found out, and nothing
+// counts as attached.
 func TestCorruptedAhead(t *testing.T) {
 	t.Parallel()
-	reg := newTestRegistry(t)
-	subject := reg.push(t, "team/app")
+	reg := storetest.NewRegistry(t)
+	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
 	es := envelopes(t, own, statements(t, subject, pratique.Allow))
-	reg.setIntercept(func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/"+es[0].Digest().String()) {
 			return false
 		}
@@ -182,13 +182,10 @@ func TestCorruptedAhead(t *testing.T) {
 		_, _ = w.Write(append([]byte("x"), es[0].Content()[1:]...))
 		return true
 	})
-	begun, err := oci.NewStore(reg, oci.Limits{}).Begin(t.Context(), subject, own.Verifier())
-	if err != nil {
-		t.Fatal(err)
-	}
+	begun := open(t, tags.NewStore(reg, tags.Limits{}), subject, own)
 	if err := begun.Upload(t.Context(), es[0]); err != nil {
 		t.Fatal(err)
 	}
-	_, err = begun.Attach(t.Context(), signImage(t, own, subject), es)
+	_, err := begun.Attach(t.Context(), signImage(t, own, subject), es)
 	wantKind(t, err, pratique.Conflict, "")
 }

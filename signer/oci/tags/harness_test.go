@@ -1,141 +1,56 @@
-package oci_test
+package tags_test
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/signer"
-	"github.com/pratique-dev/pratique/signer/key"
 	"github.com/pratique-dev/pratique/signer/oci"
+	"github.com/pratique-dev/pratique/signer/oci/storetest"
+	"github.com/pratique-dev/pratique/signer/oci/tags"
+	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
-// testRegistry is a real registry in this process that counts requests. Its intercept, if set, sees each request
-// first and may answer it.
-type testRegistry struct {
-	host    string
-	handler http.Handler
-
-	mu        sync.Mutex
-	requests  []string
-	intercept func(w http.ResponseWriter, r *http.Request) (answered bool)
+// keys is a signer and the verifier of its signatures.
+type keys interface {
+	signer.Signer
+	signer.Verifier
 }
 
-func newTestRegistry(t testing.TB) *testRegistry {
+// testKey returns one of the keys that all tests share.
+func testKey(_ testing.TB, n byte) signertest.Key { return signertest.NewKey(n + 1) }
+
+// open begins the work of own on the subject.
+func open(t testing.TB, store *tags.Store, subject pratique.Subject, own keys) oci.Session {
 	t.Helper()
-	return serveRegistry(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	session, err := store.Open(t.Context(), subject, own, own.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
 }
 
-func serveRegistry(t testing.TB, handler http.Handler) *testRegistry {
+func attachAll(t testing.TB, store *tags.Store, subject pratique.Subject, sig signer.SimpleSignature, es []signer.Signed, own keys) ([]pratique.Attestation, error) {
 	t.Helper()
-	r := &testRegistry{handler: handler}
-	server := httptest.NewServer(r)
-	t.Cleanup(server.Close)
-	r.host = strings.TrimPrefix(server.URL, "http://")
-	return r
+	return open(t, store, subject, own).Attach(t.Context(), sig, es)
 }
 
-func (r *testRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.mu.Lock()
-	r.requests = append(r.requests, req.Method+" "+req.URL.Path)
-	intercept := r.intercept
-	r.mu.Unlock()
-	if intercept != nil && intercept(w, req) {
-		return
-	}
-	r.handler.ServeHTTP(w, req)
-}
-
-func (r *testRegistry) setIntercept(f func(w http.ResponseWriter, r *http.Request) bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.intercept = f
-}
-
-// reset forgets the requests so far and returns them.
-func (r *testRegistry) reset() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	requests := r.requests
-	r.requests = nil
-	return requests
-}
-
-// RemoteOptions implements [oci.Registry].
-func (r *testRegistry) RemoteOptions(ctx context.Context, _ pratique.Repository) ([]remote.Option, []name.Option, error) {
-	backoff := remote.Backoff{Duration: time.Millisecond, Steps: 2}
-	return []remote.Option{remote.WithContext(ctx), remote.WithRetryBackoff(backoff)}, nil, nil
-}
-
-// Transport implements [oci.Registry].
-func (r *testRegistry) Transport(context.Context, pratique.Repository) (http.RoundTripper, error) {
-	return http.DefaultTransport, nil
-}
-
-// push puts a small image into the registry.
-func (r *testRegistry) push(t testing.TB, path string) pratique.Subject {
+// signatureOf reads the signature that v accepts.
+func signatureOf(t testing.TB, store *tags.Store, subject pratique.Subject, v signer.Verifier) (pratique.Attestation, error) {
 	t.Helper()
-	image, err := random.Image(256, 1)
+	found, err := store.Verified(t.Context(), subject, v, "")
 	if err != nil {
-		t.Fatal(err)
+		return pratique.Attestation{}, err
 	}
-	hash, err := image.Digest()
-	if err != nil {
-		t.Fatal(err)
+	if len(found) != 1 {
+		t.Errorf("%d signatures", len(found))
 	}
-	subject, err := pratique.ParseSubject(r.host + "/" + path + "@" + hash.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.NewDigest(subject.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, image); err != nil {
-		t.Fatal(err)
-	}
-	return subject
+	return found[0].Attestation, nil
 }
-
-// testKey returns the nth of a few keys that all tests share: decrypting one is slow on purpose.
-func testKey(t testing.TB, n int) *key.Signer {
-	t.Helper()
-	keys, err := testKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys[n]
-}
-
-var testKeys = sync.OnceValues(func() ([]*key.Signer, error) {
-	var keys []*key.Signer
-	for range 5 {
-		private, _, err := key.Generate([]byte("secret"))
-		if err != nil {
-			return nil, err
-		}
-		k, err := key.Load(private, []byte("secret"))
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
-	}
-	return keys, nil
-})
 
 // The documents of one image, in statements.
 func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome) []pratique.Statement {
@@ -214,13 +129,18 @@ func signImage(t testing.TB, s signer.Signer, subject pratique.Subject) signer.S
 }
 
 // attach signs and attaches everything for a subject.
-func attach(t testing.TB, store *oci.Store, s *key.Signer, subject pratique.Subject, sts []pratique.Statement) []pratique.Attestation {
+func attach(t testing.TB, store *tags.Store, s keys, subject pratique.Subject, sts []pratique.Statement) []pratique.Attestation {
 	t.Helper()
-	out, err := store.Attach(t.Context(), subject, signImage(t, s, subject), envelopes(t, s, sts), s.Verifier())
+	out, err := attachAll(t, store, subject, signImage(t, s, subject), envelopes(t, s, sts), s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.Test(t, func(r *storetest.Registry) oci.Store { return tags.NewStore(r, tags.Limits{}) })
 }
 
 func wantKind(t testing.TB, err error, kind pratique.Kind, contains string) {

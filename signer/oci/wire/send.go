@@ -1,4 +1,4 @@
-package oci
+package wire
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A blob is sent as containerd does it: one request opens the upload, one brings the content and ends it. The library
-// has a third between them, and a registry syncs to its disk for each.
+// A blob is sent as containerd does it: one request opens the upload, one brings the content and
+// ends it. The library has a third between them, and a registry syncs to its disk for each.
 
 const (
 	sendTries = 3
@@ -24,7 +24,7 @@ const (
 )
 
 // send uploads a blob, and tries again what the next moment may mend.
-func (s *session) send(ctx context.Context, b *blob) error {
+func (s *Session) send(ctx context.Context, b *blob) error {
 	pause := sendPause
 	for try := 1; ; try++ {
 		err := s.sendOnce(ctx, b)
@@ -45,7 +45,7 @@ func (s *session) send(ctx context.Context, b *blob) error {
 	}
 }
 
-func (s *session) sendOnce(ctx context.Context, b *blob) error {
+func (s *Session) sendOnce(ctx context.Context, b *blob) error {
 	begun, err := s.do(ctx, http.MethodPost, s.address("blobs/uploads/"), nil, http.StatusAccepted)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *session) sendOnce(ctx context.Context, b *blob) error {
 	_ = begun.Body.Close() // what matters is in the header
 	to, err := begun.Location()
 	if err != nil {
-		return s.errorf(pratique.Unavailable, "begin upload to", "%w", err)
+		return s.Errorf(pratique.Unavailable, "begin upload to", "%w", err)
 	}
 	query := to.Query()
 	query.Set("digest", b.digest.String())
@@ -66,7 +66,8 @@ func (s *session) sendOnce(ctx context.Context, b *blob) error {
 }
 
 // do makes a request and expects one status; the caller closes the body.
-func (s *session) do(ctx context.Context, method string, to *url.URL, body []byte, want int) (*http.Response, error) {
+func (s *Session) do(ctx context.Context, method string, to *url.URL, body []byte,
+	want int) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		content = bytes.NewReader(body)
@@ -90,16 +91,18 @@ func (s *session) do(ctx context.Context, method string, to *url.URL, body []byt
 }
 
 // address is where something of the repository is.
-func (s *session) address(what string) *url.URL {
-	return &url.URL{Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(), Path: "/v2/" + s.repo.RepositoryStr() + "/" + what}
+func (s *Session) address(what string) *url.URL {
+	return &url.URL{Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(),
+		Path: "/v2/" + s.repo.RepositoryStr() + "/" + what}
 }
 
-// mayPass says whether the same request may be answered otherwise in a moment. A registry that asks for patience gets
-// it from the queue.
+// mayPass says whether the same request may be answered otherwise in a moment. A registry that asks
+// for patience gets it from the queue.
 func mayPass(err error) bool {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		return answer.Temporary() && kindOfAnswer(answer) != pratique.RateLimited
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
