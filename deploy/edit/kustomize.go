@@ -1,7 +1,7 @@
 package edit
 
 import (
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // kustomization finds the entries of "images" that stand for the change's repository.

@@ -3,7 +3,7 @@ package edit
 import (
 	"slices"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/pratique-dev/pratique/internal/jsonname"
 )
