@@ -36,13 +36,13 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 			continue
 		}
 		found := make([]pratique.TargetPlaces, len(wanted))
-		looked, err := t.Repository.Look(ctx, lookAge, func(ctx context.Context, tip Tip) error {
+		viewed, err := t.Repository.View(ctx, lookAge, func(ctx context.Context, tip Tip) error {
 			return look(ctx, tip, t, wanted, found)
 		})
 		for i, r := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = r, t.Name, looked.Remote, looked.Branch, looked.At
-			if failed := cmp.Or(err, looked.Failed); failed != nil {
+			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = r, t.Name, viewed.Remote, viewed.Branch, viewed.At
+			if failed := cmp.Or(err, viewed.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it
 					p.Tip, p.SeenAt, p.Places, p.Problems = "", time.Time{}, nil, nil
