@@ -187,9 +187,9 @@ func TestDeploy(t *testing.T) {
 	}
 	ref := "registry.example.com/team/app:v1@" + one.String()
 	want := []pratique.FileChange{
-		{Path: "prod/deploy.yaml", Line: 2, Old: "registry.example.com/team/app:0", New: ref},
-		{Path: "prod/kustomization.yaml", Line: 3, Old: "old", New: "v1"},
-		{Path: "prod/kustomization.yaml", Line: 4, New: one.String()},
+		{Path: "prod/deploy.yaml", Line: 2, Field: "image", Old: "registry.example.com/team/app:0", New: ref},
+		{Path: "prod/kustomization.yaml", Line: 3, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].newTag", Old: "old", New: "v1"},
+		{Path: "prod/kustomization.yaml", Line: 4, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].digest", New: one.String()},
 	}
 	if diff := cmp.Diff(want, c.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)

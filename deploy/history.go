@@ -132,7 +132,7 @@ func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
 	}
 	// Whether it did not, or nobody can tell, it counts for nothing.
 	_, err := c.Changed(ctx, prefix, func(f File) error {
-		places, err := placesIn(ctx, f, meant)
+		places, err := placesIn(ctx, f, edit.ImageOf(meant))
 		if err != nil {
 			return err
 		}
@@ -175,9 +175,9 @@ func (m *memory) taken(ctx context.Context, now []pratique.Place) (bool, error) 
 	return holding(now, m.change) < holding(held, m.change), nil
 }
 
-// placesIn reads the places of one file that ask for the change's image. What cannot be read has none.
-func placesIn(ctx context.Context, f File, c pratique.Change) ([]pratique.Place, error) {
-	if !edit.Relevant(f.Path()) {
+// placesIn reads the places of one file that ask for an image. What cannot be read has none.
+func placesIn(ctx context.Context, f File, image edit.Image) ([]pratique.Place, error) {
+	if !edit.All().Relevant(f.Path()) {
 		return nil, nil
 	}
 	content, err := f.Read()
@@ -187,6 +187,6 @@ func placesIn(ctx context.Context, f File, c pratique.Change) ([]pratique.Place,
 	if err != nil {
 		return nil, err
 	}
-	places, _, err := edit.Read(ctx, f.Path(), content, c)
+	places, _, err := edit.All().Places(ctx, f.Path(), content, image)
 	return places, err
 }

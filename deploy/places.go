@@ -3,7 +3,6 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,9 +28,12 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 	}
 	var all []pratique.TargetPlaces
 	for _, t := range g.c.Targets {
-		wanted := slices.DeleteFunc(slices.Clone(of), func(r pratique.Repository) bool {
-			return !pratique.MatchAny(t.Images, r.String())
-		})
+		var wanted []edit.Image // under whatever tag
+		for _, r := range of {
+			if pratique.MatchAny(t.Images, r.String()) {
+				wanted = append(wanted, edit.Image{Repository: r, AnyTag: true})
+			}
+		}
 		if len(wanted) == 0 {
 			continue
 		}
@@ -39,9 +41,9 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 		viewed, err := t.Repository.View(ctx, lookAge, func(ctx context.Context, tip Tip) error {
 			return look(ctx, tip, t, wanted, found)
 		})
-		for i, r := range wanted {
+		for i, image := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = r, t.Name, viewed.Remote, viewed.Branch, viewed.At
+			p.Repository, p.Target, p.Remote, p.Branch, p.SeenAt = image.Repository, t.Name, viewed.Remote, viewed.Branch, viewed.At
 			if failed := cmp.Or(err, viewed.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it
@@ -55,14 +57,14 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 }
 
 // look fills in what one target holds.
-func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, found []pratique.TargetPlaces) error {
+func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []pratique.TargetPlaces) error {
 	ctx, cancel := context.WithTimeout(ctx, editTime)
 	defer cancel()
 	for i := range found {
 		found[i].Tip = tip.ID()
 	}
 	err := tip.Walk(ctx, t.Path, func(f File) error {
-		if !edit.Relevant(f.Path()) {
+		if !edit.All().Relevant(f.Path()) {
 			return nil
 		}
 		content, err := f.Read()
@@ -77,14 +79,14 @@ func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, 
 		if err != nil {
 			return err
 		}
-		for i, r := range wanted {
-			places, problems, err := edit.Read(ctx, f.Path(), content, anyChange(r))
-			if err != nil {
-				return err
-			}
-			found[i].Count += len(places)
-			found[i].Places = append(found[i].Places, places[:min(len(places), maxPlaces-len(found[i].Places))]...)
-			for _, p := range problems {
+		all, err := edit.All().PlacesOf(ctx, f.Path(), content, wanted...)
+		if err != nil {
+			return err
+		}
+		for i, of := range all {
+			found[i].Count += len(of.Places)
+			found[i].Places = append(found[i].Places, of.Places[:min(len(of.Places), maxPlaces-len(found[i].Places))]...)
+			for _, p := range of.Problems {
 				if p.Ours && len(found[i].Problems) < maxProblems {
 					found[i].Problems = append(found[i].Problems, p.Problem)
 				}
@@ -102,10 +104,10 @@ func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, 
 	if err != nil {
 		return err
 	}
-	for i, r := range wanted {
+	for i := range wanted {
 		found[i].Places = varied(found[i].Places, shownLooks)
 		first := found[i].Places[:min(len(found[i].Places), pratique.MaxPlaces)]
-		if err := date(ctx, tip, anyChange(r), first); err != nil {
+		if err := date(ctx, tip, wanted[i], first); err != nil {
 			return err
 		}
 	}
@@ -141,9 +143,4 @@ func varied(all []pratique.Place, most int) []pratique.Place {
 		}
 	}
 	return kept
-}
-
-// anyChange asks for the places of a repository under whatever tag.
-func anyChange(r pratique.Repository) pratique.Change {
-	return pratique.Change{Subject: pratique.Subject{Repository: r}, Tag: edit.AnyTag}
 }

@@ -75,6 +75,9 @@ func writePlace(b *strings.Builder, p api.HeldPlace) {
 	if !p.Digest.IsZero() && !p.ThisImage {
 		fmt.Fprintf(b, ", %s", p.Digest)
 	}
+	if at := p.Object.At(p.Field); at != "" {
+		fmt.Fprintf(b, ", in %s", display.Line(at))
+	}
 	if p.Since != "" {
 		fmt.Fprintf(b, ", since commit %s", display.Line(p.Since))
 	}

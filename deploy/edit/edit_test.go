@@ -13,6 +13,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
 var (
@@ -81,7 +82,7 @@ func TestGolden(t *testing.T) {
 // apply runs Apply with a context that does not end.
 func apply(t testing.TB, name string, content []byte, c pratique.Change) Result {
 	t.Helper()
-	r, err := Apply(t.Context(), name, content, c)
+	r, err := All().Apply(t.Context(), name, content, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestRelevant(t *testing.T) {
 		"a/b.yaml": true, "b.yml": true, "x/Kustomization": true, "kustomization.yaml": true,
 		"a.json": false, "Kustomization.txt": false, "yaml": false, "a.yaml.tmpl": false,
 	} {
-		if Relevant(name) != want {
+		if All().Relevant(name) != want {
 			t.Errorf("Relevant(%q) is %v", name, !want)
 		}
 	}
@@ -273,9 +274,12 @@ func distance(before, after []string) int {
 
 // leaves returns all scalars in the order of the text, by a walk of its own.
 func leaves(content []byte) ([]string, error) {
-	docs, err := parse(context.Background(), content)
+	text, err := yamltext.Parse(context.Background(), content)
+	if err != nil {
+		return nil, err
+	}
 	var all []string
-	for _, d := range docs {
+	for _, d := range text.Docs {
 		stack := d.Content
 		for len(stack) > 0 {
 			n := stack[0]

@@ -1,102 +1,145 @@
 package edit
 
 import (
+	"bytes"
+	"fmt"
+	"path"
+
 	"go.yaml.in/yaml/v3"
+
+	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
-// kustomization finds the entries of "images" that stand for the change's repository.
-func (f *file) kustomization() {
-	for _, doc := range f.docs {
-		if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-			continue
-		}
-		key, value := spelled(doc.Content[0], keyImages)
-		images := resolve(value)
+// kustomize locates the entries of "images" in a kustomization.
+type kustomize struct{}
+
+// Relevant implements [Locator].
+func (kustomize) Relevant(name string) bool { return isKustomization(name) }
+
+func isKustomization(name string) bool {
+	switch path.Base(name) {
+	case "kustomization.yaml", "kustomization.yml", "Kustomization":
+		return true
+	}
+	return false
+}
+
+// Syntax implements [Locator].
+func (kustomize) Syntax() Syntax { return yamlSyntax{} }
+
+// Screen implements [Locator]. A name can be written so that its bytes do not show it: with a backslash in a quoted text, with a
+// tag that says that it is something else, or with every second byte of something else.
+func (kustomize) Screen(content []byte, image Image) Look {
+	switch {
+	case image.namedIn(content):
+		return Named
+	case bytes.ContainsAny(content, `\!`), yamltext.Wide(content):
+		return Hidden
+	}
+	return Nothing
+}
+
+// kustomization is one look at a kustomization.
+type kustomization struct {
+	*yamlSource
+	identities map[*yaml.Node]identity
+	found      Found
+	entries    []*yaml.Node // of each site
+}
+
+// Locate implements [Locator].
+func (kustomize) Locate(source Source) Found {
+	k := &kustomization{yamlSource: source.(*yamlSource), identities: map[*yaml.Node]identity{}}
+	if a, b := k.folded(); b != nil {
+		return Found{Line: b.Line, Stopped: fmt.Sprintf("the keys %.128q in line %d and %.128q in line %d are one for kustomize, "+
+			"which does not tell upper from lower case; keep one of them", a.Value, a.Line, b.Value, b.Line)}
+	}
+	for _, root := range k.Roots() {
+		key, value := spelled(root, keyImages)
+		images := yamltext.Resolve(value)
 		if images == nil || images.Kind != yaml.SequenceNode {
 			continue
 		}
 		for _, entry := range images.Content {
-			f.entry(entry, key)
+			if s := k.site(entry, key); s != nil {
+				k.found.Sites, k.entries = append(k.found.Sites, *s), append(k.entries, entry)
+			}
+		}
+	}
+	k.locate()
+	return k.found
+}
+
+// locate fills in where the values are.
+func (k *kustomization) locate() {
+	where := k.Where(k.entries...)
+	for i, entry := range k.entries {
+		at := where[entry]
+		if at.Object.Kind == "" {
+			at.Object.Kind = "Kustomization" // as kustomize has it
+		}
+		for v := range k.found.Sites[i].Values {
+			value := &k.found.Sites[i].Values[v]
+			value.Object, value.Field = at.Object, at.Field+"."+keyDigest
+			if value.Form == Tag {
+				value.Field = at.Field + "." + keyNewTag
+			}
 		}
 	}
 }
 
-// entry wants what one entry of a list asks for, whose key is given.
-func (f *file) entry(entry, list *yaml.Node) {
-	e := f.identify(entry, 0)
+// site is what one entry of a list asks for, whose key is given; nil if that is no image.
+func (k *kustomization) site(entry, list *yaml.Node) *Site {
+	e := k.identify(entry, 0)
+	s := &Site{Line: entry.Line}
 	if e.deep {
-		f.problem(entry.Line, true, "this images entry uses merge keys that are nested deeper than %d; write its fields out", mergeDepth)
-		return
+		s.Any, s.Reason = true, fmt.Sprintf("this images entry uses merge keys that are nested deeper than %d; write its fields out", mergeDepth)
+		return s
 	}
 	if e.odd && e.merged { // which of two spellings has the word depends on their order
-		f.problem(entry.Line, true, "this images entry uses merge keys, and keys that are not spelled as they are meant; write its fields out")
-		return
+		s.Any, s.Reason = true, "this images entry uses merge keys, and keys that are not spelled as they are meant; write its fields out"
+		return s
 	}
 	// newName is what will run; name only says what to look for in the manifests.
 	name := e.newName
-	if name == nil || name.Value == "" {
+	if name == nil || yamltext.Said(name) == "" {
 		name = e.name
 	}
-	if name == nil || name.Kind != yaml.ScalarNode || !same(name.Value, f.change.Subject.Repository) {
-		return
+	if name == nil || name.Kind != yaml.ScalarNode {
+		return nil
 	}
-	if odd, meant := misspelled(entry, list); odd != nil {
-		f.problem(odd.Line, true, "kustomize takes the key %.128q for %s, as it does not tell upper from lower case, and other readers do not: write %s", odd.Value, meant, meant)
-		return
+	s.Image = yamltext.Said(name)
+	if odd, reason := misspelled(entry, list); odd != nil {
+		s.Line, s.Reason = odd.Line, reason
+		return s
 	}
 	switch {
+	case yamltext.Hidden(name):
+		s.Line, s.Reason = name.Line, hidden
 	case e.merged:
-		f.problem(entry.Line, true, "this images entry uses an alias or a merge key; write its fields out")
-		return
-	case f.shared[entry]:
-		f.problem(entry.Line, true, "this images entry is used elsewhere through an alias; write its fields out")
-		return
+		s.Reason = "this images entry uses an alias or a merge key; write its fields out"
+	case k.Shared(entry):
+		s.Reason = "this images entry is used elsewhere through an alias; write its fields out"
+	}
+	if s.Reason != "" {
+		return s
 	}
 	// Both fields are written, or neither is: a tag beside the digest of another image would mislead people.
-	var wanted []want
-	if tag := field(entry, keyNewTag); tag != nil && f.change.Tag != "" {
-		value, reason := tagFor(tag.Value, f.change)
-		w, reason := f.over(tag, value, reason)
-		if reason != "" {
-			f.problem(tag.Line, true, "%s", reason)
-			return
-		}
-		wanted = append(wanted, w)
+	if tag := field(entry, keyNewTag); tag != nil {
+		v := k.value(Tag, tag)
+		v.Optional = true
+		s.Values = append(s.Values, v)
 	}
-	digest := f.change.Subject.Digest.String()
-	if old := field(entry, keyDigest); old != nil {
-		_, reason := digestFor(old.Value, f.change)
-		w, reason := f.over(old, digest, reason)
-		if reason != "" {
-			f.problem(old.Line, true, "%s", reason)
-			return
-		}
-		wanted = append(wanted, w)
-	} else {
-		w, ok := f.behind(entry, keyDigest, digest)
-		if !ok {
-			f.problem(entry.Line, true, "no place for a digest field in this images entry; add one by hand")
-			return
-		}
-		wanted = append(wanted, w)
+	if digest := field(entry, keyDigest); digest != nil {
+		s.Values = append(s.Values, k.value(Digest, digest))
+		return s
 	}
-	f.wanted = append(f.wanted, wanted...)
-}
-
-// behind wants a new field, behind the last field of the mapping that stands on one line.
-func (f *file) behind(mapping *yaml.Node, key, value string) (want, bool) {
-	flow := mapping.Style&yaml.FlowStyle != 0
-	for i := len(mapping.Content) - 1; i > 0; i -= 2 {
-		_, end, reason := f.scalarSpan(mapping.Content[i])
-		if reason != "" {
-			continue
-		}
-		if !flow {
-			end = f.lineEnd(end)
-		}
-		return want{span: span{end, end}, value: value, mapping: mapping, after: i + 1, key: key}, true
+	room, ok := k.behind(Digest, entry, keyDigest)
+	if !ok {
+		room = Value{Form: Digest, Line: entry.Line, Reason: "no place for a digest field in this images entry; add one by hand"}
 	}
-	return want{}, false
+	s.Values = append(s.Values, room)
+	return s
 }
 
 // identity is what an images entry stands for, as a reader sees it who follows aliases and merge keys.
@@ -112,25 +155,22 @@ const mergeDepth = 100
 
 // identify reads the two names of an entry. What it finds out of a node is kept: aliases can make few lines of text
 // stand for more mappings than anybody could visit.
-func (f *file) identify(n *yaml.Node, depth int) identity {
-	if known, ok := f.identities[n]; ok {
+func (k *kustomization) identify(n *yaml.Node, depth int) identity {
+	if known, ok := k.identities[n]; ok {
 		return known
 	}
 	if depth > mergeDepth {
 		return identity{merged: true, deep: true}
 	}
-	if f.identities == nil {
-		f.identities = map[*yaml.Node]identity{}
-	}
-	f.identities[n] = identity{} // a node that leads to itself adds nothing
+	k.identities[n] = identity{} // a node that leads to itself adds nothing
 	var id identity
 	switch n.Kind {
 	case yaml.AliasNode:
-		id = f.identify(n.Alias, depth+1)
+		id = k.identify(n.Alias, depth+1)
 		id.merged = true
 	case yaml.SequenceNode: // of a merge key: the first one has the word
 		for _, source := range n.Content {
-			id.add(f.identify(source, depth+1))
+			id.add(k.identify(source, depth+1))
 		}
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -139,19 +179,19 @@ func (f *file) identify(n *yaml.Node, depth int) identity {
 			switch {
 			case key.Tag == mergeTag:
 			case means(key, keyName):
-				id.name = resolve(value)
+				id.name = yamltext.Resolve(value)
 			case means(key, keyNewName):
-				id.newName = resolve(value)
+				id.newName = yamltext.Resolve(value)
 			}
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Tag == mergeTag {
-				id.add(f.identify(n.Content[i+1], depth+1))
+				id.add(k.identify(n.Content[i+1], depth+1))
 				id.merged = true
 			}
 		}
 	}
-	f.identities[n] = id
+	k.identities[n] = id
 	return id
 }
 
@@ -169,12 +209,4 @@ func (id *identity) add(other identity) {
 	id.merged = id.merged || other.merged
 	id.odd = id.odd || other.odd
 	id.deep = id.deep || other.deep
-}
-
-// resolve follows an alias.
-func resolve(n *yaml.Node) *yaml.Node {
-	if n != nil && n.Kind == yaml.AliasNode {
-		return n.Alias
-	}
-	return n
 }

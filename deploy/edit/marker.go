@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/imagename"
+	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
 // markerKey is what a line must hold to be looked at.
@@ -32,48 +37,43 @@ type marker struct {
 	Write string `json:"write"`
 }
 
-// suspect is a line whose comment marks the change's image, or is a marker that cannot be read.
+// suspect is a line whose comment is a marker, or one that cannot be read.
 type suspect struct {
 	start   int // offset of the line
 	comment int // offset of the number sign
-	line    int // filled in by markers
 	marker  marker
+	text    []byte // behind the number sign
 	err     error
-	ours    bool // it is, or by its bytes may be, about the change's image
 }
 
 // suspects looks at lines alone. What it finds may still be the text of a block scalar.
-func suspects(content []byte, c pratique.Change) []suspect {
-	var found []suspect
-	from := len(content) - len(bytes.TrimPrefix(content, bom))
-	for {
-		at := bytes.Index(content[from:], []byte(markerKey))
-		if at < 0 {
-			return found
-		}
-		at += from
-		start := from
-		if i := bytes.LastIndexAny(content[from:at], breaks); i >= 0 {
-			start = from + i + max(1, breakAt(content, from+i))
-		}
-		end := len(content)
-		if i := bytes.IndexAny(content[at:], breaks); i >= 0 {
-			end = at + i
-		}
-		from = end
-		hash := bytes.LastIndexByte(content[start:at], '#')
-		if hash < 0 {
-			continue
-		}
-		s := suspect{start: start, comment: start + hash}
-		text := content[start+hash+1 : end]
-		if s.marker, s.err = parseMarker(text); s.err == nil {
-			s.ours, s.err = s.marker.matches(c)
-		} else {
-			s.ours = names(text, spellings(c.Subject.Repository))
-		}
-		if s.ours || s.err != nil {
-			found = append(found, s)
+func suspects(content []byte) iter.Seq[suspect] {
+	return func(yield func(suspect) bool) {
+		from := len(content) - len(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")))
+		for {
+			at := bytes.Index(content[from:], []byte(markerKey))
+			if at < 0 {
+				return
+			}
+			at += from
+			start := from
+			if i := bytes.LastIndexAny(content[from:at], yamltext.Breaks); i >= 0 {
+				start = from + i + max(1, yamltext.BreakAt(content, from+i))
+			}
+			end := len(content)
+			if i := bytes.IndexAny(content[at:], yamltext.Breaks); i >= 0 {
+				end = at + i
+			}
+			from = end
+			hash := bytes.LastIndexByte(content[start:at], '#')
+			if hash < 0 {
+				continue
+			}
+			s := suspect{start: start, comment: start + hash, text: content[start+hash+1 : end]}
+			s.marker, s.err = parseMarker(s.text)
+			if !yield(s) {
+				return
+			}
 		}
 	}
 }
@@ -93,7 +93,7 @@ func parseMarker(text []byte) (marker, error) {
 		return marker{}, fmt.Errorf("this marker is not JSON of the form that is known: %s (%w)", grammar, err)
 	}
 	image, glob := m.split()
-	if _, err := pratique.ParseRepository(canonical(image)); err != nil {
+	if _, err := pratique.ParseRepository(imagename.Canonical(image)); err != nil {
 		return marker{}, fmt.Errorf("%w: %s", err, grammar)
 	}
 	if _, err := path.Match(glob, ""); err != nil {
@@ -117,77 +117,119 @@ func (m marker) split() (image, glob string) {
 // anyTag is the pattern of a marker that names none.
 const anyTag = "*"
 
-// matches reports whether the marker is for the change. One without a registry means Docker Hub; where it looks as if
-// the registry was forgotten, that is an error.
-func (m marker) matches(c pratique.Change) (bool, error) {
-	image, glob := m.split()
-	r := c.Subject.Repository
-	if image == r.Path && !same(image, r) {
-		return true, fmt.Errorf("repository %q: name the registry too, as in %s; without it, it is one of Docker Hub", image, r)
+// marked locates the scalars in front of marking comments.
+type marked struct{}
+
+// Relevant implements [Locator].
+func (marked) Relevant(name string) bool {
+	switch path.Ext(name) {
+	case ".yaml", ".yml":
+		return true
 	}
-	ok, _ := path.Match(glob, c.Tag) // a bad pattern was refused by parseMarker
-	return (ok || c.Tag == AnyTag) && same(image, r), nil
+	return isKustomization(name)
 }
 
-// value is what to write in place of the old value, which has to be one of its kind already: what somebody has made
-// of it, such as a template or another image, is not ours to replace.
-func (m marker) value(old string, c pratique.Change) (value, reason string) {
-	switch m.Write {
-	case writeDigest:
-		return digestFor(old, c)
-	case writeTag:
-		return tagFor(old, c)
-	}
-	value, ok := rename(old, c)
-	if !ok {
-		return "", fmt.Sprintf("the marked value %.128q is no reference of %s and is not overwritten: write %s:TAG there, or correct the marker; "+
-			`for a value that is only a tag or only a digest, the marker takes "write": "tag" or "write": "digest"`, old, c.Subject.Repository, c.Subject.Repository)
-	}
-	return value, ""
-}
+// Syntax implements [Locator].
+func (marked) Syntax() Syntax { return yamlSyntax{} }
 
-// tagFor is the tag to write in place of another one, or of an empty text.
-func tagFor(old string, c pratique.Change) (value, reason string) {
-	switch {
-	case old != "" && !tagForm.MatchString(old):
-		return "", fmt.Sprintf(`%.128q is no tag and is not overwritten: write a tag there, or "" in quotes`, old)
-	case c.Tag == "":
-		return "", "the place asks for a tag, but the image was pushed without one"
+// Screen implements [Locator].
+func (marked) Screen(content []byte, image Image) Look {
+	look := Nothing
+	if !bytes.Contains(content, []byte(markerKey)) {
+		return look
 	}
-	return c.Tag, ""
-}
-
-// digestFor is the digest to write in place of another one, or of an empty text.
-func digestFor(old string, c pratique.Change) (value, reason string) {
-	if old != "" && !digestForm.MatchString(old) {
-		return "", fmt.Sprintf(`%.128q is no digest and is not overwritten: write sha256:… there, or "" in quotes`, old)
-	}
-	return c.Subject.Digest.String(), ""
-}
-
-// markers finds the scalars in front of marking comments.
-func (f *file) markers() {
-	if !bytes.Contains(f.content, []byte(markerKey)) {
-		return
-	}
-	for _, s := range suspects(f.content, f.change) {
-		s.line = f.lineOf(s.start)
-		n := f.marked(s)
+	for s := range suspects(content) {
+		site := s.site()
+		of, _ := site.about(image)
 		switch {
-		case n == nil && f.isText(s):
-		case s.err != nil:
-			f.problem(s.line, s.ours, "%v", s.err)
-		case n == nil:
-			f.problem(s.line, true, "a marker belongs behind one value that stands on the same line, plain or in quotes")
-		case f.shared[n]:
-			f.problem(s.line, true, "the marked value is used elsewhere through an alias")
-		default:
-			value, reason := s.marker.value(n.Value, f.change)
-			tags := ""
-			if _, glob := s.marker.split(); glob != anyTag {
-				tags = glob
-			}
-			f.replace(n, value, tags, reason)
+		case s.err != nil && !image.namedIn(s.text):
+			look = Broken
+		case s.err != nil, of:
+			return Asked
 		}
 	}
+	return look
 }
+
+// site is that of a marker without its value.
+func (s suspect) site() Site {
+	if s.err != nil {
+		return Site{Marked: true, Unread: s.text, Reason: s.err.Error()}
+	}
+	image, glob := s.marker.split()
+	if glob == anyTag {
+		glob = ""
+	}
+	return Site{Image: image, Marked: true, Tags: glob}
+}
+
+// forms are the words for what to write.
+var forms = map[string]Form{"": Ref, writeRef: Ref, writeTag: Tag, writeDigest: Digest}
+
+// Locate implements [Locator].
+func (marked) Locate(source Source) Found {
+	t := source.(*yamlSource)
+	var found Found
+	var nodes []*yaml.Node // of each site; nil where it has no value
+	for s := range suspects(t.Content) {
+		site := s.site()
+		site.Line = t.LineOf(s.start)
+		n := t.marked(s, site.Line)
+		switch {
+		case n == nil && t.isText(s, site.Line):
+			continue
+		case s.err != nil:
+			n = nil
+		case n == nil:
+			site.Reason = "a marker belongs behind one value that stands on the same line, plain or in quotes"
+		case t.Shared(n):
+			n, site.Reason = nil, "the marked value is used elsewhere through an alias"
+		default:
+			site.Values = []Value{t.value(forms[s.marker.Write], n)}
+		}
+		found.Sites, nodes = append(found.Sites, site), append(nodes, n)
+	}
+	where := t.Where(slices.DeleteFunc(slices.Clone(nodes), func(n *yaml.Node) bool { return n == nil })...)
+	for i, n := range nodes {
+		if n != nil {
+			v := &found.Sites[i].Values[0]
+			v.Object, v.Field = where[n].Object, where[n].Field
+		}
+	}
+	return found
+}
+
+// marked returns the scalar that ends right before the comment.
+func (s *yamlSource) marked(m suspect, line int) *yaml.Node {
+	n := s.Last(line)
+	if n == nil || n.Kind != yaml.ScalarNode || n.Line != line || s.IsKey(n) {
+		return nil
+	}
+	_, end, reason := s.Scalar(n)
+	if reason != "" || end >= m.comment || !blank(s.Content[end:m.comment]) {
+		return nil
+	}
+	return n
+}
+
+// isText reports whether the number sign begins no marker: it stands on a line of its own, which is a comment
+// about markers or a line of a block scalar, or inside a value.
+func (s *yamlSource) isText(m suspect, line int) bool {
+	if blank(s.Content[m.start:m.comment]) {
+		return true
+	}
+	n := s.Last(line)
+	if n == nil || n.Kind != yaml.ScalarNode {
+		return false
+	}
+	inside, _, reason := s.Scalar(n)
+	if reason == "" {
+		return inside.Start <= m.comment && m.comment < inside.End
+	}
+	// The value goes on until the next node, which is below this line.
+	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
+	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
+	return block && n.Line < line || quoted
+}
+
+func blank(b []byte) bool { return len(bytes.Trim(b, " \t")) == 0 }

@@ -1,0 +1,104 @@
+package edit
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/imagename"
+)
+
+// Reference is a place that names an image, whichever.
+type Reference struct {
+	// Path and Line are where it is; Object and Field say the same for people.
+	Path   string
+	Line   int
+	Object pratique.Object
+	Field  string
+	// Image is the name of the repository in full, as docker.io/library/nginx for nginx.
+	Image string
+	// Tag and Digest are what the place names; either may be missing there.
+	Tag    string
+	Digest pratique.Digest
+}
+
+// references are what the file names, and what could not be read of it.
+func (f *File) references() ([]Reference, []Problem) {
+	var wrong problems
+	of := map[string][]pick{}
+	for i := range f.found {
+		if f.found[i].Stopped != "" {
+			continue
+		}
+		for k := range f.found[i].Sites {
+			s := &f.found[i].Sites[k]
+			if s.Reason != "" {
+				wrong = append(wrong, f.problem(s.Line, true, "%s", s.Reason))
+				continue
+			}
+			for _, v := range s.Values {
+				name := cmp.Or(v.name(), s.Image)
+				if v.Form == Ref && v.name() == "" {
+					continue // a template, or something else
+				}
+				name = imagename.Canonical(name)
+				of[name] = append(of[name], pick{v, s})
+			}
+		}
+	}
+	var all []Reference
+	for name, picked := range of {
+		picked, _ = f.agreed(picked, nil)
+		for _, p := range placesOf(f.path, picked) {
+			all = append(all, Reference{Path: p.Path, Line: p.Line, Object: p.Object, Field: p.Field, Image: name, Tag: p.Tag, Digest: p.Digest})
+		}
+	}
+	slices.SortFunc(all, func(a, b Reference) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Image, b.Image))
+	})
+	return all, wrong[:min(len(wrong), maxProblems)].inOrder()
+}
+
+// placesOf are what the values of one image are parts of.
+func placesOf(path string, picked []pick) []pratique.Place {
+	var places []pratique.Place
+	for _, p := range pairs(picked) {
+		first := p[0]
+		place := pratique.Place{
+			Path: path, Line: first.Line, Object: first.Object, Field: first.Field,
+			TagOnly: len(p) == 1 && first.Form == Tag, Tags: first.site.Tags,
+		}
+		for _, v := range p {
+			place.Tag = cmp.Or(v.tag(), place.Tag)
+			place.Digest = cmp.Or(v.digest(), place.Digest)
+		}
+		places = append(places, place)
+	}
+	return places
+}
+
+// pairs joins a tag with the digest beside it.
+func pairs(picked []pick) [][]pick {
+	var all [][]pick
+	for i := 0; i < len(picked); i++ {
+		v := picked[i]
+		if i+1 < len(picked) && v.Form != Ref && picked[i+1].Form != Ref && v.Form != picked[i+1].Form {
+			all = append(all, []pick{v, picked[i+1]})
+			i++
+			continue
+		}
+		all = append(all, []pick{v})
+	}
+	return all
+}
+
+// naming leaves the values of places that name the tag already.
+func naming(picked []pick, tag string) []pick {
+	var kept []pick
+	for _, p := range pairs(picked) {
+		if slices.ContainsFunc(p, func(v pick) bool { return v.tag() == tag }) {
+			kept = append(kept, p...)
+		}
+	}
+	return kept
+}
