@@ -48,11 +48,12 @@ var layers = map[string][]string{
 	"internal/agreement":     {"sbom"},
 	"internal/pkgdb":         {"internal/filetree"},
 	"internal/registry":      {"internal/layers", "internal/jsonname"},
-	"deploy/edit":            {"internal/imagename", "internal/jsonname", "internal/yamltext"},
-	"deploy/edit/edittest":   {"deploy/edit"},
+	"deploy/edit":            {"internal/imagename"},
+	"deploy/edit/locate":     {"deploy/edit", "internal/imagename", "internal/jsonname", "internal/yamltext"},
+	"deploy/edit/edittest":   {"deploy/edit", "internal/imagename"},
 	"deploy/repotest":        {"deploy"},
-	// The gate is the only contract that uses an editor.
-	"deploy": {"deploy/edit", "internal/imagename"},
+	// The gate is the only contract that uses editors.
+	"deploy": {"deploy/edit", "deploy/edit/locate", "internal/imagename"},
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
@@ -73,7 +73,7 @@ type applying struct {
 }
 
 func (a *applying) file(ctx context.Context, f File) error {
-	if !edit.All().Relevant(f.Path()) {
+	if !locate.All().Relevant(f.Path()) {
 		return nil
 	}
 	content, err := f.Read()
@@ -86,7 +86,7 @@ func (a *applying) file(ctx context.Context, f File) error {
 	if err := a.spend(f, int64(len(content))); err != nil {
 		return err
 	}
-	r, err := edit.All().Apply(ctx, f.Path(), content, a.change)
+	r, err := locate.All().Apply(ctx, f.Path(), content, a.change)
 	if err != nil {
 		return err
 	}

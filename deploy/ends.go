@@ -9,6 +9,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // end is how a change ended in one target, other than by an error.
@@ -94,7 +95,7 @@ func since(ctx context.Context, tip Tip, image edit.Image, path string) (string,
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	now, _, err := edit.All().Places(ctx, path, content, image)
+	now, _, err := locate.All().Places(ctx, path, content, image)
 	if err != nil {
 		return "", time.Time{}, err
 	}

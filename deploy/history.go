@@ -10,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // maxBelieved bounds how many commits of ours are looked into, whether they did what they say. Whether a commit is ours is
@@ -177,7 +178,7 @@ func (m *memory) taken(ctx context.Context, now []pratique.Place) (bool, error) 
 
 // placesIn reads the places of one file that ask for an image. What cannot be read has none.
 func placesIn(ctx context.Context, f File, image edit.Image) ([]pratique.Place, error) {
-	if !edit.All().Relevant(f.Path()) {
+	if !locate.All().Relevant(f.Path()) {
 		return nil, nil
 	}
 	content, err := f.Read()
@@ -187,6 +188,6 @@ func placesIn(ctx context.Context, f File, image edit.Image) ([]pratique.Place, 
 	if err != nil {
 		return nil, err
 	}
-	places, _, err := edit.All().Places(ctx, f.Path(), content, image)
+	places, _, err := locate.All().Places(ctx, f.Path(), content, image)
 	return places, err
 }

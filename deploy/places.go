@@ -8,6 +8,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // Bounds of a look: how old an answer may be that is given again, and how many places and problems it lists.
@@ -64,7 +65,7 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 		found[i].Tip = tip.ID()
 	}
 	err := tip.Walk(ctx, t.Path, func(f File) error {
-		if !edit.All().Relevant(f.Path()) {
+		if !locate.All().Relevant(f.Path()) {
 			return nil
 		}
 		content, err := f.Read()
@@ -79,7 +80,7 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 		if err != nil {
 			return err
 		}
-		all, err := edit.All().PlacesOf(ctx, f.Path(), content, wanted...)
+		all, err := locate.All().PlacesOf(ctx, f.Path(), content, wanted...)
 		if err != nil {
 			return err
 		}

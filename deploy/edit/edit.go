@@ -3,7 +3,7 @@
 // endings, order and indentation stay as they are. What cannot be edited safely is a problem of its place, never
 // rewritten, and stops no other place.
 //
-// Where images stand, a table of locators knows, see [All]; everything else is the same for all of them.
+// Where images stand, a table of locators knows (package locate); everything else is the same for all of them.
 package edit
 
 import (

@@ -28,6 +28,9 @@ func (e *edition) edit(ctx context.Context, r *Result) *pratique.Problem {
 	for _, p := range e.encode() {
 		problems.add(p.Problem, p.Ours)
 	}
+	if line := e.overlap(); line > 0 {
+		return e.file.whole(line, more)
+	}
 	r.Content, r.Changes = e.splice()
 	r.Places = placesOf(e.file.path, e.picked)
 	r.Problems = problems.inOrder()
@@ -64,6 +67,19 @@ func (e *edition) encode() []Problem {
 	return problems
 }
 
+// overlap returns the line of a value whose bytes are not behind those of the one before, or not in the file; 0 if there is
+// none.
+func (e *edition) overlap() (line int) {
+	end := 0
+	for _, p := range e.picked {
+		if p.Slot.Start < end || p.Slot.End < p.Slot.Start || p.Slot.End > len(e.file.content) {
+			return max(p.Line, 1)
+		}
+		end = p.Slot.End
+	}
+	return 0
+}
+
 // splice writes the values that change, and lists all. It notes the changes in the sources.
 func (e *edition) splice() ([]byte, []pratique.FileChange) {
 	var out bytes.Buffer
@@ -91,10 +107,12 @@ func (e *edition) splice() ([]byte, []pratique.FileChange) {
 	return out.Bytes(), changes
 }
 
+// more is what is said of an edit that is not what was meant.
+const more = "editing would change more than the image"
+
 // verify reads the result again: its syntaxes have to see nothing else than what was meant, and its locators the new values
 // where the old ones were. Before are all places of the image, also those that are not written.
 func (e *edition) verify(ctx context.Context, content []byte, before []pick) *pratique.Problem {
-	const more = "editing would change more than the image"
 	after := e.file.reopen(ctx, content)
 	switch {
 	case ctx.Err() != nil:

@@ -120,9 +120,9 @@ func (f *File) pick(image Image) (picked []pick, wrong problems, whole *pratique
 		}
 		for k := range f.found[i].Sites {
 			s := &f.found[i].Sites[k]
-			switch of, reason := s.about(image); {
+			switch of, reason := s.About(image); {
 			case s.Unread != nil:
-				wrong = append(wrong, f.problem(s.Line, image.namedIn(s.Unread), "%s", s.Reason))
+				wrong = append(wrong, f.problem(s.Line, image.NamedIn(s.Unread), "%s", s.Reason))
 			case s.Any && !named, !of:
 			case reason != "":
 				wrong = append(wrong, f.problem(s.Line, true, "%s", reason))
@@ -169,8 +169,8 @@ func (f *File) stopped(image Image) *pratique.Problem {
 	return nil
 }
 
-// about reports whether a site is one of the image, and why it cannot be written.
-func (s *Site) about(image Image) (of bool, reason string) {
+// About reports whether a site is one of the image, and why it cannot be written.
+func (s *Site) About(image Image) (of bool, reason string) {
 	switch {
 	case s.Any, image.every():
 		return true, s.Reason

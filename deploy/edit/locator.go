@@ -8,13 +8,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
-// Table is the locators that are used together.
+// Table is the locators that are used together. Package locate has those that there are.
 type Table []Locator
-
-// All is every locator there is. A new one is a row here.
-func All() Table {
-	return Table{kustomize{}, marked{}}
-}
 
 // Locator finds all places of one kind in files of one syntax: those of every image, with everything that can be said without
 // a change. It has no state. Package edittest says what an implementation has to do.
@@ -74,8 +69,8 @@ func ImageOf(c pratique.Change) Image {
 // every reports whether all images are looked for.
 func (i Image) every() bool { return i.Repository == pratique.Repository{} }
 
-// namedIn reports whether some text names the image.
-func (i Image) namedIn(text []byte) bool {
+// NamedIn reports whether some text names the image.
+func (i Image) NamedIn(text []byte) bool {
 	return i.every() || imagename.In(text, imagename.Spellings(i.Repository))
 }
 

@@ -1,4 +1,4 @@
-package edit
+package locate
 
 import (
 	"bytes"
@@ -7,13 +7,14 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/pratique-dev/pratique/deploy/edit"
 	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
 // kustomize locates the entries of "images" in a kustomization.
 type kustomize struct{}
 
-// Relevant implements [Locator].
+// Relevant implements [edit.Locator].
 func (kustomize) Relevant(name string) bool { return isKustomization(name) }
 
 func isKustomization(name string) bool {
@@ -24,34 +25,34 @@ func isKustomization(name string) bool {
 	return false
 }
 
-// Syntax implements [Locator].
-func (kustomize) Syntax() Syntax { return yamlSyntax{} }
+// Syntax implements [edit.Locator].
+func (kustomize) Syntax() edit.Syntax { return yamlSyntax{} }
 
-// Screen implements [Locator]. A name can be written so that its bytes do not show it: with a backslash in a quoted text, with a
+// Screen implements [edit.Locator]. A name can be written so that its bytes do not show it: with a backslash in a quoted text, with a
 // tag that says that it is something else, or with every second byte of something else.
-func (kustomize) Screen(content []byte, image Image) Look {
+func (kustomize) Screen(content []byte, image edit.Image) edit.Look {
 	switch {
-	case image.namedIn(content):
-		return Named
+	case image.NamedIn(content):
+		return edit.Named
 	case bytes.ContainsAny(content, `\!`), yamltext.Wide(content):
-		return Hidden
+		return edit.Hidden
 	}
-	return Nothing
+	return edit.Nothing
 }
 
 // kustomization is one look at a kustomization.
 type kustomization struct {
 	*yamlSource
 	identities map[*yaml.Node]identity
-	found      Found
+	found      edit.Found
 	entries    []*yaml.Node // of each site
 }
 
-// Locate implements [Locator].
-func (kustomize) Locate(source Source) Found {
+// Locate implements [edit.Locator].
+func (kustomize) Locate(source edit.Source) edit.Found {
 	k := &kustomization{yamlSource: source.(*yamlSource), identities: map[*yaml.Node]identity{}}
 	if a, b := k.folded(); b != nil {
-		return Found{Line: b.Line, Stopped: fmt.Sprintf("the keys %.128q in line %d and %.128q in line %d are one for kustomize, "+
+		return edit.Found{Line: b.Line, Stopped: fmt.Sprintf("the keys %.128q in line %d and %.128q in line %d are one for kustomize, "+
 			"which does not tell upper from lower case; keep one of them", a.Value, a.Line, b.Value, b.Line)}
 	}
 	for _, root := range k.Roots() {
@@ -81,7 +82,7 @@ func (k *kustomization) locate() {
 		for v := range k.found.Sites[i].Values {
 			value := &k.found.Sites[i].Values[v]
 			value.Object, value.Field = at.Object, at.Field+"."+keyDigest
-			if value.Form == Tag {
+			if value.Form == edit.Tag {
 				value.Field = at.Field + "." + keyNewTag
 			}
 		}
@@ -89,9 +90,9 @@ func (k *kustomization) locate() {
 }
 
 // site is what one entry of a list asks for, whose key is given; nil if that is no image.
-func (k *kustomization) site(entry, list *yaml.Node) *Site {
+func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	e := k.identify(entry, 0)
-	s := &Site{Line: entry.Line}
+	s := &edit.Site{Line: entry.Line}
 	if e.deep {
 		s.Any, s.Reason = true, fmt.Sprintf("this images entry uses merge keys that are nested deeper than %d; write its fields out", mergeDepth)
 		return s
@@ -126,17 +127,17 @@ func (k *kustomization) site(entry, list *yaml.Node) *Site {
 	}
 	// Both fields are written, or neither is: a tag beside the digest of another image would mislead people.
 	if tag := field(entry, keyNewTag); tag != nil {
-		v := k.value(Tag, tag)
+		v := k.value(edit.Tag, tag)
 		v.Optional = true
 		s.Values = append(s.Values, v)
 	}
 	if digest := field(entry, keyDigest); digest != nil {
-		s.Values = append(s.Values, k.value(Digest, digest))
+		s.Values = append(s.Values, k.value(edit.Digest, digest))
 		return s
 	}
-	room, ok := k.behind(Digest, entry, keyDigest)
+	room, ok := k.behind(edit.Digest, entry, keyDigest)
 	if !ok {
-		room = Value{Form: Digest, Line: entry.Line, Reason: "no place for a digest field in this images entry; add one by hand"}
+		room = edit.Value{Form: edit.Digest, Line: entry.Line, Reason: "no place for a digest field in this images entry; add one by hand"}
 	}
 	s.Values = append(s.Values, room)
 	return s

@@ -1,4 +1,4 @@
-package edit
+package locate
 
 import (
 	"bytes"
@@ -11,21 +11,22 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/pratique-dev/pratique/deploy/edit"
 	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
 // yamlSyntax reads YAML.
 type yamlSyntax struct{}
 
-// Parse implements [Syntax].
-func (yamlSyntax) Parse(ctx context.Context, content []byte) (Source, error) {
+// Parse implements [edit.Syntax].
+func (yamlSyntax) Parse(ctx context.Context, content []byte) (edit.Source, error) {
 	text, err := yamltext.Parse(ctx, content)
 	var large *yamltext.TooLargeError
 	switch {
 	case errors.As(err, &large):
-		return nil, &Unreadable{Reason: "this file is too large to be edited: " + large.Error()}
+		return nil, &edit.Unreadable{Reason: "this file is too large to be edited: " + large.Error()}
 	case err != nil:
-		return nil, &Unreadable{
+		return nil, &edit.Unreadable{
 			Line: yamltext.LineIn(err), Reason: fmt.Sprintf("this file names the image but is not YAML that can be read: %v", err),
 			Template: bytes.Contains(content, []byte("{{")),
 		}
@@ -36,7 +37,7 @@ func (yamlSyntax) Parse(ctx context.Context, content []byte) (Source, error) {
 // yamlSource is a file of YAML.
 type yamlSource struct{ *yamltext.Text }
 
-// Flaw implements [Source].
+// Flaw implements [edit.Source].
 func (s *yamlSource) Flaw() (int, string) {
 	if yamltext.Wide(s.Content) {
 		return 0, "this file names the image and is written in UTF-16; write it in UTF-8"
@@ -47,7 +48,7 @@ func (s *yamlSource) Flaw() (int, string) {
 	return 0, ""
 }
 
-// Texts implements [Source].
+// Texts implements [edit.Source].
 func (s *yamlSource) Texts() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, n := range s.Nodes {
@@ -58,21 +59,21 @@ func (s *yamlSource) Texts() iter.Seq[string] {
 	}
 }
 
-// Difference implements [Source].
-func (s *yamlSource) Difference(after Source) int {
+// Difference implements [edit.Source].
+func (s *yamlSource) Difference(after edit.Source) int {
 	return s.Text.Difference(after.(*yamlSource).Text)
 }
 
 // value is what a scalar has for a site.
-func (s *yamlSource) value(form Form, n *yaml.Node) Value {
-	v := Value{Form: form, Text: n.Value, Line: n.Line}
+func (s *yamlSource) value(form edit.Form, n *yaml.Node) edit.Value {
+	v := edit.Value{Form: form, Text: n.Value, Line: n.Line}
 	inside, _, odd := s.Scalar(n)
 	if odd != "" {
 		v.Reason = odd + "; write it on one line, plain or in quotes"
 		return v
 	}
 	quoted := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
-	v.Slot = Slot{Start: inside.Start, End: inside.End,
+	v.Slot = edit.Slot{Start: inside.Start, End: inside.End,
 		Encode: func(value string) (string, bool) {
 			if quoted {
 				return value, yamltext.Writable(value)
@@ -85,7 +86,7 @@ func (s *yamlSource) value(form Form, n *yaml.Node) Value {
 }
 
 // behind is room for a new field, behind the last field of the mapping that stands on one line.
-func (s *yamlSource) behind(form Form, mapping *yaml.Node, key string) (Value, bool) {
+func (s *yamlSource) behind(form edit.Form, mapping *yaml.Node, key string) (edit.Value, bool) {
 	flow := mapping.Style&yaml.FlowStyle != 0
 	for i := len(mapping.Content) - 1; i > 0; i -= 2 {
 		_, end, reason := s.Scalar(mapping.Content[i])
@@ -97,7 +98,7 @@ func (s *yamlSource) behind(form Form, mapping *yaml.Node, key string) (Value, b
 			end = s.LineEnd(end)
 			before = s.LineBreak(end) + strings.Repeat(" ", mapping.Content[0].Column-1)
 		}
-		return Value{Form: form, Line: s.LineOf(end), Slot: Slot{Start: end, End: end, NewLine: !flow,
+		return edit.Value{Form: form, Line: s.LineOf(end), Slot: edit.Slot{Start: end, End: end, NewLine: !flow,
 			Encode: func(value string) (string, bool) {
 				return before + key + ": " + yamltext.Encode(value), yamltext.Writable(value)
 			},
@@ -107,5 +108,5 @@ func (s *yamlSource) behind(form Form, mapping *yaml.Node, key string) (Value, b
 			},
 		}}, true
 	}
-	return Value{}, false
+	return edit.Value{}, false
 }

@@ -1,4 +1,4 @@
-package edit
+package locate
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy/edit"
 	"github.com/pratique-dev/pratique/internal/imagename"
 	"github.com/pratique-dev/pratique/internal/yamltext"
 )
@@ -120,7 +121,7 @@ const anyTag = "*"
 // marked locates the scalars in front of marking comments.
 type marked struct{}
 
-// Relevant implements [Locator].
+// Relevant implements [edit.Locator].
 func (marked) Relevant(name string) bool {
 	switch path.Ext(name) {
 	case ".yaml", ".yml":
@@ -129,47 +130,47 @@ func (marked) Relevant(name string) bool {
 	return isKustomization(name)
 }
 
-// Syntax implements [Locator].
-func (marked) Syntax() Syntax { return yamlSyntax{} }
+// Syntax implements [edit.Locator].
+func (marked) Syntax() edit.Syntax { return yamlSyntax{} }
 
-// Screen implements [Locator].
-func (marked) Screen(content []byte, image Image) Look {
-	look := Nothing
+// Screen implements [edit.Locator].
+func (marked) Screen(content []byte, image edit.Image) edit.Look {
+	look := edit.Nothing
 	if !bytes.Contains(content, []byte(markerKey)) {
 		return look
 	}
 	for s := range suspects(content) {
 		site := s.site()
-		of, _ := site.about(image)
+		of, _ := site.About(image)
 		switch {
-		case s.err != nil && !image.namedIn(s.text):
-			look = Broken
+		case s.err != nil && !image.NamedIn(s.text):
+			look = edit.Broken
 		case s.err != nil, of:
-			return Asked
+			return edit.Asked
 		}
 	}
 	return look
 }
 
 // site is that of a marker without its value.
-func (s suspect) site() Site {
+func (s suspect) site() edit.Site {
 	if s.err != nil {
-		return Site{Marked: true, Unread: s.text, Reason: s.err.Error()}
+		return edit.Site{Marked: true, Unread: s.text, Reason: s.err.Error()}
 	}
 	image, glob := s.marker.split()
 	if glob == anyTag {
 		glob = ""
 	}
-	return Site{Image: image, Marked: true, Tags: glob}
+	return edit.Site{Image: image, Marked: true, Tags: glob}
 }
 
 // forms are the words for what to write.
-var forms = map[string]Form{"": Ref, writeRef: Ref, writeTag: Tag, writeDigest: Digest}
+var forms = map[string]edit.Form{"": edit.Ref, writeRef: edit.Ref, writeTag: edit.Tag, writeDigest: edit.Digest}
 
-// Locate implements [Locator].
-func (marked) Locate(source Source) Found {
+// Locate implements [edit.Locator].
+func (marked) Locate(source edit.Source) edit.Found {
 	t := source.(*yamlSource)
-	var found Found
+	var found edit.Found
 	var nodes []*yaml.Node // of each site; nil where it has no value
 	for s := range suspects(t.Content) {
 		site := s.site()
@@ -185,7 +186,7 @@ func (marked) Locate(source Source) Found {
 		case t.Shared(n):
 			n, site.Reason = nil, "the marked value is used elsewhere through an alias"
 		default:
-			site.Values = []Value{t.value(forms[s.marker.Write], n)}
+			site.Values = []edit.Value{t.value(forms[s.marker.Write], n)}
 		}
 		found.Sites, nodes = append(found.Sites, site), append(nodes, n)
 	}

@@ -1,4 +1,4 @@
-package edit
+package locate
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy/edit/edittest"
 	"github.com/pratique-dev/pratique/internal/imagename"
 	"github.com/pratique-dev/pratique/internal/yamltext"
 )
@@ -59,7 +60,7 @@ func TestHostileYAML(t *testing.T) {
 			if len(r.Changes) != test.changes {
 				t.Errorf("%d changes, want %d", len(r.Changes), test.changes)
 			}
-			if got := said(r.Problems); test.problem == "" && got != "" || test.problem != "" && !strings.HasPrefix(got, "kustomization.yaml"+test.problem) {
+			if got := edittest.Said(r.Problems); test.problem == "" && got != "" || test.problem != "" && !strings.HasPrefix(got, "kustomization.yaml"+test.problem) {
 				t.Errorf("problems: %.500s", got)
 			}
 		})
