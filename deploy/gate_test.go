@@ -197,6 +197,9 @@ func TestDeploy(t *testing.T) {
 	if got := w.git("show", "main:prod/deploy.yaml"); got != "# note\r\nimage: "+ref+" # {\"$pratique\": \"registry.example.com/team/app\"}\r" {
 		t.Errorf("deploy.yaml is %q", got)
 	}
+	if got := w.git("log", "-1", "--format=%B", "main^"); !strings.Contains(got, "\n- prod/kustomization.yaml, line 4 (Kustomization images[0].digest): (none) -> "+one.String()+"\n") {
+		t.Errorf("the message names no object: %s", got)
+	}
 	if got := w.git("diff", "--name-only", w.before, "main^"); got != "prod/deploy.yaml\nprod/kustomization.yaml" {
 		t.Errorf("the commit for prod changed %q", got)
 	}

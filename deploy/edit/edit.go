@@ -1,9 +1,10 @@
-// Package edit reads image references in configuration files, and changes them and nothing else: a value is replaced byte
-// for byte in place, and the result is parsed again and compared before it is returned. Comments, blank lines, line
-// endings, order and indentation stay as they are. What cannot be edited safely is a problem of its place, never
-// rewritten, and stops no other place.
+// Package edit reads image references in configuration files, and changes them and nothing else: a
+// value is replaced byte for byte in place, and the result is parsed again and compared before it
+// is returned. Comments, blank lines, line endings, order and indentation stay as they are. What
+// cannot be edited safely is a problem of its place, never rewritten, and stops no other place.
 //
-// Where images stand, a table of locators knows (package locate); everything else is the same for all of them.
+// Where images stand, a table of locators knows (package locate); everything else is the same for
+// all of them.
 package edit
 
 import (
@@ -14,15 +15,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// patience bounds the time for one file. What is looked at is bounded too, so it is there for what nobody thought of.
+// patience bounds the time for one file. What is looked at is bounded too, so it is there for what
+// nobody thought of.
 const patience = 30 * time.Second
 
 // Result is what one file has for a change.
 type Result struct {
 	// Content is the new content, or the old one if nothing had to change.
 	Content []byte
-	// Changes has one entry for each place of the image that could be edited. Where the value was right already, Old
-	// equals New. It is empty if the file does not name the image.
+	// Changes has one entry for each place of the image that could be edited. Where the value was
+	// right already, Old equals New. It is empty if the file does not name the image.
 	Changes []pratique.FileChange
 	// Places are the same as they are before the edit, each once.
 	Places []pratique.Place
@@ -33,8 +35,8 @@ type Result struct {
 // Problem is a place that could not be edited.
 type Problem struct {
 	pratique.Problem
-	// Ours is true if the place belongs to the change's image or, by its bytes, may belong to it. Other problems are
-	// those of markers that nobody can read.
+	// Ours is true if the place belongs to the change's image or, by its bytes, may belong to it.
+	// Other problems are those of markers that nobody can read.
 	Ours bool
 }
 
@@ -43,9 +45,9 @@ func (t Table) Relevant(name string) bool {
 	return slices.ContainsFunc(t, func(l Locator) bool { return l.Relevant(name) })
 }
 
-// Apply writes the change's digest at every place of the file that asks for its image. The error is that of the
-// context and no other: whatever is wrong with the file is among the problems. A change that is RefreshOnly is for the
-// places alone that name its tag already.
+// Apply writes the change's digest at every place of the file that asks for its image. The error is
+// that of the context and no other: whatever is wrong with the file is among the problems. A change
+// that is RefreshOnly is for the places alone that name its tag already.
 func (t Table) Apply(ctx context.Context, name string, content []byte, c pratique.Change) (Result, error) {
 	r := Result{Content: content}
 	image := ImageOf(c)
@@ -61,7 +63,8 @@ func (t Table) Apply(ctx context.Context, name string, content []byte, c pratiqu
 	return r, err
 }
 
-// Places returns the places of a file that ask for an image, and what is wrong with some. The error is that of the context.
+// Places returns the places of a file that ask for an image, and what is wrong with some. The error
+// is that of the context.
 func (t Table) Places(ctx context.Context, name string, content []byte, image Image) ([]pratique.Place, []Problem, error) {
 	all, err := t.PlacesOf(ctx, name, content, image)
 	if err != nil {
@@ -92,8 +95,8 @@ func (t Table) PlacesOf(ctx context.Context, name string, content []byte, images
 	return all, err
 }
 
-// Read returns everything in a file that names an image, in the order of the text, and what could not be read. The error is
-// that of the context.
+// Read returns everything in a file that names an image, in the order of the text, and what could
+// not be read. The error is that of the context.
 func (t Table) Read(ctx context.Context, name string, content []byte) (all []Reference, wrong []Problem, err error) {
 	err = t.within(ctx, name, content, func(_ context.Context, f *File) {
 		if whole := f.stopped(Image{}); whole != nil {
@@ -105,7 +108,8 @@ func (t Table) Read(ctx context.Context, name string, content []byte) (all []Ref
 	return all, wrong, err
 }
 
-// within reads a file for the images, or for all of them, and does something with it, within the time for one file.
+// within reads a file for the images, or for all of them, and does something with it, within the
+// time for one file.
 func (t Table) within(ctx context.Context, name string, content []byte, do func(context.Context, *File), images ...Image) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -98,7 +98,8 @@ func TestAnotherSyntax(t *testing.T) {
 	edittest.Test(t, edit.Table{variable{}}, os.DirFS("testdata"))
 }
 
-// TestVerified: what a locator says of bytes is not believed. If the result does not read as what was meant, nothing is written.
+// TestVerified: what a locator says of bytes is not believed. If the result does not read as what
+// was meant, nothing is written.
 func TestVerified(t *testing.T) {
 	t.Parallel()
 	content := []byte("a = \"registry.example.com/team/app:1\" # x\nb = \"other\"\n")
@@ -113,7 +114,8 @@ func TestVerified(t *testing.T) {
 	}
 }
 
-// TestRead: everything that names an image is read, whichever image that is, and what is out of reach is said.
+// TestRead: everything that names an image is read, whichever image that is, and what is out of
+// reach is said.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	table := edit.Table{variable{}}

@@ -18,7 +18,8 @@ type edition struct {
 	texts  []string // what each of them becomes
 }
 
-// edit makes the edit, and says what became of each place. What it returns, if anything, is wrong with the file as a whole.
+// edit makes the edit, and says what became of each place. What it returns, if anything, is wrong
+// with the file as a whole.
 func (e *edition) edit(ctx context.Context, r *Result) *pratique.Problem {
 	picked, problems, whole := e.file.pick(e.image)
 	if whole != nil {
@@ -40,7 +41,8 @@ func (e *edition) edit(ctx context.Context, r *Result) *pratique.Problem {
 	return e.verify(ctx, r.Content, picked)
 }
 
-// encode finds what each value becomes, and how its syntax writes that. Of a site of which one value cannot be written, none is.
+// encode finds what each value becomes, and how its syntax writes that. Of a site of which one
+// value cannot be written, none is.
 func (e *edition) encode() []Problem {
 	var problems []Problem
 	refused := map[*Site]bool{}
@@ -67,8 +69,8 @@ func (e *edition) encode() []Problem {
 	return problems
 }
 
-// overlap returns the line of a value whose bytes are not behind those of the one before, or not in the file; 0 if there is
-// none.
+// overlap returns the line of a value whose bytes are not behind those of the one before, or not in
+// the file; 0 if there is none.
 func (e *edition) overlap() (line int) {
 	end := 0
 	for _, p := range e.picked {
@@ -110,8 +112,9 @@ func (e *edition) splice() ([]byte, []pratique.FileChange) {
 // more is what is said of an edit that is not what was meant.
 const more = "editing would change more than the image"
 
-// verify reads the result again: its syntaxes have to see nothing else than what was meant, and its locators the new values
-// where the old ones were. Before are all places of the image, also those that are not written.
+// verify reads the result again: its syntaxes have to see nothing else than what was meant, and its
+// locators the new values where the old ones were. Before are all places of the image, also those
+// that are not written.
 func (e *edition) verify(ctx context.Context, content []byte, before []pick) *pratique.Problem {
 	after := e.file.reopen(ctx, content)
 	switch {

@@ -25,7 +25,8 @@ type File struct {
 	slow       bool
 }
 
-// open reads a file for the images, or for all. It returns nil, and parses nothing, if the bytes name none of them.
+// open reads a file for the images, or for all. It returns nil, and parses nothing, if the bytes
+// name none of them.
 func (t Table) open(ctx context.Context, name string, content []byte, images ...Image) *File {
 	f := &File{table: t, path: name, content: content}
 	if len(images) == 0 {
@@ -103,8 +104,8 @@ type pick struct {
 	site *Site
 }
 
-// pick returns the values of the image in the order of the text, each once, and what is wrong with its places, or with the
-// file as a whole if that stops all of them.
+// pick returns the values of the image in the order of the text, each once, and what is wrong with
+// its places, or with the file as a whole if that stops all of them.
 func (f *File) pick(image Image) (picked []pick, wrong problems, whole *pratique.Problem) {
 	named := f.names(image)
 	if stopped := f.stopped(image); stopped != nil {
@@ -188,8 +189,8 @@ func (s *Site) About(image Image) (of bool, reason string) {
 	return true, s.Reason
 }
 
-// wanted returns the values of a site that are to be written: all of them, or none and the one that stops the others, with the
-// reason.
+// wanted returns the values of a site that are to be written: all of them, or none and the one that
+// stops the others, with the reason.
 func (s *Site) wanted(image Image) (values []pick, bad Value, reason string) {
 	for _, v := range s.Values {
 		if v.Optional && image.Tag == "" && !image.AnyTag {
@@ -203,7 +204,8 @@ func (s *Site) wanted(image Image) (values []pick, bad Value, reason string) {
 	return values, Value{}, ""
 }
 
-// agreed are the values in the order of the text, each once. Where two places want different things, neither is done.
+// agreed are the values in the order of the text, each once. Where two places want different
+// things, neither is done.
 func (f *File) agreed(picked []pick, refused map[int]bool) (kept []pick, conflicts problems) {
 	slices.SortStableFunc(picked, func(a, b pick) int { return a.Slot.Start - b.Slot.Start })
 	for i := 0; i < len(picked); {

@@ -9,7 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
-// reference has the parts of one: what kustomize takes for "name=" in front of it, the name, the tag and the digest.
+// reference has the parts of one: what kustomize takes for "name=" in front of it, the name, the
+// tag and the digest.
 var reference = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._/:-]{0,255}=)?([A-Za-z0-9][A-Za-z0-9._/:-]{0,511}?)(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$`)
 
 // The forms of values that are one part of it.
@@ -18,8 +19,8 @@ var (
 	digestForm = regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]{32,128}$`)
 )
 
-// odd is why a value may not be replaced, empty if it may. It has to be one of its kind already: what somebody has made of it,
-// such as a template or another image, is not ours to replace.
+// odd is why a value may not be replaced, empty if it may. It has to be one of its kind already:
+// what somebody has made of it, such as a template or another image, is not ours to replace.
 func (v Value) odd(s *Site, image Image) string {
 	switch v.Form {
 	case Digest:

@@ -11,12 +11,14 @@ import (
 // Table is the locators that are used together. Package locate has those that there are.
 type Table []Locator
 
-// Locator finds all places of one kind in files of one syntax: those of every image, with everything that can be said without
-// a change. It has no state. Package edittest says what an implementation has to do.
+// Locator finds all places of one kind in files of one syntax: those of every image, with
+// everything that can be said without a change. It has no state. Package edittest says what an
+// implementation has to do.
 type Locator interface {
 	// Relevant reports whether a file of this name can hold such places.
 	Relevant(name string) bool
-	// Screen says what the bytes of a file alone tell of an image, so that most files are never parsed.
+	// Screen says what the bytes of a file alone tell of an image, so that most files are never
+	// parsed.
 	Screen(content []byte, image Image) Look
 	// Syntax is how the files are read. Locators with the same one share what was read.
 	Syntax() Syntax
@@ -26,18 +28,22 @@ type Locator interface {
 
 // Syntax reads files of one form. Two values that are equal read alike.
 type Syntax interface {
-	// Parse reads a file, within bounds of bytes and memory. It ends soon after the context. The error is an [Unreadable].
+	// Parse reads a file, within bounds of bytes and memory. It ends soon after the context. The
+	// error is an [Unreadable].
 	Parse(ctx context.Context, content []byte) (Source, error)
 }
 
 // Source is a file as its syntax reads it.
 type Source interface {
-	// Flaw says why readers differ on the file as a whole, and on which line; nothing if they do not.
+	// Flaw says why readers differ on the file as a whole, and on which line; nothing if they do
+	// not.
 	Flaw() (line int, reason string)
-	// Texts are all values that could be a name, as a reader sees them: what its bytes hide is there, too.
+	// Texts are all values that could be a name, as a reader sees them: what its bytes hide is
+	// there, too.
 	Texts() iter.Seq[string]
-	// Difference compares what is meant, which is this source with what [Slot.Note] was told, with what is there after the
-	// edit. It returns the first line that says something else, 0 if there is none.
+	// Difference compares what is meant, which is this source with what [Slot.Note] was told, with
+	// what is there after the edit. It returns the first line that says something else, 0 if there
+	// is none.
 	Difference(after Source) (line int)
 }
 
@@ -52,7 +58,8 @@ type Unreadable struct {
 
 func (u *Unreadable) Error() string { return u.Reason }
 
-// Image is what is looked for: a repository under one tag, or under any; the zero value is every image.
+// Image is what is looked for: a repository under one tag, or under any; the zero value is every
+// image.
 type Image struct {
 	Repository pratique.Repository
 	Tag        string
@@ -89,14 +96,16 @@ const (
 // Found is what a locator has found in a file, in the order of the text.
 type Found struct {
 	Sites []Site
-	// Stopped says why none of it can be edited, and on which line: no image that the file names is written then.
+	// Stopped says why none of it can be edited, and on which line: no image that the file names is
+	// written then.
 	Stopped string
 	Line    int
 }
 
 // Site is a place for one image.
 type Site struct {
-	// Image is the repository as the file spells it. Marked says that a marker names it, beside values that may be anything.
+	// Image is the repository as the file spells it. Marked says that a marker names it, beside
+	// values that may be anything.
 	Image  string
 	Marked bool
 	// Tags is the pattern of tags that the place asks for; empty for all.
@@ -106,7 +115,8 @@ type Site struct {
 	// Reason is why nobody may write there, with its line. Then Values may be missing.
 	Reason string
 	Line   int
-	// Unread is the text of a place of which the image cannot be read. It is about each image that the text names.
+	// Unread is the text of a place of which the image cannot be read. It is about each image that
+	// the text names.
 	Unread []byte
 	// Any says that the place may be about each image that the file names.
 	Any bool
@@ -127,7 +137,8 @@ type Value struct {
 	Form Form
 	// Text is what it says, empty for one that is not there yet.
 	Text string
-	// Line is where it is, or the line that a new one would follow; Object and Field say the same for people.
+	// Line is where it is, or the line that a new one would follow; Object and Field say the same
+	// for people.
 	Line   int
 	Object pratique.Object
 	Field  string
@@ -141,7 +152,8 @@ type Value struct {
 // Slot is the room for a value: the bytes that it replaces, which are none for a new one.
 type Slot struct {
 	Start, End int
-	// Encode returns what to put there, with all that a new value needs around it. It reports whether that can be.
+	// Encode returns what to put there, with all that a new value needs around it. It reports
+	// whether that can be.
 	Encode func(value string) (string, bool)
 	// Note makes the same change in the source.
 	Note func(value string)

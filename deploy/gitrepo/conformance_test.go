@@ -10,7 +10,8 @@ import (
 	"github.com/pratique-dev/pratique/deploy/repotest"
 )
 
-// TestRepository: the suite passes over each transport, with commits that are signed and that are not.
+// TestRepository: the suite passes over each transport, with commits that are signed and that are
+// not.
 func TestRepository(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "file", "ssh"} {

@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// TestViewNeedsNoRightToPush: where a server gives the right to read alone, the branch can be seen, now and after somebody
-// else committed, and nothing can be pushed.
+// TestViewNeedsNoRightToPush: where a server gives the right to read alone, the branch can be seen,
+// now and after somebody else committed, and nothing can be pushed.
 func TestViewNeedsNoRightToPush(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -59,7 +59,8 @@ func TestViewNeedsNoRightToPush(t *testing.T) {
 	}
 }
 
-// TestViewSaysWhichRightIsMissing: the words for a login that may not read do not ask for one that may write.
+// TestViewSaysWhichRightIsMissing: the words for a login that may not read do not ask for one that
+// may write.
 func TestViewSaysWhichRightIsMissing(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -1,16 +1,19 @@
-// Package repotest says what a [deploy.Repository] has to do, and tests it. To be accepted, an implementation
+// Package repotest says what a [deploy.Repository] has to do, and tests it. To be accepted, an
+// implementation
 //
-//   - makes each commit on the newest state of its branch or not at all: the server compares and swaps, nothing is merged or forced, and
-//     an edit is made again when somebody else was faster;
+//   - makes each commit on the newest state of its branch or not at all: the server compares and
+//     swaps, nothing is merged or forced, and an edit is made again when somebody else was faster;
 //   - writes what the edit says and nothing else, and none if nothing would change;
-//   - shows what it did before, newest first, also in a new process and behind the commits of others, so that nothing is
-//     made twice;
-//   - is sure of nothing: the tip is what the server says, errors of the edit are passed on, and of an answer that was lost it finds
-//     out what became of the commit;
+//   - shows what it did before, newest first, also in a new process and behind the commits of
+//     others, so that nothing is made twice;
+//   - is sure of nothing: the tip is what the server says, errors of the edit are passed on, and
+//     of an answer that was lost it finds out what became of the commit;
 //   - lets itself be viewed without a right to push;
-//   - bounds everything that a server or a branch may cost, in bytes, entries, depth and time. Each bound ends in an error that waits for people,
-//     kind Denied or Exhausted, or is worth another try, kind Unavailable; never in one that ends the work for good. How far these bounds go,
-//     and that a server that is silent is left in peace, the implementation tests itself.
+//   - bounds everything that a server or a branch may cost, in bytes, entries, depth and time.
+//     Each bound ends in an error that waits for people, kind Denied or Exhausted, or is worth
+//     another try, kind Unavailable; never in one that ends the work for good. How far these
+//     bounds go, and that a server that is silent is left in peace, the implementation tests
+//     itself.
 //
 // The suite runs against a real remote; somebody else commits to it while the repository works.
 package repotest
@@ -33,7 +36,8 @@ import (
 
 // Branch is a branch of a real remote.
 type Branch struct {
-	// Open returns the repository as a new process has it. It tries an edit a hundred times before it gives up.
+	// Open returns the repository as a new process has it. It tries an edit a hundred times before
+	// it gives up.
 	Open func(t testing.TB) deploy.Repository
 	// Advance commits files to the branch as somebody else does, and returns the commit's id.
 	Advance func(files map[string]string) (string, error)
@@ -78,7 +82,8 @@ func set(path, content string) deploy.Update {
 	}}
 }
 
-// once keeps an update from being made again: it changes nothing where the event's commit is found, and found is that.
+// once keeps an update from being made again: it changes nothing where the event's commit is found,
+// and found is that.
 func once(u deploy.Update, event string) (update deploy.Update, found *string) {
 	found = new(string)
 	edit := u.Edit
@@ -186,7 +191,8 @@ func doneBefore(t *testing.T, b Branch) {
 	}
 }
 
-// cold: a new process finds a commit of its predecessor although many came after it, and goes on from there.
+// cold: a new process finds a commit of its predecessor although many came after it, and goes on
+// from there.
 func cold(t *testing.T, b Branch) {
 	u, found := once(set("apps/a/deploy.yaml", "one"), "one")
 	p := update(t, b.Open(t), u)
@@ -203,7 +209,8 @@ func cold(t *testing.T, b Branch) {
 	}
 }
 
-// writers: several without a common lock, and somebody else in between. Each change is made once, and history is a line.
+// writers: several without a common lock, and somebody else in between. Each change is made once,
+// and history is a line.
 func writers(t *testing.T, b Branch) {
 	const writers, changes, others = 4, 6, 5
 	var all sync.WaitGroup

@@ -1,5 +1,5 @@
-// Package imagename says which names mean one repository of images, and finds them in text. Docker Hub has several for
-// each; everything else has one.
+// Package imagename says which names mean one repository of images, and finds them in text. Docker
+// Hub has several for each; everything else has one.
 package imagename
 
 import (
@@ -40,7 +40,8 @@ func Same(name string, r pratique.Repository) bool {
 	return name == r.String() || Canonical(name) == Canonical(r.String())
 }
 
-// Spellings are all forms in which files may name the repository. Except on Docker Hub there is one.
+// Spellings are all forms in which files may name the repository. Except on Docker Hub there is
+// one.
 func Spellings(r pratique.Repository) []string {
 	rest, hub := strings.CutPrefix(Canonical(r.String()), dockerHub[0]+"/")
 	if !hub {
@@ -80,7 +81,8 @@ func (p part) names(all []string) bool {
 	return false
 }
 
-// named finds a name with the bytes around it. Where a part ends, it may go on, and is left to the next part.
+// named finds a name with the bytes around it. Where a part ends, it may go on, and is left to the
+// next part.
 func (p part) named(name string) bool {
 	for from := 0; ; {
 		at := bytes.Index(p.content[from:], []byte(name))
@@ -108,7 +110,8 @@ func inName(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("._-/"), b) >= 0
 }
 
-// Mentions reports whether a file of any size names the repository. It never holds more than a small part of it.
+// Mentions reports whether a file of any size names the repository. It never holds more than a
+// small part of it.
 func Mentions(ctx context.Context, r io.Reader, of pratique.Repository) (bool, error) {
 	all := Spellings(of)
 	longest := 0

@@ -10,7 +10,8 @@ import (
 
 var app = pratique.Repository{Registry: "registry.example.com", Path: "team/app"}
 
-// TestMentions: a name is found wherever the reader's parts begin and end, and a part of a longer name is not.
+// TestMentions: a name is found wherever the reader's parts begin and end, and a part of a longer
+// name is not.
 func TestMentions(t *testing.T) {
 	t.Parallel()
 	const part = 256 << 10

@@ -2,7 +2,8 @@ package yamltext
 
 import "go.yaml.in/yaml/v3"
 
-// Duplicate returns a key that its mapping has twice, nil if there is none: readers differ on what such a file says.
+// Duplicate returns a key that its mapping has twice, nil if there is none: readers differ on what
+// such a file says.
 func (t *Text) Duplicate() *yaml.Node {
 	const few = 16
 	for _, n := range t.Nodes {

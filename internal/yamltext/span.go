@@ -75,8 +75,8 @@ func (t *Text) LineEnd(offset int) int {
 	return offset
 }
 
-// LineBreak returns the line break to use at offset: the one that is there, at the end of a file the first
-// one of the file.
+// LineBreak returns the line break to use at offset: the one that is there, at the end of a file
+// the first one of the file.
 func (t *Text) LineBreak(offset int) string {
 	for _, i := range []int{offset, t.LineEnd(0)} {
 		if n := BreakAt(t.Content, i); n > 0 {
@@ -102,8 +102,8 @@ func (t *Text) offset(n *yaml.Node) (int, bool) {
 	return i, i <= len(t.Content)
 }
 
-// Scalar finds the inside of a scalar that stands on one line; end is the offset behind it, with its
-// quote. Reason says in words why the value cannot be replaced, empty if it can.
+// Scalar finds the inside of a scalar that stands on one line; end is the offset behind it, with
+// its quote. Reason says in words why the value cannot be replaced, empty if it can.
 func (t *Text) Scalar(n *yaml.Node) (inside Span, end int, reason string) {
 	if n.Kind == yaml.AliasNode {
 		return Span{}, 0, "the value is an alias"
@@ -166,8 +166,8 @@ func (t *Text) Last(line int) *yaml.Node {
 	return t.Nodes[i-1]
 }
 
-// quotable are values that are safe inside either kind of quote, and plain those that are safe without quotes in block and in
-// flow style.
+// quotable are values that are safe inside either kind of quote, and plain those that are safe
+// without quotes in block and in flow style.
 var (
 	quotable = regexp.MustCompile(`^[A-Za-z0-9\[\]._/:@=+-]+$`)
 	plain    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/:@=+-]*[A-Za-z0-9]$`)
@@ -180,7 +180,8 @@ var words = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on":
 // Writable reports whether a value can be written as it is, in quotes if need be.
 func Writable(value string) bool { return quotable.MatchString(value) }
 
-// Encode writes a value plainly if every reader takes that for a string, and in double quotes otherwise.
+// Encode writes a value plainly if every reader takes that for a string, and in double quotes
+// otherwise.
 func Encode(value string) string {
 	if plain.MatchString(value) && !words[strings.ToLower(value)] {
 		return value

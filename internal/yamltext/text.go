@@ -1,5 +1,6 @@
-// Package yamltext parses YAML and knows which bytes of the text each value has, so that a value can be replaced without
-// writing the rest again. What a file may cost is bounded before it is parsed.
+// Package yamltext parses YAML and knows which bytes of the text each value has, so that a value
+// can be replaced without writing the rest again. What a file may cost is bounded before it is
+// parsed.
 package yamltext
 
 import (
@@ -15,14 +16,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxNodes bounds what a file may have of YAML. It is compared with a count of bytes, before anything is parsed: a
-// node takes a hundred times as much memory as the two bytes that can make one.
+// MaxNodes bounds what a file may have of YAML. It is compared with a count of bytes, before
+// anything is parsed: a node takes a hundred times as much memory as the two bytes that can make
+// one.
 const MaxNodes = 500_000
 
 // Text is a file that has been parsed.
 type Text struct {
 	Content []byte
-	// Docs are its documents, and Nodes all nodes in the order of the text. Nodes know their lines and columns.
+	// Docs are its documents, and Nodes all nodes in the order of the text. Nodes know their lines
+	// and columns.
 	Docs, Nodes []*yaml.Node
 
 	lines  []int               // offset of each line
@@ -30,7 +33,8 @@ type Text struct {
 	shared map[*yaml.Node]bool // used through an alias too, or inside of such
 }
 
-// Parse reads all documents. The parser asks for a few hundred bytes at a time, so it ends soon after the context.
+// Parse reads all documents. The parser asks for a few hundred bytes at a time, so it ends soon
+// after the context.
 func Parse(ctx context.Context, content []byte) (*Text, error) {
 	if n := weight(content); n > MaxNodes {
 		return nil, &TooLargeError{Nodes: n}
@@ -129,7 +133,8 @@ func (t *Text) list() {
 // IsKey reports whether a node is the key of a mapping.
 func (t *Text) IsKey(n *yaml.Node) bool { return t.keys[n] }
 
-// Shared reports whether a node is used through an alias too, or stands inside of such: a change there shows elsewhere.
+// Shared reports whether a node is used through an alias too, or stands inside of such: a change
+// there shows elsewhere.
 func (t *Text) Shared(n *yaml.Node) bool { return t.shared[n] }
 
 // Roots are the values of the documents.

@@ -9,9 +9,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Where is the object that a node stands in, and its field, such as spec.containers[0].image. The object is the
-// innermost mapping that says its kind and has metadata, as Kubernetes' objects do, also as an item of a list; where there is none, it is
-// the document.
+// Where is the object that a node stands in, and its field, such as spec.containers[0].image. The
+// object is the innermost mapping that says its kind and has metadata, as Kubernetes' objects do,
+// also as an item of a list; where there is none, it is the document.
 type Where struct {
 	Object pratique.Object
 	Field  string
@@ -20,7 +20,8 @@ type Where struct {
 // maxField bounds a field, in bytes.
 const maxField = 256
 
-// The forms that kinds and names have in Kubernetes. What has another one, such as a template, is left out.
+// The forms that kinds and names have in Kubernetes. What has another one, such as a template, is
+// left out.
 var (
 	kindForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,62}$`)
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._:-]{0,251}[A-Za-z0-9])?$`)

@@ -1,15 +1,21 @@
-// Package edittest says what a locator of package edit has to do, and tests it. To be accepted, a locator has
+// Package edittest says what a locator of package edit has to do, and tests it. To be accepted, a
+// locator has
 //
-//   - a file in package locate and a row in locate.All; if its files are of a syntax that is not read yet, an [edit.Syntax] too;
-//   - archives in testdata, one for each form that a place may have, and one for each that is refused, which [Test] runs. In
-//     them stand CRLF line ends, a byte order mark, several places on a line, and whatever else its syntax has;
-//   - what an enemy would write: names that bytes do not show, values that stand for others, nesting without end. Each of them
-//     ends soon, and is a problem of its place, never an edit and never nothing;
+//   - a file in package locate and a row in locate.All; if its files are of a syntax that is not
+//     read yet, an [edit.Syntax] too;
+//   - archives in testdata, one for each form that a place may have, and one for each that is
+//     refused, which [Test] runs. In them stand CRLF line ends, a byte order mark, several places
+//     on a line, and whatever else its syntax has;
+//   - what an enemy would write: names that bytes do not show, values that stand for others,
+//     nesting without end. Each of them ends soon, and is a problem of its place, never an edit
+//     and never nothing;
 //   - a page of documentation with examples that a test runs.
 //
-// The suite holds it to this, on each file of each archive: what is written is what the archive says, and the bytes on all other lines
-// stay; a second edit has nothing to do; what is written can be read, under its object and field; the change of another image
-// does nothing; a file that ends early does no harm; an edit ends with its context. [Fuzz] holds it to the same on everything else.
+// The suite holds it to this, on each file of each archive: what is written is what the archive
+// says, and the bytes on all other lines stay; a second edit has nothing to do; what is written can
+// be read, under its object and field; the change of another image does nothing; a file that ends
+// early does no harm; an edit ends with its context. [Fuzz] holds it to the same on everything
+// else.
 package edittest
 
 import (
@@ -39,16 +45,18 @@ func Change() pratique.Change {
 	}
 }
 
-// Fill puts digests for two words, so that archives can be read: NEW is that of the change, OLD another one.
+// Fill puts digests for two words, so that archives can be read: NEW is that of the change, OLD
+// another one.
 func Fill(b []byte) []byte {
 	b = bytes.ReplaceAll(b, []byte("NEW"), []byte(Change().Subject.Digest.String()))
 	b = bytes.ReplaceAll(b, []byte("OLD"), []byte(pratique.DigestOf([]byte("old")).String()))
 	return bytes.TrimSuffix(b, []byte("(no newline)\n"))
 }
 
-// archive is one case. File "in/NAME" becomes "out/NAME", or stays as it is if there is none, with the changes in "changes", a
-// line for each, and the problems in "problems", of which each line is the beginning of one; those of others begin with "others: ". The first
-// word of the comment, "crlf" or "bom", changes the bytes of both sides.
+// archive is one case. File "in/NAME" becomes "out/NAME", or stays as it is if there is none, with
+// the changes in "changes", a line for each, and the problems in "problems", of which each line is
+// the beginning of one; those of others begin with "others: ". The first word of the comment,
+// "crlf" or "bom", changes the bytes of both sides.
 type archive struct {
 	name, file        string
 	in, out           []byte
@@ -255,7 +263,8 @@ func readable(t testing.TB, table edit.Table, name string, c pratique.Change, r 
 	}
 }
 
-// stray returns the first line of after that is neither as before nor named by a change; 0 if there is none.
+// stray returns the first line of after that is neither as before nor named by a change; 0 if there
+// is none.
 func stray(before, after []byte, changes []pratique.FileChange) int {
 	if bytes.ContainsAny(before, "\r\u0085\u2028\u2029") { // lines may end otherwise
 		return 0

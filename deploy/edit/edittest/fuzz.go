@@ -12,8 +12,9 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit"
 )
 
-// Fuzz runs the laws of the suite on whatever comes, under each of the names: nothing makes the table panic, and when it edits,
-// the result reads as what went in but for as many values as the changes name. The archives are where it begins.
+// Fuzz runs the laws of the suite on whatever comes, under each of the names: nothing makes the
+// table panic, and when it edits, the result reads as what went in but for as many values as the
+// changes name. The archives are where it begins.
 func Fuzz(f *testing.F, table edit.Table, archives fs.FS, names ...string) {
 	f.Helper()
 	for _, a := range read(f, archives) {
@@ -54,8 +55,9 @@ func texts(t testing.TB, syntax edit.Syntax, content []byte) []string {
 	return slices.Collect(source.Texts())
 }
 
-// distance is the least number of edits of the allowed kinds that turn one list of values into the other: a value replaced by
-// what may be written, or a field inserted with a digest or a tag. It is huge if there is no way.
+// distance is the least number of edits of the allowed kinds that turn one list of values into the
+// other: a value replaced by what may be written, or a field inserted with a digest or a tag. It is
+// huge if there is no way.
 func distance(before, after []string, c pratique.Change) int {
 	const no = 1 << 20
 	digest := c.Subject.Digest.String()

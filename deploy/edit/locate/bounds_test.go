@@ -25,7 +25,8 @@ func bomb(width, depth int, last string) []byte {
 	return []byte(b.String())
 }
 
-// TestHostileYAML: whatever a file is made of, looking at it ends, and what cannot be edited is a problem of its place.
+// TestHostileYAML: whatever a file is made of, looking at it ends, and what cannot be edited is a
+// problem of its place.
 func TestHostileYAML(t *testing.T) {
 	t.Parallel()
 	const app = "images:\n- name: registry.example.com/team/app\n"
@@ -143,7 +144,8 @@ func TestDockerHub(t *testing.T) {
 	}
 }
 
-// TestMarkedSpelling: a marker may spell its image in any way, too; without a registry it is one of Docker Hub.
+// TestMarkedSpelling: a marker may spell its image in any way, too; without a registry it is one of
+// Docker Hub.
 func TestMarkedSpelling(t *testing.T) {
 	t.Parallel()
 	c := change
@@ -156,7 +158,8 @@ func TestMarkedSpelling(t *testing.T) {
 	}
 }
 
-// TestWide: a kustomization in UTF-16 is one for kustomize, and its place waits; one of others is nobody's business.
+// TestWide: a kustomization in UTF-16 is one for kustomize, and its place waits; one of others is
+// nobody's business.
 func TestWide(t *testing.T) {
 	t.Parallel()
 	for name, ours := range map[string]bool{"registry.example.com/team/app": true, "registry.example.com/team/other": false} {

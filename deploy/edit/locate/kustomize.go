@@ -28,8 +28,9 @@ func isKustomization(name string) bool {
 // Syntax implements [edit.Locator].
 func (kustomize) Syntax() edit.Syntax { return yamlSyntax{} }
 
-// Screen implements [edit.Locator]. A name can be written so that its bytes do not show it: with a backslash in a quoted text, with a
-// tag that says that it is something else, or with every second byte of something else.
+// Screen implements [edit.Locator]. A name can be written so that its bytes do not show it: with a
+// backslash in a quoted text, with a tag that says that it is something else, or with every second
+// byte of something else.
 func (kustomize) Screen(content []byte, image edit.Image) edit.Look {
 	switch {
 	case image.NamedIn(content):
@@ -125,7 +126,8 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	if s.Reason != "" {
 		return s
 	}
-	// Both fields are written, or neither is: a tag beside the digest of another image would mislead people.
+	// Both fields are written, or neither is: a tag beside the digest of another image would
+	// mislead people.
 	if tag := field(entry, keyNewTag); tag != nil {
 		v := k.value(edit.Tag, tag)
 		v.Optional = true
@@ -143,7 +145,8 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	return s
 }
 
-// identity is what an images entry stands for, as a reader sees it who follows aliases and merge keys.
+// identity is what an images entry stands for, as a reader sees it who follows aliases and merge
+// keys.
 type identity struct {
 	name, newName *yaml.Node
 	merged        bool // at least one alias or merge key was followed
@@ -154,8 +157,8 @@ type identity struct {
 // mergeDepth bounds how aliases and merge keys within another are followed.
 const mergeDepth = 100
 
-// identify reads the two names of an entry. What it finds out of a node is kept: aliases can make few lines of text
-// stand for more mappings than anybody could visit.
+// identify reads the two names of an entry. What it finds out of a node is kept: aliases can make
+// few lines of text stand for more mappings than anybody could visit.
 func (k *kustomization) identify(n *yaml.Node, depth int) identity {
 	if known, ok := k.identities[n]; ok {
 		return known

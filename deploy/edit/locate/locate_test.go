@@ -51,7 +51,8 @@ func TestRelevant(t *testing.T) {
 	}
 }
 
-// TestOtherImages: a file full of other people's images is left alone, byte for byte and without parsing.
+// TestOtherImages: a file full of other people's images is left alone, byte for byte and without
+// parsing.
 func TestOtherImages(t *testing.T) {
 	t.Parallel()
 	in := []byte("image: registry.example.com/team/app-evil:1 # {\"$pratique\": \"registry.example.com/team/app-evil\"}\n{{ not YAML }}: [\n")
@@ -60,7 +61,8 @@ func TestOtherImages(t *testing.T) {
 	}
 }
 
-// TestOtherImagesKustomized: a broken file is nobody's business but that of the images it names as a whole.
+// TestOtherImagesKustomized: a broken file is nobody's business but that of the images it names as
+// a whole.
 func TestOtherImagesKustomized(t *testing.T) {
 	t.Parallel()
 	for image, ours := range map[string]bool{

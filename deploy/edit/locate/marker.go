@@ -31,8 +31,8 @@ const (
 // grammar tells people what a marker may look like.
 const grammar = `want {"$pratique": "registry/path"} or {"$pratique": "registry/path:TAG-PATTERN"}, and if the value is not a whole reference, "write": "tag" or "write": "digest" beside it`
 
-// marker is the JSON of a marking comment: the image as "registry/path", optionally with a pattern for the
-// tag behind a colon, and what to write.
+// marker is the JSON of a marking comment: the image as "registry/path", optionally with a pattern
+// for the tag behind a colon, and what to write.
 type marker struct {
 	Image string `json:"$pratique"`
 	Write string `json:"write"`
@@ -213,8 +213,8 @@ func (s *yamlSource) marked(m suspect, line int) *yaml.Node {
 	return n
 }
 
-// isText reports whether the number sign begins no marker: it stands on a line of its own, which is a comment
-// about markers or a line of a block scalar, or inside a value.
+// isText reports whether the number sign begins no marker: it stands on a line of its own, which is
+// a comment about markers or a line of a block scalar, or inside a value.
 func (s *yamlSource) isText(m suspect, line int) bool {
 	if blank(s.Content[m.start:m.comment]) {
 		return true

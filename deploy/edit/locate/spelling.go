@@ -11,8 +11,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
-// The keys of a kustomization that say which image runs. Kustomize makes JSON of the file and reads that as Go does, so other
-// spellings mean the same to it. Here they are understood, so that no place is overlooked, and never written to.
+// The keys of a kustomization that say which image runs. Kustomize makes JSON of the file and reads
+// that as Go does, so other spellings mean the same to it. Here they are understood, so that no
+// place is overlooked, and never written to.
 const (
 	keyImages  = "images"
 	keyName    = "name"
@@ -57,7 +58,8 @@ func strange(key *yaml.Node) bool {
 // hidden is why nobody edits what is tagged as binary.
 const hidden = "this images entry is written as !!binary, which hides what it names; write it as text"
 
-// misspelled returns the key of an entry, or that of its list, that is not spelled as it is meant, and what to do.
+// misspelled returns the key of an entry, or that of its list, that is not spelled as it is meant,
+// and what to do.
 func misspelled(entry, list *yaml.Node) (key *yaml.Node, reason string) {
 	check := func(key *yaml.Node, meant string) string {
 		switch {
