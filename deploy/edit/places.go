@@ -25,7 +25,8 @@ type Reference struct {
 // references are what the file names, and what could not be read of it.
 func (f *File) references() ([]Reference, []Problem) {
 	var wrong problems
-	of := map[string][]pick{}
+	type line struct{ image, tags string } // a tag belongs to the digest beside it if both follow the same one
+	of := map[line][]pick{}
 	for i := range f.found {
 		if f.found[i].Stopped != "" {
 			continue
@@ -36,21 +37,25 @@ func (f *File) references() ([]Reference, []Problem) {
 				wrong = append(wrong, f.problem(s.Line, true, "%s", s.Reason))
 				continue
 			}
+			if bad := slices.IndexFunc(s.Values, func(v Value) bool { return v.Reason != "" }); bad >= 0 {
+				wrong = append(wrong, f.problem(s.Values[bad].Line, true, "%s", s.Values[bad].Reason))
+				continue
+			}
 			for _, v := range s.Values {
 				name := cmp.Or(v.name(), s.Image)
 				if v.Form == Ref && v.name() == "" {
 					continue // a template, or something else
 				}
-				name = imagename.Canonical(name)
-				of[name] = append(of[name], pick{v, s})
+				l := line{imagename.Canonical(name), s.Tags}
+				of[l] = append(of[l], pick{v, s})
 			}
 		}
 	}
 	var all []Reference
-	for name, picked := range of {
+	for l, picked := range of {
 		picked, _ = f.agreed(picked, nil)
 		for _, p := range placesOf(f.path, picked) {
-			all = append(all, Reference{Path: p.Path, Line: p.Line, Object: p.Object, Field: p.Field, Image: name, Tag: p.Tag, Digest: p.Digest})
+			all = append(all, Reference{Path: p.Path, Line: p.Line, Object: p.Object, Field: p.Field, Image: l.image, Tag: p.Tag, Digest: p.Digest})
 		}
 	}
 	slices.SortFunc(all, func(a, b Reference) int {
