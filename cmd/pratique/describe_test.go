@@ -291,7 +291,7 @@ func TestDescribePlaces(t *testing.T) {
 Git holds now
   prod, main of https://git.test/config.git, at commit c0ffee
     a.yaml:2: this image, tag 1.0, since commit beef
-    b.yaml:3: another image, tag 1.1, ` + other.String() + `, in Deployment shop/web spec.image
+    b.yaml:3 (Deployment shop/web spec.image): another image, tag 1.1, ` + other.String() + `
     c.yaml:4: no digest
   test, main of https://git.test/other.git
     could not look: timeout

@@ -67,9 +67,9 @@ func (v Value) name() string {
 	return ""
 }
 
-// tag is the one that a value names.
+// tag is the one that a value names. What has not the form of one is none.
 func (v Value) tag() string {
-	if v.Form == Tag {
+	if v.Form == Tag && tagForm.MatchString(v.Text) {
 		return v.Text
 	}
 	if parts := v.parts(); parts != nil {

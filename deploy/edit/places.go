@@ -82,19 +82,29 @@ func placesOf(path string, picked []pick) []pratique.Place {
 	return places
 }
 
-// pairs joins a tag with the digest beside it.
+// pairs joins the values of each place: those of one site, and a marked tag with a marked digest
+// beside it, as each has a marker of its own.
 func pairs(picked []pick) [][]pick {
 	var all [][]pick
-	for i := 0; i < len(picked); i++ {
-		v := picked[i]
-		if i+1 < len(picked) && v.Form != Ref && picked[i+1].Form != Ref && v.Form != picked[i+1].Form {
-			all = append(all, []pick{v, picked[i+1]})
-			i++
+	of := map[*Site]int{} // which of them has the values of a site
+	for i, v := range picked {
+		if at, ok := of[v.site]; ok {
+			all[at] = append(all[at], v)
 			continue
 		}
+		if i > 0 && len(all[len(all)-1]) == 1 && beside(all[len(all)-1][0], v) {
+			all[len(all)-1] = append(all[len(all)-1], v)
+			continue
+		}
+		of[v.site] = len(all)
 		all = append(all, []pick{v})
 	}
 	return all
+}
+
+// beside reports whether two values that follow each other are a tag and its digest.
+func beside(a, b pick) bool {
+	return a.site.Marked && b.site.Marked && a.Form != Ref && b.Form != Ref && a.Form != b.Form
 }
 
 // naming leaves the values of places that name the tag already.
@@ -105,5 +115,6 @@ func naming(picked []pick, tag string) []pick {
 			kept = append(kept, p...)
 		}
 	}
+	slices.SortStableFunc(kept, func(a, b pick) int { return cmp.Compare(a.Slot.Start, b.Slot.Start) })
 	return kept
 }

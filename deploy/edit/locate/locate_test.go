@@ -86,3 +86,21 @@ func BenchmarkScreen(b *testing.B) {
 		}
 	}
 }
+
+// TestPairs: a digest belongs to the tag of its own entry, and to no tag of the next one.
+func TestPairs(t *testing.T) {
+	t.Parallel()
+	const name = "registry.example.com/team/app"
+	content := "images:\n- name: " + name + "\n  digest: " + string(edittest.Fill([]byte("OLD"))) +
+		"\n- name: " + name + "\n  newTag: v2\n  digest: " + string(edittest.Fill([]byte("NEW"))) + "\n"
+	places, problems, err := All().Places(t.Context(), "kustomization.yaml", []byte(content), edit.ImageOf(change))
+	if err != nil || len(problems) != 0 || len(places) != 2 {
+		t.Fatalf("%+v, %v, %v", places, problems, err)
+	}
+	if p := places[0]; p.Tag != "" || p.Digest == digest || p.Line != 3 {
+		t.Errorf("the first: %+v", p)
+	}
+	if p := places[1]; p.Tag != "v2" || p.Digest != digest || p.Line != 5 {
+		t.Errorf("the second: %+v", p)
+	}
+}
