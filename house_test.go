@@ -52,9 +52,12 @@ var layers = map[string][]string{
 	"internal/agreement":     {"sbom"},
 	"internal/pkgdb":         {"internal/filetree"},
 	"internal/registry":      {"internal/layers", "internal/jsonname"},
-	"deploy/edit":            {"internal/jsonname"},
-	// The gate is the only contract that uses an editor, and the only one that is told which summary counts.
-	"deploy": {"deploy/edit", "attest/verify"},
+	"deploy/edit":            {"internal/imagename"},
+	"deploy/edit/locate":     {"deploy/edit", "internal/imagename", "internal/jsonname", "internal/yamltext"},
+	"deploy/edit/edittest":   {"deploy/edit", "internal/imagename"},
+	"deploy/repotest":        {"deploy"},
+	// The gate is the only contract that uses editors, and the only one that is told which summary counts.
+	"deploy": {"deploy/edit", "deploy/edit/locate", "internal/imagename", "attest/verify"},
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.

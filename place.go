@@ -1,11 +1,34 @@
 package pratique
 
-import "time"
+import (
+	"strings"
+	"time"
+)
+
+// Object is what a part of a file describes, as Kubernetes has it. What the file does not say is empty.
+type Object struct {
+	Kind      string `json:"kind,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+}
+
+// At returns "Kind namespace/name field", as far as it is known.
+func (o Object) At(field string) string {
+	name := o.Name
+	if o.Namespace != "" {
+		name = o.Namespace + "/" + o.Name
+	}
+	return strings.Join(strings.Fields(o.Kind+" "+name+" "+field), " ")
+}
 
 // Place is a value in a config repository that names an image, as the tip of the branch has it.
 type Place struct {
 	Path string `json:"path"`
 	Line int    `json:"line"`
+	// Object and Field say where it is for people: the number of an entry in a list changes with those above it, so whether
+	// two places are the same is decided without them.
+	Object Object `json:"object,omitzero"`
+	Field  string `json:"field,omitempty"`
 	// Tag and Digest are what it names; either may be missing there. TagOnly is set where there is no room for a digest.
 	Tag     string `json:"tag,omitempty"`
 	Digest  Digest `json:"digest,omitzero"`

@@ -102,8 +102,11 @@ type Commit struct {
 type FileChange struct {
 	Path string `json:"path"`
 	Line int    `json:"line"`
-	Old  string `json:"old"`
-	New  string `json:"new"`
+	// Object and Field say where it is for people. The number of an entry in a list changes with those above it.
+	Object Object `json:"object,omitzero"`
+	Field  string `json:"field,omitempty"`
+	Old    string `json:"old"`
+	New    string `json:"new"`
 }
 
 // Problem is a place in a config repository that cannot be edited until people change it.

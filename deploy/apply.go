@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
+	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
 // Bounds of what is done for one change in one target. Whoever can push to a config repository decides how much there
@@ -72,7 +73,7 @@ type applying struct {
 }
 
 func (a *applying) file(ctx context.Context, f File) error {
-	if !edit.Relevant(f.Path()) {
+	if !locate.All().Relevant(f.Path()) {
 		return nil
 	}
 	content, err := f.Read()
@@ -85,7 +86,7 @@ func (a *applying) file(ctx context.Context, f File) error {
 	if err := a.spend(f, int64(len(content))); err != nil {
 		return err
 	}
-	r, err := edit.Apply(ctx, f.Path(), content, a.change)
+	r, err := locate.All().Apply(ctx, f.Path(), content, a.change)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (a *applying) tooLarge(ctx context.Context, f File, cause error) error {
 		}
 		defer r.Close()
 		counted := &counting{r: r}
-		names, err = edit.Mentions(ctx, counted, a.change)
+		names, err = imagename.Mentions(ctx, counted, a.change.Subject.Repository)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ const (
 func excerpt(all []pratique.FileChange) []pratique.FileChange {
 	left := recordedBytes
 	for i, c := range all {
-		if left -= len(c.Path) + len(c.Old) + len(c.New); left < 0 || i == recordedFiles {
+		if left -= len(c.Path) + len(c.Old) + len(c.New) + len(c.Object.At(c.Field)); left < 0 || i == recordedFiles {
 			return all[:i:i]
 		}
 	}

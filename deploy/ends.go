@@ -9,6 +9,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // end is how a change ended in one target, other than by an error.
@@ -25,7 +26,7 @@ type end struct {
 func places(ctx context.Context, tip Tree, t Target, c pratique.Change) ([]pratique.Place, error) {
 	var all []pratique.Place
 	err := tip.Walk(ctx, t.Path, func(f File) error {
-		found, err := placesIn(ctx, f, c)
+		found, err := placesIn(ctx, f, edit.ImageOf(c))
 		all = append(all, found...)
 		return err
 	})
@@ -59,7 +60,7 @@ func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Plac
 			found = append(found, p)
 		}
 	}
-	if err := date(ctx, tip, c, found); err != nil {
+	if err := date(ctx, tip, edit.ImageOf(c), found); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(found, func(a, b pratique.Place) int { return b.SinceAt.Compare(a.SinceAt) })
@@ -67,7 +68,7 @@ func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Plac
 }
 
 // date fills in since when each place is as it is. What it finds of a file holds for all places in it, so it looks once.
-func date(ctx context.Context, tip Tip, c pratique.Change, places []pratique.Place) error {
+func date(ctx context.Context, tip Tip, image edit.Image, places []pratique.Place) error {
 	type origin struct {
 		commit string
 		at     time.Time
@@ -78,7 +79,7 @@ func date(ctx context.Context, tip Tip, c pratique.Change, places []pratique.Pla
 		o, ok := known[p.Path]
 		if !ok {
 			var err error
-			if o.commit, o.at, err = since(ctx, tip, c, p.Path); err != nil {
+			if o.commit, o.at, err = since(ctx, tip, image, p.Path); err != nil {
 				return err
 			}
 			known[p.Path] = o
@@ -89,24 +90,26 @@ func date(ctx context.Context, tip Tip, c pratique.Change, places []pratique.Pla
 }
 
 // since finds the commit from which on the file names the image as it does now.
-func since(ctx context.Context, tip Tip, c pratique.Change, path string) (string, time.Time, error) {
+func since(ctx context.Context, tip Tip, image edit.Image, path string) (string, time.Time, error) {
 	content, err := tip.Read(path)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	now, _, err := edit.Read(ctx, path, content, c)
+	now, _, err := locate.All().Places(ctx, path, content, image)
 	if err != nil {
 		return "", time.Time{}, err
 	}
 	return tip.Since(ctx, path, func(f File) (bool, error) {
-		before, err := placesIn(ctx, f, c)
+		before, err := placesIn(ctx, f, image)
 		return slices.EqualFunc(before, now, alike), err
 	})
 }
 
-// alike reports whether two places of one file name the same; on which line they do, what stands above them decides.
+// alike reports whether two places of one file name the same; on which line and in which entry they do, what stands above
+// them decides.
 func alike(a, b pratique.Place) bool {
-	a.Line, b.Line = 0, 0
+	a.Line, a.Object, a.Field = 0, pratique.Object{}, ""
+	b.Line, b.Object, b.Field = 0, pratique.Object{}, ""
 	return a == b
 }
 
@@ -115,7 +118,7 @@ func (g *Gate) inPlace(ctx context.Context, tip Tip, m *memory, made edits) (end
 	c := m.change
 	commit := pratique.Commit{Target: m.target.Name, Files: excerpt(made.changes)}
 	there := slices.Clone(made.places[:min(len(made.places), pratique.MaxPlaces)])
-	if err := date(ctx, tip, c, there); err != nil {
+	if err := date(ctx, tip, edit.ImageOf(c), there); err != nil {
 		return end{}, err
 	}
 	for _, p := range there {
@@ -182,7 +185,7 @@ func standing(c pratique.Change, p pratique.Place, since string) string {
 	if !p.Digest.IsZero() {
 		what += "@" + p.Digest.String()
 	}
-	text := fmt.Sprintf("Git holds %s in %s, line %d", what, oneLine(p.Path), p.Line)
+	text := fmt.Sprintf("Git holds %s in %s, line %d%s", what, oneLine(p.Path), p.Line, in(p.Object, p.Field))
 	if since != "" {
 		text += ", since commit " + since
 	}

@@ -189,15 +189,18 @@ func TestDeploy(t *testing.T) {
 	}
 	ref := "registry.example.com/team/app:v1@" + one.String()
 	want := []pratique.FileChange{
-		{Path: "prod/deploy.yaml", Line: 2, Old: "registry.example.com/team/app:0", New: ref},
-		{Path: "prod/kustomization.yaml", Line: 3, Old: "old", New: "v1"},
-		{Path: "prod/kustomization.yaml", Line: 4, New: one.String()},
+		{Path: "prod/deploy.yaml", Line: 2, Field: "image", Old: "registry.example.com/team/app:0", New: ref},
+		{Path: "prod/kustomization.yaml", Line: 3, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].newTag", Old: "old", New: "v1"},
+		{Path: "prod/kustomization.yaml", Line: 4, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].digest", New: one.String()},
 	}
 	if diff := cmp.Diff(want, c.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	if got := w.git("show", "main:prod/deploy.yaml"); got != "# note\r\nimage: "+ref+" # {\"$pratique\": \"registry.example.com/team/app\"}\r" {
 		t.Errorf("deploy.yaml is %q", got)
+	}
+	if got := w.git("log", "-1", "--format=%B", "main^"); !strings.Contains(got, "\n- prod/kustomization.yaml, line 4 (Kustomization images[0].digest): (none) -> "+one.String()+"\n") {
+		t.Errorf("the message names no object: %s", got)
 	}
 	if got := w.git("diff", "--name-only", w.before, "main^"); got != "prod/deploy.yaml\nprod/kustomization.yaml" {
 		t.Errorf("the commit for prod changed %q", got)

@@ -10,15 +10,12 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// Bounds of what is found out about a branch's history: of how many commits that speak of the image it is asked whether they
-// are ours, which is every commit that is shown, and how many of those that are ours are looked into, whether they did what
-// they say. What others write uses up the first alone, and only as far as they write commits.
-const (
-	maxAsked    = 2500
-	maxBelieved = 500
-)
+// maxBelieved bounds how many commits of ours are looked into, whether they did what they say. Whether a commit is ours is
+// asked of every one that is shown and speaks of the image, so what others write does not use it up.
+const maxBelieved = 500
 
 // claim is what the trailers of a commit say that it did. Anybody can write them.
 type claim struct {
@@ -68,7 +65,6 @@ type memory struct {
 	later []claim
 	// rivals are those among them, and did it, for another tag of this target that was pushed later than the change's.
 	rivals []claim
-	asked  int // commits of which it may still be asked whether they are ours
 	left   int // commits of ours that may still be looked into
 	// unsure is set when a bound was met: then nobody knows whether something newer was written.
 	unsure error
@@ -76,7 +72,7 @@ type memory struct {
 
 // read looks for the newest commit of ours for the change's tag, and reports whether it need not see more.
 func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
-	m.last, m.later, m.rivals, m.asked, m.left, m.unsure = nil, nil, nil, maxAsked, maxBelieved, nil
+	m.last, m.later, m.rivals, m.left, m.unsure = nil, nil, nil, maxBelieved, nil
 	for p := range past {
 		c, ok := claimOf(p, m.change.Subject.Repository, m.now)
 		if !ok {
@@ -84,10 +80,6 @@ func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
 		}
 		if err := ctx.Err(); err != nil {
 			return true, err
-		}
-		if m.asked--; m.asked < 0 {
-			m.bound(maxAsked, "speak")
-			return true, nil
 		}
 		if !c.Ours() { // asked first: what others write must not use up what is there for ours
 			continue
@@ -118,16 +110,16 @@ func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
 var errFound = errors.New("found")
 
 // bound notes that there is more to find out than may be.
-func (m *memory) bound(most int, what string) {
-	m.unsure = pratique.Errorf(pratique.Denied, "read history", "more than %d commits of the branch %s of %s, so it could not be found out whether something newer "+
+func (m *memory) bound() {
+	m.unsure = pratique.Errorf(pratique.Denied, "read history", "more than %d commits of the branch are ours or in our name, and speak of %s, so it could not be found out whether something newer "+
 		"was written, and nothing is written; push the tag again, and if commits are not signed, give the target a signingKey, as anybody may write in our name without one",
-		most, what, m.change.Subject.Repository)
+		maxBelieved, m.change.Subject.Repository)
 }
 
 // believe reports whether a commit of ours did what it says: one of the files that it changed names the digest.
 func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
 	if m.left--; m.left < 0 {
-		m.bound(maxBelieved, "are ours or in our name, and speak")
+		m.bound()
 		return false, nil
 	}
 	prefix := m.target.Path
@@ -141,7 +133,7 @@ func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
 	}
 	// Whether it did not, or nobody can tell, it counts for nothing.
 	_, err := c.Changed(ctx, prefix, func(f File) error {
-		places, err := placesIn(ctx, f, meant)
+		places, err := placesIn(ctx, f, edit.ImageOf(meant))
 		if err != nil {
 			return err
 		}
@@ -184,9 +176,9 @@ func (m *memory) taken(ctx context.Context, now []pratique.Place) (bool, error) 
 	return holding(now, m.change) < holding(held, m.change), nil
 }
 
-// placesIn reads the places of one file that ask for the change's image. What cannot be read has none.
-func placesIn(ctx context.Context, f File, c pratique.Change) ([]pratique.Place, error) {
-	if !edit.Relevant(f.Path()) {
+// placesIn reads the places of one file that ask for an image. What cannot be read has none.
+func placesIn(ctx context.Context, f File, image edit.Image) ([]pratique.Place, error) {
+	if !locate.All().Relevant(f.Path()) {
 		return nil, nil
 	}
 	content, err := f.Read()
@@ -196,6 +188,6 @@ func placesIn(ctx context.Context, f File, c pratique.Change) ([]pratique.Place,
 	if err != nil {
 		return nil, err
 	}
-	places, _, err := edit.Read(ctx, f.Path(), content, c)
+	places, _, err := locate.All().Places(ctx, f.Path(), content, image)
 	return places, err
 }

@@ -44,12 +44,20 @@ func message(t Target, c pratique.Change, changes []pratique.FileChange) string 
 		if old == "" {
 			old = "(none)"
 		}
-		fmt.Fprintf(&b, "\n- %s, line %d: %s -> %s", oneLine(change.Path), change.Line, old, change.New)
+		fmt.Fprintf(&b, "\n- %s, line %d%s: %s -> %s", oneLine(change.Path), change.Line, in(change.Object, change.Field), old, change.New)
 	}
 	if shown > shownFiles {
 		fmt.Fprintf(&b, "\n- and %d more", shown-shownFiles)
 	}
 	return b.String()
+}
+
+// in says where a value is in its file, behind the line; nothing if that is not known.
+func in(o pratique.Object, field string) string {
+	if at := oneLine(o.At(field)); at != "" {
+		return " (" + at + ")"
+	}
+	return ""
 }
 
 // trailers are the evidence of a commit. Empty values are left out.

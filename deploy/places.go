@@ -3,12 +3,12 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/edit"
+	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // Bounds of a look: how old an answer may be that is given again, and how many places and problems it lists.
@@ -29,20 +29,23 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 	}
 	var all []pratique.TargetPlaces
 	for _, t := range g.c.Targets {
-		wanted := slices.DeleteFunc(slices.Clone(of), func(r pratique.Repository) bool {
-			return !pratique.MatchAny(t.Images, r.String())
-		})
+		var wanted []edit.Image // under whatever tag
+		for _, r := range of {
+			if pratique.MatchAny(t.Images, r.String()) {
+				wanted = append(wanted, edit.Image{Repository: r, AnyTag: true})
+			}
+		}
 		if len(wanted) == 0 {
 			continue
 		}
 		found := make([]pratique.TargetPlaces, len(wanted))
-		looked, err := t.Repository.Look(ctx, lookAge, func(ctx context.Context, tip Tip) error {
+		viewed, err := t.Repository.View(ctx, lookAge, func(ctx context.Context, tip Tip) error {
 			return look(ctx, tip, t, wanted, found)
 		})
-		for i, r := range wanted {
+		for i, image := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = r, t.Name, looked.Remote, looked.Branch, looked.At
-			if failed := cmp.Or(err, looked.Failed); failed != nil {
+			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = image.Repository, t.Name, viewed.Remote, viewed.Branch, viewed.At
+			if failed := cmp.Or(err, viewed.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it
 					p.Tip, p.ObservedAt, p.Places, p.Problems = "", time.Time{}, nil, nil
@@ -55,14 +58,14 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 }
 
 // look fills in what one target holds.
-func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, found []pratique.TargetPlaces) error {
+func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []pratique.TargetPlaces) error {
 	ctx, cancel := context.WithTimeout(ctx, editTime)
 	defer cancel()
 	for i := range found {
 		found[i].Tip = tip.ID()
 	}
 	err := tip.Walk(ctx, t.Path, func(f File) error {
-		if !edit.Relevant(f.Path()) {
+		if !locate.All().Relevant(f.Path()) {
 			return nil
 		}
 		content, err := f.Read()
@@ -77,14 +80,14 @@ func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, 
 		if err != nil {
 			return err
 		}
-		for i, r := range wanted {
-			places, problems, err := edit.Read(ctx, f.Path(), content, anyChange(r))
-			if err != nil {
-				return err
-			}
-			found[i].Count += len(places)
-			found[i].Places = append(found[i].Places, places[:min(len(places), maxPlaces-len(found[i].Places))]...)
-			for _, p := range problems {
+		all, err := locate.All().PlacesOf(ctx, f.Path(), content, wanted...)
+		if err != nil {
+			return err
+		}
+		for i, of := range all {
+			found[i].Count += len(of.Places)
+			found[i].Places = append(found[i].Places, of.Places[:min(len(of.Places), maxPlaces-len(found[i].Places))]...)
+			for _, p := range of.Problems {
 				if p.Ours && len(found[i].Problems) < maxProblems {
 					found[i].Problems = append(found[i].Problems, p.Problem)
 				}
@@ -102,10 +105,10 @@ func look(ctx context.Context, tip Tip, t Target, wanted []pratique.Repository, 
 	if err != nil {
 		return err
 	}
-	for i, r := range wanted {
+	for i := range wanted {
 		found[i].Places = varied(found[i].Places, shownLooks)
 		first := found[i].Places[:min(len(found[i].Places), pratique.MaxPlaces)]
-		if err := date(ctx, tip, anyChange(r), first); err != nil {
+		if err := date(ctx, tip, wanted[i], first); err != nil {
 			return err
 		}
 	}
@@ -141,9 +144,4 @@ func varied(all []pratique.Place, most int) []pratique.Place {
 		}
 	}
 	return kept
-}
-
-// anyChange asks for the places of a repository under whatever tag.
-func anyChange(r pratique.Repository) pratique.Change {
-	return pratique.Change{Subject: pratique.Subject{Repository: r}, Tag: edit.AnyTag}
 }

@@ -9,14 +9,20 @@ import (
 	"unicode"
 )
 
-// Repository is one branch of a config repository that commits can be pushed to.
+// Viewer is one branch of a config repository that can be looked at. That takes no right to push.
+type Viewer interface {
+	// View shows the branch as it is. A state that was seen within maxAge is not asked for again. If the remote cannot be
+	// asked, an older state is shown, and Viewed says why; the error is that there is none, or that of see.
+	View(ctx context.Context, maxAge time.Duration, see func(ctx context.Context, tip Tip) error) (Viewed, error)
+}
+
+// Repository is one branch of a config repository that commits can be pushed to. Package repotest says what an
+// implementation has to do.
 type Repository interface {
+	Viewer
 	// Update makes at most one commit on the newest state of the branch. Calls are made one after another. One that would
 	// have to wait for long fails with kind Unavailable and has RetryAfter() time.Duration in the chain of its error.
 	Update(ctx context.Context, u Update) (Pushed, error)
-	// Look shows the branch as it is. A state that was seen within maxAge is not asked for again. If the remote cannot be
-	// asked, an older state is shown, and Looked says why; the error is that there is none, or that of see.
-	Look(ctx context.Context, maxAge time.Duration, see func(ctx context.Context, tip Tip) error) (Looked, error)
 }
 
 // Busy is implemented by repositories of which it can be told that an update makes no sense now.
@@ -63,8 +69,8 @@ type Tip interface {
 	Since(ctx context.Context, path string, same func(File) (bool, error)) (id string, at time.Time, err error)
 }
 
-// Looked is what [Repository.Look] has shown.
-type Looked struct {
+// Viewed is what [Viewer.View] has shown.
+type Viewed struct {
 	// Remote and Branch are without credentials.
 	Remote, Branch string
 	// At is when the branch was known to be so.

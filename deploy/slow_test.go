@@ -28,8 +28,8 @@ func (b *branch) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, er
 	return deploy.Pushed{Remote: "memory", Branch: "main"}, err
 }
 
-func (b *branch) Look(ctx context.Context, _ time.Duration, see func(context.Context, deploy.Tip) error) (deploy.Looked, error) {
-	return deploy.Looked{Remote: "memory", Branch: "main", At: now}, see(ctx, b)
+func (b *branch) View(ctx context.Context, _ time.Duration, see func(context.Context, deploy.Tip) error) (deploy.Viewed, error) {
+	return deploy.Viewed{Remote: "memory", Branch: "main", At: now}, see(ctx, b)
 }
 
 func (b *branch) Walk(ctx context.Context, _ string, visit func(deploy.File) error) error {

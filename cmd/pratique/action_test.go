@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique/internal/testenv/images"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // action is what a runner reads of action.yml.

@@ -88,7 +88,7 @@ func writeCommit(b *strings.Builder, c pratique.Commit) {
 	}
 	fmt.Fprintf(b, "  %s %s: %s on %s of %s\n", did, display.Line(c.Target), display.Line(id), display.Line(c.Branch), display.Line(c.Remote))
 	for _, f := range c.Files {
-		fmt.Fprintf(b, "    %s:%d\n", display.Line(f.Path), f.Line)
+		fmt.Fprintf(b, "    %s:%d%s\n", display.Line(f.Path), f.Line, objectOf(f.Object, f.Field))
 	}
 	if c.MoreFiles > 0 {
 		fmt.Fprintf(b, "    and %d more places\n", c.MoreFiles)

@@ -280,7 +280,7 @@ func TestDescribePlaces(t *testing.T) {
 	git := &api.ImagePlaces{Targets: []api.TargetPlaces{
 		{Target: "prod", Branch: "main", Remote: "https://git.test/config.git", Tip: "c0ffee", ObservedAt: &describedAt, Count: 3, Places: []api.HeldPlace{
 			{Place: pratique.Place{Path: "a.yaml", Line: 2, Tag: "1.0", Digest: appDigest, Since: "beef"}, ThisImage: true},
-			{Place: pratique.Place{Path: "b.yaml", Line: 3, Tag: "1.1", Digest: other}},
+			{Place: pratique.Place{Path: "b.yaml", Line: 3, Object: pratique.Object{Kind: "Deployment", Namespace: "shop", Name: "web"}, Field: "spec.image", Tag: "1.1", Digest: other}},
 			{Place: pratique.Place{Path: "c.yaml", Line: 4}},
 		}},
 		{Target: "test", Branch: "main", Remote: "https://git.test/other.git", Failure: "could not look: timeout"},
@@ -291,7 +291,7 @@ func TestDescribePlaces(t *testing.T) {
 Git holds now
   prod, main of https://git.test/config.git, at commit c0ffee
     a.yaml:2: this image, tag 1.0, since commit beef
-    b.yaml:3: another image, tag 1.1, ` + other.String() + `
+    b.yaml:3 (Deployment shop/web spec.image): another image, tag 1.1, ` + other.String() + `
     c.yaml:4: no digest
   test, main of https://git.test/other.git
     could not look: timeout

@@ -68,7 +68,7 @@ func writePlace(b *strings.Builder, p api.HeldPlace) {
 	} else if p.Digest.IsZero() {
 		what = "no digest"
 	}
-	fmt.Fprintf(b, "    %s:%d: %s", display.Line(p.Path), p.Line, what)
+	fmt.Fprintf(b, "    %s:%d%s: %s", display.Line(p.Path), p.Line, objectOf(p.Object, p.Field), what)
 	if p.Tag != "" {
 		fmt.Fprintf(b, ", tag %s", display.Line(p.Tag))
 	}
@@ -79,4 +79,12 @@ func writePlace(b *strings.Builder, p api.HeldPlace) {
 		fmt.Fprintf(b, ", since commit %s", display.Line(p.Since))
 	}
 	b.WriteString("\n")
+}
+
+// objectOf names what stands on a line, in parentheses; nothing if that is not known.
+func objectOf(o pratique.Object, field string) string {
+	if at := o.At(field); at != "" {
+		return " (" + display.Line(at) + ")"
+	}
+	return ""
 }

@@ -31,7 +31,7 @@ var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied
 func evaluate(report *packp.ReportStatus, err error, said string) error {
 	if report == nil {
 		if err != nil && refusedBefore(err) {
-			return classify("push", err)
+			return classify("push", toWrite, err)
 		}
 		if err == nil {
 			err = errors.New("empty answer") // the http transport of go-git says nothing at all
@@ -119,21 +119,27 @@ type worded struct {
 func (w *worded) Error() string { return w.text }
 func (w *worded) Unwrap() error { return w.err }
 
+// What a login is asked to be good for.
+const (
+	toRead  = "read"
+	toWrite = "write"
+)
+
 // classify gives an error of the transport its kind, and words that say which setting to look at.
-func classify(op string, err error) error {
+func classify(op, right string, err error) error {
 	if err == nil {
 		return nil
 	}
 	kind, said, advice := classifyKind(err), strings.TrimRight(shown(err.Error()), ": "), ""
 	switch {
 	case noRepository(err):
-		advice = "check the URL, and that the login is valid and may write (deploy.targets[].username and password, or sshKey): hosts say the same to one that is not"
+		advice = "check the URL, and that the login is valid and may " + right + " (deploy.targets[].username and password, or sshKey): hosts say the same to one that is not"
 	case errors.Is(err, transport.ErrAuthenticationRequired):
-		advice = "the host does not take the login, or got none: set deploy.targets[].username and password, a token that may write to the repository"
+		advice = "the host does not take the login, or got none: set deploy.targets[].username and password, a token that may " + right + " in the repository"
 	case errors.Is(err, transport.ErrAuthorizationFailed):
-		advice = "the login is known and may not write: give the one in deploy.targets[].username and password that right"
+		advice = "the login is known and may not " + right + ": give the one in deploy.targets[].username and password that right"
 	case badKey(err):
-		advice = "the host does not take the key: check deploy.targets[].sshKey, and that its public half is known to the host as one that may write"
+		advice = "the host does not take the key: check deploy.targets[].sshKey, and that its public half is known to the host as one that may " + right
 	case unknownHost(err):
 		advice = "check the known hosts (deploy.targets[].sshKnownHosts), and whether somebody stands between"
 	}

@@ -100,7 +100,7 @@ func TestBrokenFolder(t *testing.T) {
 			name := fmt.Sprint("r", i)
 			r := open(t, Config{URL: create(t, s, name, files)})
 			commitTree(t, s, name, test.entries)
-			_, err := r.Look(t.Context(), 0, func(ctx context.Context, tip deploy.Tip) error {
+			_, err := r.View(t.Context(), 0, func(ctx context.Context, tip deploy.Tip) error {
 				return tip.Walk(ctx, "", func(f deploy.File) error { _, err := f.Read(); return err })
 			})
 			_, wrote := r.Update(t.Context(), set("apps/a.yaml", "x: y"))

@@ -25,6 +25,7 @@ const (
 
 // pace keeps a server that does not answer from being waited for by everybody, and holds the turns of the branch.
 type pace struct {
+	remote   string        // for errors
 	turn     chan struct{} // has room for the one who works with local
 	patience time.Duration // [turnTime]
 
@@ -37,7 +38,9 @@ type pace struct {
 	until    time.Time
 }
 
-func newPace() *pace { return &pace{turn: make(chan struct{}, 1), patience: turnTime} }
+func newPace(remote string) *pace {
+	return &pace{remote: remote, turn: make(chan struct{}, 1), patience: turnTime}
+}
 
 // later is an error that says when to come again.
 type later struct {
@@ -58,9 +61,14 @@ func (p *pace) paused() error {
 	if left <= 0 {
 		return nil
 	}
-	return pratique.Wrap(pratique.Unavailable, "ask the config repository", "", &later{
+	return p.wait(&later{
 		fmt.Errorf("its server did not answer in time, %d times in a row, and is asked again in %s", p.failures, left.Round(time.Second)), left,
 	})
+}
+
+// wait is the error of somebody who would have to wait.
+func (p *pace) wait(err error) error {
+	return pratique.Wrap(pratique.Unavailable, "wait for the config repository", p.remote, err)
 }
 
 // busy returns for how long it makes no sense to begin an update: during a pause, or while others wait already. After a
@@ -98,9 +106,9 @@ func (p *pace) enter(ctx context.Context, short bool) error {
 		p.ended, p.late = 0, 0
 		return nil
 	case <-over:
-		return &later{errors.New("another update has taken long, and this one comes later"), p.patience}
+		return p.wait(&later{errors.New("another update has taken long, and this one comes later"), p.patience})
 	case <-ctx.Done():
-		return ctx.Err()
+		return p.wait(ctx.Err())
 	}
 }
 
@@ -118,6 +126,33 @@ func (p *pace) leave() {
 	}
 	p.mu.Unlock()
 	<-p.turn
+}
+
+// enter waits for the turn of the repository. An update does so for a short time only, and not at all while the server is
+// left in peace.
+func (r *Repo) enter(ctx context.Context, update bool) error {
+	if update {
+		if err := r.pace.paused(); err != nil {
+			return err
+		}
+	}
+	if err := r.pace.enter(ctx, update); err != nil {
+		return err
+	}
+	if err := r.pace.paused(); update && err != nil { // begun meanwhile
+		r.pace.leave()
+		return err
+	}
+	return nil
+}
+
+// leave lets the next one in. What a server sends goes through parsers of others; if one of them panicked, that is a
+// failure of this repository and not the end of the service, and what is here of the branch may be half done.
+func (r *Repo) leave(err *error) {
+	if pratique.KindOf(*err) == pratique.Internal {
+		r.local = nil
+	}
+	r.pace.leave()
 }
 
 // exchange bounds one exchange with the server; end says that it is over. It is called by whoever has the turn.

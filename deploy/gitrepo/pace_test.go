@@ -71,7 +71,7 @@ func TestSilentServer(t *testing.T) {
 	_, err = r.Update(t.Context(), set("a", "b"))
 	comesAgain(t, err, 20*time.Second, 30*time.Second)
 	wantKind(t, err, pratique.Unavailable, r.remote)
-	if looked, err := r.Look(t.Context(), 0, nil); looked.Failed == nil || err == nil {
+	if looked, err := r.View(t.Context(), 0, nil); looked.Failed == nil || err == nil {
 		t.Errorf("%+v, %v", looked, err)
 	}
 	if took := time.Since(before); took > 500*time.Millisecond {
@@ -96,7 +96,7 @@ func TestPauseShowsWhatIsHere(t *testing.T) {
 	r.pace.late++
 	r.pace.leave()
 	seen := false
-	looked, err := r.Look(t.Context(), 0, func(context.Context, deploy.Tip) error { seen = true; return nil })
+	looked, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error { seen = true; return nil })
 	if err != nil || !seen || pratique.KindOf(looked.Failed) != pratique.Unavailable {
 		t.Errorf("%+v, %v, seen %t", looked, err, seen)
 	}
@@ -106,7 +106,7 @@ func TestPauseShowsWhatIsHere(t *testing.T) {
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace()
+		p := newPace("memory")
 		turn := func(ended, late int) {
 			t.Helper()
 			if err := p.paused(); err != nil {

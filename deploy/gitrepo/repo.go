@@ -77,7 +77,7 @@ var _ deploy.Repository = (*Repo)(nil)
 
 // Open checks the configuration and returns the branch without talking to the remote.
 func Open(c Config, now func() time.Time) (*Repo, error) {
-	r := &Repo{branch: c.Branch, author: c.Author, timeout: c.Timeout, tries: c.Tries, now: now, limits: defaults(), pace: newPace()}
+	r := &Repo{branch: c.Branch, author: c.Author, timeout: c.Timeout, tries: c.Tries, now: now, limits: defaults()}
 	if r.branch == "" {
 		r.branch = "main"
 	}
@@ -106,6 +106,7 @@ func Open(c Config, now func() time.Time) (*Repo, error) {
 	if err := r.connect(c); err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, "open config repository", "", err)
 	}
+	r.pace = newPace(r.remote)
 	return r, nil
 }
 
@@ -156,40 +157,40 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (_ deploy.Pushed, er
 // Warm brings the branch here, so that the first update need not wait for a clone. Nothing depends on it: what fails here,
 // an update meets again.
 func (r *Repo) Warm(ctx context.Context) error {
-	_, err := r.Look(ctx, 0, func(context.Context, deploy.Tip) error { return nil })
+	_, err := r.View(ctx, 0, func(context.Context, deploy.Tip) error { return nil })
 	return err
 }
 
-// lookTime bounds the look at what is at hand.
-const lookTime = 10 * time.Second
+// viewTime bounds the look at what is at hand.
+const viewTime = 10 * time.Second
 
-// Look implements [deploy.Repository].
-func (r *Repo) Look(ctx context.Context, maxAge time.Duration, see func(context.Context, deploy.Tip) error) (_ deploy.Looked, err error) {
+// View implements [deploy.Viewer]. It asks upload-pack alone, so a login that may read is enough, and none is needed where
+// everybody may.
+func (r *Repo) View(ctx context.Context, maxAge time.Duration, see func(context.Context, deploy.Tip) error) (_ deploy.Viewed, err error) {
 	const op = "read config repository"
-	looked := deploy.Looked{Remote: r.remote, Branch: r.branch}
+	viewed := deploy.Viewed{Remote: r.remote, Branch: r.branch}
 	if err := r.enter(ctx, false); err != nil {
-		return looked, err
+		return viewed, err
 	}
 	defer r.leave(&err)
 	defer pratique.Caught(pratique.Internal, op, &err)
 	if r.local == nil || maxAge <= 0 || r.now().Sub(r.known) > maxAge {
 		before := r.local
-		if err := r.refresh(ctx); err != nil {
-			looked.Failed = pratique.Wrap(pratique.Unknown, op, r.remote+" "+r.branch, err)
+		if viewed.Failed = r.refresh(ctx); viewed.Failed != nil {
 			if r.local = before; before == nil {
-				return looked, looked.Failed
+				return viewed, viewed.Failed
 			}
 		}
 	}
 	base, err := r.local.commit(r.local.tip)
 	if err != nil {
-		return looked, pratique.Wrap(pratique.Corrupt, op, r.remote+" "+r.branch, err)
+		return viewed, pratique.Wrap(pratique.Corrupt, op, r.remote+" "+r.branch, err)
 	}
-	looked.At = r.known.UTC()
+	viewed.At = r.known.UTC()
 	// A remote that does not answer has used up the time for asking, and not that for looking at what is here.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
 	defer cancel()
-	return looked, see(ctx, r.local.at(base))
+	return viewed, see(ctx, r.local.at(base))
 }
 
 // refresh brings what the remote has now.
@@ -197,39 +198,17 @@ func (r *Repo) refresh(ctx context.Context) error {
 	if err := r.pace.paused(); err != nil {
 		return err
 	}
-	s, tip, err := r.openPush(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return r.sync(ctx, tip)
-}
-
-// enter waits for its turn. An update does so for a short time only, and not at all while the server is left in peace.
-func (r *Repo) enter(ctx context.Context, update bool) error {
-	const op = "wait for the config repository"
-	if update {
-		if err := r.pace.paused(); err != nil {
-			return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
+	err := func() error {
+		listing, end := r.exchange(ctx)
+		s, tip, err := r.openFetch(listing)
+		end()
+		if err != nil {
+			return classify("list branches", toRead, err)
 		}
-	}
-	if err := r.pace.enter(ctx, update); err != nil {
-		return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
-	}
-	if err := r.pace.paused(); update && err != nil { // begun meanwhile
-		r.pace.leave()
-		return pratique.Wrap(pratique.Unavailable, op, r.remote, err)
-	}
-	return nil
-}
-
-// leave lets the next one in. What a server sends goes through parsers of others; if one of them panicked, that is a
-// failure of this repository and not the end of the service, and what is here of the branch may be half done.
-func (r *Repo) leave(err *error) {
-	if pratique.KindOf(*err) == pratique.Internal {
-		r.local = nil
-	}
-	r.pace.leave()
+		defer s.close()
+		return r.sync(ctx, tip, s)
+	}()
+	return pratique.Wrap(pratique.Unknown, "read config repository", r.remote+" "+r.branch, err)
 }
 
 // backOff waits before another try, longer each time and by chance, so that writers do not meet again.

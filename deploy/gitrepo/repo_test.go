@@ -19,15 +19,11 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/deploy/repotest"
 	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
 )
 
-var files = map[string]string{
-	"README.md":            "# config\n",
-	"apps/a/deploy.yaml":   "image: a:1\n",
-	"apps/a.b/deploy.yaml": "image: ab:1\n", // sorts between "a" and "a/" in Git's order
-	"apps/b/deploy.yaml":   "image: b:1\n",
-}
+var files = repotest.Files()
 
 func start(t testing.TB) *gitserver.Server {
 	t.Helper()
@@ -166,44 +162,6 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestColdFindsEarlier: a new process finds a commit of its predecessor although others came after it, even more
-// than a new clone has, and goes on from there.
-func TestColdFindsEarlier(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	for _, scheme := range []string{"http", "file"} {
-		for _, others := range []int{5, depth + 5} {
-			name := fmt.Sprint(scheme, others)
-			url := create(t, s, name, files)
-			if scheme == "file" {
-				url = s.FileURL(name)
-			}
-			u, found := once(set("apps/a/deploy.yaml", "one"), "one")
-			p, err := open(t, Config{URL: url}).Update(t.Context(), u)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range others {
-				if _, err := s.Advance(t.Context(), name, "other", map[string]string{"apps/a/deploy.yaml": fmt.Sprint(i)}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r := open(t, Config{URL: url})
-			again, err := r.Update(t.Context(), u)
-			if err != nil || again.Commit != "" || *found != p.Commit {
-				t.Errorf("%s: got %+v, %v, found %s; want %+v found again", name, again, err, *found, p)
-			}
-			if _, err := s.Advance(t.Context(), name, "back", files); err != nil { // to trees that are here by now
-				t.Fatal(err)
-			}
-			if p, err = r.Update(t.Context(), set("README.md", "two")); err != nil || p.Commit != git(t, s, name, "rev-parse", "main") {
-				t.Errorf("%s: afterwards: %+v, %v", name, p, err)
-			}
-			git(t, s, name, "fsck", "--strict", "--no-dangling")
-		}
-	}
-}
-
 // TestNewestFirst: behind a merge, an old commit that is fewer steps away comes after a newer one.
 func TestNewestFirst(t *testing.T) {
 	t.Parallel()
@@ -238,108 +196,19 @@ func TestNewestFirst(t *testing.T) {
 	}
 }
 
-// TestWriters: several writers without a common lock, and somebody who pushes in between. Every change is made
-// once, history is a line, and nothing else is touched.
-func TestWriters(t *testing.T) {
-	t.Parallel()
-	const writers, changes = 4, 6
-	s := start(t)
-	initial := map[string]string{"untouched.yaml": "same\n"}
-	for w := range writers {
-		initial[fmt.Sprintf("w%d/list", w)] = ""
-	}
-	url := create(t, s, "r", initial)
-	var wg sync.WaitGroup
-	for w := range writers {
-		remote := url
-		if w%2 == 1 {
-			remote = s.FileURL("r")
-		}
-		r := open(t, Config{URL: remote, Tries: 100})
-		wg.Go(func() {
-			for i := range changes {
-				id := fmt.Sprintf("%d-%d", w, i)
-				// Every writer appends to one shared file too, so a lost update would show.
-				u, _ := once(deploy.Update{
-					Edit: func(_ context.Context, tree deploy.Tip) (deploy.Edit, error) {
-						e := deploy.Edit{Message: "add " + id, Files: map[string][]byte{}, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: id}}}
-						for _, name := range []string{fmt.Sprintf("w%d/list", w), "all"} {
-							old, err := tree.Read(name)
-							if err != nil && pratique.KindOf(err) != pratique.NotFound {
-								return e, err
-							}
-							e.Files[name] = append(old, id+"\n"...)
-						}
-						return e, nil
-					},
-				}, id)
-				_, err := r.Update(t.Context(), u)
-				if err != nil {
-					t.Errorf("%s: %v", id, err)
-				}
-			}
-		})
-	}
-	wg.Go(func() {
-		for i := range 5 {
-			if _, err := s.Advance(t.Context(), "r", "other", map[string]string{"other.yaml": fmt.Sprint(i)}); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	wg.Wait()
-	all := strings.Fields(git(t, s, "r", "show", "main:all"))
-	seen := map[string]int{}
-	for _, id := range all {
-		seen[id]++
-	}
-	if len(all) != writers*changes || len(seen) != writers*changes {
-		t.Errorf("%d lines, %d different, want %d", len(all), len(seen), writers*changes)
-	}
-	if n := git(t, s, "r", "rev-list", "--count", "main"); n != fmt.Sprint(1+writers*changes+5) {
-		t.Errorf("%s commits", n)
-	}
-	if n := git(t, s, "r", "rev-list", "--count", "--min-parents=2", "main"); n != "0" {
-		t.Errorf("%s merges", n)
-	}
-	if got := git(t, s, "r", "show", "main:untouched.yaml"); got != "same" {
-		t.Errorf("untouched.yaml is %q", got)
-	}
-	git(t, s, "r", "fsck", "--strict", "--no-dangling")
-}
-
-func TestMovedBetweenFetchAndPush(t *testing.T) {
+// TestNeverStopsMoving: at some time a writer gives up.
+func TestNeverStopsMoving(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	url := create(t, s, "r", files)
-	r := open(t, Config{URL: url, Tries: 3})
+	r := open(t, Config{URL: create(t, s, "r", files), Tries: 3})
 	calls := 0
-	u := set("apps/a/deploy.yaml", "mine")
-	edit := u.Edit
-	u.Edit = func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
-		if calls++; calls == 1 {
-			if _, err := s.Advance(ctx, "r", "other", map[string]string{"apps/a/deploy.yaml": "theirs\n"}); err != nil {
-				return deploy.Edit{}, err
-			}
-		} else if got, err := tree.Read("apps/a/deploy.yaml"); string(got) != "theirs\n" {
-			t.Errorf("second call sees %q, %v", got, err)
-		}
-		return edit(ctx, tree)
-	}
-	p, err := r.Update(t.Context(), u)
-	if err != nil || calls != 2 || p.Commit != git(t, s, "r", "rev-parse", "main") || git(t, s, "r", "log", "-1", "--format=%s", "main^") != "other" {
-		t.Errorf("%+v, %v after %d calls", p, err, calls)
-	}
-
-	// It never stops moving: give up with a conflict.
-	u.Edit = func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
+	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
 		calls++
 		if _, err := s.Advance(ctx, "r", "other", map[string]string{"README.md": fmt.Sprint(calls)}); err != nil {
 			return deploy.Edit{}, err
 		}
 		return set("apps/a/deploy.yaml", "mine again").Edit(ctx, tree)
-	}
-	_, err = r.Update(t.Context(), u)
+	}})
 	wantKind(t, err, pratique.Conflict, "moved on")
 }
 

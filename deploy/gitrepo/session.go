@@ -39,41 +39,72 @@ type pushSession struct {
 func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error) {
 	ctx, end := r.exchange(ctx)
 	defer end()
-	ctx, _ = allowing(ctx, r.limits.refs, "the list of branches")
 	ep, err := r.endpoint()
 	if err != nil {
 		return nil, plumbing.ZeroHash, err
 	}
 	session, err := r.client.NewReceivePackSession(ep, r.auth)
 	if err != nil {
-		return nil, plumbing.ZeroHash, classify("connect", err)
+		return nil, plumbing.ZeroHash, classify("connect", toWrite, err)
 	}
-	s := &pushSession{repo: r, session: session}
-	s.offer, err = session.AdvertisedReferencesContext(ctx)
-	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		err = nil
-	}
+	offer, tip, err := r.list(ctx, session)
 	if err != nil {
-		s.close()
-		return nil, plumbing.ZeroHash, classify("list branches", err)
+		_ = session.Close()
+		return nil, tip, classify("list branches", toWrite, err)
 	}
-	var tip plumbing.Hash
-	if s.offer != nil {
-		tip = s.offer.References[r.ref().String()]
-		s.offer.References = nil // of others, and there may be very many
-	}
-	if tip.IsZero() {
-		s.close()
-		return nil, tip, pratique.Errorf(pratique.Unavailable, "find branch",
-			"the repository has no branch %q: push a first commit to it, or name another branch", r.branch)
-	}
-	return s, tip, nil
+	return &pushSession{repo: r, session: session, offer: offer}, tip, nil
 }
 
 func (s *pushSession) close() { _ = s.session.Close() } // nothing was asked, or the answer was read
 
-// sync brings everything of the tip here: a shallow clone at first, later only what is new.
-func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
+// fetchSession is an open exchange with the remote's upload-pack, which needs no right to push.
+type fetchSession struct {
+	session transport.UploadPackSession
+	offer   *packp.AdvRefs
+}
+
+// openFetch asks the remote where the branch is, to read it.
+func (r *Repo) openFetch(ctx context.Context) (*fetchSession, plumbing.Hash, error) {
+	ep, err := r.endpoint()
+	if err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	session, err := r.client.NewUploadPackSession(ep, r.auth)
+	if err != nil {
+		return nil, plumbing.ZeroHash, err
+	}
+	offer, tip, err := r.list(ctx, session)
+	if err != nil {
+		_ = session.Close()
+		return nil, tip, err
+	}
+	return &fetchSession{session, offer}, tip, nil
+}
+
+func (s *fetchSession) close() { _ = s.session.Close() } // nothing was asked, or the answer was read
+
+// list reads what a service offers, and where the branch is.
+func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvRefs, plumbing.Hash, error) {
+	ctx, _ = allowing(ctx, r.limits.refs, "the list of branches")
+	offer, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return nil, plumbing.ZeroHash, err
+	}
+	var tip plumbing.Hash
+	if offer != nil {
+		tip = offer.References[r.ref().String()]
+		offer.References = nil // of others, and there may be very many
+	}
+	if tip.IsZero() {
+		return nil, tip, pratique.Errorf(pratique.Unavailable, "find branch",
+			"the repository has no branch %q: push a first commit to it, or name another branch", r.branch)
+	}
+	return offer, tip, nil
+}
+
+// sync brings everything of the tip here: a shallow clone at first, later only what is new. It asks in the session,
+// or in one of its own if that is nil.
+func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) error {
 	if r.local != nil && r.local.full() {
 		r.local = nil
 	}
@@ -90,16 +121,16 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 	if local == nil {
 		local, deepen = newStore(r.limits), depth
 	}
-	if err := r.fetch(ctx, local, tip, deepen); err != nil {
+	if err := r.fetch(ctx, s, local, tip, deepen); err != nil {
 		if errors.Is(err, errMoved) {
 			return pratique.Wrap(pratique.Conflict, "fetch", "", err)
 		}
 		if httpStatus(err) == http.StatusBadRequest && !r.clones {
 			r.clones = true
-			return r.sync(ctx, tip)
+			return r.sync(ctx, tip, nil)
 		}
 		r.local = nil // what came of it may be half a commit
-		return classify("fetch", err)
+		return classify("fetch", toRead, err)
 	}
 	if r.local == nil {
 		local.cloned, local.first = len(local.objects.Objects), local.kept
@@ -113,37 +144,32 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash) error {
 func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
 	ctx, end := r.exchange(ctx)
 	defer end()
-	err := r.fetch(ctx, r.local, tip, history)
+	err := r.fetch(ctx, nil, r.local, tip, history)
 	switch {
 	case errors.Is(err, errMoved):
 		return pratique.Wrap(pratique.Conflict, "fetch history", "", err)
 	case err != nil && pratique.KindOf(err) != pratique.Exhausted:
 		r.local = nil
-		return classify("fetch history", err)
+		return classify("fetch history", toRead, err)
 	}
 	r.local.deep, r.local.cloned = true, len(r.local.objects.Objects)
 	return nil
 }
 
 // fetch brings what is new of the tip, and if deepen is not zero, that many commits.
-func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash, deepen int) (err error) {
-	ep, err := r.endpoint()
-	if err != nil {
-		return err
+func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plumbing.Hash, deepen int) (err error) {
+	if s == nil {
+		var now plumbing.Hash
+		if s, now, err = r.openFetch(ctx); err != nil {
+			return err
+		}
+		defer s.close()
+		if now != tip {
+			return errMoved // while we asked; servers hand out nothing but tips
+		}
 	}
-	session, err := r.client.NewUploadPackSession(ep, r.auth)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = session.Close() }()
-	ctx, allowance := allowing(ctx, r.limits.refs, "the list of branches")
-	offer, err := session.AdvertisedReferencesContext(ctx)
-	if err != nil {
-		return err
-	}
-	if offer.References[r.ref().String()] != tip {
-		return errMoved // while we asked; servers hand out nothing but tips
-	}
+	ctx, allowance := allowing(ctx, r.limits.answer, "what comes before the pack")
+	offer := s.offer
 	req := packp.NewUploadPackRequestFromCapabilities(offer.Capabilities)
 	req.Wants = []plumbing.Hash{tip}
 	if offer.Capabilities.Supports(capability.NoProgress) {
@@ -165,8 +191,7 @@ func (r *Repo) fetch(ctx context.Context, local *store, tip plumbing.Hash, deepe
 	case !local.tip.IsZero():
 		req.Haves = []plumbing.Hash{local.tip}
 	}
-	allowance.allow(r.limits.answer, "what comes before the pack")
-	answer, err := session.UploadPack(ctx, req)
+	answer, err := s.session.UploadPack(ctx, req)
 	if err != nil {
 		return err
 	}

@@ -104,6 +104,12 @@ func TestLockedKey(t *testing.T) {
 // sshServer runs git for whoever has the key, and has host keys of two kinds.
 func sshServer(t *testing.T, client ssh.PublicKey, hosts ...ssh.Signer) string {
 	t.Helper()
+	return sshServerOf(t, client, "git-", hosts...)
+}
+
+// sshServerOf runs only commands that begin so.
+func sshServerOf(t *testing.T, client ssh.PublicKey, runs string, hosts ...ssh.Signer) string {
+	t.Helper()
 	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if !bytes.Equal(key.Marshal(), client.Marshal()) {
 			return nil, fmt.Errorf("unknown key")
@@ -124,14 +130,14 @@ func sshServer(t *testing.T, client ssh.PublicKey, hosts ...ssh.Signer) string {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { serveSSH(conn, config) })
+			wg.Go(func() { serveSSH(conn, config, runs) })
 		}
 	})
 	t.Cleanup(func() { _ = listener.Close(); wg.Wait() })
 	return listener.Addr().String()
 }
 
-func serveSSH(conn net.Conn, config *ssh.ServerConfig) {
+func serveSSH(conn net.Conn, config *ssh.ServerConfig, runs string) {
 	defer conn.Close()
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
@@ -151,6 +157,9 @@ func serveSSH(conn net.Conn, config *ssh.ServerConfig) {
 			_ = r.Reply(true, nil)
 			var command struct{ Line string }
 			_ = ssh.Unmarshal(r.Payload, &command)
+			if !strings.HasPrefix(command.Line, runs) {
+				command.Line = "echo you may not write here: permission denied >&2; exit 1"
+			}
 			cmd := exec.Command("sh", "-c", command.Line)
 			stdin, _ := cmd.StdinPipe()
 			cmd.Stdout, cmd.Stderr = channel, channel.Stderr()

@@ -56,7 +56,7 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 		return deploy.Pushed{}, err
 	}
 	defer s.close()
-	if err := r.sync(ctx, tip); err != nil {
+	if err := r.sync(ctx, tip, nil); err != nil {
 		return deploy.Pushed{}, err
 	}
 	if c := r.local.among(tip, w.unknown); c != nil {

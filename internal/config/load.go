@@ -11,7 +11,7 @@ import (
 	"strconv"
 
 	"github.com/pratique-dev/pratique"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // Problem is one thing that is wrong with a configuration, and where.

@@ -256,6 +256,9 @@ func drifted(t pratique.TargetPlaces, h held, images []standing) *pratique.Drift
 			what += "@" + p.Digest.String()
 		}
 		d.Detail = fmt.Sprintf("Git holds %s in %s, line %d", what, pratique.Excerpt(p.Path, mostPath), p.Line)
+		if at := p.Object.At(p.Field); at != "" {
+			d.Detail += " (" + pratique.Excerpt(at, mostPath) + ")"
+		}
 		if slices.ContainsFunc(images, func(other standing) bool {
 			return other.Subject.Digest == p.Digest && slices.Contains(other.Standing(), t.Target)
 		}) {

@@ -28,6 +28,7 @@ func excerptOfCommit(c pratique.Commit) pratique.Commit {
 	c.Files = nil
 	for _, f := range files {
 		f.Path, f.Old, f.New = pratique.Excerpt(f.Path, mostPath), pratique.Excerpt(f.Old, mostPath), pratique.Excerpt(f.New, mostPath)
+		f.Field = pratique.Excerpt(f.Field, mostName)
 		c.Files = append(c.Files, f)
 	}
 	return c

@@ -1,11 +1,12 @@
-package edit
+// Package imagename says which names mean one repository of images, and finds them in text. Docker
+// Hub has several for each; everything else has one.
+package imagename
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"io"
-	"regexp"
 	"strings"
 
 	"github.com/pratique-dev/pratique"
@@ -17,8 +18,8 @@ var dockerHub = []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
 // library is the folder of Docker Hub that may be left out of a name.
 const library = "library/"
 
-// canonical writes the name of a repository in full, as docker.io/library/nginx for nginx.
-func canonical(name string) string {
+// Canonical writes the name of a repository in full, as docker.io/library/nginx for nginx.
+func Canonical(name string) string {
 	host, rest, ok := strings.Cut(name, "/")
 	if !ok || host != "localhost" && !strings.ContainsAny(host, ".:") {
 		host, rest = dockerHub[0], name
@@ -34,14 +35,15 @@ func canonical(name string) string {
 	return name
 }
 
-// same reports whether a name, in whatever spelling, is that of the repository.
-func same(name string, r pratique.Repository) bool {
-	return name == r.String() || canonical(name) == canonical(r.String())
+// Same reports whether a name, in whatever spelling, is that of the repository.
+func Same(name string, r pratique.Repository) bool {
+	return name == r.String() || Canonical(name) == Canonical(r.String())
 }
 
-// spellings are all forms in which files may name the repository. Except on Docker Hub there is one.
-func spellings(r pratique.Repository) []string {
-	rest, hub := strings.CutPrefix(canonical(r.String()), dockerHub[0]+"/")
+// Spellings are all forms in which files may name the repository. Except on Docker Hub there is
+// one.
+func Spellings(r pratique.Repository) []string {
+	rest, hub := strings.CutPrefix(Canonical(r.String()), dockerHub[0]+"/")
 	if !hub {
 		return []string{r.String()}
 	}
@@ -59,8 +61,8 @@ func spellings(r pratique.Repository) []string {
 	return all
 }
 
-// names reports whether the content holds one of the names, and not only as a part of a longer one.
-func names(content []byte, all []string) bool {
+// In reports whether the content holds one of the names, and not only as a part of a longer one.
+func In(content []byte, all []string) bool {
 	return part{content, true, true}.names(all)
 }
 
@@ -79,7 +81,8 @@ func (p part) names(all []string) bool {
 	return false
 }
 
-// named finds a name with the bytes around it. Where a part ends, it may go on, and is left to the next part.
+// named finds a name with the bytes around it. Where a part ends, it may go on, and is left to the
+// next part.
 func (p part) named(name string) bool {
 	for from := 0; ; {
 		at := bytes.Index(p.content[from:], []byte(name))
@@ -107,10 +110,10 @@ func inName(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("._-/"), b) >= 0
 }
 
-// Mentions reports whether a file that is too large for [Apply] names the change's image. It never holds more than a
+// Mentions reports whether a file of any size names the repository. It never holds more than a
 // small part of it.
-func Mentions(ctx context.Context, r io.Reader, c pratique.Change) (bool, error) {
-	all := spellings(c.Subject.Repository)
+func Mentions(ctx context.Context, r io.Reader, of pratique.Repository) (bool, error) {
+	all := Spellings(of)
 	longest := 0
 	for _, name := range all {
 		longest = max(longest, len(name))
@@ -136,30 +139,4 @@ func Mentions(ctx context.Context, r io.Reader, c pratique.Change) (bool, error)
 		}
 		buf = append(buf[:0], buf[len(buf)-keep:]...)
 	}
-}
-
-// The parts of a reference: what kustomize takes for "name=" in front of it, the name, the tag and the digest.
-var reference = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._/:-]{0,255}=)?([A-Za-z0-9][A-Za-z0-9._/:-]{0,511}?)(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$`)
-
-var (
-	tagForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	digestForm = regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]{32,128}$`)
-)
-
-// rename writes tag and digest of the change into a reference of its image, and leaves the rest as it is spelled. It
-// returns nothing if the value is no reference of that image.
-func rename(value string, c pratique.Change) (string, bool) {
-	parts := reference.FindStringSubmatch(value)
-	if parts == nil {
-		return "", false
-	}
-	prefix, name := parts[1], parts[2]
-	if !same(name, c.Subject.Repository) {
-		return "", false
-	}
-	out := prefix + name
-	if c.Tag != "" {
-		out += ":" + c.Tag
-	}
-	return out + "@" + c.Subject.Digest.String(), true
 }

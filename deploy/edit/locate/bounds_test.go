@@ -1,4 +1,4 @@
-package edit
+package locate
 
 import (
 	"bytes"
@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy/edit/edittest"
+	"github.com/pratique-dev/pratique/internal/imagename"
+	"github.com/pratique-dev/pratique/internal/yamltext"
 )
 
 // bomb is a kustomization whose merge keys stand for width^depth mappings.
@@ -22,7 +25,8 @@ func bomb(width, depth int, last string) []byte {
 	return []byte(b.String())
 }
 
-// TestHostileYAML: whatever a file is made of, looking at it ends, and what cannot be edited is a problem of its place.
+// TestHostileYAML: whatever a file is made of, looking at it ends, and what cannot be edited is a
+// problem of its place.
 func TestHostileYAML(t *testing.T) {
 	t.Parallel()
 	const app = "images:\n- name: registry.example.com/team/app\n"
@@ -44,8 +48,8 @@ func TestHostileYAML(t *testing.T) {
 		"first merge wins":   {"x: [&a {name: registry.example.com/team/other}, &b {name: registry.example.com/team/app}]\nimages:\n- {<<: [*a, *b]}\n", "", 0},
 		"nested flow":        {app + "x: " + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), ":", 0},
 		"nested block":       {app + "x:\n " + strings.Repeat("- ", 20_000) + "y\n", ":", 0},
-		"many values":        {app + "x: [" + strings.Repeat("1,", maxNodes) + "1]\n", ": this file is too large to be edited", 0},
-		"many documents":     {app + strings.Repeat("---\n", maxNodes), ": this file is too large to be edited", 0},
+		"many values":        {app + "x: [" + strings.Repeat("1,", yamltext.MaxNodes) + "1]\n", ": this file is too large to be edited", 0},
+		"many documents":     {app + strings.Repeat("---\n", yamltext.MaxNodes), ": this file is too large to be edited", 0},
 		"documents":          {app + strings.Repeat("---\nimages: [{name: registry.example.com/team/app}]\n", 50), "", 51},
 		"twice":              {app + "x: {a: 1, a: 2}\n", ":3: the key \"a\" stands twice", 0},
 		"twice, of many":     {app + "x: {" + strings.Repeat("k: 1, ", 40) + "}\n", ":3: the key \"k\" stands twice", 0},
@@ -57,7 +61,7 @@ func TestHostileYAML(t *testing.T) {
 			if len(r.Changes) != test.changes {
 				t.Errorf("%d changes, want %d", len(r.Changes), test.changes)
 			}
-			if got := said(r.Problems); test.problem == "" && got != "" || test.problem != "" && !strings.HasPrefix(got, "kustomization.yaml"+test.problem) {
+			if got := edittest.Said(r.Problems); test.problem == "" && got != "" || test.problem != "" && !strings.HasPrefix(got, "kustomization.yaml"+test.problem) {
 				t.Errorf("problems: %.500s", got)
 			}
 		})
@@ -82,35 +86,17 @@ func TestEnded(t *testing.T) {
 	t.Parallel()
 	content := []byte("images:\n- name: registry.example.com/team/app\n" + strings.Repeat("x: y # a comment of some length\n", 10_000))
 	for _, left := range []int{0, 1, 2} {
-		r, err := Apply(countdown{t.Context(), &left}, "kustomization.yaml", content, change)
+		r, err := All().Apply(countdown{t.Context(), &left}, "kustomization.yaml", content, change)
 		if left++; !errors.Is(err, context.Canceled) && len(r.Problems) == 0 {
 			t.Errorf("%d: %v, %d changes", left, err, len(r.Changes))
 		}
 	}
 	left := 5
-	if _, err := parse(countdown{t.Context(), &left}, content); err == nil || left < -3 {
+	if _, err := yamltext.Parse(countdown{t.Context(), &left}, content); err == nil || left < -3 {
 		t.Errorf("the parser went on: %v, asked %d times more", err, -left)
 	}
-	if ok, err := Mentions(countdown{t.Context(), new(int)}, bytes.NewReader(content), change); ok || err == nil {
+	if ok, err := imagename.Mentions(countdown{t.Context(), new(int)}, bytes.NewReader(content), change.Subject.Repository); ok || err == nil {
 		t.Errorf("the search went on: %v, %v", ok, err)
-	}
-}
-
-// TestMentions: a name is found wherever the reader's parts begin and end, and a part of a longer name is not.
-func TestMentions(t *testing.T) {
-	t.Parallel()
-	const part = 256 << 10
-	for _, text := range []string{" registry.example.com/team/app ", "\"registry.example.com/team/app:1\"", "xregistry.example.com/team/app ", " registry.example.com/team/app-x",
-		" registry.example.com/team/ap ", "registry.example.com/team/app"} {
-		for at := part - 40; at < part+40; at++ {
-			for _, rest := range []string{"", "\n", strings.Repeat(" ", 100)} {
-				content := []byte(strings.Repeat(" ", at) + text + rest)
-				got, err := Mentions(t.Context(), bytes.NewReader(content), change)
-				if want := names(content, spellings(change.Subject.Repository)); err != nil || got != want {
-					t.Fatalf("%q at %d with %d more: %v, %v; want %v", text, at, len(rest), got, err, want)
-				}
-			}
-		}
 	}
 }
 
@@ -158,7 +144,8 @@ func TestDockerHub(t *testing.T) {
 	}
 }
 
-// TestMarkedSpelling: a marker may spell its image in any way, too; without a registry it is one of Docker Hub.
+// TestMarkedSpelling: a marker may spell its image in any way, too; without a registry it is one of
+// Docker Hub.
 func TestMarkedSpelling(t *testing.T) {
 	t.Parallel()
 	c := change
@@ -171,7 +158,8 @@ func TestMarkedSpelling(t *testing.T) {
 	}
 }
 
-// TestWide: a kustomization in UTF-16 is one for kustomize, and its place waits; one of others is nobody's business.
+// TestWide: a kustomization in UTF-16 is one for kustomize, and its place waits; one of others is
+// nobody's business.
 func TestWide(t *testing.T) {
 	t.Parallel()
 	for name, ours := range map[string]bool{"registry.example.com/team/app": true, "registry.example.com/team/other": false} {
