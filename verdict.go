@@ -22,8 +22,8 @@ type Verdict struct {
 	Reasons []Reason `json:"reasons,omitempty"`
 	// Notes are the rules that spoke without denying.
 	Notes []Reason `json:"notes,omitempty"`
-	// Policy names and pins the rules; the digest covers every file and the parameters.
-	Policy Policy `json:"policy"`
+	// Profile names and pins the rules that gave it.
+	Profile Profile `json:"profile"`
 	// Inputs are the documents that the policy saw, by digest.
 	Inputs []Input `json:"inputs,omitempty"`
 	// Children are the verdicts of an index's platforms; the index has the worst of them.
@@ -42,11 +42,17 @@ type Reason struct {
 	Package string `json:"package,omitempty"`
 }
 
-// Policy identifies a set of rules with its parameters.
-type Policy struct {
+// DefaultProfile is the name of the profile that the configuration's policy makes.
+const DefaultProfile = "default"
+
+// Profile is a named policy. The digest covers every file of its rules and the parameters, and not the name.
+type Profile struct {
 	Name   string `json:"name"`
 	Digest Digest `json:"digest"`
 }
+
+// String returns the name and the digest, "default sha256:…".
+func (p Profile) String() string { return p.Name + " " + p.Digest.String() }
 
 // Input is a document that a verdict rests on.
 type Input struct {
@@ -66,10 +72,10 @@ type Change struct {
 	Subject Subject `json:"subject"`
 	// Tag is the tag that was pushed; it is written beside the digest for people to read.
 	Tag string `json:"tag,omitempty"`
-	// Verdict, VSA and Policy are the digests that the commit's trailers name.
-	Verdict Digest `json:"verdict"`
-	VSA     Digest `json:"vsa"`
-	Policy  Digest `json:"policy"`
+	// Verdict and VSA are the digests, and Profile the profile, that the commit's trailers name.
+	Verdict Digest  `json:"verdict"`
+	VSA     Digest  `json:"vsa"`
+	Profile Profile `json:"profile"`
 	// Event is the report that asked for it.
 	Event string `json:"event"`
 	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is zero if unknown.

@@ -12,6 +12,9 @@ const (
 	// ExtensionVerdict is the predicate's member that holds the rules that spoke.
 	ExtensionVerdict = "https://github.com/pratique-dev/pratique/verdict/v1"
 
+	// ProfilePrefix comes before a profile's name in the policy's URI.
+	ProfilePrefix = "https://github.com/pratique-dev/pratique/profile/"
+
 	evidencePrefix = "https://github.com/pratique-dev/pratique/evidence/"
 	// ResultPassed and ResultFailed are the results that there are. LevelFailed goes with the second.
 	ResultPassed = "PASSED"
@@ -39,8 +42,6 @@ type VSAInput struct {
 	// VerifierID is the URI of this service; Version maps component names to versions and may be empty.
 	VerifierID string
 	Version    map[string]string
-	// PolicyURI is where the policy can be found; if empty, the policy's name is used.
-	PolicyURI string
 	// Inputs are all documents that the verdict rests on. If nil, they are taken from the verdict.
 	Inputs []Resource
 }
@@ -82,8 +83,8 @@ type VSAVerdict struct {
 
 // NewVSA states a verdict as a SLSA verification summary about the verdict's subject. resourceUri is
 // "registry/repository@sha256:…", so a summary that was copied to another repository does not hold there.
-// Reasons and notes beyond the first hundred are only counted. A verdict that lacks an outcome, a policy
-// digest or a time is Invalid.
+// Reasons and notes beyond the first hundred are only counted. A verdict that lacks an outcome, a profile
+// or a time is Invalid.
 func NewVSA(in VSAInput) (pratique.Statement, error) {
 	const op = "state verdict"
 	v := in.Verdict
@@ -92,8 +93,8 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has outcome %q", v.Subject, v.Outcome)
 	case v.Outcome == pratique.Allow && len(v.Reasons) > 0:
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s allows and gives reasons to deny", v.Subject)
-	case v.Policy.Digest.IsZero():
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s does not pin its policy", v.Subject)
+	case v.Profile.Digest.IsZero() || v.Profile.Name == "":
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s does not pin its profile", v.Subject)
 	case v.EvaluatedAt.IsZero():
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no time", v.Subject)
 	case in.VerifierID == "":
@@ -103,7 +104,7 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 		Verifier:           VSAVerifier{ID: in.VerifierID, Version: in.Version},
 		TimeVerified:       v.EvaluatedAt.UTC(),
 		ResourceURI:        v.Subject.String(),
-		Policy:             newVSAResource(Resource{URI: in.PolicyURI, Digest: v.Policy.Digest}),
+		Policy:             newVSAResource(Resource{URI: ProfilePrefix + v.Profile.Name, Digest: v.Profile.Digest}),
 		VerificationResult: ResultPassed,
 		VerifiedLevels:     []string{levelPassed},
 		SLSAVersion:        slsaVersion,
@@ -113,9 +114,6 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 			NoteCount: len(v.Notes), Notes: v.Notes[:min(len(v.Notes), mostReasons)],
 			Children: v.Children,
 		},
-	}
-	if predicate.Policy.URI == "" {
-		predicate.Policy.URI = v.Policy.Name
 	}
 	if v.Outcome == pratique.Deny {
 		predicate.VerificationResult, predicate.VerifiedLevels = ResultFailed, []string{LevelFailed}

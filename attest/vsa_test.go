@@ -16,9 +16,9 @@ const verifierID = "https://pratique.test"
 func verdict(t testing.TB, outcome pratique.Outcome) attest.VSAInput {
 	v := pratique.Verdict{
 		Subject: subject(t), Outcome: outcome, EvaluatedAt: evaluatedAt,
-		Policy: pratique.Policy{Name: "default", Digest: digest("policy")},
-		Inputs: []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
-		Notes:  []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
+		Profile: pratique.Profile{Name: "default", Digest: digest("policy")},
+		Inputs:  []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
+		Notes:   []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
 	}
 	if outcome == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1", Package: "libssl3"}}
@@ -39,7 +39,6 @@ func vsa(t testing.TB, in attest.VSAInput) pratique.Statement {
 func TestVSA(t *testing.T) {
 	golden(t, "vsa-passed", vsa(t, verdict(t, pratique.Allow)))
 	in := verdict(t, pratique.Deny)
-	in.PolicyURI = "https://policies.test/default"
 	in.Inputs = []attest.Resource{{URI: pratique.PredicateSPDX, Digest: digest("envelope")}}
 	golden(t, "vsa-failed", vsa(t, in))
 }
@@ -71,7 +70,7 @@ func TestNewVSARefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*attest.VSAInput){
 		"no outcome":         func(in *attest.VSAInput) { in.Verdict.Outcome = "" },
 		"allow with reasons": func(in *attest.VSAInput) { in.Verdict.Reasons = []pratique.Reason{{Rule: "x"}} },
-		"no policy":          func(in *attest.VSAInput) { in.Verdict.Policy.Digest = pratique.Digest{} },
+		"no policy":          func(in *attest.VSAInput) { in.Verdict.Profile.Digest = pratique.Digest{} },
 		"no time":            func(in *attest.VSAInput) { in.Verdict.EvaluatedAt = time.Time{} },
 		"no verifier":        func(in *attest.VSAInput) { in.VerifierID = "" },
 		"no subject":         func(in *attest.VSAInput) { in.Verdict.Subject = pratique.Subject{} },

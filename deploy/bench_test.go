@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
@@ -56,7 +55,7 @@ func benchServer(b *testing.B) (*gitserver.Server, string) {
 type anything struct{ digest pratique.Digest }
 
 func (a *anything) Summary(_ context.Context, s pratique.Subject) (verify.Summary, error) {
-	return verify.Summary{Envelope: one, Subject: s, Outcome: pratique.Allow, Policy: attest.Resource{Digest: policy}, VerifiedAt: time.Now()}, nil
+	return verify.Summary{Envelope: one, Subject: s, Outcome: pratique.Allow, Profile: profile, VerifiedAt: time.Now()}, nil
 }
 
 func (a *anything) Digest(context.Context, pratique.ImageRef) (pratique.Digest, error) {
@@ -70,7 +69,7 @@ func benchGate(b *testing.B, url string, a *anything) *deploy.Gate {
 		b.Fatal(err)
 	}
 	b.Cleanup(repo.Close)
-	g, err := deploy.New(deploy.Config{Summaries: a, Tags: a, Policies: []pratique.Digest{policy}, Now: time.Now,
+	g, err := deploy.New(deploy.Config{Summaries: a, Tags: a, Profiles: []pratique.Profile{profile}, Now: time.Now,
 		Targets: []deploy.Target{{Name: "all", Images: []pratique.Glob{"registry.example.com/**"}, Repository: repo}}})
 	if err != nil {
 		b.Fatal(err)

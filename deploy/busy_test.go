@@ -23,7 +23,7 @@ func TestBusy(t *testing.T) {
 		return deploy.Target{Name: name, Images: images, Repository: occupied{wait: wait}}
 	}
 	w := &world{}
-	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Policies: []pratique.Digest{policy}, Now: time.Now, Targets: []deploy.Target{
+	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: time.Now, Targets: []deploy.Target{
 		target("slow", time.Minute, "registry.example.com/a", "registry.example.com/b", "registry.example.com/c"),
 		target("slower", time.Hour, "registry.example.com/a", "registry.example.com/b"),
 		target("free", 0, "registry.example.com/b"),

@@ -17,8 +17,8 @@ type Config struct {
 	Targets   []Target
 	Summaries Summaries
 	Tags      Tags
-	// Policies are the digests of the rules whose verdicts are accepted; at least one.
-	Policies []pratique.Digest
+	// Profiles are those whose verdicts are accepted; at least one.
+	Profiles []pratique.Profile
 	// Verifier is the id a summary has to name; empty accepts any whose signature holds.
 	Verifier string
 	// MaxAge is how old a summary may be, 24 hours if zero.
@@ -40,8 +40,8 @@ func New(c Config) (*Gate, error) {
 	if c.Summaries == nil || c.Tags == nil || c.Now == nil {
 		return nil, pratique.Errorf(pratique.Invalid, op, "summaries, tags and clock are needed")
 	}
-	if len(c.Policies) == 0 || slices.ContainsFunc(c.Policies, pratique.Digest.IsZero) {
-		return nil, pratique.Errorf(pratique.Invalid, op, "name the digest of at least one policy whose verdicts are accepted")
+	if len(c.Profiles) == 0 || slices.ContainsFunc(c.Profiles, func(p pratique.Profile) bool { return p.Name == "" || p.Digest.IsZero() }) {
+		return nil, pratique.Errorf(pratique.Invalid, op, "name at least one profile, with its digest, whose verdicts are accepted")
 	}
 	if c.MaxAge <= 0 {
 		c.MaxAge = 24 * time.Hour
@@ -64,7 +64,7 @@ var errSuperseded = errors.New("superseded")
 
 // Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
 // but what it is about, Subject, Tag and Event: the verification summary is read and checked here, and the tag is
-// resolved again before each commit. Verdict, VSA and Policy are ignored and may be zero; the commit's trailers
+// resolved again before each commit. Verdict, VSA and Profile are ignored and may be zero; the commit's trailers
 // name those of the summary that was verified.
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
@@ -81,7 +81,7 @@ func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
 		return Outcome{}, pratique.Wrap(pratique.Unknown, "deploy", c.Subject.String(), err)
 	}
 	// What goes into the commit is what was verified here.
-	c.VSA, c.Policy, c.Verdict = vsa.Envelope, vsa.Policy.Digest, vsa.Verdict
+	c.VSA, c.Profile, c.Verdict = vsa.Envelope, vsa.Profile, vsa.Verdict
 	var o Outcome
 	var failed []error
 	details := map[pratique.State][]string{}
@@ -222,8 +222,8 @@ func (g *Gate) verify(ctx context.Context, s pratique.Subject) (verify.Summary, 
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it does not say that the image passed")
 	case v.Subject != s:
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it is about %s", v.Subject)
-	case !slices.Contains(g.c.Policies, v.Policy.Digest):
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made with policy %s, which is not in force here", v.Policy.Digest)
+	case !slices.Contains(g.c.Profiles, v.Profile):
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by profile %.200s, which is not in force here", v.Profile)
 	case g.c.Verifier != "" && v.Verifier != g.c.Verifier:
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
 	case v.Envelope.IsZero():

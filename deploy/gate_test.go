@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest"
 	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
@@ -20,11 +19,11 @@ import (
 )
 
 var (
-	app    = pratique.Repository{Registry: "registry.example.com", Path: "team/app"}
-	policy = pratique.DigestOf([]byte("policy"))
-	one    = pratique.DigestOf([]byte("one"))
-	two    = pratique.DigestOf([]byte("two"))
-	now    = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	app     = pratique.Repository{Registry: "registry.example.com", Path: "team/app"}
+	profile = pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy"))}
+	one     = pratique.DigestOf([]byte("one"))
+	two     = pratique.DigestOf([]byte("two"))
+	now     = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 )
 
 // world is a registry that knows tags and summaries, and a real config repository.
@@ -121,7 +120,7 @@ func newWorld(t *testing.T, targets ...deploy.Target) *world {
 func passed(d pratique.Digest) verify.Summary {
 	return verify.Summary{
 		Envelope: pratique.DigestOf([]byte("vsa " + d.Hex())), Subject: pratique.Subject{Repository: app, Digest: d}, Verifier: "https://pratique.example",
-		Outcome: pratique.Allow, Policy: attest.Resource{Digest: policy}, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
+		Outcome: pratique.Allow, Profile: profile, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
 	}
 }
 
@@ -145,7 +144,7 @@ func (w *world) gateOf(repo deploy.Repository, targets ...deploy.Target) *deploy
 		}
 		targets[i].Repository = repo
 	}
-	g, err := deploy.New(deploy.Config{Targets: targets, Summaries: w, Tags: w, Policies: []pratique.Digest{policy},
+	g, err := deploy.New(deploy.Config{Targets: targets, Summaries: w, Tags: w, Profiles: []pratique.Profile{profile},
 		Verifier: "https://pratique.example", Ages: w, Now: func() time.Time { return now }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -172,7 +171,7 @@ func (w *world) tag(name string, d pratique.Digest) {
 
 func change(d pratique.Digest, event string) pratique.Change {
 	return pratique.Change{Subject: pratique.Subject{Repository: app, Digest: d}, Tag: "v1", Event: event,
-		Verdict: pratique.DigestOf([]byte("claimed")), VSA: pratique.DigestOf([]byte("claimed")), Policy: pratique.DigestOf([]byte("claimed"))}
+		Verdict: pratique.DigestOf([]byte("claimed")), VSA: pratique.DigestOf([]byte("claimed")), Profile: pratique.Profile{Name: "claimed", Digest: profile.Digest}}
 }
 
 func TestDeploy(t *testing.T) {
@@ -212,7 +211,7 @@ func TestDeploy(t *testing.T) {
 	// The evidence is what the gate verified, not what the message claimed.
 	vsa := w.vsas[one]
 	wantTrailers := fmt.Sprintf("Pratique-Image: registry.example.com/team/app@%s\nPratique-Tag: v1\nPratique-Target: prod\nPratique-Verdict: %s\n"+
-		"Pratique-VSA: %s\nPratique-Policy: %s\nPratique-Event: event-1", one, vsa.Verdict, vsa.Envelope, policy)
+		"Pratique-VSA: %s\nPratique-Profile: %s\nPratique-Event: event-1", one, vsa.Verdict, vsa.Envelope, profile)
 	if diff := cmp.Diff(wantTrailers, parsedTrailers(t, message)); diff != "" {
 		t.Errorf("trailers as git reads them (-want +got):\n%s", diff)
 	}
@@ -226,7 +225,7 @@ func TestClaimsAreIgnored(t *testing.T) {
 	for _, claim := range []pratique.Digest{{}, two} {
 		w := newWorld(t)
 		c := change(one, "event-1")
-		c.Verdict, c.VSA, c.Policy = claim, claim, claim
+		c.Verdict, c.VSA, c.Profile = claim, claim, pratique.Profile{Name: "claimed", Digest: claim}
 		if _, err := w.gate.Deploy(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -396,8 +395,9 @@ func TestRefusals(t *testing.T) {
 		"no outcome":     {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Outcome = "" }, pratique.Unverified},
 		"other digest":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Digest = two }, pratique.Unverified},
 		"other place":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Repository.Path = "team/other" }, pratique.Unverified},
-		"other policy":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Policy.Digest = one }, pratique.Unverified},
-		"no policy":      {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Policy.Digest = pratique.Digest{} }, pratique.Unverified},
+		"other policy":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Digest = one }, pratique.Unverified},
+		"no policy":      {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Digest = pratique.Digest{} }, pratique.Unverified},
+		"other name":     {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Name = "lenient" }, pratique.Unverified},
 		"other verifier": {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Verifier = "https://evil.example" }, pratique.Unverified},
 		"no envelope":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Envelope = pratique.Digest{} }, pratique.Unverified},
 		"stale":          {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
@@ -483,11 +483,11 @@ func TestOneTargetFails(t *testing.T) {
 func TestEventText(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := w.gate.Deploy(t.Context(), change(one, "x\nPratique-Policy: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
+	if _, err := w.gate.Deploy(t.Context(), change(one, "x\nPratique-Profile: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
 		t.Fatal(err)
 	}
 	got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main"))
-	if strings.Count(got, "\n") != 6 || strings.Contains(got, "\nPratique-Policy: forged") {
+	if strings.Count(got, "\n") != 6 || strings.Contains(got, "\nPratique-Profile: forged") {
 		t.Errorf("trailers: %s", got)
 	}
 }
@@ -533,8 +533,8 @@ func TestNew(t *testing.T) {
 	}
 	good := deploy.Target{Name: "a", Images: []pratique.Glob{"x.example/*"}, Repository: repo}
 	for name, spoil := range map[string]func(c *deploy.Config){
-		"no policy":   func(c *deploy.Config) { c.Policies = nil },
-		"zero policy": func(c *deploy.Config) { c.Policies = []pratique.Digest{{}} },
+		"no policy":   func(c *deploy.Config) { c.Profiles = nil },
+		"zero policy": func(c *deploy.Config) { c.Profiles = []pratique.Profile{{}} },
 		"no reader":   func(c *deploy.Config) { c.Summaries = nil },
 		"twice":       func(c *deploy.Config) { c.Targets = append(c.Targets, good) },
 		"no images":   func(c *deploy.Config) { c.Targets[0].Images = nil },
@@ -542,7 +542,7 @@ func TestNew(t *testing.T) {
 		"bad name":    func(c *deploy.Config) { c.Targets[0].Name = "a\nb" },
 		"no repo":     func(c *deploy.Config) { c.Targets[0].Repository = nil },
 	} {
-		c := deploy.Config{Targets: []deploy.Target{good}, Summaries: w, Tags: w, Policies: []pratique.Digest{policy}, Now: time.Now}
+		c := deploy.Config{Targets: []deploy.Target{good}, Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: time.Now}
 		if _, err := deploy.New(c); err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ const (
 	trailerTarget   = "Pratique-Target"   // the configured name of the place
 	trailerVerdict  = "Pratique-Verdict"  // digest of the verdict document
 	trailerVSA      = "Pratique-VSA"      // digest of the signed verification summary
-	trailerPolicy   = "Pratique-Policy"   // digest of the rules
+	trailerProfile  = "Pratique-Profile"  // name and digest of the rules
 	trailerEvent    = "Pratique-Event"    // the push that led here
 	trailerPushed   = "Pratique-Pushed"   // when that push was reported, RFC 3339 in UTC
 	trailerPrevious = "Pratique-Previous" // a digest that was replaced
@@ -60,6 +60,13 @@ func in(o pratique.Object, field string) string {
 	return ""
 }
 
+func profile(p pratique.Profile) string {
+	if p.Digest.IsZero() {
+		return ""
+	}
+	return p.String()
+}
+
 // trailers are the evidence of a commit. Empty values are left out.
 func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trailer {
 	all := []Trailer{
@@ -68,7 +75,7 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 		{trailerTarget, t.Name},
 		{trailerVerdict, digest(c.Verdict)},
 		{trailerVSA, digest(c.VSA)},
-		{trailerPolicy, digest(c.Policy)},
+		{trailerProfile, profile(c.Profile)},
 		{trailerEvent, c.Event},
 		{trailerPushed, pushed(c.PushedAt)},
 	}

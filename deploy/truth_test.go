@@ -340,7 +340,7 @@ func TestAuthor(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(other.Close)
-	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Policies: []pratique.Digest{policy}, Now: func() time.Time { return now },
+	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: func() time.Time { return now },
 		Targets: []deploy.Target{{Name: "prod", Path: "prod", Images: []pratique.Glob{"registry.example.com/team/*"}, Repository: other}}})
 	if err != nil {
 		t.Fatal(err)

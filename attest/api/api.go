@@ -44,8 +44,8 @@ type Documents interface {
 
 // Service is what the running service says about itself.
 type Service struct {
-	Version string
-	Policy  pratique.Policy
+	Version  string
+	Profiles []pratique.Profile
 	// Database is the vulnerability database in use, nil if none is loaded.
 	Database *pratique.Database
 	// Queues is the work that is not done, in the order of the line; empty where it is not known.

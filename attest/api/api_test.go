@@ -295,7 +295,7 @@ func TestStatusEndpoint(t *testing.T) {
 	w.facts(evaluated("", subject("a"), pratique.Allow))
 	var s api.ServiceStatus
 	w.get("/api/v1/status", &s)
-	if s.Version != "v1.2.3" || s.Policy.Digest != digest("policy") || s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
+	if s.Version != "v1.2.3" || s.Profiles[0].Digest != digest("policy") || s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
 		t.Errorf("%+v", s)
 	}
 	_, raw := w.ask("GET", "/api/v1/status", readToken, "")

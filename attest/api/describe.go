@@ -13,9 +13,9 @@ import (
 
 // ServiceStatus is the answer of /api/v1/status.
 type ServiceStatus struct {
-	Version  string          `json:"version"`
-	Policy   pratique.Policy `json:"policy"`
-	Database *DatabaseAge    `json:"database,omitempty" doc:"Absent while no vulnerability database is loaded; nothing is allowed then"`
+	Version  string             `json:"version"`
+	Profiles []pratique.Profile `json:"profiles" doc:"The named policies by which images are evaluated"`
+	Database *DatabaseAge       `json:"database,omitempty" doc:"Absent while no vulnerability database is loaded; nothing is allowed then"`
 	// IndexPosition is the ledger position up to which the index has read.
 	IndexPosition uint64 `json:"indexPosition"`
 	// Queues is the work that is not done, one entry for each priority of each stage.
@@ -92,7 +92,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Policy: described.Policy, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rescan: described.Rescan}
+		out := ServiceStatus{Version: described.Version, Profiles: described.Profiles, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rescan: described.Rescan}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

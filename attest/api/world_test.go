@@ -131,7 +131,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 		Index: ix, Documents: w.blobs, Report: w.blobs.Get, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
-				Version: "v1.2.3", Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, Database: &database, Queues: queues,
+				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: &database, Queues: queues,
 			}, w.describe
 		},
 		OnError: func(r *http.Request, err error) {
@@ -210,7 +210,7 @@ func seen(event, tag string, s pratique.Subject, children ...pratique.Child) pra
 }
 
 func evaluated(event string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
-	v := pratique.Verdict{Subject: s, Outcome: o, Policy: pratique.Policy{Name: "default", Digest: digest("policy")}, EvaluatedAt: now}
+	v := pratique.Verdict{Subject: s, Outcome: o, Profile: pratique.Profile{Name: "default", Digest: digest("policy")}, EvaluatedAt: now}
 	if o == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1 in openssl", Finding: "CVE-1", Package: "openssl"}}
 	}

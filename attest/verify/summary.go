@@ -2,6 +2,7 @@ package verify
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -25,8 +26,8 @@ type Summary struct {
 	Verifier   string
 	Version    map[string]string
 	VerifiedAt time.Time
-	// Policy names the rules. Outcome is what they said.
-	Policy  attest.Resource
+	// Profile is the policy by which the image was evaluated. Other verifiers name it by any URI, which is its name then.
+	Profile pratique.Profile
 	Outcome pratique.Outcome
 	Levels  []string
 	Inputs  []attest.Resource
@@ -70,7 +71,9 @@ func Parse(st pratique.Statement) (Summary, error) {
 	if p.TimeVerified.IsZero() {
 		return bad("timeVerified", "missing")
 	}
-	if out.Policy, err = parseResource(p.Policy); err != nil || p.Policy.URI == "" {
+	policy, err := parseResource(p.Policy)
+	out.Profile = pratique.Profile{Name: strings.TrimPrefix(policy.URI, attest.ProfilePrefix), Digest: policy.Digest}
+	if err != nil || out.Profile.Name == "" {
 		return bad("policy", "want a uri and a sha256 digest")
 	}
 	for _, r := range p.InputAttestations {

@@ -34,9 +34,9 @@ func subject(t testing.TB) pratique.Subject {
 func verdict(t testing.TB, outcome pratique.Outcome) attest.VSAInput {
 	v := pratique.Verdict{
 		Subject: subject(t), Outcome: outcome, EvaluatedAt: evaluatedAt,
-		Policy: pratique.Policy{Name: "default", Digest: digest("policy")},
-		Inputs: []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
-		Notes:  []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
+		Profile: pratique.Profile{Name: "default", Digest: digest("policy")},
+		Inputs:  []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
+		Notes:   []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
 	}
 	if outcome == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1", Package: "libssl3"}}
@@ -57,7 +57,6 @@ func vsa(t testing.TB, in attest.VSAInput) pratique.Statement {
 // TestParse reads what is written with all fields.
 func TestParse(t *testing.T) {
 	in := verdict(t, pratique.Deny)
-	in.PolicyURI = "https://policies.test/default"
 	in.Inputs = []attest.Resource{{URI: pratique.PredicateSPDX, Digest: digest("envelope")}}
 	got, err := verify.Parse(vsa(t, in))
 	if err != nil {
@@ -65,7 +64,7 @@ func TestParse(t *testing.T) {
 	}
 	want := verify.Summary{
 		Subject: subject(t), Verifier: verifierID, Version: in.Version, VerifiedAt: evaluatedAt.UTC(), Outcome: pratique.Deny,
-		Policy: attest.Resource{URI: in.PolicyURI, Digest: digest("policy")}, Levels: []string{"FAILED"}, Inputs: in.Inputs,
+		Profile: in.Verdict.Profile, Levels: []string{"FAILED"}, Inputs: in.Inputs,
 		Verdict: digest("verdict"), ReasonCount: 1, Reasons: in.Verdict.Reasons, Notes: in.Verdict.Notes,
 	}
 	if diff := cmp.Diff(want, got, byValue); diff != "" {
@@ -105,7 +104,7 @@ func TestParseIsStrict(t *testing.T) {
 		"no time":                   edited(t, `"timeVerified":"2026-09-01T12:00:00Z",`, ``),
 		"time is a number":          edited(t, `"timeVerified":"2026-09-01T12:00:00Z"`, `"timeVerified":1`),
 		"policy without digest":     edited(t, `"digest":{"sha256":"`+hexDigest+`"}`, `"x":1`),
-		"policy without uri":        edited(t, `"uri":"default",`, ``),
+		"policy without uri":        edited(t, `"uri":"`+attest.ProfilePrefix+`default",`, ``),
 		"policy digest in sha1":     edited(t, `{"sha256":"`+hexDigest+`"}`, `{"sha1":"`+hexDigest+`"}`),
 		"policy digest in capitals": edited(t, hexDigest, strings.ToUpper(hexDigest)),
 		"input without digest":      edited(t, digest("report").Hex(), ""),
@@ -153,7 +152,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if got.Subject.Digest.Hex() != subjectHex || got.Verifier == "" || got.VerifiedAt.IsZero() || got.Policy.Digest.IsZero() ||
+		if got.Subject.Digest.Hex() != subjectHex || got.Verifier == "" || got.VerifiedAt.IsZero() || got.Profile.Digest.IsZero() ||
 			(got.Outcome != pratique.Allow && got.Outcome != pratique.Deny) || (got.Outcome == pratique.Allow && len(got.Reasons) > 0) {
 			t.Errorf("accepted %s as %+v", predicate, got)
 		}

@@ -112,7 +112,7 @@ func describeImage(i api.Image, git *api.ImagePlaces, all bool) string {
 	}
 	writePending(&b, i)
 	if v := i.Verdict; v != nil {
-		fmt.Fprintf(&b, "\nVerdict of %s, policy %s %s\n", stamp(v.EvaluatedAt), display.Line(v.Policy.Name), v.Policy.Digest)
+		fmt.Fprintf(&b, "\nVerdict of %s, profile %s %s\n", stamp(v.EvaluatedAt), display.Line(v.Profile.Name), v.Profile.Digest)
 		writeReasons(&b, "reasons", v.Reasons, all)
 		writeReasons(&b, "notes", v.Notes, all)
 	}

@@ -123,13 +123,13 @@ func TestExitStatus(t *testing.T) {
 }
 
 func TestDescribeImage(t *testing.T) {
-	policy := pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy"))}
+	policy := pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy"))}
 	vsa, spdx := pratique.DigestOf([]byte("vsa")), pratique.DigestOf([]byte("spdx"))
 	got := describeImage(api.Image{
 		Image: appImage, Digest: appDigest, State: "deployed", Outcome: pratique.Allow, Packages: 6, Fixable: 1,
 		Tags: []index.TagName{{Tag: "1.0"}, {Tag: "latest"}},
 		Verdict: &pratique.Verdict{
-			Outcome: pratique.Allow, Policy: policy, EvaluatedAt: describedAt,
+			Outcome: pratique.Allow, Profile: policy, EvaluatedAt: describedAt,
 			Notes: []pratique.Reason{{Rule: "unknown_severity", Message: "CVE-2026-1 has none"}},
 		},
 		Counts:   pratique.Counts{pratique.SeverityLow: 2, pratique.SeverityUnknown: 1},
@@ -185,7 +185,7 @@ func TestDescribeImageIndex(t *testing.T) {
 	}
 	got := describeImage(api.Image{
 		Image: appImage, Digest: appDigest, State: "denied", Outcome: pratique.Deny, Detail: reasons[0].Message,
-		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Policy: pratique.Policy{Name: "default"}, EvaluatedAt: describedAt},
+		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Profile: pratique.Profile{Name: "default"}, EvaluatedAt: describedAt},
 		Children: []api.ImageChild{
 			{Digest: amd, Platform: "linux/amd64", Outcome: pratique.Allow, Packages: 7, Counts: pratique.Counts{pratique.SeverityLow: 2}, Fixable: 1},
 			{Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny}, {Digest: arm, Platform: "linux/riscv64"},

@@ -36,7 +36,7 @@ func TestDescriptionsSpeakToNobody(t *testing.T) {
 		Reasons: []pratique.Reason{reason}, Commits: []pratique.Commit{commit},
 	}
 	i := api.Image{State: "denied", Outcome: pratique.Deny, Detail: spoken, Image: appImage, Deployments: []pratique.Commit{commit}}
-	i.Verdict = &pratique.Verdict{Reasons: []pratique.Reason{reason}, Notes: []pratique.Reason{reason}, Policy: pratique.Policy{Name: spoken}}
+	i.Verdict = &pratique.Verdict{Reasons: []pratique.Reason{reason}, Notes: []pratique.Reason{reason}, Profile: pratique.Profile{Name: spoken}}
 	for name, text := range map[string]string{"submission": describeSubmission(s), "image": describeImage(i, nil, false), "summary": stepSummary(s)} {
 		if speaks(text) {
 			t.Errorf("%s: %q", name, text)

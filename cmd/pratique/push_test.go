@@ -60,7 +60,7 @@ func (l *line) checkTrailers(image api.Image) {
 	trailers := l.gitOutput("log", "-1", "--format=%(trailers)", "main")
 	for _, want := range []string{
 		"Pratique-Image: " + image.Image, "Pratique-Verdict: " + image.VerdictDigest.String(),
-		"Pratique-VSA: " + image.VSA.String(), "Pratique-Policy: " + image.Verdict.Policy.Digest.String(),
+		"Pratique-VSA: " + image.VSA.String(), "Pratique-Profile: " + image.Verdict.Profile.String(),
 	} {
 		if !strings.Contains(trailers, want+"\n") && !strings.HasSuffix(trailers, want) {
 			l.t.Errorf("trailers lack %q:\n%s", want, trailers)

@@ -21,7 +21,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 		Index: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
 		Operate: operator{s, intake}, Places: s.gateway.Places,
 		Describe: func(ctx context.Context) (api.Service, error) {
-			about := api.Service{Version: version(), Policy: s.policy.ID()}
+			about := api.Service{Version: version(), Profiles: s.profiles()}
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
 			}

@@ -183,7 +183,7 @@ func (f *fleet) settleIn() {
 		}})
 		fact(pratique.Fact{Body: &pratique.Evaluated{
 			Digest:  pratique.DigestOf(fmt.Append(nil, "verdict", n)),
-			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow, Policy: pratique.Policy{Name: "fleet"}, EvaluatedAt: now},
+			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow, Profile: pratique.Profile{Name: "fleet"}, EvaluatedAt: now},
 		}})
 	}
 	for chunk := range slices.Chunk(all, 4000) {

@@ -353,6 +353,6 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 	if err != nil {
 		return found, result, err
 	}
-	found.Verdict = &render.Verdict{Outcome: d.Outcome, Policy: s.policy.ID().Digest, Reasons: d.Reasons, Notes: d.Notes}
+	found.Verdict = &render.Verdict{Outcome: d.Outcome, Profile: s.policy.ID(), Reasons: d.Reasons, Notes: d.Notes}
 	return found, result, nil
 }

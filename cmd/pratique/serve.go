@@ -150,7 +150,7 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.denials().Run(ahead) })
 	front.Go(func() error { s.warm(ahead); s.watchGit(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
-		slog.String("policy", s.policy.ID().Digest.String()), slog.String("signer", s.signer.Identity().String()))
+		slog.String("profile", s.policy.ID().String()), slog.String("signer", s.signer.Identity().String()))
 	err = front.Wait()
 	end()
 	return errors.Join(err, back.Wait())

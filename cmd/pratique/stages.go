@@ -114,7 +114,7 @@ func (s *service) gate(summaries deploy.Summaries) (*deploy.Gate, error) {
 		return nil, err
 	}
 	return deploy.New(deploy.Config{
-		Targets: all, Summaries: summaries, Tags: s.registry, Policies: s.allowedPolicies(), Verifier: s.verifierID(),
+		Targets: all, Summaries: summaries, Tags: s.registry, Profiles: s.profiles(), Verifier: s.verifierID(),
 		MaxAge: s.maxVerdictAge(), Ages: ages{s.ledger}, Now: s.now,
 	})
 }

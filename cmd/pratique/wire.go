@@ -336,6 +336,6 @@ func (s *service) maxVerdictAge() time.Duration {
 	return s.conf.Deploy.MaxVerdictAge.Std(defaultVerdictAge)
 }
 
-func (s *service) allowedPolicies() []pratique.Digest {
-	return []pratique.Digest{s.policy.ID().Digest}
+func (s *service) profiles() []pratique.Profile {
+	return []pratique.Profile{s.policy.ID()}
 }

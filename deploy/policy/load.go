@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -40,6 +41,8 @@ const (
 
 // Config says which rules to load. The zero value is the shipped default policy with its default parameters.
 type Config struct {
+	// Name is that of the profile; empty means [pratique.DefaultProfile].
+	Name string
 	// Dir is a directory with *.rego files of package pratique (or packages below it); subdirectories are
 	// not read, *_test.rego files are not loaded. Empty means the shipped default policy.
 	Dir    string
@@ -50,7 +53,7 @@ type Config struct {
 
 // Policy is a compiled set of rules with its parameters. It may be used by several goroutines.
 type Policy struct {
-	id      pratique.Policy
+	id      pratique.Profile
 	query   rego.PreparedEvalQuery
 	guards  guards
 	timeout time.Duration
@@ -104,7 +107,7 @@ func Load(ctx context.Context, cfg Config) (*Policy, error) {
 }
 
 // ID names the policy, and pins every file (tests aside) and the parameters with a digest.
-func (p *Policy) ID() pratique.Policy { return p.id }
+func (p *Policy) ID() pratique.Profile { return p.id }
 
 // readFiles returns the *.rego files of dir, tests included, or the shipped ones, by name.
 func readFiles(dir string) (map[string]string, error) {
@@ -241,10 +244,10 @@ func checkRules(compiler *ast.Compiler) (hasNote bool, err error) {
 	return hasNote, nil
 }
 
-func identify(cfg Config, files map[string]string) (pratique.Policy, error) {
+func identify(cfg Config, files map[string]string) (pratique.Profile, error) {
 	params, err := json.Marshal(cfg.Params.document()) // the keys of a map are sorted
 	if err != nil {
-		return pratique.Policy{}, pratique.Wrap(pratique.Internal, opLoad, "", err)
+		return pratique.Profile{}, pratique.Wrap(pratique.Internal, opLoad, "", err)
 	}
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -265,9 +268,5 @@ func identify(cfg Config, files map[string]string) (pratique.Policy, error) {
 	if e := cfg.Params.Extension; !e.IsZero() {
 		part(fmt.Sprintf("%s until %s: %s", e.Age, e.Until.UTC().Format(time.RFC3339), e.Reason))
 	}
-	name := "default"
-	if cfg.Dir != "" {
-		name = filepath.Base(filepath.Clean(cfg.Dir))
-	}
-	return pratique.Policy{Name: name, Digest: pratique.DigestFromSum([sha256.Size]byte(h.Sum(nil)))}, nil
+	return pratique.Profile{Name: cmp.Or(cfg.Name, pratique.DefaultProfile), Digest: pratique.DigestFromSum([sha256.Size]byte(h.Sum(nil)))}, nil
 }

@@ -37,7 +37,7 @@ func TestAttestInOrder(t *testing.T) {
 	same(t, "the stored verdict", evaluated.Verdict, stored)
 	inspected, matched := pratique.As[pratique.Inspected](w.newest(s, pratique.FactInspected)), pratique.As[pratique.Scanned](w.newest(s, pratique.FactScanned))
 	same(t, "verdict", pratique.Verdict{
-		Subject: s, Outcome: pratique.Allow, Policy: w.policy, EvaluatedAt: w.now,
+		Subject: s, Outcome: pratique.Allow, Profile: w.policy, EvaluatedAt: w.now,
 		Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}},
 		Inputs: []pratique.Input{
 			{Kind: "report", Digest: matched.Report}, {Kind: "inventory", Digest: inspected.Inventory},
@@ -69,7 +69,7 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 	w.push("e1", "1.0")
 	s := w.subject("app")
 	vsa := w.summary(s)
-	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.Verifier != "https://pratique.test" || vsa.Policy.Digest != w.policy.Digest {
+	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.Verifier != "https://pratique.test" || vsa.Profile.Digest != w.policy.Digest {
 		t.Errorf("summary %+v", vsa)
 	}
 	if len(vsa.Inputs) != 3 {

@@ -11,7 +11,7 @@ import (
 
 // Policy decides about one platform image.
 type Policy interface {
-	ID() pratique.Policy
+	ID() pratique.Profile
 	Evaluate(ctx context.Context, e Evidence) (Decision, error)
 	// Worst combines the decisions about the platforms of an index. Each platform that could not be inspected denies.
 	Worst(all []PlatformDecision, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error)
@@ -74,7 +74,7 @@ func (s *Attest) evaluateIndex(ctx context.Context, w Work, m pratique.Manifest)
 		inputs = append(inputs, pratique.Input{Kind: "verdict", Digest: j.Digest})
 		index.children = append(index.children, j)
 	}
-	v := pratique.Verdict{Subject: m.Subject, Policy: s.Policy.ID(), EvaluatedAt: s.Now().UTC(), Inputs: inputs}
+	v := pratique.Verdict{Subject: m.Subject, Profile: s.Policy.ID(), EvaluatedAt: s.Now().UTC(), Inputs: inputs}
 	d, verdicts, err := s.Policy.Worst(all, m.Uninspected)
 	if err != nil {
 		return index, err
@@ -125,7 +125,7 @@ func (s *Attest) evaluate(ctx context.Context, w Work, j *evaluation) error {
 	}
 	verdict := pratique.Verdict{
 		Subject: j.subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
-		Policy: s.Policy.ID(), EvaluatedAt: now,
+		Profile: s.Policy.ID(), EvaluatedAt: now,
 		Inputs: []pratique.Input{
 			{Kind: "report", Digest: j.scanned.Report}, {Kind: "inventory", Digest: j.inspected.Inventory},
 			{Kind: "spdx", Digest: j.inspected.SPDX}, {Kind: "cyclonedx", Digest: j.inspected.CycloneDX},
@@ -230,6 +230,6 @@ func (s *Attest) young(v pratique.Verdict, now time.Time) bool {
 
 // sameVerdict compares all but the time.
 func sameVerdict(a, b pratique.Verdict) bool {
-	return a.Outcome == b.Outcome && a.Policy == b.Policy && slices.Equal(a.Reasons, b.Reasons) &&
+	return a.Outcome == b.Outcome && a.Profile == b.Profile && slices.Equal(a.Reasons, b.Reasons) &&
 		slices.Equal(a.Notes, b.Notes) && slices.Equal(a.Inputs, b.Inputs) && slices.Equal(a.Children, b.Children)
 }

@@ -132,7 +132,7 @@ func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.D
 // policy denies what has a finding.
 type policy struct{ *world }
 
-func (p policy) ID() pratique.Policy { return p.world.policy }
+func (p policy) ID() pratique.Profile { return p.world.policy }
 
 func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
 	if err := p.do("evaluate %s", p.name(e.Subject)); err != nil {

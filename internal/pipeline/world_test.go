@@ -55,7 +55,7 @@ type world struct {
 	labels    map[string]string       // of every image
 	evaluated func(pipeline.Evidence) // is told what the policy is shown
 
-	policy   pratique.Policy
+	policy   pratique.Profile
 	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
 	refresh  time.Duration
 	registry *registry
@@ -84,7 +84,7 @@ func newWorld(t *testing.T) *world {
 		documents: map[pratique.Digest][]byte{}, known: map[string]bool{}, names: map[pratique.Digest]string{},
 		manifests: map[string]pratique.Manifest{}, bad: map[string]bool{},
 		scanner: pratique.Tool{Name: "trivy", Version: "1"}, verifier: "https://pratique.test",
-		policy: pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
+		policy: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
 		outcome: deploy.Outcome{Commits: []pratique.Commit{{Target: "production", ID: "c0ffee"}}},
 	}
 	w.useDatabase("database 1")

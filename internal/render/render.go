@@ -42,7 +42,7 @@ type Image struct {
 // Verdict is a policy's answer about one platform image.
 type Verdict struct {
 	Outcome pratique.Outcome  `json:"outcome"`
-	Policy  pratique.Digest   `json:"policy"`
+	Profile pratique.Profile  `json:"profile"`
 	Reasons []pratique.Reason `json:"reasons,omitempty"`
 	Notes   []pratique.Reason `json:"notes,omitempty"`
 }

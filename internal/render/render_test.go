@@ -92,7 +92,7 @@ func example() Scan {
 		Ref: "registry.example.com/team/app:1", Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: "v1.2.3"},
 		Images: []Image{
 			{Subject: subject, Config: pratique.ImageConfig{Platform: "linux/amd64", User: "65532"}, Packages: 120, Report: report, Extras: &sections, Verdict: &Verdict{
-				Outcome: pratique.Deny, Policy: pratique.DigestOf([]byte("policy")),
+				Outcome: pratique.Deny, Profile: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy"))},
 				Reasons: []pratique.Reason{{Rule: "severity", Message: "CVE-2026-0001 in libssl3 is CRITICAL"}},
 				Notes:   []pratique.Reason{{Rule: "unknown", Message: "CVE-2026-0003 has no severity"}},
 			}},

@@ -58,7 +58,7 @@ func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome
 	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 	verdict := pratique.Verdict{
 		Subject: subject, Outcome: outcome, EvaluatedAt: at,
-		Policy: pratique.Policy{Name: "default", Digest: pratique.DigestOf([]byte("policy"))},
+		Profile: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy"))},
 	}
 	if outcome == pratique.Deny {
 		verdict.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Finding: "CVE-2026-1"}}
