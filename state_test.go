@@ -129,3 +129,28 @@ func TestStates(t *testing.T) {
 		t.Errorf("a state stands twice: %v", all)
 	}
 }
+
+// TestFactsPage: docs/facts.md has the tables as they are. Run with -update to write it again.
+func TestFactsPage(t *testing.T) {
+	const page = "docs/facts.md"
+	var b strings.Builder
+	b.WriteString("# Facts and states\n\n" +
+		"Everything that happens to an image is a fact in the ledger. This page is written by `go test . -run TestFactsPage\n-update` from the tables in `fact.go` and `state.go`.\n\n" +
+		"| kind of fact | the newest one stands for | it says |\n|---|---|---|\n")
+	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event", AboutDeployment: "a subject and a target"}
+	for _, row := range factTable {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.kind, about[row.about], row.means)
+	}
+	b.WriteString("\nWhile work goes on its state is the kind of the furthest fact. Then it is one of these:\n\n| end | verdict | it says |\n|---|---|---|\n")
+	for _, row := range endTable {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.state, row.outcome, row.means)
+	}
+	if *update {
+		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, err := os.ReadFile(page); err != nil || string(have) != b.String() {
+		t.Errorf("%s does not say what the tables say: %v", page, err)
+	}
+}

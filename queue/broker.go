@@ -83,6 +83,9 @@ func (b *Broker) Setup(ctx context.Context) error {
 		if s.Name == startsStream {
 			s.MaxAge = max(s.MaxAge, 2*b.config.MaxAge) // a count must outlive the job
 		}
+		if err := b.checkFormat(ctx, s); err != nil {
+			return err
+		}
 		if _, err := b.js.CreateOrUpdateStream(ctx, s.Config(b.config.Replicas)); err != nil {
 			return setupError("set up stream "+s.Name, err)
 		}
@@ -94,6 +97,25 @@ func (b *Broker) Setup(ctx context.Context) error {
 				return setupError(fmt.Sprintf("set up consumer %s of stream %s", priority, s.Name), err)
 			}
 		}
+	}
+	return nil
+}
+
+// checkFormat refuses a stream with messages that another version wrote in another format.
+func (b *Broker) checkFormat(ctx context.Context, s Stream) error {
+	op := "set up stream " + s.Name
+	existing, err := b.js.Stream(ctx, s.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return setupError(op, err)
+	}
+	info := existing.CachedInfo()
+	if format := info.Config.Metadata[formatKey]; format != Format && info.State.LastSeq > 0 {
+		return pratique.Errorf(pratique.Invalid, op,
+			"it holds data in format %q, this version reads and writes %s: start with an empty dataDir, and let 'pratique reconcile' take in what the registries hold; see docs/backup-and-upgrade.md",
+			pratique.Excerpt(format, 32), Format)
 	}
 	return nil
 }

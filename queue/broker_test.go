@@ -30,6 +30,39 @@ func TestSetupTwice(t *testing.T) {
 	}
 }
 
+// TestOtherFormat: data of another version is refused with what to do, and an empty stream is taken over.
+func TestOtherFormat(t *testing.T) {
+	t.Parallel()
+	_, b, js := start(t, t.TempDir(), queue.Config{})
+	for _, stream := range []string{queue.LedgerStream, "EVENTS"} {
+		s, err := js.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.CachedInfo().Config
+		c.Metadata = map[string]string{}
+		if _, err := js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Setup(t.Context()); err != nil {
+			t.Errorf("an empty %s: %v", stream, err)
+		}
+		if _, err := js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), strings.NewReplacer(">", "x", "*", "x").Replace(c.Subjects[0]), []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Setup(t.Context()); pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "dataDir") {
+			t.Errorf("%s of another version: %v", stream, err)
+		}
+		c.Metadata = map[string]string{"pratique-format": queue.Format}
+		if _, err := js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSameIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})

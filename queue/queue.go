@@ -55,6 +55,13 @@ type Stream struct {
 // LedgerStream is the name of the stream of facts.
 const LedgerStream = "LEDGER"
 
+// Format is the format of messages and facts. A stream carries it as metadata. It changes when an older version's data
+// cannot be read any more.
+const (
+	Format    = "2"
+	formatKey = "pratique-format"
+)
+
 // startsStream counts the attempts at each message.
 const startsStream = "STARTS"
 
@@ -87,6 +94,7 @@ func (s Stream) Config(replicas int) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: s.Name, Storage: jetstream.FileStorage, Replicas: max(1, replicas), Discard: jetstream.DiscardNew,
 		MaxBytes: s.MaxBytes, MaxMsgs: -1, MaxMsgSize: s.MaxMsgSize, Duplicates: s.Duplicates,
+		Metadata: map[string]string{formatKey: Format},
 	}
 	if s.MaxAge > 0 {
 		c.Subjects = []string{s.Prefix + ".>"}
