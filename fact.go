@@ -21,6 +21,7 @@ const (
 	FactAttested  FactKind = "attested"
 	FactDeployed  FactKind = "deployed"
 	FactDrifted   FactKind = "drifted"
+	FactAnswered  FactKind = "answered"
 	FactCompleted FactKind = "completed"
 	FactFailed    FactKind = "failed"
 )
@@ -33,6 +34,7 @@ const (
 	AboutSubject    About = iota // the newest fact of a subject replaces those before
 	AboutEvent                   // one for each event, and a subject may have many events
 	AboutDeployment              // one for each target in which the subject's repository is deployed
+	AboutAnswer                  // one for each event and each target
 )
 
 // factRow is a row of the table of facts: all that is known of a kind. A new kind is a row here, and the type of its
@@ -56,6 +58,7 @@ var factTable = [...]factRow{
 	{FactAttested, AboutSubject, 7, func() Body { return new(Attested) }, "Signature and attestations were written to the registry and read back."},
 	{FactDeployed, AboutDeployment, 8, func() Body { return new(Commit) }, "A commit in a config repository names the digest."},
 	{FactDrifted, AboutDeployment, 0, func() Body { return new(Drifted) }, "The config repository names another digest by now."},
+	{FactAnswered, AboutAnswer, 0, func() Body { return new(Answered) }, "A target has answered the event: it holds the digest, or it says why not."},
 	{FactCompleted, AboutEvent, 0, func() Body { return new(Completed) }, "The work for the event has ended."},
 	{FactFailed, AboutEvent, 0, func() Body { return new(Failed) }, "An attempt could not find out."},
 }
@@ -111,6 +114,19 @@ func (f Fact) Kind() FactKind {
 		return ""
 	}
 	return f.Body.FactKind()
+}
+
+// Target returns the name of the target that a fact about a deployment, or about its answer, names; it is empty for others.
+func (f Fact) Target() string {
+	switch body := f.Body.(type) {
+	case *Commit:
+		return body.Target
+	case *Drifted:
+		return body.Target
+	case *Answered:
+		return body.Target
+	}
+	return ""
 }
 
 // As returns the body of a fact of which it is the type, and nil for any other: As[Scanned](f) is the report that a

@@ -1,9 +1,11 @@
 package pratique
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -131,6 +133,39 @@ func (a *Attestation) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// Answered is the end of the work for one event in one target. The event's own end follows from those of its targets; see
+// [EndOf].
+type Answered struct {
+	Target string `json:"target"`
+	// State is deployed, allowed, superseded, reverted or failed.
+	State  State  `json:"state"`
+	Detail string `json:"detail,omitempty"`
+	// Problems are places of the target that could not be edited, at most [MaxProblems].
+	Problems []PlaceProblem `json:"problems,omitempty"`
+}
+
+// EndOf returns how an event ends whose targets gave these answers: as failed if a target failed, as reverted or superseded
+// if one is that, as deployed if one holds the image, and as allowed otherwise.
+func EndOf(answers []Answered) Completed {
+	var end Completed
+	for _, state := range []State{StateFailed, StateReverted, StateSuperseded, StateDeployed, StateAllowed} {
+		for _, a := range answers {
+			if a.State != state {
+				continue
+			}
+			end.State = cmp.Or(end.State, state)
+			if a.Detail != "" {
+				end.Detail = strings.TrimPrefix(end.Detail+"; "+a.Detail, "; ")
+			}
+		}
+	}
+	end.State = cmp.Or(end.State, StateAllowed)
+	for _, a := range answers {
+		end.Problems = append(end.Problems, a.Problems[:min(len(a.Problems), MaxProblems-len(end.Problems))]...)
+	}
+	return end
+}
+
 // Completed is the end of the work for one event.
 type Completed struct {
 	State  State    `json:"state"`
@@ -153,6 +188,8 @@ type Failed struct {
 	Kind    Kind     `json:"kind"`
 	Message string   `json:"message"`
 	Ref     ImageRef `json:"ref,omitzero"`
+	// Target is the one that was being written; empty if it was none.
+	Target string `json:"target,omitempty"`
 	// Attempts counts the deliveries so far; Final is set when there will be no other.
 	Attempts int  `json:"attempts"`
 	Final    bool `json:"final"`
@@ -188,6 +225,9 @@ func (*Commit) FactKind() FactKind { return FactDeployed }
 func (*Drifted) FactKind() FactKind { return FactDrifted }
 
 // FactKind implements [Body].
+func (*Answered) FactKind() FactKind { return FactAnswered }
+
+// FactKind implements [Body].
 func (*Completed) FactKind() FactKind { return FactCompleted }
 
 // FactKind implements [Body].
@@ -200,6 +240,7 @@ func (b *Scanned) fold(r *Record)   { r.Scanned = b }
 func (b *Affected) fold(r *Record)  { r.Affected = b }
 func (b *Evaluated) fold(r *Record) { r.Evaluated = b }
 func (b *Attested) fold(r *Record)  { r.Attested = b }
+func (*Answered) fold(*Record)      {}
 func (b *Completed) fold(r *Record) { r.Completed = b }
 func (b *Failed) fold(r *Record)    { r.Failed = b }
 

@@ -54,7 +54,7 @@ func (r *Record) Fold(seq uint64, f Fact) {
 // leaves work that has ended as it is, and so does a redelivered report of an event that has ended.
 func (r *Record) follow(f Fact) {
 	switch f.Body.(type) {
-	case *Drifted: // It says where the image stands, not how far the work is.
+	case *Drifted, *Answered: // They say where the image stands, not how far the work is.
 	case *Resolved:
 		over := func(h FactRef) bool { return h.Kind == FactCompleted && h.Event == f.Event }
 		if f.Event == "" || !slices.ContainsFunc(r.History, over) {

@@ -137,7 +137,7 @@ func TestFactsPage(t *testing.T) {
 	b.WriteString("# Facts and states\n\n" +
 		"Everything that happens to an image is a fact in the ledger. This page is written by `go test . -run TestFactsPage\n-update` from the tables in `fact.go` and `state.go`.\n\n" +
 		"| kind of fact | the newest one stands for | it says |\n|---|---|---|\n")
-	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event", AboutDeployment: "a subject and a target"}
+	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event", AboutDeployment: "a subject and a target", AboutAnswer: "an event and a target"}
 	for _, row := range factTable {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.kind, about[row.about], row.means)
 	}

@@ -80,7 +80,7 @@ func benchGate(b *testing.B, url string, a *anything) *deploy.Gate {
 func benchDeploy(b *testing.B, g *deploy.Gate, a *anything, i int) {
 	b.Helper()
 	a.digest = pratique.DigestOf(fmt.Appendf(nil, "%d %d", i, time.Now().UnixNano()))
-	o, err := g.Deploy(b.Context(), change(a.digest, fmt.Sprint(a.digest)))
+	o, err := deployAll(b.Context(), g, change(a.digest, fmt.Sprint(a.digest)))
 	if err != nil || len(o.Commits) != 1 || len(o.Commits[0].Files) != 1 || o.Commits[0].ID == "" {
 		b.Fatalf("%+v, %v", o, err)
 	}

@@ -64,25 +64,21 @@ type Tags interface {
 	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
 }
 
-// Outcome is how a change ended when nothing went wrong. It is deployed if nothing else is true: then every target that
-// has a place for the image held the digest at the tip of its branch.
+// Outcome is how a change ended in one target.
 type Outcome struct {
-	// Commits has one entry for each target that holds the digest, with the commit that this change made, or since which
-	// the branch holds it: that may be anybody's. Files lists the values that name it; where Old equals New nothing had to
-	// be written. ID is empty if that commit is older than the history at hand.
-	Commits []pratique.Commit
-	// Superseded says that the tag names another image by now, so nothing more was written, or that something newer stands
-	// in at least one target. Reverted says that in at least one target the digest was deployed before and somebody took it
-	// away. Other targets may hold it all the same.
-	Superseded, Reverted bool
-	// NoTarget says that no target asks for the image, or that those which do have no file that names it, or none that a
-	// sweep may write to.
-	NoTarget bool
-	// Detail explains all of these for people, and names what Git holds instead, with its commit.
+	// State is deployed if the target held the digest at the tip of its branch; superseded if the tag names another image by
+	// now, or something newer stands there; reverted if the digest was deployed before and somebody took it away; and
+	// allowed if the target has no file that names the image, or none that a sweep may write to.
+	State pratique.State
+	// Commit is the commit that this change made, or since which the branch holds the digest: that may be anybody's. It is
+	// set if the state is deployed. Files lists the values that name it; where Old equals New nothing had to be written. ID
+	// is empty if that commit is older than the history at hand.
+	Commit *pratique.Commit
+	// Detail explains the state for people, and names what Git holds instead, with its commit.
 	Detail string
-	// Drifted are the targets that held the digest once and do not now.
-	Drifted []pratique.Drifted
-	// Problems are places that could not be edited, in the targets that were looked at.
+	// Drifted is set if the target held the digest once and does not now.
+	Drifted *pratique.Drifted
+	// Problems are places that could not be edited.
 	Problems []TargetProblem
 }
 

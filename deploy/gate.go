@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -62,91 +61,96 @@ func New(c Config) (*Gate, error) {
 // errSuperseded leaves an edit without writing: the tag has moved on.
 var errSuperseded = errors.New("superseded")
 
-// Deploy writes the change to every target that asks for it, one commit each. It believes nothing of the change
-// but what it is about, Subject, Tag and Event: the verification summary is read and checked here, and the tag is
-// resolved again before each commit. Verdict, VSA and Profile are ignored and may be zero; the commit's trailers
-// name those of the summary that was verified.
+// Targets returns the names of the targets that ask for an image under a tag, or why there are none.
+func (g *Gate) Targets(repository pratique.Repository, tag string) (names []string, why string) {
+	for _, t := range g.c.Targets {
+		if t.Matches(repository, tag) {
+			names = append(names, t.Name)
+		}
+	}
+	switch {
+	case len(names) > 0:
+		return names, ""
+	case tag == "":
+		return nil, "the image was pushed by digest, without a tag"
+	}
+	return nil, fmt.Sprintf("no target asks for %s:%s", repository, tag)
+}
+
+// Check returns nil if the subject's verification summary allows it; the errors are those of [Gate.Deploy].
+func (g *Gate) Check(ctx context.Context, s pratique.Subject) error {
+	if err := check(pratique.Change{Subject: s}); err != nil {
+		return pratique.Wrap(pratique.Invalid, "deploy", s.String(), err)
+	}
+	_, err := g.verify(ctx, s)
+	return pratique.Wrap(pratique.Unknown, "deploy", s.String(), err)
+}
+
+// Deploy writes the change to one target, by one commit. It believes nothing of the change but what it is about, Subject,
+// Tag and Event: the verification summary is read and checked here, and the tag is resolved again before the commit.
+// Verdict, VSA and Profile are ignored and may be zero; the commit's trailers name those of the summary that was verified.
+// A target that does not ask for the image, or is configured no longer, ends as allowed.
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
 // the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
 // failed, or Denied where that would be one of the two, and Denied if a place of the image cannot be edited until
-// people change it, with its path and line; the other places of the image were written. Targets that were served
-// before an error are served once only.
-func (g *Gate) Deploy(ctx context.Context, c pratique.Change) (Outcome, error) {
+// people change it, with its path and line; the other places of the image were written, and the outcome has their commit.
+func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Outcome, error) {
+	const op = "deploy"
 	if err := check(c); err != nil {
-		return Outcome{}, pratique.Wrap(pratique.Invalid, "deploy", c.Subject.String(), err)
+		return Outcome{}, pratique.Wrap(pratique.Invalid, op, c.Subject.String(), err)
 	}
 	vsa, err := g.verify(ctx, c.Subject)
 	if err != nil {
-		return Outcome{}, pratique.Wrap(pratique.Unknown, "deploy", c.Subject.String(), err)
+		return Outcome{}, pratique.Wrap(pratique.Unknown, op, c.Subject.String(), err)
 	}
 	// What goes into the commit is what was verified here.
 	c.VSA, c.Profile, c.Verdict = vsa.Envelope, vsa.Profile, vsa.Verdict
-	var o Outcome
-	var failed []error
-	details := map[pratique.State][]string{}
-	var matched []Target
-	for _, t := range g.c.Targets {
-		if !t.Matches(c.Subject.Repository, c.Tag) {
-			continue
-		}
-		matched = append(matched, t)
-		e, problems, err := g.write(ctx, t, c)
-		o.Problems = append(o.Problems, problems...)
-		if e.state == pratique.StateDeployed {
-			o.Commits = append(o.Commits, e.commit)
-		}
-		if e.drift != nil {
-			o.Drifted = append(o.Drifted, *e.drift)
-		}
-		if e.detail != "" {
-			details[e.state] = append(details[e.state], fmt.Sprintf("target %s: %s", t.Name, e.detail))
-		}
-		if err == nil {
-			err = waiting(problems)
-		}
-		switch {
-		case errors.Is(err, errSuperseded):
-			o.Superseded, o.Detail = true, err.Error()
-			return o, joined(c.Subject, failed)
-		case err != nil:
-			failed = append(failed, fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
-		}
+	t, ok := g.target(target)
+	if !ok || !t.Matches(c.Subject.Repository, c.Tag) {
+		return Outcome{State: pratique.StateAllowed, Detail: fmt.Sprintf("target %s asks no longer for %s:%s", target, c.Subject.Repository, c.Tag)}, nil
 	}
-	if err := joined(c.Subject, failed); err != nil {
-		return o, err
+	e, problems, err := g.write(ctx, t, c)
+	out := Outcome{State: e.state, Drifted: e.drift, Problems: problems}
+	if e.state == pratique.StateDeployed {
+		out.Commit = &e.commit
 	}
-	reverted, superseded := details[pratique.StateReverted], details[pratique.StateSuperseded]
-	o.Reverted, o.Superseded = len(reverted) > 0, len(reverted) == 0 && len(superseded) > 0
-	o.NoTarget = !o.Reverted && !o.Superseded && len(o.Commits) == 0
-	o.Detail = strings.Join(slices.Concat(reverted, superseded, details[pratique.StateAllowed]), "; ")
-	if o.NoTarget && o.Detail == "" {
-		o.Detail = noTarget(c, matched)
+	if e.detail != "" {
+		out.Detail = fmt.Sprintf("target %s: %s", t.Name, e.detail)
 	}
-	return o, nil
+	if err == nil {
+		err = waiting(problems)
+	}
+	switch {
+	case errors.Is(err, errSuperseded):
+		out.State, out.Detail = pratique.StateSuperseded, err.Error()
+	case err != nil:
+		return out, pratique.Wrap(pratique.Unknown, op, c.Subject.String(), fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
+	case out.State == pratique.StateAllowed && out.Detail == "":
+		out.Detail = fmt.Sprintf("no place below %s of target %s asks for %s:%s; see docs/editing.md", below(t), t.Name, c.Subject.Repository, c.Tag)
+	}
+	return out, nil
 }
 
-// Busy returns for how long it makes no sense to begin a change of that image: every target that asks for it would fail,
-// because its repository has no turn or its server is left in peace. If one of them can be written, it is 0.
-func (g *Gate) Busy(repository pratique.Repository, tag string) time.Duration {
-	var least time.Duration
-	for _, t := range g.c.Targets {
-		if !t.Matches(repository, tag) {
-			continue
-		}
-		b, ok := t.Repository.(Busy)
-		if !ok {
-			return 0
-		}
-		wait := b.Busy()
-		if wait <= 0 {
-			return 0
-		}
-		if least == 0 || wait < least {
-			least = wait
-		}
+func (g *Gate) target(name string) (Target, bool) {
+	i := slices.IndexFunc(g.c.Targets, func(t Target) bool { return t.Name == name })
+	if i < 0 {
+		return Target{}, false
 	}
-	return least
+	return g.c.Targets[i], true
+}
+
+// Busy returns for how long it makes no sense to begin a change of that target: it would fail, because its repository has
+// no turn or its server is not asked for a while. It is 0 if it can be written, or is unknown.
+func (g *Gate) Busy(target string) time.Duration {
+	t, ok := g.target(target)
+	if !ok {
+		return 0
+	}
+	if b, ok := t.Repository.(Busy); ok {
+		return max(b.Busy(), 0)
+	}
+	return 0
 }
 
 // noRefusal keeps the kinds that say that the gate refuses for the gate.
@@ -156,44 +160,6 @@ func noRefusal(err error) error {
 		return pratique.Wrap(pratique.Denied, "write change", "", err)
 	}
 	return err
-}
-
-func noTarget(c pratique.Change, matched []Target) string {
-	switch {
-	case c.Tag == "":
-		return "the image was pushed by digest, without a tag"
-	case len(matched) == 0:
-		return fmt.Sprintf("no target asks for %s:%s", c.Subject.Repository, c.Tag)
-	}
-	const most = 3
-	var where []string
-	for _, t := range matched[:min(most, len(matched))] {
-		where = append(where, fmt.Sprintf("below %s of target %s", below(t), t.Name))
-	}
-	text := strings.Join(where, ", or ")
-	if more := len(matched) - most; more > 0 {
-		text += fmt.Sprintf(", or of %d more", more)
-	}
-	return fmt.Sprintf("no place %s asks for %s:%s; see docs/editing.md", text, c.Subject.Repository, c.Tag)
-}
-
-// joined makes one error of those of the targets. It is worth another try if one of them is.
-func joined(subject pratique.Subject, failed []error) error {
-	if len(failed) == 0 {
-		return nil
-	}
-	kind := pratique.KindOf(failed[0])
-	var texts []string
-	for _, err := range failed {
-		if k := pratique.KindOf(err); kind.Permanent() && !k.Permanent() {
-			kind = k
-		}
-		texts = append(texts, err.Error())
-	}
-	if len(failed) == 1 {
-		return pratique.Wrap(kind, "deploy", subject.String(), failed[0])
-	}
-	return pratique.Wrap(kind, "deploy", subject.String(), errors.New(strings.Join(texts, "; ")))
 }
 
 // check keeps text that came in a message out of files and commits unless it has the form it should have.

@@ -178,7 +178,7 @@ func TestDeploy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, deploy.Target{Name: "prod", Path: "prod"}, deploy.Target{Name: "test", Path: "test"}, deploy.Target{Name: "none", Path: "none"},
 		deploy.Target{Name: "releases", Tags: []pratique.Glob{"release-*"}})
-	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil || o.Superseded || o.NoTarget || len(o.Commits) != 2 {
 		t.Fatalf("%+v, %v", o, err)
 	}
@@ -226,7 +226,7 @@ func TestClaimsAreIgnored(t *testing.T) {
 		w := newWorld(t)
 		c := change(one, "event-1")
 		c.Verdict, c.VSA, c.Profile = claim, claim, pratique.Profile{Name: "claimed", Digest: claim}
-		if _, err := w.gate.Deploy(t.Context(), c); err != nil {
+		if _, err := deployAll(t.Context(), w.gate, c); err != nil {
 			t.Fatal(err)
 		}
 		said = append(said, w.git("log", "-1", "--format=%B", "main"))
@@ -251,13 +251,13 @@ func parsedTrailers(t *testing.T, message string) string {
 func TestRepeated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	first, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := func(name string, g *deploy.Gate, event, commits, id string) {
 		t.Helper()
-		o, err := g.Deploy(t.Context(), change(one, event))
+		o, err := deployAll(t.Context(), g, change(one, event))
 		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != id || w.commits() != commits {
 			t.Errorf("%s: %+v, %v, %s commits", name, o, err, w.commits())
 		}
@@ -274,7 +274,7 @@ func TestRepeated(t *testing.T) {
 	// A person takes it back: no event for the same digest may bring it again, and none says that it is deployed.
 	takenBack := func(name string, g *deploy.Gate, event string) {
 		t.Helper()
-		o, err := g.Deploy(t.Context(), change(one, event))
+		o, err := deployAll(t.Context(), g, change(one, event))
 		if err != nil || !o.Reverted || o.Superseded || o.NoTarget || len(o.Commits) != 0 || w.commits() != "3" || len(o.Drifted) != 1 {
 			t.Fatalf("%s: %+v, %v, %s commits", name, o, err, w.commits())
 		}
@@ -294,7 +294,7 @@ func TestRepeated(t *testing.T) {
 	// Another digest is news, and then this one is again.
 	for i, d := range []pratique.Digest{two, one} {
 		w.tag("v1", d)
-		o, err := w.gate.Deploy(t.Context(), change(d, "event-1"))
+		o, err := deployAll(t.Context(), w.gate, change(d, "event-1"))
 		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(4+i) {
 			t.Errorf("digest %d after a revert: %+v, %v", i, o, err)
 		}
@@ -306,16 +306,16 @@ func TestRepeated(t *testing.T) {
 func TestOlderThanTheClone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := w.gate.Deploy(t.Context(), change(one, "event-1")); err != nil {
+	if _, err := deployAll(t.Context(), w.gate, change(one, "event-1")); err != nil {
 		t.Fatal(err)
 	}
 	w.others(25)
-	o, err := w.newGate(deploy.Target{Name: "prod", Path: "prod"}).Deploy(t.Context(), change(one, "event-2"))
+	o, err := deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}), change(one, "event-2"))
 	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main~25") || w.commits() != "26" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
 	w.others(2000)
-	o, err = w.newGate(deploy.Target{Name: "prod", Path: "prod"}).Deploy(t.Context(), change(one, "event-2"))
+	o, err = deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}), change(one, "event-2"))
 	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 || w.commits() != "2026" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
@@ -330,7 +330,7 @@ func TestBackAndForth(t *testing.T) {
 		event  string
 	}{{one, "event-1"}, {two, "event-2"}, {one, "event-1"}} {
 		w.tag("v1", step.digest)
-		o, err := w.gate.Deploy(t.Context(), change(step.digest, step.event))
+		o, err := deployAll(t.Context(), w.gate, change(step.digest, step.event))
 		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(i+1) {
 			t.Errorf("step %d: %+v, %v", i, o, err)
 		}
@@ -362,7 +362,7 @@ func TestSuperseded(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			prepare(w)
-			o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+			o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 			if err != nil || !o.Superseded || len(o.Commits) != 0 || o.Detail == "" {
 				t.Errorf("%+v, %v", o, err)
 			}
@@ -432,7 +432,7 @@ func TestRefusals(t *testing.T) {
 			v := w.vsas[one]
 			test.spoil(w, &v, &c)
 			w.vsas[one] = v
-			o, err := w.gate.Deploy(t.Context(), c)
+			o, err := deployAll(t.Context(), w.gate, c)
 			if err == nil || pratique.KindOf(err) != test.kind || len(o.Commits) != 0 {
 				t.Errorf("%+v, %v (kind %v), want kind %v", o, err, pratique.KindOf(err), test.kind)
 			}
@@ -450,7 +450,7 @@ func TestNoTarget(t *testing.T) {
 	for _, tag := range []string{"", "main"} {
 		c := change(one, "event-1")
 		c.Tag = tag
-		if o, err := w.gate.Deploy(t.Context(), c); err != nil || !o.NoTarget || len(o.Commits) != 0 || o.Detail == "" {
+		if o, err := deployAll(t.Context(), w.gate, c); err != nil || !o.NoTarget || len(o.Commits) != 0 || o.Detail == "" {
 			t.Errorf("tag %q: %+v, %v", tag, o, err)
 		}
 	}
@@ -466,14 +466,14 @@ func TestOneTargetFails(t *testing.T) {
 	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": \"registry.example.com/team/app\", \"writes\": 1}\n"}); err != nil {
 		t.Fatal(err)
 	}
-	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n"}); err != nil {
 		t.Fatal(err)
 	}
-	o, err = w.gate.Deploy(t.Context(), change(one, "event-1"))
+	o, err = deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil || len(o.Commits) != 2 || w.commits() != "4" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
@@ -483,7 +483,7 @@ func TestOneTargetFails(t *testing.T) {
 func TestEventText(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := w.gate.Deploy(t.Context(), change(one, "x\nPratique-Profile: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
+	if _, err := deployAll(t.Context(), w.gate, change(one, "x\nPratique-Profile: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
 		t.Fatal(err)
 	}
 	got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main"))
@@ -509,7 +509,7 @@ func TestConcurrentGates(t *testing.T) {
 			w.tag("v1", two)
 		}
 		wg.Go(func() {
-			if _, err := gates[i%3%2].Deploy(t.Context(), change(d, event)); err != nil {
+			if _, err := deployAll(t.Context(), gates[i%3%2], change(d, event)); err != nil {
 				t.Error(err)
 			}
 		})

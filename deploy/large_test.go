@@ -15,13 +15,13 @@ func TestLargeFiles(t *testing.T) {
 	filler := strings.Repeat("# dashboards of all sorts\n", 17<<20/26)
 	w := newWorld(t)
 	w.put(map[string]string{"prod/dashboards.yaml": "a: registry.example.com/team/application\n" + filler, "prod/other.bin": filler})
-	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil || len(o.Commits) != 1 || len(o.Problems) != 0 || w.commits() != "2" {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	w.put(map[string]string{"prod/dashboards.yaml": filler + "image: registry.example.com/team/app:1 # {\"$pratique\": \"registry.example.com/team/app\"}\n"})
 	w.tag("v1", two)
-	o, err = w.gate.Deploy(t.Context(), change(two, "event-2"))
+	o, err = deployAll(t.Context(), w.gate, change(two, "event-2"))
 	if pratique.KindOf(err) != pratique.Denied || pratique.KindOf(err).Permanent() || !strings.Contains(err.Error(), "prod/dashboards.yaml: this file names the image and is too large to be edited") {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestLargeFiles(t *testing.T) {
 func TestEnvironments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, deploy.Target{Name: "all"}, prod())
-	o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil || len(o.Commits) != 2 {
 		t.Fatalf("%+v, %v", o, err)
 	}

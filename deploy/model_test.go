@@ -83,7 +83,7 @@ func (h *histories) deploy(c pratique.Change) {
 	for _, target := range h.held[g] {
 		last[target] = h.lastOurs(target, c.Tag)
 	}
-	o, err := h.gates[g].Deploy(h.t.Context(), c)
+	o, err := deployAll(h.t.Context(), h.gates[g], c)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func (w *world) push(tag string, d pratique.Digest, minute int) pratique.Change 
 // deployed checks that a change was written just now.
 func (w *world) deployed(g *deploy.Gate, c pratique.Change) {
 	w.t.Helper()
-	o, err := g.Deploy(w.t.Context(), c)
+	o, err := deployAll(w.t.Context(), g, c)
 	if err != nil || o.Superseded || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") {
 		w.t.Fatalf("%s: %+v, %v", c.Event, o, err)
 	}
@@ -52,7 +52,7 @@ func (w *world) deployed(g *deploy.Gate, c pratique.Change) {
 func (w *world) superseded(g *deploy.Gate, c pratique.Change, tag, commit string) {
 	w.t.Helper()
 	before := w.git("rev-parse", "main")
-	o, err := g.Deploy(w.t.Context(), c)
+	o, err := deployAll(w.t.Context(), g, c)
 	if err != nil || !o.Superseded || o.NoTarget || len(o.Commits) != 0 || !strings.Contains(o.Detail, ":"+tag) || !strings.Contains(o.Detail, commit) {
 		w.t.Errorf("%s: %+v, %v", c.Event, o, err)
 	}
@@ -138,7 +138,7 @@ func TestPlacesOfTheirOwn(t *testing.T) {
 
 	w.deployed(w.gate, w.push("2.0.0", two, 1))
 	both := w.newGate(prod(), deploy.Target{Name: "test", Path: "test", Tags: []pratique.Glob{"1.*"}})
-	o, err := both.Deploy(t.Context(), older)
+	o, err := deployAll(t.Context(), both, older)
 	if err != nil || !o.Superseded || len(o.Commits) != 1 || o.Commits[0].Target != "test" || !strings.Contains(o.Detail, "target prod: registry.example.com/team/app:2.0.0 was pushed later") {
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -155,7 +155,7 @@ func TestOvertakenAtTheLastMoment(t *testing.T) {
 			w.deployed(other, later)
 		}
 	}
-	o, err := w.gate.Deploy(t.Context(), older)
+	o, err := deployAll(t.Context(), w.gate, older)
 	if err != nil || !o.Superseded || w.commits() != "1" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}

@@ -66,7 +66,7 @@ func TestPlacesBesideABrokenFolder(t *testing.T) {
 	if p := all[0].Problems[0]; p.Path != "prod" || !strings.Contains(p.Reason, `"prod/x/" is broken`) {
 		t.Errorf("%+v", p)
 	}
-	o, err := w.gate.Deploy(t.Context(), w.push("v1", one, 0))
+	o, err := deployAll(t.Context(), w.gate, w.push("v1", one, 0))
 	if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "stands in it twice") || len(o.Commits) != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}

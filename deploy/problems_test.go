@@ -43,7 +43,7 @@ func TestBrokenPlaces(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.put(map[string]string{test.file: test.content})
-			o, err := w.gate.Deploy(t.Context(), change(one, "event-1"))
+			o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 			if test.waits {
 				if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "target prod: edit: "+test.problem.Path) || !strings.Contains(err.Error(), test.problem.Reason) {
 					t.Errorf("%v, want kind Denied with %v", err, test.problem)

@@ -150,13 +150,13 @@ func TestFlooded(t *testing.T) {
 				return
 			}
 			before := w.git("rev-parse", "main")
-			o, err := w.newGate(prod()).Deploy(t.Context(), older)
+			o, err := deployAll(t.Context(), w.newGate(prod()), older)
 			if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "could not be found out") || !strings.Contains(err.Error(), "signingKey") ||
 				len(o.Commits) != 0 || w.git("rev-parse", "main") != before {
 				t.Errorf("%+v, %v", o, err)
 			}
 			// What stands there is deployed, as the tip says so.
-			if o, err := w.newGate(prod()).Deploy(t.Context(), newer); err != nil || len(o.Commits) != 1 {
+			if o, err := deployAll(t.Context(), w.newGate(prod()), newer); err != nil || len(o.Commits) != 1 {
 				t.Errorf("%+v, %v", o, err)
 			}
 		})
@@ -174,13 +174,13 @@ func TestAnotherConfiguration(t *testing.T) {
 		"a wrong path":   {Name: "prod", Path: "nosuch"},
 		"another target": {Name: "production", Path: "nosuch"},
 	} {
-		o, err := w.newGate(target).Deploy(t.Context(), c)
+		o, err := deployAll(t.Context(), w.newGate(target), c)
 		if err != nil || !o.NoTarget || len(o.Commits) != 0 || !strings.Contains(o.Detail, "no place below ") {
 			t.Errorf("%s: %+v, %v", name, o, err)
 		}
 	}
 	// Under another name, what the tip holds counts.
-	o, err := w.newGate(deploy.Target{Name: "renamed", Path: "prod"}).Deploy(t.Context(), c)
+	o, err := deployAll(t.Context(), w.newGate(deploy.Target{Name: "renamed", Path: "prod"}), c)
 	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || o.Commits[0].Created || o.Superseded || o.Reverted {
 		t.Errorf("renamed: %+v, %v", o, err)
 	}
@@ -190,7 +190,7 @@ func TestAnotherConfiguration(t *testing.T) {
 
 	w.at("remove", "prod/kustomization.yaml", "resources: []\n")
 	w.at("remove", "prod/deploy.yaml", "a: b\n")
-	o, err = w.gate.Deploy(t.Context(), c)
+	o, err = deployAll(t.Context(), w.gate, c)
 	if err != nil || !o.Reverted || len(o.Commits) != 0 || !strings.Contains(o.Detail, "asks for this tag any longer") || len(o.Drifted) != 1 {
 		t.Errorf("places are gone: %+v, %v", o, err)
 	}
@@ -205,7 +205,7 @@ func TestHistoryRewritten(t *testing.T) {
 	holds := w.git("rev-parse", "main^{tree}")
 	squashed := w.git("commit-tree", holds, "-m", "everything so far")
 	w.git("update-ref", "refs/heads/main", squashed)
-	o, err := w.gate.Deploy(t.Context(), w.push("v1", one, 1))
+	o, err := deployAll(t.Context(), w.gate, w.push("v1", one, 1))
 	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != squashed || o.Commits[0].Created {
 		t.Errorf("rewritten with it: %+v, %v", o, err)
 	}
@@ -222,7 +222,7 @@ func TestCrashAfterThePush(t *testing.T) {
 	w.deployed(w.gate, c)
 	id := w.git("rev-parse", "main")
 	w.others(30)
-	o, err := w.newGate(prod()).Deploy(t.Context(), c)
+	o, err := deployAll(t.Context(), w.newGate(prod()), c)
 	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != id || !o.Commits[0].Created || o.Superseded || o.Reverted {
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -272,7 +272,7 @@ func TestSubmissions(t *testing.T) {
 			c.AllowOlder = true
 			w.deployed(w.gate, c)
 			w.at("revert", "prod/kustomization.yaml", kustomized(test.stands, four))
-			o, err := w.gate.Deploy(t.Context(), c)
+			o, err := deployAll(t.Context(), w.gate, c)
 			if err != nil || !o.Reverted {
 				t.Errorf("the same event again: %+v, %v", o, err)
 			}
@@ -296,7 +296,7 @@ func TestSweeps(t *testing.T) {
 	before := w.at("by hand", "prod/deploy.yaml", marked)
 	c := w.push("v0", one, 0)
 	c.RefreshOnly = true
-	o, err := w.gate.Deploy(t.Context(), c)
+	o, err := deployAll(t.Context(), w.gate, c)
 	if err != nil || !o.NoTarget || !strings.Contains(o.Detail, "pratique reconcile --deploy registry.example.com/team/app:v0 writes it") ||
 		!strings.Contains(o.Detail, "app:v2") || w.git("rev-parse", "main") != before {
 		t.Errorf("%+v, %v", o, err)
@@ -321,7 +321,7 @@ func TestSignedCommits(t *testing.T) {
 	c := w.push("v1", one, 0)
 	w.deployed(w.newGate(prod()), c)
 	w.at("revert", "prod/kustomization.yaml", kustomization)
-	if o, err := w.newGate(prod()).Deploy(t.Context(), c); err != nil || !o.Reverted {
+	if o, err := deployAll(t.Context(), w.newGate(prod()), c); err != nil || !o.Reverted {
 		t.Errorf("ours: %+v, %v", o, err)
 	}
 	// For a service with another key they are nobody's.
@@ -354,7 +354,7 @@ func TestNewPlaces(t *testing.T) {
 	w := newWorld(t)
 	w.at("broken", "prod/more.yaml", "a: web # {\"$pratique\": \"registry.example.com/team/app\"}\n")
 	c := w.push("v1", one, 0)
-	if o, err := w.gate.Deploy(t.Context(), c); pratique.KindOf(err) != pratique.Denied || len(o.Commits) != 1 {
+	if o, err := deployAll(t.Context(), w.gate, c); pratique.KindOf(err) != pratique.Denied || len(o.Commits) != 1 {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	w.at("repaired", "prod/more.yaml", "a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n")
@@ -362,7 +362,7 @@ func TestNewPlaces(t *testing.T) {
 	w.at("added", "prod/new/kustomization.yaml", kustomization)
 	w.deployed(w.gate, w.push("v1", one, 1))
 	w.at("reverted and added", "prod/new/kustomization.yaml", kustomization)
-	if o, err := w.gate.Deploy(t.Context(), w.push("v1", one, 2)); err != nil || !o.Reverted {
+	if o, err := deployAll(t.Context(), w.gate, w.push("v1", one, 2)); err != nil || !o.Reverted {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -2,8 +2,9 @@
 // they name as blobs by digest.
 //
 // A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up.
-// Facts of which there is one for each event (received, completed, failed) have the event as a fifth part. The digest
-// and the repository are "none" while an event's ref is not resolved.
+// Facts of which there is one for each event (received, completed, failed) have the event as a fifth part, those about a
+// deployment (deployed, drifted) the hash of the target, and an answer has both. So everything about one deployment is
+// ledger.*.*.<repository>.<target>. The digest and the repository are "none" while an event's ref is not resolved.
 package ledger
 
 import (
@@ -122,8 +123,11 @@ func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.Fac
 		return pratique.Fact{}, false, pratique.Errorf(pratique.Internal, "read fact", "newest %s fact of no subject", kind)
 	}
 	subject := joined(s, kind)
-	if kind.About() == pratique.AboutEvent {
+	switch kind.About() {
+	case pratique.AboutEvent, pratique.AboutDeployment:
 		subject += ".*"
+	case pratique.AboutAnswer:
+		subject += ".*.*"
 	}
 	return l.last(ctx, s, kind, subject)
 }
@@ -136,6 +140,15 @@ func (l *Ledger) Completed(ctx context.Context, s pratique.Subject, eventID stri
 		return pratique.Fact{}, false, err
 	}
 	return l.last(ctx, s, pratique.FactCompleted, joined(s, pratique.FactCompleted)+"."+token)
+}
+
+// Answered returns how the work for an event ended in one target.
+func (l *Ledger) Answered(ctx context.Context, s pratique.Subject, eventID, target string) (pratique.Fact, bool, error) {
+	token, err := eventToken(eventID)
+	if err != nil {
+		return pratique.Fact{}, false, err
+	}
+	return l.last(ctx, s, pratique.FactAnswered, joined(s, pratique.FactAnswered)+"."+token+"."+targetToken(target))
 }
 
 // End returns the position of the newest fact; 0 if there is none.
@@ -224,11 +237,17 @@ func subjectFor(f pratique.Fact) (string, error) {
 		return "", pratique.Errorf(pratique.Internal, op, "%s fact without a subject", kind)
 	}
 	subject := joined(f.Subject, kind)
-	if kind.About() != pratique.AboutEvent {
-		return subject, nil
+	switch kind.About() {
+	case pratique.AboutEvent:
+		token, err := eventToken(f.Event)
+		return subject + "." + token, err
+	case pratique.AboutDeployment:
+		return subject + "." + targetToken(f.Target()), nil
+	case pratique.AboutAnswer:
+		token, err := eventToken(f.Event)
+		return subject + "." + token + "." + targetToken(f.Target()), err
 	}
-	token, err := eventToken(f.Event)
-	return subject + "." + token, err
+	return subject, nil
 }
 
 func joined(s pratique.Subject, kind pratique.FactKind) string {
@@ -238,6 +257,12 @@ func joined(s pratique.Subject, kind pratique.FactKind) string {
 		digest, repository = s.Digest.Hex(), hex.EncodeToString(sum[:8])
 	}
 	return SubjectPrefix + "." + digest + "." + string(kind) + "." + repository
+}
+
+// targetToken makes one part of a subject of a target's name, which may hold anything.
+func targetToken(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:8])
 }
 
 var tokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

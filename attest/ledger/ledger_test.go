@@ -236,6 +236,7 @@ func TestEveryKindHasAPlace(t *testing.T) {
 		{Subject: app, Body: &pratique.Attested{}},
 		{Subject: app, Body: &pratique.Commit{}},
 		{Subject: app, Body: &pratique.Drifted{}},
+		{Subject: app, Body: &pratique.Answered{Target: "prod"}},
 		settled(app, "e", pratique.StateDeployed),
 		{Subject: app, Body: &pratique.Failed{}},
 	}

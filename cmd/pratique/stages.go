@@ -50,8 +50,14 @@ func (s *service) works() ([]queue.Work, error) {
 	deploying := s.work(queue.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
 	deploying.Hold = func(job queue.Job) time.Duration {
 		w, _ := workOf(job) // the stage says what is wrong with it
-		of := repositoryOf(w)
-		return max(s.registry.Paused(of), gate.Busy(of, w.Event.Ref.Tag))
+		names := []string{w.Target}
+		if w.Target == "" {
+			names, _ = gate.Targets(w.Event.Ref.Repository, w.Event.Ref.Tag)
+		}
+		if len(names) != 1 { // it becomes a job for each target, which wait by themselves
+			return s.registry.Paused(repositoryOf(w))
+		}
+		return max(s.registry.Paused(repositoryOf(w)), gate.Busy(names[0]))
 	}
 	return []queue.Work{
 		inspecting,

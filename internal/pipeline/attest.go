@@ -240,12 +240,16 @@ func (s *Attest) stillNewest(ctx context.Context, j evaluation) error {
 // Failed is [Base.Failed]. An event whose image is denied does not end as failed because the registry does not take the
 // denial: its end is the denial, with what is in the way, and whoever keeps [Denials] tries again.
 func (s *Attest) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
-	return s.failed(ctx, stage, body, attempt, cause, final, func(w Work) (pratique.State, string, pratique.Digest, error) {
+	return s.failed(ctx, stage, body, attempt, cause, final, func(w Work, detail string) error {
 		last, err := newest[pratique.Evaluated](ctx, s.Ledger, w.Subject)
-		if err != nil || last == nil || last.Verdict.Outcome == pratique.Allow {
-			return pratique.StateFailed, "", pratique.Digest{}, err
+		if err != nil {
+			return err
 		}
-		return pratique.StateDenied, summary(last.Verdict) + "; the registry does not say so yet: ", last.Digest, nil
+		if last == nil || last.Verdict.Outcome == pratique.Allow {
+			return s.complete(ctx, stage, w, pratique.StateFailed, detail)
+		}
+		w.Verdict = last.Digest
+		return s.complete(ctx, stage, w, pratique.StateDenied, summary(last.Verdict)+"; the registry does not say so yet: "+detail)
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
@@ -56,9 +55,10 @@ func TestManyLabels(t *testing.T) {
 func TestLongTexts(t *testing.T) {
 	long := strings.Repeat("<x>", 1<<20)
 	w := newWorld(t)
-	w.outcome = deploy.Outcome{Commits: []pratique.Commit{{Target: "production", ID: "c0ffee"}}}
+	out := committed(production)
+	w.targets[production] = out
 	for i := range 5000 {
-		w.outcome.Commits[0].Files = append(w.outcome.Commits[0].Files, pratique.FileChange{Path: fmt.Sprint(i, ".yaml"), Old: long[:2000], New: "b"})
+		out.Commit.Files = append(out.Commit.Files, pratique.FileChange{Path: fmt.Sprint(i, ".yaml"), Old: long[:2000], New: "b"})
 	}
 	w.push("e1", "1.0")
 	deployed := pratique.As[pratique.Commit](w.newest(w.subject("app"), pratique.FactDeployed))

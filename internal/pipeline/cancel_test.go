@@ -106,7 +106,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 					t.Fatalf("%s: never canceled", points[i])
 				}
 				committing := slices.Contains([]string{"deploy:before-commit", "deploy:after-commit", "deploy:before-deployed", "deploy:after-deployed",
-					"deploy:before-completed", "deploy:after-completed"}, points[i])
+					"deploy:before-answered", "deploy:after-answered", "deploy:before-completed", "deploy:after-completed"}, points[i])
 				switch {
 				case state == pratique.StateDeployed && len(w.changes) == 0, state == pratique.StateCanceled && len(w.changes) > 0 && !dies:
 					t.Errorf("%s: ended as %s with %d commits", points[i], state, len(w.changes))

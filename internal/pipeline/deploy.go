@@ -20,10 +20,16 @@ type Deploy struct {
 
 // Gate writes changes to config repositories.
 type Gate interface {
-	Deploy(ctx context.Context, c pratique.Change) (deploy.Outcome, error)
+	// Targets returns the targets that ask for an image under a tag, or why there are none.
+	Targets(repository pratique.Repository, tag string) (names []string, why string)
+	// Check says whether the subject may be deployed at all.
+	Check(ctx context.Context, s pratique.Subject) error
+	// Deploy writes a change to one target.
+	Deploy(ctx context.Context, target string, c pratique.Change) (deploy.Outcome, error)
 }
 
-// Handle does the stage for one message.
+// Handle does the stage for one message. Work without a target becomes one message for each target that asks for the image,
+// so a slow repository delays nobody else. The event ends when all of them have answered.
 func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 	return unlessCanceled(s.handle(ctx, body))
 }
@@ -47,53 +53,124 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 		return s.complete(ctx, StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
 	}
 	if err := s.contradicted(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
-		return s.sendBack(ctx, StageAttest, w, err)
+		return s.attestAgain(ctx, w, err)
 	} else if err != nil {
 		return err
 	}
 	if w.Unconfirmed != "" {
 		return s.complete(ctx, StageDeploy, w, pratique.StateSuperseded, "")
 	}
+	if w.Target == "" {
+		return s.fanOut(ctx, w)
+	}
+	return s.write(ctx, w)
+}
+
+// fanOut makes one message for each target. One target needs none.
+func (s *Deploy) fanOut(ctx context.Context, w Work) error {
+	names, why := s.Gate.Targets(w.Subject.Repository, w.Event.Ref.Tag)
+	w.Targets = names
+	switch len(names) {
+	case 0:
+		if err := s.Gate.Check(ctx, w.Subject); refused(err) {
+			return s.attestAgain(ctx, w, err)
+		} else if err != nil {
+			return err
+		}
+		return s.complete(ctx, StageDeploy, w, pratique.StateAllowed, why)
+	case 1:
+		w.Target = names[0]
+		return s.write(ctx, w)
+	}
+	for _, name := range names {
+		w.Target = name
+		if err := s.pass(ctx, StageDeploy, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write has the gate write to one target, and records what came of it.
+func (s *Deploy) write(ctx context.Context, w Work) error {
+	if _, answered, err := s.Ledger.Answered(ctx, w.Subject, w.Event.ID, w.Target); err != nil {
+		return err
+	} else if answered {
+		return s.finish(ctx, w)
+	}
 	s.edge(StageDeploy + ":before-commit")
-	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
-	out, err := s.Gate.Deploy(ctx, pratique.Change{
+	// What the commit says of verdict and profile, the gate takes from the summary that it verified.
+	out, err := s.Gate.Deploy(ctx, w.Target, pratique.Change{
 		Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID, PushedAt: pushedAt(w.Event),
 		Asked: w.Event.Source == pratique.SourceSubmission, RefreshOnly: w.Event.RefreshOnly, AllowOlder: w.Event.AllowOlder,
 	})
 	s.edge(StageDeploy + ":after-commit")
-	// One target may have its commit when another fails. What was committed goes on record either way; if that
+	// Some places may have been written when another cannot be. What was committed goes on record either way; if that
 	// fails, its kind speaks first, so that there is another try.
-	for _, c := range out.Commits {
-		c = excerptOfCommit(c)
+	if out.Commit != nil {
+		c := excerptOfCommit(*out.Commit)
 		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
-	for _, d := range out.Drifted {
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &d}); lost != nil {
+	if out.Drifted != nil {
+		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: out.Drifted}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
 	s.tell(out.Problems)
-	switch pratique.KindOf(err) {
-	case pratique.Unverified, pratique.Stale:
-		// The summary was made with another policy or verifier id, has grown too old in the queue, or somebody
-		// replaced it: one that is made now may serve.
-		return s.sendBack(ctx, StageAttest, w, err)
+	if refused(err) {
+		return s.attestAgain(ctx, w, err)
 	}
 	if err != nil {
 		return err
 	}
-	completed := pratique.Completed{State: pratique.StateDeployed, Detail: out.Detail, Problems: bounded(out.Problems)}
-	switch {
-	case out.Reverted:
-		completed.State = pratique.StateReverted
-	case out.Superseded:
-		completed.State = pratique.StateSuperseded
-	case len(out.Commits) == 0:
-		completed.State = pratique.StateAllowed
+	return s.answer(ctx, w, pratique.Answered{State: out.State, Detail: out.Detail, Problems: bounded(out.Problems)})
+}
+
+// refused says whether the gate does not accept the summary: it was made with another profile or verifier id, has grown too
+// old in the queue, or somebody replaced it. One that is made now may serve.
+func refused(err error) bool {
+	kind := pratique.KindOf(err)
+	return kind == pratique.Unverified || kind == pratique.Stale
+}
+
+// attestAgain sends the event back, for all of its targets: those that have answered are not asked again.
+func (s *Deploy) attestAgain(ctx context.Context, w Work, cause error) error {
+	w.Target, w.Targets = "", nil
+	return s.sendBack(ctx, StageAttest, w, cause)
+}
+
+// answer records how the work ends in one target, and ends the event if it is the last one.
+func (s *Deploy) answer(ctx context.Context, w Work, a pratique.Answered) error {
+	a.Target, a.Detail = w.Target, pratique.Excerpt(a.Detail, mostText)
+	if err := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &a}); err != nil {
+		return err
 	}
-	return s.completeAs(ctx, StageDeploy, w, completed)
+	return s.finish(ctx, w)
+}
+
+// finish ends the event if all of its targets have answered. Whoever answers looks afterwards, so the last one sees all.
+func (s *Deploy) finish(ctx context.Context, w Work) error {
+	answers := make([]pratique.Answered, len(w.Targets))
+	for i, name := range w.Targets {
+		f, answered, err := s.Ledger.Answered(ctx, w.Subject, w.Event.ID, name)
+		if err != nil || !answered {
+			return err
+		}
+		answers[i] = *pratique.As[pratique.Answered](f)
+	}
+	return s.completeAs(ctx, StageDeploy, w, pratique.EndOf(answers))
+}
+
+// Failed is [Base.Failed]. A target that could not be written is an answer, too, and the others go on.
+func (s *Deploy) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
+	return s.failed(ctx, stage, body, attempt, cause, final, func(w Work, detail string) error {
+		if w.Target == "" {
+			return s.complete(ctx, stage, w, pratique.StateFailed, detail)
+		}
+		return s.answer(ctx, w, pratique.Answered{State: pratique.StateFailed, Detail: detail})
+	})
 }
 
 // contradicted returns a Stale error if an index is allowed, and one of its images was denied since.

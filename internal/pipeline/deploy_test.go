@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pratique-dev/pratique"
@@ -16,43 +17,46 @@ func TestDeployInOrder(t *testing.T) {
 	w.mustHandle(m)
 	same(t, "journal", []string{
 		"last completed ", "last completed app", "last evaluated app", "last resolved app",
-		"edge deploy:before-commit", "commit app", "edge deploy:after-commit",
+		"last answered app", "edge deploy:before-commit", "commit app", "edge deploy:after-commit",
 		"edge deploy:before-deployed", "fact deployed app", "edge deploy:after-deployed",
-		"edge deploy:before-completed", "fact completed app", "edge deploy:after-completed",
+		"edge deploy:before-answered", "fact answered app", "edge deploy:after-answered",
+		"last answered app", "edge deploy:before-completed", "fact completed app", "edge deploy:after-completed",
 	}, w.journal)
 	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
 	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1", PushedAt: w.now}}, w.changes)
 }
 
 func TestDeployEnds(t *testing.T) {
-	one := []pratique.Commit{{Target: "production", ID: "c0ffee"}}
-	two := append(one, pratique.Commit{Target: "staging", ID: ""})
+	moved := deploy.Outcome{State: pratique.StateSuperseded, Detail: "moved on"}
 	tests := []struct {
 		name    string
-		outcome deploy.Outcome
+		targets map[string]deploy.Outcome
 		want    pratique.Completed
 	}{
-		{"one target", deploy.Outcome{Commits: one}, pratique.Completed{State: pratique.StateDeployed}},
-		{"two targets, one in place already", deploy.Outcome{Commits: two}, pratique.Completed{State: pratique.StateDeployed}},
-		{"no target", deploy.Outcome{NoTarget: true, Detail: "nobody asks"}, pratique.Completed{State: pratique.StateAllowed, Detail: "nobody asks"}},
-		{"superseded", deploy.Outcome{Superseded: true, Detail: "moved on"}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
-		{"superseded after the first target", deploy.Outcome{Commits: one, Superseded: true, Detail: "moved on"}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"one target", map[string]deploy.Outcome{"a": committed("a")}, pratique.Completed{State: pratique.StateDeployed}},
+		{"two targets", map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")}, pratique.Completed{State: pratique.StateDeployed}},
+		{"one has no place", map[string]deploy.Outcome{"a": {State: pratique.StateAllowed, Detail: "no place"}, "b": committed("b")},
+			pratique.Completed{State: pratique.StateDeployed, Detail: "no place"}},
+		{"no target", nil, pratique.Completed{State: pratique.StateAllowed, Detail: "nobody asks"}},
+		{"superseded", map[string]deploy.Outcome{"a": moved}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"superseded in one", map[string]deploy.Outcome{"a": committed("a"), "b": moved}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"reverted in one", map[string]deploy.Outcome{"a": moved, "b": {State: pratique.StateReverted, Detail: "taken away"}},
+			pratique.Completed{State: pratique.StateReverted, Detail: "taken away; moved on"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.outcome = tt.outcome
+			w.targets = tt.targets
 			w.push("e1", "1.0")
 			tt.want.Ref, tt.want.Outcome = ref("1.0"), pratique.Allow
 			tt.want.Verdict = pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Digest
 			same(t, "end", &tt.want, pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
-			var commits []pratique.Commit
-			for _, f := range w.facts {
-				if f.Kind() == pratique.FactDeployed {
-					commits = append(commits, *pratique.As[pratique.Commit](f))
+			for name, out := range tt.targets {
+				onRecord := slices.ContainsFunc(w.facts, func(f pratique.Fact) bool { return f.Kind() == pratique.FactDeployed && f.Target() == name })
+				if onRecord != (out.Commit != nil) {
+					t.Errorf("a commit to %s is on record: %v", name, onRecord)
 				}
 			}
-			same(t, "commits on record", tt.outcome.Commits, commits)
 		})
 	}
 }
@@ -75,8 +79,65 @@ func TestCommitsBesideAnError(t *testing.T) {
 	isKind(t, err, pratique.Unavailable, w.fail["commit app"])
 }
 
+// TestTargetsWaitForNobody: each target has a message of its own. One that cannot be written delays no other, and the event
+// ends with the last of them, whichever that is.
+func TestTargetsWaitForNobody(t *testing.T) {
+	w := newWorld(t)
+	w.targets = map[string]deploy.Outcome{"a": {}, "b": committed("b"), "c": committed("c")}
+	down := pratique.Errorf(pratique.Unavailable, "push", "the server is down")
+	w.fail["commit a app"] = down
+	w.mustHandle(w.upTo(pipeline.StageDeploy, "e1", "1.0"))
+	jobs := slices.DeleteFunc(slices.Clone(w.queue), func(m message) bool { return m.stage != pipeline.StageDeploy })[1:]
+	if len(jobs) != 3 {
+		t.Fatalf("%d messages for three targets", len(jobs))
+	}
+	err, _ := w.handle(jobs[0])
+	isKind(t, err, pratique.Unavailable, down)
+	w.mustHandle(jobs[1])
+	w.mustHandle(jobs[2])
+	w.mustHandle(jobs[2]) // its acknowledgement was lost
+	if _, ended := w.lookUp(w.subject("app"), pratique.FactCompleted); ended {
+		t.Fatal("the event ended before all targets answered")
+	}
+	d := w.deploy()
+	if err := d.Failed(t.Context(), pipeline.StageDeploy, jobs[0].body, 9, down, true); err != nil {
+		t.Fatal(err)
+	}
+	end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted))
+	if end.State != pratique.StateFailed || !strings.Contains(end.Detail, "the server is down") {
+		t.Errorf("%+v", end)
+	}
+	for _, name := range []string{"b", "c"} {
+		if !slices.ContainsFunc(w.facts, func(f pratique.Fact) bool { return f.Kind() == pratique.FactDeployed && f.Target() == name }) {
+			t.Errorf("%s has no commit on record", name)
+		}
+	}
+}
+
+// TestOneSummaryForAllTargets: two targets whose gate refuses the summary have it made again once.
+func TestOneSummaryForAllTargets(t *testing.T) {
+	w := newWorld(t)
+	w.targets = map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")}
+	old := pratique.Errorf(pratique.Stale, "check summary", "too old")
+	w.fail["commit a app"], w.fail["commit b app"] = old, old
+	w.mustHandle(w.upTo(pipeline.StageDeploy, "e1", "1.0"))
+	first := len(w.queue)
+	w.mustHandle(w.queue[first-2])
+	w.mustHandle(w.queue[first-1])
+	if back := w.queue[first:]; len(back) != 1 || back[0].stage != pipeline.StageAttest {
+		t.Fatalf("sent back as %+v", back)
+	}
+	clear(w.fail)
+	for ; first < len(w.queue); first++ {
+		w.mustHandle(w.queue[first])
+	}
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateDeployed {
+		t.Errorf("%+v", end)
+	}
+}
+
 func TestDeployErrors(t *testing.T) {
-	for _, call := range []string{"commit app", "fact deployed app", "fact completed app"} {
+	for _, call := range []string{"commit app", "fact deployed app", "fact answered app", "last answered app", "fact completed app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -295,11 +296,24 @@ func (r *registry) Holds(_ context.Context, s pratique.Subject, all []pratique.A
 	return err == nil && slices.Equal(all, r.list(s)), err
 }
 
-// gate answers as told; the outcome is there even beside an error, as with the real gate.
+// gate answers as told; the outcome is there even with an error, as with the real gate.
 type gate struct{ *world }
 
-func (g gate) Deploy(_ context.Context, c pratique.Change) (deploy.Outcome, error) {
+func (g gate) Targets(pratique.Repository, string) (names []string, why string) {
+	if len(g.targets) == 0 {
+		return nil, "nobody asks"
+	}
+	return slices.Sorted(maps.Keys(g.targets)), ""
+}
+
+func (g gate) Check(_ context.Context, s pratique.Subject) error { return g.do("check %s", g.name(s)) }
+
+func (g gate) Deploy(_ context.Context, target string, c pratique.Change) (deploy.Outcome, error) {
 	g.changes = append(g.changes, c)
-	err := g.do("commit %s", g.name(c.Subject))
-	return g.outcome, err
+	what := "commit"
+	if target != production {
+		what += " " + target
+	}
+	err := g.do(what+" %s", g.name(c.Subject))
+	return g.targets[target], err
 }

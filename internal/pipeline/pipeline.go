@@ -36,6 +36,10 @@ type Work struct {
 	Unconfirmed string `json:"unconfirmed,omitempty"`
 	// Round counts how often the work was sent back to an earlier stage, which then reuses nothing.
 	Round int `json:"round,omitempty"`
+	// Target is the one that the deploy stage is to write, one of Targets: all that ask for the image. Both are empty until
+	// that stage has found out.
+	Target  string   `json:"target,omitempty"`
+	Targets []string `json:"targets,omitempty"`
 }
 
 // Ledger is where facts are kept.
@@ -44,8 +48,9 @@ type Ledger interface {
 	Append(ctx context.Context, f pratique.Fact) (uint64, error)
 	// Last returns the newest fact of that kind about the subject, and whether there is one.
 	Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error)
-	// Completed returns how the work for the event ended, and whether it has.
+	// Completed returns how the work for the event ended, and whether it has; Answered, how it ended in one target.
 	Completed(ctx context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error)
+	Answered(ctx context.Context, s pratique.Subject, event, target string) (pratique.Fact, bool, error)
 }
 
 // Documents is where evidence is kept, by digest.
@@ -134,6 +139,9 @@ func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 	if w.Round > 0 {
 		id += "." + strconv.Itoa(w.Round)
 	}
+	if w.Target != "" {
+		id += "." + pratique.DigestOf([]byte(w.Target)).Hex()[:16]
+	}
 	b.edge(stage + ":before-enqueue")
 	if err := b.Queue.Enqueue(ctx, stage, w.Event.Priority, id, body); err != nil {
 		return err
@@ -145,13 +153,13 @@ func (b *Base) pass(ctx context.Context, stage string, w Work) error {
 // Failed records that a delivery could not find out. After the last one the event is completed as failed. Of the
 // others, which may be hundreds in a long outage, it records the first, the second, the fourth, and so on.
 func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
-	return b.failed(ctx, stage, body, attempt, cause, final, func(Work) (pratique.State, string, pratique.Digest, error) {
-		return pratique.StateFailed, "", pratique.Digest{}, nil
+	return b.failed(ctx, stage, body, attempt, cause, final, func(w Work, detail string) error {
+		return b.complete(ctx, stage, w, pratique.StateFailed, detail)
 	})
 }
 
-// ending says how an event ends that could not be worked on, what to say before the cause, and by which verdict.
-type ending func(w Work) (state pratique.State, detail string, verdict pratique.Digest, err error)
+// ending ends what could not be worked on. The detail says in which stage, and why.
+type ending func(w Work, detail string) error
 
 func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool, end ending) error {
 	w, err := decodeWork(body)
@@ -178,7 +186,7 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 	}
 	failed := pratique.Failed{
 		Stage: stage, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Ref: w.Event.Ref,
-		Attempts: attempt, Final: final,
+		Target: w.Target, Attempts: attempt, Final: final,
 	}
 	if err := b.record(ctx, stage, w, subject, pratique.Fact{Body: &failed}); err != nil {
 		return err
@@ -186,17 +194,11 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 	if !final {
 		return nil
 	}
+	detail := stage + ": " + cause.Error()
 	if subject.IsZero() {
-		end = func(Work) (pratique.State, string, pratique.Digest, error) {
-			return pratique.StateFailed, "", w.Verdict, nil
-		}
+		return unlessCanceled(b.complete(ctx, stage, w, pratique.StateFailed, detail))
 	}
-	state, detail, verdict, err := end(w)
-	if err != nil {
-		return err
-	}
-	w.Verdict = verdict
-	return unlessCanceled(b.complete(ctx, stage, w, state, pratique.Excerpt(detail+stage+": "+cause.Error(), mostText)))
+	return unlessCanceled(end(w, detail))
 }
 
 func decodeWork(body []byte) (Work, error) {

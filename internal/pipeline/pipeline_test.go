@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
@@ -24,7 +25,7 @@ func (w *world) encode(work pipeline.Work) []byte {
 var scenarios = map[string]func(w *world){
 	"allowed":       func(*world) {},
 	"denied":        func(w *world) { w.bad["app"] = true },
-	"superseded":    func(w *world) { w.outcome.Superseded, w.outcome.Commits = true, nil },
+	"superseded":    func(w *world) { w.targets[production] = deploy.Outcome{State: pratique.StateSuperseded} },
 	"index":         func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm") },
 	"index, denied": func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm"); w.bad["amd"] = true },
 	"not an image": func(w *world) {

@@ -60,7 +60,7 @@ type world struct {
 	refresh  time.Duration
 	registry *registry
 	verifier string
-	outcome  deploy.Outcome
+	targets  map[string]deploy.Outcome
 	changes  []pratique.Change
 	// tagged is what the registry says that tags name, others what digests of another algorithm name, and published what
 	// was taken in as further pushes.
@@ -78,6 +78,13 @@ type message struct {
 
 var repository = pratique.Repository{Registry: "registry.test", Path: "team/app"}
 
+const production = "production"
+
+// committed is the outcome of a commit.
+func committed(target string) deploy.Outcome {
+	return deploy.Outcome{State: pratique.StateDeployed, Commit: &pratique.Commit{Target: target, ID: "c0ffee"}}
+}
+
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), fail: map[string]error{}, edges: map[string]int{},
@@ -85,7 +92,7 @@ func newWorld(t *testing.T) *world {
 		manifests: map[string]pratique.Manifest{}, bad: map[string]bool{},
 		scanner: pratique.Tool{Name: "trivy", Version: "1"}, verifier: "https://pratique.test",
 		policy: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
-		outcome: deploy.Outcome{Commits: []pratique.Commit{{Target: "production", ID: "c0ffee"}}},
+		targets: map[string]deploy.Outcome{production: committed(production)},
 	}
 	w.useDatabase("database 1")
 	w.registry = newRegistry(w)
@@ -356,6 +363,20 @@ func (l ledger) Completed(_ context.Context, s pratique.Subject, event string) (
 	defer l.writing.Unlock()
 	for _, f := range slices.Backward(l.facts) {
 		if f.Kind() == pratique.FactCompleted && f.Subject == s && f.Event == event {
+			return f, true, nil
+		}
+	}
+	return pratique.Fact{}, false, nil
+}
+
+func (l ledger) Answered(_ context.Context, s pratique.Subject, event, target string) (pratique.Fact, bool, error) {
+	if err := l.do("last answered %s", l.name(s)); err != nil {
+		return pratique.Fact{}, false, err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for _, f := range slices.Backward(l.facts) {
+		if a := pratique.As[pratique.Answered](f); a != nil && f.Subject == s && f.Event == event && a.Target == target {
 			return f, true, nil
 		}
 	}
