@@ -8,6 +8,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/telemetry"
@@ -94,11 +95,7 @@ func (s *service) projectInventory(ctx context.Context) error {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger", slog.String("error", err.Error()))
 		}
 		const pause = 5 * time.Second
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}

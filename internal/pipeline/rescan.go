@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -81,7 +82,7 @@ func (s *Rescan) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			failures++
-			wait = min(s.Every<<min(failures, 8), time.Minute)
+			wait = backoff.Backoff{Min: 2 * s.Every, Max: time.Minute}.Delay(failures, 0)
 			s.Log.LogAttrs(ctx, slog.LevelWarn, "rescanning is interrupted", slog.String("error", err.Error()), slog.Duration("again", wait))
 		default:
 			failures = 0
@@ -89,11 +90,7 @@ func (s *Rescan) Run(ctx context.Context) error {
 		if more && err == nil {
 			continue
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}

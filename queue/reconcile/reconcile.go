@@ -9,7 +9,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Repository is swept. Its registry has to be the name by which events call it, not an alias.
@@ -215,5 +215,5 @@ func (r *Reconciler) Run(ctx context.Context) error {
 
 // varied is d, up to a tenth less or more.
 func varied(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter needs no secrecy
+	return backoff.Later(d-d/10, d/5, backoff.Random())
 }
