@@ -118,7 +118,7 @@ func retryAfter(resp *http.Response, now time.Time) time.Duration {
 func describe(e *transport.Error) error {
 	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	if len(e.Errors) > 0 {
-		text += fmt.Sprintf(": %s: %s", clip(string(e.Errors[0].Code)), clip(e.Errors[0].Message))
+		text += fmt.Sprintf(": %s: %s", pratique.Clip(string(e.Errors[0].Code)), pratique.Clip(e.Errors[0].Message))
 	}
 	return errors.New(text)
 }
@@ -127,15 +127,4 @@ func describe(e *transport.Error) error {
 func reason(err error) string {
 	const most = 400
 	return pratique.Excerpt(strings.TrimPrefix(err.Error(), opParse+": "), most)
-}
-
-// clip makes foreign text safe to show: printable, and short.
-func clip(s string) string {
-	const most = 160
-	return pratique.Excerpt(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s), most)
 }

@@ -45,7 +45,7 @@ type Page struct {
 func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (Page, error) {
 	t, err := c.target(repo)
 	if err != nil {
-		return Page{}, pratique.Wrap(pratique.Unknown, opTags, clip(repo.String()), err)
+		return Page{}, pratique.Wrap(pratique.Unknown, opTags, pratique.Clip(repo.String()), err)
 	}
 	page, err := c.tags(ctx, t, after, etag)
 	return page, pratique.Wrap(pratique.Unknown, opTags, repo.String(), err)
@@ -94,7 +94,7 @@ func readPage(resp *http.Response, repo pratique.Repository) (Page, error) {
 		err = json.Unmarshal(raw, &list)
 	}
 	if err != nil {
-		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", clip(err.Error()))
+		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", pratique.Clip(err.Error()))
 	}
 	if len(list.Tags) > maxPageTags {
 		return Page{}, pratique.Errorf(pratique.Exhausted, opTags, "%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
@@ -128,11 +128,11 @@ func nextQuery(headers []string) (string, error) {
 			}
 			u, err := url.Parse(found[1])
 			if err != nil || u.RawQuery == "" || len(u.RawQuery) > maxQuery {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(found[1]))
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(found[1]))
 			}
 			values, err := url.ParseQuery(u.RawQuery)
 			if err != nil {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(err.Error()))
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(err.Error()))
 			}
 			if n, err := strconv.Atoi(values.Get("n")); values.Has("n") && (err != nil || n < 1) {
 				values.Set("n", strconv.Itoa(pageTags)) // GHCR's links ask for pages without tags
@@ -165,7 +165,7 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	pratique.Digest, bool, error) {
 	const op = "look up tag"
 	if err := ref.Validate(); err != nil {
-		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, clip(ref.String()), err)
+		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, pratique.Clip(ref.String()), err)
 	}
 	t, err := c.target(ref.Repository)
 	if err != nil {

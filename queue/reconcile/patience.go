@@ -89,7 +89,7 @@ func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	r := s.reconciler
 	until := r.config.Now().Add(d)
 	r.update(s.e, func(status *Status) {
-		status.State, status.RetryAt, status.Error = Waiting, until, clip(cause.Error())
+		status.State, status.RetryAt, status.Error = Waiting, until, pratique.Excerpt(cause.Error(), maxError)
 	})
 	s.save(ctx)
 	if err := backoff.Sleep(ctx, d); err != nil {
