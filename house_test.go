@@ -26,7 +26,7 @@ var layers = map[string][]string{
 	"sbom":    {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers", "internal/filetree"},
-	"scanner/trivy/database": {"scanner", "internal/dirlock", "internal/durable", "internal/backoff"},
+	"scanner/trivy/database": {"scanner", "internal/backoff", "internal/dirlock", "internal/durable"},
 	"scanner/inventory":      {"scanner", "internal/boltfile", "internal/projection"},
 	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
 	"internal/filetree":      {"internal/layers"},
@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"internal/toc":           {"internal/contextio"},
 	"internal/localimage":    {"internal/contextio"},
 	"internal/derived":       {"internal/dirlock"},
-	"queue":                  {"internal/dirlock", "internal/backoff", "internal/natsinternals"},
+	"queue":                  {"internal/backoff", "internal/dirlock", "internal/natsinternals"},
 	"internal/boltfile":      {"internal/durable"},
 	"internal/projection":    {"internal/boltfile"},
 	"queue/feed":             {"internal/backoff"},
@@ -55,7 +55,7 @@ var layers = map[string][]string{
 	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/filetree", "internal/pkgdb"},
 	"internal/agreement":     {"sbom"},
 	"internal/pkgdb":         {"internal/filetree"},
-	"internal/registry":      {"internal/layers", "internal/jsonname", "internal/backoff"},
+	"internal/registry":      {"internal/backoff", "internal/jsonname", "internal/layers"},
 	"deploy/edit":            {"internal/imagename"},
 	"deploy/edit/locate":     {"deploy/edit", "internal/imagename", "internal/jsonname", "internal/yamltext"},
 	"deploy/edit/edittest":   {"deploy/edit", "internal/imagename"},
@@ -65,7 +65,7 @@ var layers = map[string][]string{
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.
-	"internal/pipeline": {"scanner", "attest", "signer", "signer/oci", "deploy", "internal/keyed", "internal/layers", "internal/backoff"},
+	"internal/pipeline": {"scanner", "attest", "signer", "signer/oci", "deploy", "internal/backoff", "internal/keyed", "internal/layers"},
 }
 
 // unlimited may import any package of this module: they are where everything meets, or they are for tests.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
 // Config sets the bounds of the work. Every zero value means its default.
@@ -121,9 +121,7 @@ func (b *Broker) checkFormat(ctx context.Context, s Stream) error {
 }
 
 func setupError(op string, err error) error {
-	const noStorage jetstream.ErrorCode = 10047
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == noStorage {
+	if natsinternals.NoStorage(err) {
 		return pratique.Errorf(pratique.Exhausted, op,
 			"the server's store limit is smaller than the streams ask for: raise it or set a smaller ledger: %w", err)
 	}
@@ -172,14 +170,10 @@ func checkMessage(op string, priority pratique.Priority, id string) error {
 }
 
 func publishError(op string, s Stream, id string, err error) error {
-	const tooLarge, storeFailed jetstream.ErrorCode = 10054, 10077
-	api := &jetstream.APIError{} // without a code if err is none
-	errors.As(err, &api)
 	switch {
-	case errors.Is(err, nats.ErrMaxPayload), api.ErrorCode == tooLarge:
+	case errors.Is(err, nats.ErrMaxPayload), natsinternals.MessageTooLarge(err):
 		return pratique.Wrap(pratique.Exhausted, op, id, err)
-	// The code is that of every failure to store, so the text decides.
-	case api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded"):
+	case natsinternals.StreamFull(err):
 		if s.Name == LedgerStream {
 			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
 		} else {
