@@ -15,13 +15,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
-// Message is work for one priority of a stage, as for [Broker.Publish].
-type Message struct {
-	Priority pratique.Priority
-	ID       string
-	Body     []byte
-}
-
 // Bounds of what is committed at once. The server takes 1000 messages; half of that leaves room for a server
 // that was told to take fewer, and the bytes bound what it stages.
 const (
@@ -45,7 +38,7 @@ var errNotAtomic = errors.New("not taken as one batch")
 // The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown priority or too large is
 // refused before any is sent. After every other error none, some or all may have been stored, not always the first
 // ones if the power failed: publish all of them again with the same ids.
-func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) error {
+func (b *Broker) PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {

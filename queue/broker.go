@@ -134,7 +134,7 @@ const publishWait = 5 * time.Second
 // 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
 // error is Unavailable, and the message may still have been stored: publish again with the same id. A full queue
 // is Unavailable, too, since it takes work again once some of its own is done.
-func (b *Broker) Publish(ctx context.Context, stage Stage, priority pratique.Priority, id string, body []byte) error {
+func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {
@@ -194,7 +194,7 @@ func known(priority pratique.Priority) bool {
 
 // Backlog is the work of one priority that is not done.
 type Backlog struct {
-	Stage    Stage
+	Stage    pratique.Stage
 	Priority pratique.Priority
 	// Total counts all messages of the priority; Running those that a worker of this process has, as [Broker.Jobs] says it;
 	// Waiting the others, which wait for a worker or for another attempt.
@@ -206,7 +206,7 @@ type Backlog struct {
 // Pending returns the backlog of every stage and priority, in the order of the line and most urgent priority first.
 func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 	var all []Backlog
-	for _, stage := range Stages() {
+	for _, stage := range pratique.Stages() {
 		s, err := streamOf(stage)
 		if err != nil {
 			return nil, err

@@ -36,7 +36,7 @@ func Unattested(r pratique.Record) bool {
 
 // RescanFailed reports whether the newest attempt to match a record against a newer database failed.
 func RescanFailed(r pratique.Record) bool {
-	if r.Failed == nil || r.Failed.Stage != "rescan" {
+	if r.Failed == nil || r.Failed.Stage != pratique.StageRescan {
 		return false
 	}
 	for i := len(r.History) - 1; i >= 0; i-- {
@@ -182,7 +182,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 				}
 				d.Since, d.Contradicted = image.Evaluated.Verdict.EvaluatedAt, true
 			}
-			if f := r.Failed; f != nil && f.Stage == "attest" {
+			if f := r.Failed; f != nil && f.Stage == pratique.StageAttest {
 				d.Cause = f.Message
 			}
 			if err := d.find(tx, r); err != nil {

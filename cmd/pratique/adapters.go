@@ -10,27 +10,11 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/registry"
-	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
 // The types below fit adapters to the contracts of the pipeline, a few lines each, so that neither side
 // knows the other.
-
-// stageQueue names queues as the pipeline does.
-type stageQueue struct{ broker *queue.Broker }
-
-func (q stageQueue) Enqueue(ctx context.Context, stage string, priority pratique.Priority, id string, body []byte) error {
-	return q.broker.Publish(ctx, queue.Stage(stage), priority, id, body)
-}
-
-func (q stageQueue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
-	messages := make([]queue.Message, len(all))
-	for i, m := range all {
-		messages[i] = queue.Message(m)
-	}
-	return q.broker.PublishBatch(ctx, queue.Stage(stage), messages)
-}
 
 // imageStore brings images from the registry into the layer store.
 type imageStore struct {

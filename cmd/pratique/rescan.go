@@ -36,7 +36,7 @@ func (s *service) openInventory(context.Context) error {
 func (s *service) rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
 		Base: s.base(), Parts: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
-		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
+		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
 		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
@@ -320,7 +321,7 @@ func (s *service) base() pipeline.Base {
 		host = "localhost"
 	}
 	return pipeline.Base{
-		Ledger: s.ledger, Documents: s.blobs, Queue: stageQueue{s.broker}, Now: s.now, Instance: host, Edge: s.hooks.edge,
+		Ledger: s.ledger, Documents: s.blobs, Queue: s.broker, Now: s.now, Instance: host, Edge: s.hooks.edge,
 	}
 }
 

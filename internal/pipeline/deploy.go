@@ -33,7 +33,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.goesOn(ctx, StageDeploy, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageDeploy, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -44,33 +44,33 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 		return err
 	} else if last != nil && last.Verdict.Outcome != pratique.Allow {
 		w.Verdict = last.Digest
-		return s.complete(ctx, StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
+		return s.complete(ctx, pratique.StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
 	}
 	if err := s.contradicted(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
-		return s.sendBack(ctx, StageAttest, w, err)
+		return s.sendBack(ctx, pratique.StageAttest, w, err)
 	} else if err != nil {
 		return err
 	}
 	if w.Unconfirmed != "" {
-		return s.complete(ctx, StageDeploy, w, pratique.StateSuperseded, "")
+		return s.complete(ctx, pratique.StageDeploy, w, pratique.StateSuperseded, "")
 	}
-	s.edge(StageDeploy + ":before-commit")
+	s.edge(pratique.StageDeploy + ":before-commit")
 	// What the commit says of verdict and policy, the gate takes from the summary that it verified.
 	out, err := s.Gate.Deploy(ctx, pratique.Change{
 		Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID, PushedAt: pushedAt(w.Event),
 		Asked: w.Event.Source == pratique.SourceSubmission, RefreshOnly: w.Event.RefreshOnly, AllowOlder: w.Event.AllowOlder,
 	})
-	s.edge(StageDeploy + ":after-commit")
+	s.edge(pratique.StageDeploy + ":after-commit")
 	// One target may have its commit when another fails. What was committed goes on record either way; if that
 	// fails, its kind speaks first, so that there is another try.
 	for _, c := range out.Commits {
 		c = excerptOfCommit(c)
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
+		if lost := s.record(ctx, pratique.StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
 	for _, d := range out.Drifted {
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &d}); lost != nil {
+		if lost := s.record(ctx, pratique.StageDeploy, w, w.Subject, pratique.Fact{Body: &d}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
@@ -79,7 +79,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	case pratique.Unverified, pratique.Stale:
 		// The summary was made with another policy or verifier id, has grown too old in the queue, or somebody
 		// replaced it: one that is made now may serve.
-		return s.sendBack(ctx, StageAttest, w, err)
+		return s.sendBack(ctx, pratique.StageAttest, w, err)
 	}
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	case len(out.Commits) == 0:
 		completed.State = pratique.StateAllowed
 	}
-	return s.completeAs(ctx, StageDeploy, w, completed)
+	return s.completeAs(ctx, pratique.StageDeploy, w, completed)
 }
 
 // contradicted returns a Stale error if an index is allowed, and one of its images was denied since.

@@ -6,12 +6,11 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 func TestDeployInOrder(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
@@ -61,7 +60,7 @@ func TestDeployEnds(t *testing.T) {
 // record, even if no later attempt succeeds; and the event is not settled.
 func TestCommitsBesideAnError(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 	w.forget()
 	w.fail["commit app"] = pratique.Errorf(pratique.Denied, "push", "staging is protected")
 	err, _ := w.handle(m)
@@ -80,7 +79,7 @@ func TestDeployErrors(t *testing.T) {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
-				m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+				m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 				w.fail[call] = pratique.Errorf(kind, "do", "as told")
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
@@ -101,13 +100,13 @@ func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 	for _, kind := range []pratique.Kind{pratique.Stale, pratique.Unverified} {
 		t.Run(kind.String(), func(t *testing.T) {
 			w := newWorld(t)
-			m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+			m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 			refused := pratique.Errorf(kind, "check summary", "as told")
 			w.fail["commit app"] = refused
 			w.forget()
 			w.mustHandle(m)
 			back := w.last()
-			if back.stage != pipeline.StageAttest || back.id == "e1.attest" {
+			if back.stage != pratique.StageAttest || back.id == "e1.attest" {
 				t.Fatalf("sent back as %s to %s", back.id, back.stage)
 			}
 			w.mustHandle(back)

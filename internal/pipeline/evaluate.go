@@ -201,7 +201,7 @@ func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.V
 		return err
 	}
 	j.Evaluated = pratique.Evaluated{Verdict: v, Digest: digest}
-	return s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Body: &j.Evaluated})
+	return s.record(ctx, pratique.StageAttest, w, v.Subject, pratique.Fact{Body: &j.Evaluated})
 }
 
 // withdraw takes the signature of a denied image away.

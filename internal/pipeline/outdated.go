@@ -13,9 +13,6 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// StageRescan is the stage in facts about images that could not be matched again.
-const StageRescan = "rescan"
-
 // SourceRescan is the source of the events that rescanning makes: nobody pushed.
 const SourceRescan = "rescan"
 
@@ -25,7 +22,7 @@ type outcome struct {
 	updated scanner.Updated
 	report  scanner.Document
 	facts   []pratique.Fact
-	jobs    []Message
+	jobs    []pratique.Message
 	changed bool
 	worse   bool
 }
@@ -97,7 +94,7 @@ func (s *Rescan) look(ctx context.Context, r scanner.Rescan, image scanner.Outda
 // publish records the facts of some outcomes, and asks for their jobs.
 func (s *Rescan) publish(ctx context.Context, outcomes []outcome) error {
 	var facts []pratique.Fact
-	var jobs []Message
+	var jobs []pratique.Message
 	for _, o := range outcomes {
 		facts, jobs = append(facts, o.facts...), append(jobs, o.jobs...)
 	}
@@ -109,7 +106,7 @@ func (s *Rescan) publish(ctx context.Context, outcomes []outcome) error {
 		s.edge("rescan:after-facts")
 	}
 	if len(jobs) > 0 {
-		if err := s.Batches.EnqueueAll(ctx, StageAttest, jobs); err != nil {
+		if err := s.Batches.PublishBatch(ctx, pratique.StageAttest, jobs); err != nil {
 			return err
 		}
 		s.edge("rescan:after-jobs")
@@ -129,7 +126,7 @@ func passes(ctx context.Context, err error) bool {
 // aside is the outcome of an image that could not be dealt with: it keeps its report, and a fact says so.
 func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) outcome {
 	failed := pratique.Failed{
-		Stage: StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
+		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
 	}
 	if len(image.Evaluate) > 0 {
 		failed.Ref = image.Evaluate[0].Ref
@@ -137,7 +134,7 @@ func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) ou
 	return outcome{
 		updated: scanner.Updated{ID: image.ID, Report: image.Report, Failed: failed.Message},
 		facts: []pratique.Fact{{
-			Subject: image.Subject, At: r.StartedAt, By: StageInspect + "@" + s.Instance, Body: &failed,
+			Subject: image.Subject, At: r.StartedAt, By: pratique.StageInspect + "@" + s.Instance, Body: &failed,
 		}},
 	}
 }
@@ -186,7 +183,7 @@ func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Ou
 	event := rescanEvent(r, image.Evaluate[0], doc.Digest).ID
 	o.updated = scanner.Updated{ID: image.ID, Report: doc.Digest, Findings: image.Now, Event: event}
 	fact := func(f pratique.Fact) {
-		f.Subject, f.Event, f.At, f.By = image.Subject, event, s.Now().UTC(), StageInspect+"@"+s.Instance
+		f.Subject, f.Event, f.At, f.By = image.Subject, event, s.Now().UTC(), pratique.StageInspect+"@"+s.Instance
 		o.facts = append(o.facts, f)
 	}
 	if o.worse { // first: where the other fact is, this one is, too
@@ -215,15 +212,15 @@ func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pra
 }
 
 // reevaluate makes the jobs that evaluate subjects again.
-func reevaluate(r scanner.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]Message, error) {
-	var jobs []Message
+func reevaluate(r scanner.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]pratique.Message, error) {
+	var jobs []pratique.Message
 	for _, p := range evaluate {
 		w := Work{Event: rescanEvent(r, p, report), Subject: p.Subject}
 		body, err := json.Marshal(w)
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 		}
-		jobs = append(jobs, Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + StageAttest, Body: body})
+		jobs = append(jobs, pratique.Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + pratique.StageAttest, Body: body})
 	}
 	return jobs, nil
 }

@@ -288,7 +288,7 @@ func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error 
 	return nil
 }
 
-func (c *coordinated) EnqueueAll(_ context.Context, _ string, all []pipeline.Message) error {
+func (c *coordinated) PublishBatch(_ context.Context, _ pratique.Stage, all []pratique.Message) error {
 	c.enqueues++
 	if len(c.facts) == 0 || len(c.settled) > 0 {
 		c.t.Error("jobs before facts, or after the note")
