@@ -58,20 +58,14 @@ func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) erro
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
-func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Decision, error) {
 	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
-		return pipeline.Decision{}, err
+		return pratique.Decision{}, err
 	}
-	d, err := r.Policy.Evaluate(ctx, input)
-	return pipeline.Decision(d), err
+	return r.Policy.Evaluate(ctx, input)
 }
 
-func (r rules) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uninspected) (pipeline.Decision, []pratique.ChildVerdict, error) {
-	platforms := make([]policy.Platform, len(all))
-	for i, p := range all {
-		platforms[i] = policy.Platform{Child: p.Child, Decision: policy.Decision(p.Decision)}
-	}
-	d, verdicts, err := policy.Worst(platforms, uninspected)
-	return pipeline.Decision(d), verdicts, err
+func (rules) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
+	return policy.Worst(all, uninspected)
 }

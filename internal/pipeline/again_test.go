@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
@@ -57,15 +56,15 @@ func TestAttestAgain(t *testing.T) {
 // TestPolicyChangesItsMind: rules may look at the clock, so the same policy says something else about the same
 // evidence, a minute later. Then the young verdict does not stand.
 func TestPolicyChangesItsMind(t *testing.T) {
-	deny := func(d *pipeline.Decision) { d.Outcome = pratique.Deny }
-	say := func(text string) func(*pipeline.Decision) {
-		return func(d *pipeline.Decision) {
+	deny := func(d *pratique.Decision) { d.Outcome = pratique.Deny }
+	say := func(text string) func(*pratique.Decision) {
+		return func(d *pratique.Decision) {
 			deny(d)
 			d.Reasons = []pratique.Reason{{Rule: "database_age", Message: text}}
 		}
 	}
-	note := func(d *pipeline.Decision) { d.Notes = nil }
-	for name, moods := range map[string][2]func(*pipeline.Decision){
+	note := func(d *pratique.Decision) { d.Notes = nil }
+	for name, moods := range map[string][2]func(*pratique.Decision){
 		"outcome": {nil, deny}, "back": {deny, nil}, "reasons": {say("3 days"), say("4 days")}, "notes": {nil, note},
 	} {
 		w := newWorld(t)

@@ -56,7 +56,7 @@ type world struct {
 	evaluated func(pipeline.Evidence) // is told what the policy is shown
 
 	policy   pratique.Profile
-	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
+	mood     func(*pratique.Decision) // changes what the policy says about the same evidence, as time may
 	refresh  time.Duration
 	registry *registry
 	verifier string

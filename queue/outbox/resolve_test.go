@@ -167,7 +167,7 @@ func TestPushThatGoesOnWithoutDigestMakesTheTagUnsure(t *testing.T) {
 	}}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
-	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (Tag{Generation: 2}) {
+	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Generation: 2}) {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 	publish(t, o, 1, tagged("app:v1", "A"))
@@ -206,7 +206,7 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 			if !strings.Contains(told.told()[0], "app:v1") {
 				t.Errorf("told %q", told.told())
 			}
-			if tag, err := o.Tag(e.Ref); err != nil || tag != (Tag{}) {
+			if tag, err := o.Tag(e.Ref); err != nil || tag != (pratique.KnownTag{}) {
 				t.Errorf("tag is %+v, %v", tag, err)
 			}
 		})
