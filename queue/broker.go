@@ -192,20 +192,10 @@ func known(priority pratique.Priority) bool {
 	return false
 }
 
-// Backlog is the work of one priority that is not done.
-type Backlog struct {
-	Stage    pratique.Stage
-	Priority pratique.Priority
-	// Total counts all messages of the priority; Running those that a worker of this process has, as [Broker.Jobs] says it;
-	// Waiting the others, which wait for a worker or for another attempt.
-	Total, Running, Waiting uint64
-	// OldestAge is how long the oldest of them has been in the queue; zero if there is none.
-	OldestAge time.Duration
-}
-
 // Pending returns the backlog of every stage and priority, in the order of the line and most urgent priority first.
-func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
-	var all []Backlog
+// Running are the jobs that a worker of this process has, as [Broker.Jobs] says it.
+func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
+	var all []pratique.QueueFigures
 	for _, stage := range pratique.Stages() {
 		s, err := streamOf(stage)
 		if err != nil {
@@ -226,8 +216,8 @@ func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 	return all, nil
 }
 
-func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (Backlog, error) {
-	out := Backlog{Stage: s.Stage, Priority: priority}
+func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (pratique.QueueFigures, error) {
+	out := pratique.QueueFigures{Stage: s.Stage, Priority: priority}
 	consumer, err := stream.Consumer(ctx, string(priority))
 	if err != nil {
 		return out, err
@@ -244,6 +234,6 @@ func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
 	case err != nil:
 		return out, err
 	}
-	out.OldestAge = max(0, b.config.Now().Sub(oldest.Time))
+	out.Oldest = oldest.Time.UTC()
 	return out, nil
 }

@@ -186,9 +186,9 @@ func TestPendingAge(t *testing.T) {
 	for _, l := range all {
 		busy := l.Stage == pratique.StageInspect && l.Priority == pratique.PriorityManual
 		switch {
-		case busy && (l.Total != 2 || l.Waiting != 2 || l.OldestAge.Round(time.Minute) != time.Hour):
+		case busy && (l.Total != 2 || l.Waiting != 2 || now().Sub(l.Oldest).Round(time.Minute) != time.Hour):
 			t.Errorf("busy priority: %+v", l)
-		case !busy && (l.Total != 0 || l.OldestAge != 0):
+		case !busy && (l.Total != 0 || !l.Oldest.IsZero()):
 			t.Errorf("empty priority: %+v", l)
 		}
 	}

@@ -188,7 +188,7 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	eventually(t, "they are all that is left, and have an age", func() bool {
 		pending, err := b.Pending(t.Context())
 		// Those that wait for another attempt are waiting, and not running.
-		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && pending[0].OldestAge > 0
+		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && !pending[0].Oldest.IsZero()
 	})
 }
 

@@ -299,8 +299,8 @@ func TestStatusEndpoint(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	_, raw := w.ask("GET", "/api/v1/status", readToken, "")
-	want := `"queues":[{"stage":"inspect","priority":"push","total":3,"running":1,"waiting":2,"oldestAgeSeconds":90},` +
-		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0,"oldestAgeSeconds":0}]`
+	want := `"queues":[{"stage":"inspect","priority":"push","total":3,"running":1,"waiting":2,"oldest":"2026-08-01T11:58:30Z"},` +
+		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0}]`
 	if !strings.Contains(string(raw), want) {
 		t.Errorf("%s, want %s", raw, want)
 	}

@@ -62,8 +62,8 @@ func (b *blobs) put(content []byte) pratique.Digest {
 	return d
 }
 
-var queues = []api.Queue{
-	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, OldestAgeSeconds: 90},
+var queues = []pratique.QueueFigures{
+	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, Oldest: now.Add(-90 * time.Second)},
 	{Stage: "deploy", Priority: pratique.PriorityRescan},
 }
 

@@ -98,19 +98,8 @@ func (s *service) aboutRescan() *api.Rescan {
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
-	out := &api.Rescan{
-		From: r.From, To: r.To.Digest, StartedAt: r.StartedAt, Done: !r.FinishedAt.IsZero(), Everything: r.Everything,
-		Names: r.Names, Vulnerabilities: r.Vulnerabilities, Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, SetAside: r.Aside,
-	}
-	if aside, err := s.inventory.Aside(mostAside); err == nil {
-		for _, a := range aside {
-			out.Aside = append(out.Aside, api.Aside{Image: a.Subject.String(), Reason: a.Reason})
-		}
-	}
-	if out.Done {
-		out.FinishedAt = &r.FinishedAt
-	}
+	out := &api.Rescan{Rescan: r}
+	out.Aside, _ = s.inventory.Aside(mostAside) // the counts are there
 	return out
 }
 
@@ -119,10 +108,7 @@ func (s *service) rescanFigures(context.Context) (telemetry.Rescan, error) {
 	if err != nil {
 		return telemetry.Rescan{}, err
 	}
-	f := telemetry.Rescan{
-		Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, Aside: r.Aside,
-	}
+	f := telemetry.Rescan{Rescan: r}
 	if !r.StartedAt.IsZero() && r.FinishedAt.IsZero() {
 		f.Running = s.age(r.StartedAt)
 	}

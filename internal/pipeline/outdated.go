@@ -32,7 +32,7 @@ type outcome struct {
 // image whose facts are recorded gets no others, and a job that is enqueued twice is one.
 //
 // An image is not in the way of the others, whatever is wrong with it: it is set aside.
-func (s *Rescan) update(ctx context.Context, r scanner.Rescan, images []scanner.Outdated) error {
+func (s *Rescan) update(ctx context.Context, r pratique.Rescan, images []scanner.Outdated) error {
 	outcomes := make([]outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
@@ -83,7 +83,7 @@ func (s *Rescan) update(ctx context.Context, r scanner.Rescan, images []scanner.
 }
 
 // look finds the outcome of one image and stores its report.
-func (s *Rescan) look(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (o outcome, err error) {
+func (s *Rescan) look(ctx context.Context, r pratique.Rescan, image scanner.Outdated) (o outcome, err error) {
 	defer pratique.Caught(pratique.Corrupt, "look at image", &err)
 	if o, err = s.outcome(ctx, r, image); err == nil && len(o.facts) > 0 {
 		_, err = s.Documents.Put(ctx, o.report.Content)
@@ -124,7 +124,7 @@ func passes(ctx context.Context, err error) bool {
 }
 
 // aside is the outcome of an image that could not be dealt with: it keeps its report, and a fact says so.
-func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) outcome {
+func (s *Rescan) aside(r pratique.Rescan, image scanner.Outdated, cause error) outcome {
 	failed := pratique.Failed{
 		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
 	}
@@ -143,7 +143,7 @@ func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) ou
 const atOnce = 24
 
 // outcome compares what the newest report on an image says with what holds now.
-func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (outcome, error) {
+func (s *Rescan) outcome(ctx context.Context, r pratique.Rescan, image scanner.Outdated) (outcome, error) {
 	same := outcome{updated: scanner.Updated{ID: image.ID, Report: image.Report}}
 	unchanged := slices.Equal(image.Before, image.Now)
 	if unchanged && !(image.Refresh && image.Database != r.To.Digest) {
@@ -203,7 +203,7 @@ func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Ou
 // rescanEvent is the event that a new report makes for a subject. Its push is the subject's newest, so that it never
 // overtakes one that came later. The id depends on the report, too: a second platform of an index whose report comes
 // later has the index evaluated once more.
-func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pratique.Event {
+func rescanEvent(r pratique.Rescan, p scanner.Pushed, report pratique.Digest) pratique.Event {
 	ref := pratique.ImageRef{Repository: p.Subject.Repository, Tag: p.Ref.Tag, Digest: p.Subject.Digest}
 	return pratique.Event{
 		ID:  pratique.EventID(SourceRescan, ref, r.To.Digest.String()+report.String()),
@@ -212,7 +212,7 @@ func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pra
 }
 
 // reevaluate makes the jobs that evaluate subjects again.
-func reevaluate(r scanner.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]pratique.Message, error) {
+func reevaluate(r pratique.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]pratique.Message, error) {
 	var jobs []pratique.Message
 	for _, p := range evaluate {
 		w := Work{Event: rescanEvent(r, p, report), Subject: p.Subject}

@@ -127,7 +127,7 @@ func TestOneRequestIsAllOrNone(t *testing.T) {
 	_, err = o.Publish(t.Context(), []pratique.Event{many[0], bad})
 	wantKind(t, err, pratique.Invalid)
 	wantLog(t, o)
-	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 || s.RefusedFull != 1 || s.Failed != 0 {
+	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 || s.RefusedFull != 1 || s.FailedCommits != 0 {
 		t.Errorf("%+v", s)
 	}
 	publish(t, o, 2, many[:2]...)

@@ -24,7 +24,7 @@ import (
 )
 
 // schemaVersion changes with any change of a bucket's keys or values; a file of another version is made anew.
-const schemaVersion = "3"
+const schemaVersion = "4"
 
 const lockTimeout = 2 * time.Second
 
@@ -168,7 +168,7 @@ func position(tx *bbolt.Tx) uint64 {
 }
 
 // Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
-func (e *Projection) Rescan() (r scanner.Rescan, err error) {
+func (e *Projection) Rescan() (r pratique.Rescan, err error) {
 	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		r, err = rescan(tx)
 		return err
@@ -176,14 +176,14 @@ func (e *Projection) Rescan() (r scanner.Rescan, err error) {
 	return r, err
 }
 
-func rescan(tx *bbolt.Tx) (r scanner.Rescan, err error) {
+func rescan(tx *bbolt.Tx) (r pratique.Rescan, err error) {
 	if raw := tx.Bucket(bucketMeta).Get(keyRescan); raw != nil {
 		err = json.Unmarshal(raw, &r)
 	}
 	return r, err
 }
 
-func putRescan(tx *bbolt.Tx, r scanner.Rescan) error {
+func putRescan(tx *bbolt.Tx, r pratique.Rescan) error {
 	return putJSON(tx.Bucket(bucketMeta), keyRescan, r)
 }
 

@@ -150,7 +150,7 @@ func (w *world) apply() {
 	w.do(w.e.Apply(w.t.Context(), w.facts))
 }
 
-func (w *world) begin(db pratique.Database, d scanner.Delta) scanner.Rescan {
+func (w *world) begin(db pratique.Database, d scanner.Delta) pratique.Rescan {
 	w.t.Helper()
 	r, err := w.e.Begin(db, d, time.Unix(2000, 0))
 	w.do(err)
@@ -198,7 +198,7 @@ func TestOnlyWhatIsAffected(t *testing.T) {
 			t.Parallel()
 			w, _, _ := two(t)
 			r := w.begin(database("B"), test.delta)
-			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Parts != 3 || r.From != database("A").Digest {
+			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Lists != 3 || r.From != database("A").Digest {
 				t.Errorf("%+v, %d to do", r, len(w.todo()))
 			}
 			// What is not affected is known for the new database without any work; what is, for none.
@@ -254,7 +254,7 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	}
 	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
 	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
-	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.Worse != 1 || r.Touched != 1 {
+	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The new finding is found by its id next time.
@@ -475,10 +475,10 @@ func TestSetAside(t *testing.T) {
 	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other || aside[0].Reason != "the child died" {
 		t.Errorf("aside %+v, %v", aside, err)
 	}
-	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.Aside != 2 || r.Failed != 1 {
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.SetAside != 2 || r.Failed != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r := w.begin(database("C"), scanner.Delta{}); r.Aside != 0 || r.Affected != 1 {
+	if r := w.begin(database("C"), scanner.Delta{}); r.SetAside != 0 || r.Affected != 1 {
 		t.Errorf("the next database: %+v", r)
 	}
 	if images := w.outdated(); len(images) != 2 {
@@ -507,7 +507,7 @@ func TestMadeAnew(t *testing.T) {
 		t.Errorf("opened twice: %v", err)
 	}
 	w.apply()
-	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Parts != 3 {
+	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 	// Nothing was in use while it was made, so every image is looked at, too.

@@ -14,13 +14,13 @@ import (
 // Begin makes db the database in use. The parts that the delta from the one before affects are to be matched again, in
 // addition to those that still were; for all others what is known of them goes on to hold. Of parts of which nothing is
 // known nothing goes on to hold either.
-func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r scanner.Rescan, err error) {
+func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r pratique.Rescan, err error) {
 	err = e.update("begin rescanning", func(tx *bbolt.Tx) error {
 		before, err := rescan(tx)
 		if err != nil {
 			return err
 		}
-		r = scanner.Rescan{
+		r = pratique.Rescan{
 			From: before.To.Digest, To: db, StartedAt: now.UTC(), Everything: d.Everything,
 			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
 		}
@@ -36,7 +36,7 @@ func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time)
 		if err := again(tx); err != nil {
 			return err
 		}
-		r.Parts = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
+		r.Lists = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
 		return putRescan(tx, r)
 	})
 	return r, err
@@ -258,25 +258,25 @@ func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, cha
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.Worse = r.Touched+len(all), r.Changed+changed, r.Worse+worse
+		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+worse
 		return putRescan(tx, r)
 	})
 }
 
 // putAside notes that an image could not be dealt with, or that it was.
-func putAside(tx *bbolt.Tx, r *scanner.Rescan, one scanner.Updated) error {
+func putAside(tx *bbolt.Tx, r *pratique.Rescan, one scanner.Updated) error {
 	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
 	if one.Failed == "" {
 		return b.Delete(key)
 	}
 	if b.Get(key) == nil {
-		r.Aside++
+		r.SetAside++
 	}
 	return b.Put(key, []byte(one.Failed))
 }
 
 // Aside returns at most limit of the images that could not be dealt with since the database in use came.
-func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
+func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
 	err = e.view("read inventory", func(tx *bbolt.Tx) error {
 		w := writer{tx: tx}
 		c := tx.Bucket(bucketAside).Cursor()
@@ -285,7 +285,7 @@ func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, scanner.Aside{Subject: s.Subject, Reason: string(reason)})
+			all = append(all, pratique.Aside{Subject: s.Subject, Reason: string(reason)})
 		}
 		return nil
 	})
@@ -293,7 +293,7 @@ func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
 }
 
 // Finish notes that nothing is left to do for database, if that is so.
-func (e *Projection) Finish(database pratique.Digest, now time.Time) (r scanner.Rescan, err error) {
+func (e *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
 	err = e.update("finish rescanning", func(tx *bbolt.Tx) error {
 		if r, err = rescan(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
