@@ -196,7 +196,7 @@ func (w *world) facts(facts ...pratique.Fact) {
 			f.At = now.Add(time.Duration(w.seq) * time.Second)
 		}
 		f.By = "test@host-1"
-		if err := w.ix.Apply([]index.Entry{{Seq: w.seq, Fact: f}}); err != nil {
+		if err := w.ix.Apply(context.Background(), []pratique.Entry{{Seq: w.seq, Fact: f}}); err != nil {
 			w.t.Fatal(err)
 		}
 	}

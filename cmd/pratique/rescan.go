@@ -21,10 +21,12 @@ import (
 // lookEvery is how often a new database, or an image that became outdated, is looked for.
 const lookEvery = time.Second
 
-func (s *service) openInventory(context.Context) error {
+func (s *service) openInventory(ctx context.Context) error {
+	open := func(path string) (*inventory.Projection, error) {
+		return inventory.Open(path, inventory.Config{Documents: s.blobs, Keys: database.Keys})
+	}
 	var err error
-	s.inventory, err = inventory.Open(s.path("inventory.db"), inventory.Config{Documents: s.blobs, Keys: database.Keys})
-	if err != nil {
+	if s.inventory, err = openProjection(ctx, s, "inventory.db", open, inventory.Remove); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.inventory.Close)

@@ -104,7 +104,7 @@ func (st *station) awaitInventory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		at, err := st.inventory.Position()
+		at, _, err := st.inventory.At()
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("the inventory is at %d of %d: %v\n%s", at, end, err, st.log.String())
 		}

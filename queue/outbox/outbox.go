@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // Config says where an outbox is and how much it keeps.
@@ -102,7 +103,7 @@ func Open(c Config) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := removeParts(c.File); err != nil {
+	if err := boltfile.RemoveParts(c.File); err != nil {
 		c.Trouble(pratique.Wrap(pratique.Unavailable, "remove what an interrupted start left", c.File, err))
 	}
 	o := &Outbox{
@@ -199,11 +200,7 @@ func count(db *bbolt.DB) (t totals, unresolved []string, err error) {
 
 // view runs a read; whatever has no kind yet is Unavailable: the file could not be read.
 func (o *Outbox) view(op string, fn func(*bbolt.Tx) error) error {
-	err := o.db.View(fn)
-	if err != nil && pratique.KindOf(err) == pratique.Unknown {
-		return pratique.Wrap(pratique.Unavailable, op, o.config.File, err)
-	}
-	return err
+	return boltfile.Kinded(op, o.config.File, o.db.View(fn))
 }
 
 // Bookmark returns the value that was kept under name, nil if there is none.
