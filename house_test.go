@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"signer/signertest":      {"signer"},
 	"signer/key":             {"signer"},
 	"signer/oci":             {"signer"},
+	"signer/oci/wire":        {"internal/backoff"},
 	"signer/oci/tags":        {"signer", "signer/oci", "signer/oci/wire", "internal/keyed"},
 	"signer/oci/storetest":   {"signer", "signer/oci", "signer/signertest"},
 	"attest/verify":          {"attest", "signer", "signer/oci"},
