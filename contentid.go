@@ -25,13 +25,13 @@ func ParseContentID(s string) (ContentID, error) {
 	rest, ok := strings.CutPrefix(s, contentID512)
 	if !ok {
 		if algorithm, _, found := strings.Cut(s, ":"); found && algorithm != "sha256" {
-			return ContentID{}, fmt.Errorf("digest %q: %q cannot be verified, only sha256 and sha512 can", clip(s), clip(algorithm))
+			return ContentID{}, fmt.Errorf("digest %q: %q cannot be verified, only sha256 and sha512 can", Clip(s), Clip(algorithm))
 		}
 		d, err := ParseDigest(s)
 		return d.ContentID(), err
 	}
 	if raw, err := hex.DecodeString(rest); err != nil || len(raw) != sha512.Size || strings.ToLower(rest) != rest {
-		return ContentID{}, fmt.Errorf("digest %q: want %d lower-case hex digits after sha512:", clip(s), hex.EncodedLen(sha512.Size))
+		return ContentID{}, fmt.Errorf("digest %q: want %d lower-case hex digits after sha512:", Clip(s), hex.EncodedLen(sha512.Size))
 	}
 	return ContentID{text: s}, nil
 }

@@ -191,7 +191,7 @@ func ParseSeverity(name string) (Severity, error) {
 			return Severity(i), nil
 		}
 	}
-	return SeverityUnknown, fmt.Errorf("severity %q: want one of CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN", clip(name))
+	return SeverityUnknown, fmt.Errorf("severity %q: want one of CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN", Clip(name))
 }
 
 // MarshalText implements [encoding.TextMarshaler].

@@ -17,19 +17,19 @@ func (g Glob) Validate() error {
 		return fmt.Errorf("a pattern is empty")
 	}
 	if i := strings.IndexFunc(string(g), func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
-		return fmt.Errorf("pattern %q: no name has the character at byte %d", clip(string(g)), i)
+		return fmt.Errorf("pattern %q: no name has the character at byte %d", Clip(string(g)), i)
 	}
 	rests := 0
 	for segment := range strings.SplitSeq(string(g), "/") {
 		if _, err := path.Match(segment, ""); err != nil || segment == "" || (strings.Contains(segment, "**") && segment != "**") {
-			return fmt.Errorf("pattern %q: %q is not a name with * and ?, nor ** alone", clip(string(g)), clip(segment))
+			return fmt.Errorf("pattern %q: %q is not a name with * and ?, nor ** alone", Clip(string(g)), Clip(segment))
 		}
 		if segment == "**" {
 			rests++
 		}
 	}
 	if rests > 2 { // matching would become slow
-		return fmt.Errorf("pattern %q: at most two **", clip(string(g)))
+		return fmt.Errorf("pattern %q: at most two **", Clip(string(g)))
 	}
 	return nil
 }

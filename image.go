@@ -31,7 +31,7 @@ func DigestFromSum(sum [sha256.Size]byte) Digest {
 func ParseDigest(s string) (Digest, error) {
 	rest, ok := strings.CutPrefix(s, digestPrefix)
 	if !ok {
-		return Digest{}, fmt.Errorf("digest %q: want sha256:<64 hex digits>", clip(s))
+		return Digest{}, fmt.Errorf("digest %q: want sha256:<64 hex digits>", Clip(s))
 	}
 	return ParseDigestHex(rest)
 }
@@ -40,13 +40,13 @@ func ParseDigest(s string) (Digest, error) {
 func ParseDigestHex(s string) (Digest, error) {
 	var d Digest
 	if len(s) != hex.EncodedLen(sha256.Size) || strings.ToLower(s) != s {
-		return Digest{}, fmt.Errorf("digest %q: want 64 lower-case hex digits after sha256:", clip(s))
+		return Digest{}, fmt.Errorf("digest %q: want 64 lower-case hex digits after sha256:", Clip(s))
 	}
 	if _, err := hex.Decode(d.sum[:], []byte(s)); err != nil {
-		return Digest{}, fmt.Errorf("digest %q: %w", clip(s), err)
+		return Digest{}, fmt.Errorf("digest %q: %w", Clip(s), err)
 	}
 	if d.IsZero() {
-		return Digest{}, fmt.Errorf("digest %q: no content is known with it", clip(s))
+		return Digest{}, fmt.Errorf("digest %q: no content is known with it", Clip(s))
 	}
 	return d, nil
 }
@@ -102,7 +102,7 @@ const maxRepositoryName = 255
 func ParseRepository(s string) (Repository, error) {
 	host, path, ok := strings.Cut(s, "/")
 	if !ok || !looksLikeHost(host) {
-		return Repository{}, fmt.Errorf("repository %q: name the registry too, as in docker.io/library/alpine", clip(s))
+		return Repository{}, fmt.Errorf("repository %q: name the registry too, as in docker.io/library/alpine", Clip(s))
 	}
 	r := Repository{Registry: host, Path: path}
 	return r, r.Validate()
@@ -115,10 +115,10 @@ func looksLikeHost(s string) bool {
 // Validate checks both parts against the grammar of the OCI distribution specification.
 func (r Repository) Validate() error {
 	if !hostPattern.MatchString(r.Registry) || len(r.Registry) > maxRepositoryName {
-		return fmt.Errorf("registry %q is not a host with an optional port", clip(r.Registry))
+		return fmt.Errorf("registry %q is not a host with an optional port", Clip(r.Registry))
 	}
 	if !pathPattern.MatchString(r.Path) || len(r.Path) > maxRepositoryName {
-		return fmt.Errorf("repository path %q is not lower-case words separated by slashes", clip(r.Path))
+		return fmt.Errorf("repository path %q is not lower-case words separated by slashes", Clip(r.Path))
 	}
 	return nil
 }
@@ -169,14 +169,14 @@ func ParseImageRef(s string) (ImageRef, error) {
 	if hasDigest {
 		id, err := ParseContentID(digest)
 		if err != nil {
-			return ImageRef{}, fmt.Errorf("image %q: %w", clip(s), err)
+			return ImageRef{}, fmt.Errorf("image %q: %w", Clip(s), err)
 		}
 		ref = ref.WithContentID(id)
 	}
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		name, ref.Tag = name[:i], name[i+1:]
 		if !tagPattern.MatchString(ref.Tag) {
-			return ImageRef{}, fmt.Errorf("image %q: %q is not a tag", clip(s), clip(ref.Tag))
+			return ImageRef{}, fmt.Errorf("image %q: %q is not a tag", Clip(s), Clip(ref.Tag))
 		}
 	}
 	if ref.Tag == "" && !hasDigest {
@@ -184,7 +184,7 @@ func ParseImageRef(s string) (ImageRef, error) {
 	}
 	repo, err := ParseRepository(name)
 	if err != nil {
-		return ImageRef{}, fmt.Errorf("image %q: %w", clip(s), err)
+		return ImageRef{}, fmt.Errorf("image %q: %w", Clip(s), err)
 	}
 	ref.Repository = repo
 	return ref, nil
@@ -196,7 +196,7 @@ func (r ImageRef) Validate() error {
 		return err
 	}
 	if r.Tag != "" && !tagPattern.MatchString(r.Tag) {
-		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores", clip(r.Tag))
+		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores", Clip(r.Tag))
 	}
 	if !r.Digest.IsZero() && !r.Other.IsZero() {
 		return fmt.Errorf("image %s has two digests", r.Repository)
@@ -242,7 +242,7 @@ func ParseSubject(s string) (Subject, error) {
 		return Subject{}, err
 	}
 	if ref.Tag != "" || ref.Digest.IsZero() {
-		return Subject{}, fmt.Errorf("subject %q: want registry/path@sha256:… without a tag", clip(s))
+		return Subject{}, fmt.Errorf("subject %q: want registry/path@sha256:… without a tag", Clip(s))
 	}
 	return Subject{Repository: ref.Repository, Digest: ref.Digest}, nil
 }
@@ -263,6 +263,3 @@ func (s Subject) String() string {
 
 // Platform is "os/architecture[/variant]" as registries write it, for example "linux/arm64/v8".
 type Platform string
-
-// clip keeps hostile input out of error messages that end in logs and API answers.
-func clip(s string) string { return Excerpt(s, 120) }

@@ -28,3 +28,20 @@ func TestExcerpt(t *testing.T) {
 		}
 	}
 }
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                              "",
+		"v1.2":                          "v1.2",
+		"two\r\nlines\ttabs\x7f\x1b[0m": "two  lines tabs  [0m",
+		"C1 \u009b":                     "C1  ",
+		"a\xffb":                        "a\uFFFDb",
+		strings.Repeat("x", 200):        strings.Repeat("x", 200),
+		strings.Repeat("x", 201):        strings.Repeat("x", 197) + "…",
+	} {
+		if got := pratique.Clip(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

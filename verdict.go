@@ -31,6 +31,21 @@ type Verdict struct {
 	EvaluatedAt time.Time      `json:"evaluatedAt"`
 }
 
+// Decision is what the policy says about one image. Reasons and Notes are bounded in number and
+// bytes, so that a fact and a summary can carry them.
+type Decision struct {
+	Outcome        Outcome
+	Reasons, Notes []Reason
+	// AllReasons and AllNotes are set where Reasons and Notes leave something out.
+	AllReasons, AllNotes []Reason
+}
+
+// PlatformDecision is the decision about one platform of an index.
+type PlatformDecision struct {
+	Child
+	Decision Decision
+}
+
 // Reason is a rule that spoke, and why.
 type Reason struct {
 	Rule    string `json:"rule"`

@@ -6,21 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
-
-// Message is work for one priority of a stage, as for [Broker.Publish].
-type Message struct {
-	Priority pratique.Priority
-	ID       string
-	Body     []byte
-}
 
 // Bounds of what is committed at once. The server takes 1000 messages; half of that leaves room for a server
 // that was told to take fewer, and the bytes bound what it stages.
@@ -30,14 +23,6 @@ const (
 	// The server stages a batch in a store of its own, which costs it half a dozen syncs of files and
 	// directories however small the batch is; below this one sync for each message is cheaper.
 	batchLeast = 12
-)
-
-// The headers of an atomic batch; the client library has no names for them. Servers before 2.12 do not know
-// them and take each message as one of its own.
-const (
-	batchIDHeader     = "Nats-Batch-Id"
-	batchSeqHeader    = "Nats-Batch-Sequence"
-	batchCommitHeader = "Nats-Batch-Commit"
 )
 
 // errNotAtomic says that the messages cannot go in as one batch but can one by one: the server refused the
@@ -53,7 +38,7 @@ var errNotAtomic = errors.New("not taken as one batch")
 // The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown priority or too large is
 // refused before any is sent. After every other error none, some or all may have been stored, not always the first
 // ones if the power failed: publish all of them again with the same ids.
-func (b *Broker) PublishBatch(ctx context.Context, stage Stage, all []Message) error {
+func (b *Broker) PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {
@@ -149,22 +134,22 @@ func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, par
 		msg.Data = m.Body
 		msg.Header.Set(jetstream.MsgIDHeader, m.ID)
 		msg.Header.Set(jetstream.ExpectedStreamHeader, s.Name)
-		msg.Header.Set(batchIDHeader, batch)
-		msg.Header.Set(batchSeqHeader, strconv.Itoa(i+1))
+		msg.Header.Set(natsinternals.BatchID, batch)
+		msg.Header.Set(natsinternals.BatchSequence, strconv.Itoa(i+1))
 		if i != 0 && i != last {
 			if err := conn.PublishMsg(msg); err != nil {
 				return batchError(op, s, subject, err)
 			}
 			continue
 		}
-		want := batchAnswer{}
+		want := natsinternals.BatchAnswer{}
 		if i == last {
-			msg.Header.Set(batchCommitHeader, "1")
-			want = batchAnswer{Batch: batch, Count: len(part)}
+			msg.Header.Set(natsinternals.BatchCommit, "1")
+			want = natsinternals.BatchAnswer{Batch: batch, Count: len(part)}
 		}
 		answer, err := conn.RequestMsgWithContext(ctx, msg)
 		if err == nil {
-			err = want.check(answer.Data)
+			err = checkAnswer(answer.Data, want)
 		}
 		if err != nil {
 			return batchError(op, s, subject, err)
@@ -173,16 +158,9 @@ func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, par
 	return nil
 }
 
-// batchAnswer is what the server says of a batch: nothing of its first message, and of the last how many
-// messages were committed.
-type batchAnswer struct {
-	Error *jetstream.APIError `json:"error"`
-	Batch string              `json:"batch"`
-	Count int                 `json:"count"`
-}
-
-func (want batchAnswer) check(data []byte) error {
-	var got batchAnswer
+// checkAnswer compares an answer of the server with the one that a batch wants.
+func checkAnswer(data []byte, want natsinternals.BatchAnswer) error {
+	var got natsinternals.BatchAnswer
 	if len(data) > 0 {
 		if err := json.Unmarshal(data, &got); err != nil {
 			return fmt.Errorf("unreadable acknowledgement: %w", err)
@@ -198,23 +176,8 @@ func (want batchAnswer) check(data []byte) error {
 	return nil
 }
 
-// refusals are the server's reasons against a batch that are no reasons against its messages, or not against
-// all of them, in which case publishing them one by one says which and why.
-var refusals = []jetstream.ErrorCode{
-	10054, // a message is too large
-	10158, // the first of two with the same id is being stored
-	10174, // the stream does not take batches
-	10176, // a message is missing: it was too large, or the server has started anew
-	10177, // a header that has no place in a batch
-	10199, // too many messages
-	10201, // a message with this id is in the stream, or in the batch
-	10210, // too many batches at once
-}
-
 func batchError(op string, s Stream, subject string, err error) error {
-	api := &jetstream.APIError{} // without a code if err is none
-	errors.As(err, &api)
-	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) || slices.Contains(refusals, api.ErrorCode) {
+	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) || natsinternals.BatchRefused(err) {
 		return errNotAtomic
 	}
 	return publishError(op, s, subject, err)

@@ -39,7 +39,7 @@ func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 			default:
 			}
 			part := batch(fmt.Sprint("m", n, "-"), size)
-			for b.PublishBatch(t.Context(), queue.StageInspect, part) != nil {
+			for b.PublishBatch(t.Context(), pratique.StageInspect, part) != nil {
 				if failed.Add(1); t.Context().Err() != nil {
 					return
 				}
@@ -80,7 +80,7 @@ func TestAcknowledgedBatchesSurviveSIGKILL(t *testing.T) {
 	// What was under way is sent again, and then it is there once.
 	rest := ids[len(acked):]
 	next := batch(fmt.Sprint("m", len(acked)/50, "-"), 50)
-	if err := b.PublishBatch(t.Context(), queue.StageInspect, next); err != nil {
+	if err := b.PublishBatch(t.Context(), pratique.StageInspect, next); err != nil {
 		t.Fatal(err)
 	}
 	again, _ := stored(t, js)
@@ -101,7 +101,7 @@ func BenchmarkPublishBatch(b *testing.B) {
 					n++
 					all[i].ID, all[i].Body = fmt.Sprint(n), make([]byte, 900)
 				}
-				if err := broker.PublishBatch(b.Context(), queue.StageInspect, all); err != nil {
+				if err := broker.PublishBatch(b.Context(), pratique.StageInspect, all); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -119,7 +119,7 @@ func BenchmarkPublishers(b *testing.B) {
 			for range publishers {
 				all.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if err := broker.Publish(b.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(n), make([]byte, 900)); err != nil {
+						if err := broker.Publish(b.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(n), make([]byte, 900)); err != nil {
 							b.Error(err)
 							return
 						}

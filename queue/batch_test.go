@@ -21,11 +21,11 @@ import (
 )
 
 // batch makes n messages for the push priority whose bodies are their ids.
-func batch(prefix string, n int) []queue.Message {
-	all := make([]queue.Message, n)
+func batch(prefix string, n int) []pratique.Message {
+	all := make([]pratique.Message, n)
 	for i := range all {
 		id := fmt.Sprint(prefix, i)
-		all[i] = queue.Message{Priority: pratique.PriorityPush, ID: id, Body: []byte(id)}
+		all[i] = pratique.Message{Priority: pratique.PriorityPush, ID: id, Body: []byte(id)}
 	}
 	return all
 }
@@ -54,7 +54,7 @@ func stored(t testing.TB, js jetstream.JetStream) (ids []string, batches int) {
 	return ids, batches
 }
 
-func idsOf(all []queue.Message) []string {
+func idsOf(all []pratique.Message) []string {
 	var ids []string
 	for _, m := range all {
 		ids = append(ids, m.ID)
@@ -70,7 +70,7 @@ func TestBatchIsStoredOnceInOrder(t *testing.T) {
 	}
 	ids := func(from, to int) []string { return idsOf(batch("a", to)[from:]) }
 	for name, c := range map[string]struct {
-		before, all []queue.Message
+		before, all []pratique.Message
 		want        []string
 		batches     int
 	}{
@@ -87,8 +87,8 @@ func TestBatchIsStoredOnceInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, b, js := start(t, t.TempDir(), queue.Config{})
-			for _, all := range [][]queue.Message{c.before, c.all} {
-				if err := b.PublishBatch(t.Context(), queue.StageInspect, all); err != nil {
+			for _, all := range [][]pratique.Message{c.before, c.all} {
+				if err := b.PublishBatch(t.Context(), pratique.StageInspect, all); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -106,16 +106,16 @@ func TestBatchIsStoredOnceInOrder(t *testing.T) {
 func TestBatchRefusals(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
-	last := func(m queue.Message) []queue.Message { return append(batch("a", 20), m) }
+	last := func(m pratique.Message) []pratique.Message { return append(batch("a", 20), m) }
 	for name, c := range map[string]struct {
-		stage queue.Stage
-		all   []queue.Message
+		stage pratique.Stage
+		all   []pratique.Message
 		want  pratique.Kind
 	}{
 		"no such stage":    {"", batch("a", 2), pratique.Internal},
-		"no such priority": {queue.StageInspect, last(queue.Message{Priority: "x.y", ID: "x"}), pratique.Internal},
-		"no id":            {queue.StageInspect, last(queue.Message{Priority: pratique.PriorityPush}), pratique.Internal},
-		"too large":        {queue.StageInspect, last(queue.Message{Priority: pratique.PriorityPush, ID: "x", Body: make([]byte, 70<<10)}), pratique.Exhausted},
+		"no such priority": {pratique.StageInspect, last(pratique.Message{Priority: "x.y", ID: "x"}), pratique.Internal},
+		"no id":            {pratique.StageInspect, last(pratique.Message{Priority: pratique.PriorityPush}), pratique.Internal},
+		"too large":        {pratique.StageInspect, last(pratique.Message{Priority: pratique.PriorityPush, ID: "x", Body: make([]byte, 70<<10)}), pratique.Exhausted},
 	} {
 		err := b.PublishBatch(t.Context(), c.stage, c.all)
 		if pratique.KindOf(err) != c.want || err == nil {
@@ -127,7 +127,7 @@ func TestBatchRefusals(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.PublishBatch(canceled, queue.StageInspect, batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
+	if err := b.PublishBatch(canceled, pratique.StageInspect, batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -141,10 +141,10 @@ func TestBatchWithAMessageAtTheLimit(t *testing.T) {
 		_, b, js := start(t, t.TempDir(), queue.Config{})
 		fits, tooLarge := batch("a", 20), batch("b", 20)
 		fits[at].Body, tooLarge[at].Body = make([]byte, limit-100), make([]byte, limit-20)
-		if err := b.PublishBatch(t.Context(), queue.StageInspect, fits); err != nil {
+		if err := b.PublishBatch(t.Context(), pratique.StageInspect, fits); err != nil {
 			t.Error(err)
 		}
-		err := b.PublishBatch(t.Context(), queue.StageInspect, tooLarge)
+		err := b.PublishBatch(t.Context(), pratique.StageInspect, tooLarge)
 		if pratique.KindOf(err) != pratique.Exhausted || !strings.Contains(err.Error(), tooLarge[at].ID) {
 			t.Errorf("got %v", err)
 		}
@@ -160,7 +160,7 @@ func TestBatchWithoutServerIsUnavailable(t *testing.T) {
 	e, b, _ := start(t, t.TempDir(), queue.Config{})
 	e.Close()
 	begin := time.Now()
-	err := b.PublishBatch(t.Context(), queue.StageInspect, batch("a", 20))
+	err := b.PublishBatch(t.Context(), pratique.StageInspect, batch("a", 20))
 	if pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("got %v", err)
 	}
@@ -178,10 +178,10 @@ func TestBatchIntoAFullQueueIsRefusedWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	fits, full := batch("a", 15), batch("b", 40)
-	if err := b.PublishBatch(t.Context(), queue.StageInspect, fits); err != nil {
+	if err := b.PublishBatch(t.Context(), pratique.StageInspect, fits); err != nil {
 		t.Fatal(err)
 	}
-	err := b.PublishBatch(t.Context(), queue.StageInspect, full)
+	err := b.PublishBatch(t.Context(), pratique.StageInspect, full)
 	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
 		t.Errorf("got %v", err)
 	}
@@ -201,7 +201,7 @@ func TestStreamFromBeforeBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := batch("a", 15), batch("b", 15)
-	if err := b.PublishBatch(t.Context(), queue.StageInspect, first); err != nil {
+	if err := b.PublishBatch(t.Context(), pratique.StageInspect, first); err != nil {
 		t.Fatal(err)
 	}
 	if _, batches := stored(t, js); batches != 0 {
@@ -210,7 +210,7 @@ func TestStreamFromBeforeBatches(t *testing.T) {
 	if err := b.Setup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PublishBatch(t.Context(), queue.StageInspect, second); err != nil {
+	if err := b.PublishBatch(t.Context(), pratique.StageInspect, second); err != nil {
 		t.Fatal(err)
 	}
 	ids, batches := stored(t, js)
@@ -241,7 +241,7 @@ func TestServerFromBeforeBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := batch("a", 20)
-	if err := queue.New(js, queue.Config{}).PublishBatch(t.Context(), queue.StageInspect, all); err != nil {
+	if err := queue.New(js, queue.Config{}).PublishBatch(t.Context(), pratique.StageInspect, all); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -263,7 +263,7 @@ func TestBatchesBesideSinglePublishes(t *testing.T) {
 		all.Go(func() {
 			for r := range rounds {
 				for _, m := range batch(fmt.Sprint("single", p, "-", r, "-"), 3) {
-					if err := b.Publish(t.Context(), queue.StageInspect, m.Priority, m.ID, m.Body); err != nil {
+					if err := b.Publish(t.Context(), pratique.StageInspect, m.Priority, m.ID, m.Body); err != nil {
 						t.Error(err)
 					}
 				}
@@ -273,7 +273,7 @@ func TestBatchesBesideSinglePublishes(t *testing.T) {
 			for r := range rounds {
 				// Every batch has one message that a neighbour publishes, too.
 				part := append(batch(fmt.Sprint("batch", p, "-", r, "-"), size), batch(fmt.Sprint("shared", p/2, "-", r, "-"), 1)...)
-				if err := b.PublishBatch(t.Context(), queue.StageInspect, part); err != nil {
+				if err := b.PublishBatch(t.Context(), pratique.StageInspect, part); err != nil {
 					t.Error(err)
 				}
 			}
@@ -311,11 +311,11 @@ func TestWorkersTakeABatchInOrder(t *testing.T) {
 	for i := range all {
 		all[i].Priority = pratique.Priorities()[i%3]
 	}
-	if err := b.PublishBatch(t.Context(), queue.StageInspect, all); err != nil {
+	if err := b.PublishBatch(t.Context(), pratique.StageInspect, all); err != nil {
 		t.Fatal(err)
 	}
 	got := make(chan queue.Job, 2*len(all))
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		got <- job
 		return nil
 	}})

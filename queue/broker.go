@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
 // Config sets the bounds of the work. Every zero value means its default.
@@ -121,9 +121,7 @@ func (b *Broker) checkFormat(ctx context.Context, s Stream) error {
 }
 
 func setupError(op string, err error) error {
-	const noStorage jetstream.ErrorCode = 10047
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == noStorage {
+	if natsinternals.NoStorage(err) {
 		return pratique.Errorf(pratique.Exhausted, op,
 			"the server's store limit is smaller than the streams ask for: raise it or set a smaller ledger: %w", err)
 	}
@@ -136,7 +134,7 @@ const publishWait = 5 * time.Second
 // 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
 // error is Unavailable, and the message may still have been stored: publish again with the same id. A full queue
 // is Unavailable, too, since it takes work again once some of its own is done.
-func (b *Broker) Publish(ctx context.Context, stage Stage, priority pratique.Priority, id string, body []byte) error {
+func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {
@@ -172,14 +170,10 @@ func checkMessage(op string, priority pratique.Priority, id string) error {
 }
 
 func publishError(op string, s Stream, id string, err error) error {
-	const tooLarge, storeFailed jetstream.ErrorCode = 10054, 10077
-	api := &jetstream.APIError{} // without a code if err is none
-	errors.As(err, &api)
 	switch {
-	case errors.Is(err, nats.ErrMaxPayload), api.ErrorCode == tooLarge:
+	case errors.Is(err, nats.ErrMaxPayload), natsinternals.MessageTooLarge(err):
 		return pratique.Wrap(pratique.Exhausted, op, id, err)
-	// The code is that of every failure to store, so the text decides.
-	case api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded"):
+	case natsinternals.StreamFull(err):
 		if s.Name == LedgerStream {
 			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
 		} else {
@@ -198,21 +192,11 @@ func known(priority pratique.Priority) bool {
 	return false
 }
 
-// Backlog is the work of one priority that is not done.
-type Backlog struct {
-	Stage    Stage
-	Priority pratique.Priority
-	// Total counts all messages of the priority; Running those that a worker of this process has, as [Broker.Jobs] says it;
-	// Waiting the others, which wait for a worker or for another attempt.
-	Total, Running, Waiting uint64
-	// OldestAge is how long the oldest of them has been in the queue; zero if there is none.
-	OldestAge time.Duration
-}
-
 // Pending returns the backlog of every stage and priority, in the order of the line and most urgent priority first.
-func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
-	var all []Backlog
-	for _, stage := range Stages() {
+// Running are the jobs that a worker of this process has, as [Broker.Jobs] says it.
+func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
+	var all []pratique.QueueFigures
+	for _, stage := range pratique.Stages() {
 		s, err := streamOf(stage)
 		if err != nil {
 			return nil, err
@@ -232,8 +216,8 @@ func (b *Broker) Pending(ctx context.Context) ([]Backlog, error) {
 	return all, nil
 }
 
-func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (Backlog, error) {
-	out := Backlog{Stage: s.Stage, Priority: priority}
+func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (pratique.QueueFigures, error) {
+	out := pratique.QueueFigures{Stage: s.Stage, Priority: priority}
 	consumer, err := stream.Consumer(ctx, string(priority))
 	if err != nil {
 		return out, err
@@ -250,6 +234,6 @@ func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
 	case err != nil:
 		return out, err
 	}
-	out.OldestAge = max(0, b.config.Now().Sub(oldest.Time))
+	out.Oldest = oldest.Time.UTC()
 	return out, nil
 }

@@ -81,7 +81,7 @@ func TestPublishWithoutServerIsUnavailable(t *testing.T) {
 	e, b, _ := start(t, t.TempDir(), queue.Config{})
 	e.Close()
 	begin := time.Now()
-	err := b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, "x", nil)
+	err := b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "x", nil)
 	if pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("got %v", err)
 	}
@@ -94,17 +94,17 @@ func TestPublishRefusals(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	for name, c := range map[string]struct {
-		stage    queue.Stage
+		stage    pratique.Stage
 		priority pratique.Priority
 		id       string
 		size     int
 		want     pratique.Kind
 	}{
 		"no such stage":    {"", pratique.PriorityPush, "x", 1, pratique.Internal},
-		"no such priority": {queue.StageInspect, "x.y", "x", 1, pratique.Internal},
-		"no id":            {queue.StageInspect, pratique.PriorityPush, "", 1, pratique.Internal},
-		"too large":        {queue.StageInspect, pratique.PriorityPush, "x", 70 << 10, pratique.Exhausted},
-		"far too large":    {queue.StageInspect, pratique.PriorityPush, "x", 2 << 20, pratique.Exhausted},
+		"no such priority": {pratique.StageInspect, "x.y", "x", 1, pratique.Internal},
+		"no id":            {pratique.StageInspect, pratique.PriorityPush, "", 1, pratique.Internal},
+		"too large":        {pratique.StageInspect, pratique.PriorityPush, "x", 70 << 10, pratique.Exhausted},
+		"far too large":    {pratique.StageInspect, pratique.PriorityPush, "x", 2 << 20, pratique.Exhausted},
 	} {
 		err := b.Publish(t.Context(), c.stage, c.priority, c.id, make([]byte, c.size))
 		if pratique.KindOf(err) != c.want || err == nil {
@@ -124,7 +124,7 @@ func TestFullQueueRefusesAndKeepsTheOld(t *testing.T) {
 	var err error
 	stored := 0
 	for ; err == nil && stored < 100; stored++ {
-		err = b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(stored), make([]byte, 500))
+		err = b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(stored), make([]byte, 500))
 	}
 	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
 		t.Fatalf("after %d messages: %v", stored, err)
@@ -184,11 +184,11 @@ func TestPendingAge(t *testing.T) {
 		t.Fatalf("%d backlogs, want 9", len(all))
 	}
 	for _, l := range all {
-		busy := l.Stage == queue.StageInspect && l.Priority == pratique.PriorityManual
+		busy := l.Stage == pratique.StageInspect && l.Priority == pratique.PriorityManual
 		switch {
-		case busy && (l.Total != 2 || l.Waiting != 2 || l.OldestAge.Round(time.Minute) != time.Hour):
+		case busy && (l.Total != 2 || l.Waiting != 2 || now().Sub(l.Oldest).Round(time.Minute) != time.Hour):
 			t.Errorf("busy priority: %+v", l)
-		case !busy && (l.Total != 0 || l.OldestAge != 0):
+		case !busy && (l.Total != 0 || !l.Oldest.IsZero()):
 			t.Errorf("empty priority: %+v", l)
 		}
 	}
@@ -201,7 +201,7 @@ func BenchmarkPublish(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i++
-				if err := broker.Publish(b.Context(), queue.StageInspect, pratique.PriorityPush, fmt.Sprint(i), make([]byte, 400)); err != nil {
+				if err := broker.Publish(b.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(i), make([]byte, 400)); err != nil {
 					b.Fatal(err)
 				}
 			}

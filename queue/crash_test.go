@@ -57,7 +57,7 @@ func victim(role, dir string) error {
 	if role == "publish" {
 		for i := 0; ; i++ {
 			id := fmt.Sprint("m", i)
-			if err := b.Publish(ctx, queue.StageInspect, pratique.PriorityPush, id, []byte(id)); err != nil {
+			if err := b.Publish(ctx, pratique.StageInspect, pratique.PriorityPush, id, []byte(id)); err != nil {
 				return err
 			}
 			fmt.Println(id)
@@ -66,7 +66,7 @@ func victim(role, dir string) error {
 	if role == "publish batches" {
 		for i := 0; ; i++ {
 			all := batch(fmt.Sprint("m", i, "-"), 50)
-			if err := b.PublishBatch(ctx, queue.StageInspect, all); err != nil {
+			if err := b.PublishBatch(ctx, pratique.StageInspect, all); err != nil {
 				return err
 			}
 			for _, m := range all {
@@ -75,7 +75,7 @@ func victim(role, dir string) error {
 		}
 	}
 	return b.Run(ctx, []queue.Work{{
-		Stage: queue.StageInspect,
+		Stage: pratique.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error {
 			if role == "die" {
 				fmt.Println(job.ID, job.Attempt)
@@ -139,7 +139,7 @@ func TestAcknowledgedSurvivesSIGKILL(t *testing.T) {
 		t.Errorf("%d stored, %d acknowledged", total, len(acked))
 	}
 	got := make(chan string, total+100)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		got <- job.ID
 		return nil
 	}})
@@ -166,7 +166,7 @@ func TestJobOfAKilledWorkerComesAgainAndTheDoneOnesDoNot(t *testing.T) {
 	}
 	_, b, _ = start(t, dir, crashConfig)
 	got := make(chan string, 10)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		got <- fmt.Sprint(job.ID, " ", job.Attempt)
 		return nil
 	}})
@@ -190,7 +190,7 @@ func TestMessageThatKillsItsWorkerEnds(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "deadly")
 	waits := make(chan int, 1000)
 	stop := run(t, b, queue.Work{
-		Stage:  queue.StageInspect,
+		Stage:  pratique.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error { waits <- job.Attempt; return errAway },
 		Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 	})
@@ -207,7 +207,7 @@ func TestMessageThatKillsItsWorkerEnds(t *testing.T) {
 	_, b, _ = start(t, dir, crashConfig)
 	finals := make(chan error, 10)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect,
+		Stage: pratique.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error {
 			t.Errorf("started again, attempt %d", job.Attempt)
 			return nil

@@ -28,7 +28,7 @@ func TestDeathsEndBeforeTheThirdStart(t *testing.T) {
 	failures := make(chan attempt, 100)
 	last := make(chan error, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxDeaths: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
 			if n := int(runs.Add(1)); job.Deaths != n-1 {
 				t.Errorf("start %d knows of %d deaths", n, job.Deaths)
@@ -69,7 +69,7 @@ func TestOtherFailuresAreNoDeaths(t *testing.T) {
 	var runs atomic.Int32
 	deaths := make(chan string, 100)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxDeaths: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
 			deaths <- fmt.Sprint(job.Deaths)
 			return errs[runs.Add(1)-1]
@@ -102,7 +102,7 @@ func TestDeathsOfTheWholeService(t *testing.T) {
 	_, b, _ = start(t, dir, crashConfig)
 	last := make(chan error, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxDeaths: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
 			t.Errorf("started again, attempt %d", job.Attempt)
 			return nil

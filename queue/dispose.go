@@ -1,11 +1,10 @@
 package queue
 
 import (
-	"errors"
-	"math"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Action says what becomes of a message.
@@ -60,25 +59,19 @@ func Dispose(err error, e Effort, c Config, jitter float64) Disposition {
 	case kind == pratique.RateLimited:
 		least = 8 * c.MinDelay
 	}
-	again := delay(least, c.MaxDelay, e.Starts, jitter)
-	if told := toldToWait(err); told > 0 {
-		again = told + time.Duration(float64(told/4+c.MinDelay)*min(max(jitter, 0), 1))
+	again := backoff.Backoff{Min: least, Max: c.MaxDelay, Jitter: jitterShare}.Delay(e.Starts, jitter)
+	if asked := min(backoff.RetryAfter(err), mostAsked); asked > 0 {
+		again = backoff.Later(asked, asked/4+c.MinDelay, jitter)
 	}
 	return Disposition{Action: Retry, Delay: again, Forgive: wait}
 }
 
-// mostTold bounds what others may ask us to wait.
-const mostTold = 15 * time.Minute
-
-// toldToWait is how long to wait according to whom the job asked, 0 if nobody said. It knows errors with a method
-// RetryAfter() time.Duration in their chain.
-func toldToWait(err error) time.Duration {
-	var told interface{ RetryAfter() time.Duration }
-	if !errors.As(err, &told) {
-		return 0
-	}
-	return min(told.RetryAfter(), mostTold)
-}
+const (
+	// jitterShare is the largest share of a delay that jitter takes away.
+	jitterShare = 0.5
+	// mostAsked bounds what others may ask us to wait.
+	mostAsked = 15 * time.Minute
+)
 
 // waits reports whether a kind speaks of somebody or something else that may change by itself.
 func waits(kind pratique.Kind) bool {
@@ -88,10 +81,4 @@ func waits(kind pratique.Kind) bool {
 	default:
 		return false
 	}
-}
-
-func delay(least, most time.Duration, start int, jitter float64) time.Duration {
-	// Floating point saturates where a shift would overflow.
-	full := min(float64(least)*math.Pow(2, float64(max(start, 1)-1)), float64(most))
-	return time.Duration(full * (1 - min(max(jitter, 0), 1)/2))
 }

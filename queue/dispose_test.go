@@ -90,9 +90,11 @@ func TestCountsOfAnOlderVersion(t *testing.T) {
 
 func TestDelayIsBounded(t *testing.T) {
 	t.Parallel()
-	for attempt := range 5000 {
-		if d := delay(time.Second, time.Minute, attempt, 0.3); d <= 0 || d > time.Minute {
-			t.Fatalf("attempt %d: %s", attempt, d)
+	c := Config{MinDelay: time.Second, MaxDelay: time.Minute}
+	for starts := range 5000 {
+		d := Dispose(pratique.Errorf(pratique.Unavailable, "x", "y"), Effort{Starts: starts}, c, 0.3)
+		if d.Delay <= 0 || d.Delay > time.Minute {
+			t.Fatalf("start %d: %s", starts, d.Delay)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/dirlock"
+	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
 // EmbeddedConfig configures the embedded server.
@@ -58,7 +58,7 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	case err != nil:
 		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, err)
 	}
-	if err := mendIndexes(c.Dir); err != nil {
+	if err := natsinternals.DropStaleIndexes(c.Dir); err != nil {
 		_ = lock.Unlock() // the error that matters is err
 		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, err)
 	}
@@ -154,9 +154,6 @@ func (l *serverLog) pass(level, format string, args []any) {
 	}
 }
 
-// writeError is how the server says, in several places, that a stream or a consumer takes nothing any more.
-const writeError = "ritical write error"
-
 // note keeps an error; the one about writing stays, since others follow from it.
 func (l *serverLog) note(message string) {
 	select {
@@ -165,7 +162,7 @@ func (l *serverLog) note(message string) {
 	default:
 	}
 	l.lastErr = message
-	if strings.Contains(message, writeError) {
+	if natsinternals.StoppedWriting(message) {
 		close(l.broken)
 	}
 }

@@ -49,7 +49,7 @@ func TestFullDiskEndsTheServer(t *testing.T) {
 	acknowledged, body := 0, make([]byte, 32<<10)
 	for ; acknowledged < 1000; acknowledged++ {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		err := broker.Publish(ctx, StageInspect, pratique.PriorityPush, fmt.Sprint(acknowledged), body)
+		err := broker.Publish(ctx, pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(acknowledged), body)
 		cancel()
 		if err != nil {
 			break
@@ -76,7 +76,7 @@ func TestFullDiskEndsTheServer(t *testing.T) {
 	if have := stream.CachedInfo().State.Msgs; have < uint64(acknowledged) {
 		t.Errorf("%d messages of %d that were acknowledged", have, acknowledged)
 	}
-	if err := broker.Publish(t.Context(), StageInspect, pratique.PriorityPush, "after", body); err != nil {
+	if err := broker.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "after", body); err != nil {
 		t.Error(err)
 	}
 }

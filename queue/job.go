@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // ackWait bounds the wait for the server's confirmation of an acknowledgement.
@@ -48,12 +48,13 @@ func (p *pool) hold(job Job) time.Duration {
 	if wait <= 0 {
 		return 0
 	}
-	return wait + rand.N(wait/4+1) //nolint:gosec // jitter needs no secrecy
+	return backoff.Later(wait, wait/4, backoff.Random())
 }
 
 // begin counts the start, does the job unless it has had its attempts, and returns how to settle the message.
 func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
-	again := delay(p.config.MinDelay, p.config.MaxDelay, int(meta.NumDelivered), rand.Float64()) //nolint:gosec // jitter needs no secrecy
+	usual := backoff.Backoff{Min: p.config.MinDelay, Max: p.config.MaxDelay, Jitter: jitterShare}
+	again := usual.Delay(int(meta.NumDelivered), backoff.Random())
 	now, err := p.starts.begin(ctx, meta, bounds{spent: p.config.MaxAttempts, deaths: p.work.MaxDeaths})
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
@@ -71,7 +72,7 @@ func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jets
 		return func() { p.nak(msg, 0) }
 	}
 	effort := Effort{Starts: now.total, Spent: now.spent, Age: p.config.Now().Sub(job.EnqueuedAt)}
-	d := Dispose(err, effort, p.config, rand.Float64()) //nolint:gosec // jitter needs no secrecy
+	d := Dispose(err, effort, p.config, backoff.Random())
 	return p.settle(ctx, job, msg, now, d, err, again)
 }
 

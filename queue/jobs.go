@@ -25,7 +25,7 @@ type Queued struct {
 // changes meanwhile may or may not show. After an error, which is Unavailable, nothing follows.
 func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	return func(yield func(Queued, error) bool) {
-		for _, stage := range Stages() {
+		for _, stage := range pratique.Stages() {
 			s, err := streamOf(stage)
 			if err != nil {
 				yield(Queued{}, err)
@@ -114,7 +114,7 @@ func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
 // Interrupt ends the context of the jobs of a stage that match and that this process runs. They come again at once, and
 // the interrupted start is forgiven: their handler has to find out why it should not go on. Only for stages that may
 // be stopped anywhere.
-func (b *Broker) Interrupt(stage Stage, match func(Job) bool) {
+func (b *Broker) Interrupt(stage pratique.Stage, match func(Job) bool) {
 	b.running.mu.Lock()
 	defer b.running.mu.Unlock()
 	for r := range b.running.jobs {
@@ -160,7 +160,7 @@ func (r *running) handle(ctx context.Context, job Job, handler func(context.Cont
 	return err
 }
 
-func (r *running) count(stage Stage, priority pratique.Priority) (n uint64) {
+func (r *running) count(stage pratique.Stage, priority pratique.Priority) (n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for me := range r.jobs {
@@ -171,7 +171,7 @@ func (r *running) count(stage Stage, priority pratique.Priority) (n uint64) {
 	return n
 }
 
-func (r *running) has(stage Stage, id string) bool {
+func (r *running) has(stage pratique.Stage, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for me := range r.jobs {

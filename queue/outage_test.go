@@ -29,7 +29,7 @@ func TestOutageCostsNoAttempts(t *testing.T) {
 	}
 	failures := make(chan failure, 100)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect,
+		Stage: pratique.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error {
 			if job.Attempt == 2 || job.Attempt > outage {
 				return errors.New("who knows")
@@ -62,7 +62,7 @@ func TestOutageEndsByAge(t *testing.T) {
 	finals, runs := make(chan error, 10), make(chan int, 10_000)
 	var lost atomic.Bool
 	run(t, b, queue.Work{
-		Stage:  queue.StageInspect,
+		Stage:  pratique.StageInspect,
 		Handle: func(_ context.Context, job queue.Job) error { runs <- job.Attempt; return errAway },
 		Failed: func(_ context.Context, _ queue.Job, err error, final bool) error {
 			if final && !lost.Swap(true) {
@@ -97,7 +97,7 @@ func TestDrainsCostNoAttempts(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "long")
 	attempts := make(chan int)
 	for want := 1; want <= 4; want++ {
-		stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
+		stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
 			attempts <- job.Attempt
 			<-ctx.Done()
 			return ctx.Err()
@@ -136,7 +136,7 @@ func TestWaitingJobsDoNotFillThePriority(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "fine")
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Workers: 8,
+		Stage: pratique.StageInspect, Workers: 8,
 		Handle: func(_ context.Context, job queue.Job) error {
 			if job.ID != "fine" {
 				return errAway

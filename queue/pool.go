@@ -13,7 +13,7 @@ import (
 
 // Work is what the workers of one stage do.
 type Work struct {
-	Stage Stage
+	Stage pratique.Stage
 	// Workers is how many jobs run at once; less than 1 means 1.
 	Workers int
 	// MaxDeaths is how many starts of a job may end with an error of kind Died, or with no word at all because
@@ -36,7 +36,7 @@ type Work struct {
 
 // Job is one delivery of a message.
 type Job struct {
-	Stage    Stage
+	Stage    pratique.Stage
 	Priority pratique.Priority
 	// ID is the id the message was published with.
 	ID   string

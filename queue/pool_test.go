@@ -25,8 +25,8 @@ func TestMostUrgentPriorityFirst(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, "m1", "m2")
 	publish(t, b, pratique.PriorityPush, "p1", "p2")
 	started, proceed := make(chan string), make(chan bool)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() || job.Stage != queue.StageInspect {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() || job.Stage != pratique.StageInspect {
 			t.Errorf("odd job %+v", job)
 		}
 		started <- string(job.Priority) + " " + job.ID
@@ -52,7 +52,7 @@ func TestIdleWorkerStartsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	started := make(chan time.Time)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
 		started <- time.Now()
 		return nil
 	}})
@@ -82,7 +82,7 @@ func TestUnknownFailureComesBackThenEnds(t *testing.T) {
 	failures := make(chan failure, 100)
 	var runs atomic.Int32
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect,
+		Stage: pratique.StageInspect,
 		Handle: func(context.Context, queue.Job) error {
 			if runs.Add(1) == 2 {
 				panic("second attempt panics")
@@ -112,7 +112,7 @@ func TestPermanentFailureEndsAtOnce(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "bad")
 	finals := make(chan bool, 10)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect,
+		Stage: pratique.StageInspect,
 		Handle: func(context.Context, queue.Job) error {
 			return pratique.Errorf(pratique.Corrupt, "read", "not the bytes")
 		},
@@ -131,7 +131,7 @@ func TestFailureThatCannotBeRecordedIsNotLost(t *testing.T) {
 	recorded := make(chan int, 1)
 	var runs, records atomic.Int32
 	run(t, b, queue.Work{
-		Stage:  queue.StageInspect,
+		Stage:  pratique.StageInspect,
 		Handle: func(context.Context, queue.Job) error { runs.Add(1); return errors.New("who knows") },
 		Failed: func(_ context.Context, job queue.Job, _ error, final bool) error {
 			if records.Add(1) < 6 {
@@ -156,7 +156,7 @@ func TestHeartbeatOverAckWait(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "slow")
 	var runs atomic.Int32
 	done := make(chan bool)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
 		runs.Add(1)
 		time.Sleep(1200 * time.Millisecond)
 		done <- true
@@ -174,7 +174,7 @@ func TestDrain(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 2 * time.Second})
 	publish(t, b, pratique.PriorityPush, "running", "waiting")
 	started, proceed := make(chan bool, 2), make(chan bool)
-	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
 		started <- true
 		<-proceed
 		return ctx.Err() // must not be canceled within the grace period
@@ -196,7 +196,7 @@ func TestStopBeforeStart(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	work := queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error { return nil }}
+	work := queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error { return nil }}
 	if err := b.Run(ctx, []queue.Work{work}); err != nil {
 		t.Error(err)
 	}
@@ -207,7 +207,7 @@ func TestDrainCancelsAfterGrace(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: 100 * time.Millisecond})
 	publish(t, b, pratique.PriorityPush, "stubborn")
 	started := make(chan bool)
-	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
 		started <- true
 		<-ctx.Done()
 		return ctx.Err()
@@ -216,7 +216,7 @@ func TestDrainCancelsAfterGrace(t *testing.T) {
 	stop()
 	// It went back at once and without a recorded failure, and runs again.
 	again := make(chan int)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		again <- job.Attempt
 		return nil
 	}})
@@ -232,7 +232,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	done := make(chan string, 2*jobs)
 	var busy, most atomic.Int32
 	stages := []queue.Work{}
-	for _, stage := range queue.Stages() {
+	for _, stage := range pratique.Stages() {
 		stages = append(stages, queue.Work{Stage: stage, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 			if n := busy.Add(1); n > most.Load() {
 				most.Store(n)
@@ -245,7 +245,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	}
 	run(t, b, stages...)
 	for i := range jobs {
-		stage, priority := queue.Stages()[i%3], pratique.Priorities()[i/3%3]
+		stage, priority := pratique.Stages()[i%3], pratique.Priorities()[i/3%3]
 		if err := b.Publish(t.Context(), stage, priority, fmt.Sprint(i), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
 	started, proceed := make(chan string, 3), make(chan bool)
-	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		started <- job.ID
 		<-proceed
 		return nil
@@ -286,7 +286,7 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 	stop()
 	begin := time.Now()
 	again := make(chan int)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		again <- job.Attempt
 		return nil
 	}})
@@ -318,7 +318,7 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan string, 10)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		done <- job.ID
 		return nil
 	}})
@@ -328,7 +328,7 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 	natsserver.Stop(first)
 	natsserver.Start(t, options)
 	eventually(t, "publishing works again", func() bool {
-		return b.Publish(t.Context(), queue.StageInspect, pratique.PriorityPush, "after", nil) == nil
+		return b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "after", nil) == nil
 	})
 	if id := receive(t, done); id != "after" {
 		t.Errorf("got %s", id)
@@ -339,7 +339,7 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 func BenchmarkJob(b *testing.B) {
 	broker := benchmarkBroker(b, true)
 	done := make(chan bool)
-	run(b, broker, queue.Work{Stage: queue.StageInspect, Failed: neverFails(b), Handle: func(context.Context, queue.Job) error {
+	run(b, broker, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(b), Handle: func(context.Context, queue.Job) error {
 		done <- true
 		return nil
 	}})

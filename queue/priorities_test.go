@@ -59,7 +59,7 @@ func TestFloodLeavesWorkersToPushes(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, many("m", 50)...)
 	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string)
 	var started atomic.Int64
-	stop := run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		started.Add(1)
 		defer priorities.enter(job.Priority)()
 		if job.Priority == pratique.PriorityPush {
@@ -105,8 +105,8 @@ func TestRescansAloneTakeHalf(t *testing.T) {
 	publish(t, b, pratique.PriorityRescan, many("r", 30)...)
 	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageAttest, Handle: func(context.Context, queue.Job) error { return nil }, Failed: neverFails(t),
-	}, queue.Work{Stage: queue.StageInspect, Workers: 5, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+		Stage: pratique.StageAttest, Handle: func(context.Context, queue.Job) error { return nil }, Failed: neverFails(t),
+	}, queue.Work{Stage: pratique.StageInspect, Workers: 5, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		defer priorities.enter(job.Priority)()
 		if job.Priority == pratique.PriorityPush {
 			pushed <- job.ID
@@ -135,7 +135,7 @@ func TestNoPriorityWaitsForEver(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, "m")
 	publish(t, b, pratique.PriorityRescan, "r")
 	order := make(chan string, 100)
-	run(t, b, queue.Work{Stage: queue.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
 		order <- job.ID
 		return nil
 	}})
@@ -173,7 +173,7 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	var waits atomic.Int32
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Workers: 2, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Workers: 2, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 		Handle: func(_ context.Context, job queue.Job) error {
 			if strings.HasPrefix(job.ID, "limited") {
 				waits.Add(1)
@@ -188,7 +188,7 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	eventually(t, "they are all that is left, and have an age", func() bool {
 		pending, err := b.Pending(t.Context())
 		// Those that wait for another attempt are waiting, and not running.
-		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && pending[0].OldestAge > 0
+		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && !pending[0].Oldest.IsZero()
 	})
 }
 
@@ -201,7 +201,7 @@ func TestJobComesBackWhenTold(t *testing.T) {
 	const wait = 300 * time.Millisecond
 	var runs atomic.Int32
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 		Handle: func(context.Context, queue.Job) error {
 			starts <- time.Now()
 			if runs.Add(1) == 1 {
@@ -223,7 +223,7 @@ func TestJobs(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "waits", "p")
 	hold, started := make(chan struct{}), make(chan string, 10)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 		Handle: func(_ context.Context, job queue.Job) error {
 			started <- job.ID
 			if job.ID == "waits" {
@@ -277,7 +277,7 @@ func TestHeldJobs(t *testing.T) {
 	paused.Store(true)
 	done := make(chan queue.Job, 100)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Failed: neverFails(t),
+		Stage: pratique.StageInspect, Failed: neverFails(t),
 		Hold: func(job queue.Job) time.Duration {
 			if paused.Load() && strings.HasPrefix(job.ID, "held") {
 				return 200 * time.Millisecond
@@ -308,7 +308,7 @@ func TestOldJobsAreNotHeld(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "old")
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: queue.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration { return time.Hour },
+		Stage: pratique.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration { return time.Hour },
 		Handle: func(_ context.Context, job queue.Job) error { done <- job.ID; return nil },
 	})
 	receive(t, done)
@@ -322,7 +322,7 @@ func TestInterrupt(t *testing.T) {
 	started, done := make(chan string, 10), make(chan int, 2)
 	hold := make(chan struct{})
 	var canceled atomic.Bool
-	run(t, b, queue.Work{Stage: queue.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
 		if canceled.Load() && job.ID == "j" {
 			done <- job.Attempt
 			return nil
@@ -338,8 +338,8 @@ func TestInterrupt(t *testing.T) {
 	receive(t, started)
 	receive(t, started)
 	canceled.Store(true)
-	b.Interrupt(queue.StageAttest, func(queue.Job) bool { return true }) // another stage
-	b.Interrupt(queue.StageInspect, func(job queue.Job) bool { return job.ID == "j" })
+	b.Interrupt(pratique.StageAttest, func(queue.Job) bool { return true }) // another stage
+	b.Interrupt(pratique.StageInspect, func(job queue.Job) bool { return job.ID == "j" })
 	if attempt := receive(t, done); attempt != 2 {
 		t.Errorf("attempt %d", attempt)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // priority takes messages from one consumer. At any time it has at most one long poll open or one message held:
@@ -31,10 +32,7 @@ type priority struct {
 	failing int // polls failed in a row; only the poll reads and writes it
 }
 
-const (
-	pollBeat = 2 * time.Second // twice this after a lost connection, the poll is made anew
-	maxFail  = 2 * time.Second
-)
+const pollBeat = 2 * time.Second // twice this after a lost connection, the poll is made anew
 
 // take returns the held message, or one that is waiting at the server, or nil. While a poll is open it does
 // not ask the server: a message would go to the poll.
@@ -133,10 +131,6 @@ func (l *priority) backOff(ctx context.Context, err error) {
 	}
 	l.failing++
 	l.trouble(fmt.Errorf("wait for messages of priority %s: %w", l.name, err))
-	wait := time.NewTimer(min(50*time.Millisecond<<min(l.failing-1, 10), maxFail))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
+	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}.Delay(l.failing, 0)
+	_ = backoff.Sleep(ctx, wait) // when ctx ends, so does the pool
 }

@@ -21,25 +21,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Stage is a step of the line that takes its work from a queue.
-type Stage string
-
-// The stages, in the order of the line.
-const (
-	StageInspect Stage = "inspect"
-	StageAttest  Stage = "attest"
-	StageDeploy  Stage = "deploy"
-)
-
-// Stages returns every stage in the order of the line.
-func Stages() []Stage { return []Stage{StageInspect, StageAttest, StageDeploy} }
-
 // Stream describes one JetStream stream. A stream with a Stage is that stage's work queue: its subjects are
 // Prefix + "." + priority, and a message is deleted once it is acknowledged. A stream without one keeps
 // everything and refuses to forget, unless it has a MaxAge: then it keeps the newest message of each subject.
 type Stream struct {
 	Name   string
-	Stage  Stage
+	Stage  pratique.Stage
 	Prefix string
 	// MaxBytes bounds the stream; a full stream refuses new messages and never drops old ones, unless it
 	// has a MaxAge.
@@ -76,9 +63,9 @@ const (
 // hundred thousand pushes at least.
 func Topology() []Stream {
 	return []Stream{
-		{Name: "EVENTS", Stage: StageInspect, Prefix: "events", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
-		{Name: "ATTEST", Stage: StageAttest, Prefix: "attest", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
-		{Name: "DEPLOY", Stage: StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		{Name: "EVENTS", Stage: pratique.StageInspect, Prefix: "events", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		{Name: "ATTEST", Stage: pratique.StageAttest, Prefix: "attest", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
+		{Name: "DEPLOY", Stage: pratique.StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
 		// The window for facts is short on purpose: it only has to cover a publisher that retries.
 		{Name: LedgerStream, Prefix: "ledger", MaxBytes: 8 * gib, MaxMsgSize: 576 * kib, Duplicates: 2 * time.Minute},
 		// Longer than a message is tried; [Broker.Setup] makes it twice [Config.MaxAge] if that is more.
@@ -131,7 +118,7 @@ func (s Stream) Consumer(priority pratique.Priority, c Config) jetstream.Consume
 }
 
 // streamOf finds the work queue of a stage.
-func streamOf(stage Stage) (Stream, error) {
+func streamOf(stage pratique.Stage) (Stream, error) {
 	for _, s := range Topology() {
 		if s.Stage == stage && stage != "" {
 			return s, nil

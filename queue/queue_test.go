@@ -38,7 +38,7 @@ func start(t testing.TB, dir string, c queue.Config) (*queue.Embedded, *queue.Br
 func publish(t testing.TB, b *queue.Broker, priority pratique.Priority, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := b.Publish(t.Context(), queue.StageInspect, priority, id, []byte(id)); err != nil {
+		if err := b.Publish(t.Context(), pratique.StageInspect, priority, id, []byte(id)); err != nil {
 			t.Fatal(err)
 		}
 	}

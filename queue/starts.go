@@ -90,16 +90,16 @@ func (s starts) take(now start, forgive bool, err error) error {
 		now.spent--
 		now.deaths--
 	case kind == pratique.Died:
-		now.kind, now.reason = kind, clip(err.Error())
+		now.kind, now.reason = kind, pratique.Excerpt(err.Error(), maxReason)
 	default:
 		now.deaths--
-		now.kind, now.reason = kind, clip(err.Error())
+		now.kind, now.reason = kind, pratique.Excerpt(err.Error(), maxReason)
 	}
 	return s.record(ctx, &now)
 }
 
-// clip keeps a reason within the size of a message.
-func clip(reason string) string { return pratique.Excerpt(reason, 700) }
+// maxReason keeps a reason within the size of a message, in bytes.
+const maxReason = 700
 
 // record writes the counts after the position now.seq, and moves that on.
 func (s starts) record(ctx context.Context, now *start) error {

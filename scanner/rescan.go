@@ -81,35 +81,3 @@ type Updated struct {
 	// Failed says why the image is set aside until the next database: it could not be dealt with. Empty if it was.
 	Failed string
 }
-
-// Aside is an image that could not be dealt with, and why.
-type Aside struct {
-	Subject pratique.Subject
-	Reason  string
-}
-
-// Rescan is how far rescanning has come. The database in use is To; what was matched against From, and is not to be
-// matched again, holds for it, too.
-type Rescan struct {
-	From       pratique.Digest   `json:"from,omitzero"`
-	To         pratique.Database `json:"to"`
-	StartedAt  time.Time         `json:"startedAt"`
-	FinishedAt time.Time         `json:"finishedAt,omitzero"`
-	// Everything says why all parts are matched again; empty if only those are that hold one of Names or
-	// Vulnerabilities, which count what differs.
-	Everything      string `json:"everything,omitempty"`
-	Names           int    `json:"names"`
-	Vulnerabilities int    `json:"vulnerabilities"`
-	// Affected counts the parts to be matched again of all Parts, Matched those that were, Failed those that could not be.
-	Parts    int `json:"parts"`
-	Affected int `json:"affected"`
-	Matched  int `json:"matched"`
-	Failed   int `json:"failed"`
-	// Touched counts the images that were looked at, Changed those whose findings differ, Worse those with new ones.
-	Touched int `json:"touched"`
-	Changed int `json:"changed"`
-	Worse   int `json:"worse"`
-	// Aside counts the images that could not be dealt with. They keep their reports, and are looked at again with the
-	// next database.
-	Aside int `json:"aside"`
-}

@@ -49,9 +49,9 @@ type Service struct {
 	// Database is the vulnerability database in use, nil if none is loaded.
 	Database *pratique.Database
 	// Queues is the work that is not done, in the order of the line; empty where it is not known.
-	Queues []Queue
+	Queues []pratique.QueueFigures
 	// Outbox is what was acknowledged and is not in a queue yet; nil where it is not known.
-	Outbox *Outbox
+	Outbox *pratique.OutboxFigures
 	// Rescan is how far matching against the newest database has come; nil where it is not known.
 	Rescan *Rescan
 }

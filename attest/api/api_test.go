@@ -15,7 +15,6 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/attest/index"
 )
 
 var update = flag.Bool("update", false, "write the golden OpenAPI document anew")
@@ -63,11 +62,11 @@ func TestImage(t *testing.T) {
 func TestFactsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
-	var many []index.Entry
+	var many []pratique.Entry
 	for i := range 3 * pratique.MaxHistory {
-		many = append(many, index.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject("a"), pratique.Allow)})
+		many = append(many, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject("a"), pratique.Allow)})
 	}
-	if err := w.ix.Apply(many); err != nil {
+	if err := w.ix.Apply(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
 	var facts api.FactList
@@ -299,8 +298,8 @@ func TestStatusEndpoint(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	_, raw := w.ask("GET", "/api/v1/status", readToken, "")
-	want := `"queues":[{"stage":"inspect","priority":"push","total":3,"running":1,"waiting":2,"oldestAgeSeconds":90},` +
-		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0,"oldestAgeSeconds":0}]`
+	want := `"queues":[{"stage":"inspect","priority":"push","total":3,"running":1,"waiting":2,"oldest":"2026-08-01T11:58:30Z"},` +
+		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0}]`
 	if !strings.Contains(string(raw), want) {
 		t.Errorf("%s, want %s", raw, want)
 	}

@@ -54,7 +54,7 @@ type JobList struct {
 	Items []Job `json:"items"`
 	More  bool  `json:"more" doc:"There are others beyond the limit"`
 	// Queues is the whole backlog, as in the status.
-	Queues []Queue `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
+	Queues []pratique.QueueFigures `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
 }
 
 // CancelRequest says why.

@@ -62,8 +62,8 @@ func (b *blobs) put(content []byte) pratique.Digest {
 	return d
 }
 
-var queues = []api.Queue{
-	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, OldestAgeSeconds: 90},
+var queues = []pratique.QueueFigures{
+	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, Oldest: now.Add(-90 * time.Second)},
 	{Stage: "deploy", Priority: pratique.PriorityRescan},
 }
 
@@ -196,7 +196,7 @@ func (w *world) facts(facts ...pratique.Fact) {
 			f.At = now.Add(time.Duration(w.seq) * time.Second)
 		}
 		f.By = "test@host-1"
-		if err := w.ix.Apply([]index.Entry{{Seq: w.seq, Fact: f}}); err != nil {
+		if err := w.ix.Apply(context.Background(), []pratique.Entry{{Seq: w.seq, Fact: f}}); err != nil {
 			w.t.Fatal(err)
 		}
 	}

@@ -1,53 +1,28 @@
 package index
 
 import (
+	"context"
+
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// Entry is a fact with its position in the ledger, which starts at 1. A zero fact stands for an entry of the
-// ledger that could not be read. The ledger recognizes the entry by its Mark.
-type Entry struct {
-	Seq  uint64
-	Mark string
-	Fact pratique.Fact
-}
-
-// Apply folds entries into the index, and moves the position, in one transaction: all of them count or none.
-// Entries at or below the position are skipped, so any part of the ledger may be replayed. A fact that could not
-// be read, or that contradicts itself, is set aside, counted in [Stats], and does not stop the rest; a version of
-// the program that can read it takes it up by rebuilding. Positions that do not ascend are an error of kind
-// Internal; a file that cannot be written is Unavailable.
-func (ix *Index) Apply(entries []Entry) error {
-	const op = "apply facts"
-	err := ix.db.Update(func(tx *bbolt.Tx) error {
+// Apply implements [projection.Store]: it folds entries into the index, and moves the position, in one
+// transaction. A fact that could not be read, or that contradicts itself, is set aside, counted in
+// [Stats], and does not stop the rest; a version of the program that can read it takes it up by
+// rebuilding.
+func (ix *Index) Apply(_ context.Context, entries []pratique.Entry) error {
+	return ix.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
 		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}, evaluated: map[pratique.Subject]bool{}}
-		at, mark := position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
-		for i, e := range entries {
-			if i > 0 && e.Seq <= entries[i-1].Seq {
-				return pratique.Errorf(pratique.Internal, op, "position %d follows %d", e.Seq, entries[i-1].Seq)
-			}
-			if e.Seq <= at {
-				continue
-			}
+		for _, e := range fresh {
 			if err := b.apply(e); err != nil {
 				return err
 			}
-			at, mark = e.Seq, e.Mark
 		}
-		if err := b.flush(); err != nil {
-			return err
-		}
-		if err := tx.Bucket(bucketMeta).Put(keyMark, []byte(mark)); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta).Put(keyPosition, number(at))
+		return b.flush()
 	})
-	if err != nil && pratique.KindOf(err) == pratique.Unknown {
-		return pratique.Wrap(pratique.Unavailable, op, "", err)
-	}
-	return err
 }
 
 // batch keeps what one transaction changes, so a record is encoded once however many facts it gets.
@@ -58,7 +33,7 @@ type batch struct {
 	evaluated map[pratique.Subject]bool // those that got a verdict
 }
 
-func (b *batch) apply(e Entry) error {
+func (b *batch) apply(e pratique.Entry) error {
 	f := e.Fact
 	if err := f.Validate(); err != nil {
 		return b.tx.Bucket(bucketRejected).Put(number(e.Seq), []byte(err.Error()))
@@ -97,7 +72,7 @@ func (b *batch) record(key []byte) (*pratique.Record, error) {
 		return r, nil
 	}
 	r := &pratique.Record{}
-	if _, err := get(b.tx.Bucket(bucketRecords), key, r); err != nil {
+	if _, err := boltfile.GetJSON(b.tx.Bucket(bucketRecords), key, r); err != nil {
 		return nil, err
 	}
 	b.records[string(key)] = r
@@ -133,7 +108,7 @@ func (b *batch) event(id string) (*EventStatus, error) {
 		return s, nil
 	}
 	s := &EventStatus{ID: id}
-	if _, err := get(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
+	if _, err := boltfile.GetJSON(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
 		return nil, err
 	}
 	b.events[id] = s
@@ -146,7 +121,7 @@ func (b *batch) applyResolved(seq uint64, f pratique.Fact, resolved *pratique.Re
 		return nil // a platform child that carries its parent's event: the tag names the parent
 	}
 	for _, child := range resolved.Manifest.Children {
-		key := append(parentPrefix(f.Subject.Sibling(child.Digest)), digestKey(f.Subject.Digest)...)
+		key := append(parentPrefix(f.Subject.Sibling(child.Digest)), boltfile.DigestKey(f.Subject.Digest)...)
 		if err := b.tx.Bucket(bucketParents).Put(key, []byte{}); err != nil {
 			return err
 		}
@@ -166,11 +141,11 @@ func (b *batch) applyResolved(seq uint64, f pratique.Fact, resolved *pratique.Re
 
 func (b *batch) flush() error {
 	for key, r := range b.records {
-		if err := put(b.tx.Bucket(bucketRecords), []byte(key), r); err != nil {
+		if err := boltfile.PutJSON(b.tx.Bucket(bucketRecords), []byte(key), r); err != nil {
 			return err
 		}
 		first := number(r.History[0].Seq)
-		if err := put(b.tx.Bucket(bucketList), first, summarise(*r)); err != nil {
+		if err := boltfile.PutJSON(b.tx.Bucket(bucketList), first, summarise(*r)); err != nil {
 			return err
 		}
 		if err := b.tx.Bucket(bucketByRepo).Put(join([]byte(r.Subject.Repository.String()), first), []byte{}); err != nil {
@@ -181,7 +156,7 @@ func (b *batch) flush() error {
 		return err
 	}
 	for id, s := range b.events {
-		if err := put(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
+		if err := boltfile.PutJSON(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
 			return err
 		}
 		dead := b.tx.Bucket(bucketDead)

@@ -9,6 +9,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
+	"github.com/pratique-dev/pratique/internal/projection"
 )
 
 // Stats counts what an index holds. Bytes is the size of the file.
@@ -23,7 +25,7 @@ type Stats struct {
 
 func stats(tx *bbolt.Tx) Stats {
 	return Stats{
-		Position: position(tx), Images: tx.Bucket(bucketRecords).Stats().KeyN, Events: tx.Bucket(bucketEvents).Stats().KeyN,
+		Position: projection.Position(tx), Images: tx.Bucket(bucketRecords).Stats().KeyN, Events: tx.Bucket(bucketEvents).Stats().KeyN,
 		Rejected: tx.Bucket(bucketRejected).Stats().KeyN, Bytes: tx.Size(),
 	}
 }
@@ -35,22 +37,17 @@ const maxProblems = 100
 // in bbolt's pages, in values that cannot be read, and between buckets that must agree. Problems are sentences
 // for people, at most 100. The error is about not being able to look; its kinds are those of [Open].
 func Check(path string) (s Stats, problems []string, err error) {
-	db, err := openFile(path, true)
+	file, err := projection.OpenFileToRead(path, schema())
 	if err != nil {
 		return Stats{}, nil, err
 	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		if err := checkSchema(tx, path); err != nil {
-			return err
-		}
+	err = file.View("check index", func(tx *bbolt.Tx) error {
 		c := &checker{tx: tx}
 		for err := range tx.Check() { // read to the end: its goroutine ends with the channel
 			c.problem("pages: %v", err)
 		}
-		for _, name := range allBuckets {
-			if tx.Bucket(name) == nil {
-				c.problem("bucket %s is missing", name)
-			}
+		for _, name := range schema().Missing(tx) {
+			c.problem("bucket %s is missing", name)
 		}
 		if len(c.problems) == 0 {
 			c.records()
@@ -62,7 +59,7 @@ func Check(path string) (s Stats, problems []string, err error) {
 		problems = c.problems
 		return nil
 	})
-	if closeErr := db.Close(); err == nil {
+	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
 	return s, problems, pratique.Wrap(pratique.Unknown, "check index", path, err)
@@ -90,7 +87,7 @@ func (c *checker) each(bucket []byte, fn func(k, v []byte)) {
 func (c *checker) records() {
 	c.each(bucketRecords, func(k, v []byte) {
 		var r pratique.Record
-		switch err := decode(v, &r); {
+		switch err := boltfile.DecodeJSON(v, &r); {
 		case err != nil:
 			c.problem("record %x: %v", k, err)
 		case !bytes.Equal(k, subjectKey(r.Subject)):
@@ -100,14 +97,14 @@ func (c *checker) records() {
 		default:
 			first, last := number(r.History[0].Seq), r.History[len(r.History)-1].Seq
 			var s Summary
-			if found, err := get(c.tx.Bucket(bucketList), first, &s); err != nil || !found || s.Subject != r.Subject {
+			if found, err := boltfile.GetJSON(c.tx.Bucket(bucketList), first, &s); err != nil || !found || s.Subject != r.Subject {
 				c.problem("record %s is not in the list", r.Subject)
 			}
 			if c.tx.Bucket(bucketByRepo).Get(join([]byte(r.Subject.Repository.String()), first)) == nil {
 				c.problem("record %s is not in the list of its repository", r.Subject)
 			}
-			if last > position(c.tx) {
-				c.problem("record %s has fact %d, beyond the position %d", r.Subject, last, position(c.tx))
+			if last > projection.Position(c.tx) {
+				c.problem("record %s has fact %d, beyond the position %d", r.Subject, last, projection.Position(c.tx))
 			}
 		}
 	})
@@ -122,7 +119,7 @@ func (c *checker) list() {
 	}
 	c.each(bucketList, func(k, v []byte) {
 		var s Summary
-		if err := decode(v, &s); err != nil {
+		if err := boltfile.DecodeJSON(v, &s); err != nil {
 			c.problem("list entry %d: %v", binary.BigEndian.Uint64(k), err)
 		} else if records.Get(subjectKey(s.Subject)) == nil {
 			c.problem("list entry %d names %s, which has no record", binary.BigEndian.Uint64(k), s.Subject)
@@ -133,7 +130,7 @@ func (c *checker) list() {
 func (c *checker) tags() {
 	c.each(bucketTags, func(k, v []byte) {
 		repository, _, _ := bytes.Cut(k, []byte{0})
-		if len(v) < digestSize || c.tx.Bucket(bucketRecords).Get(slices.Concat(v[:digestSize], repository)) == nil {
+		if len(v) < boltfile.DigestSize || c.tx.Bucket(bucketRecords).Get(slices.Concat(v[:boltfile.DigestSize], repository)) == nil {
 			c.problem("tag %q names an image without a record", k)
 		}
 	})
@@ -142,7 +139,7 @@ func (c *checker) tags() {
 func (c *checker) events() {
 	c.each(bucketEvents, func(k, v []byte) {
 		var s EventStatus
-		if err := decode(v, &s); err != nil || s.ID != string(k) {
+		if err := boltfile.DecodeJSON(v, &s); err != nil || s.ID != string(k) {
 			c.problem("event %q cannot be read: %v", k, err)
 		} else if listed := c.tx.Bucket(bucketDead).Get(k) != nil; listed != s.dead() {
 			c.problem("event %q, which is %s, is wrongly listed or missing among those without an answer", k, s.State)

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // Denial is a verdict that denies an image, and that has not taken effect everywhere. The image's registry does not show it
@@ -36,7 +37,7 @@ func Unattested(r pratique.Record) bool {
 
 // RescanFailed reports whether the newest attempt to match a record against a newer database failed.
 func RescanFailed(r pratique.Record) bool {
-	if r.Failed == nil || r.Failed.Stage != "rescan" {
+	if r.Failed == nil || r.Failed.Stage != pratique.StageRescan {
 		return false
 	}
 	for i := len(r.History) - 1; i >= 0; i-- {
@@ -86,7 +87,7 @@ func (b *batch) markParents() error {
 	for parent, denies := range against {
 		key := subjectKey(parent)
 		var r pratique.Record
-		if _, err := get(b.tx.Bucket(bucketRecords), key, &r); err != nil {
+		if _, err := boltfile.GetJSON(b.tx.Bucket(bucketRecords), key, &r); err != nil {
 			return err
 		}
 		if denies {
@@ -125,7 +126,7 @@ func deniedImage(tx *bbolt.Tx, r pratique.Record) (*pratique.Record, error) {
 	}
 	for _, c := range r.Resolved.Manifest.Children {
 		var image pratique.Record
-		if _, err := get(tx.Bucket(bucketRecords), subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
+		if _, err := boltfile.GetJSON(tx.Bucket(bucketRecords), subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
 			return nil, err
 		}
 		if denied(image) {
@@ -140,8 +141,8 @@ func parentsOf(tx *bbolt.Tx, image pratique.Subject) iter.Seq[pratique.Subject] 
 	return func(yield func(pratique.Subject) bool) {
 		prefix := parentPrefix(image)
 		c := tx.Bucket(bucketParents).Cursor()
-		for k, _ := c.Seek(prefix); len(k) == len(prefix)+digestSize && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			if !yield(image.Sibling(digestFromKey(k[len(prefix):]))) {
+		for k, _ := c.Seek(prefix); len(k) == len(prefix)+boltfile.DigestSize && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			if !yield(image.Sibling(boltfile.DigestFromKey(k[len(prefix):]))) {
 				return
 			}
 		}
@@ -166,7 +167,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 				return nil
 			}
 			var r pratique.Record
-			if found, err := get(tx.Bucket(bucketRecords), k, &r); err != nil {
+			if found, err := boltfile.GetJSON(tx.Bucket(bucketRecords), k, &r); err != nil {
 				return err
 			} else if !found {
 				return errors.New("a denial has no record")
@@ -182,7 +183,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 				}
 				d.Since, d.Contradicted = image.Evaluated.Verdict.EvaluatedAt, true
 			}
-			if f := r.Failed; f != nil && f.Stage == "attest" {
+			if f := r.Failed; f != nil && f.Stage == pratique.StageAttest {
 				d.Cause = f.Message
 			}
 			if err := d.find(tx, r); err != nil {
@@ -203,7 +204,7 @@ func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
 	}
 	for parent := range parentsOf(tx, r.Subject) {
 		var p pratique.Record
-		if found, err := get(tx.Bucket(bucketRecords), subjectKey(parent), &p); err != nil {
+		if found, err := boltfile.GetJSON(tx.Bucket(bucketRecords), subjectKey(parent), &p); err != nil {
 			return err
 		} else if found && pushed(p) {
 			d.Pushed, d.Index, d.Idle = p.Resolved.Event, parent.Digest, idle(p)

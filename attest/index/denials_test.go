@@ -108,7 +108,7 @@ func TestMarksOfContradictions(t *testing.T) {
 	e := event("e1", repoA, "2.0", epoch)
 	marks := func(want int) {
 		t.Helper()
-		if err := ix.db.View(func(tx *bbolt.Tx) error {
+		if err := ix.file.View("look", func(tx *bbolt.Tx) error {
 			n := 0
 			c := tx.Bucket(bucketDenials).Cursor()
 			for k, _ := c.First(); k != nil; k, _ = c.Next() {

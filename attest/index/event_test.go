@@ -87,7 +87,7 @@ func TestEventStates(t *testing.T) {
 			t.Parallel()
 			ix := fresh(t)
 			for i, f := range tt.facts { // one by one, as they come
-				apply(t, ix, Entry{Seq: uint64(i + 1), Fact: f})
+				apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: f})
 			}
 			got, err := ix.Event("e")
 			if err != nil || got.State != tt.state || got.Done != tt.done || got.Outcome != tt.outcome || got.Ref != e.Ref {
@@ -235,9 +235,9 @@ func TestRecordWithManyFacts(t *testing.T) {
 	ix := fresh(t)
 	all := entries(1, facts...)
 	apply(t, ix, all[:2*pratique.MaxHistory]...)
-	apply(t, ix, Entry{Seq: 9000, Fact: evaluated("", subject(repoA, "other"), pratique.Allow)})
+	apply(t, ix, pratique.Entry{Seq: 9000, Fact: evaluated("", subject(repoA, "other"), pratique.Allow)})
 	for i, f := range facts[2*pratique.MaxHistory:] {
-		apply(t, ix, Entry{Seq: uint64(9001 + i), Fact: f})
+		apply(t, ix, pratique.Entry{Seq: uint64(9001 + i), Fact: f})
 	}
 	r, err := ix.Image(s)
 	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) || r.State() != "allowed" {
@@ -247,7 +247,7 @@ func TestRecordWithManyFacts(t *testing.T) {
 	if err != nil || len(page.Items) != 2 || page.Items[1].Subject != s || !page.Items[1].FirstAt.Equal(facts[0].At) {
 		t.Errorf("%+v %v", page, err)
 	}
-	path := ix.db.Path()
+	path := ix.file.Path()
 	if err := ix.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestDead(t *testing.T) {
 		for _, f := range facts {
 			seq++
 			f.At = epoch.Add(time.Duration(seq) * time.Minute)
-			apply(t, ix, Entry{Seq: seq, Fact: f})
+			apply(t, ix, pratique.Entry{Seq: seq, Fact: f})
 		}
 	}
 	failing := func(id string) pratique.Event {

@@ -15,6 +15,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
+	"github.com/pratique-dev/pratique/internal/projection"
 )
 
 var epoch = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
@@ -90,17 +92,17 @@ func open(t testing.TB, path string) *Index {
 
 func fresh(t testing.TB) *Index { return open(t, filepath.Join(t.TempDir(), "index.db")) }
 
-func entries(first uint64, facts ...pratique.Fact) []Entry {
-	var out []Entry
+func entries(first uint64, facts ...pratique.Fact) []pratique.Entry {
+	var out []pratique.Entry
 	for i, f := range facts {
-		out = append(out, Entry{Seq: first + uint64(i), Fact: f})
+		out = append(out, pratique.Entry{Seq: first + uint64(i), Fact: f})
 	}
 	return out
 }
 
-func apply(t testing.TB, ix *Index, es ...Entry) {
+func apply(t testing.TB, ix *Index, es ...pratique.Entry) {
 	t.Helper()
-	if err := ix.Apply(es); err != nil {
+	if err := ix.Apply(t.Context(), es); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -143,7 +145,7 @@ func TestPositionAndReplay(t *testing.T) {
 	if err != nil || len(r.History) != 2 {
 		t.Fatalf("replayed facts were folded again: %v %v", r.History, err)
 	}
-	err = ix.Apply([]Entry{{Seq: 9, Fact: all[0].Fact}, {Seq: 8, Fact: all[1].Fact}})
+	err = ix.Apply(t.Context(), []pratique.Entry{{Seq: 9, Fact: all[0].Fact}, {Seq: 8, Fact: all[1].Fact}})
 	if pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("descending positions: %v", err)
 	}
@@ -155,7 +157,7 @@ func TestPositionAndReplay(t *testing.T) {
 func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
 	t.Parallel()
 	ix, s := fresh(t), subject(repoA, "a")
-	apply(t, ix, Entry{Seq: 1, Fact: pratique.Fact{Subject: s, Body: (*pratique.Resolved)(nil)}}, Entry{Seq: 2}, Entry{Seq: 3, Fact: evaluated("", s, pratique.Allow)})
+	apply(t, ix, pratique.Entry{Seq: 1, Fact: pratique.Fact{Subject: s, Body: (*pratique.Resolved)(nil)}}, pratique.Entry{Seq: 2}, pratique.Entry{Seq: 3, Fact: evaluated("", s, pratique.Allow)})
 	stats, err := ix.Stats()
 	if err != nil || stats.Rejected != 2 || stats.Images != 1 || stats.Position != 3 {
 		t.Errorf("%+v %v", stats, err)
@@ -198,15 +200,15 @@ func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "index.db")
 	ix := open(t, path)
-	if err := ix.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("99")) }); err != nil {
+	if err := ix.file.Update("spoil", func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("99")) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := ix.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(path)
-	var schema *SchemaError
-	if !errors.As(err, &schema) || schema.Have != 99 || pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pratique index rebuild") {
+	var schema *projection.SchemaError
+	if !errors.As(err, &schema) || schema.Have != 99 || pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pratique projections rebuild index") {
 		t.Errorf("other schema: %v", err)
 	}
 	if _, _, err := Check(path); !errors.As(err, &schema) {
@@ -224,7 +226,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if !testing.Short() {
 		held := open(t, filepath.Join(dir, "held.db"))
-		if _, err := Open(held.db.Path()); pratique.KindOf(err) != pratique.Unavailable {
+		if _, err := Open(held.file.Path()); pratique.KindOf(err) != pratique.Conflict {
 			t.Errorf("held: %v", err)
 		}
 	}
@@ -238,13 +240,15 @@ func TestCheckFindsDamage(t *testing.T) {
 		spoil func(tx *bbolt.Tx) error
 		want  string
 	}{
-		"none":            {func(*bbolt.Tx) error { return nil }, ""},
-		"unreadable":      {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Put(subjectKey(s), []byte("{")) }, "record"},
-		"wrong key":       {func(tx *bbolt.Tx) error { return put(tx.Bucket(bucketRecords), subjectKey(s), pratique.Record{}) }, "is of"},
+		"none":       {func(*bbolt.Tx) error { return nil }, ""},
+		"unreadable": {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Put(subjectKey(s), []byte("{")) }, "record"},
+		"wrong key": {func(tx *bbolt.Tx) error {
+			return boltfile.PutJSON(tx.Bucket(bucketRecords), subjectKey(s), pratique.Record{})
+		}, "is of"},
 		"not in list":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketList).Delete(first) }, "not in the list"},
 		"not in repo":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketByRepo).Delete(join([]byte(repoA.String()), first)) }, "list of its repository"},
 		"no record":       {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Delete(subjectKey(s)) }, "has no record"},
-		"position behind": {func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyPosition, number(0)) }, "beyond the position"},
+		"position behind": {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("position"), number(0)) }, "beyond the position"},
 		"broken event":    {func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put([]byte("e"), []byte("[]")) }, "event"},
 		"no bucket":       {func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketParents) }, "missing"},
 	}
@@ -252,11 +256,11 @@ func TestCheckFindsDamage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ix := fresh(t)
-			apply(t, ix, Entry{Seq: 1, Fact: seen(event("e", repoA, "1", epoch), s)})
-			if err := ix.db.Update(tt.spoil); err != nil {
+			apply(t, ix, pratique.Entry{Seq: 1, Fact: seen(event("e", repoA, "1", epoch), s)})
+			if err := ix.file.Update("spoil", tt.spoil); err != nil {
 				t.Fatal(err)
 			}
-			path := ix.db.Path()
+			path := ix.file.Path()
 			if err := ix.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -274,10 +278,10 @@ func BenchmarkApply(b *testing.B) {
 			ix, random, seq := fresh(b), rand.New(rand.NewPCG(1, 2)), uint64(0)
 			g := newGenerator(random, 5000)
 			for b.Loop() {
-				var batch []Entry
+				var batch []pratique.Entry
 				for range size {
 					seq++
-					batch = append(batch, Entry{Seq: seq, Fact: g.fact()})
+					batch = append(batch, pratique.Entry{Seq: seq, Fact: g.fact()})
 				}
 				apply(b, ix, batch...)
 			}

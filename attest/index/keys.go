@@ -3,26 +3,15 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
-
-const digestSize = 32
-
-func digestKey(d pratique.Digest) []byte {
-	raw, _ := hex.DecodeString(d.Hex()) // what Hex writes always decodes
-	return raw
-}
-
-func digestFromKey(raw []byte) pratique.Digest {
-	return pratique.DigestFromSum([digestSize]byte(raw[:digestSize]))
-}
 
 // subjectKey is the digest, then the repository: all repositories of a digest lie side by side.
 func subjectKey(s pratique.Subject) []byte {
-	return append(digestKey(s.Digest), s.Repository.String()...)
+	return append(boltfile.DigestKey(s.Digest), s.Repository.String()...)
 }
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // The bounds of [Query.Limit].
@@ -88,7 +89,7 @@ func (ix *Index) List(q Query) (Page, error) {
 			examined++
 			before = seq
 			var s Summary
-			if found, err := get(list, number(seq), &s); err != nil || !found {
+			if found, err := boltfile.GetJSON(list, number(seq), &s); err != nil || !found {
 				return fmt.Errorf("entry %d of the list is missing: %w", seq, err)
 			}
 			if q.takes(s) {

@@ -248,13 +248,13 @@ func TestAgainstModel(t *testing.T) {
 			g, m := newGenerator(random, 25), newModel()
 			path := filepath.Join(t.TempDir(), "index.db")
 			ix := open(t, path)
-			var ledger []Entry
+			var ledger []pratique.Entry
 			seq := uint64(0)
 			for len(ledger) < 400 {
 				start := max(0, len(ledger)-random.IntN(4)) // what was applied already comes again
 				for range 1 + random.IntN(20) {
 					seq += 1 + uint64(random.IntN(3)) // positions have gaps
-					e := Entry{Seq: seq, Fact: g.fact()}
+					e := pratique.Entry{Seq: seq, Fact: g.fact()}
 					ledger = append(ledger, e)
 					m.apply(e.Seq, e.Fact)
 				}
@@ -299,7 +299,7 @@ func TestWalkUnderWrites(t *testing.T) {
 	ix := fresh(t)
 	const before = 60
 	for i := range before {
-		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
+		apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
 	}
 	stop, writer := make(chan struct{}), sync.WaitGroup{}
 	writer.Go(func() {
@@ -311,7 +311,7 @@ func TestWalkUnderWrites(t *testing.T) {
 			default:
 			}
 			name := fmt.Sprint("image", random.IntN(before*2))
-			if err := ix.Apply([]Entry{{Seq: seq, Fact: evaluated("", subject(repoA, name), pratique.Deny)}}); err != nil {
+			if err := ix.Apply(t.Context(), []pratique.Entry{{Seq: seq, Fact: evaluated("", subject(repoA, name), pratique.Deny)}}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -342,7 +342,7 @@ func TestListRefuses(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	for i := range 3 {
-		apply(t, ix, Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
+		apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
 	}
 	page, err := ix.List(Query{Limit: 1})
 	if err != nil || page.Next == "" {

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // TagName is a tag that was pushed with a digest. Current is false if it names another digest by now; see
@@ -31,7 +32,7 @@ func (ix *Index) Images(d pratique.Digest) ([]pratique.Record, error) {
 	const op = "find image"
 	var raws [][]byte
 	err := ix.view(op, func(tx *bbolt.Tx) error {
-		c, prefix := tx.Bucket(bucketRecords).Cursor(), digestKey(d)
+		c, prefix := tx.Bucket(bucketRecords).Cursor(), boltfile.DigestKey(d)
 		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 			raws = append(raws, bytes.Clone(v)) // decoded after the transaction, which is kept short
 		}
@@ -45,7 +46,7 @@ func (ix *Index) Images(d pratique.Digest) ([]pratique.Record, error) {
 	}
 	records := make([]pratique.Record, len(raws))
 	for i, raw := range raws {
-		if err := decode(raw, &records[i]); err != nil {
+		if err := boltfile.DecodeJSON(raw, &records[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +77,7 @@ func (ix *Index) Event(id string) (EventStatus, error) {
 	const op = "find event"
 	var status EventStatus
 	err := ix.view(op, func(tx *bbolt.Tx) error {
-		found, err := get(tx.Bucket(bucketEvents), []byte(id), &status)
+		found, err := boltfile.GetJSON(tx.Bucket(bucketEvents), []byte(id), &status)
 		if err == nil && !found {
 			err = notFound(op, id)
 		}
@@ -92,7 +93,7 @@ func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []E
 	err = ix.view("list dead letters", func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketDead).ForEach(func(id, _ []byte) error {
 			var s EventStatus
-			if found, err := get(tx.Bucket(bucketEvents), id, &s); err != nil || !found {
+			if found, err := boltfile.GetJSON(tx.Bucket(bucketEvents), id, &s); err != nil || !found {
 				return err
 			}
 			if (state == "" || s.State == state) && !s.UpdatedAt.Before(since) {

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // SourceSubmission is the source of the events that people and programs submit. All other sources are receivers.
@@ -28,7 +29,7 @@ type TagStep struct {
 var supersededMark = []byte{1}
 
 func stepFrom(instant, value []byte) TagStep {
-	return TagStep{Digest: digestFromKey(value), At: instantFromKey(instant), Superseded: len(value) > digestSize}
+	return TagStep{Digest: boltfile.DigestFromKey(value), At: instantFromKey(instant), Superseded: len(value) > boltfile.DigestSize}
 }
 
 // tellsOfTag says whether a resolved event is evidence of what its tag names. A receiver's is: the registry
@@ -56,9 +57,9 @@ func stepPrefix(repository pratique.Repository, tag string, occurred, received t
 func (b *batch) putStep(prefix []byte, seq uint64, digest pratique.Digest, superseded bool) error {
 	key, value := b.findStep(prefix, digest)
 	if key == nil {
-		key, value = slices.Concat(prefix, number(seq)), digestKey(digest)
+		key, value = slices.Concat(prefix, number(seq)), boltfile.DigestKey(digest)
 	}
-	if superseded && len(value) == digestSize {
+	if superseded && len(value) == boltfile.DigestSize {
 		value = slices.Concat(value, supersededMark)
 	}
 	return b.tx.Bucket(bucketTags).Put(key, value)
@@ -69,7 +70,7 @@ func (b *batch) putStep(prefix []byte, seq uint64, digest pratique.Digest, super
 func (b *batch) supersede(e *EventStatus) error {
 	prefix := stepPrefix(e.Subject.Repository, e.Ref.Tag, e.OccurredAt, e.ReceivedAt)
 	key, value := b.findStep(prefix, e.Subject.Digest)
-	if key == nil || len(value) > digestSize {
+	if key == nil || len(value) > boltfile.DigestSize {
 		return nil
 	}
 	return b.tx.Bucket(bucketTags).Put(key, slices.Concat(value, supersededMark))
@@ -77,7 +78,7 @@ func (b *batch) supersede(e *EventStatus) error {
 
 // findStep returns copies of a step's key and value, nil if there is none of that instant and digest.
 func (b *batch) findStep(prefix []byte, digest pratique.Digest) (key, value []byte) {
-	c, want := b.tx.Bucket(bucketTags).Cursor(), digestKey(digest)
+	c, want := b.tx.Bucket(bucketTags).Cursor(), boltfile.DigestKey(digest)
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 		if bytes.HasPrefix(v, want) {
 			return bytes.Clone(k), bytes.Clone(v)

@@ -143,7 +143,7 @@ func TestSupersededPushIsNotWhatATagNames(t *testing.T) {
 	if first(t, ix) != old.Digest {
 		t.Error("a push that was deployed is not what the tag names")
 	}
-	path := ix.db.Path()
+	path := ix.file.Path()
 	if err := ix.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,18 +14,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Entry is a fact at its position in the ledger. Err says why the entry is none that this program knows; then
-// Fact is zero, which no reader takes for a fact.
-//
-// Mark identifies the entry: its stream, and what it says. Another entry at the same position, of a stream that lost its
-// tail or was made anew, has another mark.
-type Entry struct {
-	Seq  uint64
-	Mark string
-	Fact pratique.Fact
-	Err  error
-}
-
 const (
 	batchEntries = 512
 	batchBytes   = 8 << 20
@@ -38,7 +26,7 @@ const (
 // others from being read. Follow ends early with fn's error as it is, with Unavailable when the connection is
 // closed, and with Corrupt when facts are missing or the ledger ends before after, as it does when it was
 // restored from an old copy.
-func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) error) error {
+func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.Entry) error) error {
 	const op = "follow ledger"
 	end, err := l.End(ctx)
 	if err != nil {
@@ -80,9 +68,9 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]Entry) erro
 }
 
 // nextBatch waits for an entry and takes those that wait behind it.
-func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesContext) ([]Entry, error) {
+func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesContext) ([]pratique.Entry, error) {
 	const op = "follow ledger"
-	var batch []Entry
+	var batch []pratique.Entry
 	wait := jetstream.NextContext(ctx)
 	for {
 		msg, err := messages.Next(wait)
@@ -96,7 +84,7 @@ func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesCo
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Corrupt, op, msg.Subject(), err)
 		}
-		e := Entry{Seq: meta.Sequence.Stream, Mark: markOf(stream, msg.Data())}
+		e := pratique.Entry{Seq: meta.Sequence.Stream, Mark: markOf(stream, msg.Data())}
 		if e.Fact, err = decode(msg.Data()); err != nil {
 			e.Fact, e.Err = pratique.Fact{}, pratique.Wrap(pratique.Corrupt, op, fmt.Sprint(e.Seq), err)
 		}

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
 // The stream that must exist, and what its subjects begin with. See queue.Topology.
@@ -71,7 +71,7 @@ func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	defer cancel()
 	ack, err := l.js.Publish(ctx, subject, body, jetstream.WithMsgID(id), jetstream.WithExpectStream(StreamName))
 	if err != nil {
-		if full(err) {
+		if natsinternals.StreamFull(err) {
 			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
 		}
 		return 0, pratique.Wrap(pratique.Unavailable, op, subject, err)
@@ -98,14 +98,6 @@ func (l *Ledger) Message(f pratique.Fact) (subject, id string, body []byte, err 
 	}
 	id, err = messageID(f)
 	return subject, id, body, pratique.Wrap(pratique.Internal, op, subject, err)
-}
-
-// full says whether the stream refused a message because of its MaxBytes. The code is that of every failure to
-// store, so the text decides.
-func full(err error) bool {
-	const storeFailed jetstream.ErrorCode = 10077
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == storeFailed && strings.Contains(api.Description, "maximum bytes exceeded")
 }
 
 // messageID covers everything but the time of the fact. Times inside its content count: a verdict that

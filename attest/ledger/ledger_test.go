@@ -267,10 +267,10 @@ func TestFollow(t *testing.T) {
 	}
 	for _, after := range []uint64{0, 1, 600, waiting} {
 		ctx, cancel := context.WithCancel(t.Context())
-		entries, batches := make(chan ledger.Entry, 2*waiting), 0
+		entries, batches := make(chan pratique.Entry, 2*waiting), 0
 		done := make(chan error, 1)
 		go func() {
-			done <- l.Follow(ctx, after, func(b []ledger.Entry) error {
+			done <- l.Follow(ctx, after, func(b []pratique.Entry) error {
 				batches++
 				for _, e := range b {
 					entries <- e
@@ -297,10 +297,10 @@ func TestFollowHearsOfNews(t *testing.T) {
 	t.Parallel()
 	l, js, _ := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	entries := make(chan ledger.Entry, 10)
+	entries := make(chan pratique.Entry, 10)
 	done := make(chan error, 1)
 	go func() {
-		done <- l.Follow(ctx, 0, func(b []ledger.Entry) error {
+		done <- l.Follow(ctx, 0, func(b []pratique.Entry) error {
 			for _, e := range b {
 				entries <- e
 			}
@@ -329,7 +329,7 @@ func TestFollowEndsWithTheErrorOfItsReader(t *testing.T) {
 	l, _, _ := start(t)
 	add(t, l, matched(subject("team/app", "A"), 1))
 	stop := errors.New("index is full")
-	if err := l.Follow(t.Context(), 0, func([]ledger.Entry) error { return stop }); !errors.Is(err, stop) {
+	if err := l.Follow(t.Context(), 0, func([]pratique.Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -337,7 +337,7 @@ func TestFollowEndsWithTheErrorOfItsReader(t *testing.T) {
 func TestFollowRefuses(t *testing.T) {
 	t.Parallel()
 	l, js, _ := start(t)
-	never := func(b []ledger.Entry) error { return fmt.Errorf("called with %d", len(b)) }
+	never := func(b []pratique.Entry) error { return fmt.Errorf("called with %d", len(b)) }
 	if err := l.Follow(t.Context(), 5, never); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("a ledger that is shorter than what was read: %v", err)
 	}
@@ -366,7 +366,7 @@ func TestFollowEndsAtAGap(t *testing.T) {
 	if err := stream.DeleteMsg(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	never := func(b []ledger.Entry) error { return fmt.Errorf("called with %d", len(b)) }
+	never := func(b []pratique.Entry) error { return fmt.Errorf("called with %d", len(b)) }
 	if err := l.Follow(t.Context(), gone-1, never); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("got %v", err)
 	}
@@ -385,8 +385,8 @@ func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
 	}
 	last := add(t, l, matched(app, 2))
 	ctx, cancel := context.WithCancel(t.Context())
-	var all []ledger.Entry
-	err := l.Follow(ctx, 0, func(b []ledger.Entry) error {
+	var all []pratique.Entry
+	err := l.Follow(ctx, 0, func(b []pratique.Entry) error {
 		if all = append(all, b...); b[len(b)-1].Seq == last {
 			cancel()
 		}

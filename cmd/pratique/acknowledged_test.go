@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
@@ -271,7 +272,7 @@ func (l *line) missing(acked []string) (lost, twice []string) {
 	ends := map[string]int{}
 	ctx, cancel := context.WithCancel(l.t.Context())
 	defer cancel()
-	err = facts.Follow(ctx, 0, func(entries []ledger.Entry) error {
+	err = facts.Follow(ctx, 0, func(entries []pratique.Entry) error {
 		for _, e := range entries {
 			if e.Fact.Kind() == pratique.FactCompleted {
 				ends[pratique.As[pratique.Completed](e.Fact).Ref.Tag]++

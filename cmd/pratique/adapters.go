@@ -10,27 +10,11 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/registry"
-	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
 // The types below fit adapters to the contracts of the pipeline, a few lines each, so that neither side
 // knows the other.
-
-// stageQueue names queues as the pipeline does.
-type stageQueue struct{ broker *queue.Broker }
-
-func (q stageQueue) Enqueue(ctx context.Context, stage string, priority pratique.Priority, id string, body []byte) error {
-	return q.broker.Publish(ctx, queue.Stage(stage), priority, id, body)
-}
-
-func (q stageQueue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
-	messages := make([]queue.Message, len(all))
-	for i, m := range all {
-		messages[i] = queue.Message(m)
-	}
-	return q.broker.PublishBatch(ctx, queue.Stage(stage), messages)
-}
 
 // imageStore brings images from the registry into the layer store.
 type imageStore struct {
@@ -74,20 +58,14 @@ func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) erro
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
-func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Decision, error) {
 	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
-		return pipeline.Decision{}, err
+		return pratique.Decision{}, err
 	}
-	d, err := r.Policy.Evaluate(ctx, input)
-	return pipeline.Decision(d), err
+	return r.Policy.Evaluate(ctx, input)
 }
 
-func (r rules) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uninspected) (pipeline.Decision, []pratique.ChildVerdict, error) {
-	platforms := make([]policy.Platform, len(all))
-	for i, p := range all {
-		platforms[i] = policy.Platform{Child: p.Child, Decision: policy.Decision(p.Decision)}
-	}
-	d, verdicts, err := policy.Worst(platforms, uninspected)
-	return pipeline.Decision(d), verdicts, err
+func (rules) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
+	return policy.Worst(all, uninspected)
 }

@@ -8,10 +8,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/display"
-	"github.com/spf13/cobra"
 )
 
 const mostJobs = 1000 // what the API gives at once
@@ -91,7 +92,7 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	}
 	for _, q := range list.Queues {
 		if q.Total > 0 {
-			fmt.Fprintf(&b, "%s, %s priority: %s, the oldest %s old\n", q.Stage, q.Priority, counted(q.Total, "job"), span(q.OldestAgeSeconds))
+			fmt.Fprintf(&b, "%s, %s priority: %s, the oldest %s old\n", q.Stage, q.Priority, counted(q.Total, "job"), max(0, time.Since(q.Oldest)).Truncate(time.Second))
 		}
 	}
 	_, err := io.WriteString(out, b.String())

@@ -12,9 +12,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/internal/inspector"
-	"github.com/spf13/cobra"
 )
 
 // Exit statuses that scripts may rely on; see pratique submit --help.
@@ -121,7 +122,7 @@ Start here:
 	root.SetErr(display.Text(os.Stderr))
 	root.AddCommand(
 		newServe(), newSubmit(), newWhy(), newDemo(), newScan(), newJobs(), newCancel(), newRequeue(), newWebhook(), newReconcile(),
-		newConfig(), newKey(), newPolicy(), newIndex(), newDB(), newInspectChild(),
+		newConfig(), newKey(), newPolicy(), newProjections(), newDB(), newInspectChild(),
 	)
 	return root
 }

@@ -119,7 +119,7 @@ func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subje
 		return err
 	}
 	// An inspection takes long and leaves nothing half done. The later stages stop by themselves.
-	o.broker.Interrupt(queue.StageInspect, func(job queue.Job) bool {
+	o.broker.Interrupt(pratique.StageInspect, func(job queue.Job) bool {
 		w, err := workOf(job)
 		return err == nil && w.Event.ID == e.ID
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
@@ -96,7 +97,7 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := newIntake(t, outbox.Config{})
-	events := &pipeline.Intake{Base: pipeline.Base{Now: time.Now}, Batches: stageQueue{broker}}
+	events := &pipeline.Intake{Base: pipeline.Base{Now: time.Now}, Batches: broker}
 	ctx, cancel := context.WithCancel(t.Context())
 	var forwarder sync.WaitGroup
 	forwarder.Go(func() { _ = in.box.Run(ctx, outbox.Line{Forward: events.Publish}) })

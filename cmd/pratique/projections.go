@@ -2,82 +2,55 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/attest/index"
-	"github.com/pratique-dev/pratique/attest/ledger"
+	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/telemetry"
-	"github.com/pratique-dev/pratique/scanner/inventory"
 )
 
 // lookForDenials is how often denials are looked for that did not take effect everywhere.
 const lookForDenials = 15 * time.Second
 
+// openProjection opens the file of a projection. One of another version is made again from the ledger;
+// one that is damaged is not, because somebody should look at that.
+func openProjection[T any](ctx context.Context, s *service, file string, open func(string) (T, error), remove func(string) error) (T, error) {
+	opened, err := open(s.path(file))
+	var other *projection.SchemaError
+	if !errors.As(err, &other) {
+		return opened, err
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "a projection is made again from the ledger", slog.String("projection", other.Name), slog.String("because", err.Error()))
+	if err := remove(s.path(file)); err != nil {
+		return opened, err
+	}
+	return open(s.path(file))
+}
+
 // openProjections ties the index and the inventory to the ledger.
 func (s *service) openProjections(ctx context.Context) error {
 	tie := func(name string, store projection.Store) *projection.Projection {
-		return projection.New(facts{s.ledger, s.broker}, store, func(have, end uint64) {
+		return projection.New(s.ledger, store, func(have, end uint64) {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "a projection does not belong to this ledger: it is made again from the beginning",
 				slog.String("projection", name), slog.Uint64("readUpTo", have), slog.Uint64("ledgerEndsAt", end))
 		})
 	}
-	s.indexing, s.remembering = tie("index", indexed{s.index}), tie("inventory", remembered{s.inventory})
+	s.indexing, s.remembering = tie("index", s.index), tie("inventory", s.inventory)
 	return nil
-}
-
-// Follow implements [projection.Ledger].
-func (f facts) Follow(ctx context.Context, after uint64, fn func([]projection.Entry) error) error {
-	return f.ledger.Follow(ctx, after, func(entries []ledger.Entry) error {
-		all := make([]projection.Entry, len(entries))
-		for i, e := range entries {
-			all[i] = projection.Entry{Seq: e.Seq, Mark: e.Mark, Fact: e.Fact, Err: e.Err}
-		}
-		return fn(all)
-	})
-}
-
-// End implements [projection.Ledger].
-func (f facts) End(ctx context.Context) (uint64, error) { return f.ledger.End(ctx) }
-
-// Mark implements [projection.Ledger].
-func (f facts) Mark(ctx context.Context, seq uint64) (string, bool, error) {
-	return f.ledger.Mark(ctx, seq)
-}
-
-type indexed struct{ *index.Index }
-
-func (i indexed) Apply(_ context.Context, entries []projection.Entry) error {
-	batch := make([]index.Entry, len(entries))
-	for n, e := range entries {
-		batch[n] = index.Entry{Seq: e.Seq, Mark: e.Mark, Fact: e.Fact}
-	}
-	return i.Index.Apply(batch)
-}
-
-type remembered struct{ *inventory.Projection }
-
-func (r remembered) Apply(ctx context.Context, entries []projection.Entry) error {
-	batch := make([]inventory.Entry, len(entries))
-	for n, e := range entries {
-		batch[n] = inventory.Entry{Seq: e.Seq, Mark: e.Mark, Fact: e.Fact}
-	}
-	return r.Projection.Apply(ctx, batch)
 }
 
 // project keeps the index up to date with the ledger. Without it nothing should be accepted any more.
 func (s *service) project(ctx context.Context) error {
-	return s.indexing.Follow(ctx, func(entries []projection.Entry) {
-		for _, e := range entries {
-			switch {
-			case e.Err != nil:
-				s.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read", slog.String("error", e.Err.Error()))
-			case e.Live: // a replay tells nothing new
-				s.logFact(ctx, e.Fact)
-			}
+	return s.indexing.Follow(ctx, func(e pratique.Entry, live bool) {
+		switch {
+		case e.Err != nil:
+			s.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read", slog.String("error", e.Err.Error()))
+		case live: // a replay tells nothing new
+			s.logFact(ctx, e.Fact)
 		}
 	})
 }
@@ -94,11 +67,7 @@ func (s *service) projectInventory(ctx context.Context) error {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger", slog.String("error", err.Error()))
 		}
 		const pause = 5 * time.Second
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}
@@ -135,7 +104,7 @@ func (s *service) projectionFigures(ctx context.Context) (map[string]telemetry.P
 // denials tries again to attest what no registry took.
 func (s *service) denials() *pipeline.Denials {
 	return &pipeline.Denials{
-		Base: s.base(), Batches: stageQueue{s.broker}, Every: lookForDenials, Log: s.log,
+		Base: s.base(), Batches: s.broker, Every: lookForDenials, Log: s.log,
 		Pending: func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
 			all, next, err := s.index.Denials(after, limit)
 			var pending []pipeline.PendingDenial

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/pratique-dev/pratique/attest/api"
 )
@@ -25,17 +24,12 @@ func (s *service) queryAPI() (http.Handler, error) {
 			if g, err := s.database.Current(); err == nil {
 				about.Database = &g.Database
 			}
-			about.Outbox, about.Rescan = s.aboutOutbox(), s.aboutRescan()
-			pending, err := s.broker.Pending(ctx)
-			if err != nil {
+			box := s.outbox.Stats()
+			about.Outbox, about.Rescan = &box, s.aboutRescan()
+			var err error
+			if about.Queues, err = s.broker.Pending(ctx); err != nil {
+				// The rest is worth knowing all the more.
 				s.log.LogAttrs(ctx, slog.LevelWarn, "the queues cannot be read", slog.String("error", err.Error()))
-				return about, nil // the rest is worth knowing all the more
-			}
-			for _, b := range pending {
-				about.Queues = append(about.Queues, api.Queue{
-					Stage: string(b.Stage), Priority: b.Priority, Total: b.Total, Running: b.Running, Waiting: b.Waiting,
-					OldestAgeSeconds: int64(b.OldestAge / time.Second),
-				})
 			}
 			return about, nil
 		},

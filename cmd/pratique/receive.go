@@ -10,12 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue/feed"
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/webhook"
-	"golang.org/x/sync/errgroup"
 )
 
 // openIntake opens the outbox, which every push goes through, and checks the receivers.
@@ -53,7 +54,7 @@ func (s *service) line() outbox.Line {
 
 // intake puts events into the line.
 func (s *service) intake() *pipeline.Intake {
-	return &pipeline.Intake{Base: s.base(), Batches: stageQueue{s.broker}}
+	return &pipeline.Intake{Base: s.base(), Batches: s.broker}
 }
 
 // submit puts an event into the line, at once and whatever the outbox knows of its tag.

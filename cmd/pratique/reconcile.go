@@ -9,15 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/attest/api/client"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/display"
-	"github.com/pratique-dev/pratique/internal/registry"
-	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
-	"github.com/spf13/cobra"
 )
 
 // openReconciler checks what is to be swept.
@@ -28,7 +27,7 @@ func (s *service) openReconciler(ctx context.Context) error {
 	}
 	c.Now, c.Trouble = s.now, s.trouble(ctx, "reconcile")
 	c.Attested, c.Restore = s.wasAttested, s.submit
-	s.reconciler, err = reconcile.New(c, tagLister{s.registry}, knownTags{s.outbox}, s.outbox)
+	s.reconciler, err = reconcile.New(c, s.registry, s.outbox, s.outbox)
 	return err
 }
 
@@ -54,26 +53,6 @@ func reconcileConfig(c config.Config) (reconcile.Config, error) {
 		}
 	}
 	return out, nil
-}
-
-// tagLister fits the registry client to the sweeps.
-type tagLister struct{ *registry.Client }
-
-func (t tagLister) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (reconcile.Page, error) {
-	page, err := t.Client.Tags(ctx, repo, after, etag)
-	return reconcile.Page(page), err
-}
-
-// knownTags fits the outbox to the sweeps.
-type knownTags struct{ *outbox.Outbox }
-
-func (k knownTags) Tag(ref pratique.ImageRef) (reconcile.Tag, error) {
-	tag, err := k.Outbox.Tag(ref)
-	return reconcile.Tag(tag), err
-}
-
-func (k knownTags) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen reconcile.Tag) (bool, error) {
-	return k.Outbox.PublishUnlessChanged(ctx, e, outbox.Tag(seen))
 }
 
 // sweeps fits the reconciler to the API.

@@ -21,10 +21,12 @@ import (
 // lookEvery is how often a new database, or an image that became outdated, is looked for.
 const lookEvery = time.Second
 
-func (s *service) openInventory(context.Context) error {
+func (s *service) openInventory(ctx context.Context) error {
+	open := func(path string) (*inventory.Projection, error) {
+		return inventory.Open(path, inventory.Config{Documents: s.blobs, Keys: database.Keys})
+	}
 	var err error
-	s.inventory, err = inventory.Open(s.path("inventory.db"), inventory.Config{Documents: s.blobs, Keys: database.Keys})
-	if err != nil {
+	if s.inventory, err = openProjection(ctx, s, "inventory.db", open, inventory.Remove); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.inventory.Close)
@@ -36,7 +38,7 @@ func (s *service) openInventory(context.Context) error {
 func (s *service) rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
 		Base: s.base(), Parts: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
-		Batches: stageQueue{s.broker}, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
+		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
 		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
@@ -98,19 +100,8 @@ func (s *service) aboutRescan() *api.Rescan {
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
-	out := &api.Rescan{
-		From: r.From, To: r.To.Digest, StartedAt: r.StartedAt, Done: !r.FinishedAt.IsZero(), Everything: r.Everything,
-		Names: r.Names, Vulnerabilities: r.Vulnerabilities, Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, SetAside: r.Aside,
-	}
-	if aside, err := s.inventory.Aside(mostAside); err == nil {
-		for _, a := range aside {
-			out.Aside = append(out.Aside, api.Aside{Image: a.Subject.String(), Reason: a.Reason})
-		}
-	}
-	if out.Done {
-		out.FinishedAt = &r.FinishedAt
-	}
+	out := &api.Rescan{Rescan: r}
+	out.Aside, _ = s.inventory.Aside(mostAside) // the counts are there
 	return out
 }
 
@@ -119,10 +110,7 @@ func (s *service) rescanFigures(context.Context) (telemetry.Rescan, error) {
 	if err != nil {
 		return telemetry.Rescan{}, err
 	}
-	f := telemetry.Rescan{
-		Lists: r.Parts, Affected: r.Affected, Matched: r.Matched, Failed: r.Failed,
-		Touched: r.Touched, Changed: r.Changed, NewlyAffected: r.Worse, Aside: r.Aside,
-	}
+	f := telemetry.Rescan{Rescan: r}
 	if !r.StartedAt.IsZero() && r.FinishedAt.IsZero() {
 		f.Running = s.age(r.StartedAt)
 	}

@@ -16,6 +16,8 @@ import (
 	"text/template"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
@@ -23,7 +25,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 	"github.com/pratique-dev/pratique/scanner"
-	"golang.org/x/sync/errgroup"
 )
 
 // station is a service of which only that runs which rescanning needs: queue and ledger, documents, the inventory, the
@@ -64,7 +65,7 @@ func newStation(t *testing.T, l *line) *station {
 }
 
 // rescan takes the newest database over and matches again until nothing is left to do.
-func (st *station) rescan(t *testing.T) (scanner.Rescan, time.Duration) {
+func (st *station) rescan(t *testing.T) (pratique.Rescan, time.Duration) {
 	t.Helper()
 	if _, err := st.database.Update(t.Context()); err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func (st *station) rescan(t *testing.T) (scanner.Rescan, time.Duration) {
 	ended := make(chan error, 1)
 	started := time.Now()
 	go func() { ended <- st.rescanner().Run(ctx) }()
-	var r scanner.Rescan
+	var r pratique.Rescan
 	for r.To.Digest != db.Digest || r.FinishedAt.IsZero() {
 		if time.Since(started) > 5*time.Minute {
 			t.Fatalf("rescanning does not end: %+v\n%s", r, st.log.String())
@@ -103,7 +104,7 @@ func (st *station) awaitInventory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		at, err := st.inventory.Position()
+		at, _, err := st.inventory.At()
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("the inventory is at %d of %d: %v\n%s", at, end, err, st.log.String())
 		}
@@ -168,7 +169,7 @@ func TestRescanMissesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed, worse := f.verify(db)
-	if r.Everything != "" || r.Changed != changed || r.Worse != worse || changed == 0 || worse == 0 || r.Failed != 0 {
+	if r.Everything != "" || r.Changed != changed || r.NewlyAffected != worse || changed == 0 || worse == 0 || r.Failed != 0 {
 		t.Errorf("rescanning says %+v; %d changed, %d for the worse", r, changed, worse)
 	}
 	if n := st.jobs(t); n != changed {
@@ -256,7 +257,7 @@ func TestRescanBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed, worse := f.verify(db)
-	if r.Changed != changed || r.Worse != worse || jobs != changed {
+	if r.Changed != changed || r.NewlyAffected != worse || jobs != changed {
 		t.Errorf("rescanning says %+v; %d changed, %d for the worse, %d jobs", r, changed, worse, jobs)
 	}
 	scans := l.scanWarm(t, trivy, data, names)
@@ -265,7 +266,7 @@ func TestRescanBench(t *testing.T) {
 		total += d * time.Duration(size*kinds[name]/100)
 	}
 	fmt.Printf("\n| images | lists | names that differ | details that differ | lists matched again | images touched | changed | newly affected |\n|---|---|---|---|---|---|---|---|\n| %d | %d | %d | %d | %d | %d | %d | %d |\n",
-		len(f.images), r.Parts, r.Names, r.Vulnerabilities, r.Matched, r.Touched, r.Changed, r.Worse)
+		len(f.images), r.Lists, r.Names, r.Vulnerabilities, r.Matched, r.Touched, r.Changed, r.NewlyAffected)
 	fmt.Printf("\n| | wall | |\n|---|---|---|\n| rescanned, facts and jobs durable | **%.1f s** | %.1f s of CPU |\n| `trivy image` on a warm cache, medians times the images | %.0f s | %.0f times as long |\n",
 		took.Seconds(), cpu.Seconds(), total.Seconds(), total.Seconds()/took.Seconds())
 	for _, name := range names {

@@ -17,7 +17,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
-	"github.com/pratique-dev/pratique/scanner"
 )
 
 // databaseFromRegistry is the configuration with a database that the service downloads from the line's registry.
@@ -89,7 +88,7 @@ func (l *line) serveService() *service {
 }
 
 // update has the service take the database that was published last, and waits until all is matched against it.
-func (l *line) update(s *service) scanner.Rescan {
+func (l *line) update(s *service) pratique.Rescan {
 	l.t.Helper()
 	if _, err := s.database.Update(l.t.Context()); err != nil {
 		l.t.Fatal(err)
@@ -98,7 +97,7 @@ func (l *line) update(s *service) scanner.Rescan {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	var r scanner.Rescan
+	var r pratique.Rescan
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if r, err = s.inventory.Rescan(); err != nil {
 			l.t.Fatal(err)
@@ -161,7 +160,7 @@ func TestNewDatabase(t *testing.T) {
 
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"), pip("CVE-2026-7002", "flask", "3.0", "LOW"))
 	r := l.update(s)
-	if r.From != first.To.Digest || r.Everything != "" || r.Parts != 5 || r.Affected != 3 || r.Matched != 3 || r.Changed != 3 || r.Worse != 2 {
+	if r.From != first.To.Digest || r.Everything != "" || r.Lists != 5 || r.Affected != 3 || r.Matched != 3 || r.Changed != 3 || r.NewlyAffected != 2 {
 		t.Errorf("rescanning %+v", r)
 	}
 	image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
@@ -192,7 +191,7 @@ func TestNewDatabase(t *testing.T) {
 	if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 		t.Fatal(err)
 	}
-	if status.Rescan == nil || !status.Rescan.Done || status.Rescan.To != r.To.Digest || status.Rescan.Changed != 3 || status.Rescan.NewlyAffected != 2 {
+	if status.Rescan == nil || status.Rescan.FinishedAt.IsZero() || status.Rescan.To.Digest != r.To.Digest || status.Rescan.Changed != 3 || status.Rescan.NewlyAffected != 2 {
 		t.Errorf("status %+v", status.Rescan)
 	}
 
@@ -270,7 +269,7 @@ func (l *line) awaitRescanned() {
 		if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 			l.t.Fatal(err)
 		}
-		if r := status.Rescan; r != nil && status.Database != nil && r.Done && r.To == status.Database.Digest {
+		if r := status.Rescan; r != nil && status.Database != nil && !r.FinishedAt.IsZero() && r.To.Digest == status.Database.Digest {
 			return
 		}
 	}
@@ -321,7 +320,7 @@ func TestNewDatabaseForAnIndex(t *testing.T) {
 
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "flask", "3.0", "CRITICAL"))
 	r := l.update(s)
-	if r.Changed != 1 || r.Worse != 1 || r.Touched != 2 {
+	if r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 2 {
 		t.Errorf("rescanning %+v", r)
 	}
 	after := l.await(digest, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })

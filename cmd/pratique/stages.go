@@ -42,12 +42,12 @@ func (s *service) works() ([]queue.Work, error) {
 	}
 	s.gateway = gate
 	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate, Problems: s.logProblems}
-	inspecting := s.work(queue.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
+	inspecting := s.work(pratique.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
 	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
 	inspecting.Handle = oneAgain(inspect.Handle)
 	// Each config repository has a turn for one, and may have another wait for it: so those that are slow leave workers to the
 	// others. A job that would find no turn stays in the queue, and none of its attempts is used up.
-	deploying := s.work(queue.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
+	deploying := s.work(pratique.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
 	deploying.Hold = func(job queue.Job) time.Duration {
 		w, _ := workOf(job) // the stage says what is wrong with it
 		names := []string{w.Target}
@@ -61,7 +61,7 @@ func (s *service) works() ([]queue.Work, error) {
 	}
 	return []queue.Work{
 		inspecting,
-		s.work(queue.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
+		s.work(pratique.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
 		deploying,
 	}, nil
 }
@@ -87,7 +87,7 @@ func oneAgain(handle func(context.Context, []byte) error) func(context.Context, 
 type failed func(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error
 
 // work fits a stage to the queue and logs its failures.
-func (s *service) work(stage queue.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
+func (s *service) work(stage pratique.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
 	return queue.Work{
 		Stage: stage, Workers: workers,
 		Limits: map[pratique.Priority]int{pratique.PriorityManual: s.conf.Inspect.Priorities.Manual, pratique.PriorityRescan: s.conf.Inspect.Priorities.Rescan},

@@ -16,14 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"go.etcd.io/bbolt"
+	"golang.org/x/crypto/ssh"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/signer/key"
-	"github.com/spf13/cobra"
-	"go.etcd.io/bbolt"
-	"golang.org/x/crypto/ssh"
 )
 
 // verb is one run of the program, in a process of its own, with no environment but what the test gives.
@@ -352,8 +353,8 @@ func TestUnknownWords(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"bogus"}, {"--bogus"}, {"serve", "--bogus"}, {"serve", "bogus"}, {"submit"}, {"submit", "a", "b"}, {"submit", "--timeout", "soon", "x"},
-		{"why"}, {"why", "--bogus", "x"}, {"key", "generate", "bogus"}, {"config", "sample", "bogus"}, {"policy", "test"}, {"index", "check", "bogus"},
-		{"config", "chekc", "x"}, {"policy", "tset", "x"}, {"key", "bogus"}, {"index", "bogus"}, {"index", "--bogus"},
+		{"why"}, {"why", "--bogus", "x"}, {"key", "generate", "bogus"}, {"config", "sample", "bogus"}, {"policy", "test"}, {"projections", "check", "bogus"},
+		{"config", "chekc", "x"}, {"policy", "tset", "x"}, {"key", "bogus"}, {"projections", "bogus"}, {"projections", "--bogus"}, {"projections", "rebuild", "bogus"},
 	} {
 		if got := (verb{}).run(t, args...).want(t, 2, "2>pratique: "); got.out != "" {
 			t.Errorf("%v prints %q", args, got.out)
@@ -361,8 +362,8 @@ func TestUnknownWords(t *testing.T) {
 	}
 }
 
-// TestIndexVerbs damages the index, rebuilds it, and wants the same answers as before.
-func TestIndexVerbs(t *testing.T) {
+// TestProjectionVerbs damages the index, rebuilds it, and wants the same answers as before.
+func TestProjectionVerbs(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
@@ -372,7 +373,7 @@ func TestIndexVerbs(t *testing.T) {
 	l.asked(l.token).run(t, "submit", l.registry.Host()+"/team/app:1.0", "--wait").want(t, 0)
 	before := l.answers(digests)
 	index := func(verbName string) verb {
-		return verb{}.run(t, "index", verbName, "--config", l.configFile)
+		return verb{}.run(t, "projections", verbName, "--config", l.configFile)
 	}
 	index("check").want(t, 2, "2>another process has it open")
 	index("rebuild").want(t, 2, "2>another process has it open")

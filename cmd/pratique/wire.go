@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
@@ -209,7 +210,7 @@ func (s *service) openStores(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.blobs.Close)
-	if s.index, err = s.openIndex(ctx); err != nil {
+	if s.index, err = openProjection(ctx, s, "index.db", index.Open, index.Remove); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.index.Close)
@@ -225,22 +226,6 @@ func (s *service) openStores(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, s.analyses.Close)
 	return nil
-}
-
-// openIndex opens the projection. One of another version is made anew from the ledger; one that is damaged is not,
-// because somebody should look at that.
-func (s *service) openIndex(ctx context.Context) (*index.Index, error) {
-	file := s.path("index.db")
-	ix, err := index.Open(file)
-	var schema *index.SchemaError
-	if !errors.As(err, &schema) {
-		return ix, err
-	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "making the index anew from the ledger", slog.String("because", err.Error()))
-	if err := removeIndex(file); err != nil {
-		return nil, err
-	}
-	return index.Open(file)
 }
 
 // openKeys loads the signing key, or makes one where none is configured.
@@ -320,7 +305,7 @@ func (s *service) base() pipeline.Base {
 		host = "localhost"
 	}
 	return pipeline.Base{
-		Ledger: s.ledger, Documents: s.blobs, Queue: stageQueue{s.broker}, Now: s.now, Instance: host, Edge: s.hooks.edge,
+		Ledger: s.ledger, Documents: s.blobs, Queue: s.broker, Now: s.now, Instance: host, Edge: s.hooks.edge,
 	}
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -18,10 +18,10 @@ const (
 	turnTime = 5 * time.Second
 	// busyTime is how long a job stays in the queue that would have to wait for its turn.
 	busyTime = 500 * time.Millisecond
-	// The pauses after an exchange that took too long: they double up to the longest.
-	firstPause   = 30 * time.Second
-	longestPause = 5 * time.Minute
 )
+
+// pauses are those after an exchange that took too long.
+var pauses = backoff.Backoff{Min: 30 * time.Second, Max: 5 * time.Minute, Jitter: 0.25}
 
 // pace keeps a server that does not answer from being waited for by everybody, and holds the turns of the branch.
 type pace struct {
@@ -118,9 +118,7 @@ func (p *pace) leave() {
 	switch {
 	case p.late > 0:
 		p.failures++
-		pause := min(firstPause<<min(p.failures-1, 10), longestPause)
-		pause -= rand.N(pause/4 + 1) //nolint:gosec // jitter needs no secrecy
-		p.until = time.Now().Add(pause)
+		p.until = time.Now().Add(pauses.Delay(p.failures, backoff.Random()))
 	case p.ended > 0:
 		p.failures = 0
 	}

@@ -2,7 +2,6 @@ package gitrepo
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // silent is a server that takes connections and never answers.
@@ -37,8 +37,7 @@ func silent(t *testing.T) string {
 // comesAgain checks that an error says when to come again.
 func comesAgain(t *testing.T, err error, least, most time.Duration) {
 	t.Helper()
-	var told interface{ RetryAfter() time.Duration }
-	if pratique.KindOf(err) != pratique.Unavailable || !errors.As(err, &told) || told.RetryAfter() < least || told.RetryAfter() > most {
+	if asked := backoff.RetryAfter(err); pratique.KindOf(err) != pratique.Unavailable || asked == 0 || asked < least || asked > most {
 		t.Errorf("%v says nothing of %s to %s", err, least, most)
 	}
 }
@@ -149,7 +148,7 @@ func TestPauses(t *testing.T) {
 		}
 		p.leave()
 		turn(1, 1)
-		if wait := p.busy(); wait > firstPause {
+		if wait := p.busy(); wait > pauses.Min {
 			t.Errorf("a pause of %s after an answer", wait)
 		}
 	})

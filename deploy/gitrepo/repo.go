@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Config says where to push and as whom.
@@ -134,7 +134,7 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (_ deploy.Pushed, er
 	w := &work{repo: r, update: u}
 	for try := range r.tries {
 		if try > 0 {
-			if waitErr := backOff(ctx, try); waitErr != nil {
+			if waitErr := backoff.Sleep(ctx, betweenTries.Delay(try, backoff.Random())); waitErr != nil {
 				return deploy.Pushed{}, pratique.Wrap(pratique.Unavailable, "update config repository", r.remote, fmt.Errorf("%w: %w", waitErr, err))
 			}
 		}
@@ -211,16 +211,5 @@ func (r *Repo) refresh(ctx context.Context) error {
 	return pratique.Wrap(pratique.Unknown, "read config repository", r.remote+" "+r.branch, err)
 }
 
-// backOff waits before another try, longer each time and by chance, so that writers do not meet again.
-func backOff(ctx context.Context, try int) error {
-	const first, most = 50 * time.Millisecond, 5 * time.Second
-	wait := min(most, first<<min(try-1, 10))
-	t := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // jitter needs no secrecy
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// betweenTries keeps writers that met from meeting again.
+var betweenTries = backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Jitter: 0.5}

@@ -31,40 +31,33 @@ const (
 	mostAll     = 20_000    // reasons, and notes, of one decision
 )
 
-// Decision is what the rules say about one image. Reasons and Notes are sorted: reasons without a finding
-// first, then the gravest findings. Beyond [MaxReasons], or where they would take too many bytes, one last reason of
-// rule [RuleMore] counts the rest; then AllReasons and AllNotes have them, and are nil otherwise.
-type Decision struct {
-	Outcome              pratique.Outcome
-	Reasons, Notes       []pratique.Reason
-	AllReasons, AllNotes []pratique.Reason
-}
-
 // Evaluate evaluates the rules, and the limits on the database's age and the repositories, which hold for every
-// policy. The error is of kind Invalid if a rule fails or answers in the wrong shape,
+// policy. Reasons and notes are sorted: reasons without a finding first, then the gravest findings.
+// Beyond [MaxReasons], or where they would take too many bytes, one last reason of rule [RuleMore]
+// counts the rest. The error is of kind Invalid if a rule fails or answers in the wrong shape,
 // Exhausted if it takes too long, and Unavailable if ctx ended; with an error there is no decision.
-func (p *Policy) Evaluate(ctx context.Context, in Input) (Decision, error) {
+func (p *Policy) Evaluate(ctx context.Context, in Input) (pratique.Decision, error) {
 	subject := in.Image.Repository + "@" + in.Image.Digest
 	evalCtx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	results, err := p.query.Eval(evalCtx, rego.EvalInput(in))
 	switch {
 	case ctx.Err() != nil:
-		return Decision{}, pratique.Wrap(pratique.Unavailable, opEvaluate, subject, ctx.Err())
+		return pratique.Decision{}, pratique.Wrap(pratique.Unavailable, opEvaluate, subject, ctx.Err())
 	case evalCtx.Err() != nil || topdown.IsCancel(err):
-		return Decision{}, pratique.Wrap(pratique.Exhausted, opEvaluate, subject, fmt.Errorf("the policy took longer than %s", p.timeout))
+		return pratique.Decision{}, pratique.Wrap(pratique.Exhausted, opEvaluate, subject, fmt.Errorf("the policy took longer than %s", p.timeout))
 	case err != nil:
-		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
+		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
 	case len(results) != 1:
-		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, errors.New("the policy gives no answer: deny is undefined"))
+		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, errors.New("the policy gives no answer: deny is undefined"))
 	}
 	reasons, notes, err := decode(results[0].Bindings["answer"])
 	if err != nil {
-		return Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
+		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
 	}
 	reasons, notes = append(p.guards.deny(in), reasons...), append(p.guards.note(in), notes...)
 	rank := ranks(in.Scan.Findings)
-	d := Decision{Outcome: pratique.Allow}
+	d := pratique.Decision{Outcome: pratique.Allow}
 	d.Reasons, d.AllReasons = tidy(reasons, rank)
 	d.Notes, d.AllNotes = tidy(notes, rank)
 	if len(reasons) > 0 {

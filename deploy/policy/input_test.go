@@ -147,17 +147,17 @@ func TestWorst(t *testing.T) {
 	shared := pratique.Reason{Rule: "severity", Message: "HIGH CVE-1", Finding: "CVE-1"}
 	own := pratique.Reason{Rule: "severity", Message: "HIGH CVE-2", Finding: "CVE-2"}
 	more := pratique.Reason{Rule: RuleMore, Message: "and 7 more"}
-	amd := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: Decision{
+	amd := pratique.PlatformDecision{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: pratique.Decision{
 		Outcome: pratique.Deny, Reasons: []pratique.Reason{shared, own, more}, Notes: []pratique.Reason{shared},
 	}}
-	arm := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("b")), Platform: "linux/arm64"}, Decision: Decision{
+	arm := pratique.PlatformDecision{Child: pratique.Child{Digest: pratique.DigestOf([]byte("b")), Platform: "linux/arm64"}, Decision: pratique.Decision{
 		Outcome: pratique.Deny, Reasons: []pratique.Reason{shared},
 	}}
-	clean := Platform{Child: pratique.Child{Platform: "linux/s390x"}, Decision: Decision{Outcome: pratique.Allow}}
+	clean := pratique.PlatformDecision{Child: pratique.Child{Platform: "linux/s390x"}, Decision: pratique.Decision{Outcome: pratique.Allow}}
 
-	got, verdicts, err := Worst([]Platform{amd, arm}, nil)
+	got, verdicts, err := Worst([]pratique.PlatformDecision{amd, arm}, nil)
 	tagged := func(r pratique.Reason, p pratique.Platform) pratique.Reason { r.Platform = p; return r }
-	want := Decision{
+	want := pratique.Decision{
 		Outcome: pratique.Deny,
 		Reasons: []pratique.Reason{shared, tagged(own, "linux/amd64"), tagged(more, "linux/amd64")},
 		Notes:   []pratique.Reason{tagged(shared, "linux/amd64")},
@@ -168,16 +168,16 @@ func TestWorst(t *testing.T) {
 	if len(verdicts) != 2 || verdicts[0].Digest != amd.Digest || verdicts[1].Outcome != pratique.Deny {
 		t.Errorf("verdicts %v", verdicts)
 	}
-	if got, _, err := Worst([]Platform{clean, clean}, nil); err != nil || got.Outcome != pratique.Allow {
+	if got, _, err := Worst([]pratique.PlatformDecision{clean, clean}, nil); err != nil || got.Outcome != pratique.Allow {
 		t.Error(got, err)
 	}
-	if got, _, err := Worst([]Platform{clean, arm}, nil); err != nil || got.Outcome != pratique.Deny || got.Reasons[0].Platform != "linux/arm64" {
+	if got, _, err := Worst([]pratique.PlatformDecision{clean, arm}, nil); err != nil || got.Outcome != pratique.Deny || got.Reasons[0].Platform != "linux/arm64" {
 		t.Error(got, err)
 	}
 	if _, _, err := Worst(nil, nil); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("no platforms: %v", err)
 	}
-	if _, _, err := Worst([]Platform{clean, {}}, nil); pratique.KindOf(err) != pratique.Internal {
+	if _, _, err := Worst([]pratique.PlatformDecision{clean, {}}, nil); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("no outcome: %v", err)
 	}
 }
@@ -185,13 +185,13 @@ func TestWorst(t *testing.T) {
 // TestWhatWasNotInspectedDenies, whatever the policy: it asks no rule.
 func TestWhatWasNotInspectedDenies(t *testing.T) {
 	t.Parallel()
-	clean := Platform{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: Decision{Outcome: pratique.Allow}}
+	clean := pratique.PlatformDecision{Child: pratique.Child{Digest: pratique.DigestOf([]byte("a")), Platform: "linux/amd64"}, Decision: pratique.Decision{Outcome: pratique.Allow}}
 	hidden := []pratique.Uninspected{{Digest: "sha256:ee", Platform: "windows/amd64", Reason: "foreign layers"}, {Digest: "blake3:00", Reason: "no way to verify"}}
 	want := []pratique.Reason{
 		{Rule: RuleNotInspected, Platform: "windows/amd64", Message: "the image for windows/amd64, sha256:ee, could not be inspected: foreign layers"},
 		{Rule: RuleNotInspected, Message: "blake3:00 names no platform, so a runtime may run it, and could not be inspected: no way to verify; take it out of the index"},
 	}
-	for _, evaluated := range [][]Platform{{clean}, {}} {
+	for _, evaluated := range [][]pratique.PlatformDecision{{clean}, {}} {
 		got, verdicts, err := Worst(evaluated, hidden)
 		if err != nil || got.Outcome != pratique.Deny || len(verdicts) != len(evaluated) {
 			t.Errorf("%d evaluated: %v, %v, %v", len(evaluated), got, verdicts, err)
@@ -204,8 +204,8 @@ func TestWhatWasNotInspectedDenies(t *testing.T) {
 
 func TestAnImageThatContradictsItsIndexIsNoted(t *testing.T) {
 	t.Parallel()
-	child := Platform{Child: pratique.Child{Platform: "linux/amd64", Configured: "linux/arm64"}, Decision: Decision{Outcome: pratique.Allow}}
-	got, _, err := Worst([]Platform{child}, nil)
+	child := pratique.PlatformDecision{Child: pratique.Child{Platform: "linux/amd64", Configured: "linux/arm64"}, Decision: pratique.Decision{Outcome: pratique.Allow}}
+	got, _, err := Worst([]pratique.PlatformDecision{child}, nil)
 	if err != nil || got.Outcome != pratique.Allow || len(got.Notes) != 1 || got.Notes[0].Rule != RulePlatform || !strings.Contains(got.Notes[0].Message, "linux/arm64") {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -213,13 +213,13 @@ func TestAnImageThatContradictsItsIndexIsNoted(t *testing.T) {
 
 func TestWorstIsBounded(t *testing.T) {
 	t.Parallel()
-	var platforms []Platform
+	var platforms []pratique.PlatformDecision
 	for _, p := range []pratique.Platform{"linux/amd64", "linux/arm64", "linux/arm/v7"} {
-		d := Decision{Outcome: pratique.Deny}
+		d := pratique.Decision{Outcome: pratique.Deny}
 		for i := range MaxReasons {
 			d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: string(p), Finding: strings.Repeat("x", i)})
 		}
-		platforms = append(platforms, Platform{Child: pratique.Child{Platform: p}, Decision: d})
+		platforms = append(platforms, pratique.PlatformDecision{Child: pratique.Child{Platform: p}, Decision: d})
 	}
 	got, _, err := Worst(platforms, nil)
 	if err != nil || len(got.Reasons) != MaxReasons+1 || !strings.Contains(got.Reasons[MaxReasons].Message, "200 more") {

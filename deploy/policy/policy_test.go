@@ -144,21 +144,21 @@ func TestEvaluate(t *testing.T) {
 	tests := map[string]struct {
 		params   Params
 		findings []pratique.Finding
-		want     Decision
+		want     pratique.Decision
 	}{
-		"clean":           {want: Decision{Outcome: pratique.Allow}},
-		"high":            {findings: []pratique.Finding{high}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}}},
-		"high tolerated":  {params: Params{BlockAt: "CRITICAL"}, findings: []pratique.Finding{high}, want: Decision{Outcome: pratique.Allow}},
-		"unknown":         {findings: []pratique.Finding{unknown}, want: Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{unknownReason}}},
-		"unknown refused": {params: Params{UnknownSeverity: UnknownDeny}, findings: []pratique.Finding{unknown}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{unknownReason}}},
-		"both": {findings: []pratique.Finding{unknown, high}, want: Decision{
+		"clean":           {want: pratique.Decision{Outcome: pratique.Allow}},
+		"high":            {findings: []pratique.Finding{high}, want: pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}}},
+		"high tolerated":  {params: Params{BlockAt: "CRITICAL"}, findings: []pratique.Finding{high}, want: pratique.Decision{Outcome: pratique.Allow}},
+		"unknown":         {findings: []pratique.Finding{unknown}, want: pratique.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{unknownReason}}},
+		"unknown refused": {params: Params{UnknownSeverity: UnknownDeny}, findings: []pratique.Finding{unknown}, want: pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{unknownReason}}},
+		"both": {findings: []pratique.Finding{unknown, high}, want: pratique.Decision{
 			Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}, Notes: []pratique.Reason{unknownReason},
 		}},
-		"twice in one package": {findings: []pratique.Finding{high, high}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}}},
-		"stale database": {params: Params{MaxDatabaseAge: time.Minute}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
+		"twice in one package": {findings: []pratique.Finding{high, high}, want: pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{highReason}}},
+		"stale database": {params: Params{MaxDatabaseAge: time.Minute}, want: pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
 			Rule: "database_age", Message: "the vulnerability database is of 2026-08-01T11:00:00Z, 1 h old; at most 0 h are allowed, by policy.maxDatabaseAge: pratique db update or db import brings a newer one",
 		}}}},
-		"foreign repository": {params: Params{AllowedRepositories: []pratique.Glob{"other.example/**"}}, want: Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
+		"foreign repository": {params: Params{AllowedRepositories: []pratique.Glob{"other.example/**"}}, want: pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{{
 			Rule: "repository", Message: "repository registry.example/team/app is not among policy.allowedRepositories",
 		}}}},
 	}

@@ -7,12 +7,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Platform is the decision about one platform image of an index.
-type Platform struct {
-	pratique.Child
-	Decision Decision
-}
-
 // RuleNotInspected is the rule of the reason that names a platform which could not be inspected. It holds for every
 // policy: what nobody looked into is never allowed.
 const RuleNotInspected = "platform_not_inspected"
@@ -24,12 +18,12 @@ const RulePlatform = "platform_differs"
 // could not be inspected. A reason that every platform has is kept once without a platform; any other is tagged with
 // its own. It fails with kind Internal if there are no platforms, or one without an outcome: nothing evaluated is not an
 // allowance.
-func Worst(platforms []Platform, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error) {
+func Worst(platforms []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	const op = "combine verdicts"
 	if len(platforms)+len(uninspected) == 0 {
-		return Decision{}, nil, pratique.Errorf(pratique.Internal, op, "no platform was evaluated")
+		return pratique.Decision{}, nil, pratique.Errorf(pratique.Internal, op, "no platform was evaluated")
 	}
-	out := Decision{Outcome: pratique.Allow}
+	out := pratique.Decision{Outcome: pratique.Allow}
 	verdicts := make([]pratique.ChildVerdict, 0, len(platforms))
 	reasons, notes := newMerger(len(platforms)), newMerger(len(platforms))
 	for _, u := range uninspected {
@@ -42,7 +36,7 @@ func Worst(platforms []Platform, uninspected []pratique.Uninspected) (Decision, 
 		case pratique.Deny:
 			out.Outcome = pratique.Deny
 		default:
-			return Decision{}, nil, pratique.Errorf(pratique.Internal, op, "platform %s has no outcome", p.Platform)
+			return pratique.Decision{}, nil, pratique.Errorf(pratique.Internal, op, "platform %s has no outcome", p.Platform)
 		}
 		verdicts = append(verdicts, pratique.ChildVerdict{Child: p.Child, Outcome: p.Decision.Outcome})
 		reasons.add(p.Platform, p.Decision.Reasons)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/signer/signertest"
 )
 
@@ -38,9 +37,9 @@ func TestAttestAgain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.mustHandle(w.upTo(pipeline.StageAttest, "e1", "1.0"))
+			w.mustHandle(w.upTo(pratique.StageAttest, "e1", "1.0"))
 			before := w.registry.list(w.subject("app"))
-			m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+			m := w.upTo(pratique.StageAttest, "e2", "1.0")
 			tt.change(w)
 			w.forget()
 			w.mustHandle(m)
@@ -57,15 +56,15 @@ func TestAttestAgain(t *testing.T) {
 // TestPolicyChangesItsMind: rules may look at the clock, so the same policy says something else about the same
 // evidence, a minute later. Then the young verdict does not stand.
 func TestPolicyChangesItsMind(t *testing.T) {
-	deny := func(d *pipeline.Decision) { d.Outcome = pratique.Deny }
-	say := func(text string) func(*pipeline.Decision) {
-		return func(d *pipeline.Decision) {
+	deny := func(d *pratique.Decision) { d.Outcome = pratique.Deny }
+	say := func(text string) func(*pratique.Decision) {
+		return func(d *pratique.Decision) {
 			deny(d)
 			d.Reasons = []pratique.Reason{{Rule: "database_age", Message: text}}
 		}
 	}
-	note := func(d *pipeline.Decision) { d.Notes = nil }
-	for name, moods := range map[string][2]func(*pipeline.Decision){
+	note := func(d *pratique.Decision) { d.Notes = nil }
+	for name, moods := range map[string][2]func(*pratique.Decision){
 		"outcome": {nil, deny}, "back": {deny, nil}, "reasons": {say("3 days"), say("4 days")}, "notes": {nil, note},
 	} {
 		w := newWorld(t)
@@ -113,7 +112,7 @@ func TestAttestAgainAfterANewReport(t *testing.T) {
 	w := newWorld(t)
 	w.push("e1", "1.0")
 	w.useDatabase("database 2")
-	m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+	m := w.upTo(pratique.StageAttest, "e2", "1.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
@@ -126,7 +125,7 @@ func TestAttestIndexAgain(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
 	w.push("e1", "2.0")
-	m := w.upTo(pipeline.StageAttest, "e2", "2.0")
+	m := w.upTo(pratique.StageAttest, "e2", "2.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work when nothing changed", []string{
@@ -137,7 +136,7 @@ func TestAttestIndexAgain(t *testing.T) {
 	w.now = w.now.Add(time.Minute)
 	w.image("arm", "arm")
 	w.push("e3", "arm") // this child is evaluated anew by itself
-	m = w.upTo(pipeline.StageAttest, "e4", "2.0")
+	m = w.upTo(pratique.StageAttest, "e4", "2.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work when children are evaluated anew", []string{
@@ -150,7 +149,7 @@ func TestAttestIndexAgain(t *testing.T) {
 // TestRedeliveredAfterTheEnd: an acknowledgement was lost, and the message comes again when nobody remembers message ids
 // any more. The event has its end, and gets no other.
 func TestRedeliveredAfterTheEnd(t *testing.T) {
-	for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
+	for _, stage := range []string{pratique.StageInspect, pratique.StageAttest, pratique.StageDeploy} {
 		w := newWorld(t)
 		m := w.upTo(stage, "e1", "1.0")
 		for next := m; ; next = w.last() {

@@ -55,7 +55,7 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.goesOn(ctx, StageAttest, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageAttest, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -83,19 +83,19 @@ func (s *Attest) handle(ctx context.Context, body []byte) error {
 		evaluated, err = s.evaluateAndAttest(ctx, w, resolved.Manifest)
 	}
 	if isLost(err) {
-		return s.sendBack(ctx, StageInspect, w, err)
+		return s.sendBack(ctx, pratique.StageInspect, w, err)
 	}
 	if err != nil {
 		return err
 	}
 	w.Verdict = evaluated.Digest
 	if evaluated.Verdict.Outcome != pratique.Allow {
-		return s.complete(ctx, StageAttest, w, pratique.StateDenied, summary(evaluated.Verdict))
+		return s.complete(ctx, pratique.StageAttest, w, pratique.StateDenied, summary(evaluated.Verdict))
 	}
-	if err := s.goesOn(ctx, StageAttest, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageAttest, w); err != nil {
 		return err
 	}
-	return s.pass(ctx, StageDeploy, w)
+	return s.pass(ctx, pratique.StageDeploy, w)
 }
 
 // newerReport is an error about an image that was matched with another database while it was evaluated.
@@ -198,22 +198,22 @@ func (s *Attest) attest(ctx context.Context, w Work, j evaluation) error {
 			return err
 		}
 	}
-	if err := s.goesOn(ctx, StageAttest, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageAttest, w); err != nil {
 		return err
 	}
-	s.edge(StageAttest + ":before-attach")
+	s.edge(pratique.StageAttest + ":before-attach")
 	attached, err := session.Attach(ctx, signature, append(envelopes, vsa))
 	if err != nil {
 		return err
 	}
-	s.edge(StageAttest + ":after-attach")
+	s.edge(pratique.StageAttest + ":after-attach")
 	fact := pratique.Attested{Verdict: j.Digest, Attestations: attached, Verifier: s.VerifierID, Notes: excerpts(session.Notes())}
 	for _, a := range attached {
 		if a.PredicateType == pratique.PredicateVSA {
 			fact.VSA = a.Digest
 		}
 	}
-	return s.record(ctx, StageAttest, w, subject, pratique.Fact{Body: &fact})
+	return s.record(ctx, pratique.StageAttest, w, subject, pratique.Fact{Body: &fact})
 }
 
 // stillNewest returns an error unless the reports that an evaluation rests on are still the newest ones: nothing is signed that a newer

@@ -11,7 +11,7 @@ import (
 
 func TestAttestInOrder(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.journal = nil
 	w.mustHandle(m)
 	beside := slices.DeleteFunc(slices.Clone(w.journal), func(line string) bool { return !background(line) })
@@ -85,7 +85,7 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 func TestDenial(t *testing.T) {
 	w := newWorld(t)
 	w.bad["app"] = true
-	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
@@ -123,7 +123,7 @@ func TestDenialWithdrawsTheSignature(t *testing.T) {
 func TestAttestIndex(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-	m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+	m := w.upTo(pratique.StageAttest, "e1", "2.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
@@ -151,7 +151,7 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
 	w.bad["arm"] = true
-	m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+	m := w.upTo(pratique.StageAttest, "e1", "2.0")
 	w.forget()
 	w.mustHandle(m)
 	same(t, "work", []string{
@@ -185,7 +185,7 @@ func TestAttestIndexFailsAsAWhole(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-		m := w.upTo(pipeline.StageAttest, "e1", "2.0")
+		m := w.upTo(pratique.StageAttest, "e1", "2.0")
 		w.forget()
 		w.fail[call] = pratique.Errorf(pratique.RateLimited, "do", "as told")
 		err, _ := w.handle(m)
@@ -208,7 +208,7 @@ func TestAttestErrors(t *testing.T) {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Unverified} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
-				m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+				m := w.upTo(pratique.StageAttest, "e1", "1.0")
 				w.fail[call] = pratique.Errorf(kind, "do", "as told")
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
@@ -228,7 +228,7 @@ func TestAttestErrors(t *testing.T) {
 // TestHoldsThatFails: a registry that cannot be asked is not one that has lost something.
 func TestHoldsThatFails(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.mustHandle(m)
 	w.forget()
 	w.fail["holds app"] = pratique.Errorf(pratique.Unavailable, "read", "as told")
@@ -271,12 +271,12 @@ func TestAttestWithoutEvidence(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+			m := w.upTo(pratique.StageAttest, "e1", "1.0")
 			tt.change(w)
 			err, _ := w.handle(m)
 			if tt.want == sentBack {
 				// What a fact names is gone: the inspect stage has to make it again.
-				if err != nil || w.last().stage != pipeline.StageInspect {
+				if err != nil || w.last().stage != pratique.StageInspect {
 					t.Errorf("error %v, then %s", err, w.last().stage)
 				}
 			} else if isKind(t, err, tt.want, nil); len(w.queue) != 2 {
@@ -296,7 +296,7 @@ func TestNotImageIsNeverAttested(t *testing.T) {
 	manifest.NotImage = "it is a chart"
 	w.manifests[ref("1.0").String()] = manifest
 	w.mustHandle(w.publish(w.event("e1", "1.0")))
-	m := message{stage: pipeline.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e2", "1.0"), Subject: w.subject("app")})}
+	m := message{stage: pratique.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e2", "1.0"), Subject: w.subject("app")})}
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Internal, nil)
 	if len(w.registry.held) != 0 {

@@ -82,7 +82,7 @@ func TestLongTexts(t *testing.T) {
 func TestDocumentHasAllReasons(t *testing.T) {
 	w := newWorld(t)
 	w.bad["app"] = true
-	w.mood = func(d *pipeline.Decision) {
+	w.mood = func(d *pratique.Decision) {
 		d.AllReasons = append(d.AllReasons, d.Reasons...)
 		for i := range 500 {
 			d.AllReasons = append(d.AllReasons, pratique.Reason{Rule: "severity", Message: fmt.Sprint("another ", i)})

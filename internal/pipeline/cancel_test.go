@@ -24,7 +24,7 @@ func end(w *world, event string) (state pratique.State, by string) {
 
 // TestCancelBeforeAStage: the message leaves the queue when its turn comes, and nothing is done for it.
 func TestCancelBeforeAStage(t *testing.T) {
-	for stage, subject := range map[string]bool{pipeline.StageInspect: false, pipeline.StageAttest: true, pipeline.StageDeploy: true} {
+	for stage, subject := range map[string]bool{pratique.StageInspect: false, pratique.StageAttest: true, pratique.StageDeploy: true} {
 		w := newWorld(t)
 		m := w.upTo(stage, "e1", "1.0")
 		s := pratique.Subject{}

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // TestImageDeniedBesideItsIndex: while an index is evaluated and signed, one of its images gets a worse report and is evaluated by
@@ -17,13 +16,13 @@ func TestImageDeniedBesideItsIndex(t *testing.T) {
 		w.image("1.0", "arm")
 		w.push("e1", "1.0")
 		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-		index := w.upTo(pipeline.StageAttest, "e2", "2.0")
+		index := w.upTo(pratique.StageAttest, "e2", "2.0")
 		stage := w.attest()
 		ended := make(chan error, 1)
 		w.after = map[string]func(){"evaluate arm": func() { // the index's worker has its report by now
 			w.bad["arm"] = true
 			w.useDatabase("database 2")
-			own := w.upTo(pipeline.StageAttest, "e3", "1.0")
+			own := w.upTo(pratique.StageAttest, "e3", "1.0")
 			go func() { ended <- stage.Handle(t.Context(), own.body) }()
 			synctest.Wait()
 		}}
@@ -48,11 +47,11 @@ func TestNewerReportWhileEvaluated(t *testing.T) {
 	w.image("1.0", "arm")
 	w.push("e1", "1.0")
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-	index := w.upTo(pipeline.StageAttest, "e2", "2.0")
+	index := w.upTo(pratique.StageAttest, "e2", "2.0")
 	w.after = map[string]func(){"evaluate arm": func() {
 		w.bad["arm"] = true
 		w.useDatabase("database 2")
-		w.upTo(pipeline.StageAttest, "e3", "1.0")
+		w.upTo(pratique.StageAttest, "e3", "1.0")
 	}}
 	w.forget()
 	w.mustHandle(index)
@@ -69,14 +68,14 @@ func TestNewerReportWhileEvaluated(t *testing.T) {
 func TestIndexWhoseImageWasDenied(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
-	m := w.upTo(pipeline.StageDeploy, "e1", "2.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "2.0")
 	w.image("1.0", "arm")
 	w.bad["arm"] = true
 	w.useDatabase("database 2")
 	w.push("e2", "1.0")
 	w.forget()
 	w.mustHandle(m)
-	if back := w.last(); back.stage != pipeline.StageAttest {
+	if back := w.last(); back.stage != pratique.StageAttest {
 		t.Fatalf("it went on to %s", back.stage)
 	}
 	w.mustHandle(w.last())

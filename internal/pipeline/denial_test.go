@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // denied pushes an image that is allowed, and returns the message that has it evaluated again when it is not any more.
@@ -15,7 +14,7 @@ func denied(t *testing.T) (*world, pratique.Subject, message) {
 	w.push("e1", "1.0")
 	w.bad["app"] = true
 	w.useDatabase("database 2")
-	return w, w.subject("app"), w.upTo(pipeline.StageAttest, "e2", "1.0")
+	return w, w.subject("app"), w.upTo(pratique.StageAttest, "e2", "1.0")
 }
 
 // TestWithdrawnBeforeAnythingCanFail: whatever fails about a denial, the signature is gone by then.
@@ -64,7 +63,7 @@ func TestPolicyThatFails(t *testing.T) {
 		w := newWorld(t)
 		w.push("e1", "1.0")
 		w.useDatabase("database 2")
-		m := w.upTo(pipeline.StageAttest, "e2", "1.0")
+		m := w.upTo(pratique.StageAttest, "e2", "1.0")
 		w.fail["evaluate app"] = pratique.Errorf(kind, "evaluate", "as told")
 		w.mustHandle(m)
 		s := w.subject("app")
@@ -81,7 +80,7 @@ func TestPolicyThatFails(t *testing.T) {
 // TestPolicyThatIsSlowOnce: a busy machine alone denies nothing.
 func TestPolicyThatIsSlowOnce(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.fail["evaluate app"] = pratique.Errorf(pratique.Exhausted, "evaluate", "it takes too long")
 	w.after = map[string]func(){"evaluate app": func() {
 		w.writing.Lock()
@@ -97,7 +96,7 @@ func TestPolicyThatIsSlowOnce(t *testing.T) {
 // TestFailureOfAnAllowedImage ends as failed, as before.
 func TestFailureOfAnAllowedImage(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageAttest, "e1", "1.0")
+	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	call := "attach app signed spdx cyclonedx vuln vsa"
 	w.fail[call] = pratique.Errorf(pratique.Invalid, "attach", "no")
 	err, _ := w.handle(m)
@@ -121,7 +120,7 @@ func TestDeniedIndexDoesNotWait(t *testing.T) {
 		}
 		w.bad["arm"] = true
 		w.useDatabase("database 2")
-		m := w.upTo(pipeline.StageAttest, "e2", "2.0")
+		m := w.upTo(pratique.StageAttest, "e2", "2.0")
 		w.fail[call] = pratique.Errorf(pratique.Exhausted, "do", "it takes too long")
 		err, _ := w.handle(m)
 		if wantErr := strings.HasPrefix(call, "attach"); (err != nil) != wantErr {
@@ -139,10 +138,10 @@ func TestDeniedIndexDoesNotWait(t *testing.T) {
 // TestNewestVerdictStopsTheGate: while the registry still has a passing summary, a denial that is on record counts.
 func TestNewestVerdictStopsTheGate(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 	w.bad["app"] = true
 	w.useDatabase("database 2")
-	again := w.upTo(pipeline.StageAttest, "e2", "1.0")
+	again := w.upTo(pratique.StageAttest, "e2", "1.0")
 	w.fail["withdraw app"] = pratique.Errorf(pratique.Unavailable, "withdraw", "away")
 	w.fail["attach app unsigned spdx cyclonedx vuln vsa"] = w.fail["withdraw app"]
 	if err, _ := w.handle(again); err == nil {

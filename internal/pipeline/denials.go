@@ -78,7 +78,7 @@ func (d *Denials) Look(ctx context.Context) error {
 	// After that long it makes no difference any more.
 	maps.DeleteFunc(d.tried, func(_ pratique.Subject, last time.Time) bool { return now.Sub(last) >= mostDenialPause })
 	asked := map[pratique.Subject]time.Time{}
-	var jobs []Message
+	var jobs []pratique.Message
 	for _, p := range all {
 		last, again := d.tried[p.Pushed]
 		_, twice := asked[p.Pushed]
@@ -100,7 +100,7 @@ func (d *Denials) Look(ctx context.Context) error {
 		d.Log.LogAttrs(ctx, slog.LevelError, message, slog.String("subject", p.Subject.String()), slog.Time("deniedAt", p.Since))
 	}
 	if len(jobs) > 0 {
-		if err := d.Batches.EnqueueAll(ctx, StageAttest, jobs); err != nil {
+		if err := d.Batches.PublishBatch(ctx, pratique.StageAttest, jobs); err != nil {
 			return err
 		}
 	}
@@ -114,7 +114,7 @@ func (d *Denials) Look(ctx context.Context) error {
 
 // job is the work that evaluates the subject again and attests what comes of it. The push keeps its time, so that nothing
 // overtakes what was pushed since.
-func (d *Denials) job(p PendingDenial, now time.Time) (Message, error) {
+func (d *Denials) job(p PendingDenial, now time.Time) (pratique.Message, error) {
 	ref := p.Push.Ref
 	ref.Digest = p.Pushed.Digest
 	e := pratique.Event{
@@ -124,7 +124,7 @@ func (d *Denials) job(p PendingDenial, now time.Time) (Message, error) {
 	}
 	body, err := json.Marshal(Work{Event: e, Subject: p.Pushed})
 	if err != nil {
-		return Message{}, pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
+		return pratique.Message{}, pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 	}
-	return Message{Priority: e.Priority, ID: e.ID + "." + StageAttest, Body: body}, nil
+	return pratique.Message{Priority: e.Priority, ID: e.ID + "." + pratique.StageAttest, Body: body}, nil
 }

@@ -48,7 +48,7 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 	if err := json.Unmarshal(w.last().body, &job); err != nil {
 		t.Fatal(err)
 	}
-	if w.last().stage != pipeline.StageAttest || job.Subject != index || job.Event.Ref.Tag != "2.0" || job.Event.Priority != pratique.PriorityRescan || !job.Event.OccurredAt.Equal(push.ReceivedAt) {
+	if w.last().stage != pratique.StageAttest || job.Subject != index || job.Event.Ref.Tag != "2.0" || job.Event.Priority != pratique.PriorityRescan || !job.Event.OccurredAt.Equal(push.ReceivedAt) {
 		t.Errorf("job %+v", job)
 	}
 	asked := 0

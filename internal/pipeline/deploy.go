@@ -39,7 +39,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.goesOn(ctx, StageDeploy, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageDeploy, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -50,7 +50,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 		return err
 	} else if last != nil && last.Verdict.Outcome != pratique.Allow {
 		w.Verdict = last.Digest
-		return s.complete(ctx, StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
+		return s.complete(ctx, pratique.StageDeploy, w, pratique.StateDenied, summary(last.Verdict))
 	}
 	if err := s.contradicted(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
 		return s.attestAgain(ctx, w, err)
@@ -58,7 +58,7 @@ func (s *Deploy) handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	if w.Unconfirmed != "" {
-		return s.complete(ctx, StageDeploy, w, pratique.StateSuperseded, "")
+		return s.complete(ctx, pratique.StageDeploy, w, pratique.StateSuperseded, "")
 	}
 	if w.Target == "" {
 		return s.fanOut(ctx, w)
@@ -77,14 +77,14 @@ func (s *Deploy) fanOut(ctx context.Context, w Work) error {
 		} else if err != nil {
 			return err
 		}
-		return s.complete(ctx, StageDeploy, w, pratique.StateAllowed, why)
+		return s.complete(ctx, pratique.StageDeploy, w, pratique.StateAllowed, why)
 	case 1:
 		w.Target = names[0]
 		return s.write(ctx, w)
 	}
 	for _, name := range names {
 		w.Target = name
-		if err := s.pass(ctx, StageDeploy, w); err != nil {
+		if err := s.pass(ctx, pratique.StageDeploy, w); err != nil {
 			return err
 		}
 	}
@@ -98,23 +98,23 @@ func (s *Deploy) write(ctx context.Context, w Work) error {
 	} else if answered {
 		return s.finish(ctx, w)
 	}
-	s.edge(StageDeploy + ":before-commit")
+	s.edge(pratique.StageDeploy + ":before-commit")
 	// What the commit says of verdict and profile, the gate takes from the summary that it verified.
 	out, err := s.Gate.Deploy(ctx, w.Target, pratique.Change{
 		Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID, PushedAt: pushedAt(w.Event),
 		Asked: w.Event.Source == pratique.SourceSubmission, RefreshOnly: w.Event.RefreshOnly, AllowOlder: w.Event.AllowOlder,
 	})
-	s.edge(StageDeploy + ":after-commit")
+	s.edge(pratique.StageDeploy + ":after-commit")
 	// Some places may have been written when another cannot be. What was committed goes on record either way; if that
 	// fails, its kind speaks first, so that there is another try.
 	if out.Commit != nil {
 		c := excerptOfCommit(*out.Commit)
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
+		if lost := s.record(ctx, pratique.StageDeploy, w, w.Subject, pratique.Fact{Body: &c}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
 	if out.Drifted != nil {
-		if lost := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: out.Drifted}); lost != nil {
+		if lost := s.record(ctx, pratique.StageDeploy, w, w.Subject, pratique.Fact{Body: out.Drifted}); lost != nil {
 			return errors.Join(lost, err)
 		}
 	}
@@ -138,13 +138,13 @@ func refused(err error) bool {
 // attestAgain sends the event back, for all of its targets: those that have answered are not asked again.
 func (s *Deploy) attestAgain(ctx context.Context, w Work, cause error) error {
 	w.Target, w.Targets = "", nil
-	return s.sendBack(ctx, StageAttest, w, cause)
+	return s.sendBack(ctx, pratique.StageAttest, w, cause)
 }
 
 // answer records how the work ends in one target, and ends the event if it is the last one.
 func (s *Deploy) answer(ctx context.Context, w Work, a pratique.Answered) error {
 	a.Target, a.Detail = w.Target, pratique.Excerpt(a.Detail, mostText)
-	if err := s.record(ctx, StageDeploy, w, w.Subject, pratique.Fact{Body: &a}); err != nil {
+	if err := s.record(ctx, pratique.StageDeploy, w, w.Subject, pratique.Fact{Body: &a}); err != nil {
 		return err
 	}
 	return s.finish(ctx, w)
@@ -160,7 +160,7 @@ func (s *Deploy) finish(ctx context.Context, w Work) error {
 		}
 		answers[i] = *pratique.As[pratique.Answered](f)
 	}
-	return s.completeAs(ctx, StageDeploy, w, pratique.EndOf(answers))
+	return s.completeAs(ctx, pratique.StageDeploy, w, pratique.EndOf(answers))
 }
 
 // Failed is [Base.Failed]. A target that could not be written is an answer, too, and the others go on.

@@ -7,12 +7,11 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 func TestDeployInOrder(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 	w.journal = nil
 	w.mustHandle(m)
 	same(t, "journal", []string{
@@ -65,7 +64,7 @@ func TestDeployEnds(t *testing.T) {
 // record, even if no later attempt succeeds; and the event is not settled.
 func TestCommitsBesideAnError(t *testing.T) {
 	w := newWorld(t)
-	m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 	w.forget()
 	w.fail["commit app"] = pratique.Errorf(pratique.Denied, "push", "staging is protected")
 	err, _ := w.handle(m)
@@ -86,8 +85,8 @@ func TestTargetsWaitForNobody(t *testing.T) {
 	w.targets = map[string]deploy.Outcome{"a": {}, "b": committed("b"), "c": committed("c")}
 	down := pratique.Errorf(pratique.Unavailable, "push", "the server is down")
 	w.fail["commit a app"] = down
-	w.mustHandle(w.upTo(pipeline.StageDeploy, "e1", "1.0"))
-	jobs := slices.DeleteFunc(slices.Clone(w.queue), func(m message) bool { return m.stage != pipeline.StageDeploy })[1:]
+	w.mustHandle(w.upTo(pratique.StageDeploy, "e1", "1.0"))
+	jobs := slices.DeleteFunc(slices.Clone(w.queue), func(m message) bool { return m.stage != pratique.StageDeploy })[1:]
 	if len(jobs) != 3 {
 		t.Fatalf("%d messages for three targets", len(jobs))
 	}
@@ -100,7 +99,7 @@ func TestTargetsWaitForNobody(t *testing.T) {
 		t.Fatal("the event ended before all targets answered")
 	}
 	d := w.deploy()
-	if err := d.Failed(t.Context(), pipeline.StageDeploy, jobs[0].body, 9, down, true); err != nil {
+	if err := d.Failed(t.Context(), string(pratique.StageDeploy), jobs[0].body, 9, down, true); err != nil {
 		t.Fatal(err)
 	}
 	end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted))
@@ -120,11 +119,11 @@ func TestOneSummaryForAllTargets(t *testing.T) {
 	w.targets = map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")}
 	old := pratique.Errorf(pratique.Stale, "check summary", "too old")
 	w.fail["commit a app"], w.fail["commit b app"] = old, old
-	w.mustHandle(w.upTo(pipeline.StageDeploy, "e1", "1.0"))
+	w.mustHandle(w.upTo(pratique.StageDeploy, "e1", "1.0"))
 	first := len(w.queue)
 	w.mustHandle(w.queue[first-2])
 	w.mustHandle(w.queue[first-1])
-	if back := w.queue[first:]; len(back) != 1 || back[0].stage != pipeline.StageAttest {
+	if back := w.queue[first:]; len(back) != 1 || back[0].stage != pratique.StageAttest {
 		t.Fatalf("sent back as %+v", back)
 	}
 	clear(w.fail)
@@ -141,7 +140,7 @@ func TestDeployErrors(t *testing.T) {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
-				m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+				m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 				w.fail[call] = pratique.Errorf(kind, "do", "as told")
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
@@ -162,13 +161,13 @@ func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 	for _, kind := range []pratique.Kind{pratique.Stale, pratique.Unverified} {
 		t.Run(kind.String(), func(t *testing.T) {
 			w := newWorld(t)
-			m := w.upTo(pipeline.StageDeploy, "e1", "1.0")
+			m := w.upTo(pratique.StageDeploy, "e1", "1.0")
 			refused := pratique.Errorf(kind, "check summary", "as told")
 			w.fail["commit app"] = refused
 			w.forget()
 			w.mustHandle(m)
 			back := w.last()
-			if back.stage != pipeline.StageAttest || back.id == "e1.attest" {
+			if back.stage != pratique.StageAttest || back.id == "e1.attest" {
 				t.Fatalf("sent back as %s to %s", back.id, back.stage)
 			}
 			w.mustHandle(back)

@@ -12,9 +12,9 @@ import (
 // Policy decides about one platform image.
 type Policy interface {
 	ID() pratique.Profile
-	Evaluate(ctx context.Context, e Evidence) (Decision, error)
+	Evaluate(ctx context.Context, e Evidence) (pratique.Decision, error)
 	// Worst combines the decisions about the platforms of an index. Each platform that could not be inspected denies.
-	Worst(all []PlatformDecision, uninspected []pratique.Uninspected) (Decision, []pratique.ChildVerdict, error)
+	Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error)
 }
 
 // Evidence is all that a policy may look at: nothing that two pushes of one digest could differ in but the time.
@@ -25,20 +25,6 @@ type Evidence struct {
 	// Extras is nil if nothing was looked for beside packages.
 	Extras *pratique.Extras
 	Now    time.Time
-}
-
-// Decision is a policy's answer about one platform image. Reasons and Notes are bounded in number and bytes, so that a
-// fact and a summary can carry them; AllReasons and AllNotes are set where they leave something out.
-type Decision struct {
-	Outcome              pratique.Outcome
-	Reasons, Notes       []pratique.Reason
-	AllReasons, AllNotes []pratique.Reason
-}
-
-// PlatformDecision is the decision about one platform of an index.
-type PlatformDecision struct {
-	pratique.Child
-	Decision Decision
 }
 
 // evaluation is a verdict with the facts that it rests on; those of an index are its children's.
@@ -58,7 +44,7 @@ type evaluation struct {
 // evaluateIndex decides about every image of an index, and gives the index the worst of its children's verdicts.
 func (s *Attest) evaluateIndex(ctx context.Context, w Work, m pratique.Manifest) (evaluation, error) {
 	index := evaluation{subject: m.Subject}
-	var all []PlatformDecision
+	var all []pratique.PlatformDecision
 	var inputs []pratique.Input
 	for _, c := range m.Children {
 		j, err := s.load(ctx, m.Subject.Sibling(c.Digest))
@@ -68,7 +54,7 @@ func (s *Attest) evaluateIndex(ctx context.Context, w Work, m pratique.Manifest)
 		if err := s.evaluate(ctx, w, &j); err != nil {
 			return index, err
 		}
-		all = append(all, PlatformDecision{Child: c, Decision: Decision{
+		all = append(all, pratique.PlatformDecision{Child: c, Decision: pratique.Decision{
 			Outcome: j.Verdict.Outcome, Reasons: j.Verdict.Reasons, Notes: j.Verdict.Notes,
 		}})
 		inputs = append(inputs, pratique.Input{Kind: "verdict", Digest: j.Digest})
@@ -139,7 +125,7 @@ func (s *Attest) evaluate(ctx context.Context, w Work, j *evaluation) error {
 
 // Answer asks the policy. An image that it cannot decide about is denied, and the reason says why: else one that was
 // allowed before would keep its signature. Too little time may be the machine's fault, so that is tried twice.
-func Answer(ctx context.Context, policy Policy, e Evidence) (Decision, error) {
+func Answer(ctx context.Context, policy Policy, e Evidence) (pratique.Decision, error) {
 	d, err := policy.Evaluate(ctx, e)
 	if pratique.KindOf(err) == pratique.Exhausted && ctx.Err() == nil {
 		d, err = policy.Evaluate(ctx, e)
@@ -149,7 +135,7 @@ func Answer(ctx context.Context, policy Policy, e Evidence) (Decision, error) {
 	default:
 		return d, err
 	}
-	return Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{
+	return pratique.Decision{Outcome: pratique.Deny, Reasons: []pratique.Reason{
 		{Rule: ruleNotEvaluated, Message: pratique.Excerpt(err.Error(), mostText)},
 	}}, nil
 }
@@ -177,7 +163,7 @@ func (s *Attest) extras(ctx context.Context, inspected pratique.Inspected) (*pra
 // Attaching tries again and says what was in the way, so here that is only remembered.
 //
 // The document has all reasons and notes, the fact those that the decision chose.
-func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.Verdict, d Decision) error {
+func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.Verdict, d pratique.Decision) error {
 	if v.Outcome != pratique.Allow {
 		j.withdrawing = s.withdraw(ctx, j)
 	}
@@ -201,7 +187,7 @@ func (s *Attest) decide(ctx context.Context, w Work, j *evaluation, v pratique.V
 		return err
 	}
 	j.Evaluated = pratique.Evaluated{Verdict: v, Digest: digest}
-	return s.record(ctx, StageAttest, w, v.Subject, pratique.Fact{Body: &j.Evaluated})
+	return s.record(ctx, pratique.StageAttest, w, v.Subject, pratique.Fact{Body: &j.Evaluated})
 }
 
 // withdraw takes the signature of a denied image away.

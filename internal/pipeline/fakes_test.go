@@ -135,9 +135,9 @@ type policy struct{ *world }
 
 func (p policy) ID() pratique.Profile { return p.world.policy }
 
-func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pipeline.Decision, error) {
+func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pratique.Decision, error) {
 	if err := p.do("evaluate %s", p.name(e.Subject)); err != nil {
-		return pipeline.Decision{}, err
+		return pratique.Decision{}, err
 	}
 	if e.Inspected.Inventory != e.Report.Inventory || !e.Now.Equal(p.now) {
 		p.t.Errorf("the policy is shown what does not belong together: %+v", e)
@@ -148,7 +148,7 @@ func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pipeline.Decis
 	if p.evaluated != nil {
 		p.evaluated(e)
 	}
-	d := pipeline.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
+	d := pratique.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
 	for _, f := range e.Report.Findings {
 		d.Outcome = pratique.Deny
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
@@ -162,11 +162,11 @@ func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pipeline.Decis
 	return d, nil
 }
 
-func (p policy) Worst(all []pipeline.PlatformDecision, uninspected []pratique.Uninspected) (pipeline.Decision, []pratique.ChildVerdict, error) {
+func (p policy) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	if err := p.do("worst of %d", len(all)); err != nil {
-		return pipeline.Decision{}, nil, err
+		return pratique.Decision{}, nil, err
 	}
-	d := pipeline.Decision{Outcome: pratique.Allow}
+	d := pratique.Decision{Outcome: pratique.Allow}
 	var verdicts []pratique.ChildVerdict
 	for _, u := range uninspected {
 		d.Outcome = pratique.Deny

@@ -82,7 +82,7 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.goesOn(ctx, StageInspect, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageInspect, w); err != nil {
 		return err
 	}
 	if w.Event.TagUnknown {
@@ -104,14 +104,14 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 		}
 	}
 	seen := pratique.Resolved{Event: w.Event, Manifest: m}
-	if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Body: &seen}); err != nil {
+	if err := s.record(ctx, pratique.StageInspect, w, w.Subject, pratique.Fact{Body: &seen}); err != nil {
 		return err
 	}
 	if m.NotImage != "" {
-		return s.complete(ctx, StageInspect, w, pratique.StateIgnored, m.NotImage)
+		return s.complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, m.NotImage)
 	}
 	for _, child := range m.Images() {
-		if err := s.goesOn(ctx, StageInspect, w); err != nil {
+		if err := s.goesOn(ctx, pratique.StageInspect, w); err != nil {
 			return err
 		}
 		if err := s.image(ctx, w, child); err != nil {
@@ -120,14 +120,14 @@ func (s *Inspect) handle(ctx context.Context, body []byte) error {
 	}
 	if m.IsIndex() {
 		inspected := pratique.Inspected{Children: m.Children}
-		if err := s.record(ctx, StageInspect, w, w.Subject, pratique.Fact{Body: &inspected}); err != nil {
+		if err := s.record(ctx, pratique.StageInspect, w, w.Subject, pratique.Fact{Body: &inspected}); err != nil {
 			return err
 		}
 	}
-	if err := s.goesOn(ctx, StageInspect, w); err != nil {
+	if err := s.goesOn(ctx, pratique.StageInspect, w); err != nil {
 		return err
 	}
-	return s.pass(ctx, StageAttest, w)
+	return s.pass(ctx, pratique.StageAttest, w)
 }
 
 // image makes sure that one platform image is inspected and matched.
@@ -177,7 +177,7 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 		return err
 	}
 	// What was inspected is recorded also if it cannot be matched for now.
-	if err := s.record(ctx, StageInspect, w, subject, pratique.Fact{Body: inspected}); err != nil {
+	if err := s.record(ctx, pratique.StageInspect, w, subject, pratique.Fact{Body: inspected}); err != nil {
 		return err
 	}
 	if matchErr != nil {

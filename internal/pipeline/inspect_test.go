@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -45,7 +44,7 @@ func TestInspectInOrder(t *testing.T) {
 			t.Errorf("document %s is not stored", d)
 		}
 	}
-	if next := w.last(); next.priority != pratique.PriorityPush || next.stage != pipeline.StageAttest {
+	if next := w.last(); next.priority != pratique.PriorityPush || next.stage != pratique.StageAttest {
 		t.Errorf("the next message is %+v", next)
 	}
 }

@@ -18,21 +18,14 @@ type Intake struct {
 
 // Batches hands over much work at once.
 type Batches interface {
-	// EnqueueAll puts messages into a stage's queue in their order and returns once they are durable. After an error
+	// PublishBatch puts messages into a stage's queue in their order and returns once they are durable. After an error
 	// none or some may be; the same ids again are once.
-	EnqueueAll(ctx context.Context, stage string, all []Message) error
-}
-
-// Message is the work for one event.
-type Message struct {
-	Priority pratique.Priority
-	ID       string
-	Body     []byte
+	PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error
 }
 
 // Publish enqueues the events in their order. When it returns nil they are durable and will be evaluated.
 func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
-	all := make([]Message, len(events))
+	all := make([]pratique.Message, len(events))
 	for n, e := range events {
 		if err := e.Validate(); err != nil {
 			return pratique.Wrap(pratique.Invalid, "accept event", "", err)
@@ -41,9 +34,9 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 		if err != nil {
 			return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 		}
-		all[n] = Message{Priority: e.Priority, ID: e.ID, Body: body}
+		all[n] = pratique.Message{Priority: e.Priority, ID: e.ID, Body: body}
 	}
-	return i.Batches.EnqueueAll(ctx, StageInspect, all)
+	return i.Batches.PublishBatch(ctx, pratique.StageInspect, all)
 }
 
 // Submit is [Intake.Publish] for an event that somebody waits for: it is also recorded as received, so that

@@ -128,7 +128,7 @@ func (s *Inspect) recordScanned(ctx context.Context, w Work, subject pratique.Su
 			return err
 		}
 		if db.Digest == fact.Database.Digest {
-			return s.record(ctx, StageInspect, w, subject, pratique.Fact{Body: fact})
+			return s.record(ctx, pratique.StageInspect, w, subject, pratique.Fact{Body: fact})
 		}
 		if fact, err = s.match(ctx, w, subject, fact.Inventory, named{&s.Base}); err != nil {
 			return err

@@ -13,9 +13,6 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// StageRescan is the stage in facts about images that could not be matched again.
-const StageRescan = "rescan"
-
 // SourceRescan is the source of the events that rescanning makes: nobody pushed.
 const SourceRescan = "rescan"
 
@@ -25,7 +22,7 @@ type outcome struct {
 	updated scanner.Updated
 	report  scanner.Document
 	facts   []pratique.Fact
-	jobs    []Message
+	jobs    []pratique.Message
 	changed bool
 	worse   bool
 }
@@ -35,7 +32,7 @@ type outcome struct {
 // image whose facts are recorded gets no others, and a job that is enqueued twice is one.
 //
 // An image is not in the way of the others, whatever is wrong with it: it is set aside.
-func (s *Rescan) update(ctx context.Context, r scanner.Rescan, images []scanner.Outdated) error {
+func (s *Rescan) update(ctx context.Context, r pratique.Rescan, images []scanner.Outdated) error {
 	outcomes := make([]outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
@@ -86,7 +83,7 @@ func (s *Rescan) update(ctx context.Context, r scanner.Rescan, images []scanner.
 }
 
 // look finds the outcome of one image and stores its report.
-func (s *Rescan) look(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (o outcome, err error) {
+func (s *Rescan) look(ctx context.Context, r pratique.Rescan, image scanner.Outdated) (o outcome, err error) {
 	defer pratique.Caught(pratique.Corrupt, "look at image", &err)
 	if o, err = s.outcome(ctx, r, image); err == nil && len(o.facts) > 0 {
 		_, err = s.Documents.Put(ctx, o.report.Content)
@@ -97,7 +94,7 @@ func (s *Rescan) look(ctx context.Context, r scanner.Rescan, image scanner.Outda
 // publish records the facts of some outcomes, and asks for their jobs.
 func (s *Rescan) publish(ctx context.Context, outcomes []outcome) error {
 	var facts []pratique.Fact
-	var jobs []Message
+	var jobs []pratique.Message
 	for _, o := range outcomes {
 		facts, jobs = append(facts, o.facts...), append(jobs, o.jobs...)
 	}
@@ -109,7 +106,7 @@ func (s *Rescan) publish(ctx context.Context, outcomes []outcome) error {
 		s.edge("rescan:after-facts")
 	}
 	if len(jobs) > 0 {
-		if err := s.Batches.EnqueueAll(ctx, StageAttest, jobs); err != nil {
+		if err := s.Batches.PublishBatch(ctx, pratique.StageAttest, jobs); err != nil {
 			return err
 		}
 		s.edge("rescan:after-jobs")
@@ -127,9 +124,9 @@ func passes(ctx context.Context, err error) bool {
 }
 
 // aside is the outcome of an image that could not be dealt with: it keeps its report, and a fact says so.
-func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) outcome {
+func (s *Rescan) aside(r pratique.Rescan, image scanner.Outdated, cause error) outcome {
 	failed := pratique.Failed{
-		Stage: StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
+		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
 	}
 	if len(image.Evaluate) > 0 {
 		failed.Ref = image.Evaluate[0].Ref
@@ -137,7 +134,7 @@ func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) ou
 	return outcome{
 		updated: scanner.Updated{ID: image.ID, Report: image.Report, Failed: failed.Message},
 		facts: []pratique.Fact{{
-			Subject: image.Subject, At: r.StartedAt, By: StageInspect + "@" + s.Instance, Body: &failed,
+			Subject: image.Subject, At: r.StartedAt, By: pratique.StageInspect + "@" + s.Instance, Body: &failed,
 		}},
 	}
 }
@@ -146,7 +143,7 @@ func (s *Rescan) aside(r scanner.Rescan, image scanner.Outdated, cause error) ou
 const atOnce = 24
 
 // outcome compares what the newest report on an image says with what holds now.
-func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Outdated) (outcome, error) {
+func (s *Rescan) outcome(ctx context.Context, r pratique.Rescan, image scanner.Outdated) (outcome, error) {
 	same := outcome{updated: scanner.Updated{ID: image.ID, Report: image.Report}}
 	unchanged := slices.Equal(image.Before, image.Now)
 	if unchanged && !(image.Refresh && image.Database != r.To.Digest) {
@@ -186,7 +183,7 @@ func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Ou
 	event := rescanEvent(r, image.Evaluate[0], doc.Digest).ID
 	o.updated = scanner.Updated{ID: image.ID, Report: doc.Digest, Findings: image.Now, Event: event}
 	fact := func(f pratique.Fact) {
-		f.Subject, f.Event, f.At, f.By = image.Subject, event, s.Now().UTC(), StageInspect+"@"+s.Instance
+		f.Subject, f.Event, f.At, f.By = image.Subject, event, s.Now().UTC(), pratique.StageInspect+"@"+s.Instance
 		o.facts = append(o.facts, f)
 	}
 	if o.worse { // first: where the other fact is, this one is, too
@@ -206,7 +203,7 @@ func (s *Rescan) outcome(ctx context.Context, r scanner.Rescan, image scanner.Ou
 // rescanEvent is the event that a new report makes for a subject. Its push is the subject's newest, so that it never
 // overtakes one that came later. The id depends on the report, too: a second platform of an index whose report comes
 // later has the index evaluated once more.
-func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pratique.Event {
+func rescanEvent(r pratique.Rescan, p scanner.Pushed, report pratique.Digest) pratique.Event {
 	ref := pratique.ImageRef{Repository: p.Subject.Repository, Tag: p.Ref.Tag, Digest: p.Subject.Digest}
 	return pratique.Event{
 		ID:  pratique.EventID(SourceRescan, ref, r.To.Digest.String()+report.String()),
@@ -215,15 +212,15 @@ func rescanEvent(r scanner.Rescan, p scanner.Pushed, report pratique.Digest) pra
 }
 
 // reevaluate makes the jobs that evaluate subjects again.
-func reevaluate(r scanner.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]Message, error) {
-	var jobs []Message
+func reevaluate(r pratique.Rescan, evaluate []scanner.Pushed, report pratique.Digest) ([]pratique.Message, error) {
+	var jobs []pratique.Message
 	for _, p := range evaluate {
 		w := Work{Event: rescanEvent(r, p, report), Subject: p.Subject}
 		body, err := json.Marshal(w)
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 		}
-		jobs = append(jobs, Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + StageAttest, Body: body})
+		jobs = append(jobs, pratique.Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + pratique.StageAttest, Body: body})
 	}
 	return jobs, nil
 }

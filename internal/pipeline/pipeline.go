@@ -18,13 +18,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The stages that have a queue, in order.
-const (
-	StageInspect = "inspect"
-	StageAttest  = "attest"
-	StageDeploy  = "deploy"
-)
-
 // Work is what travels between stages: ids and digests, never documents.
 type Work struct {
 	Event pratique.Event `json:"event"`
@@ -59,9 +52,9 @@ type Documents interface {
 	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
 }
 
-// Queue hands work to the next stage. Enqueue returns once the work is durable; the same id twice is once.
+// Queue hands work to the next stage. Publish returns once the work is durable; the same id twice is once.
 type Queue interface {
-	Enqueue(ctx context.Context, stage string, priority pratique.Priority, id string, body []byte) error
+	Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error
 }
 
 // Base is what all stages share.
@@ -121,7 +114,7 @@ func (b *Base) completeAs(ctx context.Context, role string, w Work, completed pr
 
 // sendBack has an earlier stage do its part anew, because what it left behind does not serve. Once: the second
 // time the cause stands.
-func (b *Base) sendBack(ctx context.Context, stage string, w Work, cause error) error {
+func (b *Base) sendBack(ctx context.Context, stage pratique.Stage, w Work, cause error) error {
 	if w.Round > 0 {
 		return cause
 	}
@@ -130,23 +123,23 @@ func (b *Base) sendBack(ctx context.Context, stage string, w Work, cause error) 
 }
 
 // pass hands the work to the next stage. The id makes a redelivered hand-over one message.
-func (b *Base) pass(ctx context.Context, stage string, w Work) error {
+func (b *Base) pass(ctx context.Context, stage pratique.Stage, w Work) error {
 	body, err := json.Marshal(w)
 	if err != nil {
 		return pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 	}
-	id := w.Event.ID + "." + stage
+	id := w.Event.ID + "." + string(stage)
 	if w.Round > 0 {
 		id += "." + strconv.Itoa(w.Round)
 	}
 	if w.Target != "" {
 		id += "." + pratique.DigestOf([]byte(w.Target)).Hex()[:16]
 	}
-	b.edge(stage + ":before-enqueue")
-	if err := b.Queue.Enqueue(ctx, stage, w.Event.Priority, id, body); err != nil {
+	b.edge(string(stage) + ":before-enqueue")
+	if err := b.Queue.Publish(ctx, stage, w.Event.Priority, id, body); err != nil {
 		return err
 	}
-	b.edge(stage + ":after-enqueue")
+	b.edge(string(stage) + ":after-enqueue")
 	return nil
 }
 

@@ -246,7 +246,7 @@ func TestGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			for _, stage := range []string{pipeline.StageInspect, pipeline.StageAttest, pipeline.StageDeploy} {
+			for _, stage := range []string{pratique.StageInspect, pratique.StageAttest, pratique.StageDeploy} {
 				err, _ := w.handle(message{stage: stage, body: []byte(c.body)})
 				if pratique.KindOf(err) != pratique.Invalid {
 					t.Errorf("in %s: %v", stage, err)
@@ -257,7 +257,7 @@ func TestGarbage(t *testing.T) {
 			}
 			base := w.base()
 			for range 2 { // a message whose end was not confirmed comes again
-				if err := base.Failed(t.Context(), pipeline.StageInspect, []byte(c.body), 1, errPlain, true); err != nil {
+				if err := base.Failed(t.Context(), pratique.StageInspect, []byte(c.body), 1, errPlain, true); err != nil {
 					t.Fatalf("Failed asks to be called again: %v", err)
 				}
 			}
@@ -301,7 +301,7 @@ func TestFailed(t *testing.T) {
 			e.Ref = tt.ref
 			base := w.base()
 			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
-			if err := base.Failed(t.Context(), pipeline.StageInspect, body, 4, cause, tt.final); err != nil {
+			if err := base.Failed(t.Context(), pratique.StageInspect, body, 4, cause, tt.final); err != nil {
 				t.Fatal(err)
 			}
 			same(t, "work", tt.want, w.forget())
@@ -327,7 +327,7 @@ func TestFailuresInALongOutage(t *testing.T) {
 	base := w.base()
 	body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
 	for attempt := 1; attempt <= 300; attempt++ {
-		if err := base.Failed(t.Context(), pipeline.StageInspect, body, attempt, errPlain, attempt == 300); err != nil {
+		if err := base.Failed(t.Context(), pratique.StageInspect, body, attempt, errPlain, attempt == 300); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -342,7 +342,7 @@ func TestFailedThatFails(t *testing.T) {
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 		base := w.base()
 		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
-		isKind(t, base.Failed(t.Context(), pipeline.StageInspect, body, 1, errPlain, true), pratique.Unavailable, w.fail[call])
+		isKind(t, base.Failed(t.Context(), pratique.StageInspect, body, 1, errPlain, true), pratique.Unavailable, w.fail[call])
 	}
 }
 

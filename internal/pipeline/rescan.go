@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -43,8 +44,8 @@ type Rescan struct {
 
 // Parts is what the inventory knows of the parts of inventories, and which of them are to be matched again.
 type Parts interface {
-	Rescan() (scanner.Rescan, error)
-	Begin(db pratique.Database, d scanner.Delta, now time.Time) (scanner.Rescan, error)
+	Rescan() (pratique.Rescan, error)
+	Begin(db pratique.Database, d scanner.Delta, now time.Time) (pratique.Rescan, error)
 	Todo(limit int) ([]scanner.Part, error)
 	Matched(database pratique.Digest, all []scanner.Matched) error
 }
@@ -53,7 +54,7 @@ type Parts interface {
 type OutdatedImages interface {
 	Outdated(limit int) ([]scanner.Outdated, error)
 	Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error
-	Finish(database pratique.Digest, now time.Time) (scanner.Rescan, error)
+	Finish(database pratique.Digest, now time.Time) (pratique.Rescan, error)
 }
 
 // Facts records many facts at once: all are durable when it returns nil, in their order. After an error none or some
@@ -81,7 +82,7 @@ func (s *Rescan) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			failures++
-			wait = min(s.Every<<min(failures, 8), time.Minute)
+			wait = backoff.Backoff{Min: 2 * s.Every, Max: time.Minute}.Delay(failures, 0)
 			s.Log.LogAttrs(ctx, slog.LevelWarn, "rescanning is interrupted", slog.String("error", err.Error()), slog.Duration("again", wait))
 		default:
 			failures = 0
@@ -89,11 +90,7 @@ func (s *Rescan) Run(ctx context.Context) error {
 		if more && err == nil {
 			continue
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -134,14 +131,14 @@ func (s *Rescan) step(ctx context.Context) (more bool, err error) {
 	}
 	s.narrowing.forget()
 	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
-		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.Worse), slog.Int("aside", r.Aside), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
+		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.NewlyAffected), slog.Int("aside", r.SetAside), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
 	return false, nil
 }
 
-func describe(r scanner.Rescan) []slog.Attr {
+func describe(r pratique.Rescan) []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("from", r.From.String()), slog.String("to", r.To.Digest.String()), slog.Int("names", r.Names),
-		slog.Int("vulnerabilities", r.Vulnerabilities), slog.Int("lists", r.Parts), slog.Int("affected", r.Affected),
+		slog.Int("vulnerabilities", r.Vulnerabilities), slog.Int("lists", r.Lists), slog.Int("affected", r.Affected),
 	}
 	if r.Everything != "" {
 		attrs = append(attrs, slog.String("everything", r.Everything))
@@ -150,7 +147,7 @@ func describe(r scanner.Rescan) []slog.Attr {
 }
 
 // begin goes over to a new database.
-func (s *Rescan) begin(ctx context.Context, r scanner.Rescan, db scanner.DatabaseDir) (bool, error) {
+func (s *Rescan) begin(ctx context.Context, r pratique.Rescan, db scanner.DatabaseDir) (bool, error) {
 	if ready, err := s.Ready(ctx); !ready || err != nil {
 		return false, err
 	}

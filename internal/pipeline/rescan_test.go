@@ -26,7 +26,7 @@ type coordinated struct {
 
 	mu       sync.Mutex
 	db       scanner.DatabaseDir // the one in use
-	state    scanner.Rescan
+	state    pratique.Rescan
 	parts    []scanner.Part
 	noted    []scanner.Matched
 	notedFor []pratique.Digest
@@ -66,7 +66,7 @@ func database(name string) scanner.DatabaseDir {
 }
 
 func rescanning(t *testing.T, packages ...string) *coordinated {
-	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: scanner.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
+	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
 	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
@@ -204,16 +204,16 @@ func (c *coordinated) findIn(part pratique.Inventory) []pratique.Finding {
 	return all
 }
 
-func (c *coordinated) Rescan() (scanner.Rescan, error) {
+func (c *coordinated) Rescan() (pratique.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state, nil
 }
 
-func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (scanner.Rescan, error) {
+func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (pratique.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state = scanner.Rescan{From: c.state.To.Digest, To: db, StartedAt: now}
+	c.state = pratique.Rescan{From: c.state.To.Digest, To: db, StartedAt: now}
 	c.noted, c.settled = nil, nil
 	return c.state, nil
 }
@@ -260,7 +260,7 @@ func (c *coordinated) Update(_ pratique.Digest, all []scanner.Updated, _, _ int)
 	return nil
 }
 
-func (c *coordinated) Finish(pratique.Digest, time.Time) (scanner.Rescan, error) {
+func (c *coordinated) Finish(pratique.Digest, time.Time) (pratique.Rescan, error) {
 	c.state.FinishedAt = time.Now()
 	c.stop()
 	return c.state, nil
@@ -288,7 +288,7 @@ func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error 
 	return nil
 }
 
-func (c *coordinated) EnqueueAll(_ context.Context, _ string, all []pipeline.Message) error {
+func (c *coordinated) PublishBatch(_ context.Context, _ pratique.Stage, all []pratique.Message) error {
 	c.enqueues++
 	if len(c.facts) == 0 || len(c.settled) > 0 {
 		c.t.Error("jobs before facts, or after the note")

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique"
 )
 
 // TestOneInspectionForTwoTags: CI pushes a digest under two tags at once, and two workers get them. It is fetched, parsed
@@ -52,7 +52,7 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 	if n := w.count("attach app signed spdx cyclonedx vuln vsa"); n != 1 {
 		t.Errorf("attached %d times", n)
 	}
-	if w.queue[before].stage != pipeline.StageDeploy || len(w.queue) != before+2 {
+	if w.queue[before].stage != pratique.StageDeploy || len(w.queue) != before+2 {
 		t.Errorf("%d messages for the gate", len(w.queue)-before)
 	}
 }

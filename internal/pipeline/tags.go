@@ -34,7 +34,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 		return err
 	}
 	if len(tags) == 0 {
-		return s.complete(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag, and none names this digest")
+		return s.complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, "the sender named no tag, and none names this digest")
 	}
 	events := make([]pratique.Event, len(tags))
 	for i, tag := range tags {
@@ -45,7 +45,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 	if err := s.Publish(ctx, events); err != nil {
 		return err
 	}
-	return s.complete(ctx, StageInspect, w, pratique.StateIgnored, "the sender named no tag; taken in as "+listed(tags))
+	return s.complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, "the sender named no tag; taken in as "+listed(tags))
 }
 
 // listed shows the first of many.

@@ -107,7 +107,7 @@ func TestTagThatIsNotTold(t *testing.T) {
 			e.Ref.Digest, e.TagUnknown, e.Delivery, e.Actor, e.OccurredAt = app, true, "d1", "robot", w.now.Add(-time.Minute)
 			body := w.encode(pipeline.Work{Event: e})
 			for range 2 { // its acknowledgement may be lost
-				if err, alive := w.handle(message{stage: pipeline.StageInspect, body: body}); err != nil || !alive {
+				if err, alive := w.handle(message{stage: pratique.StageInspect, body: body}); err != nil || !alive {
 					t.Fatal(err)
 				}
 			}
@@ -131,7 +131,7 @@ func TestTagThatIsNotTold(t *testing.T) {
 		w.tagged, w.others = map[string]pratique.Digest{"1.0": app}, map[pratique.ContentID]pratique.Digest{other: app}
 		e := w.event("e1", "")
 		e.Ref, e.TagUnknown = e.Ref.WithContentID(other), true
-		if err, alive := w.handle(message{stage: pipeline.StageInspect, body: w.encode(pipeline.Work{Event: e})}); err != nil || !alive {
+		if err, alive := w.handle(message{stage: pratique.StageInspect, body: w.encode(pipeline.Work{Event: e})}); err != nil || !alive {
 			t.Fatal(err)
 		}
 		if len(w.published) != 1 || w.published[0].Ref.Tag != "1.0" || w.facts[0].Subject.Digest != app {
@@ -143,7 +143,7 @@ func TestTagThatIsNotTold(t *testing.T) {
 	w.fail["publish 1"] = pratique.Errorf(pratique.Unavailable, "publish", "the disk is full")
 	e := w.event("e1", "")
 	e.Ref.Digest, e.TagUnknown = app, true
-	err, _ := w.handle(message{stage: pipeline.StageInspect, body: w.encode(pipeline.Work{Event: e})})
+	err, _ := w.handle(message{stage: pratique.StageInspect, body: w.encode(pipeline.Work{Event: e})})
 	if isKind(t, err, pratique.Unavailable, w.fail["publish 1"]); len(w.facts) > 0 {
 		t.Errorf("it ended although nothing was taken in: %+v", w.facts)
 	}

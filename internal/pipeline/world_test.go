@@ -56,7 +56,7 @@ type world struct {
 	evaluated func(pipeline.Evidence) // is told what the policy is shown
 
 	policy   pratique.Profile
-	mood     func(*pipeline.Decision) // changes what the policy says about the same evidence, as time may
+	mood     func(*pratique.Decision) // changes what the policy says about the same evidence, as time may
 	refresh  time.Duration
 	registry *registry
 	verifier string
@@ -205,11 +205,11 @@ func (w *world) handle(m message) (err error, alive bool) {
 		}
 	}()
 	switch m.stage {
-	case pipeline.StageInspect:
+	case pratique.StageInspect:
 		err = w.inspect().Handle(w.t.Context(), m.body)
-	case pipeline.StageAttest:
+	case pratique.StageAttest:
 		err = w.attest().Handle(w.t.Context(), m.body)
-	case pipeline.StageDeploy:
+	case pratique.StageDeploy:
 		err = w.deploy().Handle(w.t.Context(), m.body)
 	default:
 		w.t.Fatalf("no such stage: %s", m.stage)
@@ -412,7 +412,7 @@ func (d documents) Get(_ context.Context, digest pratique.Digest) ([]byte, error
 // queue keeps one message of each id, as JetStream does.
 type queue struct{ *world }
 
-func (q queue) Enqueue(_ context.Context, stage string, priority pratique.Priority, id string, body []byte) error {
+func (q queue) Publish(_ context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
 	if err := q.do("enqueue %s %s", stage, id); err != nil {
 		return err
 	}
@@ -420,14 +420,14 @@ func (q queue) Enqueue(_ context.Context, stage string, priority pratique.Priori
 	defer q.writing.Unlock()
 	if !q.known[id] {
 		q.known[id] = true
-		q.world.queue = append(q.world.queue, message{stage, priority, id, body})
+		q.world.queue = append(q.world.queue, message{string(stage), priority, id, body})
 	}
 	return nil
 }
 
-func (q queue) EnqueueAll(ctx context.Context, stage string, all []pipeline.Message) error {
+func (q queue) PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error {
 	for _, m := range all {
-		if err := q.Enqueue(ctx, stage, m.Priority, m.ID, m.Body); err != nil {
+		if err := q.Publish(ctx, stage, m.Priority, m.ID, m.Body); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
-// Package projection keeps what is derived from the ledger in step with it. A projection stores with its position a mark
-// of the entry there: of the stream, and of what the entry says. Where the ledger has no such entry, because it lost its
-// tail, was restored from a copy or is another one, everything that was derived is forgotten and derived again.
+// Package projection keeps what is derived from the ledger in step with it, in a file of its own. With
+// its position a projection stores a mark of the entry there: of the stream, and of what the entry
+// says. Where the ledger has no such entry, because it lost its tail, was restored from a copy or is
+// another one, everything that was derived is forgotten and derived again.
 package projection
 
 import (
@@ -11,17 +12,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Entry is a fact at its position in the ledger. The ledger recognizes the entry by its Mark. Err says why the entry is no
-// fact that this program knows.
-type Entry struct {
-	Seq  uint64
-	Mark string
-	Fact pratique.Fact
-	Err  error
-	// Live says that the entry came after the projection was begun, or begun again: it is news, and no replay.
-	Live bool
-}
-
 // Ledger is what projections are derived from.
 type Ledger interface {
 	// End is the position of the last entry, 0 if there is none.
@@ -29,7 +19,7 @@ type Ledger interface {
 	// Mark is that of the entry at a position; ok is false if there is none.
 	Mark(ctx context.Context, seq uint64) (mark string, ok bool, err error)
 	// Follow calls fn with every entry after a position until ctx ends; then it returns nil. It ends with fn's error.
-	Follow(ctx context.Context, after uint64, fn func([]Entry) error) error
+	Follow(ctx context.Context, after uint64, fn func([]pratique.Entry) error) error
 }
 
 // Store is what is derived.
@@ -37,7 +27,7 @@ type Store interface {
 	// At is the position and the mark up to which it has read; 0 and empty if it has read nothing.
 	At() (seq uint64, mark string, err error)
 	// Apply takes entries over and moves position and mark, in one transaction.
-	Apply(ctx context.Context, entries []Entry) error
+	Apply(ctx context.Context, entries []pratique.Entry) error
 	// Reset forgets everything.
 	Reset() error
 }
@@ -135,8 +125,9 @@ func (p *Projection) check(ctx context.Context, end uint64) (rebuilt bool, err e
 }
 
 // Follow keeps the store up to date until ctx ends, or something is in the way; then it may be called again. Seen, if it is
-// not nil, is shown the entries before they are applied.
-func (p *Projection) Follow(ctx context.Context, seen func([]Entry)) error {
+// not nil, is shown each entry before it is applied; one that is live came after the projection was begun, or begun again:
+// it is news, and no replay.
+func (p *Projection) Follow(ctx context.Context, seen func(e pratique.Entry, live bool)) error {
 	p.mu.Lock()
 	want, err := p.begin(ctx) // the ledger may be another one than the last time
 	p.mu.Unlock()
@@ -147,12 +138,11 @@ func (p *Projection) Follow(ctx context.Context, seen func([]Entry)) error {
 	if err != nil {
 		return err
 	}
-	return p.ended(ctx, p.ledger.Follow(ctx, after, func(entries []Entry) error {
-		for i := range entries {
-			entries[i].Live = entries[i].Seq > want
-		}
-		if seen != nil {
-			seen(entries)
+	return p.ended(ctx, p.ledger.Follow(ctx, after, func(entries []pratique.Entry) error {
+		for _, e := range entries {
+			if seen != nil {
+				seen(e, e.Seq > want)
+			}
 		}
 		return p.store.Apply(ctx, entries)
 	}))

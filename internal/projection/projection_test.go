@@ -32,10 +32,10 @@ func (s *stream) Mark(_ context.Context, seq uint64) (string, bool, error) {
 var errEnd = errors.New("the end")
 
 // Follow ends when there is nothing left.
-func (s *stream) Follow(_ context.Context, after uint64, fn func([]projection.Entry) error) error {
+func (s *stream) Follow(_ context.Context, after uint64, fn func([]pratique.Entry) error) error {
 	for seq := after + 1; seq <= uint64(len(s.entries)); seq++ {
-		e := projection.Entry{Seq: seq, Mark: s.mark(seq), Fact: pratique.Fact{By: s.entries[seq-1]}}
-		if err := fn([]projection.Entry{e}); err != nil {
+		e := pratique.Entry{Seq: seq, Mark: s.mark(seq), Fact: pratique.Fact{By: s.entries[seq-1]}}
+		if err := fn([]pratique.Entry{e}); err != nil {
 			return err
 		}
 	}
@@ -50,14 +50,18 @@ type store struct {
 	live int
 }
 
+// see counts what is live.
+func (s *store) see(_ pratique.Entry, live bool) {
+	if live {
+		s.live++
+	}
+}
+
 func (s *store) At() (uint64, string, error) { return s.seq, s.mark, nil }
 
-func (s *store) Apply(_ context.Context, entries []projection.Entry) error {
+func (s *store) Apply(_ context.Context, entries []pratique.Entry) error {
 	for _, e := range entries {
 		s.seq, s.mark, s.has = e.Seq, e.Mark, append(s.has, e.Fact.By)
-		if e.Live {
-			s.live++
-		}
 	}
 	return nil
 }
@@ -135,7 +139,7 @@ func TestOnlyNewsIsLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.entries = append(s.entries, "3")
-	if err := p.Follow(t.Context(), nil); !errors.Is(err, errEnd) {
+	if err := p.Follow(t.Context(), kept.see); !errors.Is(err, errEnd) {
 		t.Fatal(err)
 	}
 	if kept.live != 1 || len(kept.has) != 3 {
@@ -151,7 +155,7 @@ func TestAnotherLedgerMeanwhile(t *testing.T) {
 	p := projection.New(s, kept, func(uint64, uint64) {})
 	follow := func() {
 		t.Helper()
-		if err := p.Follow(t.Context(), nil); !errors.Is(err, errEnd) {
+		if err := p.Follow(t.Context(), kept.see); !errors.Is(err, errEnd) {
 			t.Fatal(err)
 		}
 		if ready, err := p.Ready(t.Context()); err != nil || !ready {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/jsonname"
 )
 
@@ -111,14 +112,14 @@ func (s *shape) name(dec *json.Decoder, seen map[string]bool) (*shape, error) {
 		key = jsonname.Fold(name)
 	}
 	if seen[key] {
-		return nil, fmt.Errorf("%q occurs twice in one JSON object", clip(name))
+		return nil, fmt.Errorf("%q occurs twice in one JSON object", pratique.Clip(name))
 	}
 	seen[key] = true
 	if s == nil || s.loose {
 		return nil, nil
 	}
 	if meant, means := s.folded[key]; means && meant != name {
-		return nil, fmt.Errorf("%q is another spelling of %q", clip(name), meant)
+		return nil, fmt.Errorf("%q is another spelling of %q", pratique.Clip(name), meant)
 	}
 	return s.names[name], nil
 }

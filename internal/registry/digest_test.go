@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 func TestDigestIfChanged(t *testing.T) {
@@ -136,7 +138,7 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 		"seconds, unavailable":     {503, " 90 ", 90 * time.Second, pratique.Unavailable},
 		"date by their own clock":  {429, date.Add(time.Minute).Format(http.TimeFormat), time.Minute, pratique.RateLimited},
 		"date that is over":        {429, date.Add(-time.Minute).Format(http.TimeFormat), 0, pratique.RateLimited},
-		"longer than a duration":   {429, "9223372036854775807", time.Duration(mostSeconds) * time.Second, pratique.RateLimited},
+		"longer than a duration":   {429, "9223372036854775807", math.MaxInt64 / time.Second * time.Second, pratique.RateLimited},
 		"negative":                 {429, "-1", 0, pratique.RateLimited},
 		"nonsense":                 {429, "soon", 0, pratique.RateLimited},
 		"nothing":                  {429, "", 0, pratique.RateLimited},
@@ -155,12 +157,7 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 		_, listing := client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "", "")
 		_, _, heading := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"), pratique.DigestOf(nil), free)
 		for _, err := range []error{listing, heading} {
-			var told interface{ RetryAfter() time.Duration }
-			var wait time.Duration
-			if errors.As(err, &told) {
-				wait = told.RetryAfter()
-			}
-			if wait != tt.want || pratique.KindOf(err) != tt.kind {
+			if wait := backoff.RetryAfter(err); wait != tt.want || pratique.KindOf(err) != tt.kind {
 				t.Errorf("%s: %s %v, want %s", name, wait, err, tt.want)
 			}
 		}

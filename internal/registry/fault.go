@@ -3,16 +3,15 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // fault gives an error of the network or of a registry its kind. What is not recognised is taken for trouble
@@ -106,35 +105,20 @@ func throttled(wait time.Duration, err error) error {
 	return &Throttled{Wait: wait, Err: err}
 }
 
-// retryAfter is what an answer says in Retry-After, 0 or less if it says nothing. A date is measured against the
-// registry's own clock if it shows one.
+// retryAfter is how long an answer that asks for patience wants us to wait, 0 if it does not say.
 func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return 0
 	}
-	said := strings.TrimSpace(resp.Header.Get("Retry-After"))
-	var wait time.Duration
-	if seconds, notNumber := strconv.ParseInt(said, 10, 64); notNumber == nil {
-		wait = time.Duration(min(seconds, mostSeconds)) * time.Second
-	} else if at, notDate := http.ParseTime(said); notDate == nil {
-		theirs, noDate := http.ParseTime(resp.Header.Get("Date"))
-		if noDate != nil {
-			theirs = now
-		}
-		wait = at.Sub(theirs)
-	}
-	return wait
+	return backoff.FromHeader(resp.Header, now)
 }
-
-// mostSeconds keeps a wait within what a [time.Duration] can hold.
-const mostSeconds = int64(math.MaxInt64 / time.Second)
 
 // describe keeps the status and the registry's own first words; the rest of the answer may be a megabyte of
 // HTML or whatever else somebody wants in our logs.
 func describe(e *transport.Error) error {
 	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	if len(e.Errors) > 0 {
-		text += fmt.Sprintf(": %s: %s", clip(string(e.Errors[0].Code)), clip(e.Errors[0].Message))
+		text += fmt.Sprintf(": %s: %s", pratique.Clip(string(e.Errors[0].Code)), pratique.Clip(e.Errors[0].Message))
 	}
 	return errors.New(text)
 }
@@ -143,15 +127,4 @@ func describe(e *transport.Error) error {
 func reason(err error) string {
 	const most = 400
 	return pratique.Excerpt(strings.TrimPrefix(err.Error(), opParse+": "), most)
-}
-
-// clip makes foreign text safe to show: printable, and short.
-func clip(s string) string {
-	const most = 160
-	return pratique.Excerpt(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s), most)
 }

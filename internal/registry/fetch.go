@@ -282,7 +282,7 @@ func readDocument(resp *http.Response, what string, limit int64) ([]byte, error)
 		}
 		return raw, err
 	default:
-		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sends it in the encoding %q, and was asked for none", clip(encoding))
+		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sends it in the encoding %q, and was asked for none", pratique.Clip(encoding))
 	}
 }
 

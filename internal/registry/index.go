@@ -110,7 +110,7 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 	if platform == "" {
 		platform = own.name()
 	}
-	return listing{uninspected: []pratique.Uninspected{{Digest: clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
+	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
 }
 
 // look fetches an entry and goes by its bytes. With an error it returns the platform that the image's own configuration

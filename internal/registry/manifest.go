@@ -59,7 +59,7 @@ func (p platform) text() (pratique.Platform, error) {
 	}
 	for _, part := range parts {
 		if !platformPattern.MatchString(part) {
-			return "", pratique.Errorf(pratique.Invalid, opParse, "platform %q is not os/architecture", clip(strings.Join(parts, "/")))
+			return "", pratique.Errorf(pratique.Invalid, opParse, "platform %q is not os/architecture", pratique.Clip(strings.Join(parts, "/")))
 		}
 	}
 	return pratique.Platform(strings.Join(parts, "/")), nil
@@ -158,13 +158,13 @@ func (m manifest) notImage() string {
 	case m.isIndex():
 		return ""
 	case !m.isImageManifest():
-		return "manifest of type " + clip(m.MediaType)
+		return "manifest of type " + pratique.Clip(m.MediaType)
 	case !pratique.IsImageConfigType(m.Config.MediaType) && m.ArtifactType != "":
-		return "artifact of type " + clip(m.ArtifactType)
+		return "artifact of type " + pratique.Clip(m.ArtifactType)
 	case !pratique.IsImageConfigType(m.Config.MediaType):
-		return "configuration of type " + clip(m.Config.MediaType)
+		return "configuration of type " + pratique.Clip(m.Config.MediaType)
 	case m.onlyEvidence():
-		return "holds only " + clip(m.Layers[0].MediaType)
+		return "holds only " + pratique.Clip(m.Layers[0].MediaType)
 	default:
 		return ""
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -154,8 +154,8 @@ func (p *pace) note(limited bool, told time.Duration, sent, now time.Time) {
 		if p.failures < failuresInRow {
 			return
 		}
-		pause = min(first<<min(p.failures-failuresInRow, 16), longestOwn)
-		pause -= rand.N(pause/2 + 1) //nolint:gosec // jitter needs no secrecy
+		own := backoff.Backoff{Min: first, Max: longestOwn, Jitter: 0.5}
+		pause = own.Delay(p.failures-failuresInRow+1, backoff.Random())
 	}
 	if until := now.Add(pause); until.After(p.until) {
 		p.since, p.until, p.kind = now, until, kind

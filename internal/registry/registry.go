@@ -113,7 +113,7 @@ func New(cfg Config) (*Client, error) {
 		ready.guard = newGuard(ready, trusted, public, c.limits.ManifestBytes)
 		for _, known := range append([]string{h.Name}, h.Aliases...) {
 			if !hostPattern.MatchString(known) {
-				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is not a host with an optional port", clip(known))
+				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is not a host with an optional port", pratique.Clip(known))
 			}
 			if _, twice := c.hosts[known]; twice {
 				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is named twice", known)
@@ -126,10 +126,10 @@ func New(cfg Config) (*Client, error) {
 
 func (h Host) prepare() (*host, error) {
 	if (h.Username == "") != (h.Password == "") {
-		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", clip(h.Name))
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", pratique.Clip(h.Name))
 	}
 	if h.PlainHTTP && h.TLS {
-		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", clip(h.Name))
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", pratique.Clip(h.Name))
 	}
 	h.PlainHTTP = h.PlainHTTP || !h.TLS && loopback(h.Name)
 	ready := &host{Host: h, pace: newPace(h.Name, h.Concurrency)}
@@ -138,7 +138,7 @@ func (h Host) prepare() (*host, error) {
 	}
 	reg, err := name.NewRegistry(h.Name, ready.names...)
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Invalid, "configure registries", clip(h.Name), err)
+		return nil, pratique.Wrap(pratique.Invalid, "configure registries", pratique.Clip(h.Name), err)
 	}
 	ready.registry = reg
 	if server, ok := tokenServers[reg.RegistryStr()]; ok {

@@ -17,7 +17,7 @@ import (
 func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.Manifest, error) {
 	const op = "resolve image"
 	if err := ref.Validate(); err != nil {
-		return pratique.Manifest{}, pratique.Wrap(pratique.Invalid, op, clip(ref.String()), err)
+		return pratique.Manifest{}, pratique.Wrap(pratique.Invalid, op, pratique.Clip(ref.String()), err)
 	}
 	t, err := c.target(ref.Repository)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.
 	}
 	found := pratique.Manifest{
 		Subject:   pratique.Subject{Repository: t.repo, Digest: pratique.DigestOf(doc.raw)},
-		MediaType: clip(m.MediaType),
+		MediaType: pratique.Clip(m.MediaType),
 		NotImage:  m.notImage(),
 	}
 	switch {
@@ -162,10 +162,10 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 		}
 		if len(d.URLs) > 0 {
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is to be fetched from elsewhere (%s), as those of Windows are: foreign layers are not read",
-				id, clip(strings.Join(d.URLs, " ")))
+				id, pratique.Clip(strings.Join(d.URLs, " ")))
 		}
 		if !layers.Known(d.MediaType) {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, clip(d.MediaType))
+			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, pratique.Clip(d.MediaType))
 		}
 		sum += d.Size
 		if d.Size > c.limits.LayerBytes || sum > c.limits.ImageBytes || sum < 0 {

@@ -23,68 +23,54 @@ const (
 	maxETag      = 256
 )
 
-// Page is a part of the list of a repository's tags.
-type Page struct {
-	// Tags are in the order of the registry.
-	Tags []string
-	// Invalid is how many names were left out because they are no tags by the grammar.
-	Invalid int
-	// Next asks [Client.Tags] for the page that follows; it is empty after the last.
-	Next string
-	// ETag is the registry's, to be sent with the same question; empty if it gave none.
-	ETag string
-	// NotModified says that the page is still what it was when it had the ETag sent. Then the rest is empty.
-	NotModified bool
-}
-
 // Tags returns one page of the list of a repository's tags: at most 100,000 names within 16 MiB. After is the Next
 // of the page before, empty for the first; an ETag makes the question conditional, empty asks in any case. Each
 // call is one request, after a login if there is no session; trouble on the way is left to the caller. NotFound says
 // that there is no such repository, RateLimited comes with a [Throttled] if the registry said how long to wait, and
 // Corrupt is a list that cannot be read or followed.
-func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (Page, error) {
+func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error) {
 	t, err := c.target(repo)
 	if err != nil {
-		return Page{}, pratique.Wrap(pratique.Unknown, opTags, clip(repo.String()), err)
+		return pratique.TagPage{}, pratique.Wrap(pratique.Unknown, opTags, pratique.Clip(repo.String()), err)
 	}
 	page, err := c.tags(ctx, t, after, etag)
 	return page, pratique.Wrap(pratique.Unknown, opTags, repo.String(), err)
 }
 
-func (c *Client) tags(ctx context.Context, t target, after, etag string) (Page, error) {
+func (c *Client) tags(ctx context.Context, t target, after, etag string) (pratique.TagPage, error) {
 	query := after
 	if query == "" {
 		query = url.Values{"n": {strconv.Itoa(pageTags)}}.Encode()
 	}
 	if len(query) > maxQuery || len(etag) > maxETag {
-		return Page{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
+		return pratique.TagPage{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
 			len(query), len(etag), maxQuery, maxETag)
 	}
 	resp, err := c.ask(ctx, t, question{method: http.MethodGet, kind: "tags", id: "list", query: query, unless: etag, once: true})
 	if err != nil {
-		return Page{}, err
+		return pratique.TagPage{}, err
 	}
 	defer func() { _ = resp.Body.Close() }() // all was read, or the error is known
 	if resp.StatusCode == http.StatusNotModified {
-		return Page{NotModified: true}, nil
+		return pratique.TagPage{NotModified: true}, nil
 	}
 	page, err := readPage(resp, t.repo)
 	if err != nil {
-		return Page{}, err
+		return pratique.TagPage{}, err
 	}
 	if page.Next, err = nextQuery(resp.Header.Values("Link")); err != nil {
-		return Page{}, err
+		return pratique.TagPage{}, err
 	}
 	if page.Next == query {
-		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "the page is said to be followed by itself")
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags, "the page is said to be followed by itself")
 	}
 	return page, nil
 }
 
-func readPage(resp *http.Response, repo pratique.Repository) (Page, error) {
+func readPage(resp *http.Response, repo pratique.Repository) (pratique.TagPage, error) {
 	raw, err := readAll(resp.Body, "list of tags", maxPageBytes)
 	if err != nil {
-		return Page{}, err
+		return pratique.TagPage{}, err
 	}
 	var list struct {
 		Tags []string `json:"tags"`
@@ -94,12 +80,12 @@ func readPage(resp *http.Response, repo pratique.Repository) (Page, error) {
 		err = json.Unmarshal(raw, &list)
 	}
 	if err != nil {
-		return Page{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", clip(err.Error()))
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", pratique.Clip(err.Error()))
 	}
 	if len(list.Tags) > maxPageTags {
-		return Page{}, pratique.Errorf(pratique.Exhausted, opTags, "%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
+		return pratique.TagPage{}, pratique.Errorf(pratique.Exhausted, opTags, "%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
 	}
-	page := Page{ETag: resp.Header.Get("ETag")}
+	page := pratique.TagPage{ETag: resp.Header.Get("ETag")}
 	if len(page.ETag) > maxETag {
 		page.ETag = ""
 	}
@@ -128,11 +114,11 @@ func nextQuery(headers []string) (string, error) {
 			}
 			u, err := url.Parse(found[1])
 			if err != nil || u.RawQuery == "" || len(u.RawQuery) > maxQuery {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(found[1]))
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(found[1]))
 			}
 			values, err := url.ParseQuery(u.RawQuery)
 			if err != nil {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", clip(err.Error()))
+				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(err.Error()))
 			}
 			if n, err := strconv.Atoi(values.Get("n")); values.Has("n") && (err != nil || n < 1) {
 				values.Set("n", strconv.Itoa(pageTags)) // GHCR's links ask for pages without tags
@@ -165,7 +151,7 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	pratique.Digest, bool, error) {
 	const op = "look up tag"
 	if err := ref.Validate(); err != nil {
-		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, clip(ref.String()), err)
+		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, pratique.Clip(ref.String()), err)
 	}
 	t, err := c.target(ref.Repository)
 	if err != nil {

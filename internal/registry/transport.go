@@ -58,7 +58,7 @@ var reserved = []netip.Prefix{
 func checkPublic(address string) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return pratique.Errorf(pratique.Denied, opGuard, "address %q: %w", clip(address), err)
+		return pratique.Errorf(pratique.Denied, opGuard, "address %q: %w", pratique.Clip(address), err)
 	}
 	addr := ap.Addr().Unmap().WithZone("")
 	inside := !addr.IsGlobalUnicast() || addr.IsPrivate() ||
@@ -128,21 +128,21 @@ func refused(req *http.Request, err error) error {
 func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	to := authority(req.URL)
 	if req.URL.Scheme != "https" && !g.host.PlainHTTP {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s leads to %s without TLS: set plainHTTP if that is meant", g.own, clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s leads to %s without TLS: set plainHTTP if that is meant", g.own, pratique.Clip(to))
 	}
 	// The header can name another host than the address; it decides who answers behind a proxy.
 	if req.Host != "" && req.Host != req.URL.Host {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s", clip(req.Host), clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s", pratique.Clip(req.Host), pratique.Clip(to))
 	}
 	if to == g.own || slices.Contains(g.host.TokenHosts, to) {
 		return g.trusted, nil
 	}
 	if req.Header.Get("Authorization") != "" {
 		return nil, pratique.Errorf(pratique.Denied, opGuard,
-			"registry %s asks to send credentials to %s: name that host in tokenHosts if it is its token server", g.own, clip(to))
+			"registry %s asks to send credentials to %s: name that host in tokenHosts if it is its token server", g.own, pratique.Clip(to))
 	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s", g.own, req.Method, clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s", g.own, req.Method, pratique.Clip(to))
 	}
 	if slices.Contains(g.host.RedirectHosts, to) {
 		return g.trusted, nil

@@ -4,12 +4,23 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pratique-dev/pratique"
 )
 
 // exporter sends the figures of one scrape.
 type exporter struct {
 	descs map[string]*prometheus.Desc
 	out   chan<- prometheus.Metric
+	now   time.Time
+}
+
+// age is that of a time, in seconds; 0 if there is none.
+func (e exporter) age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, e.now.Sub(t).Seconds())
 }
 
 func (e exporter) gauge(name string, value float64, labels ...string) {
@@ -31,14 +42,14 @@ func (e exporter) send(name string, kind prometheus.ValueType, value float64, la
 	e.out <- metric
 }
 
-func (e exporter) outbox(o Outbox) {
+func (e exporter) outbox(o pratique.OutboxFigures) {
 	e.gauge("pratique_outbox_waiting_events", float64(o.Waiting))
 	e.gauge("pratique_outbox_unresolved_pushes", float64(o.Unresolved))
-	e.gauge("pratique_outbox_set_aside_events", float64(o.SetAside))
+	e.gauge("pratique_outbox_set_aside_events", float64(o.Refused))
 	e.gauge("pratique_outbox_bytes", float64(o.Bytes))
-	e.gauge("pratique_outbox_limit_bytes", float64(o.LimitBytes))
-	e.gauge("pratique_outbox_oldest_age_seconds", o.OldestAge.Seconds())
-	e.gauge("pratique_outbox_oldest_unresolved_age_seconds", o.OldestUnresolvedAge.Seconds())
+	e.gauge("pratique_outbox_limit_bytes", float64(o.MaxBytes))
+	e.gauge("pratique_outbox_oldest_age_seconds", e.age(o.Oldest))
+	e.gauge("pratique_outbox_oldest_unresolved_age_seconds", e.age(o.OldestUnresolved))
 	e.counter("pratique_outbox_stored_events_total", o.Stored)
 	e.counter("pratique_outbox_duplicate_events_total", o.Duplicates)
 	e.counter("pratique_outbox_forwarded_events_total", o.Forwarded)
@@ -46,11 +57,11 @@ func (e exporter) outbox(o Outbox) {
 	e.counter("pratique_outbox_failed_commits_total", o.FailedCommits)
 }
 
-func (e exporter) queues(all []Queue) {
+func (e exporter) queues(all []pratique.QueueFigures) {
 	for _, q := range all {
-		e.gauge("pratique_queue_messages", float64(q.Running), q.Stage, q.Priority, "running")
-		e.gauge("pratique_queue_messages", float64(q.Waiting), q.Stage, q.Priority, "waiting")
-		e.gauge("pratique_queue_oldest_age_seconds", q.OldestAge.Seconds(), q.Stage, q.Priority)
+		e.gauge("pratique_queue_messages", float64(q.Running), string(q.Stage), string(q.Priority), "running")
+		e.gauge("pratique_queue_messages", float64(q.Waiting), string(q.Stage), string(q.Priority), "waiting")
+		e.gauge("pratique_queue_oldest_age_seconds", e.age(q.Oldest), string(q.Stage), string(q.Priority))
 	}
 }
 
@@ -76,7 +87,7 @@ func (e exporter) rescan(r Rescan) {
 	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected, "matched": r.Matched, "failed": r.Failed} {
 		e.gauge("pratique_rescan_lists", float64(n), state)
 	}
-	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected, "set-aside": r.Aside} {
+	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected, "set-aside": r.SetAside} {
 		e.gauge("pratique_rescan_images", float64(n), state)
 	}
 }

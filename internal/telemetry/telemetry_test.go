@@ -33,17 +33,19 @@ func full(t *testing.T) *Metrics {
 	m.Webhook("harbor", "accepted", 3)
 	m.Webhook("harbor", "ignored:pull", 1)
 	m.WebhookDuration("harbor", http.StatusAccepted, 4*time.Millisecond)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := m.Watch(Sources{
-		Outbox: func(context.Context) (Outbox, error) {
-			return Outbox{
-				Waiting: 1, Unresolved: 2, SetAside: 3, Bytes: 4, LimitBytes: 5, OldestAge: 6500 * time.Millisecond, OldestUnresolvedAge: 12 * time.Second,
+		Now: func() time.Time { return now },
+		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
+			return pratique.OutboxFigures{
+				Waiting: 1, Unresolved: 2, Refused: 3, Bytes: 4, MaxBytes: 5, Oldest: now.Add(-6500 * time.Millisecond), OldestUnresolved: now.Add(-12 * time.Second),
 				Stored: 7, Duplicates: 8, Forwarded: 9, RefusedFull: 10, FailedCommits: 11,
 			}, nil
 		},
-		Queues: func(context.Context) ([]Queue, error) {
-			all := []Queue{{Stage: "inspect", Priority: "push", Running: 1, Waiting: 2, OldestAge: 3 * time.Second}}
+		Queues: func(context.Context) ([]pratique.QueueFigures, error) {
+			all := []pratique.QueueFigures{{Stage: "inspect", Priority: "push", Running: 1, Waiting: 2, Oldest: now.Add(-3 * time.Second)}}
 			for _, priority := range pratique.Priorities() {
-				all = append(all, Queue{Stage: "deploy", Priority: string(priority)})
+				all = append(all, pratique.QueueFigures{Stage: "deploy", Priority: priority})
 			}
 			return all, nil
 		},
@@ -64,7 +66,10 @@ func full(t *testing.T) *Metrics {
 			return Denials{Pending: 2, OldestAge: time.Hour}, nil
 		},
 		Rescan: func(context.Context) (Rescan, error) {
-			return Rescan{Running: time.Minute, Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, Aside: 1}, nil
+			return Rescan{
+				Rescan:  pratique.Rescan{Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, SetAside: 1},
+				Running: time.Minute,
+			}, nil
 		},
 	})
 	if err != nil {
@@ -229,7 +234,7 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 	why := "NATS is away"
 	var told []string
 	err := m.Watch(Sources{
-		Queues: func(context.Context) ([]Queue, error) {
+		Queues: func(context.Context) ([]pratique.QueueFigures, error) {
 			if why == "" {
 				return nil, nil
 			}

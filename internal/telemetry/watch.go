@@ -16,8 +16,8 @@ const readTimeout = 5 * time.Second
 // Sources are read at each scrape, one after another, and possibly by several scrapes at once. They must
 // return when their context ends. One that is nil is not part of this role, and has no figures.
 type Sources struct {
-	Outbox    func(context.Context) (Outbox, error)
-	Queues    func(context.Context) ([]Queue, error)
+	Outbox    func(context.Context) (pratique.OutboxFigures, error)
+	Queues    func(context.Context) ([]pratique.QueueFigures, error)
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]Repository, error)
 	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
@@ -26,6 +26,8 @@ type Sources struct {
 	// Projections are what is derived from the ledger, by name.
 	Projections func(context.Context) (map[string]Projection, error)
 	Denials     func(context.Context) (Denials, error)
+	// Now is the clock; nil means [time.Now].
+	Now func() time.Time
 	// Unread is told when a source could not be read and could before, or cannot be read for another reason; nil ignores
 	// it. The figures themselves only say that they are missing.
 	Unread func(source string, err error)
@@ -45,29 +47,6 @@ type Denials struct {
 	OldestAge time.Duration
 }
 
-// Outbox is the state of the durable store between the webhooks and the queue.
-type Outbox struct {
-	// Waiting events were not forwarded yet, Unresolved pushes have no digest yet, and SetAside events were
-	// refused by the queue for good.
-	Waiting, Unresolved, SetAside int
-	// Bytes is what Waiting and Unresolved take of LimitBytes.
-	Bytes, LimitBytes int64
-	// OldestAge is the age of the oldest of Waiting, OldestUnresolvedAge that of Unresolved; 0 if there is none.
-	OldestAge, OldestUnresolvedAge time.Duration
-	// The rest only rises while the process runs. RefusedFull counts requests that found the store full,
-	// FailedCommits commits that failed, for example on a full disk.
-	Stored, Duplicates, Forwarded, RefusedFull, FailedCommits uint64
-}
-
-// Queue is the backlog of one priority of one stage.
-type Queue struct {
-	Stage, Priority string
-	// Running are the messages that a worker of this process has, Waiting all others: for a worker, or another attempt.
-	Running, Waiting uint64
-	// OldestAge is how long the oldest message has been in the queue; 0 if there is none.
-	OldestAge time.Duration
-}
-
 // Database is the vulnerability database in use.
 type Database struct {
 	// Age is the time since it was made, Limit the age at which nothing is allowed any more.
@@ -79,13 +58,9 @@ type Database struct {
 
 // Rescan is how far matching against the newest database has come.
 type Rescan struct {
-	// Running is since when it goes on; 0 if it is over.
+	pratique.Rescan
+	// Running is since when it goes on, or should; 0 if it is over.
 	Running time.Duration
-	// Of Lists, Affected are to be matched again, Matched were, and Failed of these could not be.
-	Lists, Affected, Matched, Failed int
-	// Touched images were looked at, Changed have other findings, NewlyAffected new ones. Aside are those that could not
-	// be looked at.
-	Touched, Changed, NewlyAffected, Aside int
 }
 
 // Repository is a repository that is reconciled.
@@ -156,6 +131,9 @@ func figures() []figure {
 // Watch exports the figures of the sources from now on. It may be called once; a second call is an error of
 // the kind Internal.
 func (m *Metrics) Watch(s Sources) error {
+	if s.Now == nil {
+		s.Now = time.Now
+	}
 	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
 	for _, f := range figures() {
 		w.descs[f.name] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
@@ -174,7 +152,7 @@ func (w *watcher) Describe(out chan<- *prometheus.Desc) {
 func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	e := exporter{w.descs, out}
+	e := exporter{w.descs, out, w.sources.Now()}
 	read(ctx, w, e, "outbox", w.sources.Outbox, e.outbox)
 	read(ctx, w, e, "queues", w.sources.Queues, e.queues)
 	read(ctx, w, e, "database", w.sources.Database, e.database)

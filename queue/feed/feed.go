@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Config says where to listen.
@@ -245,11 +245,6 @@ func header(h nats.Header) http.Header {
 
 // rest waits, longer each time, or until ctx ends.
 func rest(ctx context.Context, attempt int) {
-	full := min(100*time.Millisecond<<min(attempt, 10), 10*time.Second)
-	timer := time.NewTimer(full - time.Duration(rand.Int64N(int64(full)/2))) //nolint:gosec // jitter needs no secrecy
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	wait := backoff.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second, Jitter: 0.5}
+	_ = backoff.Sleep(ctx, wait.Delay(attempt+1, backoff.Random())) // callers look at ctx themselves
 }

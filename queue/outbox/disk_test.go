@@ -80,7 +80,7 @@ func TestFullDisk(t *testing.T) {
 	if err == nil {
 		kept = append(kept, tagged("later:v1", "A"))
 	}
-	if st := o.Stats(); st.Waiting != len(kept) || st.Failed == 0 {
+	if st := o.Stats(); st.Waiting != len(kept) || st.FailedCommits == 0 {
 		t.Errorf("%d kept, %+v", len(kept), st)
 	}
 	if err := os.Remove(other); err != nil {
@@ -180,7 +180,7 @@ func TestFailedSyncStopsTheOutbox(t *testing.T) {
 		}
 		o.update = o.db.Update
 	}
-	if st := o.Stats(); st.Failed != 1 {
+	if st := o.Stats(); st.FailedCommits != 1 {
 		t.Errorf("%+v", st)
 	}
 	queued := &request{done: make(chan error, 1), apply: func(*batch) error {
@@ -237,7 +237,7 @@ func TestFailedCommitFailsAllOfIt(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	}
-	if st := o.Stats(); st.Failed == 0 || st.Waiting != 0 || st.Stored != 0 || st.Bytes != 0 {
+	if st := o.Stats(); st.FailedCommits == 0 || st.Waiting != 0 || st.Stored != 0 || st.Bytes != 0 {
 		t.Errorf("%+v", st)
 	}
 	o.update = o.db.Update

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 const (
@@ -70,7 +71,7 @@ func encodeLogged(id string, encoded []byte) []byte {
 func decodeLogged(v []byte) (pratique.Event, error) {
 	var e pratique.Event
 	if len(v) < idSize {
-		return e, damaged("an entry of %d bytes", len(v))
+		return e, boltfile.Damaged("an entry of %d bytes", len(v))
 	}
 	if err := json.Unmarshal(v[idSize:], &e); err != nil {
 		return e, pratique.Wrap(pratique.Corrupt, "read entry", "", err)
@@ -108,7 +109,7 @@ func (s tagState) encode() []byte {
 func decodeTag(v []byte) (tagState, error) {
 	swept := len(v) == tagSize+1 && v[tagSize] == sweptMark
 	if len(v) != tagSize && !swept {
-		return tagState{}, damaged("a tag of %d bytes", len(v))
+		return tagState{}, boltfile.Damaged("a tag of %d bytes", len(v))
 	}
 	return tagState{
 		digest:     pratique.DigestFromSum([digestSize]byte(v)),
@@ -155,14 +156,14 @@ func encodeUnresolved(count uint64, since time.Time, encoded []byte) []byte {
 
 func decodeUnresolved(v []byte) (u unresolved, err error) {
 	if len(v) < 2*numberSize {
-		return u, damaged("an unresolved push of %d bytes", len(v))
+		return u, boltfile.Damaged("an unresolved push of %d bytes", len(v))
 	}
 	u.count, u.since = binary.BigEndian.Uint64(v), timeOf(v[numberSize:])
 	if err := json.Unmarshal(v[2*numberSize:], &u.event); err != nil {
 		return u, pratique.Wrap(pratique.Corrupt, "read unresolved push", "", err)
 	}
 	if err := u.event.Ref.Validate(); err != nil || u.event.Ref.Tag == "" {
-		return u, damaged("an unresolved push of %q", tagKey(u.event.Ref))
+		return u, boltfile.Damaged("an unresolved push of %q", tagKey(u.event.Ref))
 	}
 	return u, nil
 }

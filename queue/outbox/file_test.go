@@ -168,18 +168,3 @@ func TestWhatAnInterruptedStartLeftIsRemoved(t *testing.T) {
 		t.Errorf("left are %q, want %q; told %q", left, want, told.told())
 	}
 }
-
-// TestPartThatWasTakenForALeftoverGivesWay loses its part to whoever made the file first.
-func TestPartThatWasTakenForALeftoverGivesWay(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "outbox.db")
-	if err := place(path+".new-1", path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("neither part nor file: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("whole"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := place(path+".new-1", path); err != nil {
-		t.Errorf("the file is there: %v", err)
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -28,7 +29,7 @@ func (o *Outbox) forwardAll(ctx context.Context, l Line) {
 		if err != nil {
 			o.config.Trouble(err)
 			failures++
-			pause(ctx, o.pace.forward.after(failures))
+			_ = backoff.Sleep(ctx, o.pace.afterForward(failures))
 			continue
 		}
 		failures = 0
@@ -114,7 +115,7 @@ func (o *Outbox) persist(ctx context.Context, l Line, events []pratique.Event) e
 			return err
 		}
 		o.config.Trouble(pratique.Wrap(pratique.Unknown, opForward, "", err))
-		if !pause(ctx, o.pace.forward.after(failures)) {
+		if backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return err
 		}
 	}
@@ -131,7 +132,7 @@ func (o *Outbox) finish(ctx context.Context, entries []logged) {
 			break
 		}
 		o.config.Trouble(err)
-		if ctx.Err() != nil || !pause(ctx, o.pace.forward.after(failures)) {
+		if ctx.Err() != nil || backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return
 		}
 	}

@@ -92,7 +92,7 @@ func TestAnswerOfTheRegistryIsNeverLate(t *testing.T) {
 	if _, again := o.resolve(t.Context(), Line{Resolve: answer("B")}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
-	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (Tag{Digest: digest("B"), Generation: 2}) {
+	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Digest: digest("B"), Generation: 2}) {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 	wantLog(t, o, tagged("app:v1", "A"), tagged("app:v1", "B"))
@@ -118,7 +118,7 @@ func TestSweepThatLookedBeforeARepeatStoresNothing(t *testing.T) {
 			o := open(t, Config{noSync: true})
 			publish(t, o, 1, a)
 			seen, err := o.Tag(a.Ref)
-			if err != nil || seen != (Tag{Digest: a.Ref.Digest, Generation: 1}) {
+			if err != nil || seen != (pratique.KnownTag{Digest: a.Ref.Digest, Generation: 1}) {
 				t.Fatalf("seen %+v, %v", seen, err)
 			}
 			report(t, o)

@@ -267,7 +267,7 @@ func compareState(t *testing.T, step int, o *Outbox, m *model) {
 	}
 	for i := range 4 {
 		ref := tagged(fmt.Sprint("app:v", i), "").Ref
-		want := Tag{Waiting: m.unresolved[modelKey(ref)] != nil}
+		want := pratique.KnownTag{Waiting: m.unresolved[modelKey(ref)] != nil}
 		if tag := m.tags[modelKey(ref)]; tag != nil {
 			want.Digest, want.Generation = tag.digest, uint64(tag.generation)
 		}

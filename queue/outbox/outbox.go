@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // Config says where an outbox is and how much it keeps.
@@ -102,7 +103,7 @@ func Open(c Config) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := removeParts(c.File); err != nil {
+	if err := boltfile.RemoveParts(c.File); err != nil {
 		c.Trouble(pratique.Wrap(pratique.Unavailable, "remove what an interrupted start left", c.File, err))
 	}
 	o := &Outbox{
@@ -141,23 +142,8 @@ func (o *Outbox) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "close outbox", o.config.File, o.db.Close())
 }
 
-// Stats is what an outbox holds and has done since it was opened.
-type Stats struct {
-	// Waiting is the number of events that were not forwarded yet, Unresolved the number of tags with a push
-	// without a digest, Refused the number of events that were set aside.
-	Waiting, Unresolved, Refused int
-	// Bytes is what Waiting and Unresolved take of MaxBytes.
-	Bytes, MaxBytes int64
-	// Oldest is when the oldest of Waiting came in, OldestUnresolved that of Unresolved; zero if there is none.
-	Oldest, OldestUnresolved time.Time
-	// Stored and Duplicates count events as Publish saw them; a push without digest that turned out to be a
-	// repeat is in both. Forwarded counts events, RefusedFull requests that found the outbox full, Failed
-	// commits that failed, for example on a full disk.
-	Stored, Duplicates, Forwarded, RefusedFull, Failed uint64
-}
-
 // Stats reads the counters. It is cheap, but reads the age of each unresolved push.
-func (o *Outbox) Stats() Stats {
+func (o *Outbox) Stats() pratique.OutboxFigures {
 	var logged, unresolved time.Time
 	// A closed file has nothing to say about age; the counters stay.
 	_ = o.view("read outbox", func(tx *bbolt.Tx) error {
@@ -167,10 +153,10 @@ func (o *Outbox) Stats() Stats {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := o.totals
-	return Stats{
+	return pratique.OutboxFigures{
 		Waiting: t.waiting, Unresolved: t.unresolved, Refused: t.refused,
 		Bytes: t.bytes, MaxBytes: o.config.MaxBytes, Oldest: logged, OldestUnresolved: unresolved,
-		Stored: t.stored, Duplicates: t.duplicates, Forwarded: t.forwarded, RefusedFull: t.full, Failed: t.failed,
+		Stored: t.stored, Duplicates: t.duplicates, Forwarded: t.forwarded, RefusedFull: t.full, FailedCommits: t.failed,
 	}
 }
 
@@ -214,11 +200,7 @@ func count(db *bbolt.DB) (t totals, unresolved []string, err error) {
 
 // view runs a read; whatever has no kind yet is Unavailable: the file could not be read.
 func (o *Outbox) view(op string, fn func(*bbolt.Tx) error) error {
-	err := o.db.View(fn)
-	if err != nil && pratique.KindOf(err) == pratique.Unknown {
-		return pratique.Wrap(pratique.Unavailable, op, o.config.File, err)
-	}
-	return err
+	return boltfile.Kinded(op, o.config.File, o.db.View(fn))
 }
 
 // Bookmark returns the value that was kept under name, nil if there is none.

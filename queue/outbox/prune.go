@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -13,7 +15,7 @@ const (
 )
 
 func (o *Outbox) pruneAll(ctx context.Context) {
-	for pause(ctx, o.pace.prune) {
+	for backoff.Sleep(ctx, o.pace.prune) == nil {
 		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
 			o.config.Trouble(err)
 		}

@@ -64,7 +64,7 @@ func (o *Outbox) Publish(ctx context.Context, events []pratique.Event) (stored i
 // PublishUnlessChanged stores an event with a digest that a sweep found, under the rules of [Outbox.Publish]. It
 // stores nothing if the tag is known with another generation than seen, or if a push of it waits: somebody reported
 // meanwhile, if only that the tag names what was known, and the sweep may have looked before.
-func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen Tag) (stored bool, err error) {
+func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error) {
 	if e.Ref.Digest.IsZero() {
 		return false, pratique.Errorf(pratique.Invalid, opPublish, "%s: a sweep finds digests", e.Ref)
 	}
@@ -91,23 +91,13 @@ func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, see
 	return news, nil
 }
 
-// Tag is what is known of a tag, or of a digest that was pushed without one.
-type Tag struct {
-	// Digest is the newest one, zero if none is known or a late report has made it unsure.
-	Digest pratique.Digest
-	// Generation counts how often it was reported, with repeats; 0 if it never was.
-	Generation uint64
-	// Waiting says that a push without a digest waits to be resolved.
-	Waiting bool
-}
-
 // Tag returns what is known of the tag of ref; its digest counts only if it has no tag.
-func (o *Outbox) Tag(ref pratique.ImageRef) (Tag, error) {
-	var t Tag
+func (o *Outbox) Tag(ref pratique.ImageRef) (pratique.KnownTag, error) {
+	var t pratique.KnownTag
 	key := tagKey(ref)
 	err := o.view("read tag", func(tx *bbolt.Tx) error {
 		state, _, err := readTag(tx.Bucket(bucketTags), key)
-		t = Tag{Digest: state.digest, Generation: state.generation, Waiting: tx.Bucket(bucketUnresolved).Get(key) != nil}
+		t = pratique.KnownTag{Digest: state.digest, Generation: state.generation, Waiting: tx.Bucket(bucketUnresolved).Get(key) != nil}
 		return err
 	})
 	return t, err

@@ -71,7 +71,7 @@ func TestEventIDIsOfSourceRefAndGeneration(t *testing.T) {
 		}
 	}
 	tag, err := o.Tag(a.Ref)
-	if want := (Tag{Digest: a.Ref.Digest, Generation: 3}); err != nil || tag != want {
+	if want := (pratique.KnownTag{Digest: a.Ref.Digest, Generation: 3}); err != nil || tag != want {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 }
@@ -127,7 +127,7 @@ func TestOneRequestIsAllOrNone(t *testing.T) {
 	_, err = o.Publish(t.Context(), []pratique.Event{many[0], bad})
 	wantKind(t, err, pratique.Invalid)
 	wantLog(t, o)
-	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 || s.RefusedFull != 1 || s.Failed != 0 {
+	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 || s.RefusedFull != 1 || s.FailedCommits != 0 {
 		t.Errorf("%+v", s)
 	}
 	publish(t, o, 2, many[:2]...)
@@ -210,7 +210,7 @@ func TestEventThatCannotBeStoredIsInvalid(t *testing.T) {
 		_, err := o.Publish(t.Context(), []pratique.Event{e})
 		wantKind(t, err, pratique.Invalid)
 	}
-	_, err := o.PublishUnlessChanged(t.Context(), tagged("app:v1", ""), Tag{})
+	_, err := o.PublishUnlessChanged(t.Context(), tagged("app:v1", ""), pratique.KnownTag{})
 	wantKind(t, err, pratique.Invalid)
 }
 
@@ -218,7 +218,7 @@ func TestSweepYieldsToWhoeverWasFaster(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{})
 	a, b := tagged("app:v1", "A"), tagged("app:v1", "B")
-	sweep := func(e pratique.Event, seen Tag, want bool) {
+	sweep := func(e pratique.Event, seen pratique.KnownTag, want bool) {
 		t.Helper()
 		stored, err := o.PublishUnlessChanged(t.Context(), e, seen)
 		if err != nil || stored != want {
@@ -226,7 +226,7 @@ func TestSweepYieldsToWhoeverWasFaster(t *testing.T) {
 		}
 	}
 	seen, err := o.Tag(a.Ref)
-	if err != nil || seen != (Tag{}) {
+	if err != nil || seen != (pratique.KnownTag{}) {
 		t.Fatalf("unknown tag is %+v, %v", seen, err)
 	}
 	sweep(a, seen, true)

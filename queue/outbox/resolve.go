@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -79,7 +79,7 @@ func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again 
 	}
 	if !settled {
 		// Reported again meanwhile: the answer may be from before. Whoever reports without end must not have us ask so.
-		return task{key: t.key, due: time.Now().Add(o.pace.resolve.least)}, true
+		return task{key: t.key, due: time.Now().Add(o.pace.resolve.Min)}, true
 	}
 	if giveUp {
 		o.config.Trouble(pratique.Wrap(pratique.Unknown, "gave up: "+opResolve, t.key, err))
@@ -94,12 +94,8 @@ func (o *Outbox) later(t task, err error) (task, bool) {
 		o.config.Trouble(err)
 	}
 	t.failures++
-	wait := o.pace.resolve.after(t.failures)
-	var told interface{ RetryAfter() time.Duration }
-	if errors.As(err, &told) {
-		wait = max(wait, min(told.RetryAfter(), patience))
-	}
-	t.due = time.Now().Add(wait)
+	wait := o.pace.resolve.Delay(t.failures, o.pace.random())
+	t.due = time.Now().Add(max(wait, min(backoff.RetryAfter(err), patience)))
 	return t, true
 }
 

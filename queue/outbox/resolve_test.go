@@ -119,7 +119,7 @@ func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 	t.Parallel()
 	for told, least := range map[time.Duration]time.Duration{
-		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: patience, -time.Hour: usualPace.resolve.least / 2,
+		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: patience, -time.Hour: usualPace.resolve.Min / 2,
 	} {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 1, tagged("app:v1", ""))
@@ -128,7 +128,7 @@ func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 			return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
 		}}, task{key: "registry.example.com/app:v1"})
 		after := time.Now()
-		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, usualPace.resolve.least))) {
+		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, usualPace.resolve.Min))) {
 			t.Errorf("told to wait %s: again %t after %s", told, again, next.due.Sub(before))
 		}
 	}
@@ -150,7 +150,7 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 			_, err := o.Publish(ctx, []pratique.Event{meanwhile})
 			return digest("B"), err
 		}}, task{key: "registry.example.com/app:v1"})
-		if !again || next.due.Before(before.Add(usualPace.resolve.least)) {
+		if !again || next.due.Before(before.Add(usualPace.resolve.Min)) {
 			t.Errorf("again %t, after %s", again, next.due.Sub(before))
 		}
 		wantLog(t, o, tagged("app:v1", "A"))
@@ -167,7 +167,7 @@ func TestPushThatGoesOnWithoutDigestMakesTheTagUnsure(t *testing.T) {
 	}}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
-	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (Tag{Generation: 2}) {
+	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Generation: 2}) {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 	publish(t, o, 1, tagged("app:v1", "A"))
@@ -206,7 +206,7 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 			if !strings.Contains(told.told()[0], "app:v1") {
 				t.Errorf("told %q", told.told())
 			}
-			if tag, err := o.Tag(e.Ref); err != nil || tag != (Tag{}) {
+			if tag, err := o.Tag(e.Ref); err != nil || tag != (pratique.KnownTag{}) {
 				t.Errorf("tag is %+v, %v", tag, err)
 			}
 		})

@@ -2,12 +2,11 @@ package outbox
 
 import (
 	"context"
-	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Line is where events go, and who knows what a tag names.
@@ -21,27 +20,22 @@ type Line struct {
 
 // pace is how long to wait between attempts.
 type pace struct {
-	forward, resolve backoff
+	forward, resolve backoff.Backoff
+	random           func() float64 // for jitter
 	// resolveTimeout bounds one call of Line.Resolve.
 	resolveTimeout time.Duration
 	prune          time.Duration
 }
 
 var usualPace = pace{
-	forward:        backoff{least: 100 * time.Millisecond, most: 5 * time.Second},
-	resolve:        backoff{least: time.Second, most: 5 * time.Minute},
+	forward:        backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second, Jitter: 0.5},
+	resolve:        backoff.Backoff{Min: time.Second, Max: 5 * time.Minute, Jitter: 0.5},
+	random:         backoff.Random,
 	resolveTimeout: 30 * time.Second,
 	prune:          10 * time.Minute,
 }
 
-type backoff struct{ least, most time.Duration }
-
-// after returns how long to wait after the given number of failures, from 1. Chance takes away up to half,
-// so that what failed together does not come back together.
-func (b backoff) after(failures int) time.Duration {
-	full := min(float64(b.least)*math.Pow(2, float64(failures-1)), float64(b.most))
-	return time.Duration(full * (1 - rand.Float64()/2)) //nolint:gosec // no secret
-}
+func (p pace) afterForward(failures int) time.Duration { return p.forward.Delay(failures, p.random()) }
 
 // Run forwards the log in order, resolves tags and forgets what is old, until ctx ends or the outbox is closed.
 // It returns nil after the batch under way; what was not forwarded waits for the next Run. Forward is tried again
@@ -94,16 +88,4 @@ func (o *Outbox) end() {
 	o.running = false
 	o.mu.Unlock()
 	o.runs.Done()
-}
-
-// pause waits, and reports whether ctx still runs.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -228,12 +228,20 @@ func TestPruneKeepsDeliveriesThatAreYoungEnough(t *testing.T) {
 	publish(t, o, 0, late)
 }
 
-func TestBackoff(t *testing.T) {
+func TestPace(t *testing.T) {
 	t.Parallel()
-	b := backoff{least: time.Second, most: 5 * time.Minute}
-	for failures, most := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second, 50: 5 * time.Minute, 5000: 5 * time.Minute} {
-		if d := b.after(failures); d > most || d < most/2 {
-			t.Errorf("after %d failures %s, want between %s and %s", failures, d, most/2, most)
+	p := usualPace
+	for random, share := range map[float64]time.Duration{0: 2, 1: 1} {
+		p.random = func() float64 { return random }
+		for failures, most := range map[int]time.Duration{1: 100 * time.Millisecond, 4: 800 * time.Millisecond, 5000: 5 * time.Second} {
+			if d := p.afterForward(failures); d != most/2*share {
+				t.Errorf("forward, after %d failures: %s, want %s", failures, d, most/2*share)
+			}
+		}
+		for failures, most := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second, 50: 5 * time.Minute, 5000: 5 * time.Minute} {
+			if d := p.resolve.Delay(failures, p.random()); d != most/2*share {
+				t.Errorf("resolve, after %d failures: %s, want %s", failures, d, most/2*share)
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 var epoch = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -151,7 +152,7 @@ func wantLog(t *testing.T, o *Outbox, want ...pratique.Event) {
 // run runs o until the test ends or stop is called, at a pace for tests.
 func run(t *testing.T, o *Outbox, l Line) (stop func()) {
 	t.Helper()
-	quick := backoff{least: time.Millisecond, most: 10 * time.Millisecond}
+	quick := backoff.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond, Jitter: 0.5}
 	o.pace.forward, o.pace.resolve = quick, quick
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

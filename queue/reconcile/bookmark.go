@@ -119,7 +119,7 @@ func (r *Reconciler) loadList(e *entry) tagList {
 }
 
 // keepList keeps the first page of a list if it is all there is, instead of the one that was kept before.
-func (r *Reconciler) keepList(ctx context.Context, e *entry, before tagList, page Page) {
+func (r *Reconciler) keepList(ctx context.Context, e *entry, before tagList, page pratique.TagPage) {
 	list := tagList{ETag: page.ETag, Tags: page.Tags, Invalid: page.Invalid}
 	size := 0
 	for _, tag := range page.Tags {

@@ -17,14 +17,6 @@ import (
 	testregistry "github.com/pratique-dev/pratique/internal/testenv/registry"
 )
 
-// adapted is the real client of registries.
-type adapted struct{ *registry.Client }
-
-func (a adapted) Tags(ctx context.Context, r pratique.Repository, after, etag string) (Page, error) {
-	page, err := a.Client.Tags(ctx, r, after, etag)
-	return Page(page), err
-}
-
 // seenRequests are those that a real registry got, as "METHOD path" with " if-none-match" and " STATUS".
 type seenRequests struct {
 	mu    sync.Mutex
@@ -112,7 +104,7 @@ func TestAgainstDistribution(t *testing.T) {
 		Repositories:      []Repository{{Repository: app}},
 		RequestsPerMinute: map[string]int{server.Host(): 60_000},
 		Trouble:           func(err error) { t.Error(err) },
-	}, adapted{client}, intake, newBookmarks())
+	}, client, intake, newBookmarks())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,28 +93,28 @@ func (f *fakeRegistry) enter(q request) error {
 	return err
 }
 
-func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after, etag string) (Page, error) {
+func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after, etag string) (pratique.TagPage, error) {
 	if err := f.enter(request{repo: r, after: after, etag: etag}); err != nil {
-		return Page{}, err
+		return pratique.TagPage{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all, ok := f.tags[r]
 	switch {
 	case ctx.Err() != nil:
-		return Page{}, pratique.Wrap(pratique.Unavailable, "list", "", ctx.Err())
+		return pratique.TagPage{}, pratique.Wrap(pratique.Unavailable, "list", "", ctx.Err())
 	case !ok:
-		return Page{}, pratique.Errorf(pratique.NotFound, "list", "no such repository")
+		return pratique.TagPage{}, pratique.Errorf(pratique.NotFound, "list", "no such repository")
 	}
 	from, _ := strconv.Atoi(after)
-	page := Page{Tags: slices.Clone(all[min(from, len(all)):min(from+f.pageSize, len(all))]), Invalid: f.invalid}
+	page := pratique.TagPage{Tags: slices.Clone(all[min(from, len(all)):min(from+f.pageSize, len(all))]), Invalid: f.invalid}
 	if from+f.pageSize < len(all) {
 		page.Next = strconv.Itoa(from + f.pageSize)
 	}
 	if f.etags {
 		page.ETag = digest(fmt.Sprint(all)).String()
 		if etag == page.ETag {
-			return Page{NotModified: true}, nil
+			return pratique.TagPage{NotModified: true}, nil
 		}
 	}
 	return page, nil
@@ -162,30 +162,30 @@ func (f *fakeRegistry) heads() []request {
 // fakeIntake is the intake's rules for pushes that sweeps find.
 type fakeIntake struct {
 	mu     sync.Mutex
-	tags   map[pratique.ImageRef]Tag
+	tags   map[pratique.ImageRef]pratique.KnownTag
 	events []pratique.Event
 	refuse error
 }
 
-func newIntake() *fakeIntake { return &fakeIntake{tags: map[pratique.ImageRef]Tag{}} }
+func newIntake() *fakeIntake { return &fakeIntake{tags: map[pratique.ImageRef]pratique.KnownTag{}} }
 
 // report is what a webhook does.
 func (f *fakeIntake) report(r pratique.Repository, tag, content string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tags[ref(r, tag)] = Tag{Digest: digest(content), Generation: f.tags[ref(r, tag)].Generation + 1}
+	f.tags[ref(r, tag)] = pratique.KnownTag{Digest: digest(content), Generation: f.tags[ref(r, tag)].Generation + 1}
 }
 
-func (f *fakeIntake) Tag(r pratique.ImageRef) (Tag, error) {
+func (f *fakeIntake) Tag(r pratique.ImageRef) (pratique.KnownTag, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refuse != nil {
-		return Tag{}, f.refuse
+		return pratique.KnownTag{}, f.refuse
 	}
 	return f.tags[r], nil
 }
 
-func (f *fakeIntake) PublishUnlessChanged(_ context.Context, e pratique.Event, seen Tag) (bool, error) {
+func (f *fakeIntake) PublishUnlessChanged(_ context.Context, e pratique.Event, seen pratique.KnownTag) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refuse != nil {
@@ -197,7 +197,7 @@ func (f *fakeIntake) PublishUnlessChanged(_ context.Context, e pratique.Event, s
 	if now.Waiting || now.Generation != seen.Generation {
 		return false, nil
 	}
-	f.tags[key] = Tag{Digest: e.Ref.Digest, Generation: now.Generation + 1}
+	f.tags[key] = pratique.KnownTag{Digest: e.Ref.Digest, Generation: now.Generation + 1}
 	f.events = append(f.events, e)
 	return true, nil
 }

@@ -93,7 +93,7 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	state := Idle
 	if err != nil {
 		state, next = Failed, now.Add(interval)
-		e.mark.Error = clip(err.Error())
+		e.mark.Error = pratique.Excerpt(err.Error(), maxError)
 		r.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
 	}
 	if err == nil || !passing(err) {
@@ -111,5 +111,5 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	r.save(ctx, e)
 }
 
-// clip keeps answers of the API short.
-func clip(s string) string { return pratique.Excerpt(s, 500) }
+// maxError keeps answers of the API short, in bytes.
+const maxError = 500

@@ -3,10 +3,10 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -16,13 +16,13 @@ const (
 	maxBrokenTries = 2
 	maxSlowTries   = 10
 
-	maxTold = 24 * time.Hour // of the wait that a registry asks for: some count by the day
-	minTold = time.Second
+	// The bounds of the wait that a registry asks for. Some count by the day.
+	minAsked = time.Second
+	maxAsked = 24 * time.Hour
 	// The first wait without advice, by what went wrong; each is twice the one before.
 	firstUnavailable = time.Second
 	firstLimited     = 10 * time.Second
 	maxBackoff       = 5 * time.Minute
-	maxDoublings     = 10
 )
 
 // passing reports whether the same request may do better later. Being denied may pass too, but not by itself.
@@ -33,9 +33,8 @@ func passing(err error) bool {
 
 // slow reports whether what is in the way has to do with no one tag: a limit, or our own store.
 func slow(err error) bool {
-	var told interface{ RetryAfter() time.Duration }
 	var own *storeError
-	return pratique.KindOf(err) == pratique.RateLimited || errors.As(err, &told) || errors.As(err, &own)
+	return pratique.KindOf(err) == pratique.RateLimited || backoff.RetryAfter(err) > 0 || errors.As(err, &own)
 }
 
 // storeError is an error of our own side.
@@ -67,39 +66,34 @@ func (s *sweep) patiently(ctx context.Context, try func() error) error {
 		if err == nil || !passing(err) || tries >= s.mostTries(err) {
 			return err
 		}
-		if err := s.wait(ctx, pause(err, tries), err); err != nil {
+		if err := s.wait(ctx, pause(err, tries, backoff.Random()), err); err != nil {
 			return err
 		}
 	}
 }
 
 // pause is how long to wait after an error: as long as the registry says, else longer each time.
-func pause(err error, tries int) time.Duration {
-	var told interface{ RetryAfter() time.Duration }
-	if errors.As(err, &told) {
-		wait := min(max(told.RetryAfter(), minTold), maxTold)
-		return wait + rand.N(wait/10) //nolint:gosec // jitter needs no secrecy
+func pause(err error, tries int, random float64) time.Duration {
+	if asked := backoff.RetryAfter(err); asked > 0 {
+		wait := min(max(asked, minAsked), maxAsked)
+		return backoff.Later(wait, wait/10, random)
 	}
 	first := firstUnavailable
 	if pratique.KindOf(err) == pratique.RateLimited {
 		first = firstLimited
 	}
-	return varied(min(first<<min(tries-1, maxDoublings), maxBackoff))
+	return backoff.Backoff{Min: first, Max: maxBackoff, Jitter: 0.1}.Delay(tries, random)
 }
 
 func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	r := s.reconciler
 	until := r.config.Now().Add(d)
 	r.update(s.e, func(status *Status) {
-		status.State, status.RetryAt, status.Error = Waiting, until, clip(cause.Error())
+		status.State, status.RetryAt, status.Error = Waiting, until, pratique.Excerpt(cause.Error(), maxError)
 	})
 	s.save(ctx)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	if err := backoff.Sleep(ctx, d); err != nil {
+		return err
 	}
 	r.update(s.e, func(status *Status) { status.State, status.RetryAt = Sweeping, time.Time{} })
 	return nil

@@ -112,11 +112,31 @@ func TestBacksOffWithoutAdvice(t *testing.T) {
 			}
 		}
 	})
-	if d := pause(pratique.Errorf(pratique.RateLimited, "x", "x"), 1); d < 9*time.Second || d > 11*time.Second {
-		t.Errorf("%s after the first refusal because of a limit", d)
-	}
-	if d := pause(unavailable(), 60); d < 270*time.Second || d > 330*time.Second {
-		t.Errorf("%s after the 60th", d)
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	limited := pratique.Errorf(pratique.RateLimited, "x", "x")
+	for _, test := range []struct {
+		err    error
+		tries  int
+		random float64
+		want   time.Duration
+	}{
+		{unavailable(), 1, 0, time.Second},
+		{unavailable(), 3, 1, 3600 * time.Millisecond},
+		{unavailable(), 60, 0, 5 * time.Minute},
+		{limited, 1, 0, 10 * time.Second},
+		{limited, 1, 1, 9 * time.Second},
+		{throttled{limited, 20 * time.Minute}, 7, 0, 20 * time.Minute},
+		{throttled{limited, 20 * time.Minute}, 7, 1, 22 * time.Minute},
+		{throttled{limited, 48 * time.Hour}, 1, 0, 24 * time.Hour},
+		{throttled{limited, time.Millisecond}, 1, 0, time.Second},
+		{throttled{limited, 0}, 1, 0, 10 * time.Second},
+	} {
+		if got := pause(test.err, test.tries, test.random); got != test.want {
+			t.Errorf("%v, %d tries, random %v: %s, want %s", test.err, test.tries, test.random, got, test.want)
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // Repository is swept. Its registry has to be the name by which events call it, not an alias.
@@ -46,47 +46,24 @@ type Config struct {
 	Trouble func(error)
 }
 
-// Page is a part of a list of tags.
-type Page struct {
-	Tags []string
-	// Invalid is how many names were left out because they are no tags.
-	Invalid int
-	// Next asks for the page that follows, empty after the last.
-	Next string
-	// ETag is the registry's, empty if it gave none.
-	ETag string
-	// NotModified says that the page has not changed since it had the ETag sent; the rest is empty then.
-	NotModified bool
-}
-
 // Registry asks registries. Errors carry kinds; those of a registry that said how long
 // to wait have something in their chain with a method RetryAfter() time.Duration.
 type Registry interface {
-	// Tags returns the page after the one whose Next is given, by one request; see [Page] for etag, which may be empty.
-	Tags(ctx context.Context, repo pratique.Repository, after, etag string) (Page, error)
+	// Tags returns the page after the one whose Next is given, by one request; see [pratique.TagPage] for etag, which may be empty.
+	Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error)
 	// DigestIfChanged asks what a tag names, and whether that is something else than known, which may be zero. It calls
 	// spend before each request, and sends none after an error of it.
 	DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
 		d pratique.Digest, changed bool, err error)
 }
 
-// Tag is what the intake knows of a tag; the zero value is that of a tag never heard of.
-type Tag struct {
-	// Digest is the newest known, zero if there is none or it is unsure.
-	Digest pratique.Digest
-	// Generation counts how often the tag was reported.
-	Generation uint64
-	// Waiting says that a push was reported without its digest, which is not found out yet.
-	Waiting bool
-}
-
 // Known is the intake.
 type Known interface {
 	// Tag returns what is known of a ref with a tag and no digest.
-	Tag(ref pratique.ImageRef) (Tag, error)
+	Tag(ref pratique.ImageRef) (pratique.KnownTag, error)
 	// PublishUnlessChanged stores an event durably and gives it its id. It does nothing, and returns false, if more
 	// is known of the tag by now than was seen.
-	PublishUnlessChanged(ctx context.Context, e pratique.Event, seen Tag) (stored bool, err error)
+	PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error)
 }
 
 // Bookmarks keep small values by name, durably. A name that was never set, or set to nothing, gives nothing.
@@ -215,5 +192,5 @@ func (r *Reconciler) Run(ctx context.Context) error {
 
 // varied is d, up to a tenth less or more.
 func varied(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter needs no secrecy
+	return backoff.Later(d-d/10, d/5, backoff.Random())
 }

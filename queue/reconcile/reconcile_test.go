@@ -27,7 +27,7 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 		w.registry.invalid = 2
 		w.intake.report(app, "v1", "v1")
 		w.intake.report(app, "v3", "before")
-		w.intake.tags[ref(app, "v4")] = Tag{Digest: digest("before"), Generation: 3, Waiting: true}
+		w.intake.tags[ref(app, "v4")] = pratique.KnownTag{Digest: digest("before"), Generation: 3, Waiting: true}
 		w.registry.before = func(q request) error {
 			switch q.tag {
 			case "v5":

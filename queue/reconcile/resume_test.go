@@ -151,8 +151,8 @@ func TestRegistryThatDoesNotTakeItsQuestionAgain(t *testing.T) {
 // endless is a registry whose list has always another page.
 type endless struct{ *fakeRegistry }
 
-func (e endless) Tags(_ context.Context, r pratique.Repository, after, _ string) (Page, error) {
-	return Page{Next: after + "x"[:len(after)/1e6+1]}, e.enter(request{repo: r})
+func (e endless) Tags(_ context.Context, r pratique.Repository, after, _ string) (pratique.TagPage, error) {
+	return pratique.TagPage{Next: after + "x"[:len(after)/1e6+1]}, e.enter(request{repo: r})
 }
 
 func TestListWithoutEnd(t *testing.T) {

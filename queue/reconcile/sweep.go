@@ -82,12 +82,12 @@ func (s *sweep) run(ctx context.Context) error {
 }
 
 // list gets the page at the position.
-func (s *sweep) list(ctx context.Context) (Page, error) {
+func (s *sweep) list(ctx context.Context) (pratique.TagPage, error) {
 	var kept tagList
 	if s.at.Page == "" {
 		kept = s.reconciler.loadList(s.e)
 	}
-	var page Page
+	var page pratique.TagPage
 	err := s.patiently(ctx, func() (err error) {
 		if err := s.spend(ctx); err != nil {
 			return err
@@ -97,11 +97,11 @@ func (s *sweep) list(ctx context.Context) (Page, error) {
 	})
 	switch {
 	case err != nil:
-		return Page{}, err
+		return pratique.TagPage{}, err
 	case page.NotModified && kept.ETag == "":
-		return Page{}, pratique.Errorf(pratique.Corrupt, "list tags", "the registry says that nothing has changed, which was not the question")
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, "list tags", "the registry says that nothing has changed, which was not the question")
 	case page.NotModified:
-		return Page{Tags: kept.Tags, Invalid: kept.Invalid, ETag: kept.ETag}, nil
+		return pratique.TagPage{Tags: kept.Tags, Invalid: kept.Invalid, ETag: kept.ETag}, nil
 	case s.at.Page == "":
 		s.reconciler.keepList(ctx, s.e, kept, page)
 	}
@@ -109,7 +109,7 @@ func (s *sweep) list(ctx context.Context) (Page, error) {
 }
 
 // page looks at the tags of a page behind the position.
-func (s *sweep) page(ctx context.Context, page Page) error {
+func (s *sweep) page(ctx context.Context, page pratique.TagPage) error {
 	tags := page.Tags
 	if s.at.Last == "" {
 		s.count(func(t *Tally) { t.skip(SkippedInvalid, page.Invalid) })

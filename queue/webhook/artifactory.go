@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/pratique-dev/pratique"
 )
 
 const jfrogHeader = "X-JFrog-Event-Auth"
@@ -99,13 +101,13 @@ func (n *Notification) readArtifactory(data artifactoryData) error {
 	parts := strings.Split(data.Path, "/")
 	last := len(parts) - 1
 	if last < 2 || parts[last] != "manifest.json" && parts[last] != "list.manifest.json" {
-		return fmt.Errorf(`path %q: want IMAGE/TAG/manifest.json or IMAGE/TAG/list.manifest.json`, clip(data.Path))
+		return fmt.Errorf(`path %q: want IMAGE/TAG/manifest.json or IMAGE/TAG/list.manifest.json`, pratique.Clip(data.Path))
 	}
 	n.Key, n.Repository, n.Digest = data.RepoKey, strings.Join(parts[:last-1], "/"), "sha256:"+data.SHA256
 	folder := parts[last-1]
 	switch {
 	case data.Tag != "" && data.Tag != folder:
-		return fmt.Errorf("tag %q is not that of path %q", clip(data.Tag), clip(data.Path))
+		return fmt.Errorf("tag %q is not that of path %q", pratique.Clip(data.Tag), pratique.Clip(data.Path))
 	case folder == n.Digest || folder == "sha256__"+data.SHA256:
 	default:
 		n.Tag = folder

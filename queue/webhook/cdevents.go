@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/package-url/packageurl-go"
+
+	"github.com/pratique-dev/pratique"
 )
 
 // cdevents come with an envelope of CloudEvents or without.
@@ -58,7 +60,7 @@ func readEnclosed(envelope cloudEvent) (Notification, error) {
 		return Notification{}, err
 	}
 	if c := e.Context; c != nil && c.Type != envelope.Type {
-		return Notification{}, fmt.Errorf("the type is %q outside and %q inside", clip(envelope.Type), clip(c.Type))
+		return Notification{}, fmt.Errorf("the type is %q outside and %q inside", pratique.Clip(envelope.Type), pratique.Clip(c.Type))
 	}
 	return e.notification()
 }
@@ -85,7 +87,7 @@ func (e cdEvent) notification() (Notification, error) {
 func cdAction(name string) (Action, error) {
 	rest, ok := strings.CutPrefix(name, "dev.cdevents")
 	if !ok {
-		return "", fmt.Errorf("type %q: those of CDEvents begin with dev.cdevents", clip(name))
+		return "", fmt.Errorf("type %q: those of CDEvents begin with dev.cdevents", pratique.Clip(name))
 	}
 	rest, ok = strings.CutPrefix(rest, ".artifact.")
 	if !ok {
@@ -110,9 +112,9 @@ func (n *Notification) readPurl(text string) error {
 	}
 	purl, err := packageurl.FromString(text)
 	if err != nil {
-		return fmt.Errorf("subject.id: %s", clip(err.Error()))
+		return fmt.Errorf("subject.id: %s", pratique.Clip(err.Error()))
 	}
-	fail := func(why string) error { return fmt.Errorf("subject.id: %s: %q", why, clip(text)) }
+	fail := func(why string) error { return fmt.Errorf("subject.id: %s: %q", why, pratique.Clip(text)) }
 	switch purl.Type {
 	case packageurl.TypeOCI:
 	case packageurl.TypeDocker:

@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pratique-dev/pratique"
 )
 
 // cloudEvent is what is read of an event of CloudEvents 1.0, in whichever of the three modes of its HTTP binding it
@@ -129,7 +131,7 @@ func (e cloudEvent) check() error {
 	case e.SpecVersion == "":
 		return errors.New(`no "specversion": this is no CloudEvent`)
 	case e.SpecVersion != "1.0":
-		return fmt.Errorf("CloudEvents %q: want 1.0", clip(e.SpecVersion))
+		return fmt.Errorf("CloudEvents %q: want 1.0", pratique.Clip(e.SpecVersion))
 	case e.ID == "":
 		return errors.New(`no "id"`)
 	case e.Source == "":

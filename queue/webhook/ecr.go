@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pratique-dev/pratique"
 )
 
 func ecr() Format {
@@ -118,10 +120,10 @@ func (e *ecrEvent) transformed(n *Notification) error {
 	// urn:aws:ecr:REGION:ACCOUNT:repository/REPOSITORY
 	part := strings.SplitN(e.Source, ":", 6)
 	if len(part) != 6 || part[0] != "urn" || part[1] != "aws" || part[2] != "ecr" {
-		return fmt.Errorf("source %q: want urn:aws:ecr:<region>:<account>:repository/<repository>", clip(e.Source))
+		return fmt.Errorf("source %q: want urn:aws:ecr:<region>:<account>:repository/<repository>", pratique.Clip(e.Source))
 	}
 	if part[5] != "repository/"+d.Repository || d.Registry != "" && d.Registry != part[4] {
-		return fmt.Errorf("source %q is not of the repository %q in the registry %q", clip(e.Source), clip(d.Repository), clip(d.Registry))
+		return fmt.Errorf("source %q is not of the repository %q in the registry %q", pratique.Clip(e.Source), pratique.Clip(d.Repository), pratique.Clip(d.Registry))
 	}
 	n.Action, n.Repository, n.Tag, n.Digest = ActionPush, d.Repository, d.Tag, d.Digest
 	return n.inECR(part[4], part[3])

@@ -49,14 +49,14 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 		return "unreadable", event, n.Err
 	}
 	if r.Subscription != "" && n.Subscription != r.Subscription {
-		return "subscription", event, fmt.Errorf("subscription %q is not %s", clip(n.Subscription), r.Subscription)
+		return "subscription", event, fmt.Errorf("subscription %q is not %s", pratique.Clip(n.Subscription), r.Subscription)
 	}
 	if !r.named(n.Host) && !slices.ContainsFunc(n.OtherHosts, r.named) {
-		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", clip(n.Host), r.Registry)
+		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", pratique.Clip(n.Host), r.Registry)
 	}
 	path, known := r.path(n)
 	if !known {
-		return "repository", event, fmt.Errorf("%q is not among the prefixes", clip(n.Key))
+		return "repository", event, fmt.Errorf("%q is not among the prefixes", pratique.Clip(n.Key))
 	}
 	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: path}, Tag: n.Tag}
 	if n.Digest != "" {
@@ -70,7 +70,7 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 		return "reference", event, err
 	}
 	if !r.allows(path) {
-		return "repository", event, fmt.Errorf("repository %q is not among those allowed", clip(path))
+		return "repository", event, fmt.Errorf("repository %q is not among those allowed", pratique.Clip(path))
 	}
 	return "", pratique.Event{
 		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Priority: pratique.PriorityPush,
@@ -119,15 +119,13 @@ func (r *receiver) allows(repository string) bool {
 
 // plain keeps control characters and length out of what ends in commits and pages.
 func plain(s string) string {
-	return clip(strings.Map(func(r rune) rune {
+	return pratique.Excerpt(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
 			return -1
 		}
 		return r
-	}, s))
+	}, s), maxPlain)
 }
 
 // maxPlain bounds foreign text, in bytes.
 const maxPlain = 120
-
-func clip(s string) string { return pratique.Excerpt(s, maxPlain) }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/pratique-dev/pratique"
 )
 
 func gar() Format {
@@ -96,9 +98,9 @@ func (g garNotification) describe(n *Notification) error {
 		case err != nil:
 			return err
 		case n.Host != "" && (n.Host != ref.host || n.Repository != ref.path):
-			return fmt.Errorf("digest %q and tag %q are not of one repository", clip(g.Digest), clip(g.Tag))
+			return fmt.Errorf("digest %q and tag %q are not of one repository", pratique.Clip(g.Digest), pratique.Clip(g.Tag))
 		case ref.digest != "" && n.Digest != "" && ref.digest != n.Digest:
-			return fmt.Errorf("digest %q and tag %q are not of one manifest", clip(g.Digest), clip(g.Tag))
+			return fmt.Errorf("digest %q and tag %q are not of one manifest", pratique.Clip(g.Digest), pratique.Clip(g.Tag))
 		}
 		n.Host, n.Repository = ref.host, ref.path
 		n.Digest, n.Tag = cmp.Or(ref.digest, n.Digest), cmp.Or(ref.tag, n.Tag)

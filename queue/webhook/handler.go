@@ -49,7 +49,7 @@ func (h *Handler) SetSecrets(name string, all []string) error {
 	const op = "change secrets"
 	rec, known := h.receivers[name]
 	if !known {
-		return pratique.Errorf(pratique.Invalid, op, "there is no receiver %q", clip(name))
+		return pratique.Errorf(pratique.Invalid, op, "there is no receiver %q", pratique.Clip(name))
 	}
 	return pratique.Wrap(pratique.Invalid, op, name, rec.auth.set(all))
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pratique-dev/pratique"
 )
 
 func harbor() Format {
@@ -112,7 +114,7 @@ func (n *Notification) readResource(resource jsontext.Value, repository string) 
 	// What was pushed by digest has that in place of a tag, and so has, in some versions, what was pushed with one.
 	if strings.Contains(n.Tag, ":") {
 		if n.Digest != "" && n.Digest != n.Tag {
-			return fmt.Errorf("two digests, %q and %q", clip(n.Digest), clip(n.Tag))
+			return fmt.Errorf("two digests, %q and %q", pratique.Clip(n.Digest), pratique.Clip(n.Tag))
 		}
 		n.Tag, n.Digest, n.TagUnknown = "", n.Tag, true
 	}

@@ -42,7 +42,7 @@ const ReasonRepeat = "duplicate"
 func (h *Handler) Receive(ctx context.Context, name string, header http.Header, body []byte) (Outcome, error) {
 	rec, known := h.receivers[name]
 	if !known {
-		return Outcome{}, pratique.Errorf(pratique.NotFound, "receive", "there is no receiver %q", clip(name))
+		return Outcome{}, pratique.Errorf(pratique.NotFound, "receive", "there is no receiver %q", pratique.Clip(name))
 	}
 	if most := h.config.bodyLimit(rec.format); int64(len(body)) > most {
 		return h.record(ctx, rec, nil, nil, []Drop{tooLarge(most)})
@@ -61,7 +61,7 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header
 	defer cancel()
 	notifications, err := rec.read(header, body)
 	if err != nil {
-		return h.record(ctx, rec, body, nil, []Drop{{Reason: "unreadable", Detail: clip(err.Error())}})
+		return h.record(ctx, rec, body, nil, []Drop{{Reason: "unreadable", Detail: pratique.Clip(err.Error())}})
 	}
 	if n := len(notifications); n > h.config.Limits.Events {
 		return h.record(ctx, rec, body, nil, []Drop{{
@@ -165,7 +165,7 @@ func (r *receiver) sort(all []Notification, now time.Time, tell func(Ignored)) (
 		}
 		reason, event, err := r.event(n, now)
 		if err != nil {
-			drops = append(drops, Drop{Reason: reason, Detail: clip(err.Error()), SenderID: plain(n.ID)})
+			drops = append(drops, Drop{Reason: reason, Detail: pratique.Clip(err.Error()), SenderID: plain(n.ID)})
 			continue
 		}
 		events = append(events, event)

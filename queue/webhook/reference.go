@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/pratique-dev/pratique"
 )
 
 // reference is an image as senders write it: host/path, host/path:tag, host/path@digest or host/path:tag@digest. The
@@ -15,7 +17,7 @@ type reference struct{ host, path, tag, digest string }
 // scheme, a second "@", a mark with nothing behind it, and spaces or control characters are refused.
 func splitReference(text string) (reference, error) {
 	fail := func(why string) (reference, error) {
-		return reference{}, fmt.Errorf("reference %q: %s", clip(text), why)
+		return reference{}, fmt.Errorf("reference %q: %s", pratique.Clip(text), why)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return fail("spaces or control characters in it")

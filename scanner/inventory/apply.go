@@ -4,61 +4,51 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
+	"errors"
 	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// Entry is a fact with its position in the ledger. A zero fact stands for one that could not be read. The ledger
-// recognizes the entry by its Mark.
-type Entry struct {
-	Seq  uint64
-	Mark string
-	Fact pratique.Fact
-}
-
-// Apply takes facts over, and moves the position, in one transaction. Entries at or below the position are skipped.
-// What a fact names and the store does not have is left out: such an image is inspected anew at its next push. The
-// error is Unavailable if the store or the file is in the way; then nothing was applied.
-func (e *Projection) Apply(ctx context.Context, entries []Entry) error {
-	return e.update("apply facts", func(tx *bbolt.Tx) error {
-		r, err := rescan(tx)
-		if err != nil {
-			return err
-		}
-		w := writer{ctx: ctx, cfg: e.cfg, tx: tx, database: r.To.Digest}
-		at, mark := position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
-		for _, entry := range entries {
-			if entry.Seq <= at {
-				continue
-			}
-			if err := w.apply(entry.Fact); err != nil && !lost(err) {
+// Apply implements [projection.Store]: it takes facts over, and moves the position, in one transaction.
+// What a fact names and the store does not have is left out: such an image is inspected again at its
+// next push. The error is Unavailable if the store or the file is in the way; then nothing was applied.
+func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error {
+	docs := newDocuments(e.cfg)
+	for {
+		err := e.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
+			r, err := rescan(tx)
+			if err != nil {
 				return err
 			}
-			at, mark = entry.Seq, entry.Mark
-		}
-		if err := tx.Bucket(bucketMeta).Put(keyMark, []byte(mark)); err != nil {
+			w := writer{tx: tx, docs: docs, database: r.To.Digest}
+			for _, entry := range fresh {
+				if err := w.apply(entry.Fact); err != nil && !lost(err) && docs.complete() {
+					return err
+				}
+			}
+			if !docs.complete() {
+				return errNotLoaded
+			}
+			return nil
+		})
+		if !errors.Is(err, errNotLoaded) {
 			return err
 		}
-		return tx.Bucket(bucketMeta).Put(keyPosition, binary.BigEndian.AppendUint64(nil, at))
-	})
-}
-
-// lost says whether a document is not there or not what it should be.
-func lost(err error) bool {
-	kind := pratique.KindOf(err)
-	return kind == pratique.NotFound || kind == pratique.Corrupt
+		if err := docs.load(ctx); err != nil {
+			return boltfile.Kinded("apply facts", "", err)
+		}
+	}
 }
 
 // writer is one transaction that writes. database is the digest of the one in use, zero before the first.
+// Docs are set where facts are applied.
 type writer struct {
-	ctx      context.Context
-	cfg      Config
 	tx       *bbolt.Tx
+	docs     *documents
 	database pratique.Digest
 }
 
@@ -164,7 +154,7 @@ func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string
 	if m.Report == s.Report {
 		return w.outdated(id, s)
 	}
-	_, found, err := scanner.ReportParts(w.ctx, w.cfg.Documents, m.Report)
+	found, err := w.docs.reports.get(m.Report)
 	if err != nil {
 		return err
 	}
@@ -203,22 +193,17 @@ func (w writer) know(part uint32, d pratique.Digest) error {
 	if known, ok := findings(w.tx, part); ok && known == d {
 		return w.tx.Bucket(bucketTodo).Delete(number(part))
 	}
-	all, covered, err := scanner.LoadFound(w.ctx, w.cfg.Documents, d)
+	a, err := w.docs.findings.get(d)
 	if err != nil {
 		return err
 	}
-	// An early version did not find out what there were advisories for; or the scanner failed on the part.
-	if covered == nil || covered.Failed() {
+	if a.incomplete {
 		if w.tx.Bucket(bucketUnmatched).Get(number(part)) != nil {
 			return nil // with the database in use
 		}
 		return w.tx.Bucket(bucketTodo).Put(number(part), []byte{})
 	}
-	ids := make([]string, len(all))
-	for i, f := range all {
-		ids[i] = f.ID
-	}
-	return w.answer(part, d, ids)
+	return w.answer(part, d, slices.Clone(a.vulnerabilities))
 }
 
 // answer notes what was found in a part. Images whose reports say something else become outdated. A vulnerability that
@@ -235,10 +220,10 @@ func (w writer) answer(part uint32, d pratique.Digest, vulnerabilities []string)
 	}
 	b := w.tx.Bucket(bucketPart)
 	digest := b.Get(number(part))
-	if len(digest) < digestSize {
+	if len(digest) < boltfile.DigestSize {
 		return errDamaged
 	}
-	if err := b.Put(number(part), slices.Concat(digest[:digestSize], digestKey(d))); err != nil {
+	if err := b.Put(number(part), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
 		return err
 	}
 	slices.Sort(vulnerabilities)
@@ -269,22 +254,30 @@ func (w writer) markImages(inventory uint32) error {
 // inventory returns the id of an inventory, and takes it and its parts over if they are new.
 func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketInventories)
-	if id := known.Get(digestKey(d)); id != nil {
+	if id := known.Get(boltfile.DigestKey(d)); id != nil {
 		return numberOf(id), nil
 	}
-	_, digests, err := scanner.InventoryParts(w.ctx, w.cfg.Documents, d)
+	digests, err := w.docs.inventories.get(d)
 	if err != nil {
 		return 0, err
 	}
-	value := digestKey(d)
+	value := boltfile.DigestKey(d)
 	var parts []uint32
+	var missing error
 	for _, digest := range digests {
 		part, err := w.part(digest)
+		if errors.Is(err, errNotLoaded) {
+			missing = err // there may be more
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
 		parts = append(parts, part)
 		value = append(value, number(part)...)
+	}
+	if missing != nil {
+		return 0, missing
 	}
 	id, err := next(known)
 	if err != nil {
@@ -298,14 +291,14 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	if err := w.tx.Bucket(bucketInventory).Put(number(id), value); err != nil {
 		return 0, err
 	}
-	return id, known.Put(digestKey(d), number(id))
+	return id, known.Put(boltfile.DigestKey(d), number(id))
 }
 
 // parts returns the parts of an inventory, in its order.
 func (w writer) parts(inventory uint32) []uint32 {
 	var parts []uint32
 	v := w.tx.Bucket(bucketInventory).Get(number(inventory))
-	for ; len(v) >= digestSize+4; v = v[:len(v)-4] {
+	for ; len(v) >= boltfile.DigestSize+4; v = v[:len(v)-4] {
 		parts = append(parts, numberOf(v[len(v)-4:]))
 	}
 	slices.Reverse(parts)
@@ -315,10 +308,10 @@ func (w writer) parts(inventory uint32) []uint32 {
 // part returns the id of a part, and takes it over with its names if it is new.
 func (w writer) part(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketParts)
-	if id := known.Get(digestKey(d)); id != nil {
+	if id := known.Get(boltfile.DigestKey(d)); id != nil {
 		return numberOf(id), nil
 	}
-	outline, err := scanner.LoadOutline(w.ctx, w.cfg.Documents, d)
+	keys, err := w.docs.keys.get(d)
 	if err != nil {
 		return 0, err
 	}
@@ -326,17 +319,15 @@ func (w writer) part(d pratique.Digest) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	keys := w.cfg.Keys(outline.Inventory)
-	slices.Sort(keys)
 	for _, key := range keys {
-		if err := post(w.tx.Bucket(bucketNames), hashed(key), id); err != nil {
+		if err := post(w.tx.Bucket(bucketNames), key, id); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.tx.Bucket(bucketPart).Put(number(id), digestKey(d)); err != nil {
+	if err := w.tx.Bucket(bucketPart).Put(number(id), boltfile.DigestKey(d)); err != nil {
 		return 0, err
 	}
-	return id, known.Put(digestKey(d), number(id))
+	return id, known.Put(boltfile.DigestKey(d), number(id))
 }
 
 // hashed makes keys of one length. Two that meet cost a match.

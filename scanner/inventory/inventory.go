@@ -7,30 +7,17 @@
 package inventory
 
 import (
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"time"
-
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
+	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// schemaVersion changes with any change of a bucket's keys or values; a file of another version is made anew.
-const schemaVersion = "3"
-
-const lockTimeout = 2 * time.Second
-
 // The buckets. Ids are numbers of four bytes, so that byte order is number order.
 var (
-	bucketMeta        = []byte("meta")        // "schema", "position", "mark", "rescan"
+	bucketState       = []byte("state")       // "rescan" → [pratique.Rescan]
 	bucketParts       = []byte("parts")       // digest → id
 	bucketPart        = []byte("part")        // id → digest, and digest of its findings' document if that is known
 	bucketNames       = []byte("names")       // hash of a key → ids of parts
@@ -50,18 +37,18 @@ var (
 )
 
 var allBuckets = [][]byte{
-	bucketMeta, bucketParts, bucketPart, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
+	bucketState, bucketParts, bucketPart, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
 	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketTodo, bucketOutdated, bucketUnmatched, bucketAside,
 }
 
-var (
-	keySchema   = []byte("schema")
-	keyPosition = []byte("position")
-	keyMark     = []byte("mark")
-	keyRescan   = []byte("rescan")
-)
+var keyRescan = []byte("rescan")
 
-var errDamaged = errors.New("the inventory is damaged: stop the service and run `pratique index rebuild`")
+// schema describes the file; its version changes with any change of a bucket's keys or values.
+func schema() projection.Schema {
+	return projection.Schema{Name: "inventory", Version: 4, Buckets: allBuckets}
+}
+
+var errDamaged = boltfile.Damaged("the inventory contradicts itself")
 
 // Config is what an inventory needs.
 type Config struct {
@@ -71,130 +58,59 @@ type Config struct {
 	Keys func(part pratique.Inventory) []string
 }
 
-// Inventory is an open file. Its methods may be called from several goroutines; there is one writer at a time.
+// Projection is an open file. Its methods may be called from several goroutines; there is one writer at a time.
 type Projection struct {
-	db  *bbolt.DB
-	cfg Config
+	file *projection.File
+	cfg  Config
 }
 
-// Open opens the file. One that is missing, of another version or no bbolt file is made anew, empty. The error is
-// Unavailable if another process has it open or the disk is in the way.
+// Open opens the file, and makes it if it is not there. The errors are those of [projection.OpenFile].
 func Open(path string, cfg Config) (*Projection, error) {
-	const op = "open inventory"
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
-	}
-	db, err := open(path)
-	if errors.Is(err, errOther) {
-		if err = os.Remove(path); err == nil || errors.Is(err, fs.ErrNotExist) {
-			db, err = open(path)
-		}
-	}
+	file, err := projection.OpenFile(path, schema())
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Unavailable, op, path, err)
-	}
-	return &Projection{db: db, cfg: cfg}, nil
-}
-
-var errOther = errors.New("not an inventory of this version")
-
-func open(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, errors.New("another process has it open")
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, errOther
-	case err != nil:
 		return nil, err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		if meta := tx.Bucket(bucketMeta); meta != nil && string(meta.Get(keySchema)) != schemaVersion {
-			return errOther
-		}
-		for _, name := range allBuckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(bucketMeta).Put(keySchema, []byte(schemaVersion))
-	})
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
+	return &Projection{file: file, cfg: cfg}, nil
 }
+
+// Remove removes the file, unless a process has it open.
+func Remove(path string) error { return projection.RemoveFile(path, schema()) }
 
 // Close waits for open transactions and closes the file.
-func (e *Projection) Close() error { return e.db.Close() }
+func (e *Projection) Close() error { return e.file.Close() }
 
-// Position returns the ledger position of the last fact that was applied, 0 if none was.
-func (e *Projection) Position() (uint64, error) {
-	at, _, err := e.At()
-	return at, err
-}
+// At implements [projection.Store].
+func (e *Projection) At() (at uint64, mark string, err error) { return e.file.At() }
 
-// At returns the position and the mark of the entry there.
-func (e *Projection) At() (at uint64, mark string, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
-		at, mark = position(tx), string(tx.Bucket(bucketMeta).Get(keyMark))
-		return nil
-	})
-	return at, mark, err
-}
-
-// Reset forgets everything.
-func (e *Projection) Reset() error {
-	return e.update("reset inventory", func(tx *bbolt.Tx) error {
-		for _, name := range allBuckets {
-			if err := tx.DeleteBucket(name); err != nil {
-				return err
-			}
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(bucketMeta).Put(keySchema, []byte(schemaVersion))
-	})
-}
-
-func position(tx *bbolt.Tx) uint64 {
-	if v := tx.Bucket(bucketMeta).Get(keyPosition); len(v) == 8 {
-		return binary.BigEndian.Uint64(v)
-	}
-	return 0
-}
+// Reset implements [projection.Store].
+func (e *Projection) Reset() error { return e.file.Reset() }
 
 // Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
-func (e *Projection) Rescan() (r scanner.Rescan, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+func (e *Projection) Rescan() (r pratique.Rescan, err error) {
+	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		r, err = rescan(tx)
 		return err
 	})
 	return r, err
 }
 
-func rescan(tx *bbolt.Tx) (r scanner.Rescan, err error) {
-	if raw := tx.Bucket(bucketMeta).Get(keyRescan); raw != nil {
-		err = json.Unmarshal(raw, &r)
-	}
+func rescan(tx *bbolt.Tx) (r pratique.Rescan, err error) {
+	_, err = boltfile.GetJSON(tx.Bucket(bucketState), keyRescan, &r)
 	return r, err
 }
 
-func putRescan(tx *bbolt.Tx, r scanner.Rescan) error {
-	return putJSON(tx.Bucket(bucketMeta), keyRescan, r)
+func putRescan(tx *bbolt.Tx, r pratique.Rescan) error {
+	return boltfile.PutJSON(tx.Bucket(bucketState), keyRescan, r)
 }
 
 // Findings returns the document of a part's findings if it is known to hold for the database. That costs one look-up.
 func (e *Projection) Findings(part, database pratique.Digest) (d pratique.Digest, known bool, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
-		id := tx.Bucket(bucketParts).Get(digestKey(part))
+		id := tx.Bucket(bucketParts).Get(boltfile.DigestKey(part))
 		if id == nil || tx.Bucket(bucketTodo).Get(id) != nil {
 			return nil
 		}
@@ -207,43 +123,8 @@ func (e *Projection) Findings(part, database pratique.Digest) (d pratique.Digest
 // findings is what is known of a part, for the database in use unless the part is to be matched again.
 func findings(tx *bbolt.Tx, part uint32) (pratique.Digest, bool) {
 	v := tx.Bucket(bucketPart).Get(number(part))
-	if len(v) != 2*digestSize {
+	if len(v) != 2*boltfile.DigestSize {
 		return pratique.Digest{}, false
 	}
-	return digestFromKey(v[digestSize:]), true
-}
-
-// view and update give whatever has no kind yet the kind Unavailable: the file could not be used.
-func (e *Projection) view(op string, fn func(*bbolt.Tx) error) error {
-	return kinded(op, e.db.View(fn))
-}
-
-func (e *Projection) update(op string, fn func(*bbolt.Tx) error) error {
-	return kinded(op, e.db.Update(fn))
-}
-
-func kinded(op string, err error) error {
-	if err != nil && pratique.KindOf(err) == pratique.Unknown {
-		return pratique.Wrap(pratique.Unavailable, op, "", err)
-	}
-	return err
-}
-
-const digestSize = 32
-
-func digestKey(d pratique.Digest) []byte {
-	raw, _ := hex.DecodeString(d.Hex()) // what Hex writes always decodes
-	return raw
-}
-
-func digestFromKey(raw []byte) pratique.Digest {
-	return pratique.DigestFromSum([digestSize]byte(raw[:digestSize]))
-}
-
-func putJSON(b *bbolt.Bucket, key []byte, value any) error {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return pratique.Wrap(pratique.Internal, "write inventory", "", err)
-	}
-	return b.Put(key, raw)
+	return boltfile.DigestFromKey(v[boltfile.DigestSize:]), true
 }

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -41,7 +42,7 @@ type world struct {
 	docs  memory
 	e     *Projection
 	path  string
-	facts []Entry
+	facts []pratique.Entry
 }
 
 func newWorld(t *testing.T) *world {
@@ -67,6 +68,11 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func (w *world) position() (uint64, error) {
+	at, _, err := w.e.At()
+	return at, err
 }
 
 func (w *world) do(err error) {
@@ -95,7 +101,7 @@ func list(class pratique.PackageClass, names ...string) pratique.PackageList {
 
 func (w *world) fact(f pratique.Fact) {
 	f.By = "test"
-	w.facts = append(w.facts, Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
+	w.facts = append(w.facts, pratique.Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
 }
 
 // image records that an image was seen and inspected, matched against db with findings, by part, and evaluated.
@@ -150,7 +156,7 @@ func (w *world) apply() {
 	w.do(w.e.Apply(w.t.Context(), w.facts))
 }
 
-func (w *world) begin(db pratique.Database, d scanner.Delta) scanner.Rescan {
+func (w *world) begin(db pratique.Database, d scanner.Delta) pratique.Rescan {
 	w.t.Helper()
 	r, err := w.e.Begin(db, d, time.Unix(2000, 0))
 	w.do(err)
@@ -198,7 +204,7 @@ func TestOnlyWhatIsAffected(t *testing.T) {
 			t.Parallel()
 			w, _, _ := two(t)
 			r := w.begin(database("B"), test.delta)
-			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Parts != 3 || r.From != database("A").Digest {
+			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Lists != 3 || r.From != database("A").Digest {
 				t.Errorf("%+v, %d to do", r, len(w.todo()))
 			}
 			// What is not affected is known for the new database without any work; what is, for none.
@@ -254,7 +260,7 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	}
 	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
 	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
-	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.Worse != 1 || r.Touched != 1 {
+	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The new finding is found by its id next time.
@@ -393,12 +399,79 @@ func TestDocumentsThatAreGone(t *testing.T) {
 	clear(w.docs)
 	w.image("there", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "flask"))
 	w.apply()
-	if at, err := w.e.Position(); err != nil || at != 8 {
+	if at, err := w.position(); err != nil || at != 8 {
 		t.Errorf("position %d, %v", at, err)
 	}
 	if r := w.begin(database("B"), scanner.Delta{Everything: "all"}); r.Affected != 1 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// reading is a store that tells of each read, and whose reader writes to the inventory meanwhile.
+type reading struct {
+	memory
+	read func(d pratique.Digest)
+}
+
+func (r reading) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
+	r.read(d)
+	return r.memory.Get(ctx, d)
+}
+
+// TestNoTransactionWaitsForDocuments: while documents are read others may write, and each is read once.
+func TestNoTransactionWaitsForDocuments(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(database("A"), scanner.Delta{})
+	reads := map[pratique.Digest]int{}
+	w.e.cfg.Documents = reading{w.docs, func(d pratique.Digest) {
+		reads[d]++
+		// bbolt has one writer: this would wait for ever for a transaction that reads documents.
+		if _, err := w.e.Finish(database("X").Digest, time.Unix(1, 0)); err != nil {
+			t.Error(err)
+		}
+	}}
+	w.image("one", database("A"), [][]string{{"CVE-1"}, {}}, list(pratique.ClassOS, "libc"), list(pratique.ClassLanguage, "lodash"))
+	w.image("two", database("A"), [][]string{{"CVE-1"}, {"CVE-2"}}, list(pratique.ClassOS, "libc"), list(pratique.ClassLanguage, "flask"))
+	w.apply()
+	for d, n := range reads {
+		if n != 1 {
+			t.Errorf("%s was read %d times", d, n)
+		}
+	}
+	if len(reads) < 7 {
+		t.Errorf("%d documents were read", len(reads))
+	}
+	if r := w.begin(database("B"), scanner.Delta{Vulnerabilities: []string{"CVE-2"}}); r.Affected != 1 || r.Lists != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestStoreOutOfReach: nothing is applied, and the next time all of it is.
+func TestStoreOutOfReach(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(database("A"), scanner.Delta{})
+	s := w.image("one", database("A"), [][]string{{"CVE-1"}}, list(pratique.ClassLanguage, "lodash"))
+	w.e.cfg.Documents = away{}
+	if err := w.e.Apply(t.Context(), w.facts); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("the error is %v", err)
+	}
+	if at, err := w.position(); err != nil || at != 0 {
+		t.Errorf("position %d, %v", at, err)
+	}
+	w.e.cfg.Documents = w.docs
+	w.apply()
+	if r := w.begin(database("B"), scanner.Delta{Everything: "all"}); r.Affected != 1 || len(w.outdated()) != 0 {
+		t.Errorf("%s: %+v", s, r)
+	}
+}
+
+// away is a store that does not answer.
+type away struct{}
+
+func (away) Get(context.Context, pratique.Digest) ([]byte, error) {
+	return nil, pratique.Errorf(pratique.Unavailable, "get document", "no answer")
 }
 
 // TestFailedParts: of a part that cannot be matched nothing is known, until the next database.
@@ -475,10 +548,10 @@ func TestSetAside(t *testing.T) {
 	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other || aside[0].Reason != "the child died" {
 		t.Errorf("aside %+v, %v", aside, err)
 	}
-	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.Aside != 2 || r.Failed != 1 {
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.SetAside != 2 || r.Failed != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r := w.begin(database("C"), scanner.Delta{}); r.Aside != 0 || r.Affected != 1 {
+	if r := w.begin(database("C"), scanner.Delta{}); r.SetAside != 0 || r.Affected != 1 {
 		t.Errorf("the next database: %+v", r)
 	}
 	if images := w.outdated(); len(images) != 2 {
@@ -497,17 +570,22 @@ func TestMadeAnew(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
 	w.apply() // again: nothing happens
-	w.do(w.e.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, []byte("0")) }))
+	w.do(w.e.file.Update("spoil", func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("0")) }))
 	w.do(w.e.Close())
+	var other *projection.SchemaError
+	if _, err := Open(w.path, Config{}); !errors.As(err, &other) || other.Have != 0 || pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("of another version: %v", err)
+	}
+	w.do(Remove(w.path))
 	w.open()
-	if at, err := w.e.Position(); err != nil || at != 0 {
+	if at, err := w.position(); err != nil || at != 0 {
 		t.Errorf("position %d, %v", at, err)
 	}
-	if _, err := Open(w.path, Config{}); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := Open(w.path, Config{}); pratique.KindOf(err) != pratique.Conflict {
 		t.Errorf("opened twice: %v", err)
 	}
 	w.apply()
-	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Parts != 3 {
+	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 	// Nothing was in use while it was made, so every image is looked at, too.
@@ -522,7 +600,7 @@ func TestPostings(t *testing.T) {
 	w := newWorld(t)
 	random := rand.New(rand.NewPCG(3, 4))
 	want := map[string][]uint32{}
-	w.do(w.e.db.Update(func(tx *bbolt.Tx) error {
+	w.do(w.e.file.Update("spoil", func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketNames)
 		for n := uint32(1); n < 20_000; n += 1 + random.Uint32N(3) {
 			key := fmt.Sprintf("key-%d", random.IntN(5))
@@ -533,7 +611,7 @@ func TestPostings(t *testing.T) {
 		}
 		return nil
 	}))
-	w.do(w.e.db.View(func(tx *bbolt.Tx) error {
+	w.do(w.e.file.View("look", func(tx *bbolt.Tx) error {
 		for key, numbers := range want {
 			var got []uint32
 			if err := posted(tx.Bucket(bucketNames), []byte(key), func(n uint32) error { got = append(got, n); return nil }); err != nil {

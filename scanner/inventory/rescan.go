@@ -2,25 +2,25 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/json"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
 // Begin makes db the database in use. The parts that the delta from the one before affects are to be matched again, in
 // addition to those that still were; for all others what is known of them goes on to hold. Of parts of which nothing is
 // known nothing goes on to hold either.
-func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r scanner.Rescan, err error) {
-	err = e.update("begin rescanning", func(tx *bbolt.Tx) error {
+func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r pratique.Rescan, err error) {
+	err = e.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
 		before, err := rescan(tx)
 		if err != nil {
 			return err
 		}
-		r = scanner.Rescan{
+		r = pratique.Rescan{
 			From: before.To.Digest, To: db, StartedAt: now.UTC(), Everything: d.Everything,
 			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
 		}
@@ -36,7 +36,7 @@ func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time)
 		if err := again(tx); err != nil {
 			return err
 		}
-		r.Parts = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
+		r.Lists = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
 		return putRescan(tx, r)
 	})
 	return r, err
@@ -66,7 +66,7 @@ func again(tx *bbolt.Tx) error {
 func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error {
 	c := tx.Bucket(bucketPart).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if d.Everything == "" && len(v) > digestSize {
+		if d.Everything == "" && len(v) > boltfile.DigestSize {
 			continue
 		}
 		if err := mark(numberOf(k)); err != nil {
@@ -92,14 +92,14 @@ func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error
 
 // Todo returns at most limit parts to be matched again.
 func (e *Projection) Todo(limit int) (parts []scanner.Part, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketTodo).Cursor()
 		for k, _ := c.First(); k != nil && len(parts) < limit; k, _ = c.Next() {
 			v := tx.Bucket(bucketPart).Get(k)
-			if len(v) < digestSize {
+			if len(v) < boltfile.DigestSize {
 				return errDamaged
 			}
-			part := scanner.Part{ID: scanner.PartID(numberOf(k)), Digest: digestFromKey(v)}
+			part := scanner.Part{ID: scanner.PartID(numberOf(k)), Digest: boltfile.DigestFromKey(v)}
 			part.Findings, _ = findings(tx, numberOf(k))
 			parts = append(parts, part)
 		}
@@ -112,12 +112,12 @@ func (e *Projection) Todo(limit int) (parts []scanner.Part, err error) {
 // that could not be matched nothing is known from then on, and its images are outdated: they get reports that say so. The
 // next push of one tries again, and so does the next database.
 func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) error {
-	return e.update("keep matches", func(tx *bbolt.Tx) error {
+	return e.file.Update("keep matches", func(tx *bbolt.Tx) error {
 		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
-		w := writer{tx: tx, cfg: e.cfg, database: database}
+		w := writer{tx: tx, database: database}
 		for _, m := range all {
 			key := number(uint32(m.ID))
 			if tx.Bucket(bucketTodo).Get(key) == nil {
@@ -132,16 +132,16 @@ func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) er
 			}
 			r.Failed++
 			v := bytes.Clone(tx.Bucket(bucketPart).Get(key))
-			if len(v) < digestSize {
+			if len(v) < boltfile.DigestSize {
 				return errDamaged
 			}
-			if err := tx.Bucket(bucketPart).Put(key, v[:digestSize]); err != nil {
+			if err := tx.Bucket(bucketPart).Put(key, v[:boltfile.DigestSize]); err != nil {
 				return err
 			}
 			if err := tx.Bucket(bucketTodo).Delete(key); err != nil {
 				return err
 			}
-			if err := putJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
+			if err := boltfile.PutJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
 				return err
 			}
 			if err := posted(tx.Bucket(bucketHolders), key, w.markImages); err != nil {
@@ -162,7 +162,7 @@ type unmatched struct {
 // Outdated returns about limit images whose newest report may say something else than the database in use. The platforms
 // of an index come together, so that it is evaluated when all of them are dealt with.
 func (e *Projection) Outdated(limit int) (all []scanner.Outdated, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w, taken := writer{tx: tx}, map[uint32]bool{}
 		take := func(id uint32) error {
 			v := tx.Bucket(bucketOutdated).Get(number(id))
@@ -195,14 +195,14 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 		return scanner.Outdated{}, err
 	}
 	o := scanner.Outdated{ID: scanner.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated}
-	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= digestSize {
-		o.Inventory = digestFromKey(v)
+	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= boltfile.DigestSize {
+		o.Inventory = boltfile.DigestFromKey(v)
 	}
 	for _, part := range w.parts(s.Inventory) {
 		now, known := findings(w.tx, part)
 		if v := w.tx.Bucket(bucketUnmatched).Get(number(part)); !known && v != nil {
 			var failed unmatched
-			if err := json.Unmarshal(v, &failed); err != nil {
+			if err := boltfile.DecodeJSON(v, &failed); err != nil {
 				return o, err
 			}
 			now, known, o.Unmatched = failed.Findings, !failed.Findings.IsZero(), failed.Why
@@ -232,12 +232,12 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 // Update takes over what became of outdated images, and counts: changed had other findings, worse had new ones. An
 // image that became outdated again meanwhile, by another database or report, stays so.
 func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error {
-	return e.update("keep reports", func(tx *bbolt.Tx) error {
+	return e.file.Update("keep reports", func(tx *bbolt.Tx) error {
 		r, err := rescan(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
-		w := writer{tx: tx, cfg: e.cfg, database: database}
+		w := writer{tx: tx, database: database}
 		for _, one := range all {
 			s, err := w.subject(uint32(one.ID))
 			if err != nil {
@@ -245,7 +245,7 @@ func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, cha
 			}
 			if one.Event != "" {
 				s.Report, s.Findings, s.Event, s.Database = one.Report, one.Findings, one.Event, database
-				if err := putJSON(tx.Bucket(bucketSubject), number(uint32(one.ID)), s); err != nil {
+				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), number(uint32(one.ID)), s); err != nil {
 					return err
 				}
 			} else if s.Report != one.Report {
@@ -258,26 +258,26 @@ func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, cha
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.Worse = r.Touched+len(all), r.Changed+changed, r.Worse+worse
+		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+worse
 		return putRescan(tx, r)
 	})
 }
 
 // putAside notes that an image could not be dealt with, or that it was.
-func putAside(tx *bbolt.Tx, r *scanner.Rescan, one scanner.Updated) error {
+func putAside(tx *bbolt.Tx, r *pratique.Rescan, one scanner.Updated) error {
 	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
 	if one.Failed == "" {
 		return b.Delete(key)
 	}
 	if b.Get(key) == nil {
-		r.Aside++
+		r.SetAside++
 	}
 	return b.Put(key, []byte(one.Failed))
 }
 
 // Aside returns at most limit of the images that could not be dealt with since the database in use came.
-func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
-	err = e.view("read inventory", func(tx *bbolt.Tx) error {
+func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
+	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w := writer{tx: tx}
 		c := tx.Bucket(bucketAside).Cursor()
 		for k, reason := c.First(); k != nil && len(all) < limit; k, reason = c.Next() {
@@ -285,7 +285,7 @@ func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, scanner.Aside{Subject: s.Subject, Reason: string(reason)})
+			all = append(all, pratique.Aside{Subject: s.Subject, Reason: string(reason)})
 		}
 		return nil
 	})
@@ -293,8 +293,8 @@ func (e *Projection) Aside(limit int) (all []scanner.Aside, err error) {
 }
 
 // Finish notes that nothing is left to do for database, if that is so.
-func (e *Projection) Finish(database pratique.Digest, now time.Time) (r scanner.Rescan, err error) {
-	err = e.update("finish rescanning", func(tx *bbolt.Tx) error {
+func (e *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
+	err = e.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
 		if r, err = rescan(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
 		}

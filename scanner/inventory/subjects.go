@@ -1,10 +1,10 @@
 package inventory
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
 // subject is what is kept of an image, or of an index of images.
@@ -27,7 +27,7 @@ type subject struct {
 
 // subjectID returns the id of a subject, and makes one if it is new.
 func (w writer) subjectID(s pratique.Subject) (uint32, error) {
-	b, key := w.tx.Bucket(bucketSubjects), append(digestKey(s.Digest), s.Repository.String()...)
+	b, key := w.tx.Bucket(bucketSubjects), append(boltfile.DigestKey(s.Digest), s.Repository.String()...)
 	if id := b.Get(key); id != nil {
 		return numberOf(id), nil
 	}
@@ -35,7 +35,7 @@ func (w writer) subjectID(s pratique.Subject) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := putJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
+	if err := boltfile.PutJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
 		return 0, err
 	}
 	return id, b.Put(key, number(id))
@@ -46,7 +46,7 @@ func (w writer) subject(id uint32) (s subject, err error) {
 	if raw == nil {
 		return s, errDamaged
 	}
-	return s, json.Unmarshal(raw, &s)
+	return s, boltfile.DecodeJSON(raw, &s)
 }
 
 // change reads a subject, has fn change it and writes it back, even after fn did not find a document.
@@ -63,5 +63,5 @@ func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error
 	if err != nil && !lost(err) {
 		return err
 	}
-	return putJSON(w.tx.Bucket(bucketSubject), number(id), s)
+	return boltfile.PutJSON(w.tx.Bucket(bucketSubject), number(id), s)
 }

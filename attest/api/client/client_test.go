@@ -95,7 +95,7 @@ func TestSubmitAndWait(t *testing.T) {
 			if i > 0 {
 				<-next
 			}
-			if err := accepted.ix.Apply([]index.Entry{{Seq: uint64(i + 1), Fact: f}}); err != nil {
+			if err := accepted.ix.Apply(t.Context(), []pratique.Entry{{Seq: uint64(i + 1), Fact: f}}); err != nil {
 				t.Error(err)
 			}
 		}

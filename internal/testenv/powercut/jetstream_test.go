@@ -44,10 +44,10 @@ func startQueue(ctx context.Context, dir string, sync bool) (*queue.Embedded, *q
 }
 
 // messages makes messages of less than size bytes.
-func messages(prefix string, n int, r *rand.Rand, size int) []queue.Message {
-	all := make([]queue.Message, n)
+func messages(prefix string, n int, r *rand.Rand, size int) []pratique.Message {
+	all := make([]pratique.Message, n)
 	for i := range all {
-		all[i] = queue.Message{Priority: pratique.PriorityPush, ID: fmt.Sprint(prefix, "-", i), Body: make([]byte, r.IntN(size))}
+		all[i] = pratique.Message{Priority: pratique.PriorityPush, ID: fmt.Sprint(prefix, "-", i), Body: make([]byte, r.IntN(size))}
 	}
 	return all
 }
@@ -61,7 +61,7 @@ func publish(ctx context.Context, b *queue.Broker, prefix string, r *rand.Rand, 
 		for _, m := range all {
 			tried = append(tried, m.ID)
 		}
-		if err := b.PublishBatch(ctx, queue.StageInspect, all); err != nil {
+		if err := b.PublishBatch(ctx, pratique.StageInspect, all); err != nil {
 			return acknowledged, tried
 		}
 		acknowledged = append(acknowledged, tried...)
@@ -161,7 +161,7 @@ func (p plan) use(t *testing.T, d *powercut.Disk, root, dir, prefix string, r *r
 		workers.Go(func() {
 			// Its error says that the power failed before it began.
 			_ = b.Run(ctx, []queue.Work{{
-				Stage:  queue.StageInspect,
+				Stage:  pratique.StageInspect,
 				Handle: func(_ context.Context, job queue.Job) error { worked[job.ID] = true; return nil }, // one worker
 				Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 			}})

@@ -162,11 +162,11 @@ func (b *budget) eval(e *expression, variables map[string]any) (ref.Val, error) 
 	var canceled interpreter.EvalCancelledError
 	switch {
 	case errors.As(err, &canceled), err != nil && b.ctx.Err() != nil:
-		return nil, pratique.Errorf(pratique.Exhausted, e.name, "is too costly for this payload: %s", clip(err.Error()))
+		return nil, pratique.Errorf(pratique.Exhausted, e.name, "is too costly for this payload: %s", pratique.Clip(err.Error()))
 	case cost > b.left:
 		return nil, pratique.Errorf(pratique.Exhausted, e.name, "the expressions of one request are too costly for this payload")
 	case err != nil:
-		return nil, fmt.Errorf("%s: %s", e.name, clip(err.Error()))
+		return nil, fmt.Errorf("%s: %s", e.name, pratique.Clip(err.Error()))
 	}
 	b.left -= cost
 	if optional, ok := value.(*types.Optional); ok {

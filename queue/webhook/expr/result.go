@@ -81,7 +81,7 @@ func (b *budget) time(e *expression, variables map[string]any) (time.Time, error
 		}
 		t, err := time.Parse(time.RFC3339Nano, string(v))
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %q is not an RFC 3339 time", e.name, clip(string(v)))
+			return time.Time{}, fmt.Errorf("%s: %q is not an RFC 3339 time", e.name, pratique.Clip(string(v)))
 		}
 		return t.UTC(), nil
 	default:
@@ -105,6 +105,3 @@ func wrongType(e *expression, value ref.Val, want string) error {
 	}
 	return fmt.Errorf("%s: gives a value of type %s, want %s", e.name, value.Type().TypeName(), want)
 }
-
-// clip bounds what an error quotes of a payload, in bytes.
-func clip(s string) string { return pratique.Excerpt(s, 300) }

@@ -92,10 +92,10 @@ func (c *callKeys) VerifySignature(ctx context.Context, raw string) ([]byte, err
 		return nil, err
 	}
 	if !known {
-		return nil, fmt.Errorf("the issuer has no key %q", clip(kid))
+		return nil, fmt.Errorf("the issuer has no key %q", pratique.Clip(kid))
 	}
 	if key.Algorithm != "" && key.Algorithm != jws.Signatures[0].Header.Algorithm {
-		return nil, fmt.Errorf("key %q is for %s only", clip(kid), key.Algorithm)
+		return nil, fmt.Errorf("key %q is for %s only", pratique.Clip(kid), key.Algorithm)
 	}
 	return jws.Verify(key)
 }

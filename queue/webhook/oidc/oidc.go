@@ -166,7 +166,7 @@ func (v *Verifier) ours(raw string) error {
 		return fmt.Errorf("the claims are not readable: %w", err)
 	}
 	if claims.Issuer != v.config.Issuer && (v.config.Issuer != googleIssuer || claims.Issuer != googleAlias) {
-		return fmt.Errorf("issued by %q, not by %s", clip(claims.Issuer), v.config.Issuer)
+		return fmt.Errorf("issued by %q, not by %s", pratique.Clip(claims.Issuer), v.config.Issuer)
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 	}
 	if v.config.Email != "" {
 		if email, ok := claims["email"].(string); !ok || email != v.config.Email {
-			return fmt.Errorf("email is %q, not %q", clip(fmt.Sprint(claims["email"])), v.config.Email)
+			return fmt.Errorf("email is %q, not %q", pratique.Clip(fmt.Sprint(claims["email"])), v.config.Email)
 		}
 		if verified, ok := claims["email_verified"].(bool); !ok || !verified {
 			return fmt.Errorf("email_verified is not true")
@@ -193,7 +193,7 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 	}
 	for name, want := range v.config.Claims {
 		if got, ok := claims[name].(string); !ok || got != want {
-			return fmt.Errorf("claim %s is %q, not the string %q", name, clip(fmt.Sprint(claims[name])), want)
+			return fmt.Errorf("claim %s is %q, not the string %q", name, pratique.Clip(fmt.Sprint(claims[name])), want)
 		}
 	}
 	return nil
@@ -204,8 +204,5 @@ func denied(err error) error {
 	if err == nil {
 		return nil
 	}
-	return pratique.Errorf(pratique.Denied, "verify token", "%s", clip(err.Error()))
+	return pratique.Errorf(pratique.Denied, "verify token", "%s", pratique.Clip(err.Error()))
 }
-
-// clip bounds what is quoted of a token, in bytes.
-func clip(s string) string { return pratique.Excerpt(s, 300) }

@@ -86,7 +86,7 @@ func (s *Store) next() time.Time {
 	}
 	wait := s.cfg.Interval
 	if s.plan.Failures > 0 {
-		wait = min(wait, s.retry<<min(s.plan.Failures-1, 20))
+		wait = s.plan.again(s.cfg, s.retry)
 	}
 	if due.Before(now) {
 		due = now

@@ -5,9 +5,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 const (
@@ -39,7 +40,7 @@ func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time
 	case p.TriedAt.After(now.Add(skew)) || p.LookedAt.After(now.Add(skew)):
 		return now // our clock was set back
 	case p.Failures > 0:
-		at = p.TriedAt.Add(min(cfg.Interval, retry<<min(p.Failures-1, 20)))
+		at = p.TriedAt.Add(p.again(cfg, retry))
 	case p.LookedAt.IsZero():
 	case current == nil:
 		at = p.LookedAt.Add(min(cfg.Interval, retry))
@@ -56,6 +57,11 @@ func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time
 		at = free
 	}
 	return at
+}
+
+// again is how long to wait after failures, the first of which is followed by a wait of retry.
+func (p schedule) again(cfg Config, retry time.Duration) time.Duration {
+	return backoff.Backoff{Min: retry, Max: cfg.Interval}.Delay(p.Failures, 0)
 }
 
 // free is when the first of the sources may be asked.
@@ -112,7 +118,7 @@ func (p *patience) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || (resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable) {
 		return resp, err
 	}
-	if until := retryAfter(resp.Header.Get("Retry-After"), p.now()); !until.IsZero() {
+	if until := retryAfter(resp.Header, p.now()); !until.IsZero() {
 		p.mu.Lock()
 		p.until = until
 		p.mu.Unlock()
@@ -129,16 +135,11 @@ func (p *patience) heard() time.Time {
 	return until
 }
 
-func retryAfter(value string, now time.Time) time.Time {
-	until, err := http.ParseTime(value)
-	if seconds, numErr := strconv.ParseInt(value, 10, 32); numErr == nil && seconds > 0 {
-		until, err = now.Add(time.Duration(seconds)*time.Second), nil
-	}
-	if err != nil || !until.After(now) {
+// retryAfter is when a source wants to be asked again, zero if it does not say.
+func retryAfter(header http.Header, now time.Time) time.Time {
+	wait := min(backoff.FromHeader(header, now), longestWait)
+	if wait <= 0 {
 		return time.Time{}
 	}
-	if most := now.Add(longestWait); until.After(most) {
-		return most
-	}
-	return until.UTC()
+	return now.Add(wait).UTC()
 }

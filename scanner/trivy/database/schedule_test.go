@@ -116,15 +116,16 @@ func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	limited, other := newSource(t), newSource(t)
 	asked := func(s *source) int { s.mu.Lock(); defer s.mu.Unlock(); return s.asked }
+	now := today
 	say := func(code int, wait string) {
 		limited.set(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Date", now.Format(http.TimeFormat))
 			w.Header().Set("Retry-After", wait)
 			w.WriteHeader(code)
 			return true
 		})
 	}
 	say(http.StatusTooManyRequests, "600")
-	now := today
 	cfg := Config{Sources: []string{limited.ref, other.ref}, Dir: t.TempDir()}
 	s, err := Open(cfg, func() time.Time { return now })
 	if err != nil {
@@ -158,7 +159,7 @@ func TestRetryAfter(t *testing.T) {
 	limited.publish(t, good(t, "CVE-2026-0002", now))
 	mustUpdate(t, s, true, "CVE-2026-0002")
 	for value, want := range map[string]time.Duration{"": 0, "0": 0, "-5": 0, "soon": 0, "99999999": longestWait, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
-		if got := retryAfter(value, today); (want == 0) != got.IsZero() || (want > 0 && !got.Equal(today.Add(want))) {
+		if got := retryAfter(http.Header{"Retry-After": {value}}, today); (want == 0) != got.IsZero() || (want > 0 && !got.Equal(today.Add(want))) {
 			t.Errorf("Retry-After %q: %s", value, got)
 		}
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // immutable is in the chain of the error about a tag that the registry does not let anybody
@@ -34,7 +34,6 @@ var saysImmutable = regexp.MustCompile(`(?i)immutab|already exist|overwrit|overr
 // write, as was just seen. Statuses differ: 400 with TAG_INVALID, 405, 409, 412, 403 with DENIED.
 func (s *Session) put(ctx context.Context, tag name.Tag, raw []byte, overwrites bool) error {
 	const op = "attach to"
-	pause := sendPause
 	for try := 1; ; try++ {
 		// Put writes the manifest and nothing else; Push would first ask whether it is there.
 		err := s.pusher.Put(ctx, tag, rawManifest(raw))
@@ -48,12 +47,9 @@ func (s *Session) put(ctx context.Context, tag name.Tag, raw []byte, overwrites 
 		// Two writers at the same moment are answered with 409, too.
 		if answer.StatusCode == http.StatusConflict && try < sendTries &&
 			!saysImmutable.MatchString(answer.Error()) {
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return s.Fail(op, ctx.Err())
+			if err := backoff.Sleep(ctx, sendPause().Delay(try, backoff.Random())); err != nil {
+				return s.Fail(op, err)
 			}
-			pause *= 3
 			continue
 		}
 		return s.Errorf(pratique.Invalid, op, "%w", immutable{pratique.Errorf(pratique.Invalid,

@@ -13,19 +13,22 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
 // A blob is sent as containerd does it: one request opens the upload, one brings the content and
 // ends it. The library has a third between them, and a registry syncs to its disk for each.
 
-const (
-	sendTries = 3
-	sendPause = 200 * time.Millisecond // three times as long after the second try
-)
+// sendTries bounds the tries of one write.
+const sendTries = 3
+
+// sendPause is the wait before another. Writers that met come back apart.
+func sendPause() backoff.Backoff {
+	return backoff.Backoff{Min: 300 * time.Millisecond, Max: 600 * time.Millisecond, Jitter: 0.5}
+}
 
 // send uploads a blob, and tries again what the next moment may mend.
 func (s *Session) send(ctx context.Context, b *blob) error {
-	pause := sendPause
 	for try := 1; ; try++ {
 		err := s.sendOnce(ctx, b)
 		var answer *transport.Error
@@ -36,12 +39,9 @@ func (s *Session) send(ctx context.Context, b *blob) error {
 		if err == nil || try == sendTries || !mayPass(err) {
 			return err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := backoff.Sleep(ctx, sendPause().Delay(try, backoff.Random())); err != nil {
+			return err
 		}
-		pause *= 3
 	}
 }
 

@@ -1,0 +1,62 @@
+package pratique
+
+import "time"
+
+// OutboxFigures are what the durable store between the webhooks and the queue holds and has done. The
+// metrics, the API and the command line show them as they are.
+type OutboxFigures struct {
+	Waiting    int   `json:"waiting" doc:"Events on their way into the queue"`
+	Unresolved int   `json:"unresolved" doc:"Tags that were pushed by a sender that does not tell the digest; the registry is being asked"`
+	Refused    int   `json:"refused" doc:"Events set aside because the queue will never take them"`
+	Bytes      int64 `json:"bytes" doc:"What waiting and unresolved take of maxBytes; when that is reached, senders are asked to come again"`
+	MaxBytes   int64 `json:"maxBytes"`
+	// Oldest and OldestUnresolved are zero if there is none.
+	Oldest           time.Time `json:"oldest,omitzero" doc:"When the oldest of waiting came in; absent if there is none"`
+	OldestUnresolved time.Time `json:"oldestUnresolved,omitzero" doc:"When the oldest of unresolved came in; absent if there is none"`
+	// The rest only rises while the process runs. A push without a digest that turned out to be a repeat
+	// is in both Stored and Duplicates. FailedCommits are, for example, those that found the disk full.
+	Stored        uint64 `json:"stored" doc:"Events that were stored as news since the service was started"`
+	Duplicates    uint64 `json:"duplicates" doc:"Events that were known already, since the service was started"`
+	Forwarded     uint64 `json:"forwarded" doc:"Events that the queue has acknowledged since the service was started"`
+	RefusedFull   uint64 `json:"refusedFull" doc:"Requests that found the outbox full, since the service was started"`
+	FailedCommits uint64 `json:"failedCommits" doc:"Writes that failed and did no harm, since the service was started"`
+}
+
+// QueueFigures are the work of one priority of one stage that is not done.
+type QueueFigures struct {
+	Stage    Stage    `json:"stage" doc:"inspect, attest or deploy"`
+	Priority Priority `json:"priority" doc:"push, manual or rescan"`
+	Total    uint64   `json:"total" doc:"Running and waiting together"`
+	Running  uint64   `json:"running" doc:"Jobs that a worker has, as the list of jobs says it"`
+	Waiting  uint64   `json:"waiting" doc:"Jobs that wait for a worker, or for another attempt"`
+	// Oldest is zero if there is none.
+	Oldest time.Time `json:"oldest,omitzero" doc:"When the oldest job was put into the queue; absent if there is none"`
+}
+
+// Rescan is how far matching what is known against the newest database has come. The database in use
+// is To; what was matched against From, and is not to be matched again, holds for it, too.
+type Rescan struct {
+	From       Digest    `json:"from,omitzero" doc:"The database before; absent for the first"`
+	To         Database  `json:"to" doc:"The database in use"`
+	StartedAt  time.Time `json:"startedAt"`
+	FinishedAt time.Time `json:"finishedAt,omitzero" doc:"Absent while it goes on"`
+	// Everything says why all lists are matched again; empty if only those are that hold one of Names or
+	// Vulnerabilities, which count what differs.
+	Everything      string `json:"everything,omitempty" doc:"Why all package lists are matched again; absent if only those are that what changed can affect"`
+	Names           int    `json:"names" doc:"Packages about which advisories differ"`
+	Vulnerabilities int    `json:"vulnerabilities" doc:"Vulnerabilities whose details differ"`
+	Lists           int    `json:"lists" doc:"Package lists that are known"`
+	Affected        int    `json:"affected" doc:"Lists to be matched again"`
+	Matched         int    `json:"matched" doc:"Lists that were matched again so far"`
+	Failed          int    `json:"failed" doc:"Of these, those that could not be matched: their images are denied"`
+	Touched         int    `json:"touched" doc:"Images that were looked at so far"`
+	Changed         int    `json:"changed" doc:"Images whose findings differ; they are evaluated again"`
+	NewlyAffected   int    `json:"newlyAffected" doc:"Images with new findings"`
+	SetAside        int    `json:"setAside" doc:"Images that could not be looked at: they keep their reports until the next database, or a push"`
+}
+
+// Aside is an image that could not be looked at with the database in use.
+type Aside struct {
+	Subject Subject `json:"subject"`
+	Reason  string  `json:"reason"`
+}
