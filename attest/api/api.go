@@ -16,25 +16,20 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 )
 
-// Records answers questions about one image.
-type Records interface {
+// Images answers questions about images. [index.Index] does; its errors carry kinds.
+type Images interface {
+	List(q index.Query) (index.Page, error)
 	Images(d pratique.Digest) ([]pratique.Record, error)
 	Tag(ref pratique.ImageRef) ([]index.TagStep, error)
 	Links(s pratique.Subject) (index.Links, error)
 }
 
-// Lists answers questions about many, and about events.
-type Lists interface {
-	List(q index.Query) (index.Page, error)
+// Events answers questions about events. [index.Index] does; its errors carry kinds.
+type Events interface {
 	Event(id string) (index.EventStatus, error)
 	Dead(state pratique.State, since time.Time, limit int) ([]index.EventStatus, bool, error)
+	// Position is that of the last fact that was read.
 	Position() (uint64, error)
-}
-
-// Index is what the API reads; [index.Index] is one. Errors carry kinds.
-type Index interface {
-	Records
-	Lists
 }
 
 // Documents returns evidence by digest. It must not return bytes that do not match.
@@ -58,7 +53,8 @@ type Service struct {
 
 // Config is what the API is made of. All but Reconcile, Places, Operate, Auth, Now and OnError must be set.
 type Config struct {
-	Index     Index
+	Images    Images
+	Events    Events
 	Documents Documents
 	// Report returns a report whole: it is stored in parts that others share.
 	Report func(ctx context.Context, d pratique.Digest) ([]byte, error)

@@ -44,7 +44,7 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		position, err := s.Index.Position()
+		position, err := s.Events.Position()
 		if err != nil {
 			return nil, err
 		}

@@ -86,7 +86,7 @@ func (s *service) list(_ context.Context, in *listInput) (*listOutput, error) {
 		}
 		q.Repository = repository
 	}
-	page, err := s.Index.List(q)
+	page, err := s.Images.List(q)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (s *service) byRef(text string) (*listOutput, error) {
 	}
 	digest := ref.Digest
 	if digest.IsZero() {
-		history, err := s.Index.Tag(ref)
+		history, err := s.Images.Tag(ref)
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 			return pratique.Record{}, pratique.Wrap(pratique.Invalid, op, "", err)
 		}
 	}
-	records, err := s.Index.Images(digest)
+	records, err := s.Images.Images(digest)
 	if err != nil {
 		return pratique.Record{}, err
 	}
@@ -159,7 +159,7 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 func (s *service) image(r pratique.Record) (Image, error) {
 	now := s.Now()
 	image := imageOf(r, now)
-	links, err := s.Index.Links(r.Subject)
+	links, err := s.Images.Links(r.Subject)
 	if err != nil {
 		return Image{}, err
 	}

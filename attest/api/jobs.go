@@ -137,7 +137,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 		if state == "" {
 			state = pratique.StateFailed
 		}
-		dead, more, err := s.Index.Dead(state, in.Since, in.Limit)
+		dead, more, err := s.Events.Dead(state, in.Since, in.Limit)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 
 // complete adds what the index knows. A canceled job is over, although its message waits for its turn to go.
 func (s *service) complete(j *Job) (over bool, err error) {
-	e, err := s.Index.Event(j.Event)
+	e, err := s.Events.Event(j.Event)
 	if pratique.KindOf(err) == pratique.NotFound {
 		return false, nil // nothing is on record before it is seen
 	}
@@ -185,8 +185,8 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	if s.Operate == nil {
 		return nil, noOperator()
 	}
-	status, err := s.Index.Event(in.ID)
-	e := eventOf(status)
+	status, err := s.Events.Event(in.ID)
+	e := status.Event
 	switch {
 	case pratique.KindOf(err) == pratique.NotFound:
 		if e, err = s.Operate.Find(ctx, in.ID); err != nil {
@@ -223,7 +223,7 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	if s.Operate == nil {
 		return nil, noOperator()
 	}
-	status, err := s.Index.Event(in.ID)
+	status, err := s.Events.Event(in.ID)
 	switch {
 	case err != nil:
 		return nil, err
@@ -233,10 +233,10 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
 			fmt.Errorf("it ended as %s, which is an answer: submit the image to have it evaluated again", status.State))
 	case status.RequeuedAs != "":
-		status, err = s.Index.Event(status.RequeuedAs)
+		status, err = s.Events.Event(status.RequeuedAs)
 		return &submissionOutput{Body: submissionOf(status)}, err
 	}
-	old := eventOf(status)
+	old := status.Event
 	if err := old.Validate(); err != nil {
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("what it was about is not on record: %w", err))
 	}
@@ -247,20 +247,9 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	if err != nil {
 		return nil, err
 	}
-	return &submissionOutput{Body: submissionOf(index.EventStatus{
-		ID: e.ID, Ref: e.Ref, Source: e.Source, Actor: e.Actor, Work: takenIn(), Requeues: e.Requeues,
-		ReceivedAt: e.ReceivedAt, UpdatedAt: s.Now().UTC(),
-	})}, nil
+	return &submissionOutput{Body: submissionOf(index.EventStatus{Event: e, Work: takenIn(), UpdatedAt: s.Now().UTC()})}, nil
 }
 
 func noOperator() error {
 	return pratique.Errorf(pratique.NotFound, "operate", "this service has no queues")
-}
-
-// eventOf is the event as far as the index keeps it: all but the sender's own id of it.
-func eventOf(s index.EventStatus) pratique.Event {
-	return pratique.Event{
-		ID: s.ID, Ref: s.Ref, Source: s.Source, Actor: s.Actor, Priority: s.Priority, Requeues: s.Requeues,
-		RefreshOnly: s.RefreshOnly, AllowOlder: s.AllowOlder, OccurredAt: s.OccurredAt, ReceivedAt: s.ReceivedAt,
-	}
 }

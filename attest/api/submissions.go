@@ -159,10 +159,7 @@ func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, 
 	if err := s.Submit(ctx, event); err != nil {
 		return index.EventStatus{}, err
 	}
-	return index.EventStatus{
-		ID: event.ID, Ref: ref, Source: event.Source, Actor: event.Actor, Work: takenIn(),
-		ReceivedAt: event.ReceivedAt, UpdatedAt: event.ReceivedAt,
-	}, nil
+	return index.EventStatus{Event: event, Work: takenIn(), UpdatedAt: event.ReceivedAt}, nil
 }
 
 // takenIn is the work for an event that was just accepted.
@@ -170,7 +167,7 @@ func takenIn() pratique.Work { return pratique.Work{State: pratique.State(pratiq
 
 // await returns the event's status once it is done, or as it is when the time is over or the server stops.
 func (s *service) await(ctx context.Context, id string, wait time.Duration) (index.EventStatus, error) {
-	status, err := s.Index.Event(id)
+	status, err := s.Events.Event(id)
 	if wait <= 0 {
 		return status, err
 	}
@@ -189,7 +186,7 @@ func (s *service) await(ctx context.Context, id string, wait time.Duration) (ind
 			return status, err
 		case <-ticker.C:
 		}
-		status, err = s.Index.Event(id)
+		status, err = s.Events.Event(id)
 	}
 }
 

@@ -107,7 +107,7 @@ func (b *batch) event(id string) (*EventStatus, error) {
 	if s, ok := b.events[id]; ok {
 		return s, nil
 	}
-	s := &EventStatus{ID: id}
+	s := &EventStatus{Event: pratique.Event{ID: id}}
 	if _, err := boltfile.GetJSON(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {
 		return nil, err
 	}

@@ -9,19 +9,12 @@ import (
 
 // EventStatus is how far the work for an event has come. It is what somebody who waits for it asks for.
 type EventStatus struct {
-	ID  string            `json:"id"`
-	Ref pratique.ImageRef `json:"ref"`
-	// Subject is zero until the ref is resolved.
-	Subject  pratique.Subject  `json:"subject,omitzero"`
-	Source   string            `json:"source,omitempty"`
-	Actor    string            `json:"actor,omitempty"`
-	Priority pratique.Priority `json:"priority,omitempty"`
-	// Requeues is the event whose work this one does anew, RequeuedAs the one that does this one's; empty if there is none.
-	Requeues   string `json:"requeues,omitempty"`
+	// Event is what is known of it: all but its ID is zero until a fact says more.
+	pratique.Event
+	// Subject is zero until the reference is resolved.
+	Subject pratique.Subject `json:"subject,omitzero"`
+	// RequeuedAs is the event whose work repeats this one's; empty if there is none.
 	RequeuedAs string `json:"requeuedAs,omitempty"`
-	// RefreshOnly and AllowOlder are those of the event, kept so that requeuing it asks for no more than it did.
-	RefreshOnly bool `json:"refreshOnly,omitempty"`
-	AllowOlder  bool `json:"allowOlder,omitempty"`
 	// CanceledBy is the name of the token that canceled the work.
 	CanceledBy string `json:"canceledBy,omitempty"`
 	pratique.Work
@@ -37,11 +30,8 @@ type EventStatus struct {
 	// Failure is the last attempt that could not find out; later attempts may have gone further.
 	Failure *pratique.Failed `json:"failure,omitempty"`
 	// Commits are those made, or found again, for this event.
-	Commits []pratique.Commit `json:"commits,omitempty"`
-	// OccurredAt is the sender's time, zero if it gave none.
-	OccurredAt time.Time `json:"occurredAt,omitzero"`
-	ReceivedAt time.Time `json:"receivedAt,omitzero"`
-	UpdatedAt  time.Time `json:"updatedAt"`
+	Commits   []pratique.Commit `json:"commits,omitempty"`
+	UpdatedAt time.Time         `json:"updatedAt"`
 }
 
 // fold adds a fact that names this event. Facts about platform children move nothing but the time: the event is as far
@@ -143,9 +133,9 @@ func (s *EventStatus) end(e pratique.Completed, newest *pratique.Evaluated) {
 func (s *EventStatus) describe(f pratique.Fact) {
 	switch body := f.Body.(type) {
 	case *pratique.Event:
-		s.take(*body)
+		s.know(*body)
 	case *pratique.Resolved:
-		s.take(body.Event)
+		s.know(body.Event)
 	case *pratique.Failed:
 		s.named(body.Ref)
 	case *pratique.Completed:
@@ -153,9 +143,10 @@ func (s *EventStatus) describe(f pratique.Fact) {
 	}
 }
 
-func (s *EventStatus) take(e pratique.Event) {
-	s.Ref, s.Source, s.Actor, s.OccurredAt, s.ReceivedAt = e.Ref, e.Source, e.Actor, e.OccurredAt, e.ReceivedAt
-	s.Priority, s.Requeues, s.RefreshOnly, s.AllowOlder = e.Priority, e.Requeues, e.RefreshOnly, e.AllowOlder
+// know takes over what a fact says about the event. Its ID is the one that the fact is filed under.
+func (s *EventStatus) know(e pratique.Event) {
+	e.ID = s.ID
+	s.Event = e
 }
 
 // named takes over what the event's reference is, unless the event itself said so.

@@ -94,7 +94,7 @@ func newModel() *model {
 func (m *model) apply(seq uint64, f pratique.Fact) {
 	if f.Event != "" {
 		if m.events[f.Event] == nil {
-			m.events[f.Event] = &EventStatus{ID: f.Event}
+			m.events[f.Event] = &EventStatus{Event: pratique.Event{ID: f.Event}}
 		}
 		var newest *pratique.Evaluated
 		if r := m.records[f.Subject]; r != nil {

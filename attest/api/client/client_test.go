@@ -31,7 +31,7 @@ func serve(t *testing.T, submitted func(*index.Index, pratique.Event) error) *ht
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(api.New(api.Config{
-		Index:    ix,
+		Images: ix, Events: ix,
 		Submit:   func(_ context.Context, e pratique.Event) error { return submitted(ix, e) },
 		Describe: func(context.Context) (api.Service, error) { return api.Service{}, nil },
 		Auth:     api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}, {Name: "auditor", Secret: "reader-secret-0123456789"}}},
