@@ -187,6 +187,7 @@ var keepContexts = map[string]string{
 	"queue/webhook/expr.budget":           "what CEL calls back gets no context",
 	"scanner/trivy/database.walk":         "one walk over a database, which lives as long as the call",
 	"sbom/syft.valuesContext":             "it is a context",
+	"sbom/syft.Generator":                 "Syft asks for its plug-ins with the values of the context that made them",
 	"sbom/syft/incremental.valuesContext": "it is a context",
 }
 
