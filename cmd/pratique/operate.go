@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -49,7 +48,7 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 			return nil, false, nil, err
 		}
 		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt}
-		if w, err := workOf(q.Job); err == nil { // what is no work of ours is listed by the id of its message
+		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil { // what is no work of ours is listed by the id of its message
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
 				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
@@ -86,12 +85,6 @@ func (o operator) refused(limit int) (refused []api.Job, more bool, err error) {
 	return refused, more, err
 }
 
-func workOf(job queue.Job) (pipeline.Work, error) {
-	var w pipeline.Work
-	err := json.Unmarshal(job.Body, &w)
-	return w, err
-}
-
 // repositoryOf is what the work reads from; zero for what is no work of ours.
 func repositoryOf(w pipeline.Work) pratique.Repository {
 	if w.Event.Ref.Repository.IsZero() {
@@ -107,7 +100,7 @@ func (o operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 		if err != nil {
 			return pratique.Event{}, err
 		}
-		if w, err := workOf(q.Job); err == nil && w.Event.ID == id {
+		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil && w.Event.ID == id {
 			return w.Event, nil
 		}
 	}
@@ -120,7 +113,7 @@ func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subje
 	}
 	// An inspection takes long and leaves nothing half done. The later stages stop by themselves.
 	o.broker.Interrupt(pratique.StageInspect, func(job queue.Job) bool {
-		w, err := workOf(job)
+		w, err := pipeline.DecodeWork(job.Body)
 		return err == nil && w.Event.ID == e.ID
 	})
 	return nil

@@ -49,7 +49,7 @@ func (s *service) works() ([]queue.Work, error) {
 	// others. A job that would find no turn stays in the queue, and none of its attempts is used up.
 	deploying := s.work(pratique.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
 	deploying.Hold = func(job queue.Job) time.Duration {
-		w, _ := workOf(job) // the stage says what is wrong with it
+		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
 		names := []string{w.Target}
 		if w.Target == "" {
 			names, _ = gate.Targets(w.Event.Ref.Repository, w.Event.Ref.Tag)
@@ -93,7 +93,7 @@ func (s *service) work(stage pratique.Stage, workers int, handle func(context.Co
 		Limits: map[pratique.Priority]int{pratique.PriorityManual: s.conf.Inspect.Priorities.Manual, pratique.PriorityRescan: s.conf.Inspect.Priorities.Rescan},
 		// Every stage reads the registry, the gate too.
 		Hold: func(job queue.Job) time.Duration {
-			w, _ := workOf(job) // the stage says what is wrong with it
+			w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
 			return s.registry.Paused(repositoryOf(w))
 		},
 		Handle: func(ctx context.Context, job queue.Job) error { return handle(ctx, job.Body) },

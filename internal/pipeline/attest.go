@@ -51,7 +51,7 @@ func (s *Attest) Handle(ctx context.Context, body []byte) error {
 }
 
 func (s *Attest) handle(ctx context.Context, body []byte) error {
-	w, err := decodeWork(body)
+	w, err := DecodeWork(body)
 	if err != nil {
 		return err
 	}

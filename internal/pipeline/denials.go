@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"maps"
 	"time"
@@ -122,7 +121,7 @@ func (d *Denials) job(p PendingDenial, now time.Time) (pratique.Message, error) 
 		Ref: ref, Source: SourceDenial, Priority: pratique.PriorityRescan, OccurredAt: pushedAt(p.Push), ReceivedAt: now,
 		RefreshOnly: p.Push.RefreshOnly,
 	}
-	body, err := json.Marshal(Work{Event: e, Subject: p.Pushed})
+	body, err := Work{Event: e, Subject: p.Pushed}.encode()
 	if err != nil {
 		return pratique.Message{}, pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 	}

@@ -35,7 +35,7 @@ func (s *Deploy) Handle(ctx context.Context, body []byte) error {
 }
 
 func (s *Deploy) handle(ctx context.Context, body []byte) error {
-	w, err := decodeWork(body)
+	w, err := DecodeWork(body)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (s *Inspect) Handle(ctx context.Context, body []byte) error {
 }
 
 func (s *Inspect) handle(ctx context.Context, body []byte) error {
-	w, err := decodeWork(body)
+	w, err := DecodeWork(body)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -30,7 +29,7 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 		if err := e.Validate(); err != nil {
 			return pratique.Wrap(pratique.Invalid, "accept event", "", err)
 		}
-		body, err := json.Marshal(Work{Event: e})
+		body, err := Work{Event: e}.encode()
 		if err != nil {
 			return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
 		}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"slices"
 	"time"
@@ -216,7 +215,7 @@ func reevaluate(r pratique.Rescan, evaluate []scanner.Pushed, report pratique.Di
 	var jobs []pratique.Message
 	for _, p := range evaluate {
 		w := Work{Event: rescanEvent(r, p, report), Subject: p.Subject}
-		body, err := json.Marshal(w)
+		body, err := w.encode()
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
 		}

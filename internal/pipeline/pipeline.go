@@ -18,23 +18,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Work is what travels between stages: ids and digests, never documents.
-type Work struct {
-	Event pratique.Event `json:"event"`
-	// Subject is what the event's ref was resolved to; zero until the inspect stage has done so.
-	Subject pratique.Subject `json:"subject,omitzero"`
-	// Verdict is the digest of the verdict's document, once there is one.
-	Verdict pratique.Digest `json:"verdict,omitzero"`
-	// Unconfirmed says why the tag that was submitted beside the digest was taken off; empty if nothing was.
-	Unconfirmed string `json:"unconfirmed,omitempty"`
-	// Round counts how often the work was sent back to an earlier stage, which then reuses nothing.
-	Round int `json:"round,omitempty"`
-	// Target is the one that the deploy stage is to write, one of Targets: all that ask for the image. Both are empty until
-	// that stage has found out.
-	Target  string   `json:"target,omitempty"`
-	Targets []string `json:"targets,omitempty"`
-}
-
 // Ledger is where facts are kept.
 type Ledger interface {
 	// Append records a fact and returns its position.
@@ -124,9 +107,9 @@ func (b *Base) sendBack(ctx context.Context, stage pratique.Stage, w Work, cause
 
 // pass hands the work to the next stage. The id makes a redelivered hand-over one message.
 func (b *Base) pass(ctx context.Context, stage pratique.Stage, w Work) error {
-	body, err := json.Marshal(w)
+	body, err := w.encode()
 	if err != nil {
-		return pratique.Wrap(pratique.Internal, "encode work", w.Event.ID, err)
+		return err
 	}
 	id := w.Event.ID + "." + string(stage)
 	if w.Round > 0 {
@@ -155,8 +138,11 @@ func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt in
 type ending func(w Work, detail string) error
 
 func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool, end ending) error {
-	w, err := decodeWork(body)
+	w, err := DecodeWork(body)
 	if err != nil {
+		if !final && !pratique.KindOf(err).Permanent() { // another process may understand it
+			return nil
+		}
 		return b.failedUnread(ctx, stage, body, attempt, err)
 	}
 	if powerOfTwo := attempt&(attempt-1) == 0; !final && !powerOfTwo {
@@ -192,17 +178,6 @@ func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt in
 		return unlessCanceled(b.complete(ctx, stage, w, pratique.StateFailed, detail))
 	}
 	return unlessCanceled(end(w, detail))
-}
-
-func decodeWork(body []byte) (Work, error) {
-	var w Work
-	if err := json.Unmarshal(body, &w); err != nil {
-		return Work{}, pratique.Wrap(pratique.Invalid, "decode work", "", err)
-	}
-	if err := w.Event.Validate(); err != nil {
-		return Work{}, pratique.Wrap(pratique.Invalid, "decode work", "", err)
-	}
-	return w, nil
 }
 
 // putJSON stores v as a JSON document.

@@ -241,7 +241,7 @@ func TestGarbage(t *testing.T) {
 		"digest of the ref":      {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
 		"no ref":                 {body: encode(noRef), id: "e1"},
 		"hostile":                {body: encode(hostile), id: "e1"},
-		"another subject":        {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `{"event"`, `{"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
+		"another subject":        {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `"event"`, `"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
 		"an unreadable priority": {body: `{"event":{"id":"e3","priority":5}}`, id: "e3"},
 	} {
 		t.Run(name, func(t *testing.T) {
