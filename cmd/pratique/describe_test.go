@@ -150,7 +150,7 @@ func TestDescribeImage(t *testing.T) {
   tag 1.0
   tag latest
 
-Verdict of 2026-03-01 11:00:00Z, policy default ` + policy.Digest.String() + `
+Verdict of 2026-03-01 11:00:00Z, profile default ` + policy.Digest.String() + `
   note, unknown_severity: CVE-2026-1 has none
 
 Findings in 6 packages, 2 LOW, 1 UNKNOWN (1 fixable)
@@ -169,7 +169,7 @@ Deployments
   committed to production: c0ffee on main of https://git.test/config.git
 
 Facts
-  2026-03-01 11:00:00Z  seen       inspect@host
+  2026-03-01 11:00:00Z  resolved   inspect@host
   2026-03-01 11:00:00Z  inspected  inspect@host
 `
 	if diff := cmp.Diff(want, got); diff != "" {
