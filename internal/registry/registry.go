@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // Host is one registry that may be contacted.
@@ -30,11 +31,13 @@ type Host struct {
 	PlainHTTP, TLS bool
 	// Username and Password are both set, or both empty for anonymous access.
 	Username, Password string
+	// CA are certificates, in PEM, of authorities that are trusted for this registry beside those of the system.
+	CA []byte
 	// TokenHosts are the hosts, other than Name, whose token servers may see the credentials. Those of Docker
 	// Hub and GitLab are known.
 	TokenHosts []string
 	// RedirectHosts are hosts at private addresses that may serve this registry's bytes, for example an object
-	// store. Hosts at public addresses need not be named. Neither gets credentials.
+	// store. Hosts at public addresses need not be named, unless a proxy is asked for them. Neither gets credentials.
 	RedirectHosts []string
 	// Concurrency is how many requests may be under way at a time, half of them downloads of layers; 16.
 	Concurrency int
@@ -104,11 +107,21 @@ func New(cfg Config) (*Client, error) {
 		platforms: cfg.Platforms,
 		stall:     stallAfter,
 	}
-	trusted, public := newTransport(false), newTransport(true)
+	common, public := newTransport(false), newTransport(true)
+	if err := outbound.Setup(common, nil); err != nil {
+		return nil, err
+	}
 	for _, h := range cfg.Hosts {
 		ready, err := h.prepare()
 		if err != nil {
 			return nil, err
+		}
+		trusted := common
+		if len(h.CA) > 0 {
+			trusted = newTransport(false)
+			if err := outbound.Setup(trusted, h.CA); err != nil {
+				return nil, pratique.Wrap(pratique.Invalid, "configure registries", pratique.Clip(h.Name), err)
+			}
 		}
 		ready.guard = newGuard(ready, trusted, public, c.limits.ManifestBytes)
 		for _, known := range append([]string{h.Name}, h.Aliases...) {
