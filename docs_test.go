@@ -126,6 +126,23 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// TestNamedFiles: CONTRIBUTING.md says where to put what, so each file and folder that it names is there.
+func TestNamedFiles(t *testing.T) {
+	page, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := regexp.MustCompile("`([a-z_.]+/[A-Za-z0-9_./-]+)`")
+	for _, match := range file.FindAllStringSubmatch(string(page), -1) {
+		if strings.Contains(match[1], "NAME") {
+			match[1] = filepath.Dir(match[1])
+		}
+		if _, err := os.Stat(match[1]); err != nil {
+			t.Errorf("CONTRIBUTING.md names %s: %v", match[0], err)
+		}
+	}
+}
+
 // TestReadmeIsAFrontDoor: what does not fit has a page of its own.
 func TestReadmeIsAFrontDoor(t *testing.T) {
 	page, err := os.ReadFile("README.md")
