@@ -143,6 +143,26 @@ func TestNamedFiles(t *testing.T) {
 	}
 }
 
+// TestLayoutNamesAllPackages: the layout in docs/ARCHITECTURE.md has a place for each package.
+func TestLayoutNamesAllPackages(t *testing.T) {
+	page, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, layout, _ := strings.Cut(string(page), "```\n")
+	layout, _, _ = strings.Cut(layout, "```")
+	for _, p := range packages(t) {
+		place := filepath.Base(p.ImportPath) + "/"
+		if p.ImportPath == "cmd/pratique" {
+			place = p.ImportPath + "/"
+		}
+		within := strings.HasPrefix(p.ImportPath, "internal/testenv/") || strings.HasPrefix(p.ImportPath, "internal/inspector/")
+		if p.ImportPath != "" && !within && !regexp.MustCompile(`(?m)^ *(\S+/ )*`+regexp.QuoteMeta(place)+`( |$)`).MatchString(layout) {
+			t.Errorf("docs/ARCHITECTURE.md: the layout does not name %s", p.ImportPath)
+		}
+	}
+}
+
 // TestReadmeIsAFrontDoor: what does not fit has a page of its own.
 func TestReadmeIsAFrontDoor(t *testing.T) {
 	page, err := os.ReadFile("README.md")
