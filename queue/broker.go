@@ -67,6 +67,7 @@ type Broker struct {
 	js      jetstream.JetStream
 	config  Config
 	running running
+	waiting waiting
 }
 
 // New returns a broker on js. Call [Broker.Setup] once before using it.

@@ -29,12 +29,13 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Pri
 		Stage: p.work.Stage, Priority: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
 		EnqueuedAt: meta.Timestamp.UTC(),
 	}
+	d := p.waiting.took(job, msg, meta)
 	if wait := p.hold(job); wait > 0 {
-		p.nak(msg, wait)
+		p.giveBack(d, wait)
 		return
 	}
 	var end func()
-	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.begin(ctx, job, msg, meta) })
+	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { end = p.begin(ctx, d, meta) })
 	// A heartbeat after a delayed return would undo the delay, so the message is settled only now.
 	end()
 }
@@ -52,34 +53,35 @@ func (p *pool) hold(job Job) time.Duration {
 }
 
 // begin counts the start, does the job unless it has had its attempts, and returns how to settle the message.
-func (p *pool) begin(ctx context.Context, job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) func() {
+func (p *pool) begin(ctx context.Context, from delivery, meta *jetstream.MsgMetadata) func() {
+	job := from.job
 	usual := backoff.Backoff{Min: p.config.MinDelay, Max: p.config.MaxDelay, Jitter: jitterShare}
 	again := usual.Delay(int(meta.NumDelivered), backoff.Random())
 	now, err := p.starts.begin(ctx, meta, bounds{spent: p.config.MaxAttempts, deaths: p.work.MaxDeaths})
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))
-		return func() { p.nak(msg, again) }
+		return func() { p.giveBack(from, again) }
 	}
 	job.Attempt = now.total
 	if now.over {
-		return p.settle(ctx, job, msg, now, Disposition{Action: Term}, now.end(job.ID), again)
+		return p.settle(ctx, job, from, now, Disposition{Action: Term}, now.end(job.ID), again)
 	}
 	job.Deaths = now.deaths - 1
 	err = p.guard(job, func() error { return p.running.handle(ctx, job, p.work.Handle) })
 	if err != nil && (ctx.Err() != nil || errors.Is(err, errInterrupted)) {
 		// The pool was told to stop and the grace period is over, or somebody interrupted: this says nothing about the job.
 		p.take(job, now, true, err)
-		return func() { p.nak(msg, 0) }
+		return func() { p.giveBack(from, 0) }
 	}
 	effort := Effort{Starts: now.total, Spent: now.spent, Age: p.config.Now().Sub(job.EnqueuedAt)}
 	d := Dispose(err, effort, p.config, backoff.Random())
-	return p.settle(ctx, job, msg, now, d, err, again)
+	return p.settle(ctx, job, from, now, d, err, again)
 }
 
 // settle records a failure and returns how to settle the message; again is the wait if recording fails.
-func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start, d Disposition, err error, again time.Duration) func() {
+func (p *pool) settle(ctx context.Context, job Job, from delivery, now start, d Disposition, err error, again time.Duration) func() {
 	if d.Action == Ack {
-		return func() { p.acknowledge(job, msg) }
+		return func() { p.acknowledge(job, from.msg) }
 	}
 	final := d.Action == Term
 	recordErr := p.guard(job, func() error { return p.work.Failed(ctx, job, err, final) })
@@ -92,11 +94,11 @@ func (p *pool) settle(ctx context.Context, job Job, msg jetstream.Msg, now start
 	}
 	switch {
 	case final && recordErr != nil:
-		return func() { p.nak(msg, again) }
+		return func() { p.giveBack(from, again) }
 	case final:
-		return func() { p.terminate(job, msg) }
+		return func() { p.terminate(job, from.msg) }
 	}
-	return func() { p.nak(msg, d.Delay) }
+	return func() { p.giveBack(from, d.Delay) }
 }
 
 // take notes how the start ended; if that fails it counts as a death, which errs on the side of an end.

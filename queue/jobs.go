@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -17,7 +18,9 @@ type Queued struct {
 	Job
 	// Running says that a worker of this process has it now; others wait for a worker, or for another attempt.
 	Running bool
-	seq     uint64
+	// Due is when it comes back for another attempt; zero if it runs, waits for a worker, or this process does not know.
+	Due time.Time
+	seq uint64
 }
 
 // Jobs yields the jobs of all stages that are not done: the stages in the order of the line, the most urgent priority
@@ -61,6 +64,9 @@ func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, pr
 			Stage: s.Stage, Priority: priority, ID: msg.Header.Get(jetstream.MsgIDHeader), Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
 		}}
 		q.Running = b.running.has(s.Stage, q.ID)
+		if due := b.waiting.due(messageID{s.Stage, q.seq}); !q.Running && due.After(b.config.Now()) {
+			q.Due = due
+		}
 		if !yield(q, nil) {
 			return false
 		}

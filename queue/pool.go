@@ -107,6 +107,7 @@ type pool struct {
 	starts     starts
 	turns      *turns
 	running    *running
+	waiting    *waiting
 }
 
 func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
@@ -120,7 +121,7 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 	}
 	w.Workers = max(1, w.Workers)
 	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
-		starts: starts{js: b.js}, turns: newTurns(w.Workers, w.Limits), running: &b.running}
+		starts: starts{js: b.js}, turns: newTurns(w.Workers, w.Limits), running: &b.running, waiting: &b.waiting}
 	for _, name := range pratique.Priorities() {
 		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
 		if err != nil {
