@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // moved are the words of Git, GitHub, GitLab, Azure DevOps and JGit for a tip that is not the one the push was built on.
@@ -130,6 +131,7 @@ func classify(op, right string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = outbound.Explain(err, "deploy.targets[].ca")
 	kind, said, advice := classifyKind(err), strings.TrimRight(shown(err.Error()), ": "), ""
 	switch {
 	case noRepository(err):

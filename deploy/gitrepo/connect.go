@@ -3,6 +3,7 @@ package gitrepo
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // connect picks the transport and the login for the URL.
@@ -26,7 +29,7 @@ func (r *Repo) connect(c Config) error {
 	}
 	switch ep.Protocol {
 	case "http", "https":
-		return r.connectHTTP(c.Auth)
+		return r.connectHTTP(c.Auth, c.CA)
 	case "ssh":
 		return r.connectSSH(c.Auth, ep)
 	case "file":
@@ -50,8 +53,11 @@ func showable(ep *transport.Endpoint) error {
 	return nil
 }
 
-func (r *Repo) connectHTTP(a Auth) error {
+func (r *Repo) connectHTTP(a Auth, ca []byte) error {
 	r.http = http.DefaultTransport.(*http.Transport).Clone()
+	if err := outbound.Setup(r.http, ca); err != nil {
+		return err
+	}
 	r.client = githttp.NewClient(&http.Client{Transport: boundedHTTP{r.http}})
 	switch {
 	case a.Username != "":
@@ -79,7 +85,8 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	addr := hostPort(ep)
 	algorithms := hosts.HostKeyAlgorithms(addr)
 	if len(algorithms) == 0 {
-		return fmt.Errorf("known hosts: no key for %s", addr)
+		return fmt.Errorf("known hosts: no key for %s: ask for it with %s, compare it with what the host's operator says, and add it (deploy.targets[].sshKnownHosts)",
+			addr, keyscan(addr))
 	}
 	user := a.Username
 	if user == "" {
@@ -94,6 +101,18 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	}}
 	r.client = &pipes{start: host.start}
 	return nil
+}
+
+// keyscan is the command that prints the keys of a host.
+func keyscan(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case err != nil:
+		return "ssh-keyscan " + addr
+	case port == "22":
+		return "ssh-keyscan " + host
+	}
+	return "ssh-keyscan -p " + port + " " + host
 }
 
 // readKnownHosts parses the text of a known_hosts file. The library reads files only.

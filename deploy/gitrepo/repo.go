@@ -29,6 +29,8 @@ type Config struct {
 	// Branch is the branch to commit to, "main" if empty. It has to exist.
 	Branch string
 	Auth   Auth
+	// CA are certificates, in PEM, of authorities that are trusted for an https remote beside those of the system.
+	CA []byte
 	// Author is the author and committer; "Pratique <pratique@localhost>" if empty.
 	Author Signature
 	// SigningKey is an OpenSSH private key in PEM that commits are signed with; none means unsigned.

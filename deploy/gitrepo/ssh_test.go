@@ -222,7 +222,8 @@ func TestSSH(t *testing.T) {
 	_, err = open(t, Config{URL: url + "-none", Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}}).Update(t.Context(), set("README.md", "x"))
 	wantKind(t, err, pratique.Unavailable, "repository not found")
 	_, err = Open(Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: []byte(knownhosts.Line([]string{"other.example"}, host.PublicKey()))}}, time.Now)
-	wantKind(t, err, pratique.Invalid, "no key for "+addr)
+	_, port, _ := net.SplitHostPort(addr)
+	wantKind(t, err, pratique.Invalid, "no key for "+addr+": ask for it with ssh-keyscan -p "+port+" 127.0.0.1")
 }
 
 // TestTimeout: a server that accepts connections and says nothing does not hold the writer for ever.

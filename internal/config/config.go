@@ -62,6 +62,8 @@ type Registry struct {
 	PlainHTTP *bool  `yaml:"plainHTTP"`
 	Username  string `yaml:"username"`
 	Password  Secret `yaml:"password"`
+	// CA is a file with certificates, in PEM, of authorities that are trusted for this host beside those of the system.
+	CA Secret `yaml:"ca"`
 	// TokenHosts are other hosts whose token servers may see the credentials; RedirectHosts are hosts at
 	// private addresses that serve this registry's blobs, and never see them.
 	TokenHosts    []string `yaml:"tokenHosts"`
@@ -103,6 +105,8 @@ type OIDC struct {
 	// Issuer defaults to Google's; KeysURL, where its keys are, must be given for any other.
 	Issuer  string `yaml:"issuer"`
 	KeysURL string `yaml:"keysURL"`
+	// CA is as that of a registry, for KeysURL.
+	CA Secret `yaml:"ca"`
 	// Audience must be this service's own; Email and Claims must be those of the sender.
 	Audience string            `yaml:"audience"`
 	Email    string            `yaml:"email"`
@@ -206,6 +210,8 @@ type Database struct {
 	Dir string `yaml:"dir"`
 	// Offline asks no source: databases come by pratique db import alone.
 	Offline bool `yaml:"offline"`
+	// CA is as that of a registry, for Sources whose host is not one of Registries.
+	CA Secret `yaml:"ca"`
 	// Interval is the shortest time between looks for a new one; default 6h.
 	Interval Duration `yaml:"interval"`
 	// Java is the database that knows jars by their SHA-1.
@@ -284,8 +290,10 @@ type Target struct {
 	Images []pratique.Glob `yaml:"images"`
 	Tags   []pratique.Glob `yaml:"tags"`
 
-	Username   string `yaml:"username"`
-	Password   Secret `yaml:"password"`
+	Username string `yaml:"username"`
+	Password Secret `yaml:"password"`
+	// CA is as that of a registry, for an https Repository.
+	CA         Secret `yaml:"ca"`
 	SSHKey     Secret `yaml:"sshKey"`
 	KnownHosts Secret `yaml:"sshKnownHosts"`
 	// SigningKey is an OpenSSH private key that signs the commits; default unsigned.

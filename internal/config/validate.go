@@ -240,9 +240,9 @@ func (c *checker) targets(all []Target) {
 // sharesBranch refuses targets that commit to one branch as different authors: they share one writer, which
 // would be that of the first.
 func (c *checker) sharesBranch(key string, t Target, earlier []Target) {
-	type writer struct{ user, password, sshKey, hosts, signingKey, name, email string }
+	type writer struct{ user, password, ca, sshKey, hosts, signingKey, name, email string }
 	of := func(t Target) writer {
-		return writer{t.Username, t.Password.ref, t.SSHKey.ref, t.KnownHosts.ref, t.SigningKey.ref, t.AuthorName, t.AuthorEmail}
+		return writer{t.Username, t.Password.ref, t.CA.ref, t.SSHKey.ref, t.KnownHosts.ref, t.SigningKey.ref, t.AuthorName, t.AuthorEmail}
 	}
 	for _, e := range earlier {
 		if e.Repository == t.Repository && e.Branch == t.Branch && of(e) != of(t) {

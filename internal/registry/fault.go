@@ -12,6 +12,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/backoff"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // fault gives an error of the network or of a registry its kind. What is not recognised is taken for trouble
@@ -33,7 +34,7 @@ func fault(op, subject string, err error) error {
 	if errors.As(err, &located) {
 		err = located.Err
 	}
-	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: err}
+	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: outbound.Explain(err, "registries[].ca")}
 }
 
 // loginFault is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
@@ -119,6 +120,12 @@ func describe(e *transport.Error) error {
 	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	if len(e.Errors) > 0 {
 		text += fmt.Sprintf(": %s: %s", pratique.Clip(string(e.Errors[0].Code)), pratique.Clip(e.Errors[0].Message))
+	}
+	switch e.StatusCode {
+	case http.StatusUnauthorized:
+		text += ": it wants a login, or does not take the one it got: set registries[].username and password for this host"
+	case http.StatusForbidden:
+		text += ": the login of registries[].username may not do this"
 	}
 	return errors.New(text)
 }

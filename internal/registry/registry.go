@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // Host is one registry that may be contacted.
@@ -30,6 +31,8 @@ type Host struct {
 	PlainHTTP, TLS bool
 	// Username and Password are both set, or both empty for anonymous access.
 	Username, Password string
+	// CA are certificates, in PEM, of authorities that are trusted for this registry beside those of the system.
+	CA []byte
 	// TokenHosts are the hosts, other than Name, whose token servers may see the credentials. Those of Docker
 	// Hub and GitLab are known.
 	TokenHosts []string
@@ -104,11 +107,21 @@ func New(cfg Config) (*Client, error) {
 		platforms: cfg.Platforms,
 		stall:     stallAfter,
 	}
-	trusted, public := newTransport(false), newTransport(true)
+	common, public := newTransport(false), newTransport(true)
+	if err := outbound.Setup(common, nil); err != nil {
+		return nil, err
+	}
 	for _, h := range cfg.Hosts {
 		ready, err := h.prepare()
 		if err != nil {
 			return nil, err
+		}
+		trusted := common
+		if len(h.CA) > 0 {
+			trusted = newTransport(false)
+			if err := outbound.Setup(trusted, h.CA); err != nil {
+				return nil, pratique.Wrap(pratique.Invalid, "configure registries", pratique.Clip(h.Name), err)
+			}
 		}
 		ready.guard = newGuard(ready, trusted, public, c.limits.ManifestBytes)
 		for _, known := range append([]string{h.Name}, h.Aliases...) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 const opGuard = "guard registry request"
@@ -76,11 +77,12 @@ type guard struct {
 	host            *host
 	own             string // host[:port] as it stands in URLs
 	trusted, public http.RoundTripper
+	proxy           func(*http.Request) (*url.URL, error)
 	manifestBytes   int64
 }
 
 func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *guard {
-	return &guard{host: h, own: h.registry.RegistryStr(), trusted: trusted, public: public, manifestBytes: manifestBytes}
+	return &guard{host: h, own: h.registry.RegistryStr(), trusted: trusted, public: public, proxy: outbound.Proxy(), manifestBytes: manifestBytes}
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -146,6 +148,11 @@ func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	}
 	if slices.Contains(g.host.RedirectHosts, to) {
 		return g.trusted, nil
+	}
+	// Whoever asks by a proxy does not learn the address, so nobody could check that it is a public one.
+	if proxy, err := g.proxy(req); err != nil || proxy != nil {
+		return nil, pratique.Errorf(pratique.Denied, opGuard,
+			"the registry sends us to %s, which is asked by a proxy: name that host in redirectHosts if it serves this registry's blobs", pratique.Clip(to))
 	}
 	return g.public, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 const (
@@ -58,10 +59,7 @@ type keySet struct {
 }
 
 func newKeySet(url string, client *http.Client, now func() time.Time) *keySet {
-	own := http.Client{}
-	if client != nil {
-		own = *client
-	}
+	own := *client
 	own.CheckRedirect = func(*http.Request, []*http.Request) error {
 		return errors.New("a redirect: the keys are read from the configured place only")
 	}
@@ -186,7 +184,7 @@ func (s *keySet) fetch(ctx context.Context) (map[string]jose.JSONWebKey, error) 
 	request.Header.Set("Accept", "application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, outbound.Explain(err, "receivers[].oidc.ca")
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

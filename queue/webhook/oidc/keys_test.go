@@ -7,6 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -119,6 +122,32 @@ func (i *issuer) verifier(t testing.TB, c Config) *Verifier {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// TestOwnAuthority: the keys of an issuer of one's own are read once its authority is named.
+func TestOwnAuthority(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t)
+	i.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	c := Config{KeysURL: i.server.URL + "/keys", Now: i.now, Audience: audience, Email: account}
+	verify := func() error {
+		v, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Verify(t.Context(), "Bearer "+i.sign(t, "rsa", nil))
+	}
+	if err := verify(); pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "in receivers[].oidc.ca") {
+		t.Errorf("an unknown authority: %v", err)
+	}
+	c.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw})
+	if err := verify(); err != nil {
+		t.Error(err)
+	}
+	c.CA = []byte("no PEM")
+	if _, err := New(c); pratique.KindOf(err) != pratique.Invalid {
+		t.Errorf("a file that holds no certificate: %v", err)
+	}
 }
 
 func TestRotatedKeyIsFoundAndWithdrawnOneIsNot(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 // Google's issuer, the other name that it gives itself in older tokens, and where its keys are.
@@ -50,7 +51,9 @@ type Config struct {
 	// Claims are further claims with their exact values, all of them strings, such as appid. An issuer other
 	// than Google needs at least one of Email and Claims.
 	Claims map[string]string
-	// Client fetches the keys; default one of its own. It is copied; redirects are refused whatever it says.
+	// CA are certificates, in PEM, of authorities that are trusted for KeysURL beside those of the system.
+	CA []byte
+	// Client fetches the keys; default one of its own, which uses CA. It is copied; redirects are refused whatever it says.
 	Client *http.Client
 	// Now is the clock; default [time.Now].
 	Now func() time.Time
@@ -77,6 +80,13 @@ func New(c Config) (*Verifier, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Client == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		if err := outbound.Setup(transport, c.CA); err != nil {
+			return nil, pratique.Wrap(pratique.Invalid, "configure oidc", "", err)
+		}
+		c.Client = &http.Client{Transport: transport}
 	}
 	return &Verifier{
 		config: c,

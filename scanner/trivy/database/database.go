@@ -30,6 +30,9 @@ type Config struct {
 	// Hosts say how to reach the registries of the sources; those not named are reached over HTTPS without
 	// credentials.
 	Hosts []Host
+	// CA are certificates, in PEM, of authorities that are trusted for the sources beside those of the system and of
+	// their host.
+	CA []byte
 	// Dir is where downloaded generations are kept. One process at a time may use it.
 	Dir string
 	// StaticDir is a directory with trivy.db and metadata.json that somebody else keeps up to date. It is
@@ -53,9 +56,12 @@ type Config struct {
 
 // Host is how to reach one registry, named with its port if it has one.
 type Host struct {
-	Name               string
-	PlainHTTP          bool
+	Name string
+	// PlainHTTP means without TLS. It is the default of loopback hosts, unless TLS is set.
+	PlainHTTP, TLS     bool
 	Username, Password string
+	// CA are certificates, in PEM, of authorities that are trusted for this registry.
+	CA []byte
 }
 
 // Generation is one state of the database on disk. Dir holds the database's file, whose sha256 is Digest, and
@@ -111,12 +117,16 @@ var ErrInUse = dirlock.ErrInUse
 func Open(cfg Config, now func() time.Time) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{cfg: cfg, now: now, retry: firstRetry, rejected: map[pratique.Digest]error{}}
-	s.patience = &patience{inner: newTransport(), now: now}
+	s.patience = &patience{now: now}
 	if cfg.StaticDir != "" {
 		return s, nil
 	}
 	for _, source := range cfg.Sources {
-		if _, err := s.reference(source); err != nil {
+		ref, err := s.reference(source)
+		if err == nil {
+			_, err = s.transport(ref)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +166,7 @@ func (s *Store) Current() (Generation, error) {
 		return s.current.generation(s.cfg.Dir), nil
 	case len(s.cfg.Sources) == 0:
 		return Generation{}, pratique.Errorf(pratique.Unavailable, op,
-			"there is none: name its sources in the configuration, import one with pratique db import, or name a directory with --db-dir")
+			"there is none: import one with pratique db import, name its sources (database.sources, with database.offline: false), or name a directory that holds one (database.dir, or --db-dir)")
 	case s.last != nil:
 		return Generation{}, pratique.Wrap(pratique.Unavailable, op, "", fmt.Errorf("there is none yet, and the newest try failed: %w", s.last))
 	case s.plan.Error != "":

@@ -107,13 +107,18 @@ func (s *Store) Due() time.Time {
 
 // patience hears how long a source asks us to wait.
 type patience struct {
-	inner http.RoundTripper
 	now   func() time.Time
 	mu    sync.Mutex
 	until time.Time
 }
 
-func (p *patience) RoundTrip(r *http.Request) (*http.Response, error) {
+// listener is a transport whose answers patience hears.
+type listener struct {
+	*patience
+	inner http.RoundTripper
+}
+
+func (p listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := p.inner.RoundTrip(r)
 	if err != nil || (resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable) {
 		return resp, err

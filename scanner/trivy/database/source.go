@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
 const (
@@ -25,7 +27,35 @@ const (
 	stallAfter = time.Minute
 )
 
-func newTransport() http.RoundTripper {
+// transport reaches the registry of a source, as its host says.
+func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
+	h := s.host(ref)
+	t := newTransport()
+	if err := outbound.Setup(t, bytes.TrimSpace(slices.Concat(s.cfg.CA, []byte("\n"), h.CA))); err != nil {
+		return nil, pratique.Wrap(pratique.Invalid, "read database source", ref.String(), err)
+	}
+	if !h.TLS {
+		return t, nil
+	}
+	return secured{t, ref.Context().RegistryStr()}, nil
+}
+
+// secured asks one host over TLS: the library takes loopback and private addresses for plain ones.
+type secured struct {
+	*http.Transport
+	host string
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t secured) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && r.URL.Host == t.host {
+		r = r.Clone(r.Context())
+		r.URL.Scheme = "https"
+	}
+	return t.Transport.RoundTrip(r)
+}
+
+func newTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
@@ -64,7 +94,11 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	}
 	// The next source is the better answer to a source in trouble, and one that says when to come back is not
 	// asked before.
-	patient := transport.NewRetry(transport.NewUserAgent(s.patience, "pratique"),
+	direct, err := s.transport(ref)
+	if err != nil {
+		return nil, err
+	}
+	patient := transport.NewRetry(transport.NewUserAgent(listener{s.patience, direct}, "pratique"),
 		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)
@@ -157,8 +191,17 @@ func fault(op string, err error) error {
 			kind = pratique.NotFound
 		}
 		err = fmt.Errorf("registry answered %d %s", status.StatusCode, http.StatusText(status.StatusCode))
+		if kind == pratique.Denied {
+			err = fmt.Errorf("%w: name the host with username and password under registries, if it wants a login", err)
+		}
 	case errors.As(err, &located):
 		err = located.Err // the URL may be a signed one
+	}
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		err = fmt.Errorf("%w: name the host with plainHTTP: true under registries, if that is meant", err)
+	default:
+		err = outbound.Explain(err, "database.ca, or in registries[].ca of its host")
 	}
 	return &pratique.Error{Op: op, Kind: kind, Err: err}
 }
