@@ -165,6 +165,9 @@ func (r ImageRef) WithContentID(id ContentID) ImageRef {
 // ParseImageRef reads "registry/path[:tag][@sha256:…]", or with a digest of sha512. Without tag and digest the tag is "latest".
 func ParseImageRef(s string) (ImageRef, error) {
 	var ref ImageRef
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		return ref, fmt.Errorf("image %q: leave out %s://, as in %s", clip(s), clip(scheme), clip(rest))
+	}
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {
 		id, err := ParseContentID(digest)

@@ -111,4 +111,6 @@ type TargetPlaces struct {
 	Count  int     `json:"count"`
 	// Problems are places that are the repository's and cannot be edited.
 	Problems []Problem `json:"problems,omitempty"`
+	// Hints say, where there is no place, what may have been meant as one. Nothing follows from them.
+	Hints []Problem `json:"hints,omitempty"`
 }

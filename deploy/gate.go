@@ -127,7 +127,7 @@ func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Ou
 	case err != nil:
 		return out, pratique.Wrap(pratique.Unknown, op, c.Subject.String(), fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
 	case out.State == pratique.StateAllowed && out.Detail == "":
-		out.Detail = fmt.Sprintf("no place below %s of target %s asks for %s:%s; see docs/editing.md", below(t), t.Name, c.Subject.Repository, c.Tag)
+		out.Detail = fmt.Sprintf("no place below %s of target %s asks for %s:%s; pratique why says what names the image there, docs/editing.md how it is marked", below(t), t.Name, c.Subject.Repository, c.Tag)
 	}
 	return out, nil
 }

@@ -105,6 +105,12 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 	if err != nil {
 		return err
 	}
+	// People ask for one repository. Those who compare many need to know no more.
+	if len(wanted) == 1 && found[0].Count == 0 && len(found[0].Problems) == 0 {
+		if found[0].Hints, err = hints(ctx, tip, t, wanted[0].Repository); err != nil {
+			return err
+		}
+	}
 	for i := range wanted {
 		found[i].Places = varied(found[i].Places, shownLooks)
 		first := found[i].Places[:min(len(found[i].Places), pratique.MaxPlaces)]

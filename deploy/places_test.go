@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/deploy"
 )
 
 // TestNothingIsHidden: what a place names is shown however many others there are, with the tags it asks for.
@@ -30,6 +31,32 @@ func TestPlacesInATooLargeFile(t *testing.T) {
 	all, err := memoryWorld(t).gateOf(b, prod()).Places(t.Context(), app)
 	if err != nil || len(all) != 1 || len(all[0].Problems) != 1 || all[0].Problems[0].Path != "prod/z.yaml" {
 		t.Fatalf("%+v, %v", all, err)
+	}
+}
+
+// TestHints: where nothing asks for an image, people are told which lines name it, and that a path is not there.
+func TestHints(t *testing.T) {
+	t.Parallel()
+	const content = "# registry.example.com/team/app:1\nrepository: registry.example.com/team/app\nimage: \"registry.example.com/team/app:1\"\n" +
+		"other: registry.example.com/team/app-2:1\nmirror: my-registry.example.com/team/app:1\n"
+	b := &branch{name: "prod/values.yaml", content: content, quick: 10}
+	all, err := memoryWorld(t).gateOf(b, prod()).Places(t.Context(), app)
+	if err != nil || len(all) != 1 || all[0].Count != 0 || len(all[0].Hints) != 2 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	for i, p := range all[0].Hints {
+		if p.Path != "prod/values.yaml" || p.Line != 2+i || !strings.Contains(p.Reason, "docs/editing.md") {
+			t.Errorf("%+v", p)
+		}
+	}
+	b.content = marked(1)
+	if all, err = memoryWorld(t).gateOf(b, prod()).Places(t.Context(), app); err != nil || all[0].Count != 1 || len(all[0].Hints) != 0 {
+		t.Errorf("a place needs no hints: %+v, %v", all, err)
+	}
+	w := newWorld(t)
+	all, err = w.newGate(deploy.Target{Name: "prod", Path: "nosuch"}).Places(t.Context(), app)
+	if err != nil || len(all[0].Hints) != 1 || all[0].Hints[0].Path != "nosuch" || !strings.Contains(all[0].Hints[0].Reason, "deploy.targets[].path") {
+		t.Errorf("%+v, %v", all, err)
 	}
 }
 

@@ -66,11 +66,16 @@ type Config struct {
 	Digest func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
 	// Describe tells about the service.
 	Describe func(ctx context.Context) (Service, error)
+	// NotReady says what the service waits for before it can evaluate images and answer in full, empty if for nothing; nil
+	// waits for nothing.
+	NotReady func(ctx context.Context) string
 	// Reconcile sweeps repositories; nil if this service does not.
 	Reconcile Reconciler
 	// Operate lists, cancels and requeues work; nil if this service does not.
 	Operate Operator
-	Auth    Auth
+	// NextAttempt returns when the work for an event is tried again, zero if that is not known; nil never knows.
+	NextAttempt func(stage, event string) time.Time
+	Auth        Auth
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 	// OnError is told the cause of every answer of 500 and above, whose text the client does not get to
@@ -82,16 +87,22 @@ type service struct {
 	Config
 }
 
-// New returns the handler of /api/ and of /openapi.json and /openapi.yaml. Other paths are answered with a problem.
+// New returns the handler of /api/, of the probes, and of /openapi.json and /openapi.yaml. Other paths are answered with a problem.
 // The caller has checked cfg.Auth with [Auth.Validate] and reported its error; an Auth that it refuses lets nobody
 // in, not even those whose own token is good.
 func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.NotReady == nil {
+		cfg.NotReady = func(context.Context) string { return "" }
+	}
+	if cfg.NextAttempt == nil {
+		cfg.NextAttempt = func(string, string) time.Time { return time.Time{} }
+	}
 	mux := http.NewServeMux()
 	s := &service{Config: cfg}
-	doc := s.register(humago.New(mux, humaConfig()))
+	doc := s.register(humago.New(mux, humaConfig()), mux)
 	mux.HandleFunc("GET /openapi.json", doc.serveJSON)
 	mux.HandleFunc("GET /openapi.yaml", doc.serveYAML)
 	return &front{mux: mux, auth: newAuthenticator(cfg.Auth)}
@@ -141,7 +152,7 @@ func humaConfig() huma.Config {
 	}
 }
 
-func (s *service) register(api huma.API) document {
+func (s *service) register(api huma.API, mux *http.ServeMux) document {
 	s.registerImages(api)
 	s.registerDocuments(api)
 	s.registerPlaces(api)
@@ -149,6 +160,7 @@ func (s *service) register(api huma.API) document {
 	s.registerJobs(api)
 	s.registerReconciliations(api)
 	s.registerStatus(api)
+	s.registerProbes(api, mux)
 	return renderDocument(api.OpenAPI())
 }
 

@@ -305,6 +305,25 @@ func TestStatusEndpoint(t *testing.T) {
 	}
 }
 
+// TestProbes: anybody may ask them, and they say in plain words what is waited for.
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tokens())
+	for wait, want := range map[string]int{"": 200, "waiting for the vulnerability database": 503} {
+		w.notReady = wait
+		if res, raw := w.ask("GET", "/healthz", "", ""); res.StatusCode != 200 || string(raw) != "alive\n" {
+			t.Errorf("healthz: %d %s", res.StatusCode, raw)
+		}
+		res, raw := w.ask("GET", "/readyz", "", "")
+		if res.StatusCode != want || want == 503 && string(raw) != wait+"\n" || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
+			t.Errorf("readyz: %d %s", res.StatusCode, raw)
+		}
+	}
+	if res, _ := w.ask("POST", "/readyz", "", ""); res.StatusCode != 405 {
+		t.Errorf("POST: %d", res.StatusCode)
+	}
+}
+
 func TestStatusOfErrors(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]int{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -159,6 +160,9 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 func (s *service) image(r pratique.Record) (Image, error) {
 	now := s.Now()
 	image := imageOf(r, now)
+	if f := image.Failure; f != nil && !f.Final {
+		image.NextAttempt = s.NextAttempt(f.Stage, lastFailed(r))
+	}
 	links, err := s.Images.Links(r.Subject)
 	if err != nil {
 		return Image{}, err
@@ -185,4 +189,14 @@ func (s *service) image(r pratique.Record) (Image, error) {
 		image.Children = append(image.Children, child)
 	}
 	return image, nil
+}
+
+// lastFailed is the event of the last attempt that failed, empty if none did.
+func lastFailed(r pratique.Record) string {
+	for _, f := range slices.Backward(r.History) {
+		if f.Kind == pratique.FactFailed {
+			return f.Event
+		}
+	}
+	return ""
 }

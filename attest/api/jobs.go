@@ -36,14 +36,15 @@ const (
 
 // Job is work that is not done, or that ended without an answer.
 type Job struct {
-	Event    string            `json:"event" doc:"The id to cancel or requeue it by"`
-	State    string            `json:"state" enum:"waiting,running,failed,canceled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or canceled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
-	Ref      string            `json:"ref" doc:"The image as it was named"`
-	Image    string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
-	Stage    string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
-	Priority pratique.Priority `json:"priority,omitempty" doc:"push, manual or rescan"`
-	Attempts int               `json:"attempts" doc:"How often the stage was begun"`
-	Reason   string            `json:"reason,omitempty" doc:"What the last attempt failed of, or who canceled it"`
+	Event       string            `json:"event" doc:"The id to cancel or requeue it by"`
+	State       string            `json:"state" enum:"waiting,running,failed,canceled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or canceled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
+	Ref         string            `json:"ref" doc:"The image as it was named"`
+	Image       string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
+	Stage       string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
+	Priority    pratique.Priority `json:"priority,omitempty" doc:"push, manual or rescan"`
+	Attempts    int               `json:"attempts" doc:"How often the stage was begun"`
+	Reason      string            `json:"reason,omitempty" doc:"What the last attempt failed of, or who canceled it"`
+	NextAttempt time.Time         `json:"nextAttempt,omitzero" doc:"When it is tried again, if it waits for that and the time is known"`
 	// Since is when it was put into the queue of the stage, or when it ended; AgeSeconds is the time since then.
 	Since      time.Time `json:"since" doc:"When it came into the queue of the stage, or ended"`
 	AgeSeconds int64     `json:"ageSeconds"`

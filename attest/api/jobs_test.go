@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
@@ -120,6 +121,16 @@ func TestJobs(t *testing.T) {
 	_, l := list("")
 	if j := l.Items[0]; j.Reason != "no route" || j.AgeSeconds != 90 || j.Image != a.String() || j.Attempts != 3 {
 		t.Errorf("%+v", j)
+	}
+	var image api.Image
+	w.get("/api/v1/images/"+a.Digest.String(), &image)
+	if !image.NextAttempt.Equal(now.Add(time.Minute)) {
+		t.Errorf("the next attempt is at %s", image.NextAttempt)
+	}
+	image = api.Image{}
+	w.get("/api/v1/images/"+subject("b").Digest.String(), &image)
+	if !image.NextAttempt.IsZero() {
+		t.Errorf("the last attempt is followed by one at %s", image.NextAttempt)
 	}
 	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 || j.Priority != pratique.PriorityPush {
 		t.Errorf("%+v", j)

@@ -30,6 +30,7 @@ type TargetPlaces struct {
 	Places     []HeldPlace        `json:"places"`
 	Count      int                `json:"count" doc:"How many places there are; of these, places lists at most 200"`
 	Broken     []pratique.Problem `json:"broken,omitempty" doc:"Places that are the image's and cannot be edited until somebody changes them"`
+	Hints      []pratique.Problem `json:"hints,omitempty" doc:"Only where there is no place: lines that name the repository and are not edited, or that the target's path is not on the branch"`
 }
 
 // HeldPlace is a value that names an image of the repository.
@@ -69,7 +70,7 @@ func (s *service) places(ctx context.Context, in *imageInput) (*placesOutput, er
 	}
 	for _, t := range found {
 		target := TargetPlaces{
-			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure, Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems,
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure, Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems, Hints: t.Hints,
 		}
 		if !t.ObservedAt.IsZero() {
 			target.ObservedAt = &t.ObservedAt

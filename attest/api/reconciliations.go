@@ -231,5 +231,5 @@ func reconciliations(all []Reconciliation) *reconciliationsOutput {
 }
 
 func noReconciler() error {
-	return pratique.Errorf(pratique.NotFound, "reconcile", "this service has no repositories configured to be reconciled")
+	return pratique.Errorf(pratique.NotFound, "reconcile", "this service has no repositories configured to be reconciled: name them under reconcile.repositories")
 }

@@ -39,6 +39,7 @@ type Image struct {
 	Drifted      []pratique.Drifted      `json:"drifted,omitempty" doc:"The targets that do not hold the image any longer, as far as the facts say; /places says what they hold now"`
 	Problems     []pratique.PlaceProblem `json:"problems,omitempty" doc:"What could not be edited in the config repositories when this image was deployed"`
 	Failure      *pratique.Failed        `json:"failure,omitempty" doc:"The last attempt that could not find out"`
+	NextAttempt  time.Time               `json:"nextAttempt,omitzero" doc:"When the work of the attempt that failed last is tried again, if that is known"`
 	Unattested   bool                    `json:"unattested,omitempty" doc:"The verdict denies, and the registry does not say so yet: what an earlier verdict allowed may still be signed there. It is tried again"`
 	Unmatched    bool                    `json:"unmatched,omitempty" doc:"The image could not be looked at with the newest vulnerability database; failure says why"`
 	Facts        []pratique.FactRef      `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`

@@ -77,6 +77,8 @@ type world struct {
 	seq    uint64
 	events []pratique.Event
 	errors []error
+	// notReady is what the probe says is waited for.
+	notReady string
 	// refuse, if set, is what Submit answers; describe likewise.
 	refuse, describe error
 	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
@@ -133,6 +135,13 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 			return api.Service{
 				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: &database, Queues: queues,
 			}, w.describe
+		},
+		NotReady: func(context.Context) string { return w.notReady },
+		NextAttempt: func(stage, event string) time.Time {
+			if stage == "attest" && event == "waits" {
+				return now.Add(time.Minute)
+			}
+			return time.Time{}
 		},
 		OnError: func(r *http.Request, err error) {
 			if r == nil {

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -112,5 +113,5 @@ func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []E
 }
 
 func notFound(op, what string) error {
-	return pratique.Wrap(pratique.NotFound, op, what, pratique.Errorf(pratique.NotFound, op, "nothing is known about it"))
+	return pratique.Wrap(pratique.NotFound, op, what, errors.New("nothing is known about it"))
 }

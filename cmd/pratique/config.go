@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/outbound"
 	"github.com/spf13/cobra"
 )
 
@@ -15,7 +16,7 @@ func newConfig() *cobra.Command {
 			Short: "Check a configuration without starting anything",
 			Long: `Reads the file as pratique serve would, resolves every secret, and names each problem with file, line
 and key. Then loads keys, policy and patterns as the service would; nobody is contacted and nothing is written.
-What is allowed and probably not meant, such as a target without a path, is a warning.
+What is allowed and probably not meant, such as a target without a path, or a directory that is not here, is a warning.
 Exit status 0 if all is well or there are only warnings, 2 otherwise.`,
 			Example: "  pratique config check /etc/pratique/pratique.yaml",
 			Args:    oneArg("FILE: the configuration"),
@@ -29,6 +30,9 @@ Exit status 0 if all is well or there are only warnings, 2 otherwise.`,
 				}
 				for _, w := range c.Warnings() {
 					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v\n", w)
+				}
+				for _, direct := range withoutProxy(c, outbound.ProxyVariable()) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", direct)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is fine\n", args[0])
 				return nil

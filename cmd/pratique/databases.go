@@ -6,6 +6,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"golang.org/x/sync/errgroup"
@@ -20,7 +21,7 @@ const (
 // databaseConfig is for the vulnerability database, which is always there. The configuration has its defaults.
 func databaseConfig(c config.Config, path func(string) string) database.Config {
 	return database.Config{
-		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), StaticDir: c.Database.Dir, Dir: path(databaseFolder),
+		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), CA: c.Database.CA.Value(), StaticDir: c.Database.Dir, Dir: path(databaseFolder),
 		Interval: c.Database.Interval.Std(defaultDBInterval),
 	}
 }
@@ -28,7 +29,7 @@ func databaseConfig(c config.Config, path func(string) string) database.Config {
 // javaConfig is for the Java database; ok says whether it is used.
 func javaConfig(c config.Config, path func(string) string) (cfg database.Config, ok bool) {
 	cfg = database.Config{
-		Kind: database.Java(), Sources: c.Database.Java.Sources, Hosts: mirrors(c.Registries), Dir: path(javaFolder),
+		Kind: database.Java(), Sources: c.Database.Java.Sources, Hosts: mirrors(c.Registries), CA: c.Database.CA.Value(), Dir: path(javaFolder),
 		Interval: c.Database.Interval.Std(defaultDBInterval),
 	}
 	if ok = len(cfg.Sources) > 0; c.Database.Offline {
@@ -42,6 +43,7 @@ func (s *service) openDatabases(ctx context.Context) error {
 	told := s.logDatabase(ctx, "vulnerability database")
 	cfg.OnUpdate = func(g database.Generation, err error) {
 		told(g, err)
+		s.wakeInspections(err)
 		if warning := tooOld(s.conf.Policy, g.Database, s.now()); warning != "" && !g.Digest.IsZero() {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database too old", slog.String("warning", warning))
 		}
@@ -56,12 +58,23 @@ func (s *service) openDatabases(ctx context.Context) error {
 	if !used {
 		return nil
 	}
-	cfg.OnUpdate = s.logDatabase(ctx, "Java database")
+	toldOfJava := s.logDatabase(ctx, "Java database")
+	cfg.OnUpdate = func(g database.Generation, err error) {
+		toldOfJava(g, err)
+		s.wakeInspections(err)
+	}
 	if s.java, err = database.Open(cfg, s.now); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.java.Close)
 	return nil
+}
+
+// wakeInspections brings back those who wait for a database, when one has come.
+func (s *service) wakeInspections(failed error) {
+	if failed == nil {
+		s.broker.Wake(queue.StageInspect, nil)
+	}
 }
 
 // runDatabases keeps them up to date until ctx ends.

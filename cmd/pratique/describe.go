@@ -178,7 +178,14 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 func describeFindings(b *strings.Builder, i api.Image) {
 	switch {
 	case len(i.Children) > 0:
-		fmt.Fprintf(b, "\nFindings in %s\n", counted(len(i.Children), "platform"))
+		packages, fixable, counts := 0, 0, pratique.Counts{}
+		for _, c := range i.Children {
+			packages, fixable = packages+c.Packages, fixable+c.Fixable
+			for severity, n := range c.Counts {
+				counts[severity] += n
+			}
+		}
+		fmt.Fprintf(b, "\nFindings in %s: %s%s (%d fixable)\n", counted(len(i.Children), "platform"), counted(packages, "package"), countsText(counts), fixable)
 		for _, c := range i.Children {
 			outcome := string(c.Outcome)
 			if outcome == "" {
@@ -223,7 +230,11 @@ func writeFailure(b *strings.Builder, i api.Image) {
 	case i.State == pratique.StateFailed:
 		fmt.Fprintf(b, "  could not find out, in stage %s: %s\n", display.Line(f.Stage), display.Line(f.Message))
 	case !f.Final && newestTry(i):
-		fmt.Fprintf(b, "  trying again after attempt %d in stage %s: %s\n", f.Attempts, display.Line(f.Stage), display.Line(f.Message))
+		when := ""
+		if !i.NextAttempt.IsZero() {
+			when = " at " + stamp(i.NextAttempt)
+		}
+		fmt.Fprintf(b, "  trying again%s after attempt %d in stage %s: %s\n", when, f.Attempts, display.Line(f.Stage), display.Line(f.Message))
 	}
 }
 

@@ -188,13 +188,13 @@ func TestDescribeImageIndex(t *testing.T) {
 		Verdict: &pratique.Verdict{Outcome: pratique.Deny, Reasons: reasons, Profile: pratique.Profile{Name: "default"}, EvaluatedAt: describedAt},
 		Children: []api.ImageChild{
 			{Digest: amd, Platform: "linux/amd64", Outcome: pratique.Allow, Packages: 7, Counts: pratique.Counts{pratique.SeverityLow: 2}, Fixable: 1},
-			{Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny}, {Digest: arm, Platform: "linux/riscv64"},
+			{Digest: arm, Platform: "linux/arm64", Outcome: pratique.Deny, Packages: 5, Counts: pratique.Counts{pratique.SeverityLow: 1, pratique.SeverityUnknown: 1}, Fixable: 1}, {Digest: arm, Platform: "linux/riscv64"},
 		},
 	}, nil, false)
 	for _, want := range []string{
 		"DENIED: " + appImage + "\n\nVerdict of ", "CVE-2026-0019 in openssl 1.0, fixed in 2.0 (linux/arm64)\n  … and 5 more reasons; pratique why --all prints them\n",
-		"\nFindings in 3 platforms\n  linux/amd64      allow, 7 packages, 2 LOW (1 fixable)  " + amd.String() +
-			"\n  linux/arm64      deny, 0 packages (0 fixable)  " + arm.String() + "\n  linux/riscv64    not known, 0 packages",
+		"\nFindings in 3 platforms: 12 packages, 3 LOW, 1 UNKNOWN (2 fixable)\n  linux/amd64      allow, 7 packages, 2 LOW (1 fixable)  " + amd.String() +
+			"\n  linux/arm64      deny, 5 packages, 1 LOW, 1 UNKNOWN (1 fixable)  " + arm.String() + "\n  linux/riscv64    not known, 0 packages",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("want %q in:\n%s", want, got)
@@ -284,7 +284,8 @@ func TestDescribePlaces(t *testing.T) {
 			{Place: pratique.Place{Path: "c.yaml", Line: 4}},
 		}},
 		{Target: "test", Branch: "main", Remote: "https://git.test/other.git", Failure: "could not look: timeout"},
-		{Target: "old", Branch: "main", Remote: "https://git.test/other.git", Tip: "ba5e", ObservedAt: &describedAt, Failure: "could not look: timeout"},
+		{Target: "old", Branch: "main", Remote: "https://git.test/other.git", Tip: "ba5e", ObservedAt: &describedAt, Failure: "could not look: timeout",
+			Hints: []pratique.Problem{{Path: "values.yaml", Line: 2, Reason: "names the image, and is not edited"}}},
 	}}
 	want := "DEPLOYED: " + appImage + `
 
@@ -298,7 +299,8 @@ Git holds now
   old, main of https://git.test/other.git, at commit ba5e
     could not look: timeout
     last known, at 2026-03-01 11:00:00Z:
-    no file names the image
+    no place asks for the image
+    values.yaml:2: names the image, and is not edited
 
 Facts
 `

@@ -27,13 +27,13 @@ func newJobs() *cobra.Command {
 		Use:   "jobs",
 		Short: "List the work that waits, runs or ended without an answer",
 		Long: `Lists the jobs that are not done, in the order in which the workers take them, and those that ended without an answer,
-the last one first. Each has the id of its event, by which it is canceled or requeued.
+the last one first. Each has the id of its event, by which it is canceled or requeued, and NEXT says when what failed is tried again.
 
 States:
   waiting    for a worker, or for another attempt; the reason is what the last attempt failed of
   running    a worker has it
   failed     could not find out, and nobody requeued it: a dead letter
-  canceled  somebody stopped it, and nobody requeued it; listed with --state canceled only
+  canceled   somebody stopped it, and nobody requeued it; listed with --state canceled only
   refused    the queue will never take it; submit the image instead
 
 Below them stand the age of the oldest job of each priority of each stage. A token, where one is needed to read, is taken from the
@@ -53,7 +53,7 @@ environment variable PRATIQUE_TOKEN.`,
 			case asJSON:
 				return printJSON(cmd.OutOrStdout(), list)
 			}
-			return writeJobs(cmd.OutOrStdout(), list)
+			return writeJobs(cmd.OutOrStdout(), list, time.Now())
 		},
 	}
 	server.add(cmd)
@@ -72,16 +72,16 @@ func ago(span time.Duration) time.Time {
 	return time.Now().Add(-span)
 }
 
-func writeJobs(out io.Writer, list api.JobList) error {
+func writeJobs(out io.Writer, list api.JobList, now time.Time) error {
 	if len(list.Items) == 0 {
 		_, err := fmt.Fprintln(out, "no jobs")
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tLANE\tAGE\tTRIES\tIMAGE\tREASON")
+	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tPRIORITY\tAGE\tTRIES\tNEXT\tIMAGE\tREASON")
 	for _, j := range list.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Priority)),
-			span(j.AgeSeconds), j.Attempts, dash(j.Ref), display.Line(j.Reason))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Priority)),
+			span(j.AgeSeconds), j.Attempts, until(j.NextAttempt, now), dash(j.Ref), display.Line(j.Reason))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -97,6 +97,14 @@ func writeJobs(out io.Writer, list api.JobList) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// until says how far away the next attempt is.
+func until(at, now time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return "in " + max(at.Sub(now), time.Second).Round(time.Second).String()
 }
 
 func span(n int64) string { return (time.Duration(n) * time.Second).String() }

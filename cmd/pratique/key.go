@@ -42,6 +42,11 @@ The passphrase is read from the environment variable COSIGN_PASSWORD. Existing f
 
 // writeKeyPair makes prefix.key and prefix.pub; it fails if one of them exists.
 func writeKeyPair(prefix string, passphrase []byte) error {
+	for _, path := range []string{prefix + ".key", prefix + ".pub"} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is there already, and nothing was written: name another pair with --output, or move this one away", path)
+		}
+	}
 	private, public, err := key.Generate(passphrase)
 	if err != nil {
 		return err

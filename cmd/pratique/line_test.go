@@ -73,7 +73,9 @@ func (e *edgeLog) add(point string) {
 	e.all = append(e.all, point)
 }
 
-var lineConfig = template.Must(template.New("").Parse(`
+var lineConfig = template.Must(template.New("").Parse(lineText))
+
+const lineText = `
 dataDir: {{.Dir}}/data
 listen: {{.Listen}}
 log: {level: debug}
@@ -101,7 +103,7 @@ api:
 # The tests kill processes, not machines.
 queue: {noSync: true}
 {{.Extra}}
-`))
+`
 
 func newLine(t testing.TB, o lineOptions) *line {
 	t.Helper()

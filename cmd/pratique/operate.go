@@ -47,7 +47,7 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if err != nil {
 			return nil, false, nil, err
 		}
-		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt}
+		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt, NextAttempt: q.Due}
 		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil { // what is no work of ours is listed by the id of its message
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
@@ -62,6 +62,14 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		more = more || others
 	}
 	return queued, more, refused, err
+}
+
+// nextAttempt returns when the work for an event comes back to a stage, zero if that is not known.
+func (s *service) nextAttempt(stage, event string) time.Time {
+	return s.broker.NextAttempt(queue.Stage(stage), func(job queue.Job) bool {
+		w, err := workOf(job)
+		return err == nil && w.Event.ID == event
+	})
 }
 
 func stateOf(q queue.Queued) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -48,7 +49,7 @@ func registryConfig(conf config.Config) registry.Config {
 	for _, r := range conf.Registries {
 		c.Hosts = append(c.Hosts, registry.Host{
 			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil && !*r.PlainHTTP,
-			Username: r.Username, Password: r.Password.Text(),
+			Username: r.Username, Password: r.Password.Text(), CA: r.CA.Value(),
 			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts, Concurrency: r.Concurrency,
 		})
 	}
@@ -59,7 +60,10 @@ func registryConfig(conf config.Config) registry.Config {
 func mirrors(all []config.Registry) []database.Host {
 	var hosts []database.Host
 	for _, r := range all {
-		hosts = append(hosts, database.Host{Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, Username: r.Username, Password: r.Password.Text()})
+		hosts = append(hosts, database.Host{
+			Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil && !*r.PlainHTTP,
+			Username: r.Username, Password: r.Password.Text(), CA: r.CA.Value(),
+		})
 	}
 	return hosts
 }
@@ -107,7 +111,7 @@ func targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 		at := branch{t.Repository, t.Branch, t.Username}
 		if shared[at] == nil {
 			repo, err := gitrepo.Open(gitrepo.Config{
-				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(),
+				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(), CA: t.CA.Value(),
 				Auth: gitrepo.Auth{
 					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(), SSHKnownHosts: t.KnownHosts.Value(),
 				},
@@ -215,6 +219,25 @@ func newVerifier(public [][]byte, own pratique.Identity) (signer.Verifier, error
 		return nil, fmt.Errorf("publicKeys: the public half of key is not among them, so nothing that is signed would be deployed: add the .pub file of %s", own)
 	}
 	return signer.AnyOf(verifiers...), nil
+}
+
+// withoutProxy says what is asked directly although a variable of the environment names a proxy; empty means none does.
+func withoutProxy(c config.Config, variable string) []string {
+	if variable == "" {
+		return nil
+	}
+	var all []string
+	for i, t := range c.Deploy.Targets {
+		if strings.HasPrefix(t.Repository, "ssh:") {
+			all = append(all, fmt.Sprintf("deploy.targets[%d].repository: %s is set, and Git over ssh does not use it: the host is asked directly; use an https URL to have it asked by the proxy", i, variable))
+		}
+	}
+	for i, r := range c.Receivers {
+		if r.NATS.URL != "" {
+			all = append(all, fmt.Sprintf("receivers[%d].nats.url: %s is set, and NATS does not use it: the server is asked directly", i, variable))
+		}
+	}
+	return all
 }
 
 // nobody publishes nothing; a check sends no events.

@@ -53,7 +53,10 @@ func describePlaces(b *strings.Builder, git *api.ImagePlaces) {
 			writePlace(b, p)
 		}
 		if t.Count == 0 {
-			b.WriteString("    no file names the image\n")
+			b.WriteString("    no place asks for the image\n")
+		}
+		for _, p := range t.Hints {
+			fmt.Fprintf(b, "    %s\n", display.Line(p.String()))
 		}
 		for _, p := range t.Broken {
 			fmt.Fprintf(b, "    cannot be edited: %s\n", display.Line(p.String()))

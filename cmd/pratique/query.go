@@ -18,7 +18,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 	intake := s.intake()
 	return api.New(api.Config{
 		Images: s.index, Events: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
-		Operate: operator{s, intake}, Places: s.gateway.Places,
+		Operate: operator{s, intake}, Places: s.gateway.Places, NextAttempt: s.nextAttempt, NotReady: s.notReady,
 		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Profiles: s.profiles()}
 			if g, err := s.database.Current(); err == nil {

@@ -57,7 +57,7 @@ func addParts(receiver *webhook.Receiver, r config.Receiver) error {
 	}
 	if r.OIDC.Audience != "" {
 		verifier, err := oidc.New(oidc.Config{
-			Issuer: r.OIDC.Issuer, KeysURL: r.OIDC.KeysURL, Audience: r.OIDC.Audience, Email: r.OIDC.Email, Claims: r.OIDC.Claims,
+			Issuer: r.OIDC.Issuer, KeysURL: r.OIDC.KeysURL, CA: r.OIDC.CA.Value(), Audience: r.OIDC.Audience, Email: r.OIDC.Email, Claims: r.OIDC.Claims,
 		})
 		if err != nil {
 			return err

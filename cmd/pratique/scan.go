@@ -10,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/display"
 	"github.com/pratique-dev/pratique/internal/render"
 	"github.com/spf13/cobra"
 )
@@ -42,7 +43,8 @@ signed, recorded or deployed. The image is parsed in a process of its own, with 
 IMAGE is a name as Docker takes it (alpine:3.20 is docker.io/library/alpine:3.20), or with --oci-layout a directory or
 a tar file with an OCI layout, or what docker save wrote; to the policy its repository is localhost/NAME, by the name of
 the directory or file. Of an image for several platforms the one of this machine is taken, and the others are named.
-With --platform all, one that cannot be inspected ends the scan with 2.
+The platforms of --config come before that. With --platform all, which takes those of --config if it has any, one that cannot be
+inspected ends the scan with 2.
 
 Credentials are those of the registry in the file of --config, or --username with --password-file; else it is asked
 anonymously. Hosts on this machine are asked by plain HTTP.
@@ -73,6 +75,9 @@ Exit status:
 			if err != nil {
 				return err
 			}
+			if note := f.partly(found.Scan); note != "" {
+				fmt.Fprintln(display.Text(cmd.ErrOrStderr()), note)
+			}
 			if err := f.write(cmd.OutOrStdout(), found); err != nil {
 				return err
 			}
@@ -80,7 +85,7 @@ Exit status:
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "", "configuration file, for registries, dataDir, database, inspect and policy")
+	flags.StringVarP(&f.config, "config", "c", "", "configuration file, for registries, dataDir, platforms, database, inspect and policy")
 	flags.StringVar(&f.databaseDir, "db-dir", "", "directory with trivy.db and metadata.json")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "where layers, what was found in them and a database are kept; default pratique in the user's cache")
 	flags.BoolVar(&f.offline, "offline", false, "download no database")
@@ -147,6 +152,17 @@ func (f *scanFlags) check() error {
 	var err error
 	f.cacheDir, err = filepath.Abs(f.cacheDir)
 	return err
+}
+
+// partly says of what an SBOM is not: it has no place for that itself.
+func (f *scanFlags) partly(s render.Scan) string {
+	sbom := slices.ContainsFunc(append([]string{f.format}, f.outputs...), func(format string) bool {
+		return strings.HasPrefix(format, "spdx-json") || strings.HasPrefix(format, "cyclonedx-json")
+	})
+	if !sbom || len(s.NotInspected) == 0 || len(s.Images) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the SBOM is of %s alone; not inspected: %s", s.Images[0].Config.Platform, listed(s.NotInspected))
 }
 
 // status is 1 for what --fail-on or the policy does not take.

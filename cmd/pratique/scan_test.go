@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -272,6 +273,9 @@ func TestScanPlatforms(t *testing.T) {
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/arm64").want(t, 0, "(linux/arm64)", "no findings")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all").want(t, 0, "(linux/amd64)", "(linux/arm64)")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--format", "spdx-json").want(t, 2, "2>--platform")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format", "spdx-json").want(t, 0, "2>the SBOM is of linux/amd64 alone; not inspected: linux/arm64")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format", "sarif").want(t, 0, "not inspected: linux/arm64")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--config", b.file("arm.yaml", "platforms: [linux/arm64]\n")).want(t, 0, "(linux/arm64)", "Not inspected, and not evaluated: linux/amd64.")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/s390x").want(t, 2, "2>linux/arm64")
 }
 
@@ -411,7 +415,7 @@ func TestChoose(t *testing.T) {
 		"linux/amd64": {"linux/amd64"}, "linux/arm64": {"linux/arm64/v8"}, "linux/amd64/v3": {"linux/amd64/v3"}, "linux/s390x": nil,
 		"all": {"linux/386", "linux/amd64/v3", "linux/amd64", "linux/arm64/v8"},
 	} {
-		got, err := choose(m, platform)
+		got, err := choose(m, platform, nil)
 		var platforms []pratique.Platform
 		for _, c := range got {
 			platforms = append(platforms, c.Platform)
@@ -420,10 +424,46 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: %v, %v", platform, platforms, err)
 		}
 	}
+	machine := pratique.Platform("linux/" + runtime.GOARCH)
+	for name, c := range map[string]struct {
+		platform   string
+		configured []pratique.Platform
+		want       []pratique.Platform
+	}{
+		"all that are configured":           {"all", []pratique.Platform{"linux/arm64", "linux/s390x"}, []pratique.Platform{"linux/arm64/v8"}},
+		"none that is configured is there":  {"all", []pratique.Platform{"linux/s390x"}, nil},
+		"what is asked for comes first":     {"linux/386", []pratique.Platform{"linux/arm64"}, []pratique.Platform{"linux/386"}},
+		"the first that is configured":      {"", []pratique.Platform{"linux/386"}, []pratique.Platform{"linux/386"}},
+		"the machine's if it is among them": {"", []pratique.Platform{"linux/386", machine}, []pratique.Platform{machine}},
+	} {
+		got, err := choose(m, c.platform, c.configured)
+		if machine == "linux/arm64" && name == "the machine's if it is among them" {
+			continue // it has a variant there
+		}
+		if fmt.Sprint(platformsOf(got)) != fmt.Sprint(c.want) || (err != nil) != (c.want == nil) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
 	m.Uninspected = []pratique.Uninspected{{Digest: "sha256:ee", Platform: "linux/arm64", Reason: "it is gone"}}
 	for platform, refused := range map[string]bool{"linux/amd64": false, "linux/arm64": true, "all": true} {
-		if _, err := choose(m, platform); (err != nil) != refused || refused && !strings.Contains(err.Error(), "it is gone") {
+		if _, err := choose(m, platform, nil); (err != nil) != refused || refused && !strings.Contains(err.Error(), "it is gone") {
 			t.Errorf("%s, which could not be inspected: %v", platform, err)
 		}
+	}
+}
+
+// TestErrorsNameTheFile: an image in a file has its own name in errors, and not that of the registry which serves it here.
+func TestErrorsNameTheFile(t *testing.T) {
+	t.Parallel()
+	s := &localScan{
+		named:  pratique.Repository{Registry: "localhost", Path: "app"},
+		served: pratique.Repository{Registry: "127.0.0.1:4711", Path: "local/image"},
+	}
+	cause := pratique.Errorf(pratique.Corrupt, "fetch", "127.0.0.1:4711/local/image@sha256:ab: log in to registry 127.0.0.1:4711")
+	if err := s.renamed(cause); err.Error() != "fetch: localhost/app@sha256:ab: log in to registry localhost" || pratique.KindOf(err) != pratique.Corrupt {
+		t.Error(err)
+	}
+	if s.renamed(nil) != nil || (&localScan{}).renamed(cause) != cause {
+		t.Error("other errors have changed")
 	}
 }

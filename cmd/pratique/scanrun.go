@@ -44,6 +44,7 @@ type localScan struct {
 	policy   *policy.Policy
 	closers  []func() error
 	named    pratique.Repository  // of an image in a file
+	served   pratique.Repository  // where it is served meanwhile
 	extras   []pratique.ExtraKind // what is looked for beside packages
 }
 
@@ -51,6 +52,7 @@ type localScan struct {
 func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found scanned, err error) {
 	s := &localScan{flags: f, progress: p}
 	defer func() {
+		err = s.renamed(err)
 		for i := len(s.closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, s.closers[i]())
 		}
@@ -70,7 +72,7 @@ func (f *scanFlags) scan(ctx context.Context, image string, p *progress) (found 
 	if m.NotImage != "" {
 		return found, fmt.Errorf("%s is not a container image: %s", image, m.NotImage)
 	}
-	wanted, err := choose(m, f.platform)
+	wanted, err := choose(m, f.platform, f.conf.Platforms)
 	if err != nil {
 		return found, err
 	}
@@ -115,7 +117,7 @@ func (s *localScan) openRegistry(ctx context.Context, image string) (pratique.Im
 			return pratique.ImageRef{}, err
 		}
 		s.closers = append(s.closers, local.Close)
-		s.named = local.Repository()
+		s.named, s.served = local.Repository(), local.Ref().Repository
 		alone := registryConfig(s.flags.conf)
 		alone.Hosts = []registry.Host{{Name: local.Ref().Repository.Registry}}
 		s.registry, err = registry.New(alone)
@@ -171,16 +173,26 @@ func (f *scanFlags) registries(host string) (registry.Config, error) {
 	return c, nil
 }
 
-// choose is the image itself, or the children of an index that are wanted. What is wanted and could not be inspected is
-// an error.
-func choose(m pratique.Manifest, platform string) ([]pratique.Child, error) {
+// choose is the image itself, or the children of an index that are wanted; "all" are those that may run on one of the
+// platforms that are configured, if any are. What is wanted and could not be inspected is an error.
+func choose(m pratique.Manifest, platform string, configured []pratique.Platform) ([]pratique.Child, error) {
 	all := m.Images()
 	if platform == "all" || (platform == "" && !m.IsIndex()) {
-		return all, uninspected(m, func(pratique.Platform) bool { return true })
+		runs := func(p pratique.Platform) bool {
+			return len(configured) == 0 || !m.IsIndex() || slices.ContainsFunc(configured, p.MayRunOn)
+		}
+		chosen := slices.DeleteFunc(slices.Clone(all), func(c pratique.Child) bool { return !runs(c.Platform) })
+		if err := uninspected(m, runs); err != nil || len(chosen) > 0 {
+			return chosen, err
+		}
+		return nil, fmt.Errorf("there is no image for one of the platforms of the configuration, %s, only for %s", listed(configured), listed(platformsOf(all)))
 	}
 	wanted := pratique.Platform(platform)
 	if platform == "" {
 		wanted = pratique.Platform("linux/" + runtime.GOARCH)
+		if len(configured) > 0 && !slices.ContainsFunc(configured, wanted.MayRunOn) {
+			wanted = configured[0]
+		}
 	}
 	for _, fits := range []func(pratique.Platform) bool{
 		func(p pratique.Platform) bool { return p == wanted },
@@ -196,11 +208,22 @@ func choose(m pratique.Manifest, platform string) ([]pratique.Child, error) {
 			}
 		}
 	}
-	var there []string
-	for _, child := range all {
-		there = append(there, string(child.Platform))
+	return nil, fmt.Errorf("there is no image for %s, only for %s: choose one with --platform", wanted, listed(platformsOf(all)))
+}
+
+func platformsOf(children []pratique.Child) (all []pratique.Platform) {
+	for _, c := range children {
+		all = append(all, c.Platform)
 	}
-	return nil, fmt.Errorf("there is no image for %s, only for %s: choose one with --platform", wanted, strings.Join(there, ", "))
+	return all
+}
+
+func listed(platforms []pratique.Platform) string {
+	var names []string
+	for _, p := range platforms {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 // uninspected is an error if one of the images that fit could not be inspected.

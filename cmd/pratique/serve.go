@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/display"
+	"github.com/pratique-dev/pratique/internal/outbound"
 	"github.com/pratique-dev/pratique/internal/server"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -83,7 +83,11 @@ func serveUntilDone(ctx context.Context, conf config.Config, log *slog.Logger, h
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.run(ctx), s.close())
+	if err := errors.Join(s.run(ctx), s.close()); err != nil {
+		return err
+	}
+	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "stopped")
+	return nil
 }
 
 // stopGrace is how long a service that was told to stop may take: a little more than the queues give to running jobs,
@@ -124,6 +128,9 @@ func (s *service) run(ctx context.Context) error {
 		return err
 	}
 	s.logConfinement(ctx)
+	for _, direct := range withoutProxy(s.conf, outbound.ProxyVariable()) {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "configuration", slog.String("warning", direct))
+	}
 	for _, w := range s.conf.Warnings() {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "configuration", slog.String("warning", w.Error()))
 	}
@@ -148,9 +155,13 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.reconciler.Run(ahead) })
 	front.Go(func() error { return s.rescanner().Run(ahead) })
 	front.Go(func() error { return s.denials().Run(ahead) })
+	front.Go(func() error { s.wakeDeployments(ahead); return nil })
 	front.Go(func() error { s.warm(ahead); s.watchGit(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("profile", s.policy.ID().String()), slog.String("signer", s.signer.Identity().String()))
+	defer context.AfterFunc(ctx, func() {
+		s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "stopping: no new work is taken, and what runs is finished", slog.Duration("atMost", stopGrace))
+	})()
 	err = front.Wait()
 	end()
 	return errors.Join(err, back.Wait())
@@ -167,21 +178,14 @@ func (s *service) handler() (http.Handler, error) {
 	mux.Handle("/webhooks/{name}/{secret}", s.webhooks)
 	mux.Handle("GET /metrics", api.Guard(apiAuth(s.conf), s.metrics.Handler()))
 	mux.Handle("/", query)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
-	mux.HandleFunc("GET /readyz", s.ready)
 	return mux, nil
 }
 
-// ready answers 200 once there is a vulnerability database to match against, and what is derived from the ledger has
-// read it: until then pushes are taken in and wait, and answers would leave out what happened.
-func (s *service) ready(w http.ResponseWriter, r *http.Request) {
+// notReady waits for a vulnerability database to match against, and for what is derived from the ledger to have read it:
+// until then pushes are taken in and wait, and answers would leave out what happened.
+func (s *service) notReady(ctx context.Context) string {
 	if _, err := s.database.Current(); err != nil { // the log says why; this is for everybody
-		http.Error(w, "waiting for the vulnerability database", http.StatusServiceUnavailable)
-		return
+		return "waiting for the vulnerability database"
 	}
-	if wait := s.projected(r.Context()); wait != "" {
-		http.Error(w, wait, http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ready")
+	return s.projected(ctx)
 }

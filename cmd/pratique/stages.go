@@ -98,8 +98,12 @@ func (s *service) work(stage pratique.Stage, workers int, handle func(context.Co
 		},
 		Handle: func(ctx context.Context, job queue.Job) error { return handle(ctx, job.Body) },
 		Failed: func(ctx context.Context, job queue.Job, err error, final bool) error {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "could not find out", slog.String("stage", string(stage)),
-				slog.String("job", job.ID), slog.Int("attempt", job.Attempt), slog.Bool("final", final),
+			message := "an attempt failed, and is made again"
+			if final {
+				message = "the last attempt failed"
+			}
+			s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("stage", string(stage)),
+				slog.String("job", job.ID), slog.Int("attempt", job.Attempt),
 				slog.String("kind", pratique.KindOf(err).String()), slog.String("error", err.Error()))
 			return fail(ctx, string(stage), job.Body, job.Attempt, err, final)
 		},
@@ -109,7 +113,7 @@ func (s *service) work(stage pratique.Stage, workers int, handle func(context.Co
 // gate opens the config repositories.
 func (s *service) gate(summaries deploy.Summaries) (*deploy.Gate, error) {
 	all, opened, err := targets(s.conf.Deploy.Targets, s.now)
-	s.repositories = opened
+	s.targets, s.repositories = all, opened
 	for _, t := range all {
 		s.metrics.Targets(t.Name)
 	}
@@ -140,7 +144,7 @@ func (s *service) warm(ctx context.Context) {
 
 // logFact tells operators what happens, a line for each fact.
 func (s *service) logFact(ctx context.Context, f pratique.Fact) {
-	attrs := []slog.Attr{slog.String("kind", string(f.Kind())), slog.String("event", f.Event)}
+	attrs := []slog.Attr{slog.String("event", f.Event)}
 	if !f.Subject.IsZero() {
 		attrs = append(attrs, slog.String("subject", f.Subject.String()))
 	}
@@ -160,5 +164,5 @@ func (s *service) logFact(ctx context.Context, f pratique.Fact) {
 	case *pratique.Completed:
 		attrs = append(attrs, slog.String("state", string(b.State)), slog.String("detail", b.Detail))
 	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "fact", attrs...)
+	s.log.LogAttrs(ctx, slog.LevelInfo, string(f.Kind()), attrs...)
 }

@@ -107,10 +107,19 @@ func (f *submitFlags) ask(ctx context.Context, image string, progress io.Writer)
 	if !f.wait {
 		return s, nil
 	}
-	started := time.Now()
-	return c.Wait(ctx, s.ID, func(s api.Submission) {
-		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State, trouble(s))
+	started, said, submitted := time.Now(), "", s
+	s, err = c.Wait(ctx, s.ID, func(s api.Submission) {
+		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State, trouble(s, &said))
 	})
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w\n%s", err, goesOn(submitted))
+	}
+	return s, err
+}
+
+// goesOn tells those who stop waiting that the service does not stop working.
+func goesOn(s api.Submission) string {
+	return fmt.Sprintf("the service goes on with it: pratique why %s says how far it has come, pratique cancel %s stops it", s.Ref, s.ID)
 }
 
 // orFailed is the submission, or a failed one about the image where there was an error.
@@ -123,12 +132,18 @@ func orFailed(s api.Submission, image string, err error) api.Submission {
 	return s
 }
 
-// trouble says what an attempt failed of, while there will be another.
-func trouble(s api.Submission) string {
+// trouble says what an attempt failed of, while there will be another. What was said last is not repeated.
+func trouble(s api.Submission, said *string) string {
 	if s.Failure == nil || s.Failure.Final || s.Done {
 		return ""
 	}
-	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, display.Line(s.Failure.Message))
+	reason := display.Line(s.Failure.Message)
+	if reason == *said {
+		reason = "the same again"
+	} else {
+		*said = reason
+	}
+	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, reason)
 }
 
 func (f *submitFlags) print(out io.Writer, s api.Submission) error {

@@ -117,6 +117,11 @@ func TestConfigVerbs(t *testing.T) {
 	if got.out != "" {
 		t.Errorf("problems belong on stderr, stdout has %q", got.out)
 	}
+	direct := file("direct.yaml", "registries:\n  - host: r.example.com\nreceivers:\n  - {name: zot, format: zot, registry: r.example.com, insecure: true, nats: {url: 'nats://n.example.com:4222', subject: zot}}\n"+
+		"database: {dir: "+dir+"/nosuch}\ndeploy:\n  targets:\n    - {name: a, repository: 'file://"+dir+"/none.git', path: a, images: ['r.example.com/**']}\n")
+	verb{env: []string{"HTTPS_PROXY=http://proxy.example.com:3128"}}.run(t, "config", "check", direct).want(t, 0, direct+" is fine",
+		"2>receivers[0].nats.url: HTTPS_PROXY is set, and NATS does not use it", "2>"+direct+":5: database.dir: there is no directory "+dir+"/nosuch",
+		"2>"+direct+":8: deploy.targets[0].repository: there is no directory "+dir+"/none.git")
 	verb{}.run(t, "config", "check", file("syntax.yaml", "a: [\n")).want(t, 2, "2>syntax.yaml:")
 	verb{}.run(t, "config", "check", filepath.Join(dir, "missing.yaml")).want(t, 2, "2>missing.yaml")
 	verb{}.run(t, "config", "check").want(t, 2, "2>arg")
@@ -245,7 +250,7 @@ func TestKeyGenerate(t *testing.T) {
 		t.Errorf("a wrong passphrase: %v", err)
 	}
 
-	with.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>"+prefix+".", "2>exists")
+	with.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>"+prefix+".key is there already, and nothing was written: name another pair with --output")
 	if readText(t, prefix+".key") != private || readText(t, prefix+".pub") != public {
 		t.Error("the pair was overwritten")
 	}
@@ -299,8 +304,8 @@ func TestPolicyTest(t *testing.T) {
 	verb{}.run(t, "policy", "test", failing).want(t, 1, "extra_test.rego:3", "test_that_fails", " 1 failed")
 	verb{}.run(t, "policy", "test", with("extra.rego", "package pratique\n\ndeny contains {\n")).want(t, 2, "2>extra.rego")
 	verb{}.run(t, "policy", "test", with("extra.rego", "package pratique\n\ndeny contains unknown_thing\n")).want(t, 2, "2>unknown_thing")
-	verb{}.run(t, "policy", "test", t.TempDir()).want(t, 2, "2>pratique: ")
-	verb{}.run(t, "policy", "test", filepath.Join(t.TempDir(), "missing")).want(t, 2, "2>missing")
+	verb{}.run(t, "policy", "test", t.TempDir()).want(t, 2, "2>no tests in ", "2>name files *_test.rego and rules test_")
+	verb{}.run(t, "policy", "test", filepath.Join(t.TempDir(), "missing")).want(t, 2, "2>missing: there is no such directory")
 }
 
 // leaves are all verbs that do something.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,6 +87,7 @@ type service struct {
 	listener net.Listener
 	// repositories are those of the deploy targets, each once.
 	repositories []*gitrepo.Repo
+	targets      []deploy.Target
 	gateway      *deploy.Gate
 
 	outbox     *outbox.Outbox
@@ -101,6 +103,8 @@ type hooks struct {
 	// queue shortens waits, deaths replaces mostDeaths.
 	queue  queue.Config
 	deaths int
+	// wakeInterval replaces the constant.
+	wakeInterval time.Duration
 }
 
 // newService opens everything that the configuration names. On error all that was opened is closed again.
@@ -163,10 +167,12 @@ func (s *service) path(name string) string { return filepath.Join(s.conf.DataDir
 
 func (s *service) openQueue(ctx context.Context) error {
 	var err error
+	var warned atomic.Int64
 	ledgerSize := s.conf.Queue.LedgerSize.Bytes(defaultLedgerSize)
 	s.nats, err = queue.StartEmbedded(queue.EmbeddedConfig{
 		Dir: s.path("nats"), SyncAlways: !s.conf.Queue.NoSync, MaxStoreBytes: ledgerSize + queueRoom,
 		Log: func(level, message string) {
+			warned.Add(1)
 			s.log.LogAttrs(ctx, slog.LevelWarn, "nats", slog.String("level", level), slog.String("message", message))
 		},
 	})
@@ -191,6 +197,9 @@ func (s *service) openQueue(ctx context.Context) error {
 	s.broker = queue.New(js, settings)
 	if err := s.broker.Setup(ctx); err != nil {
 		return err
+	}
+	if warned.Load() > 0 {
+		s.log.LogAttrs(ctx, slog.LevelInfo, "queue and ledger are open; what nats warned of before was repaired by it")
 	}
 	s.ledger = ledger.New(js, s.now)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -116,6 +117,9 @@ func readFiles(dir string) (map[string]string, error) {
 		fsys, prefix = os.DirFS(dir), "."
 	}
 	entries, err := fs.ReadDir(fsys, prefix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, pratique.Wrap(pratique.NotFound, opLoad, dir, errors.New("there is no such directory"))
+	}
 	if err != nil {
 		return nil, pratique.Wrap(pratique.NotFound, opLoad, dir, err)
 	}

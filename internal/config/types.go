@@ -156,7 +156,7 @@ func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return lineError(node, "want a size such as 512MiB or 20GiB, not %q", node.Value)
+		return lineError(node, "want a size such as 512MiB or 20GiB, in KiB, MiB, GiB or TiB, not %q", node.Value)
 	}
 	*s = Size(n * unit)
 	return nil

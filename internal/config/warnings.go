@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -25,7 +26,24 @@ func warnings(file string, lines map[string]int, c Config) []Problem {
 		w.fail("policy.databaseAgeExtension.until", "it has ended: maxDatabaseAge is the limit again; take databaseAgeExtension out, or set a new end")
 	}
 	w.patterns(c)
+	w.directories(c)
 	return w.problems
+}
+
+// directories warns of those that are not here. They may come until the service runs, or be on another machine.
+func (c *checker) directories(conf Config) {
+	check := func(key, dir string) {
+		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+			c.fail(key, "there is no directory %s here", dir)
+		}
+	}
+	check("database.dir", conf.Database.Dir)
+	check("policy.dir", conf.Policy.Dir)
+	for i, t := range conf.Deploy.Targets {
+		if dir, ok := strings.CutPrefix(t.Repository, "file://"); ok {
+			check(fmt.Sprintf("deploy.targets[%d].repository", i), dir)
+		}
+	}
 }
 
 // patterns warns of those that can match no repository: what they were to allow is denied, or not written.

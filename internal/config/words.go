@@ -18,6 +18,19 @@ var (
 	yamlType    = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (.+)$")
 )
 
+// syntaxHint says what the parser's words for broken syntax mostly mean; it names the line on which it noticed.
+func syntaxHint(message string) string {
+	switch {
+	case strings.HasPrefix(message, "did not find expected"):
+		return ": look at the indentation of this line and of the next few"
+	case strings.HasPrefix(message, "found character that cannot"):
+		return ": YAML is indented with spaces, and here stands a tab; or quote the value"
+	case strings.HasPrefix(message, "mapping values are not"):
+		return ": put a value with a colon and a space in it into quotes, or look at the indentation"
+	}
+	return ""
+}
+
 // yamlProblems turns the errors of yaml.v3 into ours: its own speak of Go types, and name no keys. Those are in keys, by
 // error.
 func yamlProblems(file string, err error, keys map[string]string) []Problem {
@@ -33,6 +46,7 @@ func yamlProblems(file string, err error, keys map[string]string) []Problem {
 			p.Line, _ = strconv.Atoi(m[1]) // the pattern matched digits only
 			p.Message = m[2]
 		}
+		p.Message += syntaxHint(p.Message)
 		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
 			p.Key, p.Message = cmp.Or(p.Key, m[1]), "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
 		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {

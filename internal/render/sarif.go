@@ -146,7 +146,7 @@ func run(s Scan, img Image) sarifRun {
 			Name: "Pratique", Version: s.Tool.Version, InformationURI: informationURI, Rules: rules,
 		}},
 		AutomationDetails: sarifID{ID: fmt.Sprintf("pratique/%s/%s/", img.Subject.Repository.Path, img.Config.Platform)},
-		Invocations:       []sarifInvocation{{ExecutionSuccessful: true, Notifications: notifications(img)}},
+		Invocations:       []sarifInvocation{{ExecutionSuccessful: true, Notifications: notifications(s, img)}},
 		ColumnKind:        "utf16CodeUnits",
 		Results:           []sarifResult{},
 		Properties: map[string]string{
@@ -166,9 +166,13 @@ func run(s Scan, img Image) sarifRun {
 	return r
 }
 
-// notifications are what was not matched: it is no result, since nothing was found there.
-func notifications(img Image) []sarifNotification {
+// notifications are what was not matched, and the platforms that were left out: they are no results, since nothing was found
+// there.
+func notifications(s Scan, img Image) []sarifNotification {
 	var all []sarifNotification
+	if len(s.NotInspected) > 0 {
+		all = append(all, sarifNotification{Level: "note", Message: sarifText{Text: "not inspected: " + platforms(s.NotInspected)}})
+	}
 	for _, gap := range gaps(img) {
 		all = append(all, sarifNotification{Level: "warning", Message: sarifText{Text: gap}})
 	}

@@ -115,13 +115,13 @@ func (r *Reconciler) Status() []Status {
 func (r *Reconciler) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
 	const op = "request reconciliation"
 	if len(r.entries) == 0 {
-		return nil, pratique.Errorf(pratique.Invalid, op, "no repository is configured to be reconciled")
+		return nil, pratique.Errorf(pratique.Invalid, op, "no repository is configured to be reconciled: name them under reconcile.repositories")
 	}
 	var chosen []*entry
 	for _, repo := range repos {
 		e := r.find(repo)
 		if e == nil {
-			return nil, pratique.Errorf(pratique.Invalid, op, "%s is not configured to be reconciled; these are: %s", repo, r.names())
+			return nil, pratique.Errorf(pratique.Invalid, op, "%s is not configured to be reconciled: add it to reconcile.repositories; these are there: %s", repo, r.names())
 		}
 		chosen = append(chosen, e)
 	}
