@@ -209,7 +209,11 @@ func (t Token) lacks(path string) string {
 	case path == pathReconciliations:
 		return "the token " + t.Name + " may read, and not ask for sweeps, which needs submit: true, nor deploy, which needs operate: true"
 	}
-	return "the token " + t.Name + " may read, and not submit: that needs submit: true"
+	may := "read"
+	if t.Operate {
+		may = "read and operate"
+	}
+	return "the token " + t.Name + " may " + may + ", and not submit: that needs submit: true"
 }
 
 // Guard lets only those through to next who may read the API: for what else a server tells about itself.

@@ -121,6 +121,7 @@ func TestSweepsOfATokensRepositories(t *testing.T) {
 	w := newSweepingWorld(t, teams(), reconciler)
 	const path = "/api/v1/reconciliations"
 	w.wantProblem(403, "token team may reconcile "+onlyTeam+otherProject, "POST", path, teamToken, `{"repositories":["`+payments.String()+`"]}`)
+	w.wantProblem(403, "the token alice may read and operate, and not submit: that needs submit: true", "POST", "/api/v1/submissions", operateToken, `{"image":"registry.example/team/app:1"}`)
 	w.wantProblem(403, "the token alice may not ask for sweeps", "POST", path, operateToken, `{}`)
 	if res, raw := w.ask("POST", path, teamToken, `{}`); res.StatusCode != http.StatusAccepted {
 		t.Fatalf("%d %s", res.StatusCode, raw)

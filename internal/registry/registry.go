@@ -37,7 +37,7 @@ type Host struct {
 	// Hub and GitLab are known.
 	TokenHosts []string
 	// RedirectHosts are hosts at private addresses that may serve this registry's bytes, for example an object
-	// store. Hosts at public addresses need not be named. Neither gets credentials.
+	// store. Hosts at public addresses need not be named, unless a proxy is asked for them. Neither gets credentials.
 	RedirectHosts []string
 	// Concurrency is how many requests may be under way at a time, half of them downloads of layers; 16.
 	Concurrency int

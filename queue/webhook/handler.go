@@ -128,7 +128,7 @@ func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver
 		h.config.Count(rec.Name, "ignored:"+g.reason, 1)
 		return reply(w, http.StatusOK, g.body)
 	}
-	out, err := h.receive(r.Context(), rec, r.Header, body)
+	out, err := h.receive(r.Context(), rec, senderOf(r), r.Header, body)
 	return h.answer(w, r, rec, out, err, rec.format.Answers.Refused)
 }
 
@@ -220,9 +220,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rec *receiver, 
 
 // refusal describes a refused request for the log. Its URL is not told: it may hold a secret.
 func refusal(r *http.Request, receiver string, status int, detail string) Refused {
-	return Refused{
-		Receiver: receiver, Remote: plain(r.RemoteAddr), Forwarded: plain(r.Header.Get("X-Forwarded-For")), Status: status, Detail: detail,
-	}
+	return Refused{Receiver: receiver, Sender: senderOf(r), Status: status, Detail: detail}
+}
+
+func senderOf(r *http.Request) Sender {
+	return Sender{Remote: plain(r.RemoteAddr), Forwarded: plain(r.Header.Get("X-Forwarded-For"))}
 }
 
 // refuse answers with problem+json (RFC 9457) and closes the connection, so that an unread body is not read.

@@ -47,14 +47,14 @@ func (h *Handler) Receive(ctx context.Context, name string, header http.Header, 
 	if most := h.config.bodyLimit(rec.format); int64(len(body)) > most {
 		return h.record(ctx, rec, nil, nil, []Drop{tooLarge(most)})
 	}
-	return h.receive(ctx, rec, header, body)
+	return h.receive(ctx, rec, Sender{}, header, body)
 }
 
 func tooLarge(most int64) Drop {
 	return Drop{Reason: "body-too-large", Detail: fmt.Sprintf("more than %d bytes", most)}
 }
 
-func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header, body []byte) (Outcome, error) {
+func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, header http.Header, body []byte) (Outcome, error) {
 	// What has arrived is stored although the sender may hang up, or the server stop: both end the request's
 	// context, and the sender would have to come again for nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Limits.Publish)
@@ -68,7 +68,7 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header
 			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n, h.config.Limits.Events),
 		}})
 	}
-	events, drops, ignored := rec.sort(notifications, h.config.Now(), h.config.OnIgnored)
+	events, drops, ignored := rec.sort(notifications, h.config.Now(), func(i Ignored) { i.Sender = from; h.config.OnIgnored(i) })
 	stored := 0
 	if len(events) > 0 {
 		if stored, err = h.config.Publisher.Publish(ctx, events); err != nil {
@@ -76,7 +76,7 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, header http.Header
 		}
 		if again := len(events) - stored; again > 0 {
 			ignored[ReasonRepeat] += again
-			h.config.OnIgnored(Ignored{Receiver: rec.Name, Reason: ReasonRepeat, Image: events[0].Ref.String(), N: again})
+			h.config.OnIgnored(Ignored{Receiver: rec.Name, Sender: from, Reason: ReasonRepeat, Image: events[0].Ref.String(), N: again})
 		}
 	}
 	out, err := h.record(ctx, rec, body, ignored, drops)

@@ -82,8 +82,8 @@ func TestRefusedAndIgnoredAreTold(t *testing.T) {
 	post("/webhooks/main", good, "", event("1", "push", "1.0"), event("2", "pull", "1.0"), event("3", "push", signature), event("4", "push", ""), event("5", "push", ""))
 	post("/webhooks/main", good, "", event("6", "push", "1.0"))
 	want := []webhook.Ignored{
-		{Receiver: "main", Reason: "untagged", Image: "team/app@" + digest, N: 2},
-		{Receiver: "main", Reason: webhook.ReasonRepeat, Image: "registry.example.com/team/app:1.0@" + digest, N: 1},
+		{Receiver: "main", Sender: webhook.Sender{Remote: "192.0.2.7:4711"}, Reason: "untagged", Image: "team/app@" + digest, N: 2},
+		{Receiver: "main", Sender: webhook.Sender{Remote: "192.0.2.7:4711"}, Reason: webhook.ReasonRepeat, Image: "registry.example.com/team/app:1.0@" + digest, N: 1},
 	}
 	if !slices.Equal(ignored, want) {
 		t.Errorf("%+v, want %+v", ignored, want)

@@ -96,14 +96,19 @@ type Refusal struct {
 	Body     []byte
 }
 
+// Sender is where a request came from; empty for what came by another way than HTTP.
+type Sender struct {
+	// Remote is the address that the request came from; Forwarded is what a proxy in front says of it, if there is one. Anybody
+	// can write that.
+	Remote, Forwarded string
+}
+
 // Refused is a request that was refused as a whole. Its texts are of the sender, printable and short.
 type Refused struct {
 	// Receiver is empty where there is none of the name in the URL.
 	Receiver string
-	// Remote is the address that the request came from; Forwarded is what a proxy in front says of it, if there is one. Anybody
-	// can write that.
-	Remote, Forwarded string
-	Status            int
+	Sender
+	Status int
 	// Detail is what the sender was told; of a secret that is missing or wrong it says which header is meant.
 	Detail string
 }
@@ -111,6 +116,7 @@ type Refused struct {
 // Ignored is a push, or several of one request, that led to nothing.
 type Ignored struct {
 	Receiver, Reason string
+	Sender
 	// Image is the first of them as the sender named it, N their number.
 	Image string
 	N     int
