@@ -166,7 +166,7 @@ func (r ImageRef) WithContentID(id ContentID) ImageRef {
 func ParseImageRef(s string) (ImageRef, error) {
 	var ref ImageRef
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		return ref, fmt.Errorf("image %q: leave out %s://, as in %s", clip(s), clip(scheme), clip(rest))
+		return ref, fmt.Errorf("image %q: leave out %s://, as in %s", Clip(s), Clip(scheme), Clip(rest))
 	}
 	name, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {

@@ -93,18 +93,24 @@ func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	}
 }
 
-// NextAttempt returns when the first of the waiting jobs of a stage that match comes back. It is zero if none is known to
-// wait: they run, wait for a worker, or this process has not had them yet.
-func (b *Broker) NextAttempt(stage pratique.Stage, match func(Job) bool) (next time.Time) {
+// Due returns when the first and the last of the waiting jobs of a stage that match come back. Both are zero if none is known
+// to wait: they run, wait for a worker, or this process has not had them yet.
+func (b *Broker) Due(stage pratique.Stage, match func(Job) bool) (first, last time.Time) {
 	w := &b.waiting
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, j := range w.jobs {
-		if id.stage == stage && (next.IsZero() || j.due.Before(next)) && match(j.job) {
-			next = j.due
+		if id.stage != stage || !first.IsZero() && !j.due.Before(first) && !j.due.After(last) || !match(j.job) {
+			continue
+		}
+		if first.IsZero() || j.due.Before(first) {
+			first = j.due
+		}
+		if j.due.After(last) {
+			last = j.due
 		}
 	}
-	return next
+	return first, last
 }
 
 // due is when a message comes back, zero if that is not known.

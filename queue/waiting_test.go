@@ -46,10 +46,10 @@ func TestWakeBringsWaitingJobsBack(t *testing.T) {
 		}
 		return known == 3
 	})
-	if next := b.NextAttempt(pratique.StageInspect, database); next.Before(time.Now().Add(20 * time.Minute)) {
+	if next, last := b.Due(pratique.StageInspect, database); last.Before(next) || next.Before(time.Now().Add(20*time.Minute)) {
 		t.Errorf("the next attempt is at %s", next)
 	}
-	if next := b.NextAttempt(pratique.StageDeploy, database); !next.IsZero() {
+	if next, _ := b.Due(pratique.StageDeploy, database); !next.IsZero() {
 		t.Errorf("no job of that stage waits, and the next attempt is at %s", next)
 	}
 	there.Store(true)
@@ -112,12 +112,15 @@ func TestWakeOfAHeldJob(t *testing.T) {
 		Handle: func(_ context.Context, job queue.Job) error { done <- job.Attempt; return nil },
 		Failed: neverFails(t),
 	})
-	all := func(queue.Job) bool { return true }
+	due := func() time.Time {
+		first, _ := b.Due(pratique.StageInspect, func(queue.Job) bool { return true })
+		return first
+	}
 	receive(t, held)
-	eventually(t, "it waits", func() bool { return !b.NextAttempt(pratique.StageInspect, all).IsZero() })
+	eventually(t, "it waits", func() bool { return !due().IsZero() })
 	b.Wake(pratique.StageInspect, nil)
 	receive(t, held)
-	eventually(t, "it waits again", func() bool { return time.Until(b.NextAttempt(pratique.StageInspect, all)) > time.Minute })
+	eventually(t, "it waits again", func() bool { return time.Until(due()) > time.Minute })
 	free.Store(true)
 	b.Wake(pratique.StageInspect, nil)
 	if attempt := receive(t, done); attempt != 1 {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/config"
-	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 	"golang.org/x/sync/errgroup"
@@ -73,7 +72,7 @@ func (s *service) openDatabases(ctx context.Context) error {
 // wakeInspections brings back those who wait for a database, when one has come.
 func (s *service) wakeInspections(failed error) {
 	if failed == nil {
-		s.broker.Wake(queue.StageInspect, nil)
+		s.broker.Wake(pratique.StageInspect, nil)
 	}
 }
 

@@ -66,10 +66,11 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 
 // nextAttempt returns when the work for an event comes back to a stage, zero if that is not known.
 func (s *service) nextAttempt(stage, event string) time.Time {
-	return s.broker.NextAttempt(queue.Stage(stage), func(job queue.Job) bool {
+	next, _ := s.broker.Due(pratique.Stage(stage), func(job queue.Job) bool {
 		w, err := workOf(job)
 		return err == nil && w.Event.ID == event
 	})
+	return next
 }
 
 func stateOf(q queue.Queued) string {

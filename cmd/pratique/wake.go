@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/queue"
@@ -30,13 +31,13 @@ func (s *service) wakeDeployments(ctx context.Context) {
 		}
 		for _, repo := range s.repositories {
 			match := s.deploysTo(repo)
-			if next := s.broker.NextAttempt(queue.StageDeploy, match); next.IsZero() || next.Sub(s.now()) < interval {
+			if _, last := s.broker.Due(pratique.StageDeploy, match); last.Sub(s.now()) < interval { // zero is long ago
 				continue
 			}
 			before, known := tips[repo]
 			tips[repo] = tipOf(ctx, repo)
 			if tips[repo] != "" && (!known || tips[repo] != before) {
-				s.broker.Wake(queue.StageDeploy, match)
+				s.broker.Wake(pratique.StageDeploy, match)
 			}
 		}
 	}
