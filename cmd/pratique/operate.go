@@ -67,7 +67,7 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 // nextAttempt returns when the work for an event comes back to a stage, zero if that is not known.
 func (s *service) nextAttempt(stage, event string) time.Time {
 	next, _ := s.broker.Due(pratique.Stage(stage), func(job queue.Job) bool {
-		w, err := workOf(job)
+		w, err := pipeline.DecodeWork(job.Body)
 		return err == nil && w.Event.ID == event
 	})
 	return next

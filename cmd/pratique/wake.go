@@ -7,6 +7,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
+	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
 )
 
@@ -58,7 +59,7 @@ func tipOf(ctx context.Context, repo *gitrepo.Repo) (tip string) {
 // deploysTo matches jobs that may write to a config repository.
 func (s *service) deploysTo(repo *gitrepo.Repo) func(queue.Job) bool {
 	return func(job queue.Job) bool {
-		w, err := workOf(job)
+		w, err := pipeline.DecodeWork(job.Body)
 		if err != nil {
 			return false
 		}
