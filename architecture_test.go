@@ -22,12 +22,13 @@ const module = "github.com/pratique-dev/pratique"
 // listed may import the nouns alone; cmd and the test environment may import everything.
 var layers = map[string][]string{
 	// Contracts and pure functions.
-	"scanner": {"internal/layers"},
-	"sbom":    {"internal/layers"},
+	"scanner":        {"internal/layers"},
+	"scanner/rescan": {"scanner"},
+	"sbom":           {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers", "internal/filetree"},
-	"scanner/trivy/database": {"scanner", "internal/backoff", "internal/dirlock", "internal/durable", "internal/outbound"},
-	"scanner/inventory":      {"scanner", "internal/boltfile", "internal/projection"},
+	"scanner/trivy/database": {"scanner", "scanner/rescan", "internal/backoff", "internal/dirlock", "internal/durable", "internal/outbound"},
+	"scanner/inventory":      {"scanner", "scanner/rescan", "internal/boltfile", "internal/projection"},
 	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
 	"internal/filetree":      {"internal/layers"},
 	"signer/signertest":      {"signer"},
@@ -67,7 +68,7 @@ var layers = map[string][]string{
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The order of the stages: contracts only.
-	"internal/pipeline": {"scanner", "attest", "signer", "signer/oci", "deploy", "internal/backoff", "internal/keyed", "internal/layers"},
+	"internal/pipeline": {"scanner", "scanner/rescan", "attest", "signer", "signer/oci", "deploy", "internal/backoff", "internal/keyed", "internal/layers"},
 }
 
 // unlimited may import any package of this module: they are where everything meets, or they are for tests.

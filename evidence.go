@@ -225,7 +225,7 @@ type Report struct {
 	Scanner   Tool     `json:"scanner"`
 	Inventory Digest   `json:"inventory"`
 	Database  Database `json:"database"`
-	// MatchedAt is when it was made; DatabaseAgeSeconds how old the database was then.
+	// ScannedAt is when it was made; DatabaseAgeSeconds how old the database was then.
 	ScannedAt          time.Time `json:"scannedAt"`
 	DatabaseAgeSeconds int64     `json:"databaseAgeSeconds"`
 	OS                 OS        `json:"os,omitzero"`

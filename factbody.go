@@ -42,12 +42,14 @@ type Inspected struct {
 
 // Scanned names the report of an inventory against a database.
 type Scanned struct {
-	Report    Digest    `json:"report"`
-	Inventory Digest    `json:"inventory"`
-	Database  Database  `json:"database"`
-	Counts    Counts    `json:"counts"`
-	Fixable   int       `json:"fixable"`
+	Report    Digest   `json:"report"`
+	Inventory Digest   `json:"inventory"`
+	Database  Database `json:"database"`
+	Counts    Counts   `json:"counts"`
+	Fixable   int      `json:"fixable"`
+	// StartedAt is when matching began, ScannedAt when it ended. The report's document has no time.
 	StartedAt time.Time `json:"startedAt,omitzero"`
+	ScannedAt time.Time `json:"scannedAt"`
 }
 
 // Affected says that an image is newly affected: a change of the vulnerability database brought findings that its

@@ -6,23 +6,25 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// Images share most of what they hold, so an inventory is stored in parts that are documents of their own: one with
-// the packages of the distribution, and one for each application. A part is an inventory itself, with all that its
-// match depends on: the tool, its packages and, if they are the distribution's, the OS. Findings are stored likewise,
-// a small document for each part that names what was found, see [Place]. What names the parts is small.
+// Images share most of what they hold, so an inventory is stored in lists that are documents of their
+// own: one with the packages of the distribution, and one for each application. A list is an inventory
+// itself, with everything that its match depends on: the tool, its packages and, for those of the
+// distribution, the OS. Findings have a small document for each list, which names what was found, see
+// [Location]. The documents that name lists and findings are small.
 
 // The formats of the documents.
 const (
 	formatInventory = "pratique.inventory/3"
-	formatPart      = "pratique.part/1"
+	formatList      = "pratique.part/1"
 	formatFindings  = "pratique.findings/4"
 	formatUncovered = "pratique.findings/3" // of early versions, which did not find out what was covered
-	formatShared    = "pratique.found/1"
-	formatReport    = "pratique.report/2"
+	formatCores     = "pratique.found/1"
+	formatReport    = "pratique.report/3"
 )
 
 // Document is what is stored under the digest of its bytes.
@@ -36,17 +38,22 @@ type Documents interface {
 	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
 }
 
-// inventoryDocument and reportDocument are the nouns with digests in place of what is shared.
+// inventoryDocument is an inventory with digests in place of its lists.
 type inventoryDocument struct {
 	Format string `json:"format"`
 	pratique.Inventory
 	Lists []pratique.Digest `json:"lists,omitempty"`
 }
 
+// reportDocument has nothing that depends on the machine or the moment, so that the same match gives the
+// same bytes everywhere. The fact that names it says when it was made, and where the database came from.
 type reportDocument struct {
-	Format string `json:"format"`
-	pratique.Report
-	Findings []pratique.Digest `json:"findings"`
+	Format    string            `json:"format"`
+	Scanner   pratique.Tool     `json:"scanner"`
+	Inventory pratique.Digest   `json:"inventory"`
+	Database  pratique.Database `json:"database"`
+	OS        pratique.OS       `json:"os,omitzero"`
+	Findings  []pratique.Digest `json:"findings"`
 }
 
 func document(v any) (Document, error) {
@@ -57,7 +64,7 @@ func document(v any) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// documentOfLines makes a document whose further lines are passed over without being decoded by who wants the first only.
+// documentOfLines makes a document whose first line can be read without decoding the others.
 func documentOfLines(first any, further [][]byte) (Document, error) {
 	line, err := json.Marshal(first)
 	if err != nil {
@@ -67,107 +74,118 @@ func documentOfLines(first any, further [][]byte) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// Parts cuts a sorted inventory into what is matched and stored by itself. All packages of the distribution are one
-// part, those that it did not make among them: they can decide whose advisories hold for the others. A distribution
-// without packages is a part, too, which says whether there are advisories for it.
-func Parts(inv pratique.Inventory) []pratique.Inventory {
-	var parts []pratique.Inventory
+// SplitLists divides a sorted inventory into the lists that are matched and stored by themselves. All
+// packages of the distribution are one list, and those that it did not make are in it, since they can
+// decide whose advisories hold for the others. A distribution without packages is a list, too, which says
+// whether there are advisories for it.
+func SplitLists(inv pratique.Inventory) []pratique.Inventory {
+	var lists []pratique.Inventory
 	dist := pratique.Inventory{Scanner: inv.Scanner, OS: inv.OS}
 	for _, l := range inv.Lists {
 		if l.Class == pratique.ClassOS {
 			dist.Lists = append(dist.Lists, l)
 		} else {
-			parts = append(parts, pratique.Inventory{Scanner: inv.Scanner, Lists: []pratique.PackageList{l}})
+			lists = append(lists, pratique.Inventory{Scanner: inv.Scanner, Lists: []pratique.PackageList{l}})
 		}
 	}
 	if len(dist.Lists) > 0 || inv.OS.Family != "" {
-		parts = slices.Insert(parts, 0, dist)
+		lists = slices.Insert(lists, 0, dist)
 	}
-	return parts
+	return lists
 }
 
-// SplitInventory makes the documents of a sorted inventory: the one that stands for it, and its parts.
-func SplitInventory(inv pratique.Inventory) (whole Document, parts []Document, err error) {
+// SplitInventory makes the documents of a sorted inventory: the one that stands for it, and its lists.
+func SplitInventory(inv pratique.Inventory) (whole Document, lists []Document, err error) {
 	doc := inventoryDocument{Format: formatInventory, Inventory: inv}
-	for _, p := range Parts(inv) {
-		part, err := encodePart(p)
+	for _, l := range SplitLists(inv) {
+		list, err := encodeList(l)
 		if err != nil {
 			return Document{}, nil, err
 		}
-		parts = append(parts, part)
-		doc.Lists = append(doc.Lists, part.Digest)
+		lists = append(lists, list)
+		doc.Lists = append(doc.Lists, list.Digest)
 	}
 	doc.Inventory.Lists = nil
 	whole, err = document(doc)
-	return whole, parts, err
+	return whole, lists, err
 }
 
-// InventoryParts returns an inventory without its lists, and the digests of its parts, in their order.
-func InventoryParts(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
+// InventoryLists returns an inventory without its lists, and the digests of its lists, in their order.
+func InventoryLists(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
 	var doc inventoryDocument
 	err := load(ctx, from, d, formatInventory, &doc, &doc.Format)
 	return doc.Inventory, doc.Lists, err
 }
 
-// LoadPart returns a part of an inventory.
-func LoadPart(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
-	outline, err := LoadOutline(ctx, from, d)
+// LoadList returns a list of an inventory.
+func LoadList(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
+	doc, err := LoadListDocument(ctx, from, d)
 	if err != nil {
 		return pratique.Inventory{}, err
 	}
-	return outline.Whole()
+	return doc.Whole()
 }
 
-// LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error is that of
-// the store, or Corrupt for what is no such document.
+// LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error
+// is that of the store, or Corrupt for another kind of document.
 func LoadInventory(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
-	inv, parts, err := InventoryParts(ctx, from, d)
+	inv, lists, err := InventoryLists(ctx, from, d)
 	if err != nil {
 		return pratique.Inventory{}, err
 	}
-	for _, digest := range parts {
-		part, err := LoadPart(ctx, from, digest)
+	for _, digest := range lists {
+		list, err := LoadList(ctx, from, digest)
 		if err != nil {
 			return pratique.Inventory{}, err
 		}
-		inv.Lists = append(inv.Lists, part.Lists...)
+		inv.Lists = append(inv.Lists, list.Lists...)
 	}
 	return inv, nil
 }
 
-// ReportDocument makes the document of a report from all but its findings, which are named by the documents of the
-// inventory's parts, in their order.
+// ReportDocument makes the document of a report. Its findings are named by their documents, one for each
+// list of the inventory, in the inventory's order. What depends on the machine or the moment is left out.
 func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, error) {
 	if findings == nil {
 		findings = []pratique.Digest{}
 	}
-	r.Findings, r.Coverage = nil, nil // the parts' documents say both
-	return document(reportDocument{Format: formatReport, Report: r, Findings: findings})
+	db := r.Database
+	return document(reportDocument{
+		Format: formatReport, Scanner: r.Scanner, Inventory: r.Inventory, OS: r.OS, Findings: findings,
+		Database: pratique.Database{
+			Digest: db.Digest, Version: db.Version, UpdatedAt: db.UpdatedAt.UTC(), NextUpdate: db.NextUpdate.UTC(),
+		},
+	})
 }
 
-// ReportParts returns a report without findings, and the digests of their documents.
-func ReportParts(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
+// ReportHeader returns a report without its findings and its time, and the digests of the findings'
+// documents.
+func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
 	var doc reportDocument
 	err := load(ctx, from, d, formatReport, &doc, &doc.Format)
-	return doc.Report, doc.Findings, err
+	return pratique.Report{Scanner: doc.Scanner, Inventory: doc.Inventory, Database: doc.Database, OS: doc.OS}, doc.Findings, err
 }
 
-// LoadReport puts a stored report together: it is the one that matching the whole inventory at once gives.
-func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, error) {
-	r, parts, err := ReportParts(ctx, from, d)
+// LoadReport puts the report together that a fact names: it is the one that matching the whole inventory
+// at once gave, at the time of the fact.
+func LoadReport(ctx context.Context, from Documents, of pratique.Scanned) (pratique.Report, error) {
+	r, lists, err := ReportHeader(ctx, from, of.Report)
 	if err != nil {
 		return pratique.Report{}, err
 	}
+	r.ScannedAt = of.ScannedAt
+	r.DatabaseAgeSeconds = int64(r.Database.Age(r.ScannedAt) / time.Second)
+	r.Database.DownloadedAt, r.Database.Source = of.Database.DownloadedAt, of.Database.Source
 	r.Findings = []pratique.Finding{}
 	covered, complete := pratique.Coverage{}, true
-	for _, digest := range parts {
-		findings, part, err := LoadFindings(ctx, from, digest)
+	for _, digest := range lists {
+		findings, list, err := LoadFindings(ctx, from, digest)
 		if err != nil {
 			return pratique.Report{}, err
 		}
 		r.Findings = append(r.Findings, findings...)
-		if complete = complete && part != nil; complete {
-			covered.Join(*part)
+		if complete = complete && list != nil; complete {
+			covered.Join(*list)
 		}
 	}
 	SortFindings(r.Findings)
@@ -177,7 +195,8 @@ func LoadReport(ctx context.Context, from Documents, d pratique.Digest) (pratiqu
 	return r, nil
 }
 
-// coverageOf completes what the parts say. Early versions made no part for a distribution without packages.
+// coverageOf completes the coverage of the lists. Early versions made no list for a distribution without
+// packages.
 func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
 	if c.OS == (pratique.OSCoverage{}) && r.OS.Family != "" {
 		c.OS = pratique.OSCoverage{Family: r.OS.Family, Version: r.OS.Name, Known: true}
@@ -186,16 +205,16 @@ func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
 	return &c
 }
 
-// FailedCoverage is what is covered of a part on which the scanner failed: nothing.
-func FailedCoverage(part pratique.Inventory) pratique.Coverage {
+// FailedCoverage is the coverage of a list on which the scanner failed: nothing.
+func FailedCoverage(inv pratique.Inventory) pratique.Coverage {
 	var c pratique.Coverage
-	if part.OS.Family != "" {
+	if inv.OS.Family != "" {
 		// Whether there are advisories for it is another question.
-		c.OS = pratique.OSCoverage{Family: part.OS.Family, Version: part.OS.Name, Known: true, Supported: true}
+		c.OS = pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name, Known: true, Supported: true}
 	}
-	lists := part.Lists
+	lists := inv.Lists
 	if len(lists) == 0 {
-		lists = []pratique.PackageList{{Class: pratique.ClassOS, Type: part.OS.Family}}
+		lists = []pratique.PackageList{{Class: pratique.ClassOS, Type: inv.OS.Family}}
 	}
 	for _, l := range lists {
 		if l.Class == pratique.ClassOS {
@@ -228,12 +247,11 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 }
 
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
-	const op = "read document"
 	err := json.Unmarshal(content, into)
 	// A document of an early version has no format, and its lists are whole.
 	if *format != want && !(want == formatFindings && *format == formatUncovered) {
-		return pratique.Wrap(pratique.Corrupt, op, d.String(),
-			errors.New("it is no document of format "+want+": one that another version of the program wrote has to be made anew, by pushing or submitting the image again"))
+		return corrupt(d, errors.New("it is no document of format "+want+
+			": one that another version of the program wrote is replaced by pushing or submitting the image again"))
 	}
-	return pratique.Wrap(pratique.Corrupt, op, d.String(), err)
+	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// InventoryDigest is the digest under which inv is stored: that of the document which names its parts.
+// InventoryDigest is the digest under which inv is stored: that of the document that names its lists.
 func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
 	whole, _, err := SplitInventory(inv)
 	return whole.Digest, err
@@ -17,8 +17,8 @@ func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
 // package, version and place.
 func SortFindings(findings []pratique.Finding) { slices.SortStableFunc(findings, compareFindings) }
 
-// CompareFound is the order that [SortFindings] makes, of findings in pieces.
-func CompareFound(a, b Found) int { return compareFindings(a.Finding, b.Finding) }
+// CompareCores is the order that [SortFindings] makes.
+func CompareCores(a, b FindingCore) int { return compareFindings(a.Finding, b.Finding) }
 
 func compareFindings(a, b pratique.Finding) int {
 	return cmp.Or(

@@ -56,8 +56,8 @@ type Config struct {
 	Images    Images
 	Events    Events
 	Documents Documents
-	// Report returns a report whole: it is stored in parts that others share.
-	Report func(ctx context.Context, d pratique.Digest) ([]byte, error)
+	// Report returns the report that a fact names, whole: it is stored in documents that others share.
+	Report func(ctx context.Context, of pratique.Scanned) ([]byte, error)
 	// Submit makes an event durable and returns; its errors carry kinds.
 	Submit func(ctx context.Context, e pratique.Event) error
 	// Places says what the config repositories hold of a repository of images now; nil if this service has none.

@@ -111,15 +111,19 @@ func TestDocuments(t *testing.T) {
 	} {
 		res, raw := w.ask("GET", base+path, readToken, "")
 		etag := `"` + pratique.DigestOf([]byte(want.content)).String() + `"`
-		if res.StatusCode != 200 || string(raw) != want.content || res.Header.Get("Content-Type") != want.mediaType || res.Header.Get("ETag") != etag {
+		sent := etag
+		if path == "/report" {
+			sent = "W/" + etag
+		}
+		if res.StatusCode != 200 || string(raw) != want.content || res.Header.Get("Content-Type") != want.mediaType || res.Header.Get("ETag") != sent {
 			t.Errorf("%s: %d %v %q", path, res.StatusCode, res.Header, raw)
 		}
 		for _, header := range []string{etag, "W/" + etag, `"x", ` + etag, "*"} {
-			if res, raw := w.ask("GET", base+path, readToken, "", "If-None-Match", header); res.StatusCode != 304 || len(raw) > 0 || res.Header.Get("ETag") != etag {
+			if res, raw := w.ask("GET", base+path, readToken, "", "If-None-Match", header); res.StatusCode != 304 || len(raw) > 0 || res.Header.Get("ETag") != sent {
 				t.Errorf("%s: If-None-Match %s: %d %q", path, header, res.StatusCode, raw)
 			}
 		}
-		if res, _ := w.ask("HEAD", base+path, readToken, ""); res.StatusCode != 200 || res.Header.Get("ETag") != etag {
+		if res, _ := w.ask("HEAD", base+path, readToken, ""); res.StatusCode != 200 || res.Header.Get("ETag") != sent {
 			t.Errorf("HEAD %s: %d", path, res.StatusCode)
 		}
 	}

@@ -27,7 +27,7 @@ type sbomInput struct {
 type documentOutput struct {
 	Status       int
 	ContentType  string `header:"Content-Type"`
-	ETag         string `header:"ETag" doc:"The digest of the stored document, in quotes"`
+	ETag         string `header:"ETag" doc:"The digest of the stored document, in quotes; that of a report is weak, for the time is not in its document"`
 	CacheControl string `header:"Cache-Control"`
 	Body         []byte
 }
@@ -98,11 +98,16 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 	if err != nil {
 		return nil, err
 	}
-	var digest pratique.Digest
+	var scanned pratique.Scanned
 	if record.Scanned != nil {
-		digest = record.Scanned.Report
+		scanned = *record.Scanned
 	}
-	return s.document(ctx, record, "a report", digest, s.Report, pratique.MediaTypeReport, in.IfNoneMatch)
+	get := func(ctx context.Context, _ pratique.Digest) ([]byte, error) { return s.Report(ctx, scanned) }
+	out, err := s.document(ctx, record, "a report", scanned.Report, get, pratique.MediaTypeReport, in.IfNoneMatch)
+	if out != nil {
+		out.ETag = "W/" + out.ETag // made again it is the same report with another time
+	}
+	return out, err
 }
 
 func (s *service) extras(ctx context.Context, in *documentInput) (*documentOutput, error) {

@@ -15,10 +15,11 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/inventory"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 	"github.com/pratique-dev/pratique/scanner/trivy/database"
 )
 
-// lookEvery is how often a new database, or an image that became outdated, is looked for.
+// lookEvery is how often a new database, or an image that became stale, is looked for.
 const lookEvery = time.Second
 
 func (s *service) openInventory(ctx context.Context) error {
@@ -37,10 +38,10 @@ func (s *service) openInventory(ctx context.Context) error {
 // children at most, and they take a push before its next batch.
 func (s *service) rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
-		Base: s.base(), Parts: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
+		Base: s.base(), Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
 		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
-		Every: lookEvery, Log: s.log, Narrow: database.Narrow,
-		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error) {
+		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
+		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
 		},
 	}
@@ -81,14 +82,14 @@ func (f facts) AppendAll(ctx context.Context, all []pratique.Fact) error {
 	return f.broker.PublishFacts(ctx, entries)
 }
 
-// report is a report as the API gives it: whole, whatever parts it is stored in.
-func (s *service) report(ctx context.Context, d pratique.Digest) ([]byte, error) {
-	r, err := scanner.LoadReport(ctx, s.blobs, d)
+// report is a report as the API gives it: whole, and with the time of the fact that names it.
+func (s *service) report(ctx context.Context, of pratique.Scanned) ([]byte, error) {
+	r, err := scanner.LoadReport(ctx, s.blobs, of)
 	if err != nil {
 		return nil, err
 	}
 	raw, err := json.Marshal(r)
-	return raw, pratique.Wrap(pratique.Internal, "encode report", d.String(), err)
+	return raw, pratique.Wrap(pratique.Internal, "encode report", of.Report.String(), err)
 }
 
 // mostAside bounds the images that the status names; a metric counts all.

@@ -179,7 +179,7 @@ func (f *fleet) settleIn() {
 		}
 		fact(pratique.Fact{Body: &pratique.Scanned{
 			Report: doc.Digest, Inventory: image.inventory.Digest, Database: f.db.Database,
-			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.Fixable(every), StartedAt: now,
+			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.Fixable(every), StartedAt: now, ScannedAt: now,
 		}})
 		fact(pratique.Fact{Body: &pratique.Evaluated{
 			Digest:  pratique.DigestOf(fmt.Append(nil, "verdict", n)),
@@ -257,7 +257,7 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 			all := make([]pratique.Inventory, len(chunk))
 			for i, p := range chunk {
 				var err error
-				if all[i], err = scanner.LoadPart(ctx, f.s.blobs, p.Digest); err != nil {
+				if all[i], err = scanner.LoadList(ctx, f.s.blobs, p.Digest); err != nil {
 					return err
 				}
 			}
@@ -330,7 +330,7 @@ func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		_, have, err := scanner.ReportParts(ctx, f.s.blobs, pratique.As[pratique.Scanned](matched).Report)
+		_, have, err := scanner.ReportHeader(ctx, f.s.blobs, pratique.As[pratique.Scanned](matched).Report)
 		if err != nil {
 			f.t.Fatal(err)
 		}

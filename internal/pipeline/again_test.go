@@ -132,7 +132,7 @@ func TestAttestIndexAgain(t *testing.T) {
 		"evaluate amd", "evaluate arm", "worst of 2", "holds amd", "holds arm", "holds index", "enqueue deploy e2.deploy",
 	}, w.forget())
 
-	w.drop(pratique.FactScanned) // makes new reports, of another time
+	w.useDatabase("database 2") // makes new reports
 	w.now = w.now.Add(time.Minute)
 	w.image("arm", "arm")
 	w.push("e3", "arm") // this child is evaluated anew by itself

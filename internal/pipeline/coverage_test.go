@@ -36,7 +36,7 @@ func TestCoverageAfterARescan(t *testing.T) {
 					content := bytes.Replace(last.Content, []byte("findings/4"), []byte("findings/3"), 1)
 					last = scanner.Document{Digest: pratique.DigestOf(content), Content: content}
 				}
-				c.parts[i].Findings = c.store(last, nil)
+				c.lists[i].Findings = c.store(last, nil)
 			}
 			c.whole = test.whole
 			c.cover = func(pratique.Inventory) *pratique.Coverage { return now }

@@ -57,7 +57,7 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 	if matched.Counts[pratique.SeverityCritical] != 1 || matched.Fixable != 1 {
 		t.Errorf("counts %v, fixable %d", matched.Counts, matched.Fixable)
 	}
-	report, err := scanner.LoadReport(t.Context(), documents{w}, matched.Report)
+	report, err := scanner.LoadReport(t.Context(), documents{w}, *matched)
 	if err != nil || len(report.Findings) != 1 {
 		t.Fatalf("report %+v, %v", report, err)
 	}

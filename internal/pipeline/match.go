@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,15 +10,15 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Matcher matches parts of inventories against a database, in processes of its own. The reports are in the order of
-// the parts.
+// Matcher matches lists of inventories against a database, in processes of its own. The reports are in the
+// order of the lists.
 type Matcher interface {
-	Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error)
+	Match(ctx context.Context, lists []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error)
 }
 
-// Memo knows what was found in a part of an inventory with a database, by digests.
+// Memo knows what was found in a list of an inventory with a database, by digests.
 type Memo interface {
-	Findings(part, database pratique.Digest) (findings pratique.Digest, known bool, err error)
+	Findings(list, database pratique.Digest) (findings pratique.Digest, known bool, err error)
 }
 
 // named are the documents that facts name; what is gone or damaged makes the fact worthless, see [lostDocument].
@@ -36,8 +35,8 @@ func orLost(err error) error {
 }
 
 // report loads a report that a fact names.
-func (b *Base) report(ctx context.Context, d pratique.Digest) (pratique.Report, error) {
-	r, err := scanner.LoadReport(ctx, named{b}, d)
+func (b *Base) report(ctx context.Context, of pratique.Scanned) (pratique.Report, error) {
+	r, err := scanner.LoadReport(ctx, named{b}, of)
 	return r, orLost(err)
 }
 
@@ -74,7 +73,7 @@ func (b *Base) putAll(ctx context.Context, docs []scanner.Document) error {
 	return group.Wait()
 }
 
-// found is what was found in one part. documents are those that are not stored yet; the last one, or the one that is
+// found is what was found in one list. documents are those that are not stored yet; the last one, or the one that is
 // stored, has the digest.
 type found struct {
 	digest    pratique.Digest
@@ -82,24 +81,24 @@ type found struct {
 	findings  []pratique.Finding
 }
 
-// matchParts matches parts in one request.
-func matchParts(ctx context.Context, from scanner.Documents, m Matcher, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
-	all := make([]pratique.Inventory, len(parts))
-	for i, d := range parts {
-		part, err := scanner.LoadPart(ctx, from, d)
+// matchLists matches lists in one request.
+func matchLists(ctx context.Context, from scanner.Documents, m Matcher, lists []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+	all := make([]pratique.Inventory, len(lists))
+	for i, d := range lists {
+		list, err := scanner.LoadList(ctx, from, d)
 		if err != nil {
 			return nil, orLost(err)
 		}
-		all[i] = part
+		all[i] = list
 	}
 	reports, err := m.Match(ctx, all, db)
 	if err != nil {
 		return nil, err
 	}
-	if len(reports) != len(parts) {
-		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(parts))
+	if len(reports) != len(lists) {
+		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(lists))
 	}
-	out := make([]found, len(parts))
+	out := make([]found, len(lists))
 	for i, r := range reports {
 		docs, err := scanner.FindingsDocuments(r)
 		if err != nil {
@@ -150,18 +149,15 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 		return nil, nil
 	}
 	started := s.Now().UTC()
-	outline, parts, err := scanner.InventoryParts(ctx, from, inventory)
+	header, lists, err := scanner.InventoryLists(ctx, from, inventory)
 	if err != nil {
 		return nil, orLost(err)
 	}
-	answers, err := s.findings(ctx, w, from, parts, db)
+	answers, err := s.findings(ctx, w, from, lists, db)
 	if err != nil {
 		return nil, err
 	}
-	report := pratique.Report{
-		Scanner: s.Scanner, Inventory: inventory, Database: db.Database, ScannedAt: s.Now().UTC(), OS: outline.OS,
-	}
-	report.DatabaseAgeSeconds = int64(db.Age(report.ScannedAt) / time.Second)
+	report := pratique.Report{Scanner: s.Scanner, Inventory: inventory, Database: db.Database, OS: header.OS}
 	digests := make([]pratique.Digest, len(answers))
 	var documents []scanner.Document
 	for i, a := range answers {
@@ -178,24 +174,24 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 	}
 	return &pratique.Scanned{
 		Report: doc.Digest, Inventory: inventory, Database: db.Database, Counts: report.Counts(),
-		Fixable: scanner.Fixable(report.Findings), StartedAt: started,
+		Fixable: scanner.Fixable(report.Findings), StartedAt: started, ScannedAt: s.Now().UTC(),
 	}, nil
 }
 
-// findings returns what is found in the parts, by matching only those of which it is not known.
-func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, parts []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
-	answers := make([]found, len(parts))
+// findings returns what is found in the lists, by matching only those of which it is not known.
+func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, lists []pratique.Digest, db scanner.DatabaseDir) ([]found, error) {
+	answers := make([]found, len(lists))
 	var missing []pratique.Digest
-	for i, part := range parts {
+	for i, list := range lists {
 		known := false
 		if s.Memo != nil && w.Round == 0 {
 			var err error
-			if answers[i].digest, known, err = s.Memo.Findings(part, db.Digest); err != nil {
+			if answers[i].digest, known, err = s.Memo.Findings(list, db.Digest); err != nil {
 				return nil, err
 			}
 		}
 		if !known {
-			missing = append(missing, part)
+			missing = append(missing, list)
 			continue
 		}
 		var err error
@@ -204,20 +200,20 @@ func (s *Inspect) findings(ctx context.Context, w Work, from scanner.Documents, 
 		}
 	}
 	switch {
-	case len(parts) == 0:
+	case len(lists) == 0:
 		// Nothing can be found, but a database that is damaged must not pass for one that knows of nothing.
 		_, err := s.Parser.Match(ctx, []pratique.Inventory{{Scanner: s.Scanner}}, db)
 		return nil, err
 	case len(missing) == 0:
 		return answers, nil
 	}
-	matched, err := matchParts(ctx, from, s.Parser, missing, db)
+	matched, err := matchLists(ctx, from, s.Parser, missing, db)
 	if err != nil {
 		return nil, err
 	}
-	for i, part := range parts {
-		// Of two parts that are the same both are missing, or neither.
-		if n := slices.Index(missing, part); n >= 0 {
+	for i, list := range lists {
+		// Of two lists that are the same both are missing, or neither.
+		if n := slices.Index(missing, list); n >= 0 {
 			answers[i] = matched[n]
 		}
 	}

@@ -10,21 +10,25 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// Rescan matches again what a new vulnerability database may have changed, and has the images evaluated again whose
-// findings it did change. It is no stage with a queue: what is left to do is in the inventory, so a process may die
-// anywhere, and the next one goes on. For an image whose answer is the same nothing is written.
+// Rescan matches again what a new vulnerability database may have changed, and has the images evaluated
+// again whose findings it did change. What it means is decided by the package rescan; here it is scheduled.
+// There is no queue: what is left to do is in the inventory, so a process may die anywhere and the next one
+// goes on. Nothing is written about an image that nothing changed for.
 type Rescan struct {
 	Base
-	Parts   Parts
-	Images  OutdatedImages
+	Lists   Lists
+	Images  StaleImages
 	Matcher Matcher
 	Facts   Facts
 	Batches Batches
 	// Database is the one in use; Diff compares the one with that digest to it.
 	Database func() (scanner.DatabaseDir, error)
-	Diff     func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (scanner.Delta, error)
+	Diff     func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error)
+	// Lookup allows to match less than whole lists.
+	Lookup rescan.Lookup
 	// Ready says whether the inventory knows what the ledger held when this process began.
 	Ready func(ctx context.Context) (bool, error)
 	// Requests is how many requests may be with the matcher at once, so that pushes find it free.
@@ -35,25 +39,23 @@ type Rescan struct {
 	Every time.Duration
 	Log   *slog.Logger
 
-	// Narrow cuts parts down to what a delta concerns.
-	Narrow Narrow
-
-	narrowing *narrowing
-	changes   changes
+	// change is the rescan that this process began. One that goes on with what another began matches whole lists.
+	change      *rescan.Change
+	comparisons rescan.Comparisons
 }
 
-// Parts is what the inventory knows of the parts of inventories, and which of them are to be matched again.
-type Parts interface {
+// Lists is what the inventory knows of package lists, and of what is to be matched again.
+type Lists interface {
 	Rescan() (pratique.Rescan, error)
-	Begin(db pratique.Database, d scanner.Delta, now time.Time) (pratique.Rescan, error)
-	Todo(limit int) ([]scanner.Part, error)
-	Matched(database pratique.Digest, all []scanner.Matched) error
+	Begin(db pratique.Database, d rescan.Delta, now time.Time) (pratique.Rescan, error)
+	Pending(limit int) ([]rescan.List, error)
+	Matched(database pratique.Digest, all []rescan.ListResult) error
 }
 
-// OutdatedImages are those whose report may say something else than the database in use.
-type OutdatedImages interface {
-	Outdated(limit int) ([]scanner.Outdated, error)
-	Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error
+// StaleImages are those whose report may not be what the database in use gives.
+type StaleImages interface {
+	Stale(limit int) ([]rescan.StaleImage, error)
+	Update(database pratique.Digest, all []rescan.ImageResult, changed, worse int) error
 	Finish(database pratique.Digest, now time.Time) (pratique.Rescan, error)
 }
 
@@ -63,11 +65,11 @@ type Facts interface {
 	AppendAll(ctx context.Context, facts []pratique.Fact) error
 }
 
-// What is done between two looks at the database and at what waits: a push that comes meanwhile waits no longer for a
-// child than a batch takes.
+// The sizes of batches. Between batches a newer database is looked for and pushes go first, so that a push
+// never waits for longer than one batch takes.
 const (
-	requestParts = 12
-	batchParts   = 24 * requestParts // most of them wait for the disk at any time
+	requestLists = 12
+	batchLists   = 24 * requestLists // most of them wait for the disk at any time
 	batchImages  = 500
 )
 
@@ -102,241 +104,191 @@ func (s *Rescan) step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, nil // there is none yet, which others tell
 	}
-	r, err := s.Parts.Rescan()
+	p, err := s.Lists.Rescan()
 	if err != nil {
 		return false, err
 	}
-	if r.To.Digest != db.Digest {
-		return s.begin(ctx, r, db)
+	if p.To.Digest != db.Digest {
+		return s.begin(ctx, p, db)
 	}
-	parts, err := s.Parts.Todo(batchParts)
+	lists, err := s.Lists.Pending(batchLists)
 	if err != nil {
 		return false, err
 	}
-	if len(parts) > 0 {
-		return true, s.match(ctx, parts, db)
+	if len(lists) > 0 {
+		return true, s.match(ctx, lists, db)
 	}
-	images, err := s.Images.Outdated(batchImages)
+	images, err := s.Images.Stale(batchImages)
 	if err != nil {
 		return false, err
 	}
 	if len(images) > 0 {
-		return true, s.update(ctx, r, images)
+		return true, s.update(ctx, p, images)
 	}
-	if !r.FinishedAt.IsZero() {
+	if !p.FinishedAt.IsZero() {
 		return false, nil
 	}
-	if r, err = s.Images.Finish(db.Digest, s.Now()); err != nil || r.FinishedAt.IsZero() {
+	if p, err = s.Images.Finish(db.Digest, s.Now()); err != nil || p.FinishedAt.IsZero() {
 		return false, err
 	}
-	s.narrowing.forget()
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning is over", append(describe(r), slog.Int("matched", r.Matched), slog.Int("failed", r.Failed),
-		slog.Int("touched", r.Touched), slog.Int("changed", r.Changed), slog.Int("newlyAffected", r.NewlyAffected), slog.Int("aside", r.SetAside), slog.Duration("took", r.FinishedAt.Sub(r.StartedAt)))...)
+	s.change = nil
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning is over", append(describe(p), slog.Int("matched", p.Matched), slog.Int("failed", p.Failed),
+		slog.Int("touched", p.Touched), slog.Int("changed", p.Changed), slog.Int("newlyAffected", p.NewlyAffected), slog.Int("aside", p.SetAside), slog.Duration("took", p.FinishedAt.Sub(p.StartedAt)))...)
 	return false, nil
 }
 
-func describe(r pratique.Rescan) []slog.Attr {
+func describe(p pratique.Rescan) []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("from", r.From.String()), slog.String("to", r.To.Digest.String()), slog.Int("names", r.Names),
-		slog.Int("vulnerabilities", r.Vulnerabilities), slog.Int("lists", r.Lists), slog.Int("affected", r.Affected),
+		slog.String("from", p.From.String()), slog.String("to", p.To.Digest.String()), slog.Int("names", p.Names),
+		slog.Int("vulnerabilities", p.Vulnerabilities), slog.Int("lists", p.Lists), slog.Int("affected", p.Affected),
 	}
-	if r.Everything != "" {
-		attrs = append(attrs, slog.String("everything", r.Everything))
+	if p.Everything != "" {
+		attrs = append(attrs, slog.String("everything", p.Everything))
 	}
 	return attrs
 }
 
 // begin goes over to a new database.
-func (s *Rescan) begin(ctx context.Context, r pratique.Rescan, db scanner.DatabaseDir) (bool, error) {
+func (s *Rescan) begin(ctx context.Context, p pratique.Rescan, db scanner.DatabaseDir) (bool, error) {
 	if ready, err := s.Ready(ctx); !ready || err != nil {
 		return false, err
 	}
-	delta := scanner.Delta{Everything: "nothing is known of any database before"}
-	if !r.To.Digest.IsZero() {
+	delta := rescan.Delta{Everything: "nothing is known of any database before"}
+	if !p.To.Digest.IsZero() {
 		var err error
-		if delta, err = s.Diff(ctx, r.To.Digest, db); err != nil {
+		if delta, err = s.Diff(ctx, p.To.Digest, db); err != nil {
 			return false, err
 		}
 	}
-	// Only if nothing is left of the rescan before, all that is known holds for the database that was compared.
-	s.narrowing = nil
-	if delta.Everything == "" && !r.FinishedAt.IsZero() {
-		s.narrowing = &narrowing{to: db.Digest, names: set(delta.Names), vulnerabilities: set(delta.Vulnerabilities)}
+	// Unless the rescan before is over, some of what is known does not hold for the database that was compared.
+	s.change = nil
+	if !p.FinishedAt.IsZero() {
+		s.change = rescan.NewChange(db.Digest, delta, s.Lookup)
 	}
 	s.edge("rescan:before-begin")
-	r, err := s.Parts.Begin(db.Database, delta, s.Now())
+	p, err := s.Lists.Begin(db.Database, delta, s.Now())
 	if err != nil {
 		return false, err
 	}
 	s.edge("rescan:after-begin")
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning begins", describe(r)...)
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescanning begins", describe(p)...)
 	return true, nil
 }
 
-func set(all []string) map[string]bool {
-	m := make(map[string]bool, len(all))
-	for _, s := range all {
-		m[s] = true
-	}
-	return m
-}
-
-// match matches a batch of parts in several requests. What is done around a request is done for others meanwhile.
-func (s *Rescan) match(ctx context.Context, parts []scanner.Part, db scanner.DatabaseDir) error {
-	answers := make([]scanner.Matched, len(parts))
+// match matches a batch of lists in several requests. While one is with the matcher others read and write.
+func (s *Rescan) match(ctx context.Context, lists []rescan.List, db scanner.DatabaseDir) error {
+	results := make([]rescan.ListResult, len(lists))
 	group, groupCtx := errgroup.WithContext(ctx)
 	free := make(chan struct{}, max(1, s.Requests))
-	for from := 0; from < len(parts); from += requestParts {
-		to := min(from+requestParts, len(parts))
-		group.Go(func() error { return s.matchSome(groupCtx, parts[from:to], answers[from:to], db, free) })
+	for from := 0; from < len(lists); from += requestLists {
+		to := min(from+requestLists, len(lists))
+		group.Go(func() error { return s.matchSome(groupCtx, lists[from:to], results[from:to], db, free) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	s.edge("rescan:after-match")
-	if err := s.Parts.Matched(db.Digest, answers); err != nil {
+	if err := s.Lists.Matched(db.Digest, results); err != nil {
 		return err
 	}
 	s.edge("rescan:after-matched")
 	return nil
 }
 
-// matchSome matches parts in one request. If that fails because of one of them they are matched one by one, so that
-// it fails alone.
-func (s *Rescan) matchSome(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) error {
-	err := s.request(ctx, parts, answers, db, free)
-	if err == nil {
+// matchSome matches lists in one request. If it fails because of one of them, they are matched one by one,
+// so that one list fails alone.
+func (s *Rescan) matchSome(ctx context.Context, lists []rescan.List, results []rescan.ListResult, db scanner.DatabaseDir, free chan struct{}) error {
+	err := s.request(ctx, lists, results, db, free)
+	if err == nil || passes(ctx, err) {
+		return err
+	}
+	if len(lists) > 1 {
+		for i := range lists {
+			if err := s.matchSome(ctx, lists[i:i+1], results[i:i+1], db, free); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
-	if kind := pratique.KindOf(err); !isLost(err) && (kind == pratique.Unavailable || kind == pratique.RateLimited) || ctx.Err() != nil {
-		return err
-	}
-	if len(parts) == 1 && pratique.KindOf(err) == pratique.Died && s.Again != nil {
-		// Its cause is not known, as for a push.
-		if err = s.request(s.Again(ctx), parts, answers, db, free); err == nil || passes(ctx, err) {
+	if pratique.KindOf(err) == pratique.Died && s.Again != nil { // its cause is not known, as for a push
+		if err = s.request(s.Again(ctx), lists, results, db, free); err == nil || passes(ctx, err) {
 			return err
 		}
 	}
-	if len(parts) == 1 {
-		s.Log.LogAttrs(ctx, slog.LevelError, "a package list cannot be matched with the newest database",
-			slog.String("list", parts[0].Digest.String()), slog.String("error", err.Error()))
-		answers[0], err = s.unmatched(ctx, parts[0], err)
-		return err
-	}
-	for i := range parts {
-		if err := s.matchSome(ctx, parts[i:i+1], answers[i:i+1], db, free); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.Log.LogAttrs(ctx, slog.LevelError, "a package list cannot be matched with the newest database",
+		slog.String("list", lists[0].Digest.String()), slog.String("error", err.Error()))
+	results[0], err = s.unmatched(ctx, lists[0], err)
+	return err
 }
 
-// unmatched is the answer about a part on which the matcher failed. Its images are not to keep verdicts of the time before,
-// so a document takes the place of the findings and says that nothing is known of these packages: that denies.
-func (s *Rescan) unmatched(ctx context.Context, p scanner.Part, cause error) (scanner.Matched, error) {
-	answer := scanner.Matched{ID: p.ID, Failed: pratique.Excerpt(cause.Error(), mostText)}
-	outline, err := scanner.LoadOutline(ctx, named{&s.Base}, p.Digest)
-	switch {
-	case err != nil && passes(ctx, err):
-		return answer, err
-	case err != nil:
-		return answer, nil // without its list nothing can be said of it
-	}
-	covered := scanner.FailedCoverage(outline.Inventory)
-	docs, err := scanner.FoundDocuments(nil, &covered)
-	if err != nil {
-		return answer, err
-	}
-	if err := s.putAll(ctx, docs); err != nil {
-		return answer, err
-	}
-	answer.Findings = docs[len(docs)-1].Digest
-	return answer, nil
-}
-
-func (s *Rescan) request(ctx context.Context, parts []scanner.Part, answers []scanner.Matched, db scanner.DatabaseDir, free chan struct{}) (err error) {
+// request matches lists in one request, and stores what is found.
+func (s *Rescan) request(ctx context.Context, lists []rescan.List, results []rescan.ListResult, db scanner.DatabaseDir, free chan struct{}) (err error) {
 	defer pratique.Caught(pratique.Corrupt, "match list", &err)
-	all := make([]narrowed, len(parts))
-	for i, p := range parts {
-		if all[i], err = s.prepare(ctx, p, db.Digest); err != nil {
+	change := s.change
+	if change != nil && change.To != db.Digest {
+		change = nil
+	}
+	questions := make([]rescan.Question, len(lists))
+	for i, l := range lists {
+		if questions[i], err = rescan.LoadQuestion(ctx, named{&s.Base}, l, change); err != nil {
+			return orLost(err)
+		}
+	}
+	request := rescan.NewRequest(questions, change)
+	if len(request.Open()) > 0 {
+		if err := s.put(ctx, request, db, free); err != nil {
 			return err
 		}
 	}
-	if err := s.ask(ctx, all, db, free); err != nil {
-		return err
-	}
-	for i, n := range all {
-		if answers[i], err = s.finish(ctx, parts[i], n); err != nil {
+	for i, l := range lists {
+		found, err := request.Findings(i)
+		if err != nil {
 			return err
 		}
+		if err := s.putAll(ctx, found.Documents); err != nil {
+			return err
+		}
+		if found.Difference != nil {
+			s.comparisons.Learn(l.Findings, found.Digest, *found.Difference)
+		}
+		results[i] = rescan.ListResult{ID: l.ID, Findings: found.Digest, Vulnerabilities: found.Vulnerabilities}
 	}
 	return nil
 }
 
-// ask has all pieces matched whose answer is not known, in one request, when one is free.
-func (s *Rescan) ask(ctx context.Context, all []narrowed, db scanner.DatabaseDir, free chan struct{}) error {
-	if len(s.unanswered(all)) == 0 {
-		return nil
-	}
+// put has the matcher answer a request, once it is free. Others may have asked the same by then.
+func (s *Rescan) put(ctx context.Context, request *rescan.Request, db scanner.DatabaseDir, free chan struct{}) error {
 	select {
 	case free <- struct{}{}:
 		defer func() { <-free }()
 	case <-ctx.Done():
 		return pratique.Wrap(pratique.Unavailable, "wait for the matcher", "", context.Cause(ctx))
 	}
-	// While this request waited others may have asked the same.
-	pieces := s.unanswered(all)
-	if len(pieces) == 0 {
+	open := request.Open()
+	if len(open) == 0 {
 		return nil
 	}
-	var asked []pratique.Inventory
-	var keys []pratique.Digest
-	places := map[pratique.Digest]int{} // of what is asked once for several lists
-	at := make([]int, len(pieces))
-	for i, p := range pieces {
-		place, ok := places[p.key]
-		if !ok || p.key.IsZero() {
-			place = len(asked)
-			places[p.key] = place
-			asked, keys = append(asked, p.inventory), append(keys, p.key)
-		}
-		at[i] = place
-	}
-	reports, err := s.Matcher.Match(ctx, asked, db)
+	reports, err := s.Matcher.Match(ctx, open, db)
 	if err != nil {
 		return err
 	}
-	if len(reports) != len(asked) {
-		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d parts", len(reports), len(asked))
-	}
-	answers := make([][]scanner.Found, len(asked))
-	for i, r := range reports {
-		if answers[i], err = scanner.Divide(r.Findings); err != nil {
-			return err
-		}
-		if !keys[i].IsZero() {
-			s.narrowing.learn(keys[i], answers[i])
-		}
-	}
-	for i, p := range pieces {
-		p.found, p.covered, p.known = answers[at[i]], reports[at[i]].Coverage, true
-	}
-	return nil
+	return request.Answer(reports)
 }
 
-// unanswered returns the pieces whose answer is not known, and gives the others theirs.
-func (s *Rescan) unanswered(all []narrowed) []*piece {
-	var open []*piece
-	for i := range all {
-		for j := range all[i].pieces {
-			p := &all[i].pieces[j]
-			if !p.key.IsZero() && !p.known {
-				p.found, p.known = s.narrowing.answer(p.key)
-			}
-			if !p.known {
-				open = append(open, p)
-			}
+// unmatched is the result for a list on which the matcher failed. Without its document there are no findings.
+func (s *Rescan) unmatched(ctx context.Context, l rescan.List, cause error) (rescan.ListResult, error) {
+	result := rescan.ListResult{ID: l.ID, Failed: pratique.Excerpt(cause.Error(), mostText)}
+	list, err := scanner.LoadListDocument(ctx, named{&s.Base}, l.Digest)
+	if err != nil {
+		if !passes(ctx, err) {
+			err = nil
 		}
+		return result, err
 	}
-	return open
+	found, err := rescan.Failed(list)
+	if err == nil {
+		err = s.putAll(ctx, found.Documents)
+	}
+	result.Findings = found.Digest
+	return result, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
 // coordinated is a rescan of one list each for some packages, all in one image, whose neighbours can fail. It is the
@@ -27,10 +28,10 @@ type coordinated struct {
 	mu       sync.Mutex
 	db       scanner.DatabaseDir // the one in use
 	state    pratique.Rescan
-	parts    []scanner.Part
-	noted    []scanner.Matched
+	lists    []rescan.List
+	noted    []rescan.ListResult
 	notedFor []pratique.Digest
-	settled  []scanner.Updated
+	settled  []rescan.ImageResult
 	report   pratique.Digest
 	before   pratique.Digest
 	facts    []pratique.Fact
@@ -46,7 +47,7 @@ type coordinated struct {
 	// find is what is found in a package instead of one vulnerability; asked are the packages that were matched.
 	find  func(p pratique.Package) []pratique.Finding
 	asked []string
-	delta scanner.Delta
+	delta rescan.Delta
 	// cover is what the matcher says that there are advisories for.
 	cover func(part pratique.Inventory) *pratique.Coverage
 	whole bool // nothing is narrowed
@@ -66,7 +67,7 @@ func database(name string) scanner.DatabaseDir {
 }
 
 func rescanning(t *testing.T, packages ...string) *coordinated {
-	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: scanner.Delta{Everything: "a test"}}
+	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: rescan.Delta{Everything: "a test"}}
 	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
@@ -76,7 +77,7 @@ func rescanning(t *testing.T, packages ...string) *coordinated {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.parts = append(c.parts, scanner.Part{ID: scanner.PartID(i + 1), Digest: c.store(parts[0], nil), Findings: empty})
+		c.lists = append(c.lists, rescan.List{ID: rescan.ListID(i + 1), Digest: c.store(parts[0], nil), Findings: empty})
 	}
 	c.report = c.store(scanner.ReportDocument(pratique.Report{Database: database("A").Database}, []pratique.Digest{empty}))
 	return c
@@ -108,18 +109,21 @@ func (c *coordinated) run() {
 	c.stop = cancel
 	s := &pipeline.Rescan{
 		Base:  pipeline.Base{Documents: coordinatedDocuments{c}, Now: time.Now, Instance: "test"},
-		Parts: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Lists: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
-		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (scanner.Delta, error) {
+		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (rescan.Delta, error) {
 			return c.delta, nil
 		},
-		Narrow: func(part pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
-			for i, p := range part.Lists[0].Packages {
-				if names[p.Name] {
-					concerned = append(concerned, i)
+		Lookup: rescan.Lookup{
+			Concerned: func(list pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
+				for i, p := range list.Lists[0].Packages {
+					if names[p.Name] {
+						concerned = append(concerned, i)
+					}
 				}
-			}
-			return concerned, !c.whole
+				return concerned, !c.whole
+			},
+			Comparable: func(string, string) bool { return true },
 		},
 		Ready: func(context.Context) (bool, error) { return true, nil },
 		Again: func(ctx context.Context) context.Context { return context.WithValue(ctx, againKey{}, true) },
@@ -210,7 +214,7 @@ func (c *coordinated) Rescan() (pratique.Rescan, error) {
 	return c.state, nil
 }
 
-func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time) (pratique.Rescan, error) {
+func (c *coordinated) Begin(db pratique.Database, _ rescan.Delta, now time.Time) (pratique.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = pratique.Rescan{From: c.state.To.Digest, To: db, StartedAt: now}
@@ -218,14 +222,14 @@ func (c *coordinated) Begin(db pratique.Database, _ scanner.Delta, now time.Time
 	return c.state, nil
 }
 
-func (c *coordinated) Todo(int) ([]scanner.Part, error) {
+func (c *coordinated) Pending(int) ([]rescan.List, error) {
 	if len(c.noted) > 0 {
 		return nil, nil
 	}
-	return slices.Clone(c.parts), nil
+	return slices.Clone(c.lists), nil
 }
 
-func (c *coordinated) Matched(db pratique.Digest, all []scanner.Matched) error {
+func (c *coordinated) Matched(db pratique.Digest, all []rescan.ListResult) error {
 	c.notedFor = append(c.notedFor, db)
 	if db == c.db.Digest { // as the inventory does
 		c.noted = all
@@ -233,20 +237,20 @@ func (c *coordinated) Matched(db pratique.Digest, all []scanner.Matched) error {
 	return nil
 }
 
-func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
+func (c *coordinated) Stale(int) ([]rescan.StaleImage, error) {
 	if len(c.settled) > 0 {
 		return nil, nil
 	}
-	var all []scanner.Outdated
+	var all []rescan.StaleImage
 	for i := range max(1, c.images) {
-		image := scanner.Outdated{
-			ID: scanner.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
-			Before: []pratique.Digest{c.before}, Evaluated: true, Evaluate: []scanner.Pushed{{Subject: c.subject(i), RefreshOnly: true}},
+		image := rescan.StaleImage{
+			ID: rescan.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
+			Before: []pratique.Digest{c.before}, Evaluated: true, Evaluate: []rescan.Push{{Subject: c.subject(i), RefreshOnly: true}},
 		}
 		for _, m := range c.noted {
 			if !m.Findings.IsZero() {
 				image.Now = append(image.Now, m.Findings)
-			} else if len(c.parts) == 1 {
+			} else if len(c.lists) == 1 {
 				image.Unmatched = m.Failed
 			}
 		}
@@ -255,7 +259,7 @@ func (c *coordinated) Outdated(int) ([]scanner.Outdated, error) {
 	return all, nil
 }
 
-func (c *coordinated) Update(_ pratique.Digest, all []scanner.Updated, _, _ int) error {
+func (c *coordinated) Update(_ pratique.Digest, all []rescan.ImageResult, _, _ int) error {
 	c.settled = all
 	return nil
 }
@@ -352,7 +356,7 @@ func TestUnmatchedListDenies(t *testing.T) {
 	if len(c.settled) != 1 || c.settled[0].Failed != "" || c.settled[0].Event == "" || c.jobs != 1 {
 		t.Fatalf("settled %+v, %d jobs", c.settled, c.jobs)
 	}
-	report, err := scanner.LoadReport(t.Context(), coordinatedDocuments{c}, c.settled[0].Report)
+	report, err := scanner.LoadReport(t.Context(), coordinatedDocuments{c}, pratique.Scanned{Report: c.settled[0].Report})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +376,7 @@ func TestFactThatIsRefused(t *testing.T) {
 		return nil
 	}
 	c.run()
-	var aside, done []scanner.SubjectID
+	var aside, done []rescan.SubjectID
 	for _, s := range c.settled {
 		if s.Failed != "" {
 			aside = append(aside, s.ID)
@@ -380,7 +384,7 @@ func TestFactThatIsRefused(t *testing.T) {
 			done = append(done, s.ID)
 		}
 	}
-	if !slices.Equal(aside, []scanner.SubjectID{2}) || !slices.Equal(done, []scanner.SubjectID{1, 3}) || c.jobs != 2 {
+	if !slices.Equal(aside, []rescan.SubjectID{2}) || !slices.Equal(done, []rescan.SubjectID{1, 3}) || c.jobs != 2 {
 		t.Errorf("set aside %v, done %v, %d jobs", aside, done, c.jobs)
 	}
 	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool { return f.Kind() != pratique.FactFailed })
@@ -400,7 +404,7 @@ func TestPanicOverOneImage(t *testing.T) {
 		return nil
 	}
 	c.run()
-	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s scanner.Updated) bool { return s.Failed == "" })
+	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s rescan.ImageResult) bool { return s.Failed == "" })
 	if len(c.settled) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
 		t.Errorf("settled %+v", c.settled)
 	}

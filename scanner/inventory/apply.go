@@ -20,7 +20,7 @@ func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error 
 	docs := newDocuments(e.cfg)
 	for {
 		err := e.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
-			r, err := rescan(tx)
+			r, err := progress(tx)
 			if err != nil {
 				return err
 			}
@@ -69,10 +69,10 @@ func (w writer) apply(f pratique.Fact) error {
 	case *pratique.Evaluated:
 		return w.change(f.Subject, func(id uint32, s *subject) error {
 			s.Evaluated = true
-			if err := w.outdated(id, s); err != nil {
+			if err := w.stale(id, s); err != nil {
 				return err
 			}
-			return w.children(id, w.outdatedChild)
+			return w.children(id, w.staleChild)
 		})
 	}
 	return nil
@@ -113,8 +113,8 @@ func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
 	})
 }
 
-// outdated marks an image whose report was made with another database than the one in use.
-func (w writer) outdated(id uint32, s *subject) error {
+// stale marks an image whose report was made with another database than the one in use.
+func (w writer) stale(id uint32, s *subject) error {
 	if s.Inventory == 0 || s.Database == w.database {
 		return nil
 	}
@@ -123,7 +123,7 @@ func (w writer) outdated(id uint32, s *subject) error {
 
 // mark has an image looked at. One that is to be refreshed stays so.
 func (w writer) mark(id uint32, refresh bool) error {
-	b := w.tx.Bucket(bucketOutdated)
+	b := w.tx.Bucket(bucketStale)
 	switch {
 	case refresh:
 		return b.Put(number(id), []byte{1})
@@ -147,12 +147,13 @@ func (w writer) holds(id uint32, s *subject, inventory pratique.Digest) error {
 	return images.Put(slices.Concat(number(n), number(id)), []byte{})
 }
 
-// scanned takes a report over. What it says of parts of which nothing is known holds for the database in use, if it
+// scanned takes a report over. What it says of lists of which nothing is known holds for the database in use, if it
 // was made with that; else they are to be matched.
 func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string) error {
-	s.Event, s.Database = event, m.Database.Digest
-	if m.Report == s.Report {
-		return w.outdated(id, s)
+	s.reported(event, m.Database.Digest)
+	// Making a lost report again gives the same one, and then an image that was set aside is dealt with.
+	if m.Report == s.Report && w.tx.Bucket(bucketAside).Get(number(id)) == nil {
+		return w.stale(id, s)
 	}
 	found, err := w.docs.reports.get(m.Report)
 	if err != nil {
@@ -167,75 +168,75 @@ func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string
 			return err
 		}
 	}
-	parts, marked := w.parts(s.Inventory), w.tx.Bucket(bucketOutdated).Get(number(id)) != nil
-	for i, part := range parts {
-		if len(found) != len(parts) {
+	lists, marked := w.lists(s.Inventory), w.tx.Bucket(bucketStale).Get(number(id)) != nil
+	for i, list := range lists {
+		if len(found) != len(lists) {
 			break // not a report on this inventory
 		}
 		if m.Database.Digest == w.database {
-			err = w.know(part, found[i])
-		} else if _, known := findings(w.tx, part); !known {
-			err = w.tx.Bucket(bucketTodo).Put(number(part), []byte{})
+			err = w.know(list, found[i])
+		} else if _, known := findings(w.tx, list); !known {
+			err = w.tx.Bucket(bucketPending).Put(number(list), []byte{})
 		}
 		if err != nil && !lost(err) {
 			return err
 		}
 	}
 	if m.Database.Digest == w.database && !marked {
-		// What this report says for the first time makes other images outdated, but not this one.
-		return w.tx.Bucket(bucketOutdated).Delete(number(id))
+		// What this report says for the first time makes other images stale, but not this one.
+		return w.tx.Bucket(bucketStale).Delete(number(id))
 	}
-	return w.outdated(id, s)
+	return w.stale(id, s)
 }
 
-// know notes the findings of a part for the database in use, read from their document.
-func (w writer) know(part uint32, d pratique.Digest) error {
-	if known, ok := findings(w.tx, part); ok && known == d {
-		return w.tx.Bucket(bucketTodo).Delete(number(part))
+// know notes the findings of a list for the database in use, read from their document.
+func (w writer) know(list uint32, d pratique.Digest) error {
+	if known, ok := findings(w.tx, list); ok && known == d {
+		return w.tx.Bucket(bucketPending).Delete(number(list))
 	}
 	a, err := w.docs.findings.get(d)
 	if err != nil {
 		return err
 	}
 	if a.incomplete {
-		if w.tx.Bucket(bucketUnmatched).Get(number(part)) != nil {
+		if w.tx.Bucket(bucketUnmatched).Get(number(list)) != nil {
 			return nil // with the database in use
 		}
-		return w.tx.Bucket(bucketTodo).Put(number(part), []byte{})
+		return w.tx.Bucket(bucketPending).Put(number(list), []byte{})
 	}
-	return w.answer(part, d, slices.Clone(a.vulnerabilities))
+	return w.answer(list, d, slices.Clone(a.vulnerabilities))
 }
 
-// answer notes what was found in a part. Images whose reports say something else become outdated. A vulnerability that
-// the part had before and has no more stays in the index, where it costs a match one day.
-func (w writer) answer(part uint32, d pratique.Digest, vulnerabilities []string) error {
-	for _, name := range [][]byte{bucketTodo, bucketUnmatched} {
-		if err := w.tx.Bucket(name).Delete(number(part)); err != nil {
+// answer notes what was found in a list. Images whose reports say something else become stale. A vulnerability that
+// the list had before and has no more stays in the index, where it costs a match one day.
+func (w writer) answer(list uint32, d pratique.Digest, vulnerabilities []string) error {
+	for _, name := range [][]byte{bucketPending, bucketUnmatched} {
+		if err := w.tx.Bucket(name).Delete(number(list)); err != nil {
 			return err
 		}
 	}
-	before, known := findings(w.tx, part)
+	before, known := findings(w.tx, list)
 	if known && before == d {
 		return nil
 	}
-	b := w.tx.Bucket(bucketPart)
-	digest := b.Get(number(part))
+	b := w.tx.Bucket(bucketList)
+	digest := b.Get(number(list))
 	if len(digest) < boltfile.DigestSize {
 		return errDamaged
 	}
-	if err := b.Put(number(part), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
+	if err := b.Put(number(list), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
 		return err
 	}
 	slices.Sort(vulnerabilities)
 	for _, id := range slices.Compact(vulnerabilities) {
-		if err := w.tx.Bucket(bucketVulns).Put(numbered(append([]byte(id), 0), part), []byte{}); err != nil {
+		if err := w.tx.Bucket(bucketVulns).Put(numbered(append([]byte(id), 0), list), []byte{}); err != nil {
 			return err
 		}
 	}
-	return posted(w.tx.Bucket(bucketHolders), number(part), w.markImages)
+	return posted(w.tx.Bucket(bucketHolders), number(list), w.markImages)
 }
 
-// markImages makes all images of an inventory outdated, and has the other platforms of their indexes refreshed.
+// markImages makes all images of an inventory stale, and has the other platforms of their indexes refreshed.
 func (w writer) markImages(inventory uint32) error {
 	prefix := number(inventory)
 	c := w.tx.Bucket(bucketImages).Cursor()
@@ -251,7 +252,7 @@ func (w writer) markImages(inventory uint32) error {
 	return nil
 }
 
-// inventory returns the id of an inventory, and takes it and its parts over if they are new.
+// inventory returns the id of an inventory, and takes it and its lists over if they are new.
 func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketInventories)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
@@ -262,10 +263,10 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 		return 0, err
 	}
 	value := boltfile.DigestKey(d)
-	var parts []uint32
+	var lists []uint32
 	var missing error
 	for _, digest := range digests {
-		part, err := w.part(digest)
+		list, err := w.list(digest)
 		if errors.Is(err, errNotLoaded) {
 			missing = err // there may be more
 			continue
@@ -273,8 +274,8 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 		if err != nil {
 			return 0, err
 		}
-		parts = append(parts, part)
-		value = append(value, number(part)...)
+		lists = append(lists, list)
+		value = append(value, number(list)...)
 	}
 	if missing != nil {
 		return 0, missing
@@ -283,8 +284,8 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, part := range parts {
-		if err := post(w.tx.Bucket(bucketHolders), number(part), id); err != nil {
+	for _, list := range lists {
+		if err := post(w.tx.Bucket(bucketHolders), number(list), id); err != nil {
 			return 0, err
 		}
 	}
@@ -294,20 +295,20 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	return id, known.Put(boltfile.DigestKey(d), number(id))
 }
 
-// parts returns the parts of an inventory, in its order.
-func (w writer) parts(inventory uint32) []uint32 {
-	var parts []uint32
+// lists returns the lists of an inventory, in its order.
+func (w writer) lists(inventory uint32) []uint32 {
+	var lists []uint32
 	v := w.tx.Bucket(bucketInventory).Get(number(inventory))
 	for ; len(v) >= boltfile.DigestSize+4; v = v[:len(v)-4] {
-		parts = append(parts, numberOf(v[len(v)-4:]))
+		lists = append(lists, numberOf(v[len(v)-4:]))
 	}
-	slices.Reverse(parts)
-	return parts
+	slices.Reverse(lists)
+	return lists
 }
 
-// part returns the id of a part, and takes it over with its names if it is new.
-func (w writer) part(d pratique.Digest) (uint32, error) {
-	known := w.tx.Bucket(bucketParts)
+// list returns the id of a list, and takes it over with its names if it is new.
+func (w writer) list(d pratique.Digest) (uint32, error) {
+	known := w.tx.Bucket(bucketLists)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
 		return numberOf(id), nil
 	}
@@ -324,7 +325,7 @@ func (w writer) part(d pratique.Digest) (uint32, error) {
 			return 0, err
 		}
 	}
-	if err := w.tx.Bucket(bucketPart).Put(number(id), boltfile.DigestKey(d)); err != nil {
+	if err := w.tx.Bucket(bucketList).Put(number(id), boltfile.DigestKey(d)); err != nil {
 		return 0, err
 	}
 	return id, known.Put(boltfile.DigestKey(d), number(id))

@@ -14,16 +14,16 @@ import (
 // that is not loaded goes on, to find what else is missing, is given up, and is tried again when all
 // that is here.
 type documents struct {
-	inventories shelf[[]pratique.Digest] // their parts
-	keys        shelf[[][]byte]          // of parts, hashed
+	inventories shelf[[]pratique.Digest] // their lists
+	keys        shelf[[][]byte]          // of lists, hashed
 	reports     shelf[[]pratique.Digest] // the documents of their findings
 	findings    shelf[answer]
 }
 
-// answer is what a match of a part gave.
+// answer is what a match of a list gave.
 type answer struct {
 	// incomplete says that an early version did not find out what there were advisories for, or that the
-	// scanner failed on the part.
+	// scanner failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
@@ -31,15 +31,15 @@ type answer struct {
 func newDocuments(c Config) *documents {
 	return &documents{
 		inventories: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
-			_, parts, err := scanner.InventoryParts(ctx, c.Documents, d)
-			return parts, err
+			_, lists, err := scanner.InventoryLists(ctx, c.Documents, d)
+			return lists, err
 		}),
 		keys: newShelf(func(ctx context.Context, d pratique.Digest) ([][]byte, error) {
-			outline, err := scanner.LoadOutline(ctx, c.Documents, d)
+			doc, err := scanner.LoadListDocument(ctx, c.Documents, d)
 			if err != nil {
 				return nil, err
 			}
-			keys := c.Keys(outline.Inventory)
+			keys := c.Keys(doc.Inventory)
 			slices.Sort(keys)
 			all := make([][]byte, len(keys))
 			for i, key := range keys {
@@ -48,11 +48,11 @@ func newDocuments(c Config) *documents {
 			return all, nil
 		}),
 		reports: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
-			_, found, err := scanner.ReportParts(ctx, c.Documents, d)
+			_, found, err := scanner.ReportHeader(ctx, c.Documents, d)
 			return found, err
 		}),
 		findings: newShelf(func(ctx context.Context, d pratique.Digest) (answer, error) {
-			all, covered, err := scanner.LoadFound(ctx, c.Documents, d)
+			all, covered, err := scanner.LoadCores(ctx, c.Documents, d)
 			a := answer{incomplete: covered == nil || covered.Failed()}
 			for _, f := range all {
 				a.vulnerabilities = append(a.vulnerabilities, f.ID)

@@ -30,11 +30,11 @@ func (w writer) children(index uint32, fn func(id uint32) error) error {
 	return nil
 }
 
-// outdatedChild is outdated for a platform of an index: before the index was evaluated nobody was to be evaluated again.
-func (w writer) outdatedChild(id uint32) error {
+// staleChild is stale for a platform of an index: before the index was evaluated nobody was to be evaluated again.
+func (w writer) staleChild(id uint32) error {
 	s, err := w.subject(id)
 	if err != nil {
 		return err
 	}
-	return w.outdated(id, &s)
+	return w.stale(id, &s)
 }

@@ -18,34 +18,34 @@ import (
 // The buckets. Ids are numbers of four bytes, so that byte order is number order.
 var (
 	bucketState       = []byte("state")       // "rescan" → [pratique.Rescan]
-	bucketParts       = []byte("parts")       // digest → id
-	bucketPart        = []byte("part")        // id → digest, and digest of its findings' document if that is known
-	bucketNames       = []byte("names")       // hash of a key → ids of parts
-	bucketVulns       = []byte("vulns")       // id of a vulnerability, 0, id of a part → nothing
+	bucketLists       = []byte("lists")       // digest → id
+	bucketList        = []byte("list")        // id → digest, and digest of its findings' document if that is known
+	bucketNames       = []byte("names")       // hash of a key → ids of lists
+	bucketVulns       = []byte("vulns")       // id of a vulnerability, 0, id of a list → nothing
 	bucketInventories = []byte("inventories") // digest → id
-	bucketInventory   = []byte("inventory")   // id → digest, ids of its parts
-	bucketHolders     = []byte("holders")     // id of a part → ids of inventories
+	bucketInventory   = []byte("inventory")   // id → digest, ids of its lists
+	bucketHolders     = []byte("holders")     // id of a list → ids of inventories
 	bucketSubjects    = []byte("subjects")    // digest, repository → id
 	bucketSubject     = []byte("subject")     // id → subject
 	bucketImages      = []byte("images")      // id of an inventory, id of a subject → nothing
 	bucketParents     = []byte("parents")     // id of a subject, id of an index that lists it → nothing
 	bucketChildren    = []byte("children")    // id of an index, id of a subject that it lists → nothing
-	bucketTodo        = []byte("todo")        // id of a part to be matched again → nothing
-	bucketOutdated    = []byte("outdated")    // id of a subject to be looked at → nothing, or 1 if it is to be refreshed
-	bucketUnmatched   = []byte("unmatched")   // id of a part that could not be matched with the database in use → [unmatched]
+	bucketPending     = []byte("pending")     // id of a list to be matched again → nothing
+	bucketStale       = []byte("stale")       // id of a subject to be looked at → nothing, or 1 if it is to be refreshed
+	bucketUnmatched   = []byte("unmatched")   // id of a list that could not be matched with the database in use → [unmatched]
 	bucketAside       = []byte("aside")       // id of a subject that could not be dealt with → why
 )
 
 var allBuckets = [][]byte{
-	bucketState, bucketParts, bucketPart, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
-	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketTodo, bucketOutdated, bucketUnmatched, bucketAside,
+	bucketState, bucketLists, bucketList, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
+	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketPending, bucketStale, bucketUnmatched, bucketAside,
 }
 
 var keyRescan = []byte("rescan")
 
 // schema describes the file; its version changes with any change of a bucket's keys or values.
 func schema() projection.Schema {
-	return projection.Schema{Name: "inventory", Version: 4, Buckets: allBuckets}
+	return projection.Schema{Name: "inventory", Version: 5, Buckets: allBuckets}
 }
 
 var errDamaged = boltfile.Damaged("the inventory contradicts itself")
@@ -54,8 +54,8 @@ var errDamaged = boltfile.Damaged("the inventory contradicts itself")
 type Config struct {
 	// Documents are the inventories and reports that facts name.
 	Documents scanner.Documents
-	// Keys names what a match of a part looks up, as [scanner.Delta] does, from its [scanner.Outline].
-	Keys func(part pratique.Inventory) []string
+	// Keys names what a match of a list looks up, as [rescan.Delta] does, from its [scanner.ListDocument].
+	Keys func(list pratique.Inventory) []string
 }
 
 // Projection is an open file. Its methods may be called from several goroutines; there is one writer at a time.
@@ -88,30 +88,30 @@ func (e *Projection) Reset() error { return e.file.Reset() }
 // Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
 func (e *Projection) Rescan() (r pratique.Rescan, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err = rescan(tx)
+		r, err = progress(tx)
 		return err
 	})
 	return r, err
 }
 
-func rescan(tx *bbolt.Tx) (r pratique.Rescan, err error) {
+func progress(tx *bbolt.Tx) (r pratique.Rescan, err error) {
 	_, err = boltfile.GetJSON(tx.Bucket(bucketState), keyRescan, &r)
 	return r, err
 }
 
-func putRescan(tx *bbolt.Tx, r pratique.Rescan) error {
+func putProgress(tx *bbolt.Tx, r pratique.Rescan) error {
 	return boltfile.PutJSON(tx.Bucket(bucketState), keyRescan, r)
 }
 
-// Findings returns the document of a part's findings if it is known to hold for the database. That costs one look-up.
-func (e *Projection) Findings(part, database pratique.Digest) (d pratique.Digest, known bool, err error) {
+// Findings returns the document of a list's findings if it is known to hold for the database. That costs one look-up.
+func (e *Projection) Findings(list, database pratique.Digest) (d pratique.Digest, known bool, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err := rescan(tx)
+		r, err := progress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
-		id := tx.Bucket(bucketParts).Get(boltfile.DigestKey(part))
-		if id == nil || tx.Bucket(bucketTodo).Get(id) != nil {
+		id := tx.Bucket(bucketLists).Get(boltfile.DigestKey(list))
+		if id == nil || tx.Bucket(bucketPending).Get(id) != nil {
 			return nil
 		}
 		d, known = findings(tx, numberOf(id))
@@ -120,9 +120,9 @@ func (e *Projection) Findings(part, database pratique.Digest) (d pratique.Digest
 	return d, known, err
 }
 
-// findings is what is known of a part, for the database in use unless the part is to be matched again.
-func findings(tx *bbolt.Tx, part uint32) (pratique.Digest, bool) {
-	v := tx.Bucket(bucketPart).Get(number(part))
+// findings is what is known of a list, for the database in use unless the list is to be matched again.
+func findings(tx *bbolt.Tx, list uint32) (pratique.Digest, bool) {
+	v := tx.Bucket(bucketList).Get(number(list))
 	if len(v) != 2*boltfile.DigestSize {
 		return pratique.Digest{}, false
 	}

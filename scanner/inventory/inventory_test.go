@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
 // memory is a store of documents.
@@ -52,13 +53,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// open opens the file; the keys of a part are the names of its packages.
+// open opens the file; the keys of a list are the names of its packages.
 func (w *world) open() {
 	w.t.Helper()
 	var err error
-	w.e, err = Open(w.path, Config{Documents: w.docs, Keys: func(part pratique.Inventory) []string {
+	w.e, err = Open(w.path, Config{Documents: w.docs, Keys: func(inv pratique.Inventory) []string {
 		var keys []string
-		for _, l := range part.Lists {
+		for _, l := range inv.Lists {
 			for _, p := range l.Packages {
 				keys = append(keys, p.Name)
 			}
@@ -90,7 +91,7 @@ func database(name string) pratique.Database {
 	return pratique.Database{Digest: pratique.DigestOf([]byte(name)), Version: 2}
 }
 
-// part is a list of packages, with the base or an application.
+// list is a list of packages, with the base or an application.
 func list(class pratique.PackageClass, names ...string) pratique.PackageList {
 	l := pratique.PackageList{Class: class, Type: "t"}
 	for _, n := range names {
@@ -104,7 +105,7 @@ func (w *world) fact(f pratique.Fact) {
 	w.facts = append(w.facts, pratique.Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
 }
 
-// image records that an image was seen and inspected, matched against db with findings, by part, and evaluated.
+// image records that an image was seen and inspected, matched against db with findings, by list, and evaluated.
 func (w *world) image(name string, db pratique.Database, findings [][]string, lists ...pratique.PackageList) pratique.Subject {
 	w.t.Helper()
 	s := about(name)
@@ -156,23 +157,23 @@ func (w *world) apply() {
 	w.do(w.e.Apply(w.t.Context(), w.facts))
 }
 
-func (w *world) begin(db pratique.Database, d scanner.Delta) pratique.Rescan {
+func (w *world) begin(db pratique.Database, d rescan.Delta) pratique.Rescan {
 	w.t.Helper()
 	r, err := w.e.Begin(db, d, time.Unix(2000, 0))
 	w.do(err)
 	return r
 }
 
-func (w *world) todo() []scanner.Part {
+func (w *world) pending() []rescan.List {
 	w.t.Helper()
-	parts, err := w.e.Todo(1000)
+	parts, err := w.e.Pending(1000)
 	w.do(err)
 	return parts
 }
 
-func (w *world) outdated() []scanner.Outdated {
+func (w *world) stale() []rescan.StaleImage {
 	w.t.Helper()
-	all, err := w.e.Outdated(1000)
+	all, err := w.e.Stale(1000)
 	w.do(err)
 	return all
 }
@@ -180,7 +181,7 @@ func (w *world) outdated() []scanner.Outdated {
 // two is an inventory of two images on one base, matched against database A.
 func two(t *testing.T) (w *world, one, other pratique.Subject) {
 	w = newWorld(t)
-	w.begin(database("A"), scanner.Delta{Everything: "first"})
+	w.begin(database("A"), rescan.Delta{Everything: "first"})
 	base := list(pratique.ClassOS, "libc", "openssl")
 	one = w.image("one", database("A"), [][]string{{"CVE-base"}, {"CVE-lodash"}}, base, list(pratique.ClassLanguage, "lodash"))
 	other = w.image("other", database("A"), [][]string{{"CVE-base"}, {}}, base, list(pratique.ClassLanguage, "flask"))
@@ -191,21 +192,21 @@ func two(t *testing.T) (w *world, one, other pratique.Subject) {
 func TestOnlyWhatIsAffected(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		delta scanner.Delta
+		delta rescan.Delta
 		parts int
 	}{
-		"nothing":       {scanner.Delta{}, 0},
-		"shared base":   {scanner.Delta{Names: []string{"openssl", "nobody-has-this"}}, 1},
-		"one and base":  {scanner.Delta{Names: []string{"libc", "flask"}}, 2},
-		"vulnerability": {scanner.Delta{Vulnerabilities: []string{"CVE-lodash", "CVE-lodas"}}, 1},
-		"everything":    {scanner.Delta{Everything: "because"}, 3},
+		"nothing":       {rescan.Delta{}, 0},
+		"shared base":   {rescan.Delta{Names: []string{"openssl", "nobody-has-this"}}, 1},
+		"one and base":  {rescan.Delta{Names: []string{"libc", "flask"}}, 2},
+		"vulnerability": {rescan.Delta{Vulnerabilities: []string{"CVE-lodash", "CVE-lodas"}}, 1},
+		"everything":    {rescan.Delta{Everything: "because"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, _, _ := two(t)
 			r := w.begin(database("B"), test.delta)
-			if r.Affected != test.parts || len(w.todo()) != test.parts || r.Lists != 3 || r.From != database("A").Digest {
-				t.Errorf("%+v, %d to do", r, len(w.todo()))
+			if r.Affected != test.parts || len(w.pending()) != test.parts || r.Lists != 3 || r.From != database("A").Digest {
+				t.Errorf("%+v, %d to do", r, len(w.pending()))
 			}
 			// What is not affected is known for the new database without any work; what is, for none.
 			known := 0
@@ -229,26 +230,26 @@ func TestOnlyWhatIsAffected(t *testing.T) {
 func TestImagesOfWhatChanged(t *testing.T) {
 	t.Parallel()
 	w, one, other := two(t)
-	if n := len(w.outdated()); n != 0 {
+	if n := len(w.stale()); n != 0 {
 		t.Fatalf("%d images outdated at the start", n)
 	}
-	w.begin(database("B"), scanner.Delta{Names: []string{"openssl", "lodash"}})
-	parts := w.todo()
+	w.begin(database("B"), rescan.Delta{Names: []string{"openssl", "lodash"}})
+	parts := w.pending()
 	// The base is as it was, the application has one finding more.
-	var answers []scanner.Matched
+	var answers []rescan.ListResult
 	for _, p := range parts {
-		m := scanner.Matched{ID: p.ID, Findings: p.Findings, Vulnerabilities: []string{"CVE-base"}}
+		m := rescan.ListResult{ID: p.ID, Findings: p.Findings, Vulnerabilities: []string{"CVE-base"}}
 		if p.Findings == w.found("CVE-lodash") {
 			m.Findings, m.Vulnerabilities = w.found("CVE-lodash", "CVE-new"), []string{"CVE-lodash", "CVE-new"}
 		}
 		answers = append(answers, m)
 	}
 	w.do(w.e.Matched(database("other").Digest, answers))
-	if len(w.todo()) != 2 {
+	if len(w.pending()) != 2 {
 		t.Error("the answers for another database were taken")
 	}
 	w.do(w.e.Matched(database("B").Digest, answers))
-	all := w.outdated()
+	all := w.stale()
 	if len(all) != 1 || all[0].Subject != one || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Ref.Tag != "one" || !all[0].Evaluated {
 		t.Fatalf("outdated %+v", all)
 	}
@@ -258,13 +259,13 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	if r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0)); err != nil || !r.FinishedAt.IsZero() {
 		t.Errorf("finished with an image to do: %+v, %v", r, err)
 	}
-	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
+	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
 	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
 	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The new finding is found by its id next time.
-	if r := w.begin(database("C"), scanner.Delta{Vulnerabilities: []string{"CVE-new"}}); r.Affected != 1 {
+	if r := w.begin(database("C"), rescan.Delta{Vulnerabilities: []string{"CVE-new"}}); r.Affected != 1 {
 		t.Errorf("%+v", r)
 	}
 	_ = other
@@ -275,24 +276,24 @@ func TestImagesOfWhatChanged(t *testing.T) {
 func TestLateReports(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
-	w.begin(database("B"), scanner.Delta{})
+	w.begin(database("B"), rescan.Delta{})
 	late := w.image("late", database("A"), [][]string{{"CVE-base"}, {}}, list(pratique.ClassOS, "libc", "openssl"), list(pratique.ClassLanguage, "qs"))
 	evaluated := w.facts[len(w.facts)-1]
 	w.facts = w.facts[:len(w.facts)-1]
 	w.apply()
-	parts := w.todo()
+	parts := w.pending()
 	if len(parts) != 1 || !parts[0].Findings.IsZero() {
 		t.Fatalf("to do %+v", parts)
 	}
-	all := w.outdated()
+	all := w.stale()
 	if len(all) != 1 || all[0].Subject != late || all[0].Evaluated || all[0].Now != nil {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
-	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: parts[0].ID, Findings: w.found("CVE-qs"), Vulnerabilities: []string{"CVE-qs"}}}))
+	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: parts[0].ID, Findings: w.found("CVE-qs"), Vulnerabilities: []string{"CVE-qs"}}}))
 	w.facts = append(w.facts, evaluated)
 	w.apply()
-	if all = w.outdated(); len(all) != 1 || !all[0].Evaluated || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
+	if all = w.stale(); len(all) != 1 || !all[0].Evaluated || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
 		t.Errorf("outdated %+v", all)
 	}
 }
@@ -301,7 +302,7 @@ func TestLateReports(t *testing.T) {
 func TestIndexes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.begin(database("A"), scanner.Delta{})
+	w.begin(database("A"), rescan.Delta{})
 	index := about("index")
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
 		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, OccurredAt: time.Unix(500, 0).UTC(), ReceivedAt: time.Unix(1000, 0).UTC()},
@@ -314,9 +315,9 @@ func TestIndexes(t *testing.T) {
 		w.facts[i].Seq = uint64(i + 1)
 	}
 	w.apply()
-	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
-	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
-	all := w.outdated()
+	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	all := w.stale()
 	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index || !all[0].Evaluate[0].At.Equal(time.Unix(500, 0)) {
 		t.Errorf("outdated %+v", all)
 	}
@@ -349,13 +350,13 @@ func TestSweptPushes(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.begin(database("A"), scanner.Delta{})
+	w.begin(database("A"), rescan.Delta{})
 	w.image("app", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
 	pratique.As[pratique.Resolved](w.facts[0].Fact).Event.RefreshOnly = true
 	w.apply()
-	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
-	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
-	if all := w.outdated(); len(all) != 1 || len(all[0].Evaluate) != 1 || !all[0].Evaluate[0].RefreshOnly {
+	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	if all := w.stale(); len(all) != 1 || len(all[0].Evaluate) != 1 || !all[0].Evaluate[0].RefreshOnly {
 		t.Errorf("outdated %+v", all)
 	}
 }
@@ -365,7 +366,7 @@ func TestSweptPushes(t *testing.T) {
 func TestIndexEvaluatedLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.begin(database("B"), scanner.Delta{})
+	w.begin(database("B"), rescan.Delta{})
 	index := about("index")
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
 		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, ReceivedAt: time.Unix(1000, 0).UTC()},
@@ -376,15 +377,15 @@ func TestIndexEvaluatedLate(t *testing.T) {
 		w.facts[i].Seq = uint64(i + 1)
 	}
 	w.apply()
-	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: w.todo()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
-	all := w.outdated()
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	all := w.stale()
 	if len(all) != 1 || len(all[0].Evaluate) != 0 {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Update(database("B").Digest, []scanner.Updated{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Evaluated{}})
 	w.apply()
-	all = w.outdated()
+	all = w.stale()
 	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index {
 		t.Errorf("outdated %+v", all)
 	}
@@ -394,7 +395,7 @@ func TestIndexEvaluatedLate(t *testing.T) {
 func TestDocumentsThatAreGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.begin(database("A"), scanner.Delta{})
+	w.begin(database("A"), rescan.Delta{})
 	w.image("gone", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
 	clear(w.docs)
 	w.image("there", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "flask"))
@@ -402,7 +403,7 @@ func TestDocumentsThatAreGone(t *testing.T) {
 	if at, err := w.position(); err != nil || at != 8 {
 		t.Errorf("position %d, %v", at, err)
 	}
-	if r := w.begin(database("B"), scanner.Delta{Everything: "all"}); r.Affected != 1 {
+	if r := w.begin(database("B"), rescan.Delta{Everything: "all"}); r.Affected != 1 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -422,7 +423,7 @@ func (r reading) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
 func TestNoTransactionWaitsForDocuments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.begin(database("A"), scanner.Delta{})
+	w.begin(database("A"), rescan.Delta{})
 	reads := map[pratique.Digest]int{}
 	w.e.cfg.Documents = reading{w.docs, func(d pratique.Digest) {
 		reads[d]++
@@ -442,7 +443,7 @@ func TestNoTransactionWaitsForDocuments(t *testing.T) {
 	if len(reads) < 7 {
 		t.Errorf("%d documents were read", len(reads))
 	}
-	if r := w.begin(database("B"), scanner.Delta{Vulnerabilities: []string{"CVE-2"}}); r.Affected != 1 || r.Lists != 3 {
+	if r := w.begin(database("B"), rescan.Delta{Vulnerabilities: []string{"CVE-2"}}); r.Affected != 1 || r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -451,7 +452,7 @@ func TestNoTransactionWaitsForDocuments(t *testing.T) {
 func TestStoreOutOfReach(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.begin(database("A"), scanner.Delta{})
+	w.begin(database("A"), rescan.Delta{})
 	s := w.image("one", database("A"), [][]string{{"CVE-1"}}, list(pratique.ClassLanguage, "lodash"))
 	w.e.cfg.Documents = away{}
 	if err := w.e.Apply(t.Context(), w.facts); pratique.KindOf(err) != pratique.Unavailable {
@@ -462,7 +463,7 @@ func TestStoreOutOfReach(t *testing.T) {
 	}
 	w.e.cfg.Documents = w.docs
 	w.apply()
-	if r := w.begin(database("B"), scanner.Delta{Everything: "all"}); r.Affected != 1 || len(w.outdated()) != 0 {
+	if r := w.begin(database("B"), rescan.Delta{Everything: "all"}); r.Affected != 1 || len(w.stale()) != 0 {
 		t.Errorf("%s: %+v", s, r)
 	}
 }
@@ -474,33 +475,33 @@ func (away) Get(context.Context, pratique.Digest) ([]byte, error) {
 	return nil, pratique.Errorf(pratique.Unavailable, "get document", "no answer")
 }
 
-// TestFailedParts: of a part that cannot be matched nothing is known, until the next database.
-func TestFailedParts(t *testing.T) {
+// TestFailedLists: of a list that cannot be matched nothing is known, until the next database.
+func TestFailedLists(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
-	w.begin(database("B"), scanner.Delta{Names: []string{"lodash"}})
-	part := w.todo()[0]
-	w.do(w.e.Matched(database("B").Digest, []scanner.Matched{{ID: part.ID, Failed: "because"}}))
-	if _, known, err := w.e.Findings(part.Digest, database("B").Digest); known || err != nil || len(w.todo()) != 0 {
-		t.Errorf("known %v, %v, %d to do", known, err, len(w.todo()))
+	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
+	failed := w.pending()[0]
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: failed.ID, Failed: "because"}}))
+	if _, known, err := w.e.Findings(failed.Digest, database("B").Digest); known || err != nil || len(w.pending()) != 0 {
+		t.Errorf("known %v, %v, %d to do", known, err, len(w.pending()))
 	}
-	if r := w.begin(database("C"), scanner.Delta{}); r.Affected != 1 {
-		t.Errorf("the failed part is not tried again: %+v", r)
+	if r := w.begin(database("C"), rescan.Delta{}); r.Affected != 1 {
+		t.Errorf("the failed list is not tried again: %+v", r)
 	}
 }
 
-// TestFailedPartsHaveADocument: it stands for the findings in the reports of the images, and a push does not take it for
+// TestFailedListsHaveADocument: it stands for the findings in the reports of the images, and a push does not take it for
 // an answer.
-func TestFailedPartsHaveADocument(t *testing.T) {
+func TestFailedListsHaveADocument(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
-	w.begin(database("B"), scanner.Delta{Everything: "a test"})
+	w.begin(database("B"), rescan.Delta{Everything: "a test"})
 	failed := pratique.DigestOf([]byte("failed"))
-	var all []scanner.Matched
-	for i, p := range w.todo() {
-		m := scanner.Matched{ID: p.ID, Findings: p.Findings}
+	var all []rescan.ListResult
+	for i, p := range w.pending() {
+		m := rescan.ListResult{ID: p.ID, Findings: p.Findings}
 		if i == 0 { // both have it
-			m = scanner.Matched{ID: p.ID, Findings: failed, Failed: "the child died"}
+			m = rescan.ListResult{ID: p.ID, Findings: failed, Failed: "the child died"}
 			defer func() {
 				if _, known, err := w.e.Findings(p.Digest, database("B").Digest); known || err != nil {
 					t.Errorf("a push would use it: %v, %v", known, err)
@@ -510,7 +511,7 @@ func TestFailedPartsHaveADocument(t *testing.T) {
 		all = append(all, m)
 	}
 	w.do(w.e.Matched(database("B").Digest, all))
-	images := w.outdated()
+	images := w.stale()
 	if len(images) != 2 {
 		t.Fatalf("outdated %+v", images)
 	}
@@ -522,26 +523,86 @@ func TestFailedPartsHaveADocument(t *testing.T) {
 }
 
 // TestMadeAnew: a file of another version is thrown away, and so is what is no bbolt file; a replay gives the same.
+// TestPreviousWork: an image knows the work for the report before, in whatever order the note and the facts come, and
+// however often.
+func TestPreviousWork(t *testing.T) {
+	for name, noted := range map[string]bool{"noted, then on record": true, "on record only": false} {
+		t.Run(name, func(t *testing.T) {
+			w, one, _ := two(t)
+			w.begin(database("B"), rescan.Delta{Everything: "a test"})
+			w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-changed")}}))
+			images := w.stale()
+			if len(images) != 2 || images[0].Event != "push" || images[0].Previous != "" {
+				t.Fatalf("%+v", images)
+			}
+			image := images[0]
+			report := w.report(image.Inventory, database("B"), [][]string{{"CVE-base"}, {"CVE-new"}})
+			result := rescan.ImageResult{ID: image.ID, Report: report, Findings: []pratique.Digest{w.found("CVE-base"), w.found("CVE-new")}, Event: "rescan"}
+			if noted {
+				w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{result}, 1, 1))
+			}
+			for range 2 {
+				w.fact(pratique.Fact{Subject: one, Event: "rescan", Body: &pratique.Scanned{Report: report, Inventory: image.Inventory, Database: database("B")}})
+			}
+			w.apply()
+			w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{result}, 1, 1))
+			w.begin(database("C"), rescan.Delta{Everything: "a test"})
+			w.do(w.e.Matched(database("C").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
+			images = w.stale()
+			if len(images) != 2 || images[0].Event != "rescan" || images[0].Previous != "push" || images[0].Report != report {
+				t.Errorf("%+v", images)
+			}
+		})
+	}
+}
+
+// TestSameReportAgain: an image that was set aside is dealt with when a push makes its report again, with the same
+// bytes.
+func TestSameReportAgain(t *testing.T) {
+	w, one, _ := two(t)
+	image := func() rescan.StaleImage {
+		t.Helper()
+		for _, i := range w.stale() {
+			if i.Subject == one {
+				return i
+			}
+		}
+		t.Fatal("it is not stale")
+		return rescan.StaleImage{}
+	}
+	w.begin(database("B"), rescan.Delta{Everything: "a test"})
+	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
+	before := image()
+	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "a document is gone"}}, 0, 0))
+	w.begin(database("A"), rescan.Delta{Everything: "it is used again"})
+	w.do(w.e.Update(database("A").Digest, []rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "it is still gone"}}, 0, 0))
+	w.fact(pratique.Fact{Subject: one, Event: "another push", Body: &pratique.Scanned{Report: before.Report, Inventory: before.Inventory, Database: database("A")}})
+	w.apply()
+	if aside, err := w.e.Aside(10); err != nil || len(aside) != 0 {
+		t.Errorf("aside %+v, %v", aside, err)
+	}
+}
+
 // TestSetAside: what cannot be dealt with is no more in the way, is named, and comes up again with the next database.
 func TestSetAside(t *testing.T) {
 	w, one, other := two(t)
-	w.begin(database("B"), scanner.Delta{Everything: "a test"})
-	var all []scanner.Matched
-	for i, p := range w.todo() {
-		m := scanner.Matched{ID: p.ID, Findings: p.Findings}
+	w.begin(database("B"), rescan.Delta{Everything: "a test"})
+	var all []rescan.ListResult
+	for i, p := range w.pending() {
+		m := rescan.ListResult{ID: p.ID, Findings: p.Findings}
 		if i == 0 { // both have it
-			m = scanner.Matched{ID: p.ID, Failed: "the child died"}
+			m = rescan.ListResult{ID: p.ID, Failed: "the child died"}
 		}
 		all = append(all, m)
 	}
 	w.do(w.e.Matched(database("B").Digest, all))
-	images := w.outdated()
+	images := w.stale()
 	if len(images) != 2 || images[0].Unmatched != "the child died" || images[0].Now != nil {
 		t.Fatalf("outdated %+v", images)
 	}
-	var settled []scanner.Updated
+	var settled []rescan.ImageResult
 	for _, image := range images {
-		settled = append(settled, scanner.Updated{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
+		settled = append(settled, rescan.ImageResult{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
 	}
 	w.do(w.e.Update(database("B").Digest, settled, 0, 0))
 	aside, err := w.e.Aside(10)
@@ -551,10 +612,10 @@ func TestSetAside(t *testing.T) {
 	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.SetAside != 2 || r.Failed != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r := w.begin(database("C"), scanner.Delta{}); r.SetAside != 0 || r.Affected != 1 {
+	if r := w.begin(database("C"), rescan.Delta{}); r.SetAside != 0 || r.Affected != 1 {
 		t.Errorf("the next database: %+v", r)
 	}
-	if images := w.outdated(); len(images) != 2 {
+	if images := w.stale(); len(images) != 2 {
 		t.Errorf("outdated with the next database: %+v", images)
 	}
 	if aside, err := w.e.Aside(10); err != nil || len(aside) != 0 {
@@ -585,11 +646,11 @@ func TestMadeAnew(t *testing.T) {
 		t.Errorf("opened twice: %v", err)
 	}
 	w.apply()
-	if r := w.begin(database("A"), scanner.Delta{Everything: "made anew"}); r.Affected != 3 || r.Lists != 3 {
+	if r := w.begin(database("A"), rescan.Delta{Everything: "made anew"}); r.Affected != 3 || r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 	// Nothing was in use while it was made, so every image is looked at, too.
-	if n := len(w.outdated()); n != 2 {
+	if n := len(w.stale()); n != 2 {
 		t.Errorf("%d outdated", n)
 	}
 }

@@ -8,15 +8,15 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/boltfile"
-	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// Begin makes db the database in use. The parts that the delta from the one before affects are to be matched again, in
-// addition to those that still were; for all others what is known of them goes on to hold. Of parts of which nothing is
+// Begin makes db the database in use. The lists that the delta from the one before affects are to be matched again, in
+// addition to those that still were; for all others what is known of them goes on to hold. Of lists of which nothing is
 // known nothing goes on to hold either.
-func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time) (r pratique.Rescan, err error) {
+func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
 	err = e.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
-		before, err := rescan(tx)
+		before, err := progress(tx)
 		if err != nil {
 			return err
 		}
@@ -24,8 +24,8 @@ func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time)
 			From: before.To.Digest, To: db, StartedAt: now.UTC(), Everything: d.Everything,
 			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
 		}
-		todo := tx.Bucket(bucketTodo)
-		mark := func(part uint32) error { return todo.Put(number(part), []byte{}) }
+		todo := tx.Bucket(bucketPending)
+		mark := func(list uint32) error { return todo.Put(number(list), []byte{}) }
 		if err := affected(tx, d, mark); err != nil {
 			return err
 		}
@@ -36,8 +36,8 @@ func (e *Projection) Begin(db pratique.Database, d scanner.Delta, now time.Time)
 		if err := again(tx); err != nil {
 			return err
 		}
-		r.Lists = int(tx.Bucket(bucketParts).Sequence()) //nolint:gosec // far below
-		return putRescan(tx, r)
+		r.Lists = int(tx.Bucket(bucketLists).Sequence()) //nolint:gosec // far below
+		return putProgress(tx, r)
 	})
 	return r, err
 }
@@ -62,9 +62,9 @@ func again(tx *bbolt.Tx) error {
 	return nil
 }
 
-// affected calls mark with every part that a delta affects, some more than once.
-func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error {
-	c := tx.Bucket(bucketPart).Cursor()
+// affected calls mark with every list that a delta affects, some more than once.
+func affected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) error {
+	c := tx.Bucket(bucketList).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if d.Everything == "" && len(v) > boltfile.DigestSize {
 			continue
@@ -90,37 +90,37 @@ func affected(tx *bbolt.Tx, d scanner.Delta, mark func(part uint32) error) error
 	return nil
 }
 
-// Todo returns at most limit parts to be matched again.
-func (e *Projection) Todo(limit int) (parts []scanner.Part, err error) {
+// Pending returns at most limit lists to be matched again.
+func (e *Projection) Pending(limit int) (lists []rescan.List, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucketTodo).Cursor()
-		for k, _ := c.First(); k != nil && len(parts) < limit; k, _ = c.Next() {
-			v := tx.Bucket(bucketPart).Get(k)
+		c := tx.Bucket(bucketPending).Cursor()
+		for k, _ := c.First(); k != nil && len(lists) < limit; k, _ = c.Next() {
+			v := tx.Bucket(bucketList).Get(k)
 			if len(v) < boltfile.DigestSize {
 				return errDamaged
 			}
-			part := scanner.Part{ID: scanner.PartID(numberOf(k)), Digest: boltfile.DigestFromKey(v)}
-			part.Findings, _ = findings(tx, numberOf(k))
-			parts = append(parts, part)
+			list := rescan.List{ID: rescan.ListID(numberOf(k)), Digest: boltfile.DigestFromKey(v)}
+			list.Findings, _ = findings(tx, numberOf(k))
+			lists = append(lists, list)
 		}
 		return nil
 	})
-	return parts, err
+	return lists, err
 }
 
-// Matched takes over what was found in parts with database. It does nothing if another one is in use by now. Of a part
-// that could not be matched nothing is known from then on, and its images are outdated: they get reports that say so. The
+// Matched takes over what was found in lists with database. It does nothing if another one is in use by now. Of a list
+// that could not be matched nothing is known from then on, and its images are stale: they get reports that say so. The
 // next push of one tries again, and so does the next database.
-func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) error {
+func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) error {
 	return e.file.Update("keep matches", func(tx *bbolt.Tx) error {
-		r, err := rescan(tx)
+		r, err := progress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
 		w := writer{tx: tx, database: database}
 		for _, m := range all {
 			key := number(uint32(m.ID))
-			if tx.Bucket(bucketTodo).Get(key) == nil {
+			if tx.Bucket(bucketPending).Get(key) == nil {
 				continue // a push was faster
 			}
 			r.Matched++
@@ -131,14 +131,14 @@ func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) er
 				continue
 			}
 			r.Failed++
-			v := bytes.Clone(tx.Bucket(bucketPart).Get(key))
+			v := bytes.Clone(tx.Bucket(bucketList).Get(key))
 			if len(v) < boltfile.DigestSize {
 				return errDamaged
 			}
-			if err := tx.Bucket(bucketPart).Put(key, v[:boltfile.DigestSize]); err != nil {
+			if err := tx.Bucket(bucketList).Put(key, v[:boltfile.DigestSize]); err != nil {
 				return err
 			}
-			if err := tx.Bucket(bucketTodo).Delete(key); err != nil {
+			if err := tx.Bucket(bucketPending).Delete(key); err != nil {
 				return err
 			}
 			if err := boltfile.PutJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
@@ -148,24 +148,24 @@ func (e *Projection) Matched(database pratique.Digest, all []scanner.Matched) er
 				return err
 			}
 		}
-		return putRescan(tx, r)
+		return putProgress(tx, r)
 	})
 }
 
-// unmatched is a part that could not be matched with the database in use: why, and the document that says so in place of
+// unmatched is a list that could not be matched with the database in use: why, and the document that says so in place of
 // findings, if there is one.
 type unmatched struct {
 	Findings pratique.Digest `json:"findings,omitzero"`
 	Why      string          `json:"why"`
 }
 
-// Outdated returns about limit images whose newest report may say something else than the database in use. The platforms
+// Stale returns about limit images whose newest report may say something else than the database in use. The platforms
 // of an index come together, so that it is evaluated when all of them are dealt with.
-func (e *Projection) Outdated(limit int) (all []scanner.Outdated, err error) {
+func (e *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w, taken := writer{tx: tx}, map[uint32]bool{}
 		take := func(id uint32) error {
-			v := tx.Bucket(bucketOutdated).Get(number(id))
+			v := tx.Bucket(bucketStale).Get(number(id))
 			if v == nil || taken[id] {
 				return nil
 			}
@@ -175,7 +175,7 @@ func (e *Projection) Outdated(limit int) (all []scanner.Outdated, err error) {
 			all = append(all, o)
 			return err
 		}
-		c := tx.Bucket(bucketOutdated).Cursor()
+		c := tx.Bucket(bucketStale).Cursor()
 		for k, _ := c.First(); k != nil && len(all) < limit; k, _ = c.Next() {
 			if err := take(numberOf(k)); err != nil {
 				return err
@@ -189,18 +189,21 @@ func (e *Projection) Outdated(limit int) (all []scanner.Outdated, err error) {
 	return all, err
 }
 
-func (w writer) describe(id uint32) (scanner.Outdated, error) {
+func (w writer) describe(id uint32) (rescan.StaleImage, error) {
 	s, err := w.subject(id)
 	if err != nil {
-		return scanner.Outdated{}, err
+		return rescan.StaleImage{}, err
 	}
-	o := scanner.Outdated{ID: scanner.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated}
+	o := rescan.StaleImage{
+		ID: rescan.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Previous: s.Previous,
+		Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated,
+	}
 	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= boltfile.DigestSize {
 		o.Inventory = boltfile.DigestFromKey(v)
 	}
-	for _, part := range w.parts(s.Inventory) {
-		now, known := findings(w.tx, part)
-		if v := w.tx.Bucket(bucketUnmatched).Get(number(part)); !known && v != nil {
+	for _, list := range w.lists(s.Inventory) {
+		now, known := findings(w.tx, list)
+		if v := w.tx.Bucket(bucketUnmatched).Get(number(list)); !known && v != nil {
 			var failed unmatched
 			if err := boltfile.DecodeJSON(v, &failed); err != nil {
 				return o, err
@@ -214,7 +217,7 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 		o.Now = append(o.Now, now)
 	}
 	if s.Evaluated && s.Ref != (pratique.ImageRef{}) {
-		o.Evaluate = append(o.Evaluate, scanner.Pushed{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
+		o.Evaluate = append(o.Evaluate, rescan.Push{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
 	}
 	c := w.tx.Bucket(bucketParents).Cursor()
 	for k, _ := c.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = c.Next() {
@@ -223,17 +226,17 @@ func (w writer) describe(id uint32) (scanner.Outdated, error) {
 			return o, err
 		}
 		if parent.Evaluated {
-			o.Evaluate = append(o.Evaluate, scanner.Pushed{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
+			o.Evaluate = append(o.Evaluate, rescan.Push{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
 		}
 	}
 	return o, nil
 }
 
-// Update takes over what became of outdated images, and counts: changed had other findings, worse had new ones. An
-// image that became outdated again meanwhile, by another database or report, stays so.
-func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, changed, worse int) error {
+// Update takes over what became of stale images, and counts: changed had other findings, worse had new ones. An
+// image that became stale again meanwhile, by another database or report, stays so.
+func (e *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, worse int) error {
 	return e.file.Update("keep reports", func(tx *bbolt.Tx) error {
-		r, err := rescan(tx)
+		r, err := progress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -244,14 +247,15 @@ func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, cha
 				return err
 			}
 			if one.Event != "" {
-				s.Report, s.Findings, s.Event, s.Database = one.Report, one.Findings, one.Event, database
+				s.Report, s.Findings = one.Report, one.Findings
+				s.reported(one.Event, database)
 				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), number(uint32(one.ID)), s); err != nil {
 					return err
 				}
 			} else if s.Report != one.Report {
 				continue
 			}
-			if err := tx.Bucket(bucketOutdated).Delete(number(uint32(one.ID))); err != nil {
+			if err := tx.Bucket(bucketStale).Delete(number(uint32(one.ID))); err != nil {
 				return err
 			}
 			if err := putAside(tx, &r, one); err != nil {
@@ -259,12 +263,12 @@ func (e *Projection) Update(database pratique.Digest, all []scanner.Updated, cha
 			}
 		}
 		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+worse
-		return putRescan(tx, r)
+		return putProgress(tx, r)
 	})
 }
 
 // putAside notes that an image could not be dealt with, or that it was.
-func putAside(tx *bbolt.Tx, r *pratique.Rescan, one scanner.Updated) error {
+func putAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error {
 	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
 	if one.Failed == "" {
 		return b.Delete(key)
@@ -295,16 +299,16 @@ func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
 // Finish notes that nothing is left to do for database, if that is so.
 func (e *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
 	err = e.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
-		if r, err = rescan(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
+		if r, err = progress(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
 		}
-		for _, name := range [][]byte{bucketTodo, bucketOutdated} {
+		for _, name := range [][]byte{bucketPending, bucketStale} {
 			if k, _ := tx.Bucket(name).Cursor().First(); k != nil {
 				return nil
 			}
 		}
 		r.FinishedAt = now.UTC()
-		return putRescan(tx, r)
+		return putProgress(tx, r)
 	})
 	return r, err
 }

@@ -11,18 +11,27 @@ import (
 type subject struct {
 	Subject pratique.Subject `json:"subject"`
 	// Inventory is the id of the newest, 0 if there is none. Report is the newest, about Inventory against Database;
-	// Findings are its documents, by the inventory's parts, and Event the work that made it.
+	// Findings are its documents, by the inventory's lists. Event is the work that made it, Previous the work before.
 	Inventory uint32            `json:"inventory,omitempty"`
 	Report    pratique.Digest   `json:"report,omitzero"`
 	Findings  []pratique.Digest `json:"findings,omitempty"`
 	Database  pratique.Digest   `json:"database,omitzero"`
 	Event     string            `json:"event,omitempty"`
+	Previous  string            `json:"previous,omitempty"`
 	Evaluated bool              `json:"evaluated,omitempty"`
-	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a part of an index only.
+	// Ref and PushedAt are those of the newest push; zero for an image that was seen as a list of an index only.
 	Ref      pratique.ImageRef `json:"ref,omitzero"`
 	PushedAt time.Time         `json:"pushedAt,omitzero"`
 	// RefreshOnly says that only sweeps told of it.
 	RefreshOnly bool `json:"refreshOnly,omitempty"`
+}
+
+// reported notes which work made the newest report, with which database. It may be told twice.
+func (s *subject) reported(event string, database pratique.Digest) {
+	if event != s.Event {
+		s.Previous, s.Event = s.Event, event
+	}
+	s.Database = database
 }
 
 // subjectID returns the id of a subject, and makes one if it is new.

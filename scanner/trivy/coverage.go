@@ -53,15 +53,16 @@ func (db advised) has(bucket string) bool {
 	return k != nil
 }
 
-// hasPrefix is has for any bucket whose name begins so.
-func (db advised) hasPrefix(prefix string) bool {
+// buckets returns those with something in them whose names begin so.
+func (db advised) buckets(prefix string) []*bolt.Bucket {
+	var all []*bolt.Bucket
 	c := db.tx.Cursor()
 	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
 		if db.has(string(k)) {
-			return true
+			all = append(all, db.tx.Bucket(k))
 		}
 	}
-	return false
+	return all
 }
 
 func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
@@ -123,26 +124,17 @@ func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pr
 func (db advised) application(l pratique.PackageList) []pratique.Unmatched {
 	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
 	if eco, ok := ecosystemOf(l.Type); ok {
-		if db.hasPrefix(string(eco) + "::") {
-			return db.odd(eco, l)
+		if buckets := db.buckets(string(eco) + "::"); len(buckets) > 0 {
+			return odds(eco, buckets, l)
 		}
 		u.Reason = pratique.UnmatchedNoAdvisories
 	}
 	return []pratique.Unmatched{u}
 }
 
-// named says whether there is an advisory about a package in a bucket whose name begins so.
-func (db advised) named(prefix, pkg string) bool {
-	if pkg == "" {
-		return false
-	}
-	c := db.tx.Cursor()
-	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
-		if b := db.tx.Bucket(k); b != nil && b.Bucket([]byte(pkg)) != nil {
-			return true
-		}
-	}
-	return false
+// named says whether there is an advisory about a package in one of some buckets.
+func named(buckets []*bolt.Bucket, pkg string) bool {
+	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool { return b.Bucket([]byte(pkg)) != nil })
 }
 
 // namedOS says whether there is one about a package of a release, or its source, in a module or in none.

@@ -42,7 +42,7 @@ func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.Dat
 	var digests, findings []pratique.Digest
 	for _, p := range parts {
 		digests = append(digests, docs.put(p))
-		part, err := scanner.LoadPart(t.Context(), docs, p.Digest)
+		part, err := scanner.LoadList(t.Context(), docs, p.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.Dat
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := scanner.LoadReport(t.Context(), docs, docs.put(doc))
+	report, err := scanner.LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc), Database: whole.Database, ScannedAt: whole.ScannedAt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestForeignPackagesStayWithTheDistributions(t *testing.T) {
 			{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{{Name: "lodash", Version: "4.17.20"}}},
 		},
 	}
-	if parts := scanner.Parts(inv); len(parts) != 2 || len(parts[0].Lists) != 2 || parts[1].OS.Family != "" {
+	if parts := scanner.SplitLists(inv); len(parts) != 2 || len(parts[0].Lists) != 2 || parts[1].OS.Family != "" {
 		t.Errorf("parts %+v", parts)
 	}
 	db := buildDB(t, advisories())

@@ -19,6 +19,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/detector/ospkg/version"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/scan/utils"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -115,22 +116,23 @@ func (o *odd) add(p pratique.Package, version string, reason pratique.UnmatchedR
 	o.all[at].Packages++
 }
 
-// odd are the packages of a list of an ecosystem that are not matched, though the ecosystem is.
-func (db advised) odd(eco ecosystem.Type, l pratique.PackageList) []pratique.Unmatched {
+// odds are the packages of a list of an ecosystem that are not matched, though the ecosystem is. Its advisories are in
+// buckets.
+func odds(eco ecosystem.Type, buckets []*bolt.Bucket, l pratique.PackageList) []pratique.Unmatched {
 	found := odd{list: l}
 	for _, p := range l.Packages {
 		name := vulnerability.NormalizePkgName(eco, p.Name)
 		switch {
 		case renamed(eco, name):
 			found.add(p, p.Version, pratique.UnmatchedSupplier)
-		case db.named(string(eco)+"::", name) && !compares(eco, p.Version): // comparing costs more
+		case named(buckets, name) && !compares(eco, p.Version): // comparing costs more
 			found.add(p, p.Version, pratique.UnmatchedVersion)
 		}
 	}
 	return found.all
 }
 
-// oddOS is odd for packages of a release.
+// oddOS is odds for packages of a release.
 func (db advised) oddOS(r release, l pratique.PackageList) []pratique.Unmatched {
 	found := odd{list: l}
 	for _, p := range l.Packages {

@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
 // mostChanges bounds a delta. Beyond it looking for the lists costs more than matching them.
@@ -27,21 +27,21 @@ const (
 
 // Diff compares the databases in two directories of generations. What it does not understand, and an old database that
 // is not there or damaged, makes a delta of everything. A new one that cannot be read is an error of kind Unavailable.
-func Diff(ctx context.Context, oldDir, newDir string) (scanner.Delta, error) {
+func Diff(ctx context.Context, oldDir, newDir string) (rescan.Delta, error) {
 	const op = "compare vulnerability databases"
 	newer, err := openForDiff(newDir)
 	if err != nil {
-		return scanner.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
+		return rescan.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	defer func() { _ = newer.Close() }() // only read
 	older, err := openForDiff(oldDir)
 	if err != nil {
-		return scanner.Delta{Everything: "the database before cannot be read: " + err.Error()}, nil
+		return rescan.Delta{Everything: "the database before cannot be read: " + err.Error()}, nil
 	}
 	defer func() { _ = older.Close() }() // only read
 	w := &walk{ctx: ctx, names: map[string]bool{}, gone: map[string]bool{}, come: map[string]bool{}, stays: map[string]bool{}}
 	if err := w.run(older, newer); err != nil {
-		return scanner.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
+		return rescan.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	return w.delta(), nil
 }
@@ -86,15 +86,15 @@ func (w *walk) run(older, newer *bbolt.DB) error {
 	return nil
 }
 
-func (w *walk) delta() scanner.Delta {
+func (w *walk) delta() rescan.Delta {
 	if w.everything == "" && len(w.names)+len(w.vulnerabilities) > mostChanges {
 		w.everything = fmt.Sprintf("more than %d names and vulnerabilities differ", mostChanges)
 	}
 	if w.everything != "" {
-		return scanner.Delta{Everything: w.everything}
+		return rescan.Delta{Everything: w.everything}
 	}
 	w.ecosystems()
-	d := scanner.Delta{Vulnerabilities: w.vulnerabilities}
+	d := rescan.Delta{Vulnerabilities: w.vulnerabilities}
 	for k := range w.names {
 		d.Names = append(d.Names, k)
 	}

@@ -51,10 +51,10 @@ var ecosystems = map[string]string{
 	"cocoapods": "cocoapods", "bitnami": "bitnami", "kubernetes": "k8s", "julia": "julia",
 }
 
-// Keys returns the keys of everything that a match of part looks up; part is one of [scanner.Parts], of which only the
-// names of packages are read. The first is that of
-// the scope, with an empty name, by which a change of everything in it finds the part.
-func Keys(part pratique.Inventory) []string {
+// Keys returns the keys of everything that a match of a list looks up. The list is one of
+// [scanner.SplitLists], of which only the names of packages are read. The first key is that of the scope,
+// with an empty name, by which a change of everything in it finds the list.
+func Keys(list pratique.Inventory) []string {
 	seen := map[string]bool{}
 	var keys []string
 	add := func(scope, name string) {
@@ -63,11 +63,11 @@ func Keys(part pratique.Inventory) []string {
 			keys = append(keys, k)
 		}
 	}
-	if len(part.Lists) == 0 {
-		add(scopeOfList(part.OS, pratique.PackageList{Class: pratique.ClassOS}), "")
+	if len(list.Lists) == 0 {
+		add(scopeOfList(list.OS, pratique.PackageList{Class: pratique.ClassOS}), "")
 	}
-	for _, l := range part.Lists {
-		scope := scopeOfList(part.OS, l)
+	for _, l := range list.Lists {
+		scope := scopeOfList(list.OS, l)
 		add(scope, "")
 		if scope == anywhere {
 			continue
@@ -124,25 +124,21 @@ func scopesOf(bucket string) []string {
 	return scopes
 }
 
-// Narrow returns the numbers of the packages of a part that a change concerns: those with a key in names, and those whose
-// name is in also. What is found in the others stays as it was. ok is false if the part has to be matched as a whole: that
-// of a distribution, whose packages decide together which advisories hold, one of which a whole scope differs, and one in
-// which a package is concerned that may have a version which the scanner cannot compare. Whether there are advisories
-// under its name decides about the coverage, which is the whole list's. Only names and versions of packages are read.
-func Narrow(part pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
-	if len(part.Lists) != 1 || part.Lists[0].Class != pratique.ClassLanguage {
+// Concerned returns the numbers of the packages of a list that a change concerns: those with a key in names,
+// and those whose name is in also. What is found in the others stays as it was. ok is false if the list has
+// to be matched as a whole: that of a distribution, whose packages decide together which advisories hold,
+// and one of which a whole scope differs. Only names of packages are read.
+func Concerned(list pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
+	if len(list.Lists) != 1 || list.Lists[0].Class != pratique.ClassLanguage {
 		return nil, false
 	}
-	l := part.Lists[0]
-	scope := scopeOfList(part.OS, l)
+	l := list.Lists[0]
+	scope := scopeOfList(list.OS, l)
 	if scope == anywhere || names[key(scope, "")] {
 		return nil, false
 	}
 	for i, p := range l.Packages {
 		if also[p.Name] || names[key(scope, p.Name)] || p.SrcName != "" && names[key(scope, p.SrcName)] {
-			if !Plain(l.Type, p.Version) {
-				return nil, false
-			}
 			concerned = append(concerned, i)
 		}
 	}

@@ -10,8 +10,9 @@ var (
 	plainOther = regexp.MustCompile(`^v?\d{1,9}(\.\d{1,9})*(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
 )
 
-// Plain says whether a version of a package in a list of some type is one that the scanner compares for certain. Which others
-// it does is for the scanner to say, which runs elsewhere.
+// Plain says whether a version of a package in a list of some type is one that the scanner certainly compares.
+// Only the scanner, which runs elsewhere, can say whether it compares another one. That decides about the
+// coverage, which is the whole list's, so a list with such a package among the concerned is matched as a whole.
 func Plain(listType, version string) bool {
 	switch ecosystems[listType] {
 	case "maven":

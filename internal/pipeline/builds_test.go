@@ -6,13 +6,14 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/scanner"
+	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
 // builds makes a rescan of lists of one application, each in a layer and with uids of its own, of which only the packages
 // a, b and d are matched again. Before, there was something in a and c.
 func builds(t *testing.T, n int) (*coordinated, []pratique.Inventory) {
 	c := rescanning(t)
-	c.delta = scanner.Delta{Names: []string{"a", "b", "d"}}
+	c.delta = rescan.Delta{Names: []string{"a", "b", "d"}}
 	var lists []pratique.Inventory
 	for i := range n {
 		layer := pratique.LayerID{DiffID: pratique.DigestOf([]byte{byte(i)})}
@@ -38,7 +39,7 @@ func builds(t *testing.T, n int) (*coordinated, []pratique.Inventory) {
 			}
 			return nil
 		}
-		c.parts = append(c.parts, scanner.Part{ID: scanner.PartID(i + 1), Digest: c.store(parts[0], nil), Findings: c.found(c.findIn(list))})
+		c.lists = append(c.lists, rescan.List{ID: rescan.ListID(i + 1), Digest: c.store(parts[0], nil), Findings: c.found(c.findIn(list))})
 	}
 	return c, lists
 }
@@ -89,10 +90,10 @@ func TestBuildsShareTheirChange(t *testing.T) {
 func TestNoChangeIsNotWritten(t *testing.T) {
 	c, _ := builds(t, 1)
 	c.put = func(int) error { t.Error("something is written"); return nil }
-	c.before = c.parts[0].Findings
+	c.before = c.lists[0].Findings
 	c.run()
 	for i, m := range c.noted {
-		if m.Findings != c.parts[i].Findings {
+		if m.Findings != c.lists[i].Findings {
 			t.Errorf("list %d has other findings", i)
 		}
 	}

@@ -21,44 +21,44 @@ func covered() *pratique.Coverage {
 // TestFindingsOfEarlyVersions are read, and do not say that anything was covered.
 func TestFindingsOfEarlyVersions(t *testing.T) {
 	docs := memory{}
-	part := docs.put([]byte(`{"format":"` + formatUncovered + `"}`))
-	if found, cover, err := LoadFindings(t.Context(), docs, part); err != nil || len(found) != 0 || cover != nil {
+	list := docs.put([]byte(`{"format":"` + formatUncovered + `"}`))
+	if found, cover, err := LoadFindings(t.Context(), docs, list); err != nil || len(found) != 0 || cover != nil {
 		t.Errorf("%v, %v, %v", found, cover, err)
 	}
 	made, err := FindingsDocuments(pratique.Report{Coverage: covered()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, err := ReportDocument(pratique.Report{}, []pratique.Digest{docs.put(made[0].Content), part})
+	whole, err := ReportDocument(pratique.Report{}, []pratique.Digest{docs.put(made[0].Content), list})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LoadReport(t.Context(), docs, docs.put(whole.Content)); err != nil || r.Coverage != nil {
-		t.Errorf("a report of which a part is early: %v, %v", r.Coverage, err)
+	if r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(whole.Content)}); err != nil || r.Coverage != nil {
+		t.Errorf("a report of which a list is early: %v, %v", r.Coverage, err)
 	}
 	if _, err := FindingsDocuments(pratique.Report{}); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("findings that do not say what was covered are stored: %v", err)
 	}
 }
 
-// TestReportsSayWhatWasCovered: it is put together from the parts, and support ends by itself.
+// TestReportsSayWhatWasCovered: it is put together from the lists, and support ends by itself.
 func TestReportsSayWhatWasCovered(t *testing.T) {
 	docs := memory{}
 	applications := pratique.Coverage{Unmatched: []pratique.Unmatched{{Class: pratique.ClassLanguage, Type: "conda-pkg", Path: "x", Packages: 1, Reason: pratique.UnmatchedUnsupported}}}
-	var parts []pratique.Digest
+	var lists []pratique.Digest
 	for _, c := range []*pratique.Coverage{covered(), &applications} {
 		made, err := FindingsDocuments(pratique.Report{Coverage: c})
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts = append(parts, docs.put(made[0].Content))
+		lists = append(lists, docs.put(made[0].Content))
 	}
 	for at, ended := range map[int64]bool{8: false, 9: true} {
-		doc, err := ReportDocument(pratique.Report{ScannedAt: time.Unix(at, 0).UTC()}, parts)
+		doc, err := ReportDocument(pratique.Report{}, lists)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := LoadReport(t.Context(), docs, docs.put(doc.Content))
+		r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc.Content), ScannedAt: time.Unix(at, 0).UTC()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +70,8 @@ func TestReportsSayWhatWasCovered(t *testing.T) {
 	}
 }
 
-// TestFindingsInPieces: what is put together is what was cut, and what is said of a vulnerability is stored once.
-func TestFindingsInPieces(t *testing.T) {
+// TestCores: findings come back whole, and the details of a vulnerability are stored once.
+func TestCores(t *testing.T) {
 	full := pratique.Finding{
 		ID: "CVE-1", Aliases: []string{"DSA-1"}, Package: "libc6", Installed: "1", Fixed: "2", Severity: pratique.SeverityHigh, Class: pratique.ClassOS,
 		Title: "two\nlines", Description: "said \u2028 once <b>", PrimaryURL: "https://x.test", References: []string{"https://y.test"}, CWEs: []string{"CWE-1"},
@@ -107,25 +107,25 @@ func TestFindingsInPieces(t *testing.T) {
 		if diff := cmp.Diff(covered(), cover); diff != "" {
 			t.Errorf("%s: what was covered (-want +got)\n%s", name, diff)
 		}
-		found, cover, err := LoadFound(t.Context(), docs, doc.Digest)
+		found, cover, err := LoadCores(t.Context(), docs, doc.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := FoundDocuments(found, cover)
+		again, err := EncodeFindings(found, cover)
 		if err != nil || len(again) != len(made) || again[len(made)-1].Digest != doc.Digest {
-			t.Errorf("%s: other documents of the same pieces: %s, %v", name, again, err)
+			t.Errorf("%s: other documents of the same cores: %s, %v", name, again, err)
 		}
 	}
 }
 
 // TestFindingsThatLackDetails are no findings.
 func TestFindingsThatLackDetails(t *testing.T) {
-	const head = `{"format":"` + formatShared + `","findings":[{"id":"CVE-1","package":"p","installed":"1","severity":"HIGH","class":"os-pkgs","type":"t","details":`
+	const head = `{"format":"` + formatCores + `","findings":[{"id":"CVE-1","package":"p","installed":"1","severity":"HIGH","class":"os-pkgs","type":"t","details":`
 	for _, content := range []string{
 		head + "0}]}", head + "1}]}\n{}", head + "-1}]}\n{}", head + "0}]}\n", head + "0}]}\nnull", head + "0}]}\n{",
 	} {
 		docs := memory{}
-		doc, err := PlacedDocument(Placed{Shared: docs.put([]byte(content)), Places: make([]Place, 1), Coverage: covered()})
+		doc, err := encodeListFindings(ListFindings{Cores: docs.put([]byte(content)), Locations: make([]Location, 1), Coverage: covered()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestFindingsThatLackDetails(t *testing.T) {
 	}
 }
 
-// TestFindingsAreShared: what is found in two builds is stored once, and each has its own places.
+// TestFindingsAreShared: what is found in two builds is stored once, and each has its own locations.
 func TestFindingsAreShared(t *testing.T) {
 	docs, stored := memory{}, 0
 	for _, build := range []string{"one", "two"} {
@@ -166,8 +166,8 @@ func TestFindingsAreShared(t *testing.T) {
 	}
 }
 
-// TestMisplacedFindings are damage, and never fewer findings or ones without a place.
-func TestMisplacedFindings(t *testing.T) {
+// TestMislocatedFindings are damage, and never fewer findings or ones without a location.
+func TestMislocatedFindings(t *testing.T) {
 	docs := memory{}
 	made, err := FindingsDocuments(pratique.Report{Findings: []pratique.Finding{{ID: "CVE-1"}, {ID: "CVE-2"}}, Coverage: covered()})
 	if err != nil {
@@ -175,13 +175,13 @@ func TestMisplacedFindings(t *testing.T) {
 	}
 	shared := docs.put(made[0].Content).String()
 	for name, content := range map[string]string{
-		"too few places": `"shared":"` + shared + `","layers":[{}],"in":[0],"uids":["x"]`,
-		"too many":       `"shared":"` + shared + `","layers":[{}],"in":[0,0,0],"uids":["x","y","z"]`,
-		"uid missing":    `"shared":"` + shared + `","layers":[{}],"in":[0,0],"uids":["x"]`,
-		"no such layer":  `"shared":"` + shared + `","layers":[{}],"in":[0,1],"uids":["x","y"]`,
-		"below zero":     `"shared":"` + shared + `","layers":[{}],"in":[0,-1],"uids":["x","y"]`,
-		"no places":      `"shared":"` + shared + `"`,
-		"nothing found":  `"layers":[{}],"in":[0,0],"uids":["x","y"]`,
+		"too few locations": `"shared":"` + shared + `","layers":[{}],"in":[0],"uids":["x"]`,
+		"too many":          `"shared":"` + shared + `","layers":[{}],"in":[0,0,0],"uids":["x","y","z"]`,
+		"uid missing":       `"shared":"` + shared + `","layers":[{}],"in":[0,0],"uids":["x"]`,
+		"no such layer":     `"shared":"` + shared + `","layers":[{}],"in":[0,1],"uids":["x","y"]`,
+		"below zero":        `"shared":"` + shared + `","layers":[{}],"in":[0,-1],"uids":["x","y"]`,
+		"no locations":      `"shared":"` + shared + `"`,
+		"nothing found":     `"layers":[{}],"in":[0,0],"uids":["x","y"]`,
 	} {
 		d := docs.put([]byte(`{"format":"` + formatFindings + `",` + content + `}`))
 		if all, _, err := LoadFindings(t.Context(), docs, d); pratique.KindOf(err) != pratique.Corrupt {

@@ -1,0 +1,74 @@
+package rescan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// Totals count findings.
+type Totals struct {
+	Counts  pratique.Counts
+	Fixable int
+}
+
+// Added are findings that were not there before: how many, and the gravest of them, at most
+// [pratique.MaxAffected].
+type Added struct {
+	Total   int
+	Gravest []pratique.AffectedFinding
+}
+
+// Difference is what differs between the findings of two reports, with the totals of the second.
+type Difference struct {
+	Added
+	Totals
+}
+
+// Compare returns the difference between findings before and now.
+func Compare(before, now []scanner.FindingCore) Difference {
+	return Difference{added(before, now), totals(now)}
+}
+
+func totals(found []scanner.FindingCore) Totals {
+	t := Totals{Counts: pratique.Counts{}}
+	for i := range found {
+		t.Counts[found[i].Severity]++
+		if found[i].Fixed != "" {
+			t.Fixable++
+		}
+	}
+	return t
+}
+
+// identity is what makes findings of two reports the same one, whatever else differs.
+type identity struct{ id, pkg, installed, path string }
+
+// mostName bounds the texts of a finding in a fact, in bytes: an image chooses them.
+const mostName = 160
+
+// added returns the findings in now that are not in before, the gravest first.
+func added(before, now []scanner.FindingCore) Added {
+	known := make(map[identity]bool, len(before))
+	for _, f := range before {
+		known[identity{f.ID, f.Package, f.Installed, f.Path}] = true
+	}
+	var all []pratique.AffectedFinding
+	for _, f := range now {
+		id := identity{f.ID, f.Package, f.Installed, f.Path}
+		if known[id] {
+			continue
+		}
+		known[id] = true
+		all = append(all, pratique.AffectedFinding{
+			ID: pratique.Excerpt(f.ID, mostName), Package: pratique.Excerpt(f.Package, mostName),
+			Installed: pratique.Excerpt(f.Installed, mostName), Fixed: pratique.Excerpt(f.Fixed, mostName), Severity: f.Severity,
+		})
+	}
+	slices.SortStableFunc(all, func(a, b pratique.AffectedFinding) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package))
+	})
+	return Added{Total: len(all), Gravest: slices.Clone(all[:min(len(all), pratique.MaxAffected)])}
+}

@@ -1,0 +1,86 @@
+package rescan
+
+import (
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
+)
+
+// answer is what the matcher found in one query. Coverage is nil if the query was asked before, for another
+// list: that of packages does not count.
+type answer struct {
+	found   []scanner.FindingCore
+	covered *pratique.Coverage
+}
+
+// Request puts the questions about several lists to the matcher at once.
+type Request struct {
+	questions []Question
+	change    *Change
+	// answers are by question and query, nil where it is not known.
+	answers [][]*answer
+	// keys and open belong to what Open returned: for each inventory its key, and where it was asked.
+	keys []pratique.Digest
+	open [][]position
+}
+
+// position is a query of a question.
+type position struct{ question, query int }
+
+// NewRequest returns a request for questions that were asked about one change, which may be nil.
+func NewRequest(questions []Question, change *Change) *Request {
+	r := &Request{questions: questions, change: change, answers: make([][]*answer, len(questions))}
+	for i, q := range questions {
+		r.answers[i] = make([]*answer, len(q.Queries))
+	}
+	return r
+}
+
+// Open returns what has to be matched, each query once. What another request has asked meanwhile is not in it.
+func (r *Request) Open() []pratique.Inventory {
+	var all []pratique.Inventory
+	known := map[pratique.Digest]int{}
+	r.keys, r.open = nil, nil
+	for i, q := range r.questions {
+		for j, query := range q.Queries {
+			if r.answers[i][j] != nil {
+				continue
+			}
+			if found, ok := r.change.recall(query.key); ok {
+				r.answers[i][j] = &answer{found: found}
+				continue
+			}
+			n, ok := known[query.key]
+			if !ok || query.key.IsZero() {
+				n = len(all)
+				known[query.key] = n
+				all, r.keys, r.open = append(all, query.Inventory), append(r.keys, query.key), append(r.open, nil)
+			}
+			r.open[n] = append(r.open[n], position{i, j})
+		}
+	}
+	return all
+}
+
+// Answer takes over the reports on what Open returned last, in that order.
+func (r *Request) Answer(reports []pratique.Report) error {
+	if len(reports) != len(r.open) {
+		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(r.open))
+	}
+	for n, report := range reports {
+		found, err := scanner.Cores(report.Findings)
+		if err != nil {
+			return err
+		}
+		r.change.remember(r.keys[n], found)
+		for _, at := range r.open[n] {
+			r.answers[at.question][at.query] = &answer{found, report.Coverage}
+		}
+	}
+	return nil
+}
+
+// Findings returns what is found in the list of the question with that number. All that is open must have
+// been answered.
+func (r *Request) Findings(question int) (Findings, error) {
+	return r.questions[question].merge(r.answers[question])
+}
