@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -226,34 +227,16 @@ func TestEveryKindHasAPlace(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)
 	app := subject("team/app", "A")
-	facts := []pratique.Fact{
-		{Body: &pratique.Event{ID: "e"}},
-		{Subject: app, Body: &pratique.Resolved{}},
-		{Subject: app, Body: &pratique.Inspected{}},
-		matched(app, 1),
-		{Subject: app, Body: &pratique.Affected{}},
-		{Subject: app, Body: &pratique.Evaluated{}},
-		{Subject: app, Body: &pratique.Attested{}},
-		{Subject: app, Body: &pratique.Commit{}},
-		{Subject: app, Body: &pratique.Drifted{}},
-		{Subject: app, Body: &pratique.Answered{Target: "prod"}},
-		settled(app, "e", pratique.StateDeployed),
-		{Subject: app, Body: &pratique.Failed{}},
-	}
-	var kinds []pratique.FactKind
-	for _, f := range facts {
-		f.By, f.Event = "test", "e"
+	for _, kind := range pratique.FactKinds() {
+		var f pratique.Fact
+		if err := json.Unmarshal(fmt.Appendf(nil, `{"kind":%q,"body":{}}`, kind), &f); err != nil {
+			t.Fatal(err)
+		}
+		f.Subject, f.By, f.Event = app, "test", "e"
 		add(t, l, f)
-		kinds = append(kinds, f.Kind())
-		if f.Subject.IsZero() {
-			continue
+		if got, found, err := l.Last(t.Context(), app, kind); err != nil || !found || got.Kind() != kind {
+			t.Errorf("%s: found %v %v, %v", kind, got, found, err)
 		}
-		if _, found, err := l.Last(t.Context(), app, f.Kind()); err != nil || !found {
-			t.Errorf("%s: found %v, %v", f.Kind(), found, err)
-		}
-	}
-	if diff := cmp.Diff(pratique.FactKinds(), kinds); diff != "" {
-		t.Errorf("this test does not cover every kind: %s", diff)
 	}
 }
 
