@@ -13,6 +13,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/sbom/syft"
+	"github.com/pratique-dev/pratique/sbom/syft/incremental"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/spf13/cobra"
 )
@@ -63,14 +64,21 @@ func newInspectChild() *cobra.Command {
 			if matchOnly {
 				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Maker: maker})
 			}
-			bill, err := syft.New(trees) // builds the license scanner, before the first image comes
+			full, err := syft.New(trees) // builds the license scanner, before the first image comes
 			if err != nil {
+				return err
+			}
+			generator, err := incremental.New(full)
+			if err != nil {
+				return err
+			}
+			if err := syft.Rehearse(cmd.Context(), generator); err != nil {
 				return err
 			}
 			// Building the license scanner leaves garbage that the next image should not pay for.
 			debug.FreeOSMemory()
 			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{
-				Analyzer: scan, Matcher: scan, Generator: bill, Trees: trees, Maker: maker,
+				Analyzer: scan, Matcher: scan, Generator: generator, Trees: trees, Maker: maker,
 			})
 		},
 	}

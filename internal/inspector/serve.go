@@ -114,7 +114,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 		return nil, err
 	}
 	result := inspected{Image: config, Generator: s.Generator.Tool()}
-	var catalogue []sbom.Entry
+	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		kept := keptFiles{known: req.Analyses, dir: dir}
@@ -127,7 +127,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 		if err != nil {
 			return err
 		}
-		result.Packages, catalogue = docs.Packages, docs.Catalogue
+		result.Packages, catalog = docs.Packages, docs.Catalog
 		return errors.Join(
 			store(filepath.Join(dir, fileSPDX), docs.SPDX),
 			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
@@ -136,7 +136,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	if result.Compared, err = agreement.Compare(result.Inventory, catalogue, distroless); err != nil {
+	if result.Compared, err = agreement.Compare(result.Inventory, catalog, distroless); err != nil {
 		return nil, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
 	}
 	return &result, nil
