@@ -30,6 +30,8 @@ func (i imageStore) Fetch(ctx context.Context, s pratique.Subject) (layers.Image
 type parser struct {
 	*inspector.Pool
 	matcher *inspector.Pool
+	// shadow is told what became of an image that was checked.
+	shadow func(ctx context.Context, image pratique.Subject, s inspector.Shadow)
 }
 
 func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
@@ -38,6 +40,9 @@ func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 
 func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
+	if r.Shadow != nil {
+		p.shadow(ctx, img.Subject, *r.Shadow)
+	}
 	return pipeline.Inspection{
 		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
 		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,

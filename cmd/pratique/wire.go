@@ -276,12 +276,16 @@ func (s *service) openScanners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sample, err := s.shadowSample()
+	if err != nil {
+		return err
+	}
 	s.inspector, err = inspector.New(inspector.Config{
 		Command: childCommand(binary, c.Inspect), Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
 		Analyses: analyses{s.analyses}, Maker: maker,
 		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"), WrittenBytes: c.Inspect.Written.Bytes(0),
 		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(), Java: s.currentJava(),
-		Domain: isolation(c.Inspect.Isolation),
+		Domain: isolation(c.Inspect.Isolation), Shadow: func(of pratique.Subject) bool { return sample.Has(of.Digest) },
 	})
 	if err != nil {
 		return err

@@ -41,7 +41,11 @@ func TestMain(m *testing.M) {
 		parent(os.Args[3])
 	}
 	f := fake{taken: new(bool)}
-	if err := Serve(context.Background(), os.Stdin, os.Stdout, Child{Analyzer: f, Matcher: f, Generator: f, Trees: new(filetree.Memory), Maker: maker}); err != nil {
+	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Memory), Maker: maker}
+	if len(os.Args) > 2 && os.Args[2] == "unchecked" {
+		c.Full = nil
+	}
+	if err := Serve(context.Background(), os.Stdin, os.Stdout, c); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -119,6 +123,20 @@ func (fake) Generate(_ context.Context, img layers.Image) (sbom.Documents, error
 		return docs, os.Symlink("/dev/zero", filepath.Join(os.Getenv("TMPDIR"), fileSPDX))
 	}
 	return docs, nil
+}
+
+// full is the fake that makes SBOMs in full.
+type full struct{ fake }
+
+func (f full) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
+	docs, err := f.fake.Generate(ctx, img)
+	switch deedOf(img) {
+	case "differ":
+		docs.CycloneDX, docs.Packages = []byte(`{"all": true}`), 8
+	case "fail in full":
+		return docs, pratique.Errorf(pratique.Corrupt, "read all", "it is damaged")
+	}
+	return docs, err
 }
 
 // act does what a hostile image could make a parser do.

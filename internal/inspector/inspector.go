@@ -49,6 +49,9 @@ type Config struct {
 	// TempDir is the directory below which children write; "" means the system's. What a pool makes there
 	// it deletes, and also what pools left there whose process was killed.
 	TempDir string
+	// Shadow says whose SBOMs are also made in full, and compared; nil means none. The children need a
+	// [Child.Full] for it.
+	Shadow func(s pratique.Subject) bool
 	// Java gives the Java database for each image; nil if none is wanted. If it fails, so does the inspection.
 	Java func() (scanner.DatabaseDir, error)
 	// Analyses keeps what children find in single layers; nil means that nothing is kept. Maker says who makes
@@ -95,6 +98,9 @@ type Result struct {
 	CycloneDX []byte
 	Generator pratique.Tool
 	Packages  int
+	// Shadow compares these SBOMs with those of the children's generator; nil if the image was not
+	// chosen for it.
+	Shadow *Shadow
 }
 
 const (

@@ -167,9 +167,11 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	maker := p.maker(java, domain)
 	known, release := p.lend(img, maker)
 	defer release()
+	chosen := p.cfg.Shadow != nil && p.cfg.Shadow(img.Subject)
 	var result Result
-	err = p.do(ctx, domain, request{Op: opInspect, Image: &img, Java: java, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
-		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() {
+	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen, Maker: p.cfg.Maker, Analyses: known}
+	err = p.do(ctx, domain, req, func(resp response, dir string) error {
+		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() || (resp.Inspected.Checked != nil) != chosen {
 			return errGarbage
 		}
 		in := resp.Inspected
@@ -188,6 +190,9 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		}
 		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
 			return err
+		}
+		if in.Checked != nil {
+			result.Shadow = &Shadow{Generated: *in.Checked, Full: digestsOf(result.SPDX, result.CycloneDX)}
 		}
 		return p.keep(img, maker, known, in.Analysed, dir)
 	})

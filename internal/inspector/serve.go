@@ -25,6 +25,8 @@ type Child struct {
 	Analyzer  scanner.Analyzer
 	Matcher   scanner.Matcher
 	Generator sbom.Generator
+	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
+	Full sbom.Generator
 	// Trees are those that analyser and generator read; nobody needs them to match.
 	Trees *filetree.Memory
 	// Maker names the analyser, its version and its options.
@@ -43,7 +45,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	s := server{c}
+	s := &server{c}
 	for ctx.Err() == nil {
 		var req request
 		if err := readFrame(in, &req); errors.Is(err, io.EOF) {
@@ -70,7 +72,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 
 type server struct{ Child }
 
-func (s server) answer(ctx context.Context, req request) response {
+func (s *server) answer(ctx context.Context, req request) response {
 	switch {
 	case req.Op == opInspect && s.Analyzer == nil:
 		return response{Failure: &failure{Op: "inspect image", Kind: pratique.Internal, Message: "this process never sees an image"}}
@@ -100,7 +102,7 @@ func (s server) answer(ctx context.Context, req request) response {
 
 // inspect lets the scanner and the SBOM generator read the same layer files side by side, once what both would misread
 // has been looked for.
-func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
+func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
 	if req.Maker != s.Maker {
 		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Maker, s.Maker)
@@ -123,11 +125,11 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 		return err
 	})
 	group.Go(func() error {
-		docs, err := s.Generator.Generate(ctx, img)
+		docs, checked, err := s.generate(ctx, img, req.Shadow)
 		if err != nil {
 			return err
 		}
-		result.Packages, catalog = docs.Packages, docs.Catalog
+		result.Packages, result.Checked, catalog = docs.Packages, checked, docs.Catalog
 		return errors.Join(
 			store(filepath.Join(dir, fileSPDX), docs.SPDX),
 			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
@@ -143,7 +145,7 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 }
 
 // screen refuses package databases that both engines would misread.
-func (s server) screen(ctx context.Context, img layers.Image) (distroless bool, err error) {
+func (s *server) screen(ctx context.Context, img layers.Image) (distroless bool, err error) {
 	files, err := s.Trees.Image(ctx, img)
 	if err == nil {
 		distroless, err = pkgdb.Screen(files)
