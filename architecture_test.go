@@ -47,7 +47,7 @@ var layers = map[string][]string{
 	"internal/layers":        {"internal/gunzip", "internal/dirlock", "internal/toc", "internal/contextio"},
 	"internal/toc":           {"internal/contextio"},
 	"internal/localimage":    {"internal/contextio"},
-	"internal/derived":       {"internal/dirlock"},
+	"internal/analysiscache": {"internal/dirlock"},
 	"queue":                  {"internal/backoff", "internal/dirlock", "internal/natsinternals"},
 	"internal/boltfile":      {"internal/durable"},
 	"internal/projection":    {"internal/boltfile"},

@@ -5,7 +5,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/policy"
-	"github.com/pratique-dev/pratique/internal/derived"
+	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -50,14 +50,14 @@ func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspect
 }
 
 // analyses are what was found in single layers.
-type analyses struct{ store *derived.Store }
+type analyses struct{ store *analysiscache.Store }
 
-func (a analyses) Get(layer pratique.Digest, maker string) (string, func(), bool) {
-	return a.store.Get(derived.Key{Layer: layer, Maker: maker})
+func (a analyses) Get(layer pratique.Digest, fingerprint string) (string, func(), bool) {
+	return a.store.Get(analysiscache.Key{Layer: layer, Fingerprint: fingerprint})
 }
 
-func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) error {
-	return a.store.Put(derived.Key{Layer: layer, Maker: maker}, analysis)
+func (a analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte) error {
+	return a.store.Put(analysiscache.Key{Layer: layer, Fingerprint: fingerprint}, analysis)
 }
 
 // rules is the policy.

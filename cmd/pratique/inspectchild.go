@@ -59,7 +59,7 @@ func newInspectChild() *cobra.Command {
 			for _, name := range names {
 				cfg.Extras = append(cfg.Extras, pratique.ExtraKind(name))
 			}
-			maker, err := cfg.Maker()
+			fingerprint, err := cfg.Fingerprint()
 			if err != nil {
 				return err
 			}
@@ -69,9 +69,9 @@ func newInspectChild() *cobra.Command {
 			}
 			defer scan.Close()
 			if matchOnly {
-				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Maker: maker})
+				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Fingerprint: fingerprint})
 			}
-			child := inspector.Child{Analyzer: scan, Matcher: scan, Trees: trees, Maker: maker}
+			child := inspector.Child{Analyzer: scan, Matcher: scan, Trees: trees, Fingerprint: fingerprint}
 			if child.Generator, child.Full, err = generators(cmd.Context(), trees, fullOnly); err != nil {
 				return err
 			}

@@ -27,10 +27,10 @@ type Child struct {
 	Generator sbom.Generator
 	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
 	Full sbom.Generator
-	// Trees are those that analyser and generator read; nobody needs them to match.
+	// Trees are those that analyzer and generator read; nobody needs them to match.
 	Trees *filetree.Memory
-	// Maker names the analyser, its version and its options.
-	Maker string
+	// Fingerprint names the analyzer, its version and its options.
+	Fingerprint string
 }
 
 // Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
@@ -104,8 +104,8 @@ func (s *server) answer(ctx context.Context, req request) response {
 // has been looked for.
 func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
-	if req.Maker != s.Maker {
-		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Maker, s.Maker)
+	if req.Fingerprint != s.Fingerprint {
+		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Fingerprint, s.Fingerprint)
 	}
 	config, err := imageConfig(img)
 	if err != nil {
@@ -119,9 +119,9 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		kept := keptFiles{known: req.Analyses, dir: dir}
+		kept := cachedFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
-		result.Inventory, result.Extras, result.Analysed = analysis.Inventory, analysis.Extras, kept.stored
+		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras, kept.stored
 		return err
 	})
 	group.Go(func() error {

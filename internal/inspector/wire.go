@@ -59,9 +59,9 @@ type request struct {
 	Java *scanner.DatabaseDir `json:"java,omitempty"`
 	// Shadow says that the SBOMs are to be made in full, too.
 	Shadow bool `json:"shadow,omitempty"`
-	// Maker is who the known analyses of layers are from; a child that is another one refuses. Analyses are
+	// Fingerprint is that of the known analyses of layers; a child with another one refuses. Analyses are
 	// their files by diff id, which the child may read; none is there for a layer that is not known.
-	Maker       string               `json:"maker,omitempty"`
+	Fingerprint string               `json:"fingerprint,omitempty"`
 	Analyses    map[string]string    `json:"analyses,omitempty"`
 	Inventories []pratique.Inventory `json:"inventories,omitempty"`
 	Database    *scanner.DatabaseDir `json:"database,omitempty"`
@@ -92,8 +92,8 @@ type inspected struct {
 	// Checked are the digests of what the generator made if the SBOMs were made in full after that. They
 	// are there if and only if the request asked for it.
 	Checked *DocumentDigests `json:"checked,omitempty"`
-	// Analysed are the diff ids of layers whose analyses lie in the directory of the job.
-	Analysed []pratique.Digest `json:"analysed,omitempty"`
+	// Analyzed are the diff ids of layers whose analyses lie in the directory of the job.
+	Analyzed []pratique.Digest `json:"analyzed,omitempty"`
 }
 
 // failure is a pratique.Error on its way.
