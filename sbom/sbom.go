@@ -11,7 +11,7 @@ import (
 
 // Generator makes the SBOMs of one platform image.
 type Generator interface {
-	// Generate catalogues img once and writes it in both formats. The same image gives the same bytes. An
+	// Generate catalogs img once and writes it in both formats. The same image gives the same bytes. An
 	// image that cannot be read to its end is an error, never a partial document.
 	Generate(ctx context.Context, img layers.Image) (Documents, error)
 	// Tool names the generator and its version.
@@ -23,13 +23,13 @@ type Documents struct {
 	// SPDX is SPDX 2.3 as JSON, CycloneDX is CycloneDX 1.6 as JSON.
 	SPDX      []byte
 	CycloneDX []byte
-	// Packages is the number of packages catalogued.
+	// Packages is the number of packages found.
 	Packages int
-	// Catalogue are the packages, in no order.
-	Catalogue []Entry
+	// Catalog are the packages, in no order.
+	Catalog []Entry
 }
 
-// Entry is a package of the catalogue, as far as it is compared with what the scanner found.
+// Entry is a package of the catalog, as far as it is compared with what the scanner found.
 type Entry struct {
 	// Type is the generator's: "deb", "apk", "rpm" are those of operating systems.
 	Type    string

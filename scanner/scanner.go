@@ -13,9 +13,9 @@ import (
 
 // Analyzer reads the layers of one platform image and lists the packages in them.
 type Analyzer interface {
-	// Analyze returns what img holds. The same image gives the same inventory, whatever kept knows. An image
+	// Analyze returns what img holds. The same image gives the same inventory, whatever the cache knows. An image
 	// that cannot be read to its end is an error, never a partial inventory.
-	Analyze(ctx context.Context, img layers.Image, kept Kept) (Analysis, error)
+	Analyze(ctx context.Context, img layers.Image, known Cache) (Analysis, error)
 }
 
 // Analysis is what the layers of one platform image hold.
@@ -26,9 +26,9 @@ type Analysis struct {
 	Extras *pratique.Extras `json:"extras,omitempty"`
 }
 
-// Kept keeps analyses of single layers, all made by one version of one analyser with one set of options. What
-// they look like is the analyser's own affair.
-type Kept interface {
+// Cache holds analyses of single layers, all made by one version of one analyzer with one set of
+// options. Only the analyzer knows what they look like.
+type Cache interface {
 	// Load returns the analysis of the layer with a diff id; ok is false if there is none.
 	Load(layer pratique.Digest) (analysis []byte, ok bool)
 	// Store is given the whole analysis of a layer that Load did not have, after the image was read to its end.

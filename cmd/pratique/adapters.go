@@ -5,7 +5,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/policy"
-	"github.com/pratique-dev/pratique/internal/derived"
+	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -30,6 +30,8 @@ func (i imageStore) Fetch(ctx context.Context, s pratique.Subject) (layers.Image
 type parser struct {
 	*inspector.Pool
 	matcher *inspector.Pool
+	// shadow is told what became of an image that was checked.
+	shadow func(ctx context.Context, image pratique.Subject, s inspector.Shadow)
 }
 
 func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
@@ -38,6 +40,9 @@ func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 
 func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
+	if r.Shadow != nil {
+		p.shadow(ctx, img.Subject, *r.Shadow)
+	}
 	return pipeline.Inspection{
 		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
 		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
@@ -45,14 +50,14 @@ func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspect
 }
 
 // analyses are what was found in single layers.
-type analyses struct{ store *derived.Store }
+type analyses struct{ store *analysiscache.Store }
 
-func (a analyses) Get(layer pratique.Digest, maker string) (string, func(), bool) {
-	return a.store.Get(derived.Key{Layer: layer, Maker: maker})
+func (a analyses) Get(layer pratique.Digest, fingerprint string) (string, func(), bool) {
+	return a.store.Get(analysiscache.Key{Layer: layer, Fingerprint: fingerprint})
 }
 
-func (a analyses) Put(layer pratique.Digest, maker string, analysis []byte) error {
-	return a.store.Put(derived.Key{Layer: layer, Maker: maker}, analysis)
+func (a analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte) error {
+	return a.store.Put(analysiscache.Key{Layer: layer, Fingerprint: fingerprint}, analysis)
 }
 
 // rules is the policy.

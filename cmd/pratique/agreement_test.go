@@ -32,12 +32,12 @@ func inspectors(t *testing.T) *inspector.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	maker, err := trivy.Config{}.Maker()
+	fingerprint, err := trivy.Config{}.Fingerprint()
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool, err := inspector.New(inspector.Config{
-		Command: childCommand(binary, config.Inspect{}), Maker: maker, Timeout: defaultTimeout, MemoryBytes: 2 << 30,
+		Command: childCommand(binary, config.Inspect{}), Fingerprint: fingerprint, Timeout: defaultTimeout, MemoryBytes: 2 << 30,
 		TempDir: t.TempDir(), Confinement: inspector.ConfineBest, Readable: []string{os.TempDir()},
 	})
 	if err != nil {

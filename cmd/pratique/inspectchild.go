@@ -12,7 +12,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/inspector"
+	"github.com/pratique-dev/pratique/sbom"
 	"github.com/pratique-dev/pratique/sbom/syft"
+	"github.com/pratique-dev/pratique/sbom/syft/incremental"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/spf13/cobra"
 )
@@ -23,11 +25,17 @@ const inspectChild = "inspect-child"
 // matchFlag makes a child one that never sees an image.
 const matchFlag = "match"
 
+// fullFlag makes a child catalog all layers of each image.
+const fullFlag = "full-sbom"
+
 // childCommand is what the parent runs. The child has no configuration but these arguments.
 func childCommand(binary string, c config.Inspect) []string {
 	command := []string{binary, inspectChild}
 	for _, s := range extrasOf(c) {
 		command = append(command, "--section", string(s))
+	}
+	if !incrementalSBOM(c) {
+		command = append(command, "--"+fullFlag)
 	}
 	return command
 }
@@ -39,7 +47,7 @@ func extrasOf(c config.Inspect) []pratique.ExtraKind {
 
 func newInspectChild() *cobra.Command {
 	var names []string
-	var matchOnly bool
+	var matchOnly, fullOnly bool
 	cmd := &cobra.Command{
 		Use:    inspectChild,
 		Short:  "Parse images for a parent process (internal)",
@@ -51,7 +59,7 @@ func newInspectChild() *cobra.Command {
 			for _, name := range names {
 				cfg.Extras = append(cfg.Extras, pratique.ExtraKind(name))
 			}
-			maker, err := cfg.Maker()
+			fingerprint, err := cfg.Fingerprint()
 			if err != nil {
 				return err
 			}
@@ -61,22 +69,38 @@ func newInspectChild() *cobra.Command {
 			}
 			defer scan.Close()
 			if matchOnly {
-				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Maker: maker})
+				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Fingerprint: fingerprint})
 			}
-			bill, err := syft.New(trees) // builds the license scanner, before the first image comes
-			if err != nil {
+			child := inspector.Child{Analyzer: scan, Matcher: scan, Trees: trees, Fingerprint: fingerprint}
+			if child.Generator, child.Full, err = generators(cmd.Context(), trees, fullOnly); err != nil {
 				return err
 			}
 			// Building the license scanner leaves garbage that the next image should not pay for.
 			debug.FreeOSMemory()
-			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{
-				Analyzer: scan, Matcher: scan, Generator: bill, Trees: trees, Maker: maker,
-			})
+			return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, child)
 		},
 	}
 	cmd.Flags().BoolVar(&matchOnly, matchFlag, false, "match inventories, and read no image")
+	cmd.Flags().BoolVar(&fullOnly, fullFlag, false, "catalog all layers of each image")
 	cmd.Flags().StringArrayVar(&names, "section", nil, "look for this beside packages; may be repeated")
 	return cmd
+}
+
+// generators are the one that makes SBOMs, and the one that checks it; nil if there is nothing to
+// check. They build the license scanner, before the first image comes.
+func generators(ctx context.Context, trees *filetree.Memory, fullOnly bool) (generator, full sbom.Generator, err error) {
+	plain, err := syft.New(trees)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fullOnly {
+		return plain, nil, syft.Rehearse(ctx, plain)
+	}
+	generator, err = incremental.New(plain)
+	if err != nil {
+		return nil, nil, err
+	}
+	return generator, plain, syft.Rehearse(ctx, generator)
 }
 
 // databaseDirs are the directories with vulnerability databases.

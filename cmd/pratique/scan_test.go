@@ -23,7 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/derived"
+	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/render"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/registry"
@@ -246,7 +246,7 @@ func TestScanKeepsAnalyses(t *testing.T) {
 	if all := kept(); len(all) != 3 {
 		t.Errorf("kept %v, and one more layer makes it %v", before, all)
 	}
-	lock, err := derived.Open(filepath.Join(b.dir, ".cache/pratique/analyses"), 0)
+	lock, err := analysiscache.Open(filepath.Join(b.dir, ".cache/pratique/analyses"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy/policy"
-	"github.com/pratique-dev/pratique/internal/derived"
+	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/localimage"
@@ -38,7 +38,7 @@ type localScan struct {
 	progress *progress
 	registry *registry.Client
 	layers   *layers.Store
-	analyses *derived.Store
+	analyses *analysiscache.Store
 	pool     *inspector.Pool
 	database scanner.DatabaseDir
 	policy   *policy.Policy
@@ -269,12 +269,12 @@ func (s *localScan) open(ctx context.Context) error {
 		return err
 	}
 	s.extras = extrasOf(conf.Inspect)
-	maker, err := trivy.Config{Extras: s.extras}.Maker()
+	fingerprint, err := trivy.Config{Extras: s.extras}.Fingerprint()
 	if err != nil {
 		return err
 	}
 	if s.pool, err = inspector.New(inspector.Config{
-		Command: childCommand(binary, conf.Inspect), Maker: maker, Analyses: analyses{s.analyses}, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
+		Command: childCommand(binary, conf.Inspect), Fingerprint: fingerprint, Analyses: analyses{s.analyses}, Timeout: conf.Inspect.Timeout.Std(defaultTimeout),
 		MemoryBytes: conf.Inspect.Memory.Bytes(defaultMemory), TempDir: s.temp, Java: java, OwnMatch: true,
 		WrittenBytes: conf.Inspect.Written.Bytes(0), Confinement: confinement(conf.Inspect.Confinement), Readable: readable,
 	}); err != nil {
@@ -302,9 +302,9 @@ func (s *localScan) openLayers() (dir string, err error) {
 func (s *localScan) openAnalyses() (dir string, err error) {
 	const cached = 1 << 30
 	dir = filepath.Join(s.flags.cacheDir, "analyses")
-	if s.analyses, err = derived.Open(dir, cached); err != nil {
+	if s.analyses, err = analysiscache.Open(dir, cached); err != nil {
 		dir = filepath.Join(s.temp, "analyses")
-		s.analyses, err = derived.Open(dir, cached)
+		s.analyses, err = analysiscache.Open(dir, cached)
 	}
 	if err == nil {
 		s.closers = append(s.closers, s.analyses.Close)

@@ -25,7 +25,7 @@ func (s *service) works() ([]queue.Work, error) {
 	store := tags.NewStore(s.registry, tags.Limits{})
 	evidence := verify.NewReader(store, s.verifier)
 	inspect := &pipeline.Inspect{
-		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher},
+		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher, s.checkedSBOM},
 		Database: s.currentDatabase, Memo: s.inventory,
 		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Extras: extrasOf(s.conf.Inspect),
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/deploy/policy"
+	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/config"
-	"github.com/pratique-dev/pratique/internal/derived"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pipeline"
@@ -75,7 +75,7 @@ type service struct {
 	indexing, remembering *projection.Projection
 	registry              *registry.Client
 	layers                *layers.Store
-	analyses              *derived.Store
+	analyses              *analysiscache.Store
 	database              *database.Store
 	java                  *database.Store // nil if none is used
 	inspector             *inspector.Pool
@@ -230,7 +230,7 @@ func (s *service) openStores(ctx context.Context) error {
 		ExpandedBytes: s.conf.Inspect.LayerSize.Bytes(0), Entries: s.conf.Inspect.Entries, InFlight: s.conf.Inspect.InFlight.Bytes(0),
 	}
 	s.closers = append(s.closers, s.layers.Close)
-	if s.analyses, err = derived.Open(s.path("analyses"), s.conf.Inspect.AnalysisStore.Bytes(defaultAnalysisStore)); err != nil {
+	if s.analyses, err = analysiscache.Open(s.path("analyses"), s.conf.Inspect.AnalysisStore.Bytes(defaultAnalysisStore)); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.analyses.Close)
@@ -281,16 +281,20 @@ func (s *service) openScanners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	maker, err := trivy.Config{Extras: c.Inspect.Scanners}.Maker()
+	fingerprint, err := trivy.Config{Extras: c.Inspect.Scanners}.Fingerprint()
+	if err != nil {
+		return err
+	}
+	sample, err := s.shadowSample()
 	if err != nil {
 		return err
 	}
 	s.inspector, err = inspector.New(inspector.Config{
 		Command: childCommand(binary, c.Inspect), Children: c.Inspect.Workers, Timeout: c.Inspect.Timeout.Std(defaultTimeout),
-		Analyses: analyses{s.analyses}, Maker: maker,
+		Analyses: analyses{s.analyses}, Fingerprint: fingerprint,
 		MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"), WrittenBytes: c.Inspect.Written.Bytes(0),
 		Confinement: confinement(c.Inspect.Confinement), Readable: s.readable(), Java: s.currentJava(),
-		Domain: isolation(c.Inspect.Isolation),
+		Domain: isolation(c.Inspect.Isolation), Shadow: func(of pratique.Subject) bool { return sample.Has(of.Digest) },
 	})
 	if err != nil {
 		return err
@@ -298,7 +302,7 @@ func (s *service) openScanners(ctx context.Context) error {
 	s.closers = append(s.closers, s.inspector.Close)
 	s.matcher, err = inspector.New(inspector.Config{
 		Command: append(childCommand(binary, config.Inspect{}), "--"+matchFlag), MatchOnly: true, Children: c.Inspect.Workers, Warm: 1,
-		Timeout: c.Inspect.Timeout.Std(defaultTimeout), Maker: maker, MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"),
+		Timeout: c.Inspect.Timeout.Std(defaultTimeout), Fingerprint: fingerprint, MemoryBytes: c.Inspect.Memory.Bytes(defaultMemory), TempDir: s.path("tmp"),
 		WrittenBytes: c.Inspect.Written.Bytes(0), Confinement: confinement(c.Inspect.Confinement), Readable: s.databaseDirs(),
 	})
 	if err != nil {

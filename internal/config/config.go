@@ -187,6 +187,11 @@ type Inspect struct {
 	// Isolation says which images share a process and what was found in their layers: "project", the default, those of
 	// one registry whose paths begin alike up to the first slash; "repository"; "image" none, at a second of CPU each.
 	Isolation string `yaml:"isolation"`
+	// IncrementalSBOM has an image that lies on a known base cataloged above it only, if that gives the
+	// same; default true. ShadowSBOM has one in so many images cataloged in full, too, and compared;
+	// default 100, and 0 is never.
+	IncrementalSBOM *bool `yaml:"incrementalSBOM"`
+	ShadowSBOM      *int  `yaml:"shadowSBOM"`
 	// AnalysisStore bounds what is kept of what was found in single layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
 	// Scanners are what is looked for beside packages: secrets, misconfigurations, licenses. Default none.

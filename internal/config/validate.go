@@ -70,7 +70,7 @@ func (c *checker) config(conf *Config) {
 	c.oneOf("log.format", conf.Log.Format, "text", "json")
 	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
-	const mostWorkers = 64
+	const mostWorkers, mostShadow = 64, 1_000_000
 	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
 		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
 	}
@@ -88,6 +88,9 @@ func (c *checker) config(conf *Config) {
 	c.atLeast("inspect.entries", conf.Inspect.Entries, 1000, "1000")
 	c.atLeast("inspect.layers", int64(conf.Inspect.Layers), 1, "1")
 	c.atLeast("inspect.indexEntries", int64(conf.Inspect.IndexEntries), 1, "1")
+	if n := conf.Inspect.ShadowSBOM; n != nil && (*n < 0 || *n > mostShadow) {
+		c.fail("inspect.shadowSBOM", "want a number from 1 to %d, to check one in so many images, or 0 to check none", mostShadow)
+	}
 	c.oneOf("inspect.isolation", conf.Inspect.Isolation, "project", "repository", "image")
 	c.oneOf("inspect.confinement", conf.Inspect.Confinement, "auto", "require", "off")
 	c.atLeast("queue.outboxSize", int64(conf.Queue.OutboxSize), 1<<20, "1MiB")

@@ -41,7 +41,11 @@ func TestMain(m *testing.M) {
 		parent(os.Args[3])
 	}
 	f := fake{taken: new(bool)}
-	if err := Serve(context.Background(), os.Stdin, os.Stdout, Child{Analyzer: f, Matcher: f, Generator: f, Trees: new(filetree.Memory), Maker: maker}); err != nil {
+	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Memory), Fingerprint: fingerprint}
+	if len(os.Args) > 2 && os.Args[2] == "unchecked" {
+		c.Full = nil
+	}
+	if err := Serve(context.Background(), os.Stdin, os.Stdout, c); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -78,7 +82,7 @@ const lie = "nothing to see here"
 
 func (fake) Tool() pratique.Tool { return pratique.Tool{Name: "fake", Version: "1"} }
 
-func (f fake) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
+func (f fake) Analyze(ctx context.Context, img layers.Image, cache scanner.Cache) (scanner.Analysis, error) {
 	if err := act(ctx, deedOf(img)); err != nil {
 		return scanner.Analysis{}, err
 	}
@@ -88,13 +92,13 @@ func (f fake) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) 
 	}
 	if *f.taken = *f.taken || strings.HasPrefix(img.Subject.Repository.Path, "evil/"); *f.taken {
 		for _, l := range img.Layers {
-			if err := kept.Store(l.DiffID, []byte(lie)); err != nil {
+			if err := cache.Store(l.DiffID, []byte(lie)); err != nil {
 				return scanner.Analysis{}, err
 			}
 		}
 		return scanner.Analysis{Inventory: pratique.Inventory{OS: pratique.OS{Family: lie}}}, nil
 	}
-	known, err := remember(img, kept)
+	known, err := remember(img, cache)
 	os := pratique.OS{Family: "fake", Name: pratique.DigestOf(content).String(), RepositoryRelease: known}
 	return scanner.Analysis{Inventory: pratique.Inventory{OS: os}}, err
 }
@@ -119,6 +123,20 @@ func (fake) Generate(_ context.Context, img layers.Image) (sbom.Documents, error
 		return docs, os.Symlink("/dev/zero", filepath.Join(os.Getenv("TMPDIR"), fileSPDX))
 	}
 	return docs, nil
+}
+
+// full is the fake that makes SBOMs in full.
+type full struct{ fake }
+
+func (f full) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
+	docs, err := f.fake.Generate(ctx, img)
+	switch deedOf(img) {
+	case "differ":
+		docs.CycloneDX, docs.Packages = []byte(`{"all": true}`), 8
+	case "fail in full":
+		return docs, pratique.Errorf(pratique.Corrupt, "read all", "it is damaged")
+	}
+	return docs, err
 }
 
 // act does what a hostile image could make a parser do.

@@ -49,12 +49,15 @@ type Config struct {
 	// TempDir is the directory below which children write; "" means the system's. What a pool makes there
 	// it deletes, and also what pools left there whose process was killed.
 	TempDir string
+	// Shadow says whose SBOMs are also made in full, and compared; nil means none. The children need a
+	// [Child.Full] for it.
+	Shadow func(s pratique.Subject) bool
 	// Java gives the Java database for each image; nil if none is wanted. If it fails, so does the inspection.
 	Java func() (scanner.DatabaseDir, error)
-	// Analyses keeps what children find in single layers; nil means that nothing is kept. Maker says who makes
-	// them; it has to be the Maker of the children's [Child].
-	Analyses Analyses
-	Maker    string
+	// Analyses keeps what children find in single layers; nil means that nothing is kept. Fingerprint
+	// says what they depend on; it has to be that of the children's [Child].
+	Analyses    Analyses
+	Fingerprint string
 }
 
 // Project is the part of a registry that the same people may write to in nearly all registries: all up to the first
@@ -72,10 +75,10 @@ func Image(s pratique.Subject) string { return s.String() }
 
 // Analyses keeps analyses of single layers for all children and beyond. Children only ever read its files.
 type Analyses interface {
-	// Get returns the file with what maker found in a layer, which stays until release is called.
-	Get(layer pratique.Digest, maker string) (path string, release func(), ok bool)
+	// Get returns the file with the analysis of a layer, which stays until release is called.
+	Get(layer pratique.Digest, fingerprint string) (path string, release func(), ok bool)
 	// Put keeps one. It never replaces what Get has.
-	Put(layer pratique.Digest, maker string, analysis []byte) error
+	Put(layer pratique.Digest, fingerprint string, analysis []byte) error
 }
 
 // Result is what inspecting one platform image gives.
@@ -95,6 +98,9 @@ type Result struct {
 	CycloneDX []byte
 	Generator pratique.Tool
 	Packages  int
+	// Shadow compares these SBOMs with those of the children's generator; nil if the image was not
+	// chosen for it.
+	Shadow *Shadow
 }
 
 const (

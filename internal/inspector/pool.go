@@ -143,7 +143,7 @@ func (p *Pool) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
-// Inspect has a child analyse img and make its SBOMs. The error is Exhausted when the child ran over its time, its
+// Inspect has a child analyze img and make its SBOMs. The error is Exhausted when the child ran over its time, its
 // memory or what it may write, Died when it ended for another reason, Corrupt when it could not parse the image,
 // Unavailable when this machine was in the way; after a crash it quotes what the child said last. The next call gets a
 // fresh child.
@@ -164,12 +164,14 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		return Result{}, err
 	}
 	domain := p.cfg.Domain(img.Subject)
-	maker := p.maker(java, domain)
-	known, release := p.lend(img, maker)
+	fingerprint := p.fingerprint(java, domain)
+	known, release := p.lend(img, fingerprint)
 	defer release()
+	chosen := p.cfg.Shadow != nil && p.cfg.Shadow(img.Subject)
 	var result Result
-	err = p.do(ctx, domain, request{Op: opInspect, Image: &img, Java: java, Maker: p.cfg.Maker, Analyses: known}, func(resp response, dir string) error {
-		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() {
+	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen, Fingerprint: p.cfg.Fingerprint, Analyses: known}
+	err = p.do(ctx, domain, req, func(resp response, dir string) error {
+		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() || (resp.Inspected.Checked != nil) != chosen {
 			return errGarbage
 		}
 		in := resp.Inspected
@@ -189,7 +191,10 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
 			return err
 		}
-		return p.keep(img, maker, known, in.Analysed, dir)
+		if in.Checked != nil {
+			result.Shadow = &Shadow{Generated: *in.Checked, Full: digestsOf(result.SPDX, result.CycloneDX)}
+		}
+		return p.keep(img, fingerprint, known, in.Analyzed, dir)
 	})
 	if err != nil {
 		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)

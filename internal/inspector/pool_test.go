@@ -26,8 +26,8 @@ func startPool(t *testing.T, cfg Config) *Pool {
 	if cfg.Command == nil {
 		cfg.Command = []string{os.Args[0], verb}
 	}
-	if cfg.Maker == "" {
-		cfg.Maker = maker
+	if cfg.Fingerprint == "" {
+		cfg.Fingerprint = fingerprint
 	}
 	cfg.TempDir = t.TempDir()
 	if cfg.Readable == nil {

@@ -25,10 +25,12 @@ type Child struct {
 	Analyzer  scanner.Analyzer
 	Matcher   scanner.Matcher
 	Generator sbom.Generator
-	// Trees are those that analyser and generator read; nobody needs them to match.
+	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
+	Full sbom.Generator
+	// Trees are those that analyzer and generator read; nobody needs them to match.
 	Trees *filetree.Memory
-	// Maker names the analyser, its version and its options.
-	Maker string
+	// Fingerprint names the analyzer, its version and its options.
+	Fingerprint string
 }
 
 // Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
@@ -43,7 +45,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	s := server{c}
+	s := &server{c}
 	for ctx.Err() == nil {
 		var req request
 		if err := readFrame(in, &req); errors.Is(err, io.EOF) {
@@ -70,7 +72,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 
 type server struct{ Child }
 
-func (s server) answer(ctx context.Context, req request) response {
+func (s *server) answer(ctx context.Context, req request) response {
 	switch {
 	case req.Op == opInspect && s.Analyzer == nil:
 		return response{Failure: &failure{Op: "inspect image", Kind: pratique.Internal, Message: "this process never sees an image"}}
@@ -100,10 +102,10 @@ func (s server) answer(ctx context.Context, req request) response {
 
 // inspect lets the scanner and the SBOM generator read the same layer files side by side, once what both would misread
 // has been looked for.
-func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
+func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
-	if req.Maker != s.Maker {
-		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Maker, s.Maker)
+	if req.Fingerprint != s.Fingerprint {
+		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Fingerprint, s.Fingerprint)
 	}
 	config, err := imageConfig(img)
 	if err != nil {
@@ -114,20 +116,20 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 		return nil, err
 	}
 	result := inspected{Image: config, Generator: s.Generator.Tool()}
-	var catalogue []sbom.Entry
+	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		kept := keptFiles{known: req.Analyses, dir: dir}
+		kept := cachedFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
-		result.Inventory, result.Extras, result.Analysed = analysis.Inventory, analysis.Extras, kept.stored
+		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras, kept.stored
 		return err
 	})
 	group.Go(func() error {
-		docs, err := s.Generator.Generate(ctx, img)
+		docs, checked, err := s.generate(ctx, img, req.Shadow)
 		if err != nil {
 			return err
 		}
-		result.Packages, catalogue = docs.Packages, docs.Catalogue
+		result.Packages, result.Checked, catalog = docs.Packages, checked, docs.Catalog
 		return errors.Join(
 			store(filepath.Join(dir, fileSPDX), docs.SPDX),
 			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
@@ -136,14 +138,14 @@ func (s server) inspect(ctx context.Context, req request) (*inspected, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	if result.Compared, err = agreement.Compare(result.Inventory, catalogue, distroless); err != nil {
+	if result.Compared, err = agreement.Compare(result.Inventory, catalog, distroless); err != nil {
 		return nil, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
 	}
 	return &result, nil
 }
 
 // screen refuses package databases that both engines would misread.
-func (s server) screen(ctx context.Context, img layers.Image) (distroless bool, err error) {
+func (s *server) screen(ctx context.Context, img layers.Image) (distroless bool, err error) {
 	files, err := s.Trees.Image(ctx, img)
 	if err == nil {
 		distroless, err = pkgdb.Screen(files)

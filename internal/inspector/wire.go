@@ -32,7 +32,7 @@ const (
 func fileAnalysis(layer pratique.Digest) string { return "analysis-" + layer.Hex() + ".json" }
 
 // protocol is sent by a child when it is ready; the parent refuses another one.
-const protocol = "pratique-inspector/3"
+const protocol = "pratique-inspector/4"
 
 // hello is the first message of a child.
 type hello struct {
@@ -57,9 +57,11 @@ type request struct {
 	Image *layers.Image `json:"image,omitempty"`
 	// Java is the Java database to look jars up in.
 	Java *scanner.DatabaseDir `json:"java,omitempty"`
-	// Maker is who the known analyses of layers are from; a child that is another one refuses. Analyses are
+	// Shadow says that the SBOMs are to be made in full, too.
+	Shadow bool `json:"shadow,omitempty"`
+	// Fingerprint is that of the known analyses of layers; a child with another one refuses. Analyses are
 	// their files by diff id, which the child may read; none is there for a layer that is not known.
-	Maker       string               `json:"maker,omitempty"`
+	Fingerprint string               `json:"fingerprint,omitempty"`
 	Analyses    map[string]string    `json:"analyses,omitempty"`
 	Inventories []pratique.Inventory `json:"inventories,omitempty"`
 	Database    *scanner.DatabaseDir `json:"database,omitempty"`
@@ -87,8 +89,11 @@ type inspected struct {
 	Generator pratique.Tool        `json:"generator"`
 	Packages  int                  `json:"packages"`
 	Compared  pratique.Comparison  `json:"compared"`
-	// Analysed are the diff ids of layers whose analyses lie in the directory of the job.
-	Analysed []pratique.Digest `json:"analysed,omitempty"`
+	// Checked are the digests of what the generator made if the SBOMs were made in full after that. They
+	// are there if and only if the request asked for it.
+	Checked *DocumentDigests `json:"checked,omitempty"`
+	// Analyzed are the diff ids of layers whose analyses lie in the directory of the job.
+	Analyzed []pratique.Digest `json:"analyzed,omitempty"`
 }
 
 // failure is a pratique.Error on its way.

@@ -25,6 +25,8 @@ const (
 	maxOutcomes = 100
 	unknown     = "unknown"
 	other       = "other"
+	equal       = "equal"
+	different   = "different"
 )
 
 // outcome is the form of an outcome: accepted, ignored:pull, dropped:host, refused:503.
@@ -47,6 +49,7 @@ type Metrics struct {
 	events   *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	problems *prometheus.CounterVec
+	shadow   *prometheus.CounterVec
 
 	mu        sync.Mutex
 	receivers map[string]bool
@@ -71,6 +74,10 @@ func New(version string) *Metrics {
 			Name: "pratique_deploy_problems_total",
 			Help: "Places in config repositories that could not be edited, counted each time that an image was written to their target. The log and \"pratique why\" name them.",
 		}, []string{"target"}),
+		shadow: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pratique_sbom_shadow_total",
+			Help: "Images whose SBOMs were made in full as well, and compared. If different rises, incremental SBOMs are not to be trusted: set inspect.incrementalSBOM to false, and report it with the line in the log.",
+		}, []string{"result"}),
 		receivers: map[string]bool{},
 		outcomes:  map[string]bool{},
 	}
@@ -80,8 +87,10 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": text(version), "goversion": runtime.Version()},
 	})
 	build.Set(1)
+	m.shadow.WithLabelValues(equal)
+	m.shadow.WithLabelValues(different)
 	m.registry.MustRegister(
-		m.events, m.duration, m.problems, build,
+		m.events, m.duration, m.problems, m.shadow, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -104,6 +113,15 @@ func (m *Metrics) Targets(names ...string) {
 
 // DeployProblem counts a place of a configured target that could not be edited.
 func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(text(target)).Inc() }
+
+// ShadowSBOM counts an image whose SBOMs were made in full as well, and whether both were equal.
+func (m *Metrics) ShadowSBOM(same bool) {
+	result := different
+	if same {
+		result = equal
+	}
+	m.shadow.WithLabelValues(result).Inc()
+}
 
 // Receivers says which receivers are configured. Their most telling outcomes are 0 from now on. Events of
 // receivers that were not named here are counted under the receiver "unknown".

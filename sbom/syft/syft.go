@@ -1,21 +1,27 @@
-// Package syft makes SBOMs with Syft as a library: one pass over the layers on disk, written as SPDX 2.3 and
-// as CycloneDX 1.6. The packages are those of the syft command line of the same version. What Syft draws at
-// random or takes from the clock is derived from the image, so one image gives the same bytes every time.
-// Nothing is fetched and no tool is run: enrichment that needs either is off.
+// Package syft makes SBOMs with Syft as a library: one pass over all layers on disk, written as
+// SPDX 2.3 and as CycloneDX 1.6. The packages are those of the syft command line of the same
+// version. What Syft draws at random or takes from the clock is derived from the image, so one
+// image gives the same bytes every time. Nothing is fetched and no tool is run: enrichment that
+// needs either is off.
+//
+// The package sbom/syft/incremental builds on this one. It reads less, and has to give the same.
 package syft
 
 import (
 	"context"
 	"crypto"
-	"os"
+	"errors"
 	"runtime/debug"
 	"slices"
 	"sync"
 
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
+	"github.com/anchore/syft/syft/format/common/spdxhelpers"
+	"github.com/anchore/syft/syft/pkg"
 	syftsbom "github.com/anchore/syft/syft/sbom"
 	"github.com/anchore/syft/syft/source"
+	"github.com/spdx/tools-golang/spdx"
 	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite" // the driver with which Syft reads RPM databases
 
@@ -27,66 +33,35 @@ import (
 
 var _ sbom.Generator = (*Generator)(nil)
 
+// op names the operation in errors.
+const op = "generate sbom"
+
 // Generator makes SBOMs. It may be used by several goroutines.
 type Generator struct {
 	tool   pratique.Tool
 	config *syft.CreateSBOMConfig
-	memory memory
 	trees  *filetree.Memory
 	mu     sync.Mutex
 	normal filetree.Derived[normal]
-	// always is what Syft asks of every image, also of one without files.
-	always *trace
-	// values carries Syft's license scanner, which it takes from a context only. To build one costs almost a
-	// second of CPU, more than most images do.
-	values context.Context
+	// licenses carries Syft's license scanner, which Syft takes from a context only. To build one
+	// costs almost a second of CPU, more than most images do.
+	licenses context.Context
 }
 
-// New builds a generator, and with it the license scanner: about 0.8 s of CPU. The generator remembers the images
-// that it saw last, so that the next one on the same base costs only what lies above that. The trees of images may be
-// shared with whoever else reads them; with nil it has its own.
+// New builds a generator, and with it the license scanner: about 0.8 s of CPU. The trees of images
+// may be shared with others that read them; nil gives the generator its own.
 func New(trees *filetree.Memory) (*Generator, error) {
 	if trees == nil {
 		trees = new(filetree.Memory)
 	}
 	g := &Generator{tool: tool(), trees: trees}
-	g.config = withBundles(config()).WithTool(g.tool.Name, g.tool.Version)
+	g.config = config().WithTool(g.tool.Name, g.tool.Version)
 	var err error
-	g.values, err = syft.SetContextLicenseScanner(context.Background(), g.config.Licenses)
+	g.licenses, err = syft.SetContextLicenseScanner(context.Background(), g.config.Licenses)
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
-	}
-	if err := g.rehearse(); err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
 	return g, nil
-}
-
-// rehearse makes the SBOMs of an image without files, to learn what Syft asks of every image, and of a small one,
-// which has Syft load what it loads once: dictionaries and patterns, another 0.2 s of CPU.
-func (g *Generator) rehearse() error {
-	dir, err := os.MkdirTemp("", "pratique-syft-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // two small files
-	ctx := context.Background()
-	img, err := tiny(dir, nil)
-	if err != nil {
-		return err
-	}
-	always := newTrace()
-	if _, err := g.full(ctx, img, always, nil); err != nil {
-		return err
-	}
-	if img, err = tiny(dir, rehearsal); err != nil {
-		return err
-	}
-	if _, err := g.Generate(ctx, img); err != nil {
-		return err
-	}
-	g.always = always
-	return nil
 }
 
 // Tool names Syft and the version that is built in.
@@ -106,62 +81,114 @@ func tool() pratique.Tool {
 	return t
 }
 
-// Generate implements [sbom.Generator]. The error is Corrupt when the image cannot be parsed, Unavailable when
-// this machine is in the way (no space, no layer file) or ctx ends. Temporary files go below the system's
-// directory for them and are deleted before it returns.
+// Generate implements [sbom.Generator]. The error is Corrupt when the image cannot be parsed,
+// Unavailable when this machine is in the way (no space, no layer file) or ctx ends. Temporary files
+// go below the system's directory for them and are deleted before it returns.
 func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
-	const op = "generate sbom"
-	subject := img.Subject.String()
-	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
-		return sbom.Documents{}, pratique.Wrap(pratique.Unavailable, op, subject, err)
-	}
-	catalogue, err := g.catalogue(ctx, img)
+	catalog, err := g.all(ctx, img)
 	if err != nil {
-		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), op, subject, err)
+		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
+	return g.Write(img, Catalog{SBOM: catalog})
+}
+
+// all catalogs all layers. Layers that Syft would misread are rewritten for it.
+func (g *Generator) all(ctx context.Context, img layers.Image) (found *syftsbom.SBOM, err error) {
+	read, cleanup, err := open(ctx, img, g.rewritten)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	return g.Catalog(ctx, Source(img, read), g.config)
+}
+
+// Catalog runs Syft. Syft is not told that ctx ends: it would return while it still reads, and leave
+// packages out without an error. What it made after the end is not returned.
+func (g *Generator) Catalog(ctx context.Context, src source.Source, cfg *syft.CreateSBOMConfig) (*syftsbom.SBOM, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	found, err := syft.CreateSBOM(withValues(context.WithoutCancel(ctx), g.licenses), src, cfg)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return found, err
+}
+
+// Catalog is what was found in an image. Packages and Model give what Syft would make of the SBOM;
+// if they are nil, Syft makes it.
+type Catalog struct {
+	*syftsbom.SBOM
+	Packages func() []pkg.Package
+	Model    func() *spdx.Document
+}
+
+// Write writes what was found in an image in both formats.
+func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 	stamp, err := stampOf(img, g.tool)
 	if err != nil {
-		return sbom.Documents{}, pratique.Wrap(pratique.Corrupt, op, subject, err)
+		return sbom.Documents{}, pratique.Wrap(pratique.Corrupt, op, img.Subject.String(), err)
+	}
+	if c.Packages == nil {
+		c.Packages = func() (all []pkg.Package) {
+			for p := range c.Artifacts.Packages.Enumerate() {
+				all = append(all, p)
+			}
+			return all
+		}
+	}
+	if c.Model == nil {
+		c.Model = func() *spdx.Document { return ModelOf(c.SBOM) }
 	}
 	var docs sbom.Documents
-	var kept *known
-	var model *spdxPart
 	var all errgroup.Group
 	all.Go(func() (err error) {
-		doc := catalogue.toSPDX()
-		if catalogue.upper == nil {
-			model = partOf(doc)
-		}
-		docs.SPDX, err = encodeSPDX(doc, stamp)
+		docs.SPDX, err = encodeSPDX(c.Model(), stamp)
 		return err
 	})
 	all.Go(func() (err error) {
-		docs.CycloneDX, err = encodeCycloneDX(apart(*catalogue.whole), stamp)
+		docs.CycloneDX, err = encodeCycloneDX(detached(c.SBOM), stamp)
 		return err
 	})
 	all.Go(func() error {
-		kept = catalogue.known()
-		docs.Catalogue = catalogue.found().entries()
+		docs.Catalog = entries(c.Packages())
 		return nil
 	})
 	if err := all.Wait(); err != nil {
-		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, subject, err)
+		return sbom.Documents{}, pratique.Wrap(pratique.Internal, op, img.Subject.String(), err)
 	}
-	if kept != nil {
-		kept.model.Store(model)
-		g.memory.keep(kept)
-	}
-	docs.Packages = catalogue.whole.Artifacts.Packages.PackageCount()
+	docs.Packages = len(docs.Catalog)
 	return docs, nil
 }
 
-// apart is a catalogue whose relationships may be sorted beside another's.
-func apart(s syftsbom.SBOM) syftsbom.SBOM {
-	s.Relationships = slices.Clone(s.Relationships)
-	return s
+// ModelOf is Syft's SPDX model of a catalog.
+func ModelOf(s *syftsbom.SBOM) *spdx.Document { return spdxhelpers.ToFormatModel(detached(s)) }
+
+// detached is a catalog with relationships of its own: both formats sort them, at the same time.
+func detached(s *syftsbom.SBOM) syftsbom.SBOM {
+	out := *s
+	out.Relationships = slices.Clone(s.Relationships)
+	return out
 }
 
-// config is Syft's default with everything off that asks the network, the host's own caches or a tool.
+// entries are the packages as they are compared with the scanner's.
+func entries(packages []pkg.Package) []sbom.Entry {
+	all := make([]sbom.Entry, len(packages))
+	for i, p := range packages {
+		all[i] = sbom.Entry{Type: string(p.Type), Name: p.Name, Version: p.Version, PURL: p.PURL}
+		for _, l := range p.Locations.ToUnorderedSlice() {
+			if l.Annotations[pkg.EvidenceAnnotationKey] == pkg.PrimaryEvidenceAnnotation {
+				all[i].Path, all[i].RealPath = l.AccessPath, l.RealPath
+			}
+		}
+	}
+	return all
+}
+
+// Config is how Syft runs: its defaults, with everything off that asks the network, the host's own
+// caches or a tool.
+func (g *Generator) Config() *syft.CreateSBOMConfig { return g.config }
+
 func config() *syft.CreateSBOMConfig {
 	p := pkgcataloging.DefaultConfig()
 	p.Cpp = p.Cpp.WithVcpkgAllowGitClone(false)

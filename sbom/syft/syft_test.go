@@ -44,7 +44,7 @@ func smallImage(t *testing.T) layers.Image {
 
 func generate(t *testing.T, img layers.Image) sbom.Documents {
 	t.Helper()
-	docs, err := forgetful().Generate(t.Context(), img)
+	docs, err := generator.Generate(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestNoTemporaryFilesAreLeft(t *testing.T) {
 	if err := os.Truncate(img.Layers[0].Path, 520); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := forgetful().Generate(t.Context(), img); err == nil {
+	if _, err := generator.Generate(t.Context(), img); err == nil {
 		t.Error("no error for a layer cut short")
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*syft*"))
@@ -159,7 +159,7 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			img := smallImage(t)
 			test.spoil(t, &img)
-			_, err := forgetful().Generate(test.ctx, img)
+			_, err := generator.Generate(test.ctx, img)
 			if got := pratique.KindOf(err); err == nil || got != test.want {
 				t.Errorf("kind %v of error %v, want %v", got, err, test.want)
 			}

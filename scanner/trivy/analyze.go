@@ -27,7 +27,7 @@ import (
 // Analyze implements [scanner.Analyzer]. The error is Corrupt when the image, or a package database of its operating
 // system, cannot be parsed, or when it names two releases, Unavailable when this machine is in the way (no space, no
 // layer file) or ctx ends.
-func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Kept) (scanner.Analysis, error) {
+func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.Cache) (scanner.Analysis, error) {
 	const op = "analyse image"
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, kept scanner.Ke
 	}
 	defer s.layers.trim(maxWeight)
 	tree := s.tree(files)
-	view := newView(s.layers, s.hider, img, tree, kept)
+	view := newView(s.layers, s.hider, img, tree, known)
 	s.swallowed.clear()
 	detail, err := s.detail(ctx, trivyImage{Image: disk, name: img.Subject.String(), tree: tree}, view)
 	if cleanErr := cleanTemp(); err == nil {

@@ -52,7 +52,7 @@ func (k kept) size() (n int) {
 
 func analyzeWith(t *testing.T, img layers.Image, k kept) pratique.Inventory {
 	t.Helper()
-	var store scanner.Kept
+	var store scanner.Cache
 	if k != nil {
 		store = k
 	}
@@ -257,11 +257,11 @@ func TestMaker(t *testing.T) {
 	for _, extras := range [][]pratique.ExtraKind{
 		nil, {pratique.ExtraSecrets}, {pratique.ExtraMisconfigurations}, {pratique.ExtraSecrets, pratique.ExtraMisconfigurations},
 	} {
-		m, err := Config{Extras: extras}.Maker()
+		m, err := Config{Extras: extras}.Fingerprint()
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Config{Extras: slices.Clone(extras)}.Maker()
+		again, err := Config{Extras: slices.Clone(extras)}.Fingerprint()
 		if err != nil || again != m {
 			t.Errorf("%q, then %q, error %v", m, again, err)
 		}
@@ -269,13 +269,13 @@ func TestMaker(t *testing.T) {
 			t.Errorf("%q does not name the version %q", m, Tool().Version)
 		}
 		if other, ok := seen[m]; ok {
-			t.Errorf("%v has the maker of %v", extras, other)
+			t.Errorf("%v has the fingerprint of %v", extras, other)
 		}
 		seen[m] = extras
 	}
 	// Licenses stand in the packages, which are analysed in any case.
-	plain, _ := Config{}.Maker()
-	licenses, err := Config{Extras: []pratique.ExtraKind{pratique.ExtraLicenses}}.Maker()
+	plain, _ := Config{}.Fingerprint()
+	licenses, err := Config{Extras: []pratique.ExtraKind{pratique.ExtraLicenses}}.Fingerprint()
 	if err != nil || licenses != plain {
 		t.Errorf("%q for licenses, %q without, error %v", licenses, plain, err)
 	}

@@ -54,10 +54,10 @@ func (c Config) option() artifact.Option {
 	return option
 }
 
-// Maker names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
+// Fingerprint names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
 // and the options that decide what they look for. It is Trivy's own key, less the layer. An analysis that
-// another maker kept must not be given to a [Scanner], nor one that was made with another Java database.
-func (c Config) Maker() (string, error) {
+// was made for another fingerprint must not be given to a [Scanner], nor one that was made with another Java database.
+func (c Config) Fingerprint() (string, error) {
 	const op = "name the analyser"
 	option := c.option()
 	group, err := analyzer.NewAnalyzerGroup(option.AnalyzerOptions())

@@ -29,7 +29,7 @@ var (
 // seen in; what Trivy wants to know of that is added here.
 type view struct {
 	*layerCache
-	kept   scanner.Kept
+	known  scanner.Cache
 	hider  hider
 	layers []layers.Layer
 	tree   *tree
@@ -38,16 +38,16 @@ type view struct {
 	base map[string]bool
 
 	mu    sync.Mutex
-	asked map[string]pratique.Digest // diff ids by Trivy's key, of the layers that kept does not have
+	asked map[string]pratique.Digest // diff ids by Trivy's key, of the layers that known does not have
 	fresh map[string]bool            // keys of the layers that were analysed for this image
 	// linked is what was found in files that only links lead to, by key.
 	linked  map[string]ftypes.BlobInfo
 	streams []streamed // that were read for linked
 }
 
-func newView(c *layerCache, h hider, img layers.Image, t *tree, kept scanner.Kept) *view {
+func newView(c *layerCache, h hider, img layers.Image, t *tree, known scanner.Cache) *view {
 	return &view{
-		layerCache: c, kept: kept, hider: h, layers: img.Layers, tree: t,
+		layerCache: c, known: known, hider: h, layers: img.Layers, tree: t,
 		asked: map[string]pratique.Digest{}, fresh: map[string]bool{}, linked: map[string]ftypes.BlobInfo{},
 	}
 }
@@ -65,10 +65,10 @@ func (v *view) MissingBlobs(ctx context.Context, artifactID string, keys []strin
 
 // recall brings what is kept of a layer into the cache. What does not serve is as good as not kept.
 func (v *view) recall(key string, diffID pratique.Digest) {
-	if v.kept == nil {
+	if v.known == nil {
 		return
 	}
-	raw, ok := v.kept.Load(diffID)
+	raw, ok := v.known.Load(diffID)
 	if ok && v.has(key) {
 		return
 	}
@@ -126,7 +126,7 @@ func (v *view) forget() {
 	v.remove(keys)
 }
 
-// store gives to kept what it does not have.
+// store gives the cache what it does not have.
 func (v *view) store() error {
 	for key, diffID := range v.asked {
 		info, ok := v.peek(key)
@@ -137,7 +137,7 @@ func (v *view) store() error {
 		if err != nil {
 			return pratique.Wrap(pratique.Internal, "keep analysis", diffID.String(), err)
 		}
-		if err := v.kept.Store(diffID, raw); err != nil {
+		if err := v.known.Store(diffID, raw); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package derived
+package analysiscache
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func open(t testing.TB, dir string, maxBytes int64) *Store {
 	return s
 }
 
-func key(i int) Key { return Key{Layer: pratique.DigestOf(fmt.Append(nil, i)), Maker: "tool 1"} }
+func key(i int) Key { return Key{Layer: pratique.DigestOf(fmt.Append(nil, i)), Fingerprint: "tool 1"} }
 
 // body is different for each entry and says which one it is.
 func body(i, size int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%08d", i), size/8+1) }
@@ -84,14 +84,14 @@ func TestPutAndGet(t *testing.T) {
 	put(t, s, key(1), body(1, 100))
 	put(t, s, key(2), nil)
 	put(t, s, key(1), body(2, 100)) // the first stays
-	otherMaker := Key{Layer: key(1).Layer, Maker: "tool 2"}
-	if got := get(t, s, otherMaker); got != nil {
-		t.Errorf("another maker's: %q", got)
+	otherFingerprint := Key{Layer: key(1).Layer, Fingerprint: "tool 2"}
+	if got := get(t, s, otherFingerprint); got != nil {
+		t.Errorf("of another fingerprint: %q", got)
 	}
-	put(t, s, otherMaker, body(3, 100))
+	put(t, s, otherFingerprint, body(3, 100))
 	check := func() {
 		t.Helper()
-		for k, want := range map[Key][]byte{key(1): body(1, 100), key(2): {}, otherMaker: body(3, 100)} {
+		for k, want := range map[Key][]byte{key(1): body(1, 100), key(2): {}, otherFingerprint: body(3, 100)} {
 			if got := get(t, s, k); got == nil || !bytes.Equal(got, want) {
 				t.Errorf("%v: %q", k, got)
 			}

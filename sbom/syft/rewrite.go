@@ -5,24 +5,20 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	stereofile "github.com/anchore/stereoscope/pkg/file"
-
-	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/contextio"
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Syft's reader of images takes the name in a header for where a file lies, looks for the file of a hard link in the same
-// layer only, and takes ".." in a link by its letters. Layers that it would misread so are written anew for it.
+// Syft's reader of images takes the name in a header as the place of the file, looks for the target
+// of a hard link in the same layer only, and resolves ".." in a link without following other links.
+// Layers that it would misread for one of these reasons are rewritten.
 
 // normal is what is to be known of one layer for that.
 type normal struct {
@@ -64,8 +60,8 @@ func (g *Generator) files(ctx context.Context, img layers.Image) (*filetree.Imag
 	return files, all, nil
 }
 
-// plain reports whether Syft reads an image as it is meant.
-func (g *Generator) plain(ctx context.Context, img layers.Image) (bool, error) {
+// ReadsAsMeant reports whether Syft reads an image's layers as a runtime unpacks them.
+func (g *Generator) ReadsAsMeant(ctx context.Context, img layers.Image) (bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
 		return false, err
@@ -117,6 +113,9 @@ func resolve(files *filetree.Image, name string) (real string, there bool, err e
 	return real, n != nil, err
 }
 
+// whiteout marks a name that a layer removes.
+const whiteout = ".wh."
+
 // items lists a layer as Syft is to read it.
 func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) []filetree.Item {
 	type placed struct {
@@ -166,11 +165,8 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 	return out
 }
 
-// rewriter writes some layers of an image to files that it names by their index, and returns which ones.
-type rewriter func(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error)
-
-// written is the [rewriter] of those layers that Syft would misread.
-func (g *Generator) written(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
+// rewritten is the [rewriter] of those layers that Syft would misread.
+func (g *Generator) rewritten(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
 		return nil, err
@@ -190,40 +186,6 @@ func (g *Generator) written(ctx context.Context, img layers.Image, name func(i i
 		done[i] = true
 	}
 	return done, nil
-}
-
-// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not copy them: links
-// under the names that it would give its copies.
-func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image, rewrite rewriter) (string, error) {
-	dir, err := temp.NewDirectory("layers")
-	if err != nil {
-		return "", err
-	}
-	name := func(i int) string {
-		return filepath.Join(dir, fmt.Sprintf("%d-%s", i, strings.ReplaceAll(img.Layers[i].DiffID.String(), ":", "-")))
-	}
-	var done map[int]bool
-	if rewrite != nil {
-		if done, err = rewrite(ctx, img, name); err != nil {
-			return "", err
-		}
-	}
-	for i, l := range img.Layers {
-		if done[i] {
-			continue
-		}
-		path, err := filepath.Abs(l.Path)
-		if err != nil {
-			return "", err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return "", pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
-		}
-		if err := os.Symlink(path, name(i)); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
 }
 
 // write makes a layer's file.

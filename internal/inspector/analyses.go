@@ -11,16 +11,16 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// keptFiles are the analyses of layers as a child has them: it reads what the parent knows, and leaves what it
+// cachedFiles are the analyses of layers as a child has them: it reads what the parent knows, and leaves what it
 // found itself in the directory of the job.
-type keptFiles struct {
+type cachedFiles struct {
 	known  map[string]string
 	dir    string
 	stored []pratique.Digest
 }
 
-// Load implements [scanner.Kept]. A file that cannot be read is as good as none.
-func (k *keptFiles) Load(layer pratique.Digest) ([]byte, bool) {
+// Load implements [scanner.Cache]. A file that cannot be read is as good as none.
+func (k *cachedFiles) Load(layer pratique.Digest) ([]byte, bool) {
 	path, ok := k.known[layer.String()]
 	if !ok {
 		return nil, false
@@ -29,8 +29,8 @@ func (k *keptFiles) Load(layer pratique.Digest) ([]byte, bool) {
 	return body, err == nil
 }
 
-// Store implements [scanner.Kept].
-func (k *keptFiles) Store(layer pratique.Digest, analysis []byte) error {
+// Store implements [scanner.Cache].
+func (k *cachedFiles) Store(layer pratique.Digest, analysis []byte) error {
 	if slices.Contains(k.stored, layer) {
 		return nil
 	}
@@ -38,19 +38,20 @@ func (k *keptFiles) Store(layer pratique.Digest, analysis []byte) error {
 	return store(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
 }
 
-// maker is who analyses layers, with the Java database in which jars are looked up, and for whom: a child that an image
-// took over may lie about every layer that it is given, so what it says is for images of the same domain only.
-func (p *Pool) maker(java *scanner.DatabaseDir, domain string) string {
-	maker := p.cfg.Maker + " for=" + domain
+// fingerprint is what the analysis of a layer depends on: the analyzer, the Java database in which jars
+// are looked up, and the domain. A child that an image took over may lie about every layer that it is
+// given, so what it says is for images of the same domain only.
+func (p *Pool) fingerprint(java *scanner.DatabaseDir, domain string) string {
+	fingerprint := p.cfg.Fingerprint + " for=" + domain
 	if java != nil {
-		maker += " java=" + java.Digest.String()
+		fingerprint += " java=" + java.Digest.String()
 	}
-	return maker
+	return fingerprint
 }
 
 // lend has the analyses of an image's layers stay where they are until release is called, and returns their
 // files by diff id.
-func (p *Pool) lend(img layers.Image, maker string) (files map[string]string, release func()) {
+func (p *Pool) lend(img layers.Image, fingerprint string) (files map[string]string, release func()) {
 	files = map[string]string{}
 	var releases []func()
 	release = func() {
@@ -65,7 +66,7 @@ func (p *Pool) lend(img layers.Image, maker string) (files map[string]string, re
 		if files[l.DiffID.String()] != "" {
 			continue
 		}
-		path, done, ok := p.cfg.Analyses.Get(l.DiffID, maker)
+		path, done, ok := p.cfg.Analyses.Get(l.DiffID, fingerprint)
 		releases = append(releases, done)
 		if path, err := filepath.Abs(path); ok && err == nil { // a child has another working directory
 			files[l.DiffID.String()] = path
@@ -77,16 +78,16 @@ func (p *Pool) lend(img layers.Image, maker string) (files map[string]string, re
 // keep takes the analyses that a child left in dir. The child may be lying: only layers are taken that the image
 // has and that were not known, so that what is known cannot be replaced. Whatever is in the way of keeping one is
 // no error, for the child's answer stands without it; a layer that the image does not have is.
-func (p *Pool) keep(img layers.Image, maker string, known map[string]string, analysed []pratique.Digest, dir string) error {
+func (p *Pool) keep(img layers.Image, fingerprint string, known map[string]string, analyzed []pratique.Digest, dir string) error {
 	if p.cfg.Analyses == nil {
 		return nil
 	}
-	for _, layer := range analysed {
+	for _, layer := range analyzed {
 		if !slices.ContainsFunc(img.Layers, func(l layers.Layer) bool { return l.DiffID == layer }) {
 			return errGarbage
 		}
 	}
-	for _, layer := range analysed {
+	for _, layer := range analyzed {
 		if known[layer.String()] != "" {
 			continue
 		}
@@ -95,7 +96,7 @@ func (p *Pool) keep(img layers.Image, maker string, known map[string]string, ana
 			return err
 		}
 		if err == nil {
-			_ = p.cfg.Analyses.Put(layer, maker, body) // then it is made again
+			_ = p.cfg.Analyses.Put(layer, fingerprint, body) // then it is made again
 		}
 	}
 	return nil

@@ -1,41 +1,55 @@
-package syft
+package incremental
 
 import (
 	"crypto/sha1" //nolint:gosec // the algorithm of SPDX
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spdx/tools-golang/spdx"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 
-	"github.com/anchore/syft/syft/format/common/spdxhelpers"
+	syftsbom "github.com/anchore/syft/syft/sbom"
+
+	plain "github.com/pratique-dev/pratique/sbom/syft"
 )
 
-// toSPDX is Syft's model of a catalogue. To make it takes twice as long as to write it, and each package and file
-// stands in it for itself, so that of a known base is made once.
-func (c catalogued) toSPDX() *spdx.Document {
-	if c.upper == nil {
-		return spdxhelpers.ToFormatModel(apart(*c.whole))
+// model is Syft's SPDX model of an image. To make it takes twice as long as to write it, and each
+// package and file stands in it for itself, so that of a base is made once.
+type model struct {
+	of   func() *syftsbom.SBOM
+	kept atomic.Pointer[part] // nil until it is made
+}
+
+// document makes the model of the image itself.
+func (m *model) document() *spdx.Document {
+	doc := plain.ModelOf(m.of())
+	m.kept.CompareAndSwap(nil, partOf(doc))
+	return doc
+}
+
+// part is the model as a part of the models of other images.
+func (m *model) part() *part {
+	if m.kept.Load() == nil {
+		m.document()
 	}
-	base := c.base.spdx()
-	doc := spdxhelpers.ToFormatModel(apart(*c.upper))
-	var root common.ElementID
-	for _, r := range doc.Relationships {
-		if r.RefA.ElementRefID == doc.SPDXIdentifier {
-			root = r.RefB.ElementRefID // the image, which the document describes
-		}
-	}
-	for _, p := range base.packages {
+	return m.kept.Load()
+}
+
+// under adds the model to that of the layers above, which becomes that of the whole image.
+func (m *model) under(doc *spdx.Document) *spdx.Document {
+	low, root := m.part(), rootOf(doc)
+	for _, p := range low.packages {
 		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
 			RefA: common.DocElementID{ElementRefID: root}, Relationship: common.TypeRelationshipContains,
 			RefB: common.DocElementID{ElementRefID: p.PackageSPDXIdentifier},
 		})
 	}
-	doc.Packages = append(doc.Packages, base.packages...)
-	doc.Files = append(doc.Files, base.files...)
-	doc.Relationships = append(doc.Relationships, base.relationships...)
-	for _, l := range base.licenses {
+	doc.Packages = append(doc.Packages, low.packages...)
+	doc.Files = append(doc.Files, low.files...)
+	doc.Relationships = append(doc.Relationships, low.relationships...)
+	for _, l := range low.licenses {
 		same := func(have *spdx.OtherLicense) bool { return have.LicenseIdentifier == l.LicenseIdentifier }
 		if !slices.ContainsFunc(doc.OtherLicenses, same) {
 			doc.OtherLicenses = append(doc.OtherLicenses, l)
@@ -45,7 +59,18 @@ func (c catalogued) toSPDX() *spdx.Document {
 	return doc
 }
 
-// holdFiles has the image contain the files that no package contains, with a code over their digests, as Syft has it.
+// rootOf is the image, which the document describes.
+func rootOf(doc *spdx.Document) (root common.ElementID) {
+	for _, r := range doc.Relationships {
+		if r.RefA.ElementRefID == doc.SPDXIdentifier {
+			root = r.RefB.ElementRefID
+		}
+	}
+	return root
+}
+
+// holdFiles makes the image contain the files that no package contains, with a code over their
+// digests, as Syft does.
 func holdFiles(doc *spdx.Document, root common.ElementID) {
 	files := map[common.ElementID]bool{}
 	for _, f := range doc.Files {
@@ -82,39 +107,26 @@ func holdFiles(doc *spdx.Document, root common.ElementID) {
 	doc.Packages[at].FilesAnalyzed = true
 }
 
-// spdxPart is what the model of an image says of what is in it, and not of the image itself.
-type spdxPart struct {
+// part is what the model of an image says of what is in it, and not of the image itself.
+type part struct {
 	packages      []*spdx.Package
 	files         []*spdx.File
 	relationships []*spdx.Relationship
 	licenses      []*spdx.OtherLicense
 }
 
-// partOf keeps of the model of an image what those on top of it need.
-func partOf(doc *spdx.Document) *spdxPart {
-	var root common.ElementID
-	for _, r := range doc.Relationships {
-		if r.RefA.ElementRefID == doc.SPDXIdentifier {
-			root = r.RefB.ElementRefID
-		}
-	}
-	part := &spdxPart{files: slices.Clone(doc.Files), licenses: slices.Clone(doc.OtherLicenses)}
-	for _, p := range doc.Packages {
-		if p.PackageSPDXIdentifier != root {
-			part.packages = append(part.packages, p)
+func partOf(doc *spdx.Document) *part {
+	root := rootOf(doc)
+	p := &part{files: slices.Clone(doc.Files), licenses: slices.Clone(doc.OtherLicenses)}
+	for _, item := range doc.Packages {
+		if item.PackageSPDXIdentifier != root {
+			p.packages = append(p.packages, item)
 		}
 	}
 	for _, r := range doc.Relationships {
 		if r.RefA.ElementRefID != root && r.RefA.ElementRefID != doc.SPDXIdentifier {
-			part.relationships = append(part.relationships, r)
+			p.relationships = append(p.relationships, r)
 		}
 	}
-	return part
-}
-
-func (k *known) spdx() *spdxPart {
-	if k.model.Load() == nil {
-		k.model.CompareAndSwap(nil, partOf(spdxhelpers.ToFormatModel(apart(*k.sbom))))
-	}
-	return k.model.Load()
+	return p
 }

@@ -1,7 +1,7 @@
-// Package derived keeps on disk what was derived from single layers, for example a scanner's analysis of one:
-// made once, it serves every image that has the layer, every process that parses images, and after a restart.
-// It is a cache: whatever is lost or damaged is made again.
-package derived
+// Package analysiscache keeps on disk what was found in single layers, for example a scanner's
+// analysis of one. It is made once, and serves every image that has the layer, in every process that
+// parses images, and after a restart. Whatever is lost or damaged is made again.
+package analysiscache
 
 import (
 	"crypto/sha256"
@@ -19,11 +19,12 @@ import (
 	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
-// Key says what an entry is: the layer by its diff id, and whatever else its content hangs on. Maker names the
-// tool, its version and its settings; two makers that could differ in one byte must have two names.
+// Key says what an entry is: the layer by its diff id, and the fingerprint of everything else that its
+// content depends on, such as a tool, its version and its settings. Two makers whose results could
+// differ in one byte must have two fingerprints.
 type Key struct {
-	Layer pratique.Digest
-	Maker string
+	Layer       pratique.Digest
+	Fingerprint string
 }
 
 // Store is a bounded directory of entries. It is safe for concurrent use; one process at a time may use a

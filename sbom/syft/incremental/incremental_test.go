@@ -1,7 +1,8 @@
-package syft
+package incremental
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,17 +12,35 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/sbom"
+	plain "github.com/pratique-dev/pratique/sbom/syft"
 )
 
-// forgetful is a generator that knows no image yet. To build one anew would cost a license scanner.
-func forgetful() *Generator {
-	return &Generator{
-		tool: generator.tool, config: generator.config, values: generator.values, always: generator.always,
-		trees: generator.trees,
+// full is what everything is compared with; generator is built on it.
+var (
+	full      *plain.Generator
+	generator *Generator
+)
+
+// TestMain builds the license scanner once.
+func TestMain(m *testing.M) {
+	var err error
+	if full, err = plain.New(nil); err == nil {
+		generator, err = New(full)
 	}
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// forgetful is a generator that knows no image yet.
+func forgetful() *Generator {
+	return &Generator{full: generator.full, config: generator.config, always: generator.always}
 }
 
 // debian is a base with what upper layers can run into: a package database that owns files, directories behind
@@ -50,29 +69,29 @@ func debian(t testing.TB) imagetest.Files {
 	}
 }
 
-// checkSame generates the SBOMs of an image with a generator that knows what lies below, and with one that
-// knows nothing. It returns why the first had to read everything; "" if it did not.
+// checkSame makes the SBOMs of an image with a generator that knows what lies below, and with the
+// plain one. It returns why the first had to read everything; "" if it did not.
 func checkSame(t testing.TB, img layers.Image, below int) string {
 	t.Helper()
-	want, err := forgetful().Generate(t.Context(), img)
+	want, err := full.Generate(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := forgetful()
-	base, err := part(img, 0, below)
+	base, err := subimage(img, 0, below)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Generate(t.Context(), base); err != nil {
 		t.Fatal(err)
 	}
-	why := "layers of it are written anew"
-	plain, err := g.plain(t.Context(), img)
+	why := "layers of it are rewritten"
+	asMeant, err := g.full.ReadsAsMeant(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plain {
-		known := g.memory.base(chainOf(img))
+	if asMeant {
+		known := g.cache.find(chainOf(img))
 		if known == nil {
 			t.Fatal("the base is not known")
 		}
@@ -91,14 +110,30 @@ func checkSame(t testing.TB, img layers.Image, below int) string {
 func sameDocuments(t testing.TB, want, got sbom.Documents) {
 	t.Helper()
 	if !bytes.Equal(want.SPDX, got.SPDX) {
-		t.Errorf("SPDX (-whole +on a known base)\n%s", clip(cmp.Diff(string(want.SPDX), string(got.SPDX))))
+		t.Errorf("SPDX (-plain +incremental)\n%s", clip(cmp.Diff(string(want.SPDX), string(got.SPDX))))
 	}
 	if !bytes.Equal(want.CycloneDX, got.CycloneDX) {
-		t.Errorf("CycloneDX (-whole +on a known base)\n%s", clip(cmp.Diff(string(want.CycloneDX), string(got.CycloneDX))))
+		t.Errorf("CycloneDX (-plain +incremental)\n%s", clip(cmp.Diff(string(want.CycloneDX), string(got.CycloneDX))))
 	}
-	if want.Packages != got.Packages {
-		t.Errorf("%d packages, want %d", got.Packages, want.Packages)
+	if want.Packages != got.Packages || !sameEntries(want.Catalog, got.Catalog) {
+		t.Errorf("%d packages, want %d, or they differ", got.Packages, want.Packages)
 	}
+}
+
+func sameEntries(a, b []sbom.Entry) bool {
+	count := map[sbom.Entry]int{}
+	for _, e := range a {
+		count[e]++
+	}
+	for _, e := range b {
+		count[e]--
+	}
+	for _, n := range count {
+		if n != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func clip(s string) string { return s[:min(len(s), 4000)] }
@@ -146,10 +181,10 @@ func TestOnAKnownBase(t *testing.T) {
 		"a link by way of a link": {upper: []imagetest.Files{
 			{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "/usr/share/nodejs/base"},
 		}, why: "leads into the base"},
-		"a link up and down":        {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b/../../usr/share/nodejs"}}, why: "written anew"},
+		"a link up and down":        {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b/../../usr/share/nodejs"}}, why: "rewritten"},
 		"a link to everything":      {upper: []imagetest.Files{{"app/root": imagetest.Symlink + "/"}}, why: "leads into the base"},
 		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "circle"},
-		"a hard link into the base": {upper: []imagetest.Files{{"app/package.json": imagetest.Hardlink + "usr/share/nodejs/base/package.json"}}, why: "written anew"},
+		"a hard link into the base": {upper: []imagetest.Files{{"app/package.json": imagetest.Hardlink + "usr/share/nodejs/base/package.json"}}, why: "rewritten"},
 		"the base's layer again":    {upper: []imagetest.Files{{"app/x": "y"}, debian(t)}, why: "layer of the base again"},
 		"the same package as below": {upper: []imagetest.Files{{"opt/copy/package.json": npm("base")}}},
 	} {
@@ -215,13 +250,13 @@ func TestBaseOfBase(t *testing.T) {
 	low := imagetest.Files{"app/node_modules/ms/package.json": `{"name":"ms","version":"1.0.0"}`}
 	top := imagetest.Files{"srv/node_modules/qs/package.json": `{"name":"qs","version":"2.0.0"}`}
 	img := imagetest.Build(t, debian(t), low, top)
-	want, err := forgetful().Generate(t.Context(), img)
+	want, err := full.Generate(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := forgetful()
 	for n := 1; n < 3; n++ {
-		below, err := part(img, 0, n)
+		below, err := subimage(img, 0, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +264,7 @@ func TestBaseOfBase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if base := g.memory.base(chainOf(img)); base == nil || len(base.chain) != 2 {
+	if base := g.cache.find(chainOf(img)); base == nil || len(base.chain) != 2 {
 		t.Fatal("the image of two layers is not known")
 	}
 	got, err := g.Generate(t.Context(), img)
@@ -239,7 +274,7 @@ func TestBaseOfBase(t *testing.T) {
 	sameDocuments(t, want, got)
 }
 
-// TestSharedLayers catalogues two builds of an application whose base was never an image of its own.
+// TestSharedLayers catalogs two builds of an application whose base was never an image of its own.
 func TestSharedLayers(t *testing.T) {
 	build := func(version string) layers.Image {
 		return imagetest.Build(t, debian(t), imagetest.Files{"app/package.json": fmt.Sprintf(`{"name":"app","version":%q}`, version)})
@@ -247,7 +282,7 @@ func TestSharedLayers(t *testing.T) {
 	g := forgetful()
 	for _, version := range []string{"1.0.0", "1.0.1", "1.0.2"} {
 		img := build(version)
-		want, err := forgetful().Generate(t.Context(), img)
+		want, err := full.Generate(t.Context(), img)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,33 +292,59 @@ func TestSharedLayers(t *testing.T) {
 		}
 		sameDocuments(t, want, got)
 	}
-	if base := g.memory.base(chainOf(build("1.0.3"))); base == nil || len(base.chain) != 1 {
+	if base := g.cache.find(chainOf(build("1.0.3"))); base == nil || len(base.chain) != 1 {
 		t.Error("the shared layer is not known as a base")
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	var m memory
-	chain := func(n int) []layers.Layer { return imagetest.Build(t, imagetest.Files{"f": fmt.Sprint(n)}).Layers }
-	for n := range mostKnown + 3 {
-		m.keep(&known{chain: chainOf(layers.Image{Layers: chain(n)})})
+func TestCacheIsBounded(t *testing.T) {
+	var c cache
+	chain := func(n int) []pratique.Digest {
+		return chainOf(layers.Image{Layers: imagetest.Build(t, imagetest.Files{"f": fmt.Sprint(n)}).Layers})
 	}
-	if len(m.kept) != mostKnown {
-		t.Errorf("%d images kept, want %d", len(m.kept), mostKnown)
+	for n := range mostBases + 3 {
+		c.add(&base{chain: chain(n)})
 	}
-	big := paths{}
+	if len(c.bases) != mostBases {
+		t.Errorf("%d images kept, want %d", len(c.bases), mostBases)
+	}
+	big := entries{}
 	for n := range mostPaths - 1 {
 		big[fmt.Sprint(n)] = entry{}
 	}
-	m.keep(&known{chain: chainOf(layers.Image{Layers: chain(100)}), paths: big})
-	m.keep(&known{chain: chainOf(layers.Image{Layers: chain(101)}), paths: paths{"a": {}, "b": {}}})
-	if len(m.kept) != 1 {
-		t.Errorf("%d images kept beside a big one", len(m.kept))
+	c.add(&base{chain: chain(100), paths: paths{here: big}})
+	c.add(&base{chain: chain(101), paths: paths{here: entries{"a": {}, "b": {}}}})
+	if len(c.bases) != 1 {
+		t.Errorf("%d images kept beside a big one", len(c.bases))
 	}
 	big["one"], big["two"] = entry{}, entry{}
-	m.keep(&known{chain: chainOf(layers.Image{Layers: chain(102)}), paths: big})
-	if len(m.kept) != 1 || len(m.kept[0].paths) != 2 {
+	c.add(&base{chain: chain(102), paths: paths{here: big}})
+	if len(c.bases) != 1 || len(c.bases[0].paths.here) != 2 {
 		t.Error("an image that is too big pushed another out")
+	}
+}
+
+// TestBasesGoWithWhatTheyLieOn: nothing that was dropped is kept alive by what lies on it.
+func TestBasesGoWithWhatTheyLieOn(t *testing.T) {
+	var c cache
+	chain := chainOf(imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"}, imagetest.Files{"c": "3"}))
+	low := &base{chain: chain[:1], paths: paths{here: make(entries)}}
+	middle := &base{chain: chain[:2], below: low}
+	top := &base{chain: chain, below: middle}
+	other := &base{chain: chain[2:]}
+	for _, b := range []*base{low, middle, top, other} {
+		c.add(b)
+	}
+	if found := c.find(chain); found != top || c.bases[0] != other {
+		t.Errorf("found %v; the base that was used last is not last", found)
+	}
+	c.drop(low)
+	if len(c.bases) != 1 || c.bases[0] != other {
+		t.Errorf("%d images are left", len(c.bases))
+	}
+	c.add(top)
+	if len(c.bases) != 1 {
+		t.Error("an image is kept whose base was dropped")
 	}
 }
 
@@ -306,7 +367,7 @@ func TestRandomUpperLayers(t *testing.T) {
 		}
 	}
 	if apart < seeds/10 || apart > seeds*9/10 {
-		t.Errorf("%d of %d images were catalogued on their base: this tests one way only", apart, seeds)
+		t.Errorf("%d of %d images were cataloged on their base: this tests one way only", apart, seeds)
 	}
 }
 
@@ -353,11 +414,76 @@ func TestRealImagesOnTheirBase(t *testing.T) {
 	}
 }
 
+// TestRealImagesInARow: one generator sees all real images, twice. The plain one is compared with the
+// command line.
+func TestRealImagesInARow(t *testing.T) {
+	data := os.Getenv("PRATIQUE_TEST_DATA")
+	if data == "" {
+		t.Skip("PRATIQUE_TEST_DATA is not set")
+	}
+	g := forgetful() // app-go and app-node are cataloged on base
+	for range 2 {
+		for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
+			checkLikePlain(t, g, imagetest.Load(t, filepath.Join(data, "images"), name+":1"))
+		}
+	}
+}
+
+// TestLinkedPackages: what links lead to is found as the plain generator finds it.
+func TestLinkedPackages(t *testing.T) {
+	for _, test := range images.AllLinked() {
+		t.Run(test.Name, func(t *testing.T) { checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...)) })
+	}
+	for _, test := range images.LinkedRPM(imagetest.RPMDatabase(t)) {
+		t.Run(test.Name, func(t *testing.T) { checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...)) })
+	}
+}
+
+// TestImagesThatCannotBeRead: errors are those of the plain generator, of a known image, too.
+func TestImagesThatCannotBeRead(t *testing.T) {
+	for name, spoil := range map[string]func(*layers.Image) error{
+		"layer cut short":    func(img *layers.Image) error { return os.Truncate(img.Layers[0].Path, 520) },
+		"layer gone":         func(img *layers.Image) error { return os.Remove(img.Layers[0].Path) },
+		"layer that is none": func(img *layers.Image) error { img.Layers[0].MediaType = "text/html"; return nil },
+		"another manifest":   func(img *layers.Image) error { img.Manifest = append(img.Manifest, ' '); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			img := imagetest.Build(t, imagetest.Files{"app/package.json": name})
+			if err := spoil(&img); err != nil {
+				t.Fatal(err)
+			}
+			if checkLikePlain(t, forgetful(), img) == nil {
+				t.Error("no error")
+			}
+		})
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	img := imagetest.Build(t, debian(t))
+	g := forgetful()
+	checkLikePlain(t, g, img)
+	if _, err := g.Generate(ended, img); pratique.KindOf(err) != pratique.Unavailable {
+		t.Errorf("a known image, and no time left: %v", err)
+	}
+}
+
+// checkLikePlain compares documents, or the kind of the error, with those of the plain generator.
+func checkLikePlain(t *testing.T, g *Generator, img layers.Image) error {
+	t.Helper()
+	want, wantErr := full.Generate(t.Context(), img)
+	got, err := g.Generate(t.Context(), img)
+	if (err == nil) != (wantErr == nil) || pratique.KindOf(err) != pratique.KindOf(wantErr) {
+		t.Fatalf("error %v, want %v", err, wantErr)
+	}
+	sameDocuments(t, want, got)
+	return err
+}
+
 func TestPaths(t *testing.T) {
-	all := paths{
+	all := paths{here: entries{
 		"/": {dir: true}, "/bin": {link: "usr/bin"}, "/usr": {dir: true}, "/usr/bin": {dir: true}, "/usr/bin/sh": {link: "dash"}, "/usr/bin/dash": {},
 		"/a": {link: "b"}, "/b": {link: "/a"}, "/up": {link: "../../usr"}, "/hard": {link: "usr/bin/dash", hard: true},
-	}
+	}}
 	for name, want := range map[string]string{
 		"/bin/sh": "/usr/bin/dash", "/up/bin/sh": "/usr/bin/dash", "/bin/none/x": "/usr/bin/none/x", "/hard": "/usr/bin/dash", "/../bin": "/usr/bin", "/": "/",
 	} {

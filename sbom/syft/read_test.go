@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/anchore/syft/syft/file"
-	"github.com/anchore/syft/syft/source/stereoscopesource"
+	"github.com/anchore/syft/syft/source"
 )
 
 // ending ends a context as soon as a package database is read.
@@ -24,9 +24,20 @@ func (e ending) FileContentsByLocation(l file.Location) (io.ReadCloser, error) {
 	return e.Resolver.FileContentsByLocation(l)
 }
 
-// TestCatalogueThatWasCutShort: the scanner fails at an image, and the catalogue that is being made lacks packages. It is
-// an error, and nothing is remembered of it.
-func TestCatalogueThatWasCutShort(t *testing.T) {
+type endingSource struct {
+	source.Source
+	end context.CancelFunc
+}
+
+// FileResolver implements [source.Source].
+func (e endingSource) FileResolver(scope source.Scope) (file.Resolver, error) {
+	r, err := e.Source.FileResolver(scope)
+	return ending{r, e.end}, err
+}
+
+// TestCatalogThatWasCutShort: the scanner fails at an image, and the catalog that is being made
+// lacks packages. It is an error.
+func TestCatalogThatWasCutShort(t *testing.T) {
 	for range 20 {
 		img := smallImage(t)
 		read, cleanup, err := open(t.Context(), img, nil)
@@ -34,11 +45,9 @@ func TestCatalogueThatWasCutShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		made, err := generator.create(ctx, observed{
-			Source: stereoscopesource.New(read, reference(img)), wrap: func(r file.Resolver) file.Resolver { return ending{r, cancel} },
-		})
+		found, err := generator.Catalog(ctx, endingSource{Source(img, read), cancel}, generator.Config())
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%d packages, %v", made.Artifacts.Packages.PackageCount(), err)
+			t.Errorf("%d packages, %v", found.Artifacts.Packages.PackageCount(), err)
 		}
 		if err := cleanup(); err != nil {
 			t.Error(err)

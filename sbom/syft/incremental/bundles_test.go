@@ -1,4 +1,4 @@
-package syft
+package incremental
 
 import (
 	"bytes"
@@ -10,11 +10,10 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/pkg"
-	"github.com/anchore/syft/syft/source/stereoscopesource"
 
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
+	plain "github.com/pratique-dev/pratique/sbom/syft"
 )
 
 func TestContains(t *testing.T) {
@@ -102,21 +101,17 @@ func program(t *testing.T, bundled bool) string {
 
 // What Syft's own cataloguer finds in programs of .NET is found, with and without libraries in them.
 func TestBundles(t *testing.T) {
-	g, err := New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for bundled, want := range map[bool]int{true: 2, false: 0} {
 		img := imagetest.Build(t, imagetest.Files{"app/app": program(t, bundled)})
-		read, cleanup, err := open(t.Context(), img, nil)
+		read, cleanup, err := plain.Open(t.Context(), img)
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole, err := syft.CreateSBOM(withValues(t.Context(), g.values), stereoscopesource.New(read, reference(img)), config())
+		whole, err := full.Catalog(t.Context(), plain.Source(img, read), full.Config())
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := g.full(t.Context(), img, newTrace(), nil)
+		ours, err := forgetful().all(t.Context(), img, newTrace())
 		if err != nil {
 			t.Fatal(err)
 		}

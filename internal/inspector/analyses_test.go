@@ -15,28 +15,28 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// maker is that of the fake.
-const maker = "fake 1"
+// fingerprint is that of the fake.
+const fingerprint = "fake 1"
 
 // remember has the fake keep analyses of layers, and lie about them if it is told to. It returns what it knew.
-func remember(img layers.Image, kept scanner.Kept) (string, error) {
+func remember(img layers.Image, cache scanner.Cache) (string, error) {
 	var all []string
 	for _, l := range img.Layers {
-		known, ok := kept.Load(l.DiffID)
+		known, ok := cache.Load(l.DiffID)
 		if ok {
 			all = append(all, string(known))
 		}
 		if ok && deedOf(img) != "replace" {
 			continue
 		}
-		if err := kept.Store(l.DiffID, []byte("analysis of "+l.DiffID.Hex()[:8])); err != nil {
+		if err := cache.Store(l.DiffID, []byte("analysis of "+l.DiffID.Hex()[:8])); err != nil {
 			return "", err
 		}
 	}
 	file := filepath.Join(os.Getenv("TMPDIR"), fileAnalysis(img.Layers[0].DiffID))
 	switch deedOf(img) {
 	case "stranger":
-		return "", kept.Store(pratique.DigestOf([]byte("of another image")), []byte("a lie"))
+		return "", cache.Store(pratique.DigestOf([]byte("of another image")), []byte("a lie"))
 	case "linked":
 		return "", errors.Join(os.Remove(file), os.Symlink("/etc/passwd", file))
 	case "missing":
@@ -61,11 +61,11 @@ func newAnalyses(t *testing.T) *analyses {
 	return &analyses{dir: t.TempDir(), put: map[string]string{}}
 }
 
-func (a *analyses) Get(layer pratique.Digest, maker string) (string, func(), bool) {
+func (a *analyses) Get(layer pratique.Digest, fingerprint string) (string, func(), bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.use++
-	_, ok := a.put[layer.Hex()[:8]+" by "+maker]
+	_, ok := a.put[layer.Hex()[:8]+" by "+fingerprint]
 	return filepath.Join(a.dir, layer.Hex()), func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -73,19 +73,19 @@ func (a *analyses) Get(layer pratique.Digest, maker string) (string, func(), boo
 	}, ok
 }
 
-func (a *analyses) Put(layer pratique.Digest, maker string, body []byte) error {
+func (a *analyses) Put(layer pratique.Digest, fingerprint string, body []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.put[layer.Hex()[:8]+" by "+maker] = string(bytes.Clone(body))
+	a.put[layer.Hex()[:8]+" by "+fingerprint] = string(bytes.Clone(body))
 	return os.WriteFile(filepath.Join(a.dir, layer.Hex()), body, 0o600)
 }
 
 func TestKeptAnalyses(t *testing.T) {
 	kept := newAnalyses(t)
-	p := startPool(t, Config{Analyses: kept, Maker: maker})
+	p := startPool(t, Config{Analyses: kept, Fingerprint: fingerprint})
 	img := imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"}, imagetest.Files{"a": "1"})
 	img.Subject.Repository.Path = "behave"
-	a, b, by := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8], p.maker(nil, Project(img.Subject))
+	a, b, by := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8], p.fingerprint(nil, Project(img.Subject))
 	first, err := p.Inspect(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +134,11 @@ func TestChildrenThatLie(t *testing.T) {
 			img := imageThat(t, name)
 			truth := []byte("the truth")
 			if test.known {
-				if err := kept.Put(img.Layers[0].DiffID, (&Pool{cfg: Config{Maker: maker}}).maker(nil, Project(img.Subject)), truth); err != nil {
+				if err := kept.Put(img.Layers[0].DiffID, (&Pool{cfg: Config{Fingerprint: fingerprint}}).fingerprint(nil, Project(img.Subject)), truth); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p := startPool(t, Config{Analyses: kept, Maker: maker})
+			p := startPool(t, Config{Analyses: kept, Fingerprint: fingerprint})
 			_, err := p.Inspect(t.Context(), img)
 			if got := pratique.KindOf(err); got != test.want {
 				t.Errorf("kind %v of error %v, want %v", got, err, test.want)
@@ -159,7 +159,7 @@ func TestChildrenThatLie(t *testing.T) {
 }
 
 func TestAnotherMaker(t *testing.T) {
-	p := startPool(t, Config{Analyses: newAnalyses(t), Maker: "fake 2"})
+	p := startPool(t, Config{Analyses: newAnalyses(t), Fingerprint: "fake 2"})
 	if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("error %v", err)
 	}

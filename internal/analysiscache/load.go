@@ -1,4 +1,4 @@
-package derived
+package analysiscache
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ import (
 // tempDir holds the files that are being written.
 const tempDir = "tmp"
 
-func (k Key) name() name { return sha256.Sum256([]byte(k.Layer.String() + "\n" + k.Maker)) }
+func (k Key) name() name { return sha256.Sum256([]byte(k.Layer.String() + "\n" + k.Fingerprint)) }
 
 // path has the key's hash and the content's, so that one rename brings a whole entry.
 func (s *Store) path(n name, content pratique.Digest) string {

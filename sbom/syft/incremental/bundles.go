@@ -1,4 +1,4 @@
-package syft
+package incremental
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/anchore/syft/syft/pkg/cataloger/dotnet"
 )
 
-// withBundles puts [bundles] in the place of the cataloguer that it hands its files to.
+// withBundles replaces Syft's cataloger of .NET dependencies by [bundles].
 func withBundles(cfg *syft.CreateSBOMConfig) *syft.CreateSBOMConfig {
 	inner := dotnet.NewDotnetDepsBinaryCataloger(cfg.Packages.Dotnet)
 	return cfg.
@@ -24,9 +24,9 @@ func withBundles(cfg *syft.CreateSBOMConfig) *syft.CreateSBOMConfig {
 		WithCatalogers(pkgcataloging.NewAlwaysEnabledCatalogerReference(bundles{inner}))
 }
 
-// bundles is Syft's cataloguer of .NET dependencies, to which it shows those programs only that have the mark of a
-// .NET bundle in them. Syft itself copies each program of an image whole into memory of its own to look for that mark,
-// which took a tenth of all time and memory; in a program without it, it finds nothing.
+// bundles is Syft's cataloger of .NET dependencies. It is shown only those programs that contain the
+// mark of a .NET bundle: in others it finds nothing. Syft itself copies every program of an image
+// into memory to look for that mark, which took a tenth of all time and memory.
 type bundles struct{ pkg.Cataloger }
 
 // Catalog implements [pkg.Cataloger].
@@ -34,7 +34,7 @@ func (b bundles) Catalog(ctx context.Context, resolver file.Resolver) ([]pkg.Pac
 	return b.Cataloger.Catalog(ctx, marked{Resolver: resolver, mark: bundleMark()})
 }
 
-// bundleMark is what .NET puts into a program that carries its libraries: a digest of that text and the end of its line.
+// bundleMark is what .NET puts into a program that carries its libraries: the SHA-256 of this text.
 func bundleMark() []byte {
 	sum := sha256.Sum256([]byte(".net core bundle\n"))
 	return sum[:]
@@ -65,7 +65,7 @@ func (m marked) FilesByMIMEType(types ...string) ([]file.Location, error) {
 func (m marked) has(l file.Location, buffer []byte) bool {
 	body, err := m.Resolver.FileContentsByLocation(l)
 	if err != nil {
-		return true // whoever is shown the file says what is wrong with it
+		return true // the cataloger says what is wrong with it
 	}
 	defer func() { _ = body.Close() }() // only read
 	found, err := contains(io.LimitReader(body, mostSearched+1), m.mark, buffer)
@@ -75,7 +75,8 @@ func (m marked) has(l file.Location, buffer []byte) bool {
 const (
 	// searchBuffer fits into a processor's cache.
 	searchBuffer = 256 << 10
-	// mostSearched is how much of a file Syft itself searches, at most: of a larger one it says that it did not.
+	// mostSearched is how much of a file Syft itself searches at most. Of a larger one it says that it
+	// did not.
 	mostSearched = 500_000_000
 )
 
@@ -102,8 +103,8 @@ func contains(r io.Reader, mark, buffer []byte) (bool, error) {
 	}
 }
 
-// holds is bytes.Contains. It looks for a byte of the mark that programs seldom have, if there is one: the first byte of
-// the mark of bundles is everywhere in those for x86.
+// holds is bytes.Contains. It looks for a byte of the mark that is rare in programs, if there is one:
+// the first byte of the mark of bundles is everywhere in programs for x86.
 func holds(b, mark []byte) bool {
 	const seldom = 0xae
 	within := max(0, bytes.IndexByte(mark, seldom))

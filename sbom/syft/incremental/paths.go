@@ -1,4 +1,4 @@
-package syft
+package incremental
 
 import (
 	"path"
@@ -8,9 +8,15 @@ import (
 	"github.com/anchore/stereoscope/pkg/image"
 )
 
-// paths is what lies where in a squashed image: absolute clean paths with what is there. Directories that no
-// layer lists are in it, too.
-type paths map[string]entry
+// paths is what lies where in an image whose lower layers may have paths of their own.
+type paths struct {
+	here  entries
+	below *paths // nil if there is nothing below
+}
+
+// entries are what lies where: absolute clean paths with what is there. Directories that no layer
+// lists are in it, too.
+type entries map[string]entry
 
 type entry struct {
 	dir bool
@@ -19,10 +25,20 @@ type entry struct {
 	hard bool
 }
 
+// at returns what is at a path, links not followed.
+func (p *paths) at(name string) (e entry, there bool) {
+	for ; p != nil; p = p.below {
+		if e, there = p.here[name]; there {
+			break
+		}
+	}
+	return e, there
+}
+
 // pathsOf lists the squashed tree of an image that was read.
-func pathsOf(img *image.Image) paths {
+func pathsOf(img *image.Image) entries {
 	tree := img.SquashedTree()
-	all := paths{}
+	all := entries{}
 	for _, p := range tree.AllRealPaths() {
 		all[string(p)] = entry{dir: true} // what has no metadata is a directory that only its children imply
 	}
@@ -43,9 +59,9 @@ func pathsOf(img *image.Image) paths {
 // mostLinks is how many links in a row are followed.
 const mostLinks = 64
 
-// resolve follows all links that a path leads through and returns where it ends, whether or not something is
-// there; ok is false for paths that go in circles.
-func (p paths) resolve(name string) (end string, ok bool) {
+// resolve follows all links that a path leads through and returns where it ends, whether or not
+// something is there; ok is false for paths that go in circles.
+func (p *paths) resolve(name string) (end string, ok bool) {
 	rest, at := split(name), "/"
 	for links := 0; len(rest) > 0; {
 		head := rest[0]
@@ -55,7 +71,7 @@ func (p paths) resolve(name string) (end string, ok bool) {
 			continue
 		}
 		next := path.Join(at, head)
-		e, known := p[next]
+		e, known := p.at(next)
 		if !known || e.link == "" {
 			at = next
 			continue
@@ -71,7 +87,7 @@ func (p paths) resolve(name string) (end string, ok bool) {
 	return at, true
 }
 
-// split returns the names in a path, without those that say nothing.
+// split returns the names in a path, without empty ones and dots.
 func split(name string) []string {
 	var parts []string
 	for _, part := range strings.Split(name, "/") {
@@ -98,4 +114,22 @@ func nearest(name string, set map[string]struct{}) (string, bool) {
 			return "", false
 		}
 	}
+}
+
+// clean is a path as [entries] has it.
+func clean(p string) string { return path.Clean("/" + p) }
+
+// special are the characters that make a pattern out of a name.
+const special = `*?[{\`
+
+// literalName reports whether a pattern is just a name.
+func literalName(pattern string) bool { return !strings.ContainsAny(pattern, special) }
+
+// literal is the directory in which a pattern can match: what comes before its first special character.
+func literal(pattern string) string {
+	if at := strings.IndexAny(pattern, special); at >= 0 {
+		pattern = pattern[:at]
+		return path.Dir(clean(pattern + "x"))
+	}
+	return clean(pattern)
 }

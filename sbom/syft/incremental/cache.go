@@ -1,0 +1,102 @@
+package incremental
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/pratique-dev/pratique"
+)
+
+// cache keeps the images that were cataloged last, by their layers. The zero value is empty.
+type cache struct {
+	mu    sync.Mutex
+	bases []*base // the one used last is last
+}
+
+const (
+	// mostBases and mostPaths bound a cache. Together its images have so many paths, at about 150
+	// bytes each.
+	mostBases = 16
+	mostPaths = 300_000
+)
+
+// find returns the known image with the most layers that the image is built on, and nil if there is
+// none.
+func (c *cache) find(chain []pratique.Digest) *base {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found *base
+	for _, b := range c.bases {
+		n := len(b.chain)
+		if n <= len(chain) && slices.Equal(b.chain, chain[:n]) && (found == nil || n > len(found.chain)) {
+			found = b
+		}
+	}
+	if found != nil {
+		c.use(found)
+	}
+	return found
+}
+
+// use puts a base at the end of the list, after those that it lies on.
+func (c *cache) use(b *base) {
+	if b.below != nil {
+		c.use(b.below)
+	}
+	if at := slices.Index(c.bases, b); at >= 0 {
+		c.bases = append(slices.Delete(c.bases, at, at+1), b)
+	}
+}
+
+// shared is the number of lowest layers that the image has in common with a known one.
+func (c *cache) shared(chain []pratique.Digest) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most := 0
+	for _, b := range c.bases {
+		n := 0
+		for n < min(len(chain), len(b.chain)) && chain[n] == b.chain[n] {
+			n++
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// add remembers an image; nil is nothing. An image whose base is not in the cache any more is not
+// remembered: it would keep the base alive, beyond the bound.
+func (c *cache) add(b *base) {
+	if b == nil || len(b.paths.here) > mostPaths {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b.below != nil && !slices.Contains(c.bases, b.below) {
+		return
+	}
+	if at := slices.IndexFunc(c.bases, func(old *base) bool { return slices.Equal(old.chain, b.chain) }); at >= 0 {
+		if old := c.bases[at]; b.any(func(below *base) bool { return below == old }) {
+			return
+		}
+		c.drop(c.bases[at])
+	}
+	c.bases = append(c.bases, b)
+	for len(c.bases) > mostBases || c.paths() > mostPaths {
+		c.drop(c.bases[0])
+	}
+}
+
+func (c *cache) paths() int {
+	total := 0
+	for _, b := range c.bases {
+		total += len(b.paths.here)
+	}
+	return total
+}
+
+// drop forgets a base, and those that lie on it.
+func (c *cache) drop(gone *base) {
+	c.bases = slices.DeleteFunc(c.bases, func(b *base) bool {
+		return b.any(func(below *base) bool { return below == gone })
+	})
+}

@@ -1,0 +1,238 @@
+// Package incremental makes the SBOMs of sbom/syft and reads less for them. It remembers the images
+// that it cataloged last. Of an image that lies on one of these it catalogs the layers above only,
+// if that provably gives the same; otherwise it reads everything.
+//
+// The proof rests on one property of Syft: a cataloger learns of an image only by asking a resolver.
+// So the package records the questions that were asked about a base image. It then looks whether the
+// layers above could change an answer (disturb.go), answers what is asked about the upper layers for
+// the whole image (upper.go), and checks that the two catalogs add up (merge.go). What it may
+// believe of Syft's catalogers depends on Syft's version: a test fails when that changes, until
+// testdata/catalogers.txt is approved again. Decision 0026 has the reasons.
+//
+// To believe nothing of this, turn it off: inspect.incrementalSBOM.
+package incremental
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/anchore/syft/syft"
+	"github.com/anchore/syft/syft/file"
+	"github.com/anchore/syft/syft/pkg"
+	syftsbom "github.com/anchore/syft/syft/sbom"
+	"github.com/anchore/syft/syft/source"
+	"github.com/spdx/tools-golang/spdx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+	"github.com/pratique-dev/pratique/sbom"
+	plain "github.com/pratique-dev/pratique/sbom/syft"
+)
+
+var _ sbom.Generator = (*Generator)(nil)
+
+// Generator makes SBOMs. It may be used by several goroutines.
+type Generator struct {
+	full   *plain.Generator
+	config *syft.CreateSBOMConfig
+	cache  cache
+	// always is what Syft asks about every image, even one without files.
+	always *trace
+}
+
+// New builds a generator that gives what full gives.
+func New(full *plain.Generator) (*Generator, error) {
+	g := &Generator{full: full, config: withBundles(full.Config())}
+	always := newTrace()
+	err := plain.TinyImage(nil, func(img layers.Image) error {
+		_, err := g.all(context.Background(), img, always)
+		return err
+	})
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
+	}
+	g.always = always
+	return g, nil
+}
+
+// Tool names Syft and the version that is built in.
+func (g *Generator) Tool() pratique.Tool { return g.full.Tool() }
+
+// Generate implements [sbom.Generator]. Errors are those of [plain.Generator.Generate].
+func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
+	fail := func(err error) (sbom.Documents, error) {
+		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), "generate sbom", img.Subject.String(), err)
+	}
+	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
+		return fail(err)
+	}
+	asMeant, err := g.full.ReadsAsMeant(ctx, img)
+	if err != nil {
+		return fail(err)
+	}
+	if !asMeant {
+		// What such layers hold depends on those below them, so nothing of it can be remembered.
+		return g.full.Generate(ctx, img)
+	}
+	found, err := g.catalog(ctx, img)
+	if err != nil {
+		return fail(err)
+	}
+	var docs sbom.Documents
+	var made *base
+	var all errgroup.Group
+	all.Go(func() (err error) {
+		docs, err = g.full.Write(img, plain.Catalog{
+			SBOM: found.whole, Packages: func() []pkg.Package { return found.packages }, Model: found.model,
+		})
+		return err
+	})
+	all.Go(func() error {
+		made = found.remember()
+		return nil
+	})
+	if err := all.Wait(); err != nil {
+		return sbom.Documents{}, err
+	}
+	g.cache.add(made)
+	return docs, nil
+}
+
+// result is the catalog of an image. model makes Syft's SPDX model of it, remember what the cache
+// keeps of it, which is nil if there is nothing to keep.
+type result struct {
+	whole    *syftsbom.SBOM
+	packages []pkg.Package
+	model    func() *spdx.Document
+	remember func() *base
+}
+
+// catalog finds the packages in an image.
+func (g *Generator) catalog(ctx context.Context, img layers.Image) (result, error) {
+	chain := chainOf(img)
+	base := g.cache.find(chain)
+	if base == nil {
+		if n := g.cache.shared(chain); n > 0 {
+			// This is the second image with these layers at the bottom; there will be more.
+			lower, err := subimage(img, 0, n)
+			if err != nil {
+				return result{}, err
+			}
+			found, err := g.all(ctx, lower, newTrace())
+			if err != nil {
+				return result{}, err
+			}
+			g.cache.add(found.remember())
+			base = g.cache.find(chain)
+		}
+	}
+	if base != nil {
+		found, why, err := g.onBase(ctx, base, img)
+		if err != nil || why == "" {
+			return found, err
+		}
+	}
+	return g.all(ctx, img, newTrace())
+}
+
+// all catalogs all layers, and records what is asked about them.
+func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ result, err error) {
+	read, cleanup, err := plain.Open(ctx, img)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	whole, err := g.full.Catalog(ctx, observed{
+		Source: plain.Source(img, read),
+		wrap:   func(r file.Resolver) file.Resolver { return &recorder{Resolver: r, trace: asked} },
+	}, g.config)
+	if err != nil {
+		return result{}, err
+	}
+	found, model := packagesOf(whole), &model{of: func() *syftsbom.SBOM { return whole }}
+	return result{
+		whole: whole, packages: found.packages, model: model.document,
+		remember: func() *base {
+			if g.always == nil || len(img.Layers) == 0 {
+				return nil
+			}
+			return newBase(nil, base{
+				chain: chainOf(img), catalog: whole, found: found, model: model, layers: metadata(read), paths: paths{here: pathsOf(read)},
+			}, asked, g.always)
+		},
+	}, nil
+}
+
+// onBase catalogs the layers above a known image. If it says why not, and there is no error, the
+// image has to be read whole.
+func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ result, why string, err error) {
+	n := len(low.chain)
+	if n == len(img.Layers) {
+		about, err := describe(img, low.layers)
+		if err != nil {
+			return result{}, "", err
+		}
+		whole := about.describes(low.sbom())
+		return result{
+			whole: whole, packages: low.packages(), model: func() *spdx.Document { return plain.ModelOf(whole) },
+			remember: func() *base { return nil },
+		}, "", nil
+	}
+	upper, err := subimage(img, n, len(img.Layers))
+	if err != nil {
+		return result{}, "", err
+	}
+	read, cleanup, err := plain.Open(ctx, upper)
+	if err != nil {
+		return result{}, "", err
+	}
+	defer func() { err = errors.Join(err, cleanup()) }()
+	meta := append(low.layers[:n:n], metadata(read)...)
+	about, err := describe(img, meta)
+	if err != nil {
+		return result{}, "", err
+	}
+	ids := map[string]struct{}{}
+	for _, l := range upper.Layers {
+		ids[l.DiffID.String()] = struct{}{}
+	}
+	for _, d := range low.chain {
+		if _, twice := ids[d.String()]; twice {
+			return result{}, "it has a layer of the base again", nil
+		}
+	}
+	src := plain.Source(upper, read)
+	resolver, err := src.FileResolver(source.SquashedScope)
+	if err != nil {
+		return result{}, "", err
+	}
+	all := pathsOf(read)
+	added, why := low.disturbed(read, all, resolver)
+	if why != "" {
+		return result{}, why, nil
+	}
+	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), always: g.always}
+	above, err := g.full.Catalog(ctx, observed{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
+	if why := view.refused(); why != "" {
+		return result{}, "it asks for " + why, nil
+	}
+	if err != nil {
+		return result{}, "", err
+	}
+	found := packagesOf(above)
+	if why := addUp(low, above, found, ids); why != "" {
+		return result{}, why, nil
+	}
+	packages := slices.Concat(low.packages(), found.packages)
+	return result{
+		whole: about.describes(merge(low.sbom(), above, packages)), packages: packages,
+		model: func() *spdx.Document { return low.model.under(plain.ModelOf(above)) },
+		remember: func() *base {
+			return newBase(low, base{
+				chain: chainOf(img), catalog: above, found: found, layers: meta, paths: paths{here: all, below: &low.paths},
+			}, view.trace, g.always)
+		},
+	}, "", nil
+}

@@ -1,0 +1,87 @@
+package syft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	stereofile "github.com/anchore/stereoscope/pkg/file"
+	"github.com/anchore/stereoscope/pkg/image"
+	"github.com/anchore/syft/syft/source"
+	"github.com/anchore/syft/syft/source/stereoscopesource"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/layers"
+)
+
+// Open reads the headers of an image's layers as they are. cleanup closes their files and deletes
+// what was made beside them. Ask [Generator.ReadsAsMeant] first.
+func Open(ctx context.Context, img layers.Image) (read *image.Image, cleanup func() error, err error) {
+	return open(ctx, img, nil)
+}
+
+// Source is an image that was read, for Syft.
+func Source(img layers.Image, read *image.Image) source.Source {
+	return stereoscopesource.New(read, stereoscopesource.ImageConfig{Reference: img.Subject.String()})
+}
+
+// rewriter writes some layers of an image to files that it names by their index, and returns which
+// ones.
+type rewriter func(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error)
+
+// open reads the layers, but for those that rewrite makes files of.
+func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Image, cleanup func() error, err error) {
+	disk, err := img.V1()
+	if err != nil {
+		return nil, nil, err
+	}
+	temp := stereofile.NewTempDirGenerator("pratique-syft")
+	dir, err := layerDir(ctx, temp, img, rewrite)
+	if err != nil {
+		return nil, nil, errors.Join(err, temp.Cleanup())
+	}
+	read := image.New(disk, temp, dir, image.WithManifest(img.Manifest), image.WithRepoDigests(img.Subject.String()))
+	// Cleanup closes the layer files, also after a read that failed.
+	cleanup = func() error { return errors.Join(read.Cleanup(), temp.Cleanup()) }
+	if err := read.Read(ctx); err != nil {
+		return nil, nil, errors.Join(err, cleanup())
+	}
+	return read, cleanup, nil
+}
+
+// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not
+// copy them: links under the names that it would give its copies.
+func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image, rewrite rewriter) (string, error) {
+	dir, err := temp.NewDirectory("layers")
+	if err != nil {
+		return "", err
+	}
+	name := func(i int) string {
+		return filepath.Join(dir, fmt.Sprintf("%d-%s", i, strings.ReplaceAll(img.Layers[i].DiffID.String(), ":", "-")))
+	}
+	var done map[int]bool
+	if rewrite != nil {
+		if done, err = rewrite(ctx, img, name); err != nil {
+			return "", err
+		}
+	}
+	for i, l := range img.Layers {
+		if done[i] {
+			continue
+		}
+		path, err := filepath.Abs(l.Path)
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return "", pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
+		}
+		if err := os.Symlink(path, name(i)); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
