@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,18 @@ const (
 	AboutAnswer                  // one for each event and each target
 )
 
+// Role is a part of the service that holds rights of its own: docs/ARCHITECTURE.md says which.
+type Role string
+
+// The roles.
+const (
+	RoleReceive Role = "receive"
+	RoleInspect Role = "inspect"
+	RoleAttest  Role = "attest"
+	RoleDeploy  Role = "deploy"
+	RoleQuery   Role = "query"
+)
+
 // factRow is a row of the table of facts: all that is known of a kind. A new kind is a row here, and the type of its
 // body. Folding, validation, the ledger's subjects, the states of the API and docs/facts.md come from the table.
 type factRow struct {
@@ -45,22 +58,24 @@ type factRow struct {
 	// progress orders the kinds of a push that goes on. 0 says nothing about that.
 	progress int
 	body     func() Body
-	means    string
+	// by are the roles that write such facts.
+	by    []Role
+	means string
 }
 
 var factTable = [...]factRow{
-	{FactReceived, AboutEvent, 1, func() Body { return new(Event) }, "A push or a submission was taken in."},
-	{FactResolved, AboutSubject, 2, func() Body { return new(Resolved) }, "The registry said which digest the reference names."},
-	{FactInspected, AboutSubject, 3, func() Body { return new(Inspected) }, "Packages were found and SBOMs made."},
-	{FactScanned, AboutSubject, 4, func() Body { return new(Scanned) }, "The packages were matched against a vulnerability database."},
-	{FactAffected, AboutSubject, 5, func() Body { return new(Affected) }, "A newer vulnerability database brought new findings."},
-	{FactEvaluated, AboutSubject, 6, func() Body { return new(Evaluated) }, "The policy gave a verdict."},
-	{FactAttested, AboutSubject, 7, func() Body { return new(Attested) }, "Signature and attestations were written to the registry and read back."},
-	{FactDeployed, AboutDeployment, 8, func() Body { return new(Commit) }, "A commit in a config repository names the digest."},
-	{FactDrifted, AboutDeployment, 0, func() Body { return new(Drifted) }, "The config repository names another digest by now."},
-	{FactAnswered, AboutAnswer, 0, func() Body { return new(Answered) }, "A target has answered the event: it holds the digest, or it says why not."},
-	{FactCompleted, AboutEvent, 0, func() Body { return new(Completed) }, "The work for the event has ended."},
-	{FactFailed, AboutEvent, 0, func() Body { return new(Failed) }, "An attempt could not find out."},
+	{FactReceived, AboutEvent, 1, func() Body { return new(Event) }, []Role{RoleReceive, RoleInspect, RoleQuery}, "A push or a submission was taken in."},
+	{FactResolved, AboutSubject, 2, func() Body { return new(Resolved) }, []Role{RoleInspect}, "The registry said which digest the reference names."},
+	{FactInspected, AboutSubject, 3, func() Body { return new(Inspected) }, []Role{RoleInspect}, "Packages were found and SBOMs made."},
+	{FactScanned, AboutSubject, 4, func() Body { return new(Scanned) }, []Role{RoleInspect}, "The packages were matched against a vulnerability database."},
+	{FactAffected, AboutSubject, 5, func() Body { return new(Affected) }, []Role{RoleInspect}, "A newer vulnerability database brought new findings."},
+	{FactEvaluated, AboutSubject, 6, func() Body { return new(Evaluated) }, []Role{RoleAttest}, "The policy gave a verdict."},
+	{FactAttested, AboutSubject, 7, func() Body { return new(Attested) }, []Role{RoleAttest}, "Signature and attestations were written to the registry and read back."},
+	{FactDeployed, AboutDeployment, 8, func() Body { return new(Commit) }, []Role{RoleDeploy}, "A commit in a config repository names the digest."},
+	{FactDrifted, AboutDeployment, 0, func() Body { return new(Drifted) }, []Role{RoleDeploy}, "The config repository names another digest by now."},
+	{FactAnswered, AboutAnswer, 0, func() Body { return new(Answered) }, []Role{RoleDeploy}, "A target has answered the event: it holds the digest, or it says why not."},
+	{FactCompleted, AboutEvent, 0, func() Body { return new(Completed) }, []Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
+	{FactFailed, AboutEvent, 0, func() Body { return new(Failed) }, []Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt could not find out."},
 }
 
 // FactKinds returns every kind, in the order of a push that goes well.
@@ -83,6 +98,9 @@ func (k FactKind) row() factRow {
 
 // About returns what there is one newest fact of this kind for.
 func (k FactKind) About() About { return k.row().about }
+
+// WrittenBy says whether a role writes facts of this kind.
+func (k FactKind) WrittenBy(r Role) bool { return slices.Contains(k.row().by, r) }
 
 // Means returns a sentence that says what happened; it is empty for an unknown kind.
 func (k FactKind) Means() string { return k.row().means }

@@ -136,10 +136,10 @@ func TestFactsPage(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Facts and states\n\n" +
 		"Everything that happens to an image is a fact in the ledger. This page is written by `go test . -run TestFactsPage\n-update` from the tables in `fact.go` and `state.go`.\n\n" +
-		"| kind of fact | the newest one stands for | it says |\n|---|---|---|\n")
+		"| kind of fact | the newest one stands for | written by | it says |\n|---|---|---|---|\n")
 	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event", AboutDeployment: "a subject and a target", AboutAnswer: "an event and a target"}
 	for _, row := range factTable {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.kind, about[row.about], row.means)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", row.kind, about[row.about], strings.Trim(fmt.Sprint(row.by), "[]"), row.means)
 	}
 	b.WriteString("\nWhile work goes on its state is the kind of the furthest fact. Then it is one of these:\n\n| end | verdict | it says |\n|---|---|---|\n")
 	for _, row := range endTable {

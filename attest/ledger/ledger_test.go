@@ -240,6 +240,26 @@ func TestEveryKindHasAPlace(t *testing.T) {
 	}
 }
 
+// TestRecorder: a role writes its own kinds of facts, and reads all.
+func TestRecorder(t *testing.T) {
+	t.Parallel()
+	l, _, _ := start(t)
+	app := subject("team/app", "A")
+	scanned := matched(app, 1)
+	if _, err := l.For(pratique.RoleAttest).Append(t.Context(), scanned); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("attest wrote what was scanned: %v", err)
+	}
+	if _, _, _, err := l.For(pratique.RoleDeploy).Message(scanned); pratique.KindOf(err) != pratique.Internal {
+		t.Errorf("deploy made a message of what was scanned: %v", err)
+	}
+	if _, err := l.For(pratique.RoleInspect).Append(t.Context(), scanned); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := l.For(pratique.RoleAttest).Last(t.Context(), app, pratique.FactScanned); err != nil || !found {
+		t.Errorf("attest does not read it: %v", err)
+	}
+}
+
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)

@@ -17,7 +17,7 @@ const compareEvery = time.Hour
 
 // watchGit compares what the facts say with what Git holds, at the start and from time to time.
 func (s *service) watchGit(ctx context.Context) {
-	drift := &pipeline.Drift{Base: s.base(), Records: deployedRecords{s.index}, Places: s.gateway}
+	drift := &pipeline.Drift{Base: s.base(pratique.RoleDeploy), Records: deployedRecords{s.index}, Places: s.gateway}
 	ticker := time.NewTicker(compareEvery)
 	defer ticker.Stop()
 	for {

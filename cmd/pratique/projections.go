@@ -104,7 +104,7 @@ func (s *service) projectionFigures(ctx context.Context) (map[string]telemetry.P
 // denials tries again to attest what no registry took.
 func (s *service) denials() *pipeline.Denials {
 	return &pipeline.Denials{
-		Base: s.base(), Batches: s.broker, Every: lookForDenials, Log: s.log,
+		Base: s.base(pratique.RoleAttest), Batches: s.broker, Every: lookForDenials, Log: s.log,
 		Pending: func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
 			all, next, err := s.index.Denials(after, limit)
 			var pending []pipeline.PendingDenial

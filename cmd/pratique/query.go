@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 )
 
@@ -15,7 +16,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 	if err := auth.Validate(); err != nil {
 		return nil, fmt.Errorf("api.tokens: %w", err)
 	}
-	intake := s.intake()
+	intake := s.intake(pratique.RoleQuery)
 	return api.New(api.Config{
 		Images: s.index, Events: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
 		Operate: operator{s, intake}, Places: s.gateway.Places, NextAttempt: s.nextAttempt, NotReady: s.notReady,

@@ -49,17 +49,17 @@ func (s *service) openIntake(ctx context.Context) error {
 
 // line is where the outbox puts what was acknowledged, and whom it asks what a tag names.
 func (s *service) line() outbox.Line {
-	return outbox.Line{Forward: s.intake().Publish, Resolve: s.registry.Digest}
+	return outbox.Line{Forward: s.intake(pratique.RoleReceive).Publish, Resolve: s.registry.Digest}
 }
 
 // intake puts events into the line.
-func (s *service) intake() *pipeline.Intake {
-	return &pipeline.Intake{Base: s.base(), Batches: s.broker}
+func (s *service) intake(role pratique.Role) *pipeline.Intake {
+	return &pipeline.Intake{Base: s.base(role), Batches: s.broker}
 }
 
 // submit puts an event into the line, at once and whatever the outbox knows of its tag.
 func (s *service) submit(ctx context.Context, e pratique.Event) error {
-	return s.intake().Submit(ctx, e)
+	return s.intake(pratique.RoleQuery).Submit(ctx, e)
 }
 
 // publish takes in pushes that the service found out about by itself, as if a sender had reported them.
@@ -223,8 +223,8 @@ func (s *service) dropped(ctx context.Context, r webhook.Refusal) error {
 	}
 	told = append(told, body)
 	message := strings.Join(told, "; ")
-	_, err := s.ledger.Append(ctx, pratique.Fact{
-		At: s.now().UTC(), By: "receive@" + s.base().Instance,
+	_, err := s.ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
+		At: s.now().UTC(), By: "receive@" + s.base(pratique.RoleReceive).Instance,
 		Event: pratique.EventID(r.Receiver, pratique.ImageRef{}, message),
 		Body: &pratique.Failed{
 			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/telemetry"
@@ -38,7 +37,7 @@ func (s *service) openInventory(ctx context.Context) error {
 // children at most, and they take a push before its next batch.
 func (s *service) rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
-		Base: s.base(), Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger, s.broker},
+		Base: s.base(pratique.RoleInspect), Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger.For(pratique.RoleInspect), s.broker},
 		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
 		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
@@ -66,7 +65,9 @@ func (s *service) keptDatabase() []pratique.Digest {
 
 // facts appends many facts at once.
 type facts struct {
-	ledger *ledger.Ledger
+	ledger interface {
+		Message(f pratique.Fact) (subject, id string, body []byte, err error)
+	}
 	broker *queue.Broker
 }
 

@@ -25,12 +25,12 @@ func (s *service) works() ([]queue.Work, error) {
 	store := tags.NewStore(s.registry, tags.Limits{})
 	evidence := verify.NewReader(store, s.verifier)
 	inspect := &pipeline.Inspect{
-		Base: s.base(), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher, s.checkedSBOM},
+		Base: s.base(pratique.RoleInspect), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher, s.checkedSBOM},
 		Database: s.currentDatabase, Memo: s.inventory,
 		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Extras: extrasOf(s.conf.Inspect),
 	}
 	attest := &pipeline.Attest{
-		Base: s.base(), Policy: rules{s.policy}, Signer: s.signer, Verifier: s.verifier, Store: store, Attestations: evidence,
+		Base: s.base(pratique.RoleAttest), Policy: rules{s.policy}, Signer: s.signer, Verifier: s.verifier, Store: store, Attestations: evidence,
 		VerifierID: s.verifierID(),
 		Version:    version(),
 		// A summary is made anew well before the gate would find it too old.
@@ -41,7 +41,7 @@ func (s *service) works() ([]queue.Work, error) {
 		return nil, err
 	}
 	s.gateway = gate
-	deployer := &pipeline.Deploy{Base: s.base(), Gate: gate, Problems: s.logProblems}
+	deployer := &pipeline.Deploy{Base: s.base(pratique.RoleDeploy), Gate: gate, Problems: s.logProblems}
 	inspecting := s.work(pratique.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
 	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
 	inspecting.Handle = oneAgain(inspect.Handle)

@@ -312,13 +312,14 @@ func (s *service) openScanners(ctx context.Context) error {
 	return os.MkdirAll(s.path("tmp"), 0o700)
 }
 
-func (s *service) base() pipeline.Base {
+// base is what a stage of a role is made of: of the ledger it may write the kinds of facts that are the role's.
+func (s *service) base(role pratique.Role) pipeline.Base {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
 	return pipeline.Base{
-		Ledger: s.ledger, Documents: s.blobs, Queue: s.broker, Now: s.now, Instance: host, Edge: s.hooks.edge,
+		Ledger: s.ledger.For(role), Documents: s.blobs, Queue: s.broker, Now: s.now, Instance: host, Edge: s.hooks.edge,
 	}
 }
 
