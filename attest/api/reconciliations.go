@@ -164,8 +164,10 @@ func (s *service) toSweep(who caller, names []string) ([]pratique.Repository, er
 	return repos, nil
 }
 
-// sweep asks for sweeps, and returns the state of the repositories.
+// sweep asks for sweeps, and returns the repositories that wait for one, as they stood before: a short sweep may be over by
+// now, and whoever waits compares its end with the one before.
 func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
+	before := s.Reconcile.Status()
 	accepted, err := s.Reconcile.Request(repos)
 	if err != nil {
 		return nil, err
@@ -175,10 +177,14 @@ func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
 		asked[repo.String()] = true
 	}
 	var chosen []Reconciliation
-	for _, r := range s.Reconcile.Status() {
-		if asked[r.Repository] {
-			chosen = append(chosen, r)
+	for _, r := range before {
+		if !asked[r.Repository] {
+			continue
 		}
+		if r.State == "idle" || r.State == "failed" {
+			r.State = "waiting"
+		}
+		chosen = append(chosen, r)
 	}
 	return chosen, nil
 }

@@ -28,15 +28,19 @@ func TestReconciliations(t *testing.T) {
 	if diff := cmp.Diff(state, list.Items); diff != "" {
 		t.Error(diff)
 	}
+	// Whoever waits for a sweep is told of the one before, even if the new one is over when the answer is written.
+	before := slices.Clone(state)
+	before[1].State = "waiting"
 	for body, want := range map[string]struct {
 		asked   []pratique.Repository
 		answers []api.Reconciliation
 	}{
-		`{}`:                    {nil, state},
-		`{"repositories":[]}`:   {nil, state},
-		`{"repositories":null}`: {nil, state},
-		`{"repositories":["` + other.String() + `"]}`: {[]pratique.Repository{other}, state[1:]},
+		`{}`:                    {nil, before},
+		`{"repositories":[]}`:   {nil, before},
+		`{"repositories":null}`: {nil, before},
+		`{"repositories":["` + other.String() + `"]}`: {[]pratique.Repository{other}, before[1:]},
 	} {
+		reconciler.state = slices.Clone(state)
 		res, raw := w.ask("POST", "/api/v1/reconciliations", submitToken, body)
 		var got api.ReconciliationList
 		if err := json.Unmarshal(raw, &got); err != nil || res.StatusCode != http.StatusAccepted {

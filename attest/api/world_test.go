@@ -110,6 +110,9 @@ func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, er
 		}
 	}
 	s.asked = append(s.asked, repos)
+	for i := range s.state { // sweeps that are over at once
+		s.state[i].Finished = now.Add(time.Second)
+	}
 	return accepted, nil
 }
 
