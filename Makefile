@@ -16,7 +16,7 @@ RUNTIMES := $(BIN)/runtimes
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large clean self-scan test-hostile test-runtimes bench-rescan hint-test FORCE
+.PHONY: help build demo test test-race fuzz lint test-crash e2e-real e2e-gitea bench bench-intake bench-line bench-large bench-memory clean self-scan test-hostile test-runtimes bench-rescan hint-test FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -112,6 +112,11 @@ bench-large: build $(COSIGN) $(TRIVY) $(SYFT) ## an image of 1 GiB, with the mos
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
 	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique
+
+bench-memory: build ## what the service and its children hold after 18 images, and at rest: make bench-memory DATA=DIR
+	@test -n "$(DATA)" || { echo "say where the data are: make bench-memory DATA=DIR" >&2; exit 2; }
+	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
+	  $(GO) test -count=1 -v -timeout 10m -run '^TestMemoryAtRest$$' ./cmd/pratique
 
 bench-rescan: $(TRIVY) ## a database change over IMAGES images, beside trivy: make bench-rescan DATA=DIR [IMAGES=10000]
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-rescan DATA=DIR" >&2; exit 2; }

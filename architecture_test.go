@@ -56,7 +56,7 @@ var layers = map[string][]string{
 	"queue/feed":             {"internal/backoff"},
 	"queue/reconcile":        {"internal/backoff"},
 	"queue/outbox":           {"internal/backoff", "internal/boltfile"},
-	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/filetree", "internal/pkgdb"},
+	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/atrest", "internal/filetree", "internal/pkgdb"},
 	"internal/agreement":     {"sbom"},
 	"internal/pkgdb":         {"internal/filetree"},
 	"internal/registry":      {"internal/backoff", "internal/jsonname", "internal/layers", "internal/outbound"},

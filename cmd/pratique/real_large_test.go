@@ -155,17 +155,27 @@ func (p *processTree) memory() int64 {
 	p.t.Helper()
 	var total int64
 	for _, pid := range p.pids() {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if err != nil {
-			continue // it has just ended
-		}
-		_, after, _ := bytes.Cut(raw, []byte("Pss:"))
-		var kib int64
-		if _, err := fmt.Sscan(string(after), &kib); err == nil {
-			total += kib << 10
-		}
+		own, files, _ := held(pid)
+		total += own + files
 	}
 	return total
+}
+
+// held is what a process holds in bytes, pages that others have too in proportion: its own, and those of files that it has
+// mapped, which the kernel drops when it needs the room. It is not ok if the process has just ended.
+func held(pid int) (own, files int64, ok bool) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, 0, false
+	}
+	kib := func(key string) (n int64) {
+		_, after, _ := bytes.Cut(raw, []byte(key))
+		_, err := fmt.Sscan(string(after), &n)
+		ok = err == nil
+		return n << 10
+	}
+	files = kib("Pss_File:")
+	return kib("Pss:") - files, files, ok
 }
 
 // watchMemory looks twenty times a second until stop is called, which gives the most that it saw.

@@ -34,6 +34,8 @@ type child struct {
 	ready  bool
 	// domain is that of the images that it has parsed; empty if there is none.
 	domain string
+	// since is when it was used last, or started.
+	since time.Time
 	// readable is where the directories that it may read lay when it was started.
 	readable []string
 	// gone is closed when the process has ended and was waited for.
@@ -56,7 +58,7 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: readable(cfg.Readable), gone: make(chan struct{})}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: readable(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
 	// A lazier garbage collector saves a fifth of the CPU time; thrift, and GOMEMLIMIT at last, make it work when there is

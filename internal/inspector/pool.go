@@ -106,6 +106,11 @@ func (p *Pool) Start(ctx context.Context) error {
 	if first != nil {
 		return errors.Join(pratique.Wrap(pratique.Unavailable, op, "", first), p.Close())
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.working.Go(p.retireIdle)
+	}
 	return nil
 }
 
@@ -256,7 +261,7 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 	if err != nil {
 		return err
 	}
-	defer func() { p.idle <- c }()
+	defer func() { p.release(c) }()
 	foreign := c != nil && c.domain != "" && c.domain != domain && !(p.cfg.OwnMatch && domain == domainMatch)
 	if foreign || again && c != nil && c.domain != "" {
 		c = discard(c)

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/agreement"
+	"github.com/pratique-dev/pratique/internal/atrest"
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pkgdb"
@@ -45,6 +47,11 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
+	serving, end := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer end()
+	beside.Go(func() { atrest.GiveBack(serving) })
 	s := &server{c}
 	for ctx.Err() == nil {
 		var req request

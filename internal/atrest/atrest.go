@@ -1,0 +1,65 @@
+// Package atrest gives memory back that a process does not need while it has nothing to do. Go's
+// runtime keeps what a burst of work needed, in case that it is needed again, and a service that
+// waits for the next push would hold on to it for hours.
+package atrest
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// after is for how long a process has nothing to do until it is at rest. A shorter rest is not
+	// worth the work: collecting garbage, and getting the memory again.
+	after = 15 * time.Second
+	// every is the time between two looks.
+	every = 5 * time.Second
+	// little is what a process may allocate between two looks and have nothing to do, and what it
+	// must have allocated since it last gave memory back.
+	little, much = 4 << 20, 16 << 20
+)
+
+// GiveBack runs until ctx ends, and returns memory to the system whenever the process comes to rest.
+// A process is at rest when it allocates next to nothing.
+func GiveBack(ctx context.Context) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	w := watch{at: allocated(), since: allocated()}
+	for {
+		select {
+		case <-tick.C:
+			if w.rests(allocated()) {
+				debug.FreeOSMemory()
+				w.since = allocated()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watch decides from the bytes that a process has allocated in its life.
+type watch struct {
+	at    uint64        // when it looked last
+	since uint64        // when memory was given back last
+	quiet time.Duration // for how long the process has had nothing to do
+}
+
+// rests reports whether memory is to be given back now.
+func (w *watch) rests(allocated uint64) bool {
+	if allocated-w.at > little {
+		w.quiet = 0
+	} else {
+		w.quiet += every
+	}
+	w.at = allocated
+	return w.quiet >= after && allocated-w.since > much
+}
+
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
