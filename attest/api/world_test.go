@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,7 +120,7 @@ func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, er
 func (s *sweeps) Status() []api.Reconciliation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state
+	return slices.Clone(s.state)
 }
 
 func newWorld(t *testing.T, auth api.Auth) *world { return newSweepingWorld(t, auth, nil) }
