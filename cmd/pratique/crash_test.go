@@ -182,7 +182,7 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
-	before := l.awaitState(digest, pratique.StateDeployed)
+	before := l.await(digest, "the end", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 1 })
 	stop()
 	db, err := bbolt.Open(filepath.Join(l.dir, "data", "index.db"), 0o600, nil)
 	if err != nil {
