@@ -283,7 +283,7 @@ func TestReconcile(t *testing.T) {
 	c := connect(t, server.URL, secret)
 	for i, names := range [][]string{nil, {}, {subject.Repository.String()}} {
 		got, err := c.Reconcile(t.Context(), names)
-		if err != nil || len(got) != 1 || got[0].Repository != subject.Repository.String() || got[0].State != "waiting" || got[0].News != i+1 || len(sweeps.asked[i]) != len(names) {
+		if err != nil || len(got) != 1 || got[0].Repository != subject.Repository.String() || got[0].State != "waiting" || got[0].News != i || len(sweeps.asked[i]) != len(names) {
 			t.Errorf("%v: %+v %v, asked for %v", names, got, err, sweeps.asked)
 		}
 	}
