@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (p *pool) hold(job Job) time.Duration {
 func (p *pool) begin(ctx context.Context, from delivery, meta *jetstream.MsgMetadata) func() {
 	job := from.job
 	usual := backoff.Backoff{Min: p.config.MinDelay, Max: p.config.MaxDelay, Jitter: jitterShare}
-	again := usual.Delay(int(meta.NumDelivered), backoff.Random())
+	again := usual.Delay(int(min(meta.NumDelivered, math.MaxInt32)), backoff.Random())
 	now, err := p.starts.begin(ctx, meta, bounds{spent: p.config.MaxAttempts, deaths: p.work.MaxDeaths})
 	if err != nil {
 		p.config.Trouble(fmt.Errorf("count the attempt at job %s, it is not started: %w", job.ID, err))

@@ -213,7 +213,7 @@ func (l *giteaLine) burst() {
 		image := l.await(digest, "an end", func(i api.Image) bool {
 			return count(i, pratique.FactCompleted) > 0 || i.Failure != nil && i.Failure.Final
 		})
-		switch pratique.State(image.State) {
+		switch image.State {
 		case pratique.StateSuperseded, pratique.StateFailed, pratique.StateDeployed: // the last if it was quick enough
 		default:
 			l.t.Errorf("state %q, %q, of an image whose tag was moved", image.State, image.Detail)

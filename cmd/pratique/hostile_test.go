@@ -306,7 +306,7 @@ func TestHostileImages(t *testing.T) {
 
 // ended reports whether the event is over.
 func ended(i api.Image) bool {
-	switch pratique.State(i.State) {
+	switch i.State {
 	case pratique.StateAllowed, pratique.StateDenied, pratique.StateFailed, pratique.StateIgnored, pratique.StateDeployed, pratique.StateSuperseded:
 		return true
 	}

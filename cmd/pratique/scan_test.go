@@ -463,7 +463,7 @@ func TestErrorsNameTheFile(t *testing.T) {
 	if err := s.renamed(cause); err.Error() != "fetch: localhost/app@sha256:ab: log in to registry localhost" || pratique.KindOf(err) != pratique.Corrupt {
 		t.Error(err)
 	}
-	if s.renamed(nil) != nil || (&localScan{}).renamed(cause) != cause {
+	if s.renamed(nil) != nil || !errors.Is((&localScan{}).renamed(cause), cause) {
 		t.Error("other errors have changed")
 	}
 }

@@ -196,7 +196,7 @@ func (s *Site) wanted(image Image) (values []pick, bad Value, reason string) {
 		if v.Optional && image.Tag == "" && !image.AnyTag {
 			continue
 		}
-		if reason := cmp.Or(v.Reason, v.odd(s, image)); reason != "" {
+		if reason := cmp.Or(v.Reason, v.odd(image)); reason != "" {
 			return nil, v, reason
 		}
 		values = append(values, pick{v, s})

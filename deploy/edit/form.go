@@ -21,7 +21,7 @@ var (
 
 // odd is why a value may not be replaced, empty if it may. It has to be one of its kind already:
 // what somebody has made of it, such as a template or another image, is not ours to replace.
-func (v Value) odd(s *Site, image Image) string {
+func (v Value) odd(image Image) string {
 	switch v.Form {
 	case Digest:
 		if v.Text != "" && !digestForm.MatchString(v.Text) {

@@ -74,7 +74,7 @@ func (s *Secret) resolve() error {
 		}
 		s.value = []byte(v)
 	case "file":
-		f, err := os.Open(name)
+		f, err := os.Open(name) //nolint:gosec // the operator names the file
 		if err != nil {
 			return fmt.Errorf("read secret: %w", err)
 		}

@@ -85,7 +85,7 @@ func TestErrors(t *testing.T) {
 		{"no storage", NoStorage, noStorage},
 	} {
 		for _, err := range []error{nil, errors.New("maximum bytes exceeded"), full, failed, large, noStorage} {
-			if got, want := test.is(err), err == test.only; got != want {
+			if got, want := test.is(err), err == test.only; got != want { //nolint:errorlint // errors.Is compares codes alone
 				t.Errorf("%s: %v: %t", test.name, err, got)
 			}
 		}

@@ -36,7 +36,7 @@ func TestSetup(t *testing.T) {
 	if err := Explain(ask(nil), "registries[].ca"); err == nil || !strings.Contains(err.Error(), "in registries[].ca") {
 		t.Errorf("an unknown authority: %v", err)
 	}
-	if err := errors.New("no route"); Explain(err, "ca") != err {
+	if err := errors.New("no route"); !errors.Is(Explain(err, "ca"), err) {
 		t.Error("another error is not about certificates")
 	}
 	for name, ca := range map[string]string{
