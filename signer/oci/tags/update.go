@@ -125,7 +125,7 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 		return s.wire.Write(ctx, tag, next, config, missing, current.Exists)
 	}
 	most := s.store.limits.Layers
-	var err error = s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), most)
+	err := s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), most)
 	if len(next.Layers) <= most {
 		err = write()
 	}
