@@ -85,7 +85,9 @@ func edges(t *testing.T, spec images.Spec, end pratique.State) []string {
 	t.Helper()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
-	l.awaitState(l.push("team/app:1.0", l.build(spec)), end)
+	l.await(l.push("team/app:1.0", l.build(spec)), "the end", func(i api.Image) bool {
+		return i.State == end && count(i, pratique.FactCompleted) == 1
+	})
 	stop()
 	l.edges.mu.Lock()
 	defer l.edges.mu.Unlock()
@@ -116,7 +118,7 @@ func TestCrashAtEveryEdge(t *testing.T) {
 		if os.Getenv("PRATIQUE_TEST_ALL_EDGES") == "" {
 			visible := []string{
 				"inspect:before-resolved", "inspect:after-scanned", "attest:after-attach", "attest:after-attested",
-				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-completed", "attest:before-completed",
+				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-answered", "deploy:after-completed", "attest:before-completed",
 			}
 			all = slices.DeleteFunc(all, func(e string) bool { return !slices.Contains(visible, e) })
 		}
