@@ -62,13 +62,19 @@ func pip(id, pkg, below, severity string) vulndb.Advisory {
 // serveService is serve for tests that reach into the service.
 func (l *line) serveService() *service {
 	l.t.Helper()
+	return l.serveWith(hooks{edge: l.edges.add, queue: quick})
+}
+
+// serveWith runs the service with these hooks until the test ends.
+func (l *line) serveWith(h hooks) *service {
+	l.t.Helper()
 	conf, err := config.Load(l.configFile)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{l.t}, nil))
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := newService(ctx, conf, log, hooks{edge: l.edges.add, queue: quick})
+	s, err := newService(ctx, conf, log, h)
 	if err != nil {
 		cancel()
 		l.t.Fatal(err)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/queue"
 )
@@ -19,28 +16,7 @@ import (
 // serveSleepy runs the service with pauses between attempts that no test waits for.
 func (l *line) serveSleepy() {
 	l.t.Helper()
-	conf, err := config.Load(l.configFile)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	log := slog.New(slog.NewTextHandler(testWriter{l.t}, nil))
-	s, err := newService(ctx, conf, log, hooks{queue: queue.Config{MinDelay: time.Hour, MaxDelay: time.Hour}, wakeInterval: 100 * time.Millisecond})
-	if err != nil {
-		cancel()
-		l.t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.run(ctx) }()
-	l.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			l.t.Error(err)
-		}
-		if err := s.close(); err != nil {
-			l.t.Error(err)
-		}
-	})
+	l.serveWith(hooks{queue: queue.Config{MinDelay: time.Hour, MaxDelay: time.Hour}, wakeInterval: 100 * time.Millisecond})
 }
 
 // asleep waits until the image's work failed, and checks what people are told of the next attempt.

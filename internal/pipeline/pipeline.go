@@ -86,11 +86,8 @@ func (b *Base) completeAs(ctx context.Context, role string, w Work, completed pr
 		completed.Detail = strings.TrimPrefix(completed.Detail+"; "+w.Unconfirmed, "; ")
 	}
 	completed.Ref, completed.Detail = w.Event.Ref, pratique.Excerpt(completed.Detail, mostText)
-	switch completed.State {
-	case pratique.StateDeployed, pratique.StateAllowed, pratique.StateSuperseded, pratique.StateReverted:
-		completed.Outcome, completed.Verdict = pratique.Allow, w.Verdict
-	case pratique.StateDenied:
-		completed.Outcome, completed.Verdict = pratique.Deny, w.Verdict
+	if outcome := completed.State.Outcome(); outcome != "" {
+		completed.Outcome, completed.Verdict = outcome, w.Verdict
 	}
 	return b.record(ctx, role, w, w.Subject, pratique.Fact{Body: &completed})
 }
