@@ -3,6 +3,7 @@ package pratique
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -31,6 +32,10 @@ func (g Glob) Validate() error {
 	if rests > 2 { // matching would become slow
 		return fmt.Errorf("pattern %q: at most two **", Clip(string(g)))
 	}
+	// A class such as [z-a] is one to path.Match, and no regular expression.
+	if _, err := regexp.Compile(g.Expression()); err != nil {
+		return fmt.Errorf("pattern %q: %w", Clip(string(g)), err)
+	}
 	return nil
 }
 
@@ -58,6 +63,63 @@ func matchSegments(pattern, name []string) bool {
 		pattern, name = pattern[1:], name[1:]
 	}
 	return len(name) == 0
+}
+
+// Expression is a regular expression, as Go and Rego read them, that matches the names that a valid glob does.
+func (g Glob) Expression() string {
+	var b strings.Builder
+	b.WriteString("^")
+	segments := strings.Split(string(g), "/")
+	for i, s := range segments {
+		// A segment comes with the slash behind it, so that none at all needs none.
+		last := i == len(segments)-1
+		switch {
+		case s == "**" && last && !strings.HasSuffix(b.String(), "/"):
+			b.WriteString("(?s:.*)")
+		case s == "**" && last:
+			// The slash before it is needed only if something follows.
+			before := strings.TrimSuffix(b.String(), "/")
+			b.Reset()
+			b.WriteString(before + "(?:/(?s:.*))?")
+		case s == "**":
+			b.WriteString("(?:[^/]*/)*")
+		default:
+			writeSegment(&b, s)
+			if !last {
+				b.WriteString("/")
+			}
+		}
+	}
+	return b.String() + "$"
+}
+
+// writeSegment writes a pattern of [path.Match].
+func writeSegment(b *strings.Builder, s string) {
+	class := false
+	runes := []rune(s)
+	for i := 0; i < len(runes); i++ {
+		switch r := runes[i]; {
+		case r == '\\' && i+1 < len(runes):
+			i++
+			b.WriteString(regexp.QuoteMeta(string(runes[i])))
+		case class && r == ']':
+			class = false
+			b.WriteString("]")
+		case class && r == '-', class && r == '^':
+			b.WriteRune(r)
+		case class:
+			b.WriteString(regexp.QuoteMeta(string(r)))
+		case r == '[':
+			class = true
+			b.WriteString("[")
+		case r == '*':
+			b.WriteString("[^/]*")
+		case r == '?':
+			b.WriteString("[^/]")
+		default:
+			b.WriteString(regexp.QuoteMeta(string(r)))
+		}
+	}
 }
 
 // MatchAny reports whether one of the globs matches the name. No globs match nothing.

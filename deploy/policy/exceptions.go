@@ -1,11 +1,6 @@
 package policy
 
-import (
-	"regexp"
-	"strings"
-
-	"github.com/pratique-dev/pratique"
-)
+import "github.com/pratique-dev/pratique"
 
 // Exceptions are patterns of registry/path: the images in them that could not be matched wholly pass with a note, where
 // the shipped policy denies others. Policies see each pattern as a regular expression.
@@ -37,64 +32,7 @@ func (e Exceptions) lists() map[string][]pratique.Glob {
 func expressions(globs []pratique.Glob) []string {
 	out := make([]string, len(globs))
 	for i, g := range globs {
-		out[i] = expression(g)
+		out[i] = g.Expression()
 	}
 	return out
-}
-
-// expression is a regular expression that matches the names that a valid glob does.
-func expression(g pratique.Glob) string {
-	var b strings.Builder
-	b.WriteString("^")
-	segments := strings.Split(string(g), "/")
-	for i, s := range segments {
-		// A segment comes with the slash behind it, so that none at all needs none.
-		last := i == len(segments)-1
-		switch {
-		case s == "**" && last && !strings.HasSuffix(b.String(), "/"):
-			b.WriteString("(?s:.*)")
-		case s == "**" && last:
-			// The slash before it is needed only if something follows.
-			before := strings.TrimSuffix(b.String(), "/")
-			b.Reset()
-			b.WriteString(before + "(?:/(?s:.*))?")
-		case s == "**":
-			b.WriteString("(?:[^/]*/)*")
-		default:
-			segment(&b, s)
-			if !last {
-				b.WriteString("/")
-			}
-		}
-	}
-	return b.String() + "$"
-}
-
-// segment writes a pattern of [path.Match].
-func segment(b *strings.Builder, s string) {
-	class := false
-	runes := []rune(s)
-	for i := 0; i < len(runes); i++ {
-		switch r := runes[i]; {
-		case r == '\\' && i+1 < len(runes):
-			i++
-			b.WriteString(regexp.QuoteMeta(string(runes[i])))
-		case class && r == ']':
-			class = false
-			b.WriteString("]")
-		case class && r == '-', class && r == '^':
-			b.WriteRune(r)
-		case class:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		case r == '[':
-			class = true
-			b.WriteString("[")
-		case r == '*':
-			b.WriteString("[^/]*")
-		case r == '?':
-			b.WriteString("[^/]")
-		default:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		}
-	}
 }
