@@ -116,7 +116,7 @@ func alike(a, b pratique.Place) bool {
 // inPlace is the end of a change that the tip holds already.
 func (g *Gate) inPlace(ctx context.Context, tip Tip, m *memory, made edits) (end, error) {
 	c := m.change
-	commit := pratique.Commit{Target: m.target.Name, Files: excerpt(made.changes)}
+	commit := pratique.Commit{Target: m.target.Name, Tag: c.Tag, Files: excerpt(made.changes)}
 	there := slices.Clone(made.places[:min(len(made.places), pratique.MaxPlaces)])
 	if err := date(ctx, tip, edit.ImageOf(c), there); err != nil {
 		return end{}, err

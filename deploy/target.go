@@ -57,7 +57,7 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 	}
 	if e.state == "" {
 		e.state = pratique.StateDeployed
-		e.commit = pratique.Commit{Target: t.Name, ID: p.Commit, Created: true, Files: excerpt(made.changes), At: p.At}
+		e.commit = pratique.Commit{Target: t.Name, Tag: c.Tag, ID: p.Commit, Created: true, Files: excerpt(made.changes), At: p.At}
 	}
 	e.commit.Remote, e.commit.Branch = p.Remote, p.Branch
 	if e.drift != nil {
