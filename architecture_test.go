@@ -155,9 +155,9 @@ var large = map[string]struct {
 	lines  int
 	reason string
 }{
-	"":                       {2800, "the nouns: types and their small methods, one file for each"},
+	"":                       {3000, "the nouns: types and their small methods, one file for each"},
 	"attest/api":             {2200, "one file for each resource of the API"},
-	"attest/index":           {1300, "one projection: its buckets are written in one transaction"},
+	"attest/index":           {1500, "one projection: its buckets are written in one transaction"},
 	"cmd/pratique":           {5700, "one file for each verb and each role"},
 	"deploy":                 {1800, "the gate: all that decides whether something is written stands in one place"},
 	"deploy/gitrepo":         {3000, "a Git client: sessions, packs and history share what they know of hostile servers"},

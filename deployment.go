@@ -1,12 +1,18 @@
 package pratique
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"time"
 )
 
-// MaxEarlier bounds [Deployment.Earlier].
-const MaxEarlier = 20
+// Bounds of a deployment. An image has as many revisions as its owner pushes tags.
+const (
+	MaxPresent = 50
+	MaxEarlier = 20
+)
 
 // DeploymentKey names a deployment: an image repository in a target.
 type DeploymentKey struct {
@@ -21,8 +27,8 @@ type Deployment struct {
 	// Remote and Branch are where the newest fact says that the target is.
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`
-	// Present are the revisions that the target holds, the newest first. There are several if places of the target ask for
-	// different tags, and none if somebody took the image away.
+	// Present are the revisions that the target holds, the newest first, at most [MaxPresent]. There are several if places of
+	// the target ask for different tags, and none if somebody took the image away.
 	Present []Revision `json:"present"`
 	// Earlier are the last revisions of digests that are no longer present, the one that ended last first, at most
 	// [MaxEarlier].
@@ -44,9 +50,8 @@ type Revision struct {
 	At     time.Time `json:"at,omitzero"`
 	Event  string    `json:"event,omitempty"`
 	Seq    uint64    `json:"seq"`
-	// Files are the values that name it and MoreFiles counts those that the fact left out; both only while it is present.
-	Files     []FileChange `json:"files,omitempty"`
-	MoreFiles int          `json:"moreFiles,omitempty"`
+	// Places identifies the values that name it; none if the fact did not list them all, or it is no longer present.
+	Places []string `json:"places,omitempty"`
 	// Until is when it ended, End how: superseded by the digest ReplacedBy, or as Detail says, or reverted by somebody.
 	Until      time.Time `json:"until,omitzero"`
 	End        State     `json:"end,omitempty"`
@@ -84,7 +89,7 @@ func (d *Deployment) Holds(digest Digest) bool {
 func (d *Deployment) deploy(seq uint64, f Fact, c *Commit) (replaced []Digest) {
 	d.Remote, d.Branch = c.Remote, c.Branch
 	next := Revision{
-		Digest: f.Subject.Digest, Tag: c.Tag, Commit: c.ID, At: c.At, Event: f.Event, Seq: seq, Files: c.Files, MoreFiles: c.MoreFiles,
+		Digest: f.Subject.Digest, Tag: c.Tag, Commit: c.ID, At: c.At, Event: f.Event, Seq: seq, Places: placesOf(c),
 	}
 	var present, ended []Revision
 	known := false // a later event, or a redelivered job, reports the commit that it found
@@ -100,7 +105,7 @@ func (d *Deployment) deploy(seq uint64, f Fact, c *Commit) (replaced []Digest) {
 	if !known {
 		present = slices.Insert(present, 0, next)
 	}
-	d.Drift, d.Present = nil, present
+	d.Drift, d.Present = nil, present[:min(len(present), MaxPresent)]
 	return d.end(ended, func(r *Revision) {
 		r.Until, r.End, r.ReplacedBy = f.At, StateSuperseded, next.Digest
 	})
@@ -136,7 +141,7 @@ func (d *Deployment) end(ended []Revision, mark func(*Revision)) (gone []Digest)
 		}
 		gone = append(gone, r.Digest)
 		mark(&r)
-		r.Files, r.MoreFiles = nil, 0
+		r.Places = nil
 		earlier = append(earlier, r)
 	}
 	for _, r := range d.Earlier {
@@ -155,19 +160,25 @@ func (r Revision) replaces(old Revision) bool {
 	switch {
 	case old.Tag != "" && old.Tag == r.Tag, old.Tag == "" && old.Digest == r.Digest:
 		return true
-	case len(old.Files) == 0 || old.MoreFiles > 0:
+	case len(old.Places) == 0:
 		return false
 	}
-	for _, f := range old.Files {
-		if !slices.ContainsFunc(r.Files, f.samePlace) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(old.Places, func(place string) bool { return !slices.Contains(r.Places, place) })
 }
 
-// samePlace reports whether two changes are of the same value. The line changes with what stands above it, so it counts
-// only if nothing else says where the value is.
-func (f FileChange) samePlace(other FileChange) bool {
-	return f.Path == other.Path && f.Object == other.Object && f.Field == other.Field && (f.Field != "" || f.Line == other.Line)
+// placesOf identifies the values that a commit names. The line of a value changes with what stands above it, so it counts only
+// if nothing else says where the value is.
+func placesOf(c *Commit) []string {
+	if c.MoreFiles > 0 {
+		return nil
+	}
+	var all []string
+	for _, f := range c.Files {
+		if f.Field != "" {
+			f.Line = 0
+		}
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d", f.Path, f.Object, f.Field, f.Line))
+		all = append(all, hex.EncodeToString(sum[:8]))
+	}
+	return all
 }

@@ -87,7 +87,7 @@ func TestRevisionsSayHowTheyEnded(t *testing.T) {
 		t.Errorf("replaced %v", replaced)
 	}
 	a := d.Earlier[0]
-	if a.End != StateSuperseded || a.ReplacedBy != DigestOf([]byte("B")) || !a.Until.Equal(second.At) || a.Files != nil || a.Commit != "c1" || a.Seq != 1 {
+	if a.End != StateSuperseded || a.ReplacedBy != DigestOf([]byte("B")) || !a.Until.Equal(second.At) || a.Places != nil || a.Commit != "c1" || a.Seq != 1 {
 		t.Errorf("%+v", a)
 	}
 	gone := drifts("B", StateReverted)
@@ -101,6 +101,10 @@ func TestRevisionsSayHowTheyEnded(t *testing.T) {
 	for i := range 2 * MaxEarlier {
 		d.Fold(uint64(4+i), brings(fmt.Sprint(i), "1", fmt.Sprint("d", i)))
 	}
+	for i := range 2 * MaxPresent {
+		d.Fold(uint64(1000+i), brings("B", fmt.Sprint("tag", i), "c"))
+	}
+	checkDeployment(t, d)
 	if len(d.Earlier) != MaxEarlier || d.Earlier[0].Digest != DigestOf(fmt.Append(nil, 2*MaxEarlier-2)) {
 		t.Errorf("%d earlier ones, the newest is %s", len(d.Earlier), d.Earlier[0].Digest)
 	}
@@ -181,7 +185,7 @@ func checkDeployment(t *testing.T, d Deployment) {
 	t.Helper()
 	earlier := map[Digest]bool{}
 	for i, r := range d.Earlier {
-		if d.Holds(r.Digest) || earlier[r.Digest] || r.End == "" || len(r.Files) > 0 || i > 0 && r.Until.After(d.Earlier[i-1].Until) {
+		if d.Holds(r.Digest) || earlier[r.Digest] || r.End == "" || len(r.Places) > 0 || i > 0 && r.Until.After(d.Earlier[i-1].Until) {
 			t.Fatalf("earlier %d: %+v", i, r)
 		}
 		earlier[r.Digest] = true
@@ -191,7 +195,7 @@ func checkDeployment(t *testing.T, d Deployment) {
 			t.Fatalf("present %d: %+v", i, r)
 		}
 	}
-	if len(d.Earlier) > MaxEarlier {
+	if len(d.Earlier) > MaxEarlier || len(d.Present) > MaxPresent {
 		t.Fatalf("%+v", d)
 	}
 }
