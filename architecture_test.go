@@ -232,7 +232,7 @@ func TestHouseRules(t *testing.T) {
 						t.Errorf("%s:%d: %s holds a context: pass it as the first argument", where, code.line(n), n.Name.Name)
 					}
 				case *ast.CompositeLit:
-					if from := copied(n); from != "" && mayCopy[p.ImportPath] == "" && !hasAnyPrefix(p.ImportPath, unlimitedTests) {
+					if from := copied(n); from != "" && !hasAnyPrefix(p.ImportPath, unlimitedTests) {
 						t.Errorf("%s:%d: %s is copied field by field: let both sides use one type", where, code.line(n), from)
 					}
 				}
@@ -245,12 +245,6 @@ func TestHouseRules(t *testing.T) {
 			t.Errorf("%s has %d lines, more than %d: is it two things?", p.ImportPath, total, mostInPackage)
 		}
 	}
-}
-
-// mayCopy are packages in which a type is copied field by field, with the reason.
-var mayCopy = map[string]string{
-	"internal/inspector": "what came over the wire is checked before it is a result",
-	"cmd/pratique":       "an adapter that is not one type with its contract yet",
 }
 
 // unlimitedTests are packages for tests.
