@@ -38,6 +38,7 @@ var layers = map[string][]string{
 	"signer/oci/wire":        {"internal/backoff"},
 	"signer/oci/tags":        {"signer", "signer/oci", "signer/oci/wire", "internal/keyed"},
 	"signer/oci/storetest":   {"signer", "signer/oci", "signer/signertest"},
+	"attest/attesttest":      {"attest"},
 	"attest/verify":          {"attest", "signer", "signer/oci"},
 	"deploy/gitrepo":         {"deploy", "internal/backoff", "internal/outbound"},
 	"queue/webhook/oidc":     {"internal/outbound"},
