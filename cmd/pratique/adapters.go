@@ -38,15 +38,12 @@ func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 	return p.matcher.Match(ctx, parts, db)
 }
 
-func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
+func (p parser) Inspect(ctx context.Context, img layers.Image) (pratique.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	if r.Shadow != nil {
 		p.shadow(ctx, img.Subject, *r.Shadow)
 	}
-	return pipeline.Inspection{
-		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
-		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
-	}, err
+	return r.Inspection, err
 }
 
 // analyses are what was found in single layers.

@@ -105,21 +105,7 @@ func (s *service) projectionFigures(ctx context.Context) (map[string]telemetry.P
 func (s *service) denials() *pipeline.Denials {
 	return &pipeline.Denials{
 		Base: s.base(pratique.RoleAttest), Batches: s.broker, Every: lookForDenials, Log: s.log,
-		Pending: func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-			all, next, err := s.index.Denials(after, limit)
-			var pending []pipeline.PendingDenial
-			for _, d := range all {
-				if d.Pushed.ID == "" {
-					continue // nobody pushed it since the ledger began
-				}
-				pushed := d.Subject
-				if !d.Index.IsZero() {
-					pushed = d.Subject.Sibling(d.Index)
-				}
-				pending = append(pending, pipeline.PendingDenial{Subject: d.Subject, Since: d.Since, Pushed: pushed, Push: d.Pushed, Idle: d.Idle, Contradicted: d.Contradicted})
-			}
-			return pending, next, err
-		},
+		Pending: s.index.Denials,
 	}
 }
 

@@ -18,7 +18,7 @@ func (s *service) queryAPI() (http.Handler, error) {
 	}
 	intake := s.intake(pratique.RoleQuery)
 	return api.New(api.Config{
-		Images: s.index, Events: s.index, Documents: s.blobs, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
+		Images: s.index, Events: s.index, Documents: s.blobs, Deployments: s.index.Deployments, Report: s.report, Submit: intake.Submit, Digest: s.registry.Digest, Reconcile: sweeps{s.reconciler}, Auth: auth, Now: s.now,
 		Operate: operator{s, intake}, Places: s.gateway.Places, NextAttempt: s.nextAttempt, NotReady: s.notReady,
 		Describe: func(ctx context.Context) (api.Service, error) {
 			about := api.Service{Version: version(), Profiles: s.profiles()}

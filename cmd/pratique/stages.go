@@ -59,11 +59,12 @@ func (s *service) works() ([]queue.Work, error) {
 		}
 		return max(s.registry.Paused(repositoryOf(w)), gate.Busy(names[0]))
 	}
-	return []queue.Work{
-		inspecting,
-		s.work(pratique.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed),
-		deploying,
-	}, nil
+	attesting := s.work(pratique.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed)
+	attesting.Hold = func(job queue.Job) time.Duration {
+		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
+		return max(s.registry.Paused(repositoryOf(w)), attest.Busy(w))
+	}
+	return []queue.Work{inspecting, attesting, deploying}, nil
 }
 
 // oneAgain handles jobs. Those that a process died of come one at a time, as it may have been what two of them need
