@@ -69,6 +69,15 @@ func EventID(source string, ref ImageRef, senderID string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// PushedAt orders pushes of different tags: it is the sender's time, and ours where the sender's
+// clock is ahead or it gave none.
+func (e Event) PushedAt() time.Time {
+	if e.OccurredAt.IsZero() || e.OccurredAt.After(e.ReceivedAt) {
+		return e.ReceivedAt
+	}
+	return e.OccurredAt
+}
+
 // Validate checks an event that came over the wire.
 func (e Event) Validate() error {
 	if e.ID == "" {

@@ -8,7 +8,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
+	"github.com/pratique-dev/pratique/internal/pipeline/inspecting"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/scanner"
 )
@@ -38,12 +39,12 @@ func (p parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 	return p.matcher.Match(ctx, parts, db)
 }
 
-func (p parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
+func (p parser) Inspect(ctx context.Context, img layers.Image) (inspecting.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	if r.Shadow != nil {
 		p.shadow(ctx, img.Subject, *r.Shadow)
 	}
-	return pipeline.Inspection{
+	return inspecting.Inspection{
 		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
 		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
 	}, err
@@ -63,7 +64,7 @@ func (a analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
-func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Decision, error) {
+func (r rules) Evaluate(ctx context.Context, e attesting.Evidence) (pratique.Decision, error) {
 	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
 		return pratique.Decision{}, err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/backoff"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 )
@@ -102,12 +102,12 @@ func (s *service) projectionFigures(ctx context.Context) (map[string]telemetry.P
 }
 
 // denials tries again to attest what no registry took.
-func (s *service) denials() *pipeline.Denials {
-	return &pipeline.Denials{
-		Base: s.base(pratique.RoleAttest), Batches: s.broker, Every: lookForDenials, Log: s.log,
-		Pending: func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
+func (s *service) denials() *attesting.Denials {
+	return &attesting.Denials{
+		Now: s.now, Batches: s.broker, Interval: lookForDenials, Log: s.log,
+		Pending: func(after pratique.Subject, limit int) ([]attesting.PendingDenial, pratique.Subject, error) {
 			all, next, err := s.index.Denials(after, limit)
-			var pending []pipeline.PendingDenial
+			var pending []attesting.PendingDenial
 			for _, d := range all {
 				if d.Pushed.ID == "" {
 					continue // nobody pushed it since the ledger began
@@ -116,7 +116,7 @@ func (s *service) denials() *pipeline.Denials {
 				if !d.Index.IsZero() {
 					pushed = d.Subject.Sibling(d.Index)
 				}
-				pending = append(pending, pipeline.PendingDenial{Subject: d.Subject, Since: d.Since, Pushed: pushed, Push: d.Pushed, Idle: d.Idle, Contradicted: d.Contradicted})
+				pending = append(pending, attesting.PendingDenial{Subject: d.Subject, Since: d.Since, Pushed: pushed, Push: d.Pushed, Idle: d.Idle, Contradicted: d.Contradicted})
 			}
 			return pending, next, err
 		},

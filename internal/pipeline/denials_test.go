@@ -10,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 )
 
 // TestDenialsAreTriedAgain: while work goes on it is not in the way, then it asks, the more seldom the longer it takes,
@@ -18,13 +19,13 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	index := w.subject("index")
 	push := w.event("e1", "2.0")
-	pending := []pipeline.PendingDenial{
+	pending := []attesting.PendingDenial{
 		{Subject: w.subject("arm"), Since: w.now, Pushed: index, Push: push, Idle: false},
 		{Subject: index, Since: w.now, Pushed: index, Push: push, Idle: false},
 	}
-	d := &pipeline.Denials{
-		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
-		Pending: func(pratique.Subject, int) ([]pipeline.PendingDenial, pratique.Subject, error) {
+	d := &attesting.Denials{
+		Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
+		Pending: func(pratique.Subject, int) ([]attesting.PendingDenial, pratique.Subject, error) {
 			return pending, pratique.Subject{}, nil
 		},
 	}
@@ -32,7 +33,7 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 		t.Helper()
 		w.now = w.now.Add(after)
 		before := len(w.queue)
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return len(w.queue) - before
@@ -68,16 +69,16 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 func TestContradictedIndex(t *testing.T) {
 	w := newWorld(t)
 	index := w.subject("index")
-	d := &pipeline.Denials{
-		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
-		Pending: func(pratique.Subject, int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-			return []pipeline.PendingDenial{{
+	d := &attesting.Denials{
+		Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
+		Pending: func(pratique.Subject, int) ([]attesting.PendingDenial, pratique.Subject, error) {
+			return []attesting.PendingDenial{{
 				Subject: index, Since: w.now, Contradicted: true, Pushed: index, Push: w.event("e1", "2.0"), Idle: true,
 			}}, pratique.Subject{}, nil
 		},
 	}
 	for range 3 {
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,14 +91,14 @@ func TestContradictedIndex(t *testing.T) {
 func TestManyDenials(t *testing.T) {
 	w := newWorld(t)
 	push := w.event("e1", "2.0")
-	var all []pipeline.PendingDenial
+	var all []attesting.PendingDenial
 	for i := range 1200 {
 		s := w.subject(fmt.Sprint("app ", i))
-		all = append(all, pipeline.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
+		all = append(all, attesting.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
 	}
-	d := &pipeline.Denials{Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
-	d.Pending = func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-		from := 1 + slices.IndexFunc(all, func(p pipeline.PendingDenial) bool { return p.Subject == after })
+	d := &attesting.Denials{Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
+	d.Pending = func(after pratique.Subject, limit int) ([]attesting.PendingDenial, pratique.Subject, error) {
+		from := 1 + slices.IndexFunc(all, func(p attesting.PendingDenial) bool { return p.Subject == after })
 		to := min(from+limit, len(all))
 		if to == len(all) {
 			return all[from:], pratique.Subject{}, nil
@@ -106,7 +107,7 @@ func TestManyDenials(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Hour)
 	for range 6 { // twice around
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
