@@ -52,7 +52,7 @@ type world struct {
 	targets  map[string]deploy.Outcome
 	changes  []pratique.Change
 	// tagged is what the registry says that tags name, others what digests of another algorithm name, and published what
-	// was taken in as further pushes.
+	// was published as further pushes.
 	tagged    map[string]pratique.Digest
 	others    map[pratique.ContentID]pratique.Digest
 	published []pratique.Event
