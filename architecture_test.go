@@ -70,8 +70,12 @@ var layers = map[string][]string{
 	"deploy": {"deploy/edit", "deploy/edit/locate", "internal/imagename", "attest/verify"},
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
-	// The order of the stages: contracts only.
-	"internal/pipeline": {"scanner", "scanner/rescan", "attest", "signer", "signer/oci", "deploy", "internal/backoff", "internal/keyed", "internal/layers"},
+	// The stages: contracts only.
+	"internal/pipeline":            {"scanner"},
+	"internal/pipeline/inspecting": {"internal/pipeline", "scanner", "internal/keyed", "internal/layers"},
+	"internal/pipeline/attesting":  {"internal/pipeline", "attest", "signer", "signer/oci", "internal/keyed"},
+	"internal/pipeline/deploying":  {"internal/pipeline", "deploy"},
+	"internal/pipeline/rescanning": {"internal/pipeline", "scanner", "scanner/rescan", "internal/backoff"},
 }
 
 // unlimited may import any package of this module: they are where everything meets, or they are for tests.
@@ -168,7 +172,6 @@ var large = map[string]struct {
 	"internal/filetree":      {1400, "one model of what a runtime unpacks"},
 	"internal/inspector":     {2300, "a pool of processes and both ends of their wire"},
 	"internal/layers":        {2300, "one store of layers; every way to read one is bounded in it"},
-	"internal/pipeline":      {3700, "the order of the stages, one file for each"},
 	"internal/registry":      {2500, "one client: every answer of a registry is bounded in it"},
 	"queue":                  {1900, "streams, and the pool that works on them"},
 	"queue/outbox":           {2000, "one file on disk with one writer"},

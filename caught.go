@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Caught turns a panic into an error of the given kind and puts it into err. Defer it at the root of each goroutine that
-// touches bytes from outside: no other goroutine can recover for it, and whoever made the bytes may have meant to end
-// the service, and everybody's work, with them.
+// Caught recovers from a panic and returns it in err, with the given kind. Defer it in every
+// goroutine that processes bytes from outside: nothing else can recover for the goroutine, and the
+// bytes may have been made to end the service.
 func Caught(kind Kind, op string, err *error) {
 	if v := recover(); v != nil {
 		*err = Errorf(kind, op, "panic at %s: %.500v", panicked(), v)
 	}
 }
 
-// panicked is the line that panicked: the first one above those of the runtime.
+// panicked is the line that panicked: the first one outside the runtime.
 func panicked() string {
 	calls := make([]uintptr, 32)
 	frames := runtime.CallersFrames(calls[:runtime.Callers(3, calls)]) // above Callers, this and Caught

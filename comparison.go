@@ -1,17 +1,18 @@
 package pratique
 
-// Comparison is how the scanner's inventory of an image and the SBOM generator's catalogue differ. Both are made from the
-// same bytes, so what only one of them has is what the other one misread. Packages of the operating system do not differ:
-// an image in which they do is not inspected at all.
+// Comparison is the difference between the scanner's inventory of an image and the SBOM generator's
+// catalog. Both are made from the same bytes, so what only one of them has was misread by the other.
+// Packages of the operating system do not differ: such an image is not inspected at all.
 type Comparison struct {
-	// Packages is the number of packages of the operating system that were compared.
+	// Packages is the number of compared packages of the operating system.
 	Packages int `json:"packages"`
 	// Total counts the other packages that only one of the two has; Differences are the first
 	// [MaxDifferences] of them.
 	Total       int          `json:"total"`
 	Differences []Difference `json:"differences,omitempty"`
-	// Apart are packages of operating systems that the scanner does not take for this image's: of another package
-	// manager, below another root, or in a database that it does not read. Nothing can be matched for them.
+	// Apart are packages of operating systems that the scanner does not assign to this image's: of
+	// another package manager, below another root, or in a database that it does not read. They
+	// cannot be matched.
 	Apart []Unmatched `json:"apart,omitempty"`
 }
 
@@ -22,7 +23,7 @@ const (
 	MaxComparedText = 200 // bytes of a text from the image
 )
 
-// Bounded says whether a comparison keeps to its bounds.
+// Bounded reports whether a comparison is within its bounds.
 func (c Comparison) Bounded() bool {
 	for _, d := range c.Differences {
 		if max(len(d.Type), len(d.Name), len(d.Version), len(d.Only)) > MaxComparedText {

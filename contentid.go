@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// ContentID names content as a registry does: by sha256, or by sha512. It is comparable; the zero value means "none".
-// What is kept, signed and committed goes by [Digest], which is always sha256; a ContentID is what the bytes are fetched
-// and checked by.
+// ContentID names content as a registry does: by sha256, or by sha512. It is comparable; the zero
+// value means "none". What is stored, signed and committed is named by a [Digest], which is always
+// sha256. Bytes are fetched and verified by a ContentID.
 type ContentID struct {
 	text string
 }
@@ -36,13 +36,13 @@ func ParseContentID(s string) (ContentID, error) {
 	return ContentID{text: s}, nil
 }
 
-// ContentID is d as a registry names content.
+// ContentID returns d as a ContentID.
 func (d Digest) ContentID() ContentID { return ContentID{text: d.String()} }
 
 // IsZero reports whether c names nothing.
 func (c ContentID) IsZero() bool { return c.text == "" }
 
-// Digest is what c says if it is of sha256; otherwise ok is false.
+// Digest returns c if it is a sha256 digest.
 func (c ContentID) Digest() (d Digest, ok bool) {
 	if c.IsZero() || strings.HasPrefix(c.text, contentID512) {
 		return Digest{}, false
@@ -51,7 +51,7 @@ func (c ContentID) Digest() (d Digest, ok bool) {
 	return d, err == nil
 }
 
-// Hash is a new hash of c's algorithm, to be compared by [ContentID.Sums].
+// Hash returns a new hash of c's algorithm, for [ContentID.Sums].
 func (c ContentID) Hash() hash.Hash {
 	if strings.HasPrefix(c.text, contentID512) {
 		return sha512.New()
@@ -59,26 +59,26 @@ func (c ContentID) Hash() hash.Hash {
 	return sha256.New()
 }
 
-// Sums reports whether h, which has read all of some content, comes to c.
+// Sums reports whether h, which has read all of the content, has the sum c.
 func (c ContentID) Sums(h hash.Hash) bool {
 	return !c.IsZero() && bytes.Equal(h.Sum(nil), c.Sum())
 }
 
-// Sum is the sum itself, of 32 or of 64 bytes; none of the zero value.
+// Sum is the sum itself, 32 or 64 bytes; empty for the zero value.
 func (c ContentID) Sum() []byte {
 	_, digits, _ := strings.Cut(c.text, ":")
 	sum, _ := hex.DecodeString(digits) // it was checked when it was parsed
 	return sum
 }
 
-// Of reports whether content has the name c.
+// Of reports whether the content has the digest c.
 func (c ContentID) Of(content []byte) bool {
 	h := c.Hash()
 	_, _ = h.Write(content) // a hash never fails to write
 	return c.Sums(h)
 }
 
-// Equal reports whether both are the same, for those who compare by reflection.
+// Equal reports whether both are the same, for comparisons by reflection.
 func (c ContentID) Equal(other ContentID) bool { return c == other }
 
 // String returns the text form, or "" for the zero value.

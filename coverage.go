@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Coverage says for which parts of an inventory the database had advisories. Without it "no findings" could mean that
-// nothing was looked up.
+// Coverage is for which parts of an inventory the database had advisories. Without it, "no findings"
+// could mean that nothing was looked up.
 type Coverage struct {
 	OS OSCoverage `json:"os"`
 	// Unmatched are the packages that were not matched, by the list they are in.
 	Unmatched []Unmatched `json:"unmatched,omitempty"`
 }
 
-// OSCoverage is the operating system of an image, as far as it decides which advisories hold.
+// OSCoverage is the operating system of an image, which decides which advisories apply.
 type OSCoverage struct {
 	Family  string `json:"family,omitempty"`
 	Version string `json:"version,omitempty"`
@@ -29,7 +29,7 @@ type OSCoverage struct {
 	EndOfLifeAt time.Time `json:"endOfLifeAt,omitzero"`
 }
 
-// EndedAt says whether the vendor's support had ended at the given time.
+// EndedAt reports whether the vendor's support had ended at the given time.
 func (o OSCoverage) EndedAt(now time.Time) bool {
 	return !o.EndOfLifeAt.IsZero() && !now.Before(o.EndOfLifeAt)
 }
@@ -57,27 +57,28 @@ const (
 	UnmatchedUnsupported UnmatchedReason = "unsupported"
 	// UnmatchedNoAdvisories: the database has no advisories for this release or ecosystem.
 	UnmatchedNoAdvisories UnmatchedReason = "no-advisories"
-	// UnmatchedThirdParty: the packages say that somebody else than the vendor of the operating system made them. They are
-	// looked up among its advisories by their names, which seldom speak of them.
+	// UnmatchedThirdParty: the packages are not by the vendor of the operating system. They are
+	// looked up by name among its advisories, which seldom cover them.
 	UnmatchedThirdParty UnmatchedReason = "third-party"
-	// UnmatchedForeign: another package manager than the operating system's installed the packages.
+	// UnmatchedForeign: the packages were installed by the package manager of another operating
+	// system.
 	UnmatchedForeign UnmatchedReason = "foreign-manager"
-	// UnmatchedElsewhere: the package database does not lie where the operating system has it, so the packages belong to
-	// another root directory.
+	// UnmatchedElsewhere: the package database is not where the operating system has it, so the
+	// packages belong to another root directory.
 	UnmatchedElsewhere UnmatchedReason = "other-root"
 	// UnmatchedUnread: the scanner does not read package databases of this kind.
 	UnmatchedUnread UnmatchedReason = "not-read"
-	// UnmatchedVersion: the scanner cannot compare the version of the package, and there are advisories about packages of that
-	// name.
+	// UnmatchedVersion: the scanner cannot compare the version of the package, and there are
+	// advisories for packages of that name.
 	UnmatchedVersion UnmatchedReason = "version"
-	// UnmatchedSupplier: by its name the package is one that somebody patched and renamed, so it is not found among the
-	// advisories about the original.
+	// UnmatchedSupplier: the name says that somebody patched and renamed the package, so the
+	// advisories for the original do not match it.
 	UnmatchedSupplier UnmatchedReason = "supplier"
 	// UnmatchedFailed: the scanner failed on these packages, so nothing is known of them.
 	UnmatchedFailed UnmatchedReason = "failed"
 )
 
-// Failed says whether the scanner failed on some of the packages.
+// Failed reports whether the scanner failed on some of the packages.
 func (c Coverage) Failed() bool {
 	return slices.ContainsFunc(c.Unmatched, func(u Unmatched) bool { return u.Reason == UnmatchedFailed })
 }

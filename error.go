@@ -5,25 +5,25 @@ import (
 	"fmt"
 )
 
-// Kind classes an [Error]. The list is closed: two pure functions read it, one to decide what becomes of a
-// message (queue.Dispose) and one to give the HTTP status (api.Status).
+// Kind classifies an [Error]. The list is closed. Two pure functions read it: queue.Dispose decides
+// what becomes of a message, and api.Status is the HTTP status.
 type Kind int
 
-// The kinds. Unknown is the zero value and is treated as worth another try.
+// The kinds. Unknown is the zero value and is retried.
 const (
 	Unknown     Kind = iota // not classified: a bug, or a library that does not say
 	Invalid                 // the input is wrong and stays wrong: refuse it
-	NotFound                // what was asked for is not there
+	NotFound                // it does not exist
 	Denied                  // credentials are missing, wrong or not enough
-	Conflict                // somebody else was faster: read again, apply again
+	Conflict                // somebody else was faster: read again and retry
 	Exhausted               // a limit of ours was reached: size, count, time, memory
 	RateLimited             // a limit of theirs was reached: wait
-	Unavailable             // a part we need does not answer now: wait
+	Unavailable             // a dependency does not answer now: wait
 	Corrupt                 // bytes do not match their digest or format: do not use them
 	Unverified              // a signature or an attestation does not hold
 	Stale                   // evidence or database is older than allowed
 	Internal                // an invariant of ours is broken
-	Died                    // the process that worked on it ended, nobody knows why: try once more
+	Died                    // the process that worked on it died for an unknown reason: retry once
 )
 
 var kindNames = map[Kind]string{
@@ -38,7 +38,7 @@ func (k Kind) String() string { return kindNames[k] }
 // MarshalText implements [encoding.TextMarshaler].
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText implements [encoding.TextUnmarshaler]; a name that is not known is Unknown.
+// UnmarshalText implements [encoding.TextUnmarshaler]. An unknown name is Unknown.
 func (k *Kind) UnmarshalText(text []byte) error {
 	*k = Unknown
 	for kind, name := range kindNames {
@@ -49,7 +49,7 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Permanent reports whether trying again with the same input cannot help.
+// Permanent reports whether a retry with the same input cannot help.
 func (k Kind) Permanent() bool {
 	switch k {
 	case Invalid, NotFound, Exhausted, Corrupt, Unverified:
@@ -59,8 +59,8 @@ func (k Kind) Permanent() bool {
 	}
 }
 
-// Error says that the service could not find out, and why. A denial is never an Error: it is a [Verdict].
-// Wrap once per boundary; Op is a lower-case phrase such as "fetch layer".
+// Error says that the service could not find out, and why. A denial is never an Error: it is a
+// [Verdict]. Wrap once at each boundary. Op is a lower-case phrase such as "fetch layer".
 type Error struct {
 	Op      string
 	Subject string
@@ -85,13 +85,13 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf makes an [Error] without a subject; the arguments are those of [fmt.Errorf].
+// Errorf returns an [Error] without a subject. The format is that of [fmt.Errorf].
 func Errorf(kind Kind, op, format string, args ...any) *Error {
 	return &Error{Op: op, Kind: kind, Err: fmt.Errorf(format, args...)}
 }
 
-// Wrap gives err an operation and a kind. An error that already carries a kind keeps it when kind is
-// Unknown. Wrap(…, nil) is nil.
+// Wrap adds an operation and a kind to err. If kind is Unknown, the kind of err is kept. Wrap of nil
+// is nil.
 func Wrap(kind Kind, op, subject string, err error) error {
 	if err == nil {
 		return nil

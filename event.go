@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Priority orders work: a push goes before a manual submission, and both before re-evaluating.
+// Priority orders work: a push goes before a manual submission, and both before a rescan.
 type Priority string
 
 // The priorities, most urgent first.
@@ -21,44 +21,45 @@ const (
 // Priorities returns every priority, most urgent first.
 func Priorities() []Priority { return []Priority{PriorityPush, PriorityManual, PriorityRescan} }
 
-// Event is a push that was reported, by a registry's webhook or by a submission.
+// Event is a push that was reported by a webhook, or a submission.
 type Event struct {
 	// ID is deterministic: the same report delivered twice has the same ID. See [EventID].
 	ID string `json:"id"`
 	// Ref is what the sender said was pushed; its registry comes from the receiver's configuration.
 	Ref ImageRef `json:"ref"`
-	// Source names the receiver ("distribution", "submission"): who told us.
+	// Source names the receiver, or says "submission".
 	Source string `json:"source"`
-	// Actor is who pushed, as far as the sender said. It is a claim, not an identity.
+	// Actor is who pushed according to the sender. It is a claim, not an identity.
 	Actor string `json:"actor,omitempty"`
-	// Delivery is the sender's own id of the report, which survives its retries; empty if it gives none.
+	// Delivery is the sender's own id of the report, which its retries keep; empty if it gives none.
 	Delivery string `json:"delivery,omitempty"`
-	// Requeues is the event whose work is done anew with this one, because it failed or was canceled.
+	// Requeues is the failed or canceled event that this one requeues.
 	Requeues string `json:"requeues,omitempty"`
-	// RequeuedBy is who asked for that: the name of a token.
+	// RequeuedBy is the name of the token that requeued it.
 	RequeuedBy string `json:"requeuedBy,omitempty"`
 	// Priority is the urgency that the receiver gave the event.
 	Priority Priority `json:"priority"`
-	// RefreshOnly is set for what a sweep found: it is evaluated and attested, and written only where Git names that very tag
-	// already, with another digest or none. A sweep orders nothing.
+	// RefreshOnly is set for pushes that a sweep found. They are evaluated and attested, and written
+	// only where Git names that tag already, with another digest or none. A sweep does not know the
+	// order of pushes.
 	RefreshOnly bool `json:"refreshOnly,omitempty"`
-	// AllowOlder says that whoever asked has the right to go back: the image is written although a newer one stands in
-	// Git, or somebody took this one away.
+	// AllowOlder allows to deploy the image although Git has a newer one, or somebody removed this
+	// one.
 	AllowOlder bool `json:"allowOlder,omitempty"`
-	// TagUnknown says that a tag was pushed and the sender named only its digest: the registry is asked which tags name it,
-	// and each is an event of its own.
+	// TagUnknown says that a tag was pushed and the sender named only its digest. The registry is
+	// asked which tags name it, and each is an event of its own.
 	TagUnknown bool `json:"tagUnknown,omitempty"`
 	// OccurredAt is the sender's time, zero if it gave none; ReceivedAt is ours. Both are UTC.
 	OccurredAt time.Time `json:"occurredAt,omitzero"`
 	ReceivedAt time.Time `json:"receivedAt"`
 }
 
-// SourceSubmission is the source of the events that people and programs submit. All other sources are receivers and sweeps.
+// SourceSubmission is the source of submissions. All other sources are receivers and sweeps.
 const SourceSubmission = "submission"
 
-// EventID derives the identity of a report: source, ref, and the sender's own id of the delivery where it
-// has one that survives retries. With such an id, pushing A, B and A again to one tag gives three ids, while
-// a retried delivery keeps its own.
+// EventID derives the id of an event from its source, its ref, and the sender's own id of the
+// delivery, if that survives retries. With such an id, pushing A, B and A again to one tag gives
+// three ids, while a retried delivery keeps its own.
 func EventID(source string, ref ImageRef, senderID string) string {
 	h := sha256.New()
 	for _, part := range []string{source, ref.String(), senderID} {
@@ -69,7 +70,16 @@ func EventID(source string, ref ImageRef, senderID string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Validate checks an event that came over the wire.
+// PushedAt orders pushes of different tags: it is the sender's time, and ours where the sender's
+// clock is ahead or it gave none.
+func (e Event) PushedAt() time.Time {
+	if e.OccurredAt.IsZero() || e.OccurredAt.After(e.ReceivedAt) {
+		return e.ReceivedAt
+	}
+	return e.OccurredAt
+}
+
+// Validate checks an event that was decoded.
 func (e Event) Validate() error {
 	if e.ID == "" {
 		return fmt.Errorf("event without an id")

@@ -6,47 +6,47 @@ import (
 	"time"
 )
 
-// Manifest is what a resolver found behind a ref: the subject, and the platform children of an index.
+// Manifest is what a resolver found behind a ref: the subject, and the platform images of an index.
 type Manifest struct {
 	Subject   Subject  `json:"subject"`
 	MediaType string   `json:"mediaType"`
 	Platform  Platform `json:"platform,omitempty"`
-	// Children are the platform images of an index, in its order, those of indexes within it among them; empty for
-	// a single image.
+	// Children are the platform images of an index, in its order, with those of nested indexes;
+	// empty for a single image.
 	Children []Child `json:"children,omitempty"`
-	// Uninspected are images that an index names, that a runtime might run, and that cannot be looked into. Each of
-	// them denies the index.
+	// Uninspected are images of an index that a runtime might run and that cannot be inspected. Each
+	// of them denies the index.
 	Uninspected []Uninspected `json:"uninspected,omitempty"`
 	// NotImage says why this manifest is not a container image (a signature, an SBOM, a Helm chart);
-	// empty for images. Such a manifest is ignored, and never approved.
+	// empty for images. Such a manifest is ignored, and never allowed.
 	NotImage string `json:"notImage,omitempty"`
 }
 
 // Child is one platform image of an index.
 type Child struct {
 	Digest Digest `json:"digest"`
-	// Platform is what the index says of it, or its own configuration where the index says nothing.
+	// Platform is that of the index, or of the image's own configuration if the index has none.
 	Platform Platform `json:"platform"`
-	// Configured is what the image's own configuration says, where the index says something else. Runtimes go by the
-	// index.
+	// Configured is the platform of the image's own configuration, if the index has another one.
+	// Runtimes use that of the index.
 	Configured Platform `json:"configured,omitempty"`
 }
 
-// Uninspected is an image that an index names and that cannot be looked into.
+// Uninspected is an image of an index that cannot be inspected.
 type Uninspected struct {
-	// Digest is as the index has it, and may be of an algorithm that cannot be checked.
+	// Digest is the digest in the index. It may be of an algorithm that cannot be verified.
 	Digest string `json:"digest"`
-	// Platform is empty where nothing says for what machines it is.
+	// Platform is empty if it is not known.
 	Platform Platform `json:"platform,omitempty"`
 	Reason   string   `json:"reason"`
 }
 
-// IsIndex reports whether m is about an index, and not about one image.
+// IsIndex reports whether m is an index, not one image.
 func (m Manifest) IsIndex() bool {
 	return IsIndexType(m.MediaType) || len(m.Children) > 0 || len(m.Uninspected) > 0
 }
 
-// Images returns the digests that have to be inspected: the children of an index, or the image itself.
+// Images returns the images to inspect: the children of an index, or the image itself.
 func (m Manifest) Images() []Child {
 	if m.IsIndex() {
 		return m.Children
@@ -54,13 +54,14 @@ func (m Manifest) Images() []Child {
 	return []Child{{Digest: m.Subject.Digest, Platform: m.Platform}}
 }
 
-// ImageConfig is the part of an image's configuration that policies and people ask for.
+// ImageConfig is the part of an image's configuration that policies and people need.
 type ImageConfig struct {
 	Digest   Digest    `json:"digest"`
 	Platform Platform  `json:"platform"`
 	Created  time.Time `json:"created,omitzero"`
 	User     string    `json:"user,omitempty"`
-	// Labels are all of them, unless AllLabels is set: that is the document with all, since a fact has no room for them.
+	// Labels are all labels, unless AllLabels is set: that is the document with all of them, and
+	// Labels are those that a fact has room for.
 	Labels    map[string]string `json:"labels,omitempty"`
 	AllLabels Digest            `json:"allLabels,omitzero"`
 	Layers    int               `json:"layers"`
@@ -68,10 +69,10 @@ type ImageConfig struct {
 	Size int64 `json:"size"`
 }
 
-// Inventory is the packages found in one platform image, per operating system and per application.
-// It holds all that matching needs, so an image is matched again without its layers.
+// Inventory is the packages of one platform image, by operating system and application. It holds all
+// that matching needs, so an image is matched again without its layers.
 type Inventory struct {
-	// Scanner is the tool and version that analysed the layers.
+	// Scanner is the tool that analyzed the layers.
 	Scanner Tool          `json:"scanner"`
 	OS      OS            `json:"os,omitzero"`
 	Lists   []PackageList `json:"lists,omitempty"`
@@ -86,13 +87,13 @@ func (i Inventory) Packages() int {
 	return n
 }
 
-// Tool names a program or library that made a document.
+// Tool is a program or library that made a document.
 type Tool struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 }
 
-// OS is the distribution found in an image, for example family "debian", name "12.5".
+// OS is the operating system of an image, for example family "debian", name "12.5".
 type OS struct {
 	Family string `json:"family"`
 	Name   string `json:"name"`
@@ -103,7 +104,7 @@ type OS struct {
 	RepositoryRelease string `json:"repositoryRelease,omitempty"`
 }
 
-// PackageClass tells packages of the distribution from those of applications.
+// PackageClass distinguishes packages of the operating system from those of applications.
 type PackageClass string
 
 // The classes, spelled as Trivy spells them.
@@ -157,10 +158,11 @@ type LayerID struct {
 	DiffID Digest `json:"diffID,omitzero"`
 }
 
-// Severity of a finding. The zero value is "unknown", which a policy has to treat on purpose.
+// Severity is the severity of a finding. The zero value is "unknown", for which a policy has to
+// decide explicitly.
 type Severity int
 
-// The severities, mildest first.
+// The severities, the lowest first.
 const (
 	SeverityUnknown Severity = iota
 	SeverityLow
@@ -171,7 +173,7 @@ const (
 
 var severityNames = [...]string{"UNKNOWN", "LOW", "MEDIUM", "HIGH", "CRITICAL"}
 
-// Severities returns every severity, gravest first.
+// Severities returns every severity, the highest first.
 func Severities() []Severity {
 	return []Severity{SeverityCritical, SeverityHigh, SeverityMedium, SeverityLow, SeverityUnknown}
 }
@@ -204,16 +206,16 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Database identifies one state of the vulnerability database.
+// Database identifies a version of the vulnerability database.
 type Database struct {
 	// Digest is that of the database file, so the same data has the same digest wherever it came from.
 	Digest  Digest `json:"digest"`
 	Version int    `json:"version"`
-	// UpdatedAt is when its publisher built it; NextUpdate when the next one was due.
+	// UpdatedAt is when its publisher built it, NextUpdate when the next one was due.
 	UpdatedAt    time.Time `json:"updatedAt"`
 	NextUpdate   time.Time `json:"nextUpdate,omitzero"`
 	DownloadedAt time.Time `json:"downloadedAt,omitzero"`
-	// Source is the reference or directory it was taken from.
+	// Source is the reference or directory from which it was loaded.
 	Source string `json:"source,omitempty"`
 }
 
@@ -265,8 +267,8 @@ type Finding struct {
 	PURL      string `json:"purl,omitempty"`
 	UID       string `json:"uid,omitempty"`
 	Installed string `json:"installed"`
-	// Fixed is the version that mends it, empty if there is none. Status is the vendor's word for that:
-	// "affected", "fixed", "will_not_fix", "fix_deferred", "end_of_life".
+	// Fixed is the fixed version, empty if there is none. Status is the vendor's status: "affected",
+	// "fixed", "will_not_fix", "fix_deferred", "end_of_life".
 	Fixed          string       `json:"fixed,omitempty"`
 	Status         string       `json:"status,omitempty"`
 	Severity       Severity     `json:"severity"`
@@ -288,7 +290,7 @@ type Finding struct {
 	Layer       LayerID         `json:"layer,omitzero"`
 }
 
-// CVSS is a score with its vector, by the source that gave it.
+// CVSS are the scores and vectors of one source.
 type CVSS struct {
 	V2Vector  string  `json:"v2Vector,omitempty"`
 	V3Vector  string  `json:"v3Vector,omitempty"`
@@ -298,7 +300,7 @@ type CVSS struct {
 	V40Score  float64 `json:"v40Score,omitempty"`
 }
 
-// DataSource is where an advisory comes from.
+// DataSource is the source of an advisory.
 type DataSource struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`

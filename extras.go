@@ -1,6 +1,6 @@
 package pratique
 
-// ExtraKind is something that an inspection can look for besides packages. All are off unless they are asked for.
+// ExtraKind is something besides packages that an inspection can look for. All are off by default.
 type ExtraKind string
 
 // The kinds of extra findings.
@@ -15,8 +15,8 @@ func ExtraKinds() []ExtraKind {
 	return []ExtraKind{ExtraSecrets, ExtraMisconfigurations, ExtraLicenses}
 }
 
-// Extras are the findings in one platform image that are not about vulnerable packages. Only what Kinds names was
-// looked for: the list of another kind is empty and says nothing.
+// Extras are the findings of one platform image that are not vulnerabilities. Only the kinds in
+// Kinds were looked for; the lists of other kinds are empty and mean nothing.
 type Extras struct {
 	Scanner Tool `json:"scanner"`
 	// Kinds is in the order of [ExtraKinds].
@@ -38,9 +38,10 @@ func (e Extras) Counts() ExtraCounts {
 	return ExtraCounts{Secrets: len(e.Secrets), Misconfigurations: len(e.Misconfigurations), Licenses: len(e.Licenses)}
 }
 
-// Secret is a place in an image that looks like a credential. It never holds the credential.
+// Secret is a place in an image that looks like a credential. It never contains the credential.
 type Secret struct {
-	// Rule is the scanner's id of what it looks like, Category whose it would be: "aws-access-key-id", "AWS".
+	// Rule is the scanner's id of the pattern, Category the service of the credential:
+	// "aws-access-key-id", "AWS".
 	Rule     string   `json:"rule"`
 	Category string   `json:"category"`
 	Title    string   `json:"title"`
@@ -54,7 +55,8 @@ type Secret struct {
 	Layer LayerID `json:"layer,omitzero"`
 }
 
-// Misconfiguration is a check that a configuration file in an image, or the image's own configuration, fails.
+// Misconfiguration is a failed check of a configuration file in an image, or of the image's own
+// configuration.
 type Misconfiguration struct {
 	// ID is the scanner's: "DS-0002". Type is the kind of the file: "dockerfile", "kubernetes".
 	ID          string   `json:"id"`
@@ -72,16 +74,16 @@ type Misconfiguration struct {
 	Layer     LayerID `json:"layer,omitzero"`
 }
 
-// License is a license of one package, as the scanner classes it.
+// License is a license of one package, as the scanner classifies it.
 type License struct {
 	// Name is an SPDX id or expression where the scanner knows one.
 	Name string `json:"name"`
-	// Category is "forbidden", "restricted", "reciprocal", "notice", "permissive", "unencumbered" or "unknown";
-	// Severity is what the scanner makes of it, critical to low and unknown.
+	// Category is "forbidden", "restricted", "reciprocal", "notice", "permissive", "unencumbered" or
+	// "unknown". The scanner derives Severity from it.
 	Category string   `json:"category"`
 	Severity Severity `json:"severity"`
 	Package  string   `json:"package"`
-	// Path is the file that says so, empty for packages of the operating system.
+	// Path is the file with the license, empty for packages of the operating system.
 	Path string `json:"path,omitempty"`
 }
 

@@ -2,8 +2,8 @@ package pratique
 
 import "time"
 
-// OutboxFigures are what the durable store between the webhooks and the queue holds and has done. The
-// metrics, the API and the command line show them as they are.
+// OutboxFigures are the backlog and the counters of the outbox, for the metrics, the API and the
+// command line.
 type OutboxFigures struct {
 	Waiting    int   `json:"waiting" doc:"Events on their way into the queue"`
 	Unresolved int   `json:"unresolved" doc:"Tags that were pushed by a sender that does not tell the digest; the registry is being asked"`
@@ -13,8 +13,9 @@ type OutboxFigures struct {
 	// Oldest and OldestUnresolved are zero if there is none.
 	Oldest           time.Time `json:"oldest,omitzero" doc:"When the oldest of waiting came in; absent if there is none"`
 	OldestUnresolved time.Time `json:"oldestUnresolved,omitzero" doc:"When the oldest of unresolved came in; absent if there is none"`
-	// The rest only rises while the process runs. A push without a digest that turned out to be a repeat
-	// is in both Stored and Duplicates. FailedCommits are, for example, those that found the disk full.
+	// These counters only rise while the process runs. A push without a digest that turned out to be
+	// a repeat is in both Stored and Duplicates. FailedCommits are, for example, those on a full
+	// disk.
 	Stored        uint64 `json:"stored" doc:"Events that were stored as news since the service was started"`
 	Duplicates    uint64 `json:"duplicates" doc:"Events that were known already, since the service was started"`
 	Forwarded     uint64 `json:"forwarded" doc:"Events that the queue has acknowledged since the service was started"`
@@ -22,7 +23,7 @@ type OutboxFigures struct {
 	FailedCommits uint64 `json:"failedCommits" doc:"Writes that failed and did no harm, since the service was started"`
 }
 
-// QueueFigures are the work of one priority of one stage that is not done.
+// QueueFigures are the backlog of one priority of one stage.
 type QueueFigures struct {
 	Stage    Stage    `json:"stage" doc:"inspect, attest or deploy"`
 	Priority Priority `json:"priority" doc:"push, manual or rescan"`
@@ -33,15 +34,15 @@ type QueueFigures struct {
 	Oldest time.Time `json:"oldest,omitzero" doc:"When the oldest job was put into the queue; absent if there is none"`
 }
 
-// Rescan is how far matching what is known against the newest database has come. The database in use
-// is To; what was matched against From, and is not to be matched again, holds for it, too.
+// Rescan is the progress of matching known images against the database in use, To. Findings from the
+// database before, From, that are not to be matched again hold for To, too.
 type Rescan struct {
 	From       Digest    `json:"from,omitzero" doc:"The database before; absent for the first"`
 	To         Database  `json:"to" doc:"The database in use"`
 	StartedAt  time.Time `json:"startedAt"`
 	FinishedAt time.Time `json:"finishedAt,omitzero" doc:"Absent while it goes on"`
-	// Everything says why all lists are matched again; empty if only those are that hold one of Names or
-	// Vulnerabilities, which count what differs.
+	// Everything says why all lists are matched again. It is empty if only lists with one of Names
+	// or Vulnerabilities are, which count what differs.
 	Everything      string `json:"everything,omitempty" doc:"Why all package lists are matched again; absent if only those are that what changed can affect"`
 	Names           int    `json:"names" doc:"Packages about which advisories differ"`
 	Vulnerabilities int    `json:"vulnerabilities" doc:"Vulnerabilities whose details differ"`
@@ -55,7 +56,7 @@ type Rescan struct {
 	SetAside        int    `json:"setAside" doc:"Images that could not be looked at: they keep their reports until the next database, or a push"`
 }
 
-// Aside is an image that could not be looked at with the database in use.
+// Aside is an image that could not be scanned with the database in use.
 type Aside struct {
 	Subject Subject `json:"subject"`
 	Reason  string  `json:"reason"`

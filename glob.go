@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Glob is a pattern over slash-separated names such as "registry.example.com/team/app". Within a segment it
-// is that of [path.Match]; a segment that is "**" stands for any number of segments, also none. Nothing
-// matches by prefix: "team" does not match "team/app", nor "team-evil". Patterns are printable ASCII, as the names are.
+// Glob is a pattern for slash-separated names such as "registry.example.com/team/app". A segment is
+// a pattern of [path.Match]; the segment "**" matches any number of segments, also none. A pattern
+// matches whole names only: "team" matches neither "team/app" nor "team-evil". Patterns are
+// printable ASCII, as names are.
 type Glob string
 
 // Validate reports a malformed pattern.
@@ -65,7 +66,7 @@ func matchSegments(pattern, name []string) bool {
 	return len(name) == 0
 }
 
-// Expression is a regular expression, as Go and Rego read them, that matches the names that a valid glob does.
+// Expression is a regular expression, for Go and Rego, that matches the same names as a valid glob.
 func (g Glob) Expression() string {
 	var b strings.Builder
 	b.WriteString("^")
@@ -93,7 +94,7 @@ func (g Glob) Expression() string {
 	return b.String() + "$"
 }
 
-// writeSegment writes a pattern of [path.Match].
+// writeSegment writes a segment, a pattern of [path.Match].
 func writeSegment(b *strings.Builder, s string) {
 	class := false
 	runes := []rune(s)
@@ -122,7 +123,7 @@ func writeSegment(b *strings.Builder, s string) {
 	}
 }
 
-// MatchAny reports whether one of the globs matches the name. No globs match nothing.
+// MatchAny reports whether one of the globs matches the name.
 func MatchAny(globs []Glob, name string) bool {
 	for _, g := range globs {
 		if g.Match(name) {

@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// Identity says who signed: a [Key] or a [Certificate], and nothing else. Two identities are the
-// same if they are equal with ==. A nil Identity is nobody's.
+// Identity says who signed. It is a [Key] or a [Certificate]. Identities are compared with ==; nil
+// is nobody.
 type Identity interface {
 	fmt.Stringer
 	identity()
 }
 
-// Key is the identity of somebody who signs with a key of their own.
+// Key is the identity of a signer with a key.
 type Key struct {
 	// ID is the hexadecimal sha256 of the public key's DER-encoded SubjectPublicKeyInfo.
 	ID string `json:"keyID"`
 }
 
-// Certificate is the identity of somebody for whom an issuer vouched when they signed.
+// Certificate is the identity of a signer with a certificate.
 type Certificate struct {
 	// Issuer is the OpenID Connect issuer that the certificate names, SAN its subject alternative
 	// name.
@@ -37,7 +37,7 @@ func (k Key) String() string { return "key " + k.ID }
 func (c Certificate) String() string { return fmt.Sprintf("%q, certified by %q", c.SAN, c.Issuer) }
 
 // ParseIdentity reads the JSON form: {"keyID": "…"} for a key, {"issuer": "…", "san": "…"} for a
-// certificate. Null is nil. What names neither or both, or leaves a member empty, is refused.
+// certificate. Null is nil. Anything else is an error.
 func ParseIdentity(data []byte) (Identity, error) {
 	if string(data) == "null" {
 		return nil, nil //nolint:nilnil // null is nobody

@@ -21,13 +21,14 @@ func DigestOf(b []byte) Digest {
 	return Digest{sum: sha256.Sum256(b)}
 }
 
-// DigestFromSum wraps a sha256 sum that was computed elsewhere, for example while streaming.
+// DigestFromSum returns the digest of a sha256 sum, for example one that was computed while
+// streaming.
 func DigestFromSum(sum [sha256.Size]byte) Digest {
 	return Digest{sum: sum}
 }
 
-// ParseDigest reads the text form. Other algorithms and upper-case digits are refused: two spellings of one
-// digest would be two keys. So are 64 zeros, which would read as "no digest" everywhere.
+// ParseDigest reads the text form. It refuses other algorithms and upper-case digits, which would be
+// a second spelling of a digest, and 64 zeros, which would mean "no digest".
 func ParseDigest(s string) (Digest, error) {
 	rest, ok := strings.CutPrefix(s, digestPrefix)
 	if !ok {
@@ -36,7 +37,7 @@ func ParseDigest(s string) (Digest, error) {
 	return ParseDigestHex(rest)
 }
 
-// ParseDigestHex reads the 64 hexadecimal digits without the algorithm; see [ParseDigest] for what is refused.
+// ParseDigestHex reads the 64 hexadecimal digits without the algorithm; see [ParseDigest].
 func ParseDigestHex(s string) (Digest, error) {
 	var d Digest
 	if len(s) != hex.EncodedLen(sha256.Size) || strings.ToLower(s) != s {
@@ -46,7 +47,7 @@ func ParseDigestHex(s string) (Digest, error) {
 		return Digest{}, fmt.Errorf("digest %q: %w", Clip(s), err)
 	}
 	if d.IsZero() {
-		return Digest{}, fmt.Errorf("digest %q: no content is known with it", Clip(s))
+		return Digest{}, fmt.Errorf("digest %q: no content has it", Clip(s))
 	}
 	return d, nil
 }
@@ -97,8 +98,8 @@ var (
 
 const maxRepositoryName = 255
 
-// ParseRepository reads "registry/path". The registry must be there: a default would make two services
-// read one name differently.
+// ParseRepository reads "registry/path". The registry is required, because a default would make two
+// services read one name differently.
 func ParseRepository(s string) (Repository, error) {
 	host, path, ok := strings.Cut(s, "/")
 	if !ok || !looksLikeHost(host) {
@@ -134,17 +135,17 @@ func (r Repository) String() string {
 	return r.Registry + "/" + r.Path
 }
 
-// ImageRef is what somebody said: a repository with a tag, a digest, or both. A tag may mean another image
-// tomorrow; only a resolver may turn a ref into a [Subject].
+// ImageRef is what somebody named: a repository with a tag, a digest, or both. A tag may name
+// another image tomorrow; only a resolver turns a ref into a [Subject].
 type ImageRef struct {
 	Repository Repository `json:"repository"`
 	Tag        string     `json:"tag,omitempty"`
 	Digest     Digest     `json:"digest,omitzero"`
-	// Other is the digest where it is of another algorithm than sha256; then Digest is zero.
+	// Other is the digest if it is not of sha256; then Digest is zero.
 	Other ContentID `json:"other,omitzero"`
 }
 
-// ContentID is the digest, of whatever algorithm; zero if the ref has none.
+// ContentID is the digest, of either algorithm; zero if the ref has none.
 func (r ImageRef) ContentID() ContentID {
 	if r.Digest.IsZero() {
 		return r.Other
@@ -152,7 +153,7 @@ func (r ImageRef) ContentID() ContentID {
 	return r.Digest.ContentID()
 }
 
-// WithContentID is r with that digest.
+// WithContentID returns r with the digest.
 func (r ImageRef) WithContentID(id ContentID) ImageRef {
 	if d, ok := id.Digest(); ok {
 		r.Digest, r.Other = d, ContentID{}
@@ -193,7 +194,7 @@ func ParseImageRef(s string) (ImageRef, error) {
 	return ref, nil
 }
 
-// Validate checks a ref that was not made by [ParseImageRef], for example one decoded from JSON.
+// Validate checks a ref that was decoded, not parsed.
 func (r ImageRef) Validate() error {
 	if err := r.Repository.Validate(); err != nil {
 		return err
@@ -222,17 +223,18 @@ func (r ImageRef) String() string {
 	return s
 }
 
-// signatureTag is anchored: a tag that an image may well have, such as app-sha256-<commit>, must not be ignored
-// without a record.
+// signatureTag is anchored: a tag such as app-sha256-<commit> is one of an image, which must not be
+// ignored.
 var signatureTag = regexp.MustCompile(`^sha(256-[0-9a-f]{64}|512-[0-9a-f]{128})(\.(sig|att|sbom))?$`)
 
-// IsSignatureTag reports whether a tag is what cosign calls its signatures, attestations and SBOMs, or the tag of
-// an index of referrers. Their media types are those of images, so the tag is all there is to see. It does not
-// recognise signatures that cosign was told to give a prefix: what they are, the resolver sees by what is in them.
+// IsSignatureTag reports whether a tag is one that cosign gives to signatures, attestations and
+// SBOMs, or the tag of an index of referrers. Such manifests have the media types of images, so only
+// the tag shows what they are. Tags with a prefix that cosign was configured with are not
+// recognized; the resolver recognizes those manifests by their content.
 func IsSignatureTag(tag string) bool { return signatureTag.MatchString(tag) }
 
-// Subject is what is meant: one manifest in one repository. It is comparable. Every stage after the resolver
-// takes a Subject, so acting on a tag that has moved does not compile.
+// Subject is what is meant: one manifest in one repository. It is comparable. Every stage after the
+// resolver takes a Subject, so acting on a tag that has moved does not compile.
 type Subject struct {
 	Repository Repository `json:"repository"`
 	Digest     Digest     `json:"digest"`
@@ -253,7 +255,7 @@ func ParseSubject(s string) (Subject, error) {
 // IsZero reports whether s names nothing.
 func (s Subject) IsZero() bool { return s == Subject{} }
 
-// Sibling is another manifest of the same repository, for example a platform child of an index.
+// Sibling returns another manifest of the same repository, for example a platform image of an index.
 func (s Subject) Sibling(d Digest) Subject { return Subject{Repository: s.Repository, Digest: d} }
 
 // String returns "registry/path@sha256:…".

@@ -15,15 +15,16 @@ const (
 // IsIndexType reports whether a manifest of that type lists the images of several platforms.
 func IsIndexType(t string) bool { return t == TypeOCIIndex || t == TypeDockerList }
 
-// IsManifestType reports whether a manifest of that type is one image, or an artifact in an image's clothes.
+// IsManifestType reports whether a manifest of that type is one image, or an artifact that uses the
+// type of an image.
 func IsManifestType(t string) bool { return t == TypeOCIManifest || t == TypeDockerManifest }
 
 // IsImageConfigType reports whether a configuration of that type makes its manifest a container image.
 func IsImageConfigType(t string) bool { return t == TypeOCIConfig || t == TypeDockerConfig }
 
-// OnlyEvidence reports whether layers of these types hold signatures, attestations or SBOMs and nothing else. A
-// cosign signature and BuildKit's attestations have the manifest and configuration types of an image, so that only
-// the layers tell. No layers at all are no evidence.
+// OnlyEvidence reports whether layers of these types hold signatures, attestations or SBOMs and
+// nothing else. cosign's signatures and BuildKit's attestations have the manifest and configuration
+// types of images, so only their layers differ. No layers are no evidence.
 func OnlyEvidence(layerTypes []string) bool {
 	for _, t := range layerTypes {
 		if !isEvidenceType(t) {

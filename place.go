@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Object is what a part of a file describes, as Kubernetes has it. What the file does not say is empty.
+// Object is the Kubernetes object that a part of a file describes. What the file does not have is
+// empty.
 type Object struct {
 	Kind      string `json:"kind,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
 }
 
-// At returns "Kind namespace/name field", as far as it is known.
+// At returns "Kind namespace/name field", without what is empty.
 func (o Object) At(field string) string {
 	name := o.Name
 	if o.Namespace != "" {
@@ -27,18 +28,19 @@ func (o Object) At(field string) string {
 type Place struct {
 	Path string `json:"path"`
 	Line int    `json:"line"`
-	// Object and Field say where it is for people: the number of an entry in a list changes with those above it, so whether
-	// two places are the same is decided without them.
+	// Object and Field are for people. The index of a list entry changes with the entries above it,
+	// so they do not identify a place.
 	Object Object `json:"object,omitzero"`
 	Field  string `json:"field,omitempty"`
-	// Tag and Digest are what it names; either may be missing there. TagOnly is set where there is no room for a digest.
+	// Tag and Digest are what it names; either may be missing. TagOnly says that the value cannot
+	// have a digest.
 	Tag     string `json:"tag,omitempty"`
 	Digest  Digest `json:"digest,omitzero"`
 	TagOnly bool   `json:"tagOnly,omitempty"`
-	// Tags is the pattern of a place that does not ask for every tag.
+	// Tags is the pattern of a place that asks for certain tags only.
 	Tags string `json:"tags,omitempty"`
-	// Since is the commit that put this there, and SinceAt its committer's time. Both are zero if that commit is older than
-	// the history that was looked at.
+	// Since is the commit that wrote the value, and SinceAt its committer's time. Both are zero if
+	// the commit is older than the history that was read.
 	Since   string    `json:"since,omitempty"`
 	SinceAt time.Time `json:"sinceAt,omitzero"`
 }
@@ -46,17 +48,19 @@ type Place struct {
 // MaxPlaces bounds the places that a fact lists.
 const MaxPlaces = 20
 
-// Drifted says that a target does not hold the fact's subject, though a fact before says that it was deployed there. It
-// corrects that fact: the subject is deployed there again only if a later one says so.
+// Drifted says that a target does not hold the fact's subject, although an earlier fact says that it
+// was deployed there. It corrects that fact; the subject is deployed there again only if a later
+// fact says so.
 type Drifted struct {
 	Target string `json:"target"`
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`
-	// State is [StateSuperseded] if another digest was deployed over it, and [StateReverted] if somebody took it away.
+	// State is [StateSuperseded] if another digest was deployed, and [StateReverted] if somebody
+	// removed the subject.
 	State  State  `json:"state"`
 	Detail string `json:"detail,omitempty"`
-	// Tip is the commit that was looked at, Places what it names instead, at most [MaxPlaces]; none if nothing names the
-	// image any longer.
+	// Tip is the commit that was read. Places are what it names instead, at most [MaxPlaces]; none
+	// if nothing names the image.
 	Tip    string  `json:"tip"`
 	Places []Place `json:"places,omitempty"`
 }
@@ -70,7 +74,8 @@ type PlaceProblem struct {
 // MaxProblems bounds the problems that a fact lists.
 const MaxProblems = 20
 
-// forgetDrift takes back what was said about a target. It makes a new list: the old one may be shared with a copy of r.
+// forgetDrift removes the drift of a target. It makes a new list, because the old one may be shared
+// with a copy of r.
 func (r *Record) forgetDrift(target string) {
 	var kept []Drifted
 	for _, d := range r.Drifted {
@@ -91,7 +96,8 @@ func (r *Record) Supersede(by Digest, c *Commit) {
 	})
 }
 
-// Standing returns the targets that hold the subject as far as the facts say, in the order in which it came to them.
+// Standing returns the targets that hold the subject as far as the facts say, in the order in which
+// it was deployed to them.
 func (r *Record) Standing() []string {
 	gone, listed := map[string]bool{}, map[string]bool{}
 	for _, d := range r.Drifted {
@@ -107,22 +113,23 @@ func (r *Record) Standing() []string {
 	return targets
 }
 
-// TargetPlaces is what one target holds of one repository of images.
+// TargetPlaces is what one target holds of one image repository.
 type TargetPlaces struct {
 	Target     string     `json:"target"`
 	Remote     string     `json:"remote"`
 	Branch     string     `json:"branch"`
 	Repository Repository `json:"repository"`
-	// Tip is the commit that was looked at, and SeenAt when the branch was known to end there. They are older than the
-	// question if Failure says why nobody could look now, and zero if nobody ever did.
+	// Tip is the commit that was read, and ObservedAt when the branch was at it. They are old if
+	// Failure says why the branch could not be read now, and zero if it never could.
 	Tip        string    `json:"tip,omitempty"`
 	ObservedAt time.Time `json:"observedAt,omitzero"`
 	Failure    string    `json:"failure,omitempty"`
-	// Places are some of Count, in the order of the files: of each digest one at least, as far as there is room.
+	// Places are some of Count, in the order of the files, with at least one of each digest if there
+	// is room.
 	Places []Place `json:"places,omitempty"`
 	Count  int     `json:"count"`
-	// Problems are places that are the repository's and cannot be edited.
+	// Problems are places of the repository that cannot be edited.
 	Problems []Problem `json:"problems,omitempty"`
-	// Hints say, where there is no place, what may have been meant as one. Nothing follows from them.
+	// Hints are lines that may have been meant as places, if there is none. Nothing depends on them.
 	Hints []Problem `json:"hints,omitempty"`
 }

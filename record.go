@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Record is all facts of one subject, folded: the newest of each kind, and the list of when and by whom.
+// Record is all facts of one subject, folded: the newest fact of each kind, and the history.
 type Record struct {
 	Subject   Subject    `json:"subject"`
 	Resolved  *Resolved  `json:"resolved,omitempty"`
@@ -21,12 +21,13 @@ type Record struct {
 	// Drifted are the targets among them that do not hold the subject any longer: the newest fact for each, or what follows
 	// from the commit that put another digest there.
 	Drifted []Drifted `json:"drifted,omitempty"`
-	// Work is how far the newest work on the subject has come. Back says that a target was found to hold the subject
-	// after that work had ended.
+	// Work is the state of the newest work on the subject. Back says that a target was found to hold
+	// the subject again after that work had ended.
 	Work Work `json:"work"`
 	Back bool `json:"back,omitempty"`
-	// History lists at most [MaxHistory] facts in ledger order: the first, the newest, and always the last one that
-	// is resolved or completed, which says whether work goes on. The ledger has them all; Facts counts them.
+	// History lists at most [MaxHistory] facts in the order of the ledger: the first, the newest,
+	// and always the last resolved or completed fact, which tells whether work is in progress. Facts
+	// counts all facts in the ledger.
 	History []FactRef `json:"history"`
 	Facts   int       `json:"facts"`
 }
@@ -51,11 +52,11 @@ func (r *Record) Fold(seq uint64, f Fact) {
 	f.Body.fold(r)
 }
 
-// follow moves the newest work on the subject. What is found out later without a push (a newer report, a newer verdict)
-// leaves work that has ended as it is, and so does a redelivered report of an event that has ended.
+// follow updates the newest work on the subject. A newer report or verdict without a push does not
+// change work that has ended, and neither does a redelivered event that has ended.
 func (r *Record) follow(f Fact) {
 	switch f.Body.(type) {
-	case *Drifted, *Answered: // They say where the image stands, not how far the work is.
+	case *Drifted, *Answered: // They are about deployments, not about the progress of the work.
 	case *Resolved:
 		over := func(h FactRef) bool { return h.Kind == FactCompleted && h.Event == f.Event }
 		if f.Event == "" || !slices.ContainsFunc(r.History, over) {
@@ -71,9 +72,10 @@ func (r *Record) follow(f Fact) {
 	}
 }
 
-// State is how far the newest work on the subject has come. An image with commits is deployed, too, when a later event
-// ended as allowed because nobody asked for a deployment, or was canceled: Git still says so. It is superseded or
-// reverted once the facts say that no target holds it any longer, and deployed once they say that one does again.
+// State is the state of the newest work on the subject. An image with commits stays deployed if a
+// later event ended as allowed because no target asked for the image, or was canceled: Git still has
+// it. It is superseded or reverted once no target holds it as far as the facts say, and deployed
+// again once a target does.
 func (r *Record) State() State {
 	end := r.Work.State
 	if !r.Work.Completed {

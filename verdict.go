@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// Outcome is what a verdict says.
+// Outcome is allow or deny.
 type Outcome string
 
-// The two outcomes. There is no third: what could not be found out is an [Error].
+// The outcomes. There is no third: if something could not be found out, that is an [Error].
 const (
 	Allow Outcome = "allow"
 	Deny  Outcome = "deny"
 )
 
-// Verdict is the answer of the policy about one subject.
+// Verdict is the policy's answer about one subject.
 type Verdict struct {
 	Subject Subject `json:"subject"`
 	Outcome Outcome `json:"outcome"`
-	// Reasons are the rules that denied, each with why; empty if the outcome is Allow.
+	// Reasons are the rules that denied; empty if the outcome is Allow.
 	Reasons []Reason `json:"reasons,omitempty"`
-	// Notes are the rules that spoke without denying.
+	// Notes are rules that matched without denying.
 	Notes []Reason `json:"notes,omitempty"`
-	// Profile names and pins the rules that gave it.
+	// Profile is the policy that gave the verdict.
 	Profile Profile `json:"profile"`
 	// Inputs are the documents that the policy saw, by digest.
 	Inputs []Input `json:"inputs,omitempty"`
@@ -31,12 +31,12 @@ type Verdict struct {
 	EvaluatedAt time.Time      `json:"evaluatedAt"`
 }
 
-// Decision is what the policy says about one image. Reasons and Notes are bounded in number and
-// bytes, so that a fact and a summary can carry them.
+// Decision is the policy's answer about one image. Reasons and Notes are bounded, so that facts and
+// summaries have room for them.
 type Decision struct {
 	Outcome        Outcome
 	Reasons, Notes []Reason
-	// AllReasons and AllNotes are set where Reasons and Notes leave something out.
+	// AllReasons and AllNotes are set if Reasons and Notes are not complete.
 	AllReasons, AllNotes []Reason
 }
 
@@ -46,21 +46,21 @@ type PlatformDecision struct {
 	Decision Decision
 }
 
-// Reason is a rule that spoke, and why.
+// Reason is a rule that matched, and why.
 type Reason struct {
 	Rule    string `json:"rule"`
 	Message string `json:"message"`
-	// Platform is set where the reason concerns one platform of an index.
+	// Platform is set if the reason is about one platform of an index.
 	Platform Platform `json:"platform,omitempty"`
-	// Finding is the vulnerability concerned, Package the package, where the rule named one.
+	// Finding is the vulnerability and Package the package, if the rule names one.
 	Finding string `json:"finding,omitempty"`
 	Package string `json:"package,omitempty"`
 }
 
-// DefaultProfile is the name of the profile that the configuration's policy makes.
+// DefaultProfile is the name of the profile in the configuration.
 const DefaultProfile = "default"
 
-// Profile is a named policy. The digest covers every file of its rules and the parameters, and not the name.
+// Profile is a named policy. The digest covers its rules and parameters, and not its name.
 type Profile struct {
 	Name   string `json:"name"`
 	Digest Digest `json:"digest"`
@@ -82,10 +82,11 @@ type ChildVerdict struct {
 	Outcome Outcome `json:"outcome"`
 }
 
-// Change is an edit wanted in a config repository: this image, now at this digest, because of that verdict.
+// Change is an edit wanted in a config repository: this image at this digest, because of this
+// verdict.
 type Change struct {
 	Subject Subject `json:"subject"`
-	// Tag is the tag that was pushed; it is written beside the digest for people to read.
+	// Tag is the tag that was pushed. It is written next to the digest for people.
 	Tag string `json:"tag,omitempty"`
 	// Verdict and VSA are the digests, and Profile the profile, that the commit's trailers name.
 	Verdict Digest  `json:"verdict"`
@@ -95,14 +96,14 @@ type Change struct {
 	Event string `json:"event"`
 	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is zero if unknown.
 	PushedAt time.Time `json:"pushedAt,omitzero"`
-	// Asked says that somebody asked for this image, by a submission; it was not pushed just now.
+	// Asked says that the image was submitted, not pushed.
 	Asked bool `json:"asked,omitempty"`
 	// RefreshOnly and AllowOlder are those of the event.
 	RefreshOnly bool `json:"refreshOnly,omitempty"`
 	AllowOlder  bool `json:"allowOlder,omitempty"`
 }
 
-// Commit is the commit that made a change, or that was found to have made it already.
+// Commit is the commit that made a change, or was found to have made it.
 type Commit struct {
 	// Target is the configured name of the repository and path; Remote and Branch are where it was pushed.
 	Target string `json:"target"`
@@ -112,10 +113,10 @@ type Commit struct {
 	Tag string `json:"tag,omitempty"`
 	// ID is the hexadecimal id of the Git commit.
 	ID string `json:"id"`
-	// Created is true if the commit was made for the fact's event, and false if it was there before.
+	// Created is true if the commit was made for the fact's event, and false if it existed before.
 	Created bool         `json:"created,omitempty"`
 	Files   []FileChange `json:"files,omitempty"`
-	// MoreFiles counts the values that a fact leaves out of Files; the commit has them all.
+	// MoreFiles counts the values that a fact has no room for; the commit has them all.
 	MoreFiles int `json:"moreFiles,omitempty"`
 	// At is the committer's time.
 	At time.Time `json:"at"`
@@ -125,17 +126,17 @@ type Commit struct {
 type FileChange struct {
 	Path string `json:"path"`
 	Line int    `json:"line"`
-	// Object and Field say where it is for people. The number of an entry in a list changes with those above it.
+	// Object and Field are for people. The index of a list entry changes with the entries above it.
 	Object Object `json:"object,omitzero"`
 	Field  string `json:"field,omitempty"`
 	Old    string `json:"old"`
 	New    string `json:"new"`
 }
 
-// Problem is a place in a config repository that cannot be edited until people change it.
+// Problem is a place in a config repository that cannot be edited until somebody changes it.
 type Problem struct {
 	Path string `json:"path"`
-	// Line counts from 1; zero stands for the file or folder as a whole.
+	// Line counts from 1; zero means the whole file or folder.
 	Line   int    `json:"line,omitempty"`
 	Reason string `json:"reason"`
 }

@@ -1,23 +1,23 @@
 package pratique
 
-// Stage is a step of the line that takes its work from a queue.
+// Stage is a step of the pipeline with a queue.
 type Stage string
 
-// The stages, in the order of the line. They are untyped, because the same names stand in facts:
-// of who wrote a fact, and of what failed.
+// The stages in their order. They are untyped, because facts use the same names for authors and
+// failures.
 const (
 	StageInspect = "inspect"
 	StageAttest  = "attest"
 	StageDeploy  = "deploy"
 )
 
-// StageRescan is in facts about images that could not be matched again. It has no queue.
+// StageRescan is the stage in facts about failed rescans. It has no queue.
 const StageRescan = "rescan"
 
-// Stages returns every stage that has a queue, in the order of the line.
+// Stages returns every stage with a queue, in their order.
 func Stages() []Stage { return []Stage{StageInspect, StageAttest, StageDeploy} }
 
-// Message is work for one priority of a stage. It carries ids and digests, never documents.
+// Message is a job for one priority of a stage. It carries ids and digests, never documents.
 type Message struct {
 	Priority Priority
 	// ID makes a message that is published again one message.

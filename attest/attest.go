@@ -1,6 +1,7 @@
-// Package attest builds the in-toto statements that Pratique signs, one function for each predicate. It is pure: no
-// I/O, no clock, no keys. The same facts always give the same statement, so a stage that is run again after a crash
-// signs the same thing. Package verify reads the one that the gate relies on.
+// Package attest builds the in-toto statements that Pratique signs, one function for each predicate.
+// It is pure: no I/O, no clock, no keys. The same facts always give the same statement, so a stage
+// that runs again after a crash signs the same thing. Package verify reads the summary that the gate
+// relies on.
 package attest
 
 import (
@@ -15,12 +16,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// StatementType is the in-toto statement version that Pratique writes. The command-line cosign 2.6 accepts
-// it for every predicate, though it writes version 0.1 itself.
+// StatementType is the version of in-toto statements that Pratique writes. cosign 2.6 accepts it for
+// every predicate, though it writes version 0.1 itself.
 const StatementType = "https://in-toto.io/Statement/v1"
 
-// newStatement states predicate about subject. The predicate must be an object; that it is JSON to its end, without
-// duplicate names, is seen to by who signs it, who has to read it anyway.
+// newStatement returns a statement about the subject. The predicate must be a JSON object. Whoever
+// signs it checks the rest of the JSON, because it has to be read for that anyway.
 func newStatement(op string, subject pratique.Subject, predicateType string, predicate []byte) (pratique.Statement, error) {
 	if err := subject.Repository.Validate(); err != nil {
 		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
@@ -42,7 +43,7 @@ func newStatement(op string, subject pratique.Subject, predicateType string, pre
 	}, nil
 }
 
-// marshalPredicate encodes a predicate that was built here. Maps are written in the order of their keys.
+// marshalPredicate encodes a predicate with sorted map keys.
 func marshalPredicate(op string, predicate any) ([]byte, error) {
 	encoded, err := json.Marshal(predicate, json.Deterministic(true))
 	if err != nil {
@@ -51,9 +52,9 @@ func marshalPredicate(op string, predicate any) ([]byte, error) {
 	return encoded, nil
 }
 
-// head returns the wanted members of a document, which are strings. It reads no further than it has to: those that say
-// what a document is stand at its beginning, and megabytes may follow.
-func head(document []byte, wanted ...string) (map[string]string, error) {
+// stringMembers returns the wanted members of a JSON object, which must be strings. It stops after
+// the last of them: they are at the beginning of a document, and megabytes may follow.
+func stringMembers(document []byte, wanted ...string) (map[string]string, error) {
 	found := map[string]string{}
 	decoder := jsontext.NewDecoder(bytes.NewReader(document))
 	if begin, err := decoder.ReadToken(); err != nil || begin.Kind() != '{' {

@@ -2,11 +2,12 @@ package attest
 
 import "github.com/pratique-dev/pratique"
 
-// CycloneDX states that document, a CycloneDX JSON document, is the bill of materials of subject. The
-// predicate is the document itself, as cosign's "cyclonedx" type expects. A document of another kind is Invalid.
+// CycloneDX states that a CycloneDX JSON document is the bill of materials of the subject. The
+// predicate is the document itself, as in cosign's "cyclonedx" type. A document of another kind is
+// Invalid.
 func CycloneDX(subject pratique.Subject, document []byte) (pratique.Statement, error) {
 	const op = "state CycloneDX"
-	members, err := head(document, "bomFormat", "specVersion")
+	members, err := stringMembers(document, "bomFormat", "specVersion")
 	if err != nil {
 		return pratique.Statement{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Invalid, Err: err}
 	}

@@ -6,11 +6,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// SPDX states that document, an SPDX 2 JSON document, is the bill of materials of subject. The predicate is
-// the document itself, as cosign's "spdxjson" type expects. A document of another kind is Invalid.
+// SPDX states that an SPDX 2 JSON document is the bill of materials of the subject. The predicate is
+// the document itself, as in cosign's "spdxjson" type. A document of another kind is Invalid.
 func SPDX(subject pratique.Subject, document []byte) (pratique.Statement, error) {
 	const op = "state SPDX"
-	members, err := head(document, "spdxVersion", "SPDXID")
+	members, err := stringMembers(document, "spdxVersion", "SPDXID")
 	if err != nil {
 		return pratique.Statement{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Invalid, Err: err}
 	}

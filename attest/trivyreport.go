@@ -8,9 +8,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The shape of Trivy's JSON report, schema version 2, as far as findings fill it. Policies in the wild read
-// Results[].Vulnerabilities[].Severity, so the names are Trivy's. The types are ours because Trivy's own bring
-// the whole scanner into every program that signs.
+// trivyReport is the part of Trivy's JSON report, schema version 2, that findings fill. Policies in
+// use read Results[].Vulnerabilities[].Severity, so the names are Trivy's. The types are ours,
+// because Trivy's would link the whole scanner into every program that signs.
 type trivyReport struct {
 	SchemaVersion int
 	CreatedAt     time.Time
@@ -89,7 +89,7 @@ type trivyCVSS struct {
 	V40Score  float64 `json:",omitzero"`
 }
 
-// evidence is what Trivy's shape has no place for: which inventory and which database the findings rest on.
+// evidence is what Trivy's report has no field for: the inventory and the database of the findings.
 type evidence struct {
 	Inventory          pratique.Digest   `json:"inventory"`
 	Database           pratique.Database `json:"database"`
@@ -119,7 +119,7 @@ func newTrivyReport(subject pratique.Subject, r pratique.Report) trivyReport {
 	return out
 }
 
-// trivyResults groups findings by the list they were found in. The order does not depend on that of the report.
+// trivyResults groups findings by package list. The order does not depend on that of the report.
 func trivyResults(findings []pratique.Finding) []trivyResult {
 	type list struct {
 		target, kind string
@@ -192,7 +192,8 @@ func timePointer(t time.Time) *time.Time {
 	return &t
 }
 
-// utc writes the database's times in UTC, so that where a process runs does not change what is signed.
+// utc converts the database's times, so that the time zone of a process does not change what is
+// signed.
 func utc(d pratique.Database) pratique.Database {
 	d.UpdatedAt, d.NextUpdate, d.DownloadedAt = d.UpdatedAt.UTC(), d.NextUpdate.UTC(), d.DownloadedAt.UTC()
 	return d

@@ -6,35 +6,37 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Names in a verification summary that are ours. The specification lets producers add fields whose names are
-// URIs, and lets consumers expect any level they agreed on with the producer.
+// Our own names in a verification summary. The specification lets producers add fields whose names
+// are URIs, and lets consumers expect any level that they agreed on with the producer.
 const (
-	// ExtensionVerdict is the predicate's member that holds the rules that spoke.
+	// ExtensionVerdict is the member of the predicate with our verdict.
 	ExtensionVerdict = "https://github.com/pratique-dev/pratique/verdict/v1"
 
-	// ProfilePrefix comes before a profile's name in the policy's URI.
+	// ProfilePrefix and a profile's name are the policy's URI.
 	ProfilePrefix = "https://github.com/pratique-dev/pratique/profile/"
 
 	evidencePrefix = "https://github.com/pratique-dev/pratique/evidence/"
-	// ResultPassed and ResultFailed are the results that there are. LevelFailed goes with the second.
+	// ResultPassed and ResultFailed are the possible results. LevelFailed is the level of a failed
+	// one.
 	ResultPassed = "PASSED"
 	ResultFailed = "FAILED"
 	LevelFailed  = "FAILED"
-	// levelPassed makes no claim on the build track: the policy admits images, it does not rate their builds.
+	// levelPassed claims nothing on the build track: the policy admits images, it does not rate
+	// builds.
 	levelPassed = "SLSA_BUILD_LEVEL_UNEVALUATED" //nolint:gosec // a level's name, not a credential
 	slsaVersion = "1.1"
-	// mostReasons bounds the signed statement; the count says how many there were, and the verdict's document
-	// has them all.
-	mostReasons = 100
+	// maxReasons bounds the signed statement. The counts are of all reasons and notes, and the
+	// document of the verdict has them all.
+	maxReasons = 100
 )
 
-// Resource is something that a verification summary names by digest.
+// Resource is a document that a summary names by digest.
 type Resource struct {
 	URI    string
 	Digest pratique.Digest
 }
 
-// VSAInput is what [NewVSA] states.
+// VSAInput is the input of [NewVSA].
 type VSAInput struct {
 	Verdict pratique.Verdict
 	// VerdictDigest is that of the verdict's stored document.
@@ -42,11 +44,11 @@ type VSAInput struct {
 	// VerifierID is the URI of this service; Version maps component names to versions and may be empty.
 	VerifierID string
 	Version    map[string]string
-	// Inputs are all documents that the verdict rests on. If nil, they are taken from the verdict.
+	// Inputs are all documents that the verdict rests on. If nil, they are those of the verdict.
 	Inputs []Resource
 }
 
-// VSAPredicate is the predicate of SLSA's verification summary, version 1. Package verify reads it.
+// VSAPredicate is the predicate of a SLSA verification summary, version 1. Package verify reads it.
 type VSAPredicate struct {
 	Verifier           VSAVerifier   `json:"verifier"`
 	TimeVerified       time.Time     `json:"timeVerified"`
@@ -59,7 +61,7 @@ type VSAPredicate struct {
 	Verdict            VSAVerdict    `json:"https://github.com/pratique-dev/pratique/verdict/v1,omitzero"`
 }
 
-// VSAVerifier is who made a summary.
+// VSAVerifier identifies the service that made a summary.
 type VSAVerifier struct {
 	ID      string            `json:"id"`
 	Version map[string]string `json:"version,omitempty"`
@@ -71,7 +73,7 @@ type VSAResource struct {
 	Digest map[string]string `json:"digest,omitempty"`
 }
 
-// VSAVerdict is what our summaries say besides, under [ExtensionVerdict].
+// VSAVerdict is our extension of the summary, [ExtensionVerdict].
 type VSAVerdict struct {
 	Digest      pratique.Digest         `json:"digest,omitzero"`
 	ReasonCount int                     `json:"reasonCount,omitzero"`
@@ -81,10 +83,10 @@ type VSAVerdict struct {
 	Children    []pratique.ChildVerdict `json:"children,omitempty"`
 }
 
-// NewVSA states a verdict as a SLSA verification summary about the verdict's subject. resourceUri is
-// "registry/repository@sha256:…", so a summary that was copied to another repository does not hold there.
-// Reasons and notes beyond the first hundred are only counted. A verdict that lacks an outcome, a profile
-// or a time is Invalid.
+// NewVSA states a verdict as a SLSA verification summary of its subject. The resourceUri is
+// "registry/repository@sha256:…", so a summary that is copied to another repository does not hold
+// there. At most a hundred reasons and notes are listed. A verdict without an outcome, a profile or
+// a time is Invalid.
 func NewVSA(in VSAInput) (pratique.Statement, error) {
 	const op = "state verdict"
 	v := in.Verdict
@@ -92,9 +94,9 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 	case v.Outcome != pratique.Allow && v.Outcome != pratique.Deny:
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has outcome %q", v.Subject, v.Outcome)
 	case v.Outcome == pratique.Allow && len(v.Reasons) > 0:
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s allows and gives reasons to deny", v.Subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s is allow and has reasons to deny", v.Subject)
 	case v.Profile.Digest.IsZero() || v.Profile.Name == "":
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s does not pin its profile", v.Subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no profile", v.Subject)
 	case v.EvaluatedAt.IsZero():
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no time", v.Subject)
 	case in.VerifierID == "":
@@ -110,8 +112,8 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 		SLSAVersion:        slsaVersion,
 		Verdict: VSAVerdict{
 			Digest:      in.VerdictDigest,
-			ReasonCount: len(v.Reasons), Reasons: v.Reasons[:min(len(v.Reasons), mostReasons)],
-			NoteCount: len(v.Notes), Notes: v.Notes[:min(len(v.Notes), mostReasons)],
+			ReasonCount: len(v.Reasons), Reasons: v.Reasons[:min(len(v.Reasons), maxReasons)],
+			NoteCount: len(v.Notes), Notes: v.Notes[:min(len(v.Notes), maxReasons)],
 			Children: v.Children,
 		},
 	}
@@ -130,7 +132,7 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 	return newStatement(op, v.Subject, pratique.PredicateVSA, encoded)
 }
 
-// vsaInputs lists everything the verdict rests on; the specification allows no partial list.
+// vsaInputs lists all documents that the verdict rests on. The specification allows no partial list.
 func vsaInputs(op string, in VSAInput) ([]VSAResource, error) {
 	inputs := in.Inputs
 	if inputs == nil {

@@ -16,24 +16,23 @@ const PayloadType = "application/vnd.in-toto+json"
 const (
 	statementV1  = "https://in-toto.io/Statement/v1"
 	statementV01 = "https://in-toto.io/Statement/v0.1"
-	// mostSignatures bounds the work that an envelope can ask of a verifier.
-	mostSignatures = 16
+	// maxSignatures bounds what an envelope makes a verifier do.
+	maxSignatures = 16
 )
 
-// OpenEnvelope returns the statement in an envelope, and who signed it: the first identity that the
-// verifier accepts. The key ids in the envelope are hints that nobody signed, so they decide
-// nothing. Payload type and statement are read strictly: another payload type, duplicate names, a
-// statement without subject, predicate type or predicate are Unverified, as is an envelope without
-// a signature that the verifier accepts.
+// OpenEnvelope returns the statement in an envelope, and the first identity that the verifier
+// accepts. The key ids in an envelope are not signed, so they are ignored. Another payload type,
+// duplicate names, a statement without subject, predicate type or predicate are Unverified, as is an
+// envelope without a signature that the verifier accepts.
 func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, pratique.Identity, error) {
 	const op = "open envelope"
 	if e.PayloadType != PayloadType {
 		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
 			"payload type %.100q is not %s", e.PayloadType, PayloadType)
 	}
-	if len(e.Signatures) > mostSignatures {
+	if len(e.Signatures) > maxSignatures {
 		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
-			"%d signatures, at most %d are looked at", len(e.Signatures), mostSignatures)
+			"%d signatures, at most %d are verified", len(e.Signatures), maxSignatures)
 	}
 	message := dsse.PAE(e.PayloadType, e.Payload)
 	var by pratique.Identity
@@ -46,7 +45,7 @@ func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, pratique
 	}
 	if by == nil {
 		return pratique.Statement{}, nil, pratique.Errorf(pratique.Unverified, op,
-			"none of %d signatures holds", len(e.Signatures))
+			"none of %d signatures is valid", len(e.Signatures))
 	}
 	var st pratique.Statement
 	if err := json.Unmarshal(e.Payload, &st); err != nil {
@@ -58,8 +57,8 @@ func OpenEnvelope(v Verifier, e pratique.Envelope) (pratique.Statement, pratique
 	return st, by, nil
 }
 
-// EncodeEnvelope returns the DSSE JSON form of an envelope, payload and signatures in standard
-// base64. These are the bytes whose digest names the envelope.
+// EncodeEnvelope returns the DSSE JSON form of an envelope, with payload and signatures in standard
+// base64. The digest of these bytes names the envelope.
 func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -68,8 +67,8 @@ func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeEnvelope reads the DSSE JSON form. Duplicate names and trailing data are Corrupt; members
-// that DSSE does not define are ignored, as DSSE asks. It verifies nothing.
+// DecodeEnvelope reads the DSSE JSON form, and verifies nothing. Duplicate names and trailing data
+// are Corrupt. Members that DSSE does not define are ignored, as DSSE asks.
 func DecodeEnvelope(data []byte) (pratique.Envelope, error) {
 	var e pratique.Envelope
 	if err := json.Unmarshal(data, &e); err != nil {

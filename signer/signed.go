@@ -13,13 +13,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Signed is a statement in the envelope in which it was signed here. Only [SignStatement] makes
-// one, so what it says of its statement need not be read again out of megabytes of payload. The
-// zero value is signed by nobody.
+// Signed is a statement in the envelope in which it was signed. Only [SignStatement] makes one, so
+// its fields describe the statement without decoding megabytes of payload. The zero value is signed
+// by nobody.
 type Signed struct {
 	predicateType string
 	subject       []pratique.StatementSubject
-	// message is what the signature is over: a prefix, and then the payload.
+	// message is what was signed: a prefix and the payload.
 	message   []byte
 	signature Signature
 	payload   pratique.Digest
@@ -30,17 +30,17 @@ type Signed struct {
 // PredicateType is that of the statement.
 func (s Signed) PredicateType() string { return s.predicateType }
 
-// Payload is the digest of the signed bytes, which is the same whenever the same is stated.
+// Payload is the digest of the signed bytes. The same statement always has the same payload.
 func (s Signed) Payload() pratique.Digest { return s.payload }
 
-// Content is the envelope in its DSSE JSON form, as [EncodeEnvelope] gives it. It must not be
-// changed.
+// Content is the envelope in its DSSE JSON form, as [EncodeEnvelope] returns it. It must not be
+// modified.
 func (s Signed) Content() []byte { return s.content }
 
 // Digest is that of the content, which names the envelope.
 func (s Signed) Digest() pratique.Digest { return s.digest }
 
-// Signature is the one in the envelope, which has room for its bytes alone.
+// Signature is the signature in the envelope, which stores only its bytes.
 func (s Signed) Signature() Signature { return s.signature }
 
 // Check returns nil if the verifier accepts the signature and the statement is about the digest.
@@ -57,17 +57,16 @@ func (s Signed) Check(v Verifier, about pratique.Digest) error {
 }
 
 // SignStatement puts a statement into a DSSE envelope with one signature. The same statement always
-// gives the same payload bytes; the signature may differ each time. A predicate that is not one
-// JSON object is Invalid, and so is one with a name that occurs twice in it: two readers could see
-// two different documents.
+// gives the same payload; the signature may differ. A predicate that is not one JSON object is
+// Invalid, and so is one with duplicate names: two readers could see two different documents.
 //
-// An SBOM has megabytes, so they are read once and copied no more often than they have to be.
+// An SBOM has megabytes, so it is read once and copied as little as possible.
 func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed, error) {
 	const op = "sign statement"
 	if err := checkStatement(st); err != nil {
 		return Signed{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
-	message, start, err := paeOf(st)
+	message, start, err := encodePAE(st)
 	if err != nil {
 		return Signed{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
@@ -80,7 +79,7 @@ func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed
 	if key, ok := s.Identity().(pratique.Key); ok {
 		hint = key.ID
 	}
-	content, err := envelopeOf(payload, pratique.EnvelopeSignature{KeyID: hint, Sig: sig.Bytes})
+	content, err := encodeSigned(payload, pratique.EnvelopeSignature{KeyID: hint, Sig: sig.Bytes})
 	if err != nil {
 		return Signed{}, err
 	}
@@ -90,9 +89,9 @@ func SignStatement(ctx context.Context, s Signer, st pratique.Statement) (Signed
 	}, nil
 }
 
-// paeOf encodes a statement, with DSSE's pre-authentication encoding before it: the message to
-// sign. The payload begins at start, and the predicate is in it as it is.
-func paeOf(st pratique.Statement) (message []byte, start int, err error) {
+// encodePAE encodes a statement with DSSE's pre-authentication encoding, the message to sign. The
+// payload begins at start, and contains the predicate unchanged.
+func encodePAE(st pratique.Statement) (message []byte, start int, err error) {
 	// It also refuses duplicate names and invalid UTF-8.
 	if !st.Predicate.IsValid() {
 		return nil, 0, errors.New("the statement's predicate is not valid JSON")
@@ -111,8 +110,8 @@ func paeOf(st pratique.Statement) (message []byte, start int, err error) {
 	return slices.Concat([]byte(before), around, predicate, rest), len(before), nil
 }
 
-// envelopeOf is [EncodeEnvelope] for one signature, in one piece of memory.
-func envelopeOf(payload []byte, sig pratique.EnvelopeSignature) ([]byte, error) {
+// encodeSigned is [EncodeEnvelope] for one signature, with one allocation.
+func encodeSigned(payload []byte, sig pratique.EnvelopeSignature) ([]byte, error) {
 	around, err := EncodeEnvelope(pratique.Envelope{PayloadType: PayloadType, Payload: []byte{},
 		Signatures: []pratique.EnvelopeSignature{sig}})
 	if err != nil {

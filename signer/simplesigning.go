@@ -9,7 +9,7 @@ import (
 )
 
 // SimpleSignature is what cosign calls the signature of an image: a payload that names the image,
-// and the signature of the payload's bytes.
+// and its signature.
 type SimpleSignature struct {
 	Payload   []byte
 	Signature Signature
@@ -31,12 +31,12 @@ type simpleSigning struct {
 		} `json:"image"`
 		Type string `json:"type"`
 	} `json:"critical"`
-	// Optional is written as null, as cosign does; it may hold anything in payloads of others.
+	// Optional is written as null, as cosign writes it. Payloads of others may have anything there.
 	Optional map[string]any `json:"optional"`
 }
 
-// ImagePayload is what gets signed for subject in cosign's simple-signing format. It is the same
-// each time.
+// ImagePayload is the payload that is signed for a subject, in cosign's simple-signing format. It is
+// always the same.
 func ImagePayload(subject pratique.Subject) ([]byte, error) {
 	const op = "sign image"
 	if subject.Digest.IsZero() {
@@ -66,8 +66,8 @@ func SignImage(ctx context.Context, s Signer, subject pratique.Subject) (SimpleS
 	return SimpleSignature{Payload: payload, Signature: sig}, nil
 }
 
-// VerifyImage returns who signed the payload, if the payload names subject: its digest, its
-// repository, and cosign's type. Anything else is Unverified.
+// VerifyImage returns who signed the payload, if the payload has cosign's type and the digest and
+// repository of the subject. Anything else is Unverified.
 func VerifyImage(v Verifier, subject pratique.Subject, sig SimpleSignature) (pratique.Identity, error) {
 	const op = "verify image signature"
 	by, err := v.Verify(sig.Payload, sig.Signature)

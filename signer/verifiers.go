@@ -4,7 +4,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// AnyOf returns a verifier that accepts what one of these accepts.
+// AnyOf returns a verifier that accepts what one of the verifiers accepts.
 func AnyOf(verifiers ...Verifier) Verifier { return anyOf(verifiers) }
 
 type anyOf []Verifier
@@ -19,8 +19,8 @@ func (all anyOf) Verify(message []byte, s Signature) (pratique.Identity, error) 
 		"none of %d verifiers accepts it", len(all))
 }
 
-// Only returns a verifier that accepts what v accepts, and only if that identity signed it. Nothing
-// is signed by nil.
+// Only returns a verifier that accepts what v accepts, if that identity signed it. It accepts
+// nothing for a nil identity.
 func Only(v Verifier, identity pratique.Identity) Verifier { return only{v, identity} }
 
 type only struct {

@@ -1,6 +1,7 @@
-// Package api answers, over HTTP, what is known about images: verdicts with their reasons, facts with times
-// and authors, documents, attestations and deployments. It also takes submissions, and reports how far they
-// have come. Every error is a problem document (RFC 9457), and the OpenAPI document describes all of it.
+// Package api is the HTTP API. It answers what is known about images: verdicts with their reasons,
+// facts with times and authors, documents, attestations and deployments. It also accepts
+// submissions, and reports how far they have come. Every error is a problem document (RFC 9457). The
+// OpenAPI document describes all of it.
 package api
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 )
 
-// Images answers questions about images. [index.Index] does; its errors carry kinds.
+// Images looks up images. An [index.Index] does. Its errors have kinds.
 type Images interface {
 	List(q index.Query) (index.Page, error)
 	Images(d pratique.Digest) ([]pratique.Record, error)
@@ -24,64 +25,69 @@ type Images interface {
 	Links(s pratique.Subject) (index.Links, error)
 }
 
-// Events answers questions about events. [index.Index] does; its errors carry kinds.
+// Events looks up events. An [index.Index] does. Its errors have kinds.
 type Events interface {
 	Event(id string) (index.EventStatus, error)
 	Dead(state pratique.State, since time.Time, limit int) ([]index.EventStatus, bool, error)
-	// Position is that of the last fact that was read.
+	// Position is the ledger position of the last fact that was read.
 	Position() (uint64, error)
 }
 
-// Documents returns evidence by digest. It must not return bytes that do not match.
+// Documents returns documents by their digests. It must not return bytes that do not match.
 type Documents interface {
 	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
 }
 
-// Service is what the running service says about itself.
+// Service describes the running service.
 type Service struct {
 	Version  string
 	Profiles []pratique.Profile
 	// Database is the vulnerability database in use, nil if none is loaded.
 	Database *pratique.Database
-	// Queues is the work that is not done, in the order of the line; empty where it is not known.
+	// Queues are the backlogs of the queues, in the order of the stages; empty if they are not
+	// known.
 	Queues []pratique.QueueFigures
-	// Outbox is what was acknowledged and is not in a queue yet; nil where it is not known.
+	// Outbox is the backlog of the outbox; nil if it is not known.
 	Outbox *pratique.OutboxFigures
-	// Rescan is how far matching against the newest database has come; nil where it is not known.
+	// Rescan is the progress of the last rescan; nil if it is not known.
 	Rescan *Rescan
 }
 
-// Config is what the API is made of. All but Reconcile, Places, Operate, Auth, Now and OnError must be set.
+// Config is the configuration of the API. Reconcile, Places, Operate, Auth, Now and OnError are
+// optional.
 type Config struct {
 	Images    Images
 	Events    Events
 	Documents Documents
 	// Deployments lists what is deployed where. [index.Index.Deployments] does; its errors carry kinds.
 	Deployments func(q index.DeploymentQuery) (index.DeploymentPage, error)
-	// Report returns the report that a fact names, whole: it is stored in documents that others share.
+	// Report returns the whole report that a fact names. It is stored in parts that other reports
+	// share.
 	Report func(ctx context.Context, of pratique.Scanned) ([]byte, error)
-	// Submit makes an event durable and returns; its errors carry kinds.
+	// Submit stores an event durably. Its errors have kinds.
 	Submit func(ctx context.Context, e pratique.Event) error
-	// Places says what the config repositories hold of a repository of images now; nil if this service has none.
+	// Places returns what the config repositories hold now of an image repository; nil if the
+	// service has no config repositories.
 	Places func(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error)
-	// Digest asks the registry what a tag names now; its errors carry kinds.
+	// Digest returns what a tag names now in the registry. Its errors have kinds.
 	Digest func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
-	// Describe tells about the service.
+	// Describe describes the service.
 	Describe func(ctx context.Context) (Service, error)
-	// NotReady says what the service waits for before it can evaluate images and answer in full, empty if for nothing; nil
-	// waits for nothing.
+	// NotReady says what the service waits for before it can evaluate images and answer in full.
+	// Empty, or a nil func, means that it is ready.
 	NotReady func(ctx context.Context) string
-	// Reconcile sweeps repositories; nil if this service does not.
+	// Reconcile sweeps repositories; nil if the service does not.
 	Reconcile Reconciler
-	// Operate lists, cancels and requeues work; nil if this service does not.
+	// Operate lists, cancels and requeues jobs; nil if the service does not.
 	Operate Operator
-	// NextAttempt returns when the work for an event is tried again, zero if that is not known; nil never knows.
+	// NextAttempt returns when the work for an event is retried, zero if that is not known. It may
+	// be nil.
 	NextAttempt func(stage, event string) time.Time
 	Auth        Auth
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// OnError is told the cause of every answer of 500 and above, whose text the client does not get to
-	// see; nil ignores it.
+	// OnError is called with the cause of every response with status 500 and above, because the
+	// client does not get it. It may be nil.
 	OnError func(r *http.Request, err error)
 }
 
@@ -89,9 +95,9 @@ type service struct {
 	Config
 }
 
-// New returns the handler of /api/, of the probes, and of /openapi.json and /openapi.yaml. Other paths are answered with a problem.
-// The caller has checked cfg.Auth with [Auth.Validate] and reported its error; an Auth that it refuses lets nobody
-// in, not even those whose own token is good.
+// New returns the handler of /api/, of the probes, and of /openapi.json and /openapi.yaml. Other
+// paths get a problem. The caller has checked cfg.Auth with [Auth.Validate]: an invalid Auth lets
+// nobody in, not even holders of good tokens.
 func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -110,10 +116,10 @@ func New(cfg Config) http.Handler {
 	return &front{mux: mux, auth: newAuthenticator(cfg.Auth)}
 }
 
-// identity is how a [pratique.Identity] reads in JSON.
+// identity is the JSON form of a [pratique.Identity].
 type identity struct {
-	KeyID  string `json:"keyID,omitempty" doc:"The hexadecimal sha256 of the public key, if somebody signed with a key of their own"`
-	Issuer string `json:"issuer,omitempty" doc:"The OpenID Connect issuer, if a certificate says who signed"`
+	KeyID  string `json:"keyID,omitempty" doc:"The hexadecimal sha256 of the public key, for a signer with a key"`
+	Issuer string `json:"issuer,omitempty" doc:"The OpenID Connect issuer, for a signer with a certificate"`
 	SAN    string `json:"san,omitempty" doc:"The certificate's subject alternative name"`
 }
 
@@ -123,8 +129,9 @@ func schemas() huma.Registry {
 	return r
 }
 
-// humaConfig leaves out what huma adds by default: $schema links in answers, pages that load scripts from
-// elsewhere, and its own route of the OpenAPI document, which is built on the first request without a lock.
+// humaConfig leaves out what huma adds by default: $schema links in responses, pages that load
+// scripts from elsewhere, and its own route for the OpenAPI document, which is built on the first
+// request without a lock.
 func humaConfig() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -132,7 +139,7 @@ func humaConfig() huma.Config {
 			Info: &huma.Info{
 				Title:   "Pratique attestation query API",
 				Version: "1",
-				Description: "What Pratique found out about container images, and why it decided as it did. " +
+				Description: "What Pratique knows about container images, and the reasons of its verdicts. " +
 					"Errors are problem documents; their type names the kind of error, as in urn:pratique:error:not-found.",
 			},
 			Components: &huma.Components{
@@ -143,9 +150,9 @@ func humaConfig() huma.Config {
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
 				{Name: "deployments", Description: "Which digests the targets hold"},
-				{Name: "submissions", Description: "Images to be evaluated because somebody asks"},
-				{Name: "jobs", Description: "Work that waits, runs or ended without an answer; cancel it, take it in anew"},
-				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook told of"},
+				{Name: "submissions", Description: "Images that somebody asked to evaluate"},
+				{Name: "jobs", Description: "Work that waits, runs, failed or was canceled; cancel or requeue it"},
+				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook reported"},
 				{Name: "service", Description: "The service itself"},
 			},
 		},
@@ -168,7 +175,7 @@ func (s *service) register(api huma.API, mux *http.ServeMux) document {
 	return renderDocument(api.OpenAPI())
 }
 
-// answer runs a handler and turns its error into a problem. The cause of a server's error stays here.
+// answer runs a handler and turns its error into a problem. The cause of a server error is not sent.
 func answer[I, O any](s *service, fn func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)

@@ -132,15 +132,15 @@ func TestDocuments(t *testing.T) {
 	w.blobs.mu.Lock()
 	clear(w.blobs.all)
 	w.blobs.mu.Unlock()
-	w.wantProblem(500, "its log says why", "GET", base+"/sbom", readToken, "")
+	w.wantProblem(500, "the log of the service has the cause", "GET", base+"/sbom", readToken, "")
 	if len(w.errors) != 1 || !strings.Contains(w.errors[0].Error(), "secret/path") {
 		t.Errorf("the cause went nowhere: %v", w.errors)
 	}
 	bare := subject("bare")
 	w.facts(evaluated("", bare, pratique.Allow))
-	w.wantProblem(404, "not yet an SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom", readToken, "")
-	w.wantProblem(404, "not yet a report", "GET", "/api/v1/images/"+bare.Digest.String()+"/report", readToken, "")
-	w.wantProblem(404, "not yet a report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/extras", readToken, "")
+	w.wantProblem(404, "there is no SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom", readToken, "")
+	w.wantProblem(404, "there is no report", "GET", "/api/v1/images/"+bare.Digest.String()+"/report", readToken, "")
+	w.wantProblem(404, "there is no report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/extras", readToken, "")
 
 	var i api.Image
 	w.get(base, &i)
@@ -306,6 +306,10 @@ func TestStatusEndpoint(t *testing.T) {
 		`{"stage":"deploy","priority":"rescan","total":0,"running":0,"waiting":0}]`
 	if !strings.Contains(string(raw), want) {
 		t.Errorf("%s, want %s", raw, want)
+	}
+	w.database = nil
+	if _, raw := w.ask("GET", "/api/v1/status", readToken, ""); !strings.Contains(string(raw), `"database":null`) {
+		t.Errorf("without a database: %s", raw)
 	}
 }
 

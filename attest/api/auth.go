@@ -14,28 +14,30 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Auth says who may ask. The zero value lets nobody in.
+// Auth says who may use the API. The zero value lets nobody in.
 type Auth struct {
 	Tokens []Token
-	// AnonymousRead lets everybody read. Submissions need a token all the same.
+	// AnonymousRead lets everybody read. Changes need a token all the same.
 	AnonymousRead bool
-	// Hosts are the names of this server. A request without a token has to name one of them, an IP address or
-	// localhost in its Host header: a page of a browser that reaches the server under a name of its own may not read.
+	// Hosts are the names of this server. The Host header of a request without a token has to be one
+	// of them, an IP address or localhost. So a web page that reaches the server under a name of its
+	// own cannot read.
 	Hosts []string
 }
 
 // Token is a bearer token.
 type Token struct {
-	// Name is what facts call its holder.
+	// Name is the token's name in facts.
 	Name string
 	// Secret is the token itself, at least 16 characters.
 	Secret string
-	// Submit allows submissions and sweeps, Operate canceling and requeuing the work of anybody, and deploying by name what
-	// a sweep found. Without them the token may only read.
+	// Submit allows submissions and sweeps. Operate allows to cancel and requeue anybody's jobs, and
+	// to deploy what a sweep found. Without either, the token may only read.
 	Submit, Operate bool
-	// Repositories are globs by segment of registry/path: the token changes nothing about others. None means all.
+	// Repositories are globs by segment of registry/path. The token may change nothing about others.
+	// None means all.
 	Repositories []pratique.Glob
-	// Rollback lets what the token asks for go back behind a newer image that stands in Git.
+	// Rollback allows to deploy an image that is older than the one that Git has.
 	Rollback bool
 }
 
@@ -65,19 +67,19 @@ func (a Auth) Validate() error {
 	return nil
 }
 
-// What may be done to the work for an event, in the words of errors.
+// Operations in errors.
 const (
 	opCancel  = "cancel"
 	opRequeue = "requeue"
 )
 
-// caller is who asks, and the request as it came; the token is zero for anonymous readers.
+// caller is who sent a request, and the request. The token is zero for anonymous readers.
 type caller struct {
 	token   Token
 	request *http.Request
 }
 
-// permit refuses to change something about a repository that the caller's token is not for.
+// permit returns an error if the caller's token may not change the repository.
 func (c caller) permit(op string, repo pratique.Repository) error {
 	if len(c.token.Repositories) == 0 || pratique.MatchAny(c.token.Repositories, repo.String()) {
 		return nil
@@ -117,8 +119,8 @@ type hashedToken struct {
 	hash [sha256.Size]byte
 }
 
-// newAuthenticator lets nobody in if [Auth.Validate] has an objection: leaving out the one bad token would be
-// noticed late, by its holder, and keeping it could let an empty secret match.
+// newAuthenticator lets nobody in if the Auth is invalid. If it only left out the bad token, its
+// holder would notice late; if it kept it, an empty secret could match.
 func newAuthenticator(a Auth) authenticator {
 	if a.Validate() != nil {
 		return authenticator{}
@@ -130,9 +132,9 @@ func newAuthenticator(a Auth) authenticator {
 	return out
 }
 
-// check returns the caller's token, or gives the status to refuse with: 401 to those who may come with a (better) token,
-// 403 to those whose token does not suffice, 421 to anonymous readers who ask for another host. A wrong token is refused
-// even where none is needed.
+// check returns the caller's token, or the status to refuse the request with: 401 if another token
+// is needed, 403 if the token may not do this, 421 for anonymous readers with another host. A wrong
+// token is refused even where none is needed.
 func (a authenticator) check(r *http.Request) (token Token, status int) {
 	header := r.Header.Get("Authorization")
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -140,7 +142,7 @@ func (a authenticator) check(r *http.Request) (token Token, status int) {
 		switch {
 		case !a.anonymousRead || !reads:
 			return Token{}, http.StatusUnauthorized
-		case !a.names(r.Host):
+		case !a.isOwnHost(r.Host):
 			return Token{}, http.StatusMisdirectedRequest
 		}
 		return Token{}, 0
@@ -151,7 +153,7 @@ func (a authenticator) check(r *http.Request) (token Token, status int) {
 	}
 	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	found := -1
-	for i := range a.tokens { // to the end, so that the time does not tell which one matched
+	for i := range a.tokens { // all of them, so that the time does not reveal which one matched
 		if subtle.ConstantTimeCompare(hash[:], a.tokens[i].hash[:]) == 1 {
 			found = i
 		}
@@ -159,26 +161,26 @@ func (a authenticator) check(r *http.Request) (token Token, status int) {
 	switch {
 	case found < 0:
 		return Token{}, http.StatusUnauthorized
-	case !reads && !a.tokens[found].may(r.URL.Path):
+	case !reads && !a.tokens[found].mayChange(r.URL.Path):
 		return a.tokens[found].Token, http.StatusForbidden
 	}
 	return a.tokens[found].Token, 0
 }
 
-// may says whether the token allows to change something at this path.
-func (t Token) may(path string) bool {
+// mayChange reports whether the token may change something at this path.
+func (t Token) mayChange(path string) bool {
 	switch {
 	case strings.HasPrefix(path, pathJobs+"/"):
 		return t.Operate
-	case path == pathReconciliations: // what of it, the handler says
+	case path == pathReconciliations: // the handler checks the rest
 		return t.Submit || t.Operate
 	}
 	return t.Submit
 }
 
-// names reports whether a Host header names this server. Names are those of the configuration: whoever controls a domain
-// can have it lead to any address. An address and localhost are nobody's domain.
-func (a authenticator) names(host string) bool {
+// isOwnHost reports whether a Host header names this server. Names are those of the configuration,
+// because anybody can point a domain to any address. Addresses and localhost belong to no domain.
+func (a authenticator) isOwnHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
@@ -189,7 +191,7 @@ func (a authenticator) names(host string) bool {
 	return slices.ContainsFunc(a.hosts, func(own string) bool { return strings.EqualFold(own, host) })
 }
 
-// refuseCaller writes the problem of a caller who is not let in; detail says what a token lacks.
+// refuseCaller writes the problem of a refused request. The detail is for the status 403.
 func refuseCaller(w http.ResponseWriter, status int, detail string) {
 	switch status {
 	case http.StatusUnauthorized:
@@ -198,11 +200,11 @@ func refuseCaller(w http.ResponseWriter, status int, detail string) {
 	case http.StatusMisdirectedRequest:
 		detail = "without a token, ask for this server by its address or a name of its own: publicURL, or api.hosts in its configuration"
 	}
-	writeProblem(w, plainProblem(status, detail))
+	writeProblem(w, newProblem(status, detail))
 }
 
-// lacks says what a token needs to change something at this path.
-func (t Token) lacks(path string) string {
+// missingPermission says what a token needs to change something at this path.
+func (t Token) missingPermission(path string) string {
 	switch {
 	case strings.HasPrefix(path, pathJobs+"/"):
 		return "the token " + t.Name + " may not cancel or requeue: that needs operate: true"
@@ -216,7 +218,8 @@ func (t Token) lacks(path string) string {
 	return "the token " + t.Name + " may " + may + ", and not submit: that needs submit: true"
 }
 
-// Guard lets only those through to next who may read the API: for what else a server tells about itself.
+// Guard passes requests of those who may read the API to next. It protects what else the server says
+// about itself.
 func Guard(a Auth, next http.Handler) http.Handler {
 	auth := newAuthenticator(a)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -10,24 +10,31 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// ServiceStatus is the answer of /api/v1/status.
+// ServiceStatus is the response of /api/v1/status.
 type ServiceStatus struct {
 	Version  string             `json:"version"`
 	Profiles []pratique.Profile `json:"profiles" doc:"The named policies by which images are evaluated"`
-	Database *DatabaseAge       `json:"database,omitempty" doc:"Absent while no vulnerability database is loaded; nothing is allowed then"`
+	Database *DatabaseAge       `json:"database" doc:"The vulnerability database in use; null while none is loaded, and then nothing is allowed"`
 	// IndexPosition is the ledger position up to which the index has read.
-	IndexPosition uint64 `json:"indexPosition"`
-	// Queues is the work that is not done, one entry for each priority of each stage.
-	Queues []pratique.QueueFigures `json:"queues,omitempty" doc:"The work that is not done, in the order of the line and the most urgent priority first. Absent where the queues could not be asked"`
-	Outbox *pratique.OutboxFigures `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent where this service receives none"`
-	// Rescan is the matching of what is known against the newest database.
-	Rescan *Rescan `json:"rescan,omitempty" doc:"How far matching known images against the newest vulnerability database has come; absent before the first database"`
+	IndexPosition uint64                  `json:"indexPosition"`
+	Queues        []pratique.QueueFigures `json:"queues,omitempty" doc:"The backlog of each priority of each stage, in the order of the stages and the most urgent priority first. Absent if the queues could not be read"`
+	Outbox        *pratique.OutboxFigures `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent if this service receives none"`
+	Rescan        *Rescan                 `json:"rescan,omitempty" doc:"The rescan for the database in use; absent before the first database"`
 }
 
-// Rescan is how far matching against the newest database has come, and what is in the way.
+// Rescan is the progress of a rescan, and the images that were set aside.
 type Rescan struct {
 	pratique.Rescan
-	Aside []pratique.Aside `json:"aside,omitempty" doc:"The first of the images that could not be looked at"`
+	Aside []pratique.Aside `json:"aside,omitempty" doc:"The first of the images that could not be scanned"`
+}
+
+// TransformSchema implements [huma.SchemaTransformer].
+func (ServiceStatus) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	database := s.Properties["database"]
+	s.Properties["database"] = &huma.Schema{
+		Description: database.Description, OneOf: []*huma.Schema{{Ref: database.Ref}, {Type: "null"}},
+	}
+	return s
 }
 
 type statusOutput struct {
@@ -37,7 +44,7 @@ type statusOutput struct {
 func (s *service) registerStatus(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "getStatus", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"service"},
-		Summary: "Version, policy, vulnerability database, how far the index has read, and the work that waits",
+		Summary: "Version, policy, vulnerability database, position of the index, and backlogs",
 		Errors:  []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusInternalServerError},
 	}, answer(s, func(ctx context.Context, _ *struct{}) (*statusOutput, error) {
 		described, err := s.Describe(ctx)
@@ -61,7 +68,8 @@ type document struct {
 	json, yaml []byte
 }
 
-// renderDocument panics if the document cannot be encoded, which every test of this package would meet.
+// renderDocument panics if the document cannot be encoded. Every test of this package would show
+// that.
 func renderDocument(doc *huma.OpenAPI) document {
 	compact, err := json.Marshal(doc)
 	if err != nil {
@@ -76,10 +84,10 @@ func renderDocument(doc *huma.OpenAPI) document {
 
 func (d document) serveJSON(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/openapi+json")
-	_, _ = w.Write(d.json) // a client that has gone needs no answer
+	_, _ = w.Write(d.json) // the client may be gone
 }
 
 func (d document) serveYAML(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/openapi+yaml")
-	_, _ = w.Write(d.yaml) // a client that has gone needs no answer
+	_, _ = w.Write(d.yaml) // the client may be gone
 }

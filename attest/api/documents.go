@@ -10,7 +10,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// huma sees no fields of embedded unexported structs, so these repeat those of imageInput.
+// huma ignores the fields of embedded unexported structs, so these repeat those of imageInput.
 type documentInput struct {
 	Digest      string `path:"digest" maxLength:"80"`
 	Repository  string `query:"repository" maxLength:"512"`
@@ -36,8 +36,8 @@ type factsOutput struct {
 	Body FactList
 }
 
-// FactList is what happened to an image, in the order of the ledger: the first fact and the newest, at most
-// [pratique.MaxHistory].
+// FactList is the history of an image in the order of the ledger, at most [pratique.MaxHistory]
+// facts.
 type FactList struct {
 	Items []pratique.FactRef `json:"items" doc:"At most 200: the first, the newest, and the last that is resolved or completed, in the order of the ledger"`
 	Total int                `json:"total" doc:"How many facts there are"`
@@ -90,7 +90,7 @@ func (s *service) sbom(ctx context.Context, in *sbomInput) (*documentOutput, err
 			digest = record.Inspected.CycloneDX
 		}
 	}
-	return s.document(ctx, record, "an SBOM", digest, s.Documents.Get, mediaType, in.IfNoneMatch)
+	return s.document(ctx, record, "SBOM", digest, s.Documents.Get, mediaType, in.IfNoneMatch)
 }
 
 func (s *service) report(ctx context.Context, in *documentInput) (*documentOutput, error) {
@@ -103,9 +103,9 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 		scanned = *record.Scanned
 	}
 	get := func(ctx context.Context, _ pratique.Digest) ([]byte, error) { return s.Report(ctx, scanned) }
-	out, err := s.document(ctx, record, "a report", scanned.Report, get, pratique.MediaTypeReport, in.IfNoneMatch)
+	out, err := s.document(ctx, record, "report", scanned.Report, get, pratique.MediaTypeReport, in.IfNoneMatch)
 	if out != nil {
-		out.ETag = "W/" + out.ETag // made again it is the same report with another time
+		out.ETag = "W/" + out.ETag // the same report may have another time
 	}
 	return out, err
 }
@@ -120,14 +120,15 @@ func (s *service) extras(ctx context.Context, in *documentInput) (*documentOutpu
 		digest = i.Extras
 		if !i.Inventory.IsZero() && digest.IsZero() {
 			return nil, pratique.Errorf(pratique.NotFound, "find document",
-				"nobody looked for secrets, misconfigurations or licenses in %s: inspect.scanners says what is looked for", record.Subject)
+				"secrets, misconfigurations and licenses were not looked for in %s: inspect.scanners configures that", record.Subject)
 		}
 	}
-	return s.document(ctx, record, "a report on secrets, misconfigurations and licenses", digest, s.Documents.Get, pratique.MediaTypeExtras, in.IfNoneMatch)
+	return s.document(ctx, record, "report on secrets, misconfigurations and licenses", digest, s.Documents.Get, pratique.MediaTypeExtras, in.IfNoneMatch)
 }
 
 type getDocument func(ctx context.Context, d pratique.Digest) ([]byte, error)
 
+// document returns a document that a record names, or nothing if the client has it.
 func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, get getDocument, mediaType, ifNoneMatch string) (*documentOutput, error) {
 	const op = "find document"
 	if d.IsZero() {
@@ -136,11 +137,11 @@ func (s *service) document(ctx context.Context, r pratique.Record, what string, 
 			for _, c := range children {
 				names = append(names, string(c.Platform)+" "+c.Digest.String())
 			}
-			return nil, pratique.Errorf(pratique.NotFound, op, "%s is an index; ask for %s of one of its platforms: %s", r.Subject, what, strings.Join(names, ", "))
+			return nil, pratique.Errorf(pratique.NotFound, op, "%s is an index; ask for the %s of one of its platforms: %s", r.Subject, what, strings.Join(names, ", "))
 		}
-		return nil, pratique.Errorf(pratique.NotFound, op, "there is not yet %s of %s", what, r.Subject)
+		return nil, pratique.Errorf(pratique.NotFound, op, "there is no %s of %s yet", what, r.Subject)
 	}
-	// The document of an image may be made anew, so a cache has to ask; it gets no bytes that it has.
+	// The image may get another document, so a cache has to revalidate.
 	out := &documentOutput{Status: http.StatusOK, ContentType: mediaType, ETag: `"` + d.String() + `"`, CacheControl: "private, no-cache"}
 	if matches(ifNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
@@ -148,14 +149,14 @@ func (s *service) document(ctx context.Context, r pratique.Record, what string, 
 	}
 	content, err := get(ctx, d)
 	if pratique.KindOf(err) == pratique.NotFound {
-		// The index names it, so that it is missing is our fault and not the client's.
+		// The index names the document, so its loss is our fault.
 		return nil, pratique.Wrap(pratique.Internal, op, d.String(), err)
 	}
 	out.Body = content
 	return out, err
 }
 
-// matches compares weakly, as RFC 9110 asks for If-None-Match.
+// matches compares weakly, as RFC 9110 requires for If-None-Match.
 func matches(header, etag string) bool {
 	for candidate := range strings.SplitSeq(header, ",") {
 		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")

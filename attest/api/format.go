@@ -9,9 +9,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// jsonFormat is how bodies are read and answers are written. A body with a name twice, or in another case, or with
-// bytes that are not UTF-8, is refused: another reader of the same bytes could see another value. Text in answers that
-// a terminal would obey is escaped, because people read answers with curl.
+// jsonFormat is the format of requests and responses. A body with duplicate names, names in another
+// case, or bytes that are not UTF-8 is refused, because another reader could read another value.
+// Text that would control a terminal is escaped in responses, because people read them with curl.
 func jsonFormat() huma.Format {
 	return huma.Format{
 		Marshal:   func(w io.Writer, v any) error { return huma.DefaultJSONFormat.Marshal(display.JSON(w), v) },

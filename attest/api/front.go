@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	maxBody  = 16 << 10
-	bodyTime = 10 * time.Second
-	maxQuery = 4 << 10
+	maxBody     = 16 << 10
+	bodyTimeout = 10 * time.Second
+	maxQuery    = 4 << 10
 )
 
-// front stands before the routes: headers, authentication, limits, and problems where the mux would write text.
+// front handles all requests before the routes do: headers, authentication, limits, and problems in
+// place of the mux's plain text.
 type front struct {
 	mux  *http.ServeMux
 	auth authenticator
@@ -32,11 +33,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		token, status := f.auth.check(r)
 		if status != 0 {
-			refuseCaller(w, status, token.lacks(r.URL.Path))
+			refuseCaller(w, status, token.missingPermission(r.URL.Path))
 			return
 		}
-		// A change that was let in is finished although the server stops or the client hangs up; only waiting looks at
-		// the request's own context. Reading ends with the request.
+		// A change is finished even if the server stops or the client disconnects; only waiting uses the
+		// context of the request. Reading ends with the request.
 		ctx := r.Context()
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			ctx = context.WithoutCancel(ctx)
@@ -44,7 +45,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(context.WithValue(ctx, callerKey{}, caller{token: token, request: r}))
 	}
 	if len(r.URL.RawQuery) > maxQuery {
-		writeProblem(w, plainProblem(http.StatusRequestURITooLong, "the query is too long"))
+		writeProblem(w, newProblem(http.StatusRequestURITooLong, "the query is too long"))
 		return
 	}
 	handler, pattern := f.mux.Handler(r)
@@ -58,45 +59,46 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mux.ServeHTTP(w, r)
 }
 
-// refuse asks the mux's own answer for its status and its Allow header, and writes them as a problem.
+// refuse takes the status and the Allow header from the mux's own response, and writes them as a
+// problem.
 func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
-	own := &statusOnly{header: http.Header{}, status: http.StatusOK}
+	own := &statusRecorder{header: http.Header{}, status: http.StatusOK}
 	handler.ServeHTTP(own, r)
 	switch own.status {
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", own.header.Get("Allow"))
-		writeProblem(w, plainProblem(own.status, "the allowed methods are "+own.header.Get("Allow")))
+		writeProblem(w, newProblem(own.status, "the allowed methods are "+own.header.Get("Allow")))
 	default:
-		writeProblem(w, plainProblem(http.StatusNotFound, "there is nothing at this path; /openapi.json lists what there is"))
+		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at this path; /openapi.json lists what there is"))
 	}
 }
 
-// readBody reads a bounded body in bounded time, and lifts the deadline afterwards: it would otherwise end a
-// handler that waits. It reports whether to go on.
+// readBody reads a bounded body within a deadline, and then removes the deadline, which would end a
+// handler that waits. It reports whether it succeeded.
 func readBody(w http.ResponseWriter, r *http.Request) bool {
 	control := http.NewResponseController(w)
-	// Writers of tests know no deadlines; then none applies.
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+	// The writers of tests have no deadlines.
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	_ = control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		writeProblem(w, plainProblem(http.StatusRequestEntityTooLarge, "the body is larger than 16 KiB"))
+		writeProblem(w, newProblem(http.StatusRequestEntityTooLarge, "the body is larger than 16 KiB"))
 	case err != nil:
-		writeProblem(w, plainProblem(http.StatusBadRequest, "the body could not be read"))
+		writeProblem(w, newProblem(http.StatusBadRequest, "the body could not be read"))
 	default:
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	return err == nil
 }
 
-// statusOnly is a response that keeps status and headers.
-type statusOnly struct {
+// statusRecorder is a response writer that keeps status and headers only.
+type statusRecorder struct {
 	header http.Header
 	status int
 }
 
-func (s *statusOnly) Header() http.Header         { return s.header }
-func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
-func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusRecorder) Header() http.Header         { return s.header }
+func (s *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusRecorder) WriteHeader(status int)      { s.status = status }

@@ -25,10 +25,10 @@ type imageOutput struct {
 type listInput struct {
 	Ref        string `query:"ref" maxLength:"512" doc:"registry/path:tag: answer with the image that the tag names, instead of a list. May not be combined with the other parameters"`
 	Repository string `query:"repository" maxLength:"512" doc:"Only images of this registry/path"`
-	State      state  `query:"state" doc:"Only images in this state. Without it all but ignored: those are no images, but signatures, charts and the like"`
+	State      state  `query:"state" doc:"Only images in this state. By default all but ignored ones, which are not images but signatures, charts and the like"`
 	Outcome    string `query:"outcome" enum:"allow,deny" doc:"Only images with this verdict"`
-	Limit      int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many images a page holds at most"`
-	Cursor     string `query:"cursor" maxLength:"64" doc:"nextCursor of the page before, with the same filters"`
+	Limit      int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Maximum number of images of a page"`
+	Cursor     string `query:"cursor" maxLength:"64" doc:"nextCursor of the previous page, with the same filters"`
 }
 
 type listOutput struct {
@@ -39,7 +39,7 @@ type listOutput struct {
 func (s *service) registerImages(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "getImage", Method: http.MethodGet, Path: "/api/v1/images/{digest}", Tags: []string{"images"},
-		Summary: "All that is known about an image",
+		Summary: "Everything known about an image",
 		Description: "Verdict with reasons, facts with times and authors, counts, database with age, attestations, deployments. " +
 			"A digest that is in several repositories is a conflict (409) until repository says which is meant.",
 		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
@@ -59,8 +59,8 @@ func (s *service) registerImages(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "listImages", Method: http.MethodGet, Path: "/api/v1/images", Tags: []string{"images"},
 		Summary: "A page of images, or the image that a tag names",
-		Description: "Without ref: the image that was first seen last comes first, and that order never changes, so a walk along nextCursor " +
-			"meets every image that was there at its beginning exactly once. With ref: the image that the tag names, as from " +
+		Description: "Without ref: images in the reverse order in which they were first seen. That order never changes, so following nextCursor " +
+			"returns every image that was there at the beginning exactly once. With ref: the image that the tag names, as from " +
 			"/api/v1/images/{digest}, whose path is in Content-Location. What a tag names is taken from the newest push that was reported, or " +
 			"submission for which the registry was asked; not from pushes that were superseded, nor from submissions that named a digest themselves.",
 		Responses: map[string]*huma.Response{"200": {
@@ -123,7 +123,8 @@ func (s *service) byRef(text string) (*listOutput, error) {
 	return &listOutput{ContentLocation: image.Links.Self, Body: image}, err
 }
 
-// find returns the record that digest and repository name; without a repository there must be only one.
+// find returns the record of a digest in a repository. Without a repository, the digest must be in
+// one only.
 func (s *service) find(in *imageInput) (pratique.Record, error) {
 	const op = "find image"
 	digest, err := pratique.ParseDigest(in.Digest)
@@ -156,7 +157,7 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 	return records[0], nil
 }
 
-// image adds to a record what other records and the links tell.
+// image adds to a record what other records and the links say.
 func (s *service) image(r pratique.Record) (Image, error) {
 	now := s.Now()
 	image := imageOf(r, now)
@@ -176,7 +177,7 @@ func (s *service) image(r pratique.Record) (Image, error) {
 		child := ImageChild{Digest: c.Digest, Platform: c.Platform, Configured: c.Configured, Links: linksOf(pratique.Record{Subject: subject})}
 		record, err := s.find(&imageInput{Digest: c.Digest.String(), Repository: subject.Repository.String()})
 		switch {
-		case pratique.KindOf(err) == pratique.NotFound: // not inspected yet, or a platform that is not wanted
+		case pratique.KindOf(err) == pratique.NotFound: // not inspected yet, or a platform that is not configured
 		case err != nil:
 			return Image{}, err
 		default:
@@ -191,7 +192,7 @@ func (s *service) image(r pratique.Record) (Image, error) {
 	return image, nil
 }
 
-// lastFailed is the event of the last attempt that failed, empty if none did.
+// lastFailed is the event of the last failed attempt, empty if there is none.
 func lastFailed(r pratique.Record) string {
 	for _, f := range slices.Backward(r.History) {
 		if f.Kind == pratique.FactFailed {

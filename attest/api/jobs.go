@@ -13,54 +13,52 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 )
 
-// Operator reaches into the work of everybody.
+// Operator lists and changes the jobs of everybody.
 type Operator interface {
-	// Jobs returns jobs that are not done, in the order of the line, the most urgent priority first, the oldest first; at
-	// most limit, and whether there are more. Then those that the queue will never take. With a state that is not
-	// empty it returns only those in it.
+	// Jobs returns at most limit jobs that are not done, in the order of the stages, the most urgent
+	// priority first, then the oldest first, and whether there are more. It also returns those that
+	// the queue refused for good. A state that is not empty selects the jobs in it.
 	Jobs(ctx context.Context, state string, limit int) (queued []Job, more bool, refused []Job, err error)
-	// Find returns the event of a job in a queue. The error is of kind NotFound if there is none.
+	// Find returns the event of a queued job. The error is NotFound if there is none.
 	Find(ctx context.Context, id string) (pratique.Event, error)
-	// Cancel ends the work for an event; the subject is zero if it is not known.
+	// Cancel ends the work for an event. The subject is zero if it is not known.
 	Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error
-	// Requeue takes the work for an event in anew, because by asks, and returns the event that stands for it now.
+	// Requeue enqueues the work for an event again, in the name of by, and returns the new event.
 	Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error)
 }
 
-// The states of a [Job] beside failed and canceled.
+// The states of a [Job] besides failed and canceled.
 const (
 	JobWaiting = "waiting"
 	JobRunning = "running"
 	JobRefused = "refused"
 )
 
-// Job is work that is not done, or that ended without an answer.
+// Job is work that is not done, has failed, or was canceled.
 type Job struct {
 	Event       string            `json:"event" doc:"The id to cancel or requeue it by"`
-	State       string            `json:"state" enum:"waiting,running,failed,canceled,refused" doc:"waiting for a worker or for another attempt; running; ended as failed or canceled, and not requeued; refused by the queue for good, so that the image has to be submitted anew"`
+	State       string            `json:"state" enum:"waiting,running,failed,canceled,refused" doc:"waiting for a worker or for the next attempt; running; failed or canceled, and not requeued; refused by the queue for good: submit the image again"`
 	Ref         string            `json:"ref" doc:"The image as it was named"`
 	Image       string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
-	Stage       string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if it ended"`
+	Stage       string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if the work has ended"`
 	Priority    pratique.Priority `json:"priority,omitempty" doc:"push, manual or rescan"`
-	Attempts    int               `json:"attempts" doc:"How often the stage was begun"`
-	Reason      string            `json:"reason,omitempty" doc:"What the last attempt failed of, or who canceled it"`
-	NextAttempt time.Time         `json:"nextAttempt,omitzero" doc:"When it is tried again, if it waits for that and the time is known"`
-	// Since is when it was put into the queue of the stage, or when it ended; AgeSeconds is the time since then.
-	Since      time.Time `json:"since" doc:"When it came into the queue of the stage, or ended"`
-	AgeSeconds int64     `json:"ageSeconds"`
+	Attempts    int               `json:"attempts" doc:"How often the stage was started"`
+	Reason      string            `json:"reason,omitempty" doc:"Why the last attempt failed, or who canceled the work"`
+	NextAttempt time.Time         `json:"nextAttempt,omitzero" doc:"When it is retried, if that is known"`
+	Since       time.Time         `json:"since" doc:"When it was enqueued for the stage, or ended"`
+	AgeSeconds  int64             `json:"ageSeconds" doc:"The time since then"`
 }
 
-// JobList is a part of the jobs that there are.
+// JobList is a part of all jobs.
 type JobList struct {
-	Items []Job `json:"items"`
-	More  bool  `json:"more" doc:"There are others beyond the limit"`
-	// Queues is the whole backlog, as in the status.
+	Items  []Job                   `json:"items"`
+	More   bool                    `json:"more" doc:"There are more than the limit"`
 	Queues []pratique.QueueFigures `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
 }
 
-// CancelRequest says why.
+// CancelRequest gives the reason.
 type CancelRequest struct {
-	Reason string `json:"reason,omitempty" maxLength:"256" doc:"For those who ask later"`
+	Reason string `json:"reason,omitempty" maxLength:"256" doc:"Recorded with the cancellation"`
 }
 
 const (
@@ -71,8 +69,8 @@ const (
 )
 
 type jobsInput struct {
-	State string    `query:"state" enum:"waiting,running,failed,canceled,refused" doc:"Default all but canceled"`
-	Since time.Time `query:"since" doc:"Leave out what ended before"`
+	State string    `query:"state" enum:"waiting,running,failed,canceled,refused" doc:"By default all but canceled"`
+	Since time.Time `query:"since" doc:"Leave out jobs that ended before"`
 	Limit int       `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"For what is queued, and for what has ended"`
 }
 
@@ -91,21 +89,21 @@ func (s *service) registerJobs(api huma.API) {
 	refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
 	huma.Register(api, huma.Operation{
 		OperationID: "listJobs", Method: http.MethodGet, Path: pathJobs, Tags: []string{"jobs"},
-		Summary: "Work that is not done, in the order in which it will be, and what ended without an answer, the last first",
+		Summary: "Jobs in the order in which they will be done, then those that failed or were canceled, the last first",
 		Errors:  []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
 	}, answer(s, s.jobs))
 	huma.Register(api, huma.Operation{
 		OperationID: "cancelJob", Method: http.MethodPost, Path: pathJobs + "/{id}/cancel", Tags: []string{"jobs"},
-		Summary: "End the work for an event",
-		Description: "What runs stops at the next point at which nothing is half done. What is signed or committed by then stays; if a commit is " +
-			"being written at that moment the work ends as deployed after all. Canceling twice is canceling once; what is over is a " +
-			"conflict. The token must allow to operate.",
-		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient}, Errors: append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
+		Summary: "Cancel the work for an event",
+		Description: "A running job stops at the next point at which nothing is half done. What is signed or committed by then stays; if a commit is " +
+			"being written at that moment, the work ends as deployed. Canceling twice is canceling once. Work that has ended is a " +
+			"conflict (409). The token must allow to operate.",
+		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{extendWriteDeadline}, Errors: append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
 	}, answer(s, s.cancel))
 	huma.Register(api, huma.Operation{
 		OperationID: "requeueJob", Method: http.MethodPost, Path: pathJobs + "/{id}/requeue", Tags: []string{"jobs"},
-		Summary: "Take the work for an event that failed or was canceled in anew",
-		Description: "The answer is the submission that stands for it now; it names the old one. Requeuing twice is requeuing once. The " +
+		Summary: "Requeue a failed or canceled event",
+		Description: "The answer is the new submission, which names the old one. Requeuing twice is requeuing once. The " +
 			"token must allow to operate.",
 		DefaultStatus: http.StatusAccepted, Errors: refusals,
 	}, answer(s, s.requeue))
@@ -124,7 +122,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 		}
 		out.More = more
 		for _, j := range slices.Concat(all, refused) {
-			over, err := s.complete(&j)
+			over, err := s.addIndexed(&j)
 			if err != nil {
 				return nil, err
 			}
@@ -144,7 +142,7 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 		}
 		out.More = out.More || more
 		for _, e := range dead {
-			out.Items = append(out.Items, deadJob(e))
+			out.Items = append(out.Items, endedJob(e))
 		}
 	}
 	now := s.Now()
@@ -157,11 +155,12 @@ func (s *service) jobs(ctx context.Context, in *jobsInput) (*jobsOutput, error) 
 	return &jobsOutput{Body: out}, nil
 }
 
-// complete adds what the index knows. A canceled job is over, although its message waits for its turn to go.
-func (s *service) complete(j *Job) (over bool, err error) {
+// addIndexed adds what the index knows of a job. A canceled job is over although its message is
+// still in the queue.
+func (s *service) addIndexed(j *Job) (over bool, err error) {
 	e, err := s.Events.Event(j.Event)
 	if pratique.KindOf(err) == pratique.NotFound {
-		return false, nil // nothing is on record before it is seen
+		return false, nil // the event is not resolved yet
 	}
 	if f := e.Failure; f != nil && f.Stage == j.Stage && j.Reason == "" {
 		j.Reason = f.Message
@@ -170,7 +169,7 @@ func (s *service) complete(j *Job) (over bool, err error) {
 	return e.Done && e.State == pratique.StateCanceled, err
 }
 
-func deadJob(e index.EventStatus) Job {
+func endedJob(e index.EventStatus) Job {
 	j := Job{Event: e.ID, State: string(e.State), Ref: e.Ref.String(), Image: e.Subject.String(), Priority: e.Priority, Reason: e.Detail, Since: e.UpdatedAt}
 	if f := e.Failure; f != nil {
 		j.Stage, j.Attempts = f.Stage, f.Attempts
@@ -203,12 +202,12 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	case status.State == pratique.StateCanceled:
 		return &submissionOutput{Body: submissionOf(status)}, nil
 	case status.Completed:
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it is over: %s", status.State))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it has ended: %s", status.State))
 	}
 	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name, in.Body.Reason); err != nil {
 		return nil, err
 	}
-	// The first end in the ledger counts, and the index says which that was.
+	// The first end in the ledger counts, and the index knows which that is.
 	status, err = s.await(ctx, in.ID, 10*time.Second)
 	switch {
 	case err != nil:
@@ -239,7 +238,7 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	}
 	old := status.Event
 	if err := old.Validate(); err != nil {
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("what it was about is not on record: %w", err))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("its reference is not on record: %w", err))
 	}
 	if err := callerOf(ctx).permit(op, old.Ref.Repository); err != nil {
 		return nil, err
@@ -248,7 +247,7 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	if err != nil {
 		return nil, err
 	}
-	return &submissionOutput{Body: submissionOf(index.EventStatus{Event: e, Work: takenIn(), UpdatedAt: s.Now().UTC()})}, nil
+	return &submissionOutput{Body: submissionOf(index.EventStatus{Event: e, Work: receivedWork(), UpdatedAt: s.Now().UTC()})}, nil
 }
 
 func noOperator() error {

@@ -166,7 +166,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("the image is %s: %s", image.State, image.Detail)
 	}
 	const path = "/api/v1/jobs/"
-	w.wantProblem(409, "it is over: denied", "POST", path+"over/cancel", operateToken, "{}")
+	w.wantProblem(409, "it has ended: denied", "POST", path+"over/cancel", operateToken, "{}")
 	w.wantProblem(404, "no such job", "POST", path+"nobody/cancel", operateToken, "{}")
 	w.meanwhile = []pratique.Fact{settled("ends", subject("c"), pratique.StateSuperseded)}
 	w.wantProblem(409, "it ended as superseded meanwhile", "POST", path+"ends/cancel", operateToken, "{}")

@@ -7,13 +7,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The paths of the probes. They need no token, and answer in plain text, for people who look.
+// The paths of the probes. They need no token, and answer in plain text.
 const (
 	pathAlive = "/healthz"
 	pathReady = "/readyz"
 )
 
-// registerProbes serves the probes, and puts them into the document.
+// registerProbes serves the probes, and adds them to the OpenAPI document.
 func (s *service) registerProbes(api huma.API, mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathAlive, func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, r *http.Request) {
@@ -33,10 +33,10 @@ func (s *service) registerProbes(api huma.API, mux *http.ServeMux) {
 	api.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "probeReady", Method: http.MethodGet, Path: pathReady, Tags: []string{"service"}, Security: []map[string][]string{},
 		Summary: "Whether images can be evaluated, and answers are complete: for a readiness probe",
-		Description: "While it is not ready, pushes are taken in all the same, and wait. A balancer that keeps webhooks away from it until then " +
-			"relies on the senders to come again.",
+		Description: "While the service is not ready, it accepts pushes, which wait. A load balancer that withholds webhooks until then " +
+			"relies on the senders to retry.",
 		Responses: map[string]*huma.Response{
-			"200": text("There is a vulnerability database, and what is derived from the ledger has read it"),
+			"200": text("There is a vulnerability database, and the projections have read the ledger"),
 			"503": text("What is waited for"),
 		},
 	})

@@ -12,45 +12,43 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Reconciler looks through repositories for pushes that no webhook told of.
+// Reconciler sweeps repositories for pushes that no webhook reported.
 type Reconciler interface {
-	// Request asks for sweeps now, of the repositories named or else of all, and returns which these are. One that is
-	// not configured is Invalid.
+	// Request requests sweeps of the repositories, or of all if there are none, and returns which
+	// these are. A repository that is not configured is Invalid.
 	Request(repos []pratique.Repository) ([]pratique.Repository, error)
-	// Status returns how far the sweeps of each configured repository have come.
+	// Status returns the progress of each configured repository.
 	Status() []Reconciliation
 }
 
-// ReconcileRequest asks for sweeps.
+// ReconcileRequest requests sweeps.
 type ReconcileRequest struct {
-	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"Each registry/path; none means all that are configured" example:"[\"registry.example/team/app\"]"`
-	// Deploy names images that sweeps found, as registry/path:tag.
-	Deploy []string `json:"deploy,omitempty" maxItems:"20" doc:"Each registry/path:tag: what the tag names now is evaluated and deployed as if it had been pushed just now. Then none in repositories means no sweep. The token must allow to operate" example:"[\"registry.example/team/app:1.0\"]"`
+	Repositories []string `json:"repositories,omitempty" maxItems:"1000" doc:"Each registry/path; none means all configured ones" example:"[\"registry.example/team/app\"]"`
+	Deploy       []string `json:"deploy,omitempty" maxItems:"20" doc:"Each registry/path:tag: what the tag names now is evaluated and deployed as if it had been pushed now. With deploy, no repositories means no sweep. The token must allow to operate" example:"[\"registry.example/team/app:1.0\"]"`
 }
 
-// Reconciliation is how far the sweeps of a repository have come. While one is under way, or waits after trouble, the
-// numbers are its, otherwise those of the last.
+// Reconciliation is the progress of the sweeps of a repository. The numbers are those of the sweep
+// in progress, otherwise of the last one.
 type Reconciliation struct {
 	Repository string         `json:"repository" doc:"registry/path"`
-	State      string         `json:"state" enum:"idle,waiting,sweeping,failed" doc:"idle or failed between sweeps, by how the last ended; waiting for its turn, or, with retryAt, for the registry"`
+	State      string         `json:"state" enum:"idle,waiting,sweeping,failed" doc:"idle or failed after the last sweep; waiting to start, or, with retryAt, for the registry"`
 	Started    time.Time      `json:"started,omitzero"`
-	Finished   time.Time      `json:"finished,omitzero" doc:"When the last sweep ended, well or not"`
-	Next       time.Time      `json:"next,omitzero" doc:"When the next begins; absent while one is under way"`
-	Tags       int            `json:"tags" doc:"Tags met: those unchanged, news and skipped"`
+	Finished   time.Time      `json:"finished,omitzero" doc:"When the last sweep ended"`
+	Next       time.Time      `json:"next,omitzero" doc:"When the next one begins; absent while one is in progress"`
+	Tags       int            `json:"tags" doc:"Tags that were checked: unchanged, news and skipped"`
 	Unchanged  int            `json:"unchanged"`
-	News       int            `json:"news" doc:"Tags that no webhook told of, or not of what they name now; they are evaluated"`
-	Skipped    map[string]int `json:"skipped,omitempty" doc:"Tags that were not taken, by reason: signature-tag, filter, waiting, overtaken, vanished, not-a-tag, unreadable"`
-	Requests   int            `json:"requests" doc:"How often the registry was asked"`
-	Restored   int            `json:"restored,omitempty" doc:"Images that are attested again, since the registry has lost their attestations"`
-	Error      string         `json:"error,omitempty" doc:"Why the last sweep failed, or what the one under way waits after"`
-	RetryAt    time.Time      `json:"retryAt,omitzero" doc:"When the sweep under way goes on"`
+	News       int            `json:"news" doc:"Tags with a push that no webhook reported; they are evaluated"`
+	Skipped    map[string]int `json:"skipped,omitempty" doc:"Tags that were skipped, by reason: signature-tag, filter, waiting, overtaken, vanished, not-a-tag, unreadable"`
+	Requests   int            `json:"requests" doc:"Requests to the registry"`
+	Restored   int            `json:"restored,omitempty" doc:"Images that are attested again because the registry lost their attestations"`
+	Error      string         `json:"error,omitempty" doc:"Why the last sweep failed, or why the one in progress waits"`
+	RetryAt    time.Time      `json:"retryAt,omitzero" doc:"When the sweep in progress continues"`
 }
 
 // ReconciliationList is one entry for each repository, in the order of the configuration.
 type ReconciliationList struct {
-	Items []Reconciliation `json:"items"`
-	// Submissions are for the images that were to be deployed, in their order.
-	Submissions []Submission `json:"submissions,omitempty" doc:"One for each image of deploy, in their order"`
+	Items       []Reconciliation `json:"items"`
+	Submissions []Submission     `json:"submissions,omitempty" doc:"One for each image of deploy, in their order"`
 }
 
 type reconcileInput struct {
@@ -64,19 +62,19 @@ type reconciliationsOutput struct {
 const (
 	pathReconciliations = "/api/v1/reconciliations"
 	opReconcile         = "reconcile"
-	// lookUpTime bounds asking a registry what a tag names.
-	lookUpTime = 20 * time.Second
+	// digestTimeout bounds looking up tags in registries.
+	digestTimeout = 20 * time.Second
 )
 
 func (s *service) registerReconciliations(api huma.API) {
 	const path = pathReconciliations
 	huma.Register(api, huma.Operation{
 		OperationID: "requestReconciliations", Method: http.MethodPost, Path: path, Tags: []string{"reconciliations"},
-		Summary: "Look through repositories now for pushes that no webhook told of",
-		Description: "The answer is the state of the repositories that are to be swept. A sweep under way is followed by another. " +
-			"A repository is done when its state is idle or failed again. A request is forgotten when the service stops; then finished " +
-			"has not changed. A sweep has what it finds evaluated and attested, and deploys it only where Git names that very tag already; " +
-			"for anything more name the image in deploy. The token must allow submissions, and only the repositories that it is for are swept.",
+		Summary: "Sweep repositories now for pushes that no webhook reported",
+		Description: "The answer is the state of the repositories to be swept. A sweep in progress is followed by another. " +
+			"A repository is done when its state is idle or failed again. A request is lost when the service stops; then finished " +
+			"does not change. What a sweep finds is evaluated and attested, and deployed only where Git names that tag already; " +
+			"to deploy it elsewhere, name the image in deploy. The token must allow submissions, and only repositories that it may change are swept.",
 		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1,
 		Errors: []int{
 			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
@@ -85,7 +83,7 @@ func (s *service) registerReconciliations(api huma.API) {
 	}, answer(s, s.reconcile))
 	huma.Register(api, huma.Operation{
 		OperationID: "listReconciliations", Method: http.MethodGet, Path: path, Tags: []string{"reconciliations"},
-		Summary: "How far the sweeps for pushes that no webhook told of have come",
+		Summary: "The progress of the sweeps for pushes that no webhook reported",
 		Errors:  []int{http.StatusUnauthorized, http.StatusNotFound},
 	}, answer(s, func(context.Context, *struct{}) (*reconciliationsOutput, error) {
 		if s.Reconcile == nil {
@@ -96,25 +94,25 @@ func (s *service) registerReconciliations(api huma.API) {
 }
 
 func (s *service) reconcile(ctx context.Context, in *reconcileInput) (*reconciliationsOutput, error) {
-	who := callerOf(ctx)
+	by := callerOf(ctx)
 	sweeps := len(in.Body.Deploy) == 0 || len(in.Body.Repositories) > 0
 	switch {
 	case sweeps && s.Reconcile == nil:
 		return nil, noReconciler()
-	case sweeps && !who.token.Submit:
-		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not ask for sweeps: that needs submit: true", who.token.Name)
-	case len(in.Body.Deploy) > 0 && !who.token.Operate:
-		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not deploy what a sweep found: that needs operate: true", who.token.Name)
+	case sweeps && !by.token.Submit:
+		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not ask for sweeps: that needs submit: true", by.token.Name)
+	case len(in.Body.Deploy) > 0 && !by.token.Operate:
+		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not deploy what a sweep found: that needs operate: true", by.token.Name)
 	}
 	var repos []pratique.Repository
 	if sweeps {
 		var err error
-		if repos, err = s.toSweep(who, in.Body.Repositories); err != nil {
+		if repos, err = s.repositoriesToSweep(by, in.Body.Repositories); err != nil {
 			return nil, err
 		}
 	}
 	chosen := []Reconciliation{}
-	if sweeps { // before anything is submitted: a sweep too many does no harm
+	if sweeps { // before anything is submitted, because an extra sweep is harmless
 		var err error
 		if chosen, err = s.sweep(repos); err != nil {
 			return nil, err
@@ -129,16 +127,16 @@ func (s *service) reconcile(ctx context.Context, in *reconcileInput) (*reconcili
 	return out, nil
 }
 
-// toSweep returns the repositories to sweep; none means all. A token that is not for all repositories sweeps those that
-// it is for.
-func (s *service) toSweep(who caller, names []string) ([]pratique.Repository, error) {
+// repositoriesToSweep returns the repositories to sweep; none means all. A token that is limited to
+// some repositories sweeps those.
+func (s *service) repositoriesToSweep(by caller, names []string) ([]pratique.Repository, error) {
 	var repos []pratique.Repository
-	if len(names) == 0 && len(who.token.Repositories) > 0 {
+	if len(names) == 0 && len(by.token.Repositories) > 0 {
 		refused := noReconciler() // nothing is configured
 		for _, r := range s.Reconcile.Status() {
 			repo, err := pratique.ParseRepository(r.Repository)
 			if err == nil {
-				err = who.permit(opReconcile, repo)
+				err = by.permit(opReconcile, repo)
 			}
 			if err != nil {
 				refused = err
@@ -156,7 +154,7 @@ func (s *service) toSweep(who caller, names []string) ([]pratique.Repository, er
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Invalid, opReconcile, "", err)
 		}
-		if err := who.permit(opReconcile, repo); err != nil {
+		if err := by.permit(opReconcile, repo); err != nil {
 			return nil, err
 		}
 		repos = append(repos, repo)
@@ -164,8 +162,8 @@ func (s *service) toSweep(who caller, names []string) ([]pratique.Repository, er
 	return repos, nil
 }
 
-// sweep asks for sweeps, and returns the repositories that wait for one, as they stood before: a short sweep may be over by
-// now, and whoever waits compares its end with the one before.
+// sweep requests sweeps, and returns the repositories that wait for one, in their state before. A
+// short sweep may be over by now, and clients wait for finished to change.
 func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
 	before := s.Reconcile.Status()
 	accepted, err := s.Reconcile.Request(repos)
@@ -189,8 +187,8 @@ func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
 	return chosen, nil
 }
 
-// deployByName submits images that sweeps found, each by the digest that its tag names now. All are looked up before the
-// first is submitted.
+// deployByName submits images by the digests that their tags name now. It looks up all of them
+// before it submits the first.
 func (s *service) deployByName(ctx context.Context, images []string) ([]Submission, error) {
 	if len(images) == 0 {
 		return nil, nil
@@ -209,7 +207,7 @@ func (s *service) deployByName(ctx context.Context, images []string) ([]Submissi
 		}
 		refs[i] = ref
 	}
-	lookUp, cancel := context.WithTimeout(ctx, lookUpTime)
+	lookUp, cancel := context.WithTimeout(ctx, digestTimeout)
 	defer cancel()
 	for i, ref := range refs {
 		digest, err := s.Digest(lookUp, ref)
@@ -237,5 +235,5 @@ func reconciliations(all []Reconciliation) *reconciliationsOutput {
 }
 
 func noReconciler() error {
-	return pratique.Errorf(pratique.NotFound, "reconcile", "this service has no repositories configured to be reconciled: name them under reconcile.repositories")
+	return pratique.Errorf(pratique.NotFound, "reconcile", "no repositories are configured for reconciling: name them under reconcile.repositories")
 }

@@ -94,6 +94,6 @@ func TestReconciliationProblems(t *testing.T) {
 	}
 
 	without := newWorld(t, tokens())
-	without.wantProblem(404, "no repositories configured", "GET", path, readToken, "")
-	without.wantProblem(404, "no repositories configured", "POST", path, submitToken, `{}`)
+	without.wantProblem(404, "no repositories are configured", "GET", path, readToken, "")
+	without.wantProblem(404, "no repositories are configured", "POST", path, submitToken, `{}`)
 }

@@ -31,11 +31,11 @@ func withStates(s *huma.Schema) *huma.Schema {
 	return s
 }
 
-// stateSchema lists the states and what they mean, from the tables of the root package.
+// stateSchema lists the states and their meanings, from the tables of the root package.
 func stateSchema() *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeString}
 	var meanings strings.Builder
-	meanings.WriteString("How far the work has come: the furthest step while it goes on, then how it ended.")
+	meanings.WriteString("How far the work has come, or how it ended.")
 	for _, state := range pratique.States() {
 		s.Enum = append(s.Enum, string(state))
 		meanings.WriteString(" " + string(state) + ": " + state.Means())

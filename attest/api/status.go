@@ -13,10 +13,10 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// ProblemType is what the type of every problem begins with; the rest is the kind, with dashes.
+// ProblemType is the prefix of the type of every problem. The rest is the kind, with dashes.
 const ProblemType = "urn:pratique:error:"
 
-// Status gives the HTTP status of an error. It is pure, and reads nothing but the kind; nil is 200.
+// Status is the HTTP status of an error. It depends only on the kind; nil is 200.
 func Status(err error) int {
 	if err == nil {
 		return http.StatusOK
@@ -44,34 +44,34 @@ func Status(err error) int {
 	return http.StatusInternalServerError
 }
 
-// problem is the problem document of an error. The text of a server's error may name hosts, paths and keys,
-// so it is not shown.
+// problem is the problem document of an error. A server error may name hosts, paths and keys, so its
+// text is not sent.
 func problem(err error) *huma.ErrorModel {
 	status, kind := Status(err), pratique.KindOf(err)
 	detail := err.Error()
 	switch {
 	case status == http.StatusServiceUnavailable:
-		detail = "a part of the service that is needed does not answer now; try again later"
+		detail = "a part of the service is unavailable now; try again later"
 	case status >= http.StatusInternalServerError:
-		detail = "the service could not find out; its log says why"
+		detail = "internal error; the log of the service has the cause"
 	}
 	return &huma.ErrorModel{
 		Type: ProblemType + strings.ReplaceAll(kind.String(), " ", "-"), Title: http.StatusText(status), Status: status, Detail: detail,
 	}
 }
 
-// plainProblem is a problem that no error of ours stands behind.
-func plainProblem(status int, detail string) *huma.ErrorModel {
+// newProblem is a problem without an error of ours.
+func newProblem(status int, detail string) *huma.ErrorModel {
 	return &huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
 // writeProblem writes a problem outside huma's handlers.
 func writeProblem(w http.ResponseWriter, p *huma.ErrorModel) {
 	body, err := json.Marshal(p)
-	if err != nil { // strings and a number always encode
+	if err != nil { // strings and a number can always be encoded
 		body = []byte("{}")
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = display.JSON(w).Write(append(body, '\n')) // a client that has gone needs no answer
+	_, _ = display.JSON(w).Write(append(body, '\n')) // the client may be gone
 }

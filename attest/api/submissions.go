@@ -14,10 +14,10 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 )
 
-// MaxWait is the longest that a request may wait for the end of a submission.
+// MaxWait is the maximum time that a request may wait for the end of a submission.
 const MaxWait = 60 * time.Second
 
-const pollEvery = 100 * time.Millisecond
+const pollInterval = 100 * time.Millisecond
 
 // SubmissionRequest asks for an image to be evaluated.
 type SubmissionRequest struct {
@@ -25,32 +25,29 @@ type SubmissionRequest struct {
 	Wait  int    `json:"wait,omitempty" minimum:"0" maximum:"60" doc:"How many seconds to wait for the end before answering"`
 }
 
-// Submission is how far the work for an event has come; webhooks' events can be asked for too.
+// Submission is how far the work for an event has come. Events of webhooks can be queried, too.
 type Submission struct {
 	ID  string `json:"id"`
 	Ref string `json:"ref" doc:"The image as it was named"`
 	// Image is what the ref was resolved to, registry/path@digest.
-	Image  string          `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
-	Digest pratique.Digest `json:"digest,omitzero"`
-	Source string          `json:"source,omitempty"`
-	Actor  string          `json:"actor,omitempty"`
-	State  pratique.State  `json:"state"`
-	Done   bool            `json:"done"`
-	// Outcome is allow or deny once there is a verdict; a failed submission has none. Once done it stays.
-	Outcome pratique.Outcome `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed, superseded and reverted are allow, denied is deny, failed, ignored and canceled have none"`
-	// Verdict is that of the verdict's document, zero if it is not known.
+	Image      string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
+	Digest     pratique.Digest   `json:"digest,omitzero"`
+	Source     string            `json:"source,omitempty"`
+	Actor      string            `json:"actor,omitempty"`
+	State      pratique.State    `json:"state"`
+	Done       bool              `json:"done"`
+	Outcome    pratique.Outcome  `json:"outcome,omitempty" doc:"allow or deny. Once done is true it follows from state and stays: deployed, allowed, superseded and reverted are allow, denied is deny, failed, ignored and canceled have none"`
 	Verdict    pratique.Digest   `json:"verdict,omitzero" doc:"The digest of the document of the verdict that the work ended with"`
 	Reasons    []pratique.Reason `json:"reasons,omitempty" doc:"Why that verdict denies"`
 	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
-	Failure    *pratique.Failed  `json:"failure,omitempty" doc:"The last attempt that could not find out"`
+	Failure    *pratique.Failed  `json:"failure,omitempty" doc:"The last failed attempt"`
 	Commits    []pratique.Commit `json:"commits,omitempty"`
 	ReceivedAt time.Time         `json:"receivedAt,omitzero"`
 	UpdatedAt  time.Time         `json:"updatedAt,omitzero"`
-	// Requeues and RequeuedAs are ids of submissions; CanceledBy is the name of a token.
-	Requeues   string          `json:"requeues,omitempty" doc:"The failed or canceled one whose work this one does anew"`
-	RequeuedAs string          `json:"requeuedAs,omitempty" doc:"The one that does this one's work anew"`
-	CanceledBy string          `json:"canceledBy,omitempty"`
-	Links      SubmissionLinks `json:"links"`
+	Requeues   string            `json:"requeues,omitempty" doc:"The failed or canceled submission that this one requeues"`
+	RequeuedAs string            `json:"requeuedAs,omitempty" doc:"The submission that requeues this one"`
+	CanceledBy string            `json:"canceledBy,omitempty"`
+	Links      SubmissionLinks   `json:"links"`
 }
 
 // SubmissionLinks are paths on this server.
@@ -60,7 +57,7 @@ type SubmissionLinks struct {
 }
 
 type submitInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"The same key, token and image give the same submission, so a request may be repeated"`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"128" doc:"The same key, token and image are the same submission, so a request may be repeated"`
 	Body           SubmissionRequest
 }
 
@@ -85,11 +82,11 @@ func (s *service) registerSubmissions(api huma.API) {
 	}}
 	huma.Register(api, huma.Operation{
 		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
-		Summary: "Ask for an image to be evaluated",
-		Description: "The answer 202 means that the request is stored durably. With wait, the answer is 200 if the work ended in time. " +
-			"The token must allow submissions of the image's repository. An image that is older than what a target holds is written there only if " +
-			"the token has the right to roll back.",
-		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{patient},
+		Summary: "Submit an image to be evaluated",
+		Description: "202 means that the submission is stored. With wait, 200 means that the work has ended. " +
+			"The token must allow submissions of the image's repository. An image that is older than what a target holds is deployed there only if " +
+			"the token may roll back.",
+		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{extendWriteDeadline},
 		Responses: map[string]*huma.Response{"200": ended},
 		Errors: []int{
 			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
@@ -99,9 +96,9 @@ func (s *service) registerSubmissions(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "getSubmission", Method: http.MethodGet, Path: "/api/v1/submissions/{id}", Tags: []string{"submissions"},
 		Summary: "How far the work for a submission has come",
-		Description: "The index follows the ledger at a distance of milliseconds, so a submission may be unknown (404) for a moment after it " +
-			"was accepted; wait covers that too.",
-		Middlewares: huma.Middlewares{patient},
+		Description: "The index is milliseconds behind the ledger, so a submission may be unknown (404) right after it " +
+			"was accepted; with wait it is not.",
+		Middlewares: huma.Middlewares{extendWriteDeadline},
 		Errors:      []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
 	}, answer(s, func(ctx context.Context, in *submissionInput) (*submissionOutput, error) {
 		status, err := s.await(ctx, in.ID, time.Duration(in.Wait)*time.Second)
@@ -109,11 +106,11 @@ func (s *service) registerSubmissions(api huma.API) {
 	}))
 }
 
-// patient gives an answer that may be waited for the time it needs: the server's own limit on writing is
-// meant for answers that are ready.
-func patient(ctx huma.Context, next func(huma.Context)) {
+// extendWriteDeadline gives a handler that waits enough time. The server's own deadline is for
+// handlers that do not wait.
+func extendWriteDeadline(ctx huma.Context, next func(huma.Context)) {
 	_, w := humago.Unwrap(ctx)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(MaxWait + 10*time.Second)) // writers of tests have none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(MaxWait + 10*time.Second)) // the writers of tests have none
 	next(ctx)
 }
 
@@ -129,7 +126,7 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 	}
 	out := &submitOutput{Status: http.StatusAccepted}
 	if in.Body.Wait > 0 {
-		// The event is durable, so from here on an error of the index must not look like a refusal.
+		// The event is stored, so an error of the index must not look like a refusal.
 		if status, err := s.await(ctx, accepted.ID, time.Duration(in.Body.Wait)*time.Second); err == nil {
 			accepted = status
 		}
@@ -142,37 +139,38 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 	return out, nil
 }
 
-// accept makes an event that the caller asks for durable. With a key, the same key, token and image are the same event.
+// accept stores a submission of the caller. The same key, token and image are the same event.
 func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, key string) (index.EventStatus, error) {
-	who := callerOf(ctx)
-	if err := who.permit(op, ref.Repository); err != nil {
+	by := callerOf(ctx)
+	if err := by.permit(op, ref.Repository); err != nil {
 		return index.EventStatus{}, err
 	}
 	unique := rand.Text()
 	if key != "" {
-		unique = who.token.Name + "\x00" + key
+		unique = by.token.Name + "\x00" + key
 	}
 	event := pratique.Event{
-		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref, Source: pratique.SourceSubmission, Actor: who.token.Name,
-		Priority: pratique.PriorityManual, AllowOlder: who.token.Rollback, ReceivedAt: s.Now().UTC(),
+		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref, Source: pratique.SourceSubmission, Actor: by.token.Name,
+		Priority: pratique.PriorityManual, AllowOlder: by.token.Rollback, ReceivedAt: s.Now().UTC(),
 	}
 	if err := s.Submit(ctx, event); err != nil {
 		return index.EventStatus{}, err
 	}
-	return index.EventStatus{Event: event, Work: takenIn(), UpdatedAt: event.ReceivedAt}, nil
+	return index.EventStatus{Event: event, Work: receivedWork(), UpdatedAt: event.ReceivedAt}, nil
 }
 
-// takenIn is the work for an event that was just accepted.
-func takenIn() pratique.Work { return pratique.Work{State: pratique.State(pratique.FactReceived)} }
+// receivedWork is the work for an event that was just received.
+func receivedWork() pratique.Work { return pratique.Work{State: pratique.State(pratique.FactReceived)} }
 
-// await returns the event's status once it is done, or as it is when the time is over or the server stops.
+// await returns the event's status once it is done, or its current status when the time is over or
+// the server stops.
 func (s *service) await(ctx context.Context, id string, wait time.Duration) (index.EventStatus, error) {
 	status, err := s.Events.Event(id)
 	if wait <= 0 {
 		return status, err
 	}
 	stopped := callerOf(ctx).request.Context().Done()
-	timer, ticker := time.NewTimer(wait), time.NewTicker(pollEvery)
+	timer, ticker := time.NewTimer(wait), time.NewTicker(pollInterval)
 	defer timer.Stop()
 	defer ticker.Stop()
 	for {

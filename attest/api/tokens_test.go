@@ -132,7 +132,7 @@ func TestSweepsOfATokensRepositories(t *testing.T) {
 	reconciler.state = reconciler.state[1:2]
 	w.wantProblem(403, onlyTeam+otherProject, "POST", path, teamToken, `{}`)
 	reconciler.state = nil // and no repositories would mean all
-	w.wantProblem(404, "no repositories configured", "POST", path, teamToken, `{}`)
+	w.wantProblem(404, "no repositories are configured", "POST", path, teamToken, `{}`)
 
 	// A sweep that is refused leaves nothing behind of what was to be deployed beside it.
 	w.tags = map[string]pratique.Digest{"registry.example/team/app:1": digest("new")}
@@ -174,7 +174,7 @@ func TestDeployByName(t *testing.T) {
 		{422, "no digest", bothToken, `{"deploy":["` + image + `@` + digest("new").String() + `"]}`},
 		{422, "name its tag", bothToken, `{"deploy":["registry.example/team/app@` + digest("new").String() + `"]}`},
 		{422, "no digest", bothToken, `{"deploy":["` + image + `@sha512:` + strings.Repeat("a", 128) + `"]}`},
-		{404, "no repositories configured", oldToken, `{"deploy":["` + image + `"],"repositories":["registry.example/team/app"]}`},
+		{404, "no repositories are configured", oldToken, `{"deploy":["` + image + `"],"repositories":["registry.example/team/app"]}`},
 	} {
 		w.wantProblem(tt.status, tt.want, "POST", path, tt.token, tt.body)
 	}

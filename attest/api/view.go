@@ -8,7 +8,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 )
 
-// Image is everything known about one image, or one index of images.
+// Image is everything known about one image or index.
 type Image struct {
 	Image      string            `json:"image" doc:"registry/path@digest"`
 	Repository string            `json:"repository" doc:"registry/path"`
@@ -18,42 +18,41 @@ type Image struct {
 	Detail     string            `json:"detail,omitempty" doc:"Why the work ended as it did"`
 	Outcome    pratique.Outcome  `json:"outcome,omitempty" doc:"allow or deny; absent while there is no verdict"`
 	Verdict    *pratique.Verdict `json:"verdict,omitempty"`
-	// VerdictDigest is that of the verdict's document, which the VSA and the commits name.
-	VerdictDigest pratique.Digest       `json:"verdictDigest,omitzero"`
-	Counts        pratique.Counts       `json:"counts,omitempty" doc:"Findings by severity; for an index see children"`
-	Fixable       int                   `json:"fixable" doc:"Findings for which a fixed version is known"`
-	Packages      int                   `json:"packages"`
-	Extras        *ExtrasView           `json:"extras,omitempty" doc:"Absent where nothing is looked for beside packages"`
-	Config        *pratique.ImageConfig `json:"config,omitempty"`
-	Affected      *pratique.Affected    `json:"affected,omitempty" doc:"What the last change of the vulnerability database that brought new findings brought"`
-	Database      *DatabaseAge          `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
-	Tags          []index.TagName       `json:"tags,omitempty"`
-	Children      []ImageChild          `json:"children,omitempty" doc:"The platform images of an index"`
-	// Uninspected are images that the index names and that could not be looked into.
-	Uninspected []pratique.Uninspected `json:"uninspected,omitempty" doc:"Images that the index names, that a runtime might run, and that could not be inspected; each denies the index"`
-	Parents     []string               `json:"parents,omitempty" doc:"The indexes that list this image, as registry/path@digest"`
-	// VSA is the digest of the signed summary of the verdict.
+	// VerdictDigest is the digest of the verdict's document, which the VSA and the commits name.
+	VerdictDigest pratique.Digest        `json:"verdictDigest,omitzero"`
+	Counts        pratique.Counts        `json:"counts,omitempty" doc:"Findings by severity; for an index see children"`
+	Fixable       int                    `json:"fixable" doc:"Findings for which a fixed version is known"`
+	Packages      int                    `json:"packages"`
+	Extras        *ExtrasView            `json:"extras,omitempty" doc:"Absent if nothing besides packages is looked for"`
+	Config        *pratique.ImageConfig  `json:"config,omitempty"`
+	Affected      *pratique.Affected     `json:"affected,omitempty" doc:"New findings of the last database that brought any"`
+	Database      *DatabaseAge           `json:"database,omitempty" doc:"The vulnerability database matched against; for an index the oldest of its children's"`
+	Tags          []index.TagName        `json:"tags,omitempty"`
+	Children      []ImageChild           `json:"children,omitempty" doc:"The platform images of an index"`
+	Uninspected   []pratique.Uninspected `json:"uninspected,omitempty" doc:"Images of the index that a runtime might run and that could not be inspected; each denies the index"`
+	Parents       []string               `json:"parents,omitempty" doc:"The indexes that list this image, as registry/path@digest"`
+	// VSA is the digest of the signed verification summary.
 	VSA          pratique.Digest         `json:"vsa,omitzero"`
 	Attestations []pratique.Attestation  `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
-	Deployments  []pratique.Commit       `json:"deployments,omitempty" doc:"Commits that brought it, oldest first. What they wrote may have been replaced since: /places says what Git holds now"`
+	Deployments  []pratique.Commit       `json:"deployments,omitempty" doc:"Commits that deployed it, oldest first. What they wrote may have been replaced since: /places says what Git holds now"`
 	DeployedTo   []string                `json:"deployedTo,omitempty" doc:"The targets that hold it, as far as the facts say"`
-	Drifted      []pratique.Drifted      `json:"drifted,omitempty" doc:"The targets that do not hold the image any longer, as far as the facts say; /places says what they hold now"`
+	Drifted      []pratique.Drifted      `json:"drifted,omitempty" doc:"Targets that no longer hold the image, as far as the facts say; /places says what they hold now"`
 	Problems     []pratique.PlaceProblem `json:"problems,omitempty" doc:"What could not be edited in the config repositories when this image was deployed"`
-	Failure      *pratique.Failed        `json:"failure,omitempty" doc:"The last attempt that could not find out"`
-	NextAttempt  time.Time               `json:"nextAttempt,omitzero" doc:"When the work of the attempt that failed last is tried again, if that is known"`
-	Unattested   bool                    `json:"unattested,omitempty" doc:"The verdict denies, and the registry does not say so yet: what an earlier verdict allowed may still be signed there. It is tried again"`
-	Unmatched    bool                    `json:"unmatched,omitempty" doc:"The image could not be looked at with the newest vulnerability database; failure says why"`
-	Facts        []pratique.FactRef      `json:"facts" doc:"What happened, when, recorded by whom, in the order of the ledger; at most 200, see /facts for how many there are"`
+	Failure      *pratique.Failed        `json:"failure,omitempty" doc:"The last failed attempt"`
+	NextAttempt  time.Time               `json:"nextAttempt,omitzero" doc:"When the last failed attempt is retried, if that is known"`
+	Unattested   bool                    `json:"unattested,omitempty" doc:"The verdict denies, and the registry does not show that yet: the image may still be signed there. It is retried"`
+	Unmatched    bool                    `json:"unmatched,omitempty" doc:"The image could not be scanned with the newest vulnerability database; failure says why"`
+	Facts        []pratique.FactRef      `json:"facts" doc:"The history in the order of the ledger, at most 200 facts; /facts has their number"`
 	Links        ImageLinks              `json:"links"`
 }
 
-// ExtrasView is how much was found beside packages.
+// ExtrasView is the number of extra findings.
 type ExtrasView struct {
-	Kinds []pratique.ExtraKind `json:"kinds" doc:"What was looked for; the count of another kind says nothing"`
+	Kinds []pratique.ExtraKind `json:"kinds" doc:"What was looked for; the counts of other kinds mean nothing"`
 	pratique.ExtraCounts
 }
 
-// DatabaseAge is a vulnerability database and how old it is now.
+// DatabaseAge is a vulnerability database and its age.
 type DatabaseAge struct {
 	pratique.Database
 	AgeSeconds int64 `json:"ageSeconds"`
@@ -71,7 +70,7 @@ type ImageChild struct {
 	Links      ImageLinks        `json:"links"`
 }
 
-// ImageLinks are paths on this server; a document that does not exist has none.
+// ImageLinks are paths on this server. A document that does not exist has none.
 type ImageLinks struct {
 	Self      string `json:"self"`
 	Facts     string `json:"facts"`
@@ -82,7 +81,7 @@ type ImageLinks struct {
 	CycloneDX string `json:"cyclonedx,omitempty"`
 }
 
-// ImageSummary is a line of the list of images.
+// ImageSummary is an item of the list of images.
 type ImageSummary struct {
 	Image       string            `json:"image"`
 	Repository  string            `json:"repository"`
@@ -91,10 +90,10 @@ type ImageSummary struct {
 	Platform    pratique.Platform `json:"platform,omitempty"`
 	State       pratique.State    `json:"state"`
 	Outcome     pratique.Outcome  `json:"outcome,omitempty"`
-	Reasons     int               `json:"reasons" doc:"How many reasons the verdict lists"`
+	Reasons     int               `json:"reasons" doc:"The number of reasons of the verdict"`
 	Counts      pratique.Counts   `json:"counts,omitempty"`
 	Fixable     int               `json:"fixable"`
-	Deployments int               `json:"deployments" doc:"How many targets hold it, as far as the facts say"`
+	Deployments int               `json:"deployments" doc:"The number of targets that hold it, as far as the facts say"`
 	FirstAt     time.Time         `json:"firstAt"`
 	UpdatedAt   time.Time         `json:"updatedAt"`
 	Self        string            `json:"self"`
@@ -136,7 +135,7 @@ func linksOf(r pratique.Record) ImageLinks {
 	return l
 }
 
-// imageOf is the answer about one record, without what other records tell.
+// imageOf is the response about one record, without what other records say.
 func imageOf(r pratique.Record, now time.Time) Image {
 	img := Image{
 		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
@@ -181,7 +180,7 @@ func databaseAge(d pratique.Database, now time.Time) *DatabaseAge {
 	return &DatabaseAge{Database: d, AgeSeconds: int64(d.Age(now) / time.Second)}
 }
 
-// childrenOf lists the platforms of an index; empty for an image.
+// childrenOf lists the platforms of an index, and nothing for an image.
 func childrenOf(r pratique.Record) []pratique.Child {
 	switch {
 	case r.Resolved != nil && len(r.Resolved.Manifest.Children) > 0:

@@ -70,16 +70,16 @@ var queues = []pratique.QueueFigures{
 
 // world is a served API over a real index.
 type world struct {
-	t      *testing.T
-	ix     *index.Index
-	blobs  *blobs
-	server *httptest.Server
-	mu     sync.Mutex
-	seq    uint64
-	events []pratique.Event
-	errors []error
-	// notReady is what the probe says is waited for.
-	notReady string
+	t        *testing.T
+	ix       *index.Index
+	blobs    *blobs
+	server   *httptest.Server
+	mu       sync.Mutex
+	seq      uint64
+	events   []pratique.Event
+	errors   []error
+	database *pratique.Database // that is loaded; nil for none
+	notReady string             // what the service waits for
 	// refuse, if set, is what Submit answers; describe likewise.
 	refuse, describe error
 	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
@@ -132,12 +132,12 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ix: ix, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
+	w := &world{t: t, ix: ix, database: &database, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
 	config := api.Config{
 		Images: ix, Events: ix, Documents: w.blobs, Deployments: ix.Deployments, Report: func(ctx context.Context, of pratique.Scanned) ([]byte, error) { return w.blobs.Get(ctx, of.Report) }, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
-				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: &database, Queues: queues,
+				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: w.database, Queues: queues,
 			}, w.describe
 		},
 		NotReady: func(context.Context) string { return w.notReady },

@@ -11,37 +11,37 @@ import (
 	"github.com/pratique-dev/pratique/attest"
 )
 
-// Summary is a verification summary (SLSA VSA) that was read from a statement.
+// Summary is a SLSA verification summary, read from a statement.
 type Summary struct {
-	// Envelope is the digest of the signed envelope as it is in the registry, and Signer who signed
-	// it.
+	// Envelope is the digest of the signed envelope in the registry, and Signer who signed it.
 	Envelope pratique.Digest
 	Signer   pratique.Identity
 
-	// Subject is what the summary is about: its resourceUri and the digest of the statement's
-	// subject agree on it.
+	// Subject is the subject of the summary, on which its resourceUri and the digest of the
+	// statement's subject agree.
 	Subject pratique.Subject
 	// Verifier is the id of the service that evaluated the image, VerifiedAt the time that the
 	// summary claims.
 	Verifier   string
 	Version    map[string]string
 	VerifiedAt time.Time
-	// Profile is the policy by which the image was evaluated. Other verifiers name it by any URI, which is its name then.
+	// Profile is the policy that evaluated the image. The summaries of other verifiers may use any
+	// URI as its name.
 	Profile pratique.Profile
 	Outcome pratique.Outcome
 	Levels  []string
 	Inputs  []attest.Resource
-	// Verdict is the digest of the verdict's document; Reasons are the rules that denied, at most a
-	// hundred of ReasonCount. They are zero in summaries of other verifiers.
+	// Verdict is the digest of the verdict's document. Reasons are the rules that denied, at most a
+	// hundred of ReasonCount. They are zero in the summaries of other verifiers.
 	Verdict     pratique.Digest
 	ReasonCount int
 	Reasons     []pratique.Reason
 	Notes       []pratique.Reason
 }
 
-// Parse reads the verification summary in a statement whose signature was verified. It is strict:
-// every field that a gate relies on must be there, agree with the statement, and mean one thing
-// only. Anything else is Unverified.
+// Parse reads a verification summary from a statement whose signature was verified. It is strict:
+// every field that a gate relies on must be there, agree with the statement, and be unambiguous.
+// Anything else is Unverified.
 func Parse(st pratique.Statement) (Summary, error) {
 	const op = "read verification summary"
 	bad := func(field, format string, args ...any) (Summary, error) {

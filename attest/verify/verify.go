@@ -1,12 +1,11 @@
 // Package verify answers two questions about the signed evidence of an image, for the gate and for
-// the stage that attests: which verification summary counts, and whether the registry still holds
-// what was attested. Whoever audits what is let into a config repository reads this package, and
-// the gate*.go of package deploy, which say what a summary that counts must contain.
+// the attest stage: which verification summary counts, and whether the registry still holds what was
+// attested. To audit what may reach a config repository, read this package and the gate*.go files of
+// package deploy, which check the content of a summary.
 //
-// A summary counts if one of the keys that are configured signed it, if the statement is about the
-// image, and if it is the newest of those. That nothing else comes out of a registry is the
-// contract of [oci.Store], and that nothing else verifies the one of [signer.Verifier]; packages
-// storetest and signertest keep both.
+// A summary counts if one of the configured keys signed it, if its statement is about the image, and
+// if it is the newest of those. An [oci.Store] returns nothing else from a registry, and a
+// [signer.Verifier] accepts nothing else. The suites storetest and signertest keep both promises.
 package verify
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci"
 )
 
-// Evidence reads what is attached to images: an [oci.Store] of which nothing else is needed.
+// Evidence reads what is attached to images. It is the part of an [oci.Store] that reads.
 type Evidence interface {
 	Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
 		predicateType string) ([]oci.Verified, error)
@@ -30,16 +29,16 @@ type Reader struct {
 	verifier signer.Verifier
 }
 
-// NewReader returns a reader that believes whom v accepts, and nobody else.
+// NewReader returns a reader of evidence that v accepts.
 func NewReader(e Evidence, v signer.Verifier) *Reader { return &Reader{e, v} }
 
 // Summary returns the verification summary of the subject that counts. The error is NotFound if
-// there is none, and Unverified if there are some but none holds. A failure to find out has another
-// kind.
+// there is none, and Unverified if there are some and none is accepted. Other kinds mean that it
+// could not be found out.
 //
-// Where a subject carries several that hold, only the newest speaks: an old PASSED that somebody
-// copied back must not outlive a FAILED. On equal times the denial wins. One that cannot be read is
-// an error, not a gap: it may be the newest.
+// Of several summaries only the newest counts: an old PASSED that somebody copied back must not
+// outlive a FAILED. At the same time a denial wins. A summary that cannot be read is an error,
+// because it may be the newest.
 func (r *Reader) Summary(ctx context.Context, subject pratique.Subject) (Summary, error) {
 	const op = "read verification summary"
 	found, err := r.evidence.Verified(ctx, subject, r.verifier, pratique.PredicateVSA)
@@ -69,9 +68,9 @@ func (r *Reader) Summary(ctx context.Context, subject pratique.Subject) (Summary
 	return newest, nil
 }
 
-// Holds reports whether the registry still has all that was attested, verified and by the same
-// signers. It looks at the signature and at the summary, which names the others; both were written
-// together with them.
+// Holds reports whether the registry still has everything that was attested, verified and by the
+// same signers. It checks the signature and the summary. The summary names the other attestations,
+// and was written with them.
 func (r *Reader) Holds(ctx context.Context, subject pratique.Subject,
 	attested []pratique.Attestation) (bool, error) {
 	for _, want := range attested {

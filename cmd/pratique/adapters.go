@@ -8,7 +8,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/analysiscache"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/scanner"
 )
@@ -60,7 +60,7 @@ func (a analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte
 // rules is the policy.
 type rules struct{ *policy.Policy }
 
-func (r rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Decision, error) {
+func (r rules) Evaluate(ctx context.Context, e attesting.Evidence) (pratique.Decision, error) {
 	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
 		return pratique.Decision{}, err

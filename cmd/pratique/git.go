@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
 	"github.com/pratique-dev/pratique/deploy"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/deploying"
 )
 
 // compareEvery is how often what is said to be deployed is compared with what the config repositories hold.
@@ -17,7 +17,7 @@ const compareEvery = time.Hour
 
 // watchGit compares what the facts say with what Git holds, at the start and from time to time.
 func (s *service) watchGit(ctx context.Context) {
-	drift := &pipeline.Drift{Base: s.base(pratique.RoleDeploy), Records: deployedRecords{s.index}, Places: s.gateway}
+	drift := &deploying.Drift{Recorder: s.recorder(pratique.RoleDeploy), Records: deployedRecords{s.index}, Places: s.gateway}
 	ticker := time.NewTicker(compareEvery)
 	defer ticker.Stop()
 	for {
@@ -48,7 +48,7 @@ func (s *service) logProblems(problems []deploy.TargetProblem) {
 // deployedRecords finds the images that have been deployed.
 type deployedRecords struct{ index *index.Index }
 
-// Deployed implements [pipeline.Records].
+// Deployed implements [deploying.Records].
 func (d deployedRecords) Deployed(ctx context.Context, visit func(pratique.Record) error) error {
 	q := index.Query{Limit: index.MaxLimit}
 	for {

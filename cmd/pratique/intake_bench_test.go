@@ -89,7 +89,7 @@ func benchmarkWebhooks(b *testing.B, rate int) float64 {
 	}
 	b.Cleanup(func() { _ = box.Close() })
 	address := serveWebhooks(b, box)
-	intake := &pipeline.Intake{Base: pipeline.Base{Now: time.Now}, Batches: broker}
+	intake := &pipeline.Intake{Recorder: pipeline.Recorder{Process: pipeline.Process{Now: time.Now}}, Batches: broker}
 	ctx, cancel := context.WithCancel(b.Context())
 	var forwarder sync.WaitGroup
 	forwarder.Go(func() { _ = box.Run(ctx, outbox.Line{Forward: intake.Publish}) })

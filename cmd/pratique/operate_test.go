@@ -113,7 +113,7 @@ func TestCancelAndRequeue(t *testing.T) {
 	if err != nil || old.State != "canceled" || old.RequeuedAs != id || old.CanceledBy != "test" {
 		t.Errorf("%+v, %v", old, err)
 	}
-	l.operator().run(t, "cancel", id).want(t, exitUnknown, "2>it is over: deployed")
+	l.operator().run(t, "cancel", id).want(t, exitUnknown, "2>it has ended: deployed")
 	if n := l.commits(); n != 2 {
 		t.Errorf("%d commits, want the first and one", n)
 	}
@@ -135,7 +135,7 @@ func TestDeadLetters(t *testing.T) {
 	if dead.Event != s.ID || dead.Stage != "inspect" || dead.Attempts != 1 || dead.Priority != pratique.PriorityManual || dead.Reason == "" {
 		t.Errorf("%+v", dead)
 	}
-	l.operator().run(t, "cancel", s.ID).want(t, exitUnknown, "2>it is over: failed")
+	l.operator().run(t, "cancel", s.ID).want(t, exitUnknown, "2>it has ended: failed")
 	l.operator().run(t, "requeue").want(t, exitUnknown, "2>give the ids")
 	digest := l.push("team/app:2.0", l.build(images.Clean()))
 	l.awaitState(digest, pratique.StateDeployed)

@@ -97,7 +97,7 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := newIntake(t, outbox.Config{})
-	events := &pipeline.Intake{Base: pipeline.Base{Now: time.Now}, Batches: broker}
+	events := &pipeline.Intake{Recorder: pipeline.Recorder{Process: pipeline.Process{Now: time.Now}}, Batches: broker}
 	ctx, cancel := context.WithCancel(t.Context())
 	var forwarder sync.WaitGroup
 	forwarder.Go(func() { _ = in.box.Run(ctx, outbox.Line{Forward: events.Publish}) })

@@ -8,7 +8,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/backoff"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 	"github.com/pratique-dev/pratique/internal/projection"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 )
@@ -102,9 +102,9 @@ func (s *service) projectionFigures(ctx context.Context) (map[string]telemetry.P
 }
 
 // denials tries again to attest what no registry took.
-func (s *service) denials() *pipeline.Denials {
-	return &pipeline.Denials{
-		Base: s.base(pratique.RoleAttest), Batches: s.broker, Every: lookForDenials, Log: s.log,
+func (s *service) denials() *attesting.Denials {
+	return &attesting.Denials{
+		Now: s.now, Batches: s.broker, Interval: lookForDenials, Log: s.log,
 		Pending: s.index.Denials,
 	}
 }

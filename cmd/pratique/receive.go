@@ -54,7 +54,7 @@ func (s *service) line() outbox.Line {
 
 // intake puts events into the line.
 func (s *service) intake(role pratique.Role) *pipeline.Intake {
-	return &pipeline.Intake{Base: s.base(role), Batches: s.broker}
+	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.broker}
 }
 
 // submit puts an event into the line, at once and whatever the outbox knows of its tag.

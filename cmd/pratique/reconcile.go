@@ -81,7 +81,7 @@ func newReconcile() *cobra.Command {
 	var f reconcileFlags
 	cmd := &cobra.Command{
 		Use:   "reconcile [REPOSITORY…]",
-		Short: "Look now for pushes that no webhook told of",
+		Short: "Look now for pushes that no webhook reported",
 		Long: `Asks the service to sweep the repositories, or all that its configuration has under reconcile: it lists their tags, asks
 the registry what each names, and takes in what is news. Shows how far that has come, and ends when it is done.
 An interrupted command leaves the sweep running.

@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/inspector"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/rescanning"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner"
@@ -35,11 +35,11 @@ func (s *service) openInventory(ctx context.Context) error {
 
 // rescanner is the part of the inspect role that matches again when the database changes. It takes half of the
 // children at most, and they take a push before its next batch.
-func (s *service) rescanner() *pipeline.Rescan {
-	return &pipeline.Rescan{
-		Base: s.base(pratique.RoleInspect), Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger.For(pratique.RoleInspect), s.broker},
-		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
-		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
+func (s *service) rescanner() *rescanning.Rescan {
+	return &rescanning.Rescan{
+		Process: s.process(), Documents: s.blobs, Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger.For(pratique.RoleInspect), s.broker},
+		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Isolated: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
+		Interval: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
 		},

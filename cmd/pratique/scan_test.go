@@ -140,7 +140,7 @@ func TestScan(t *testing.T) {
 	conf := b.config("")
 	bad := b.push("team/app:bad", build(t, images.Vulnerable()))
 	clean := b.push("team/app:clean", build(t, images.Clean()))
-	first := b.run("scan", bad, "--config", conf).want(t, 0, bad+" (linux/amd64)", "debian 12", "CVE-2020-14343", "PyYAML", "CRITICAL", "can be mended",
+	first := b.run("scan", bad, "--config", conf).want(t, 0, bad+" (linux/amd64)", "debian 12", "CVE-2020-14343", "PyYAML", "CRITICAL", "can be fixed",
 		"2>looking for a new vulnerability database", "2>inspecting sha256:")
 	got := b.run("scan", bad, "--config", conf, "--quiet", "--fail-on", "critical", "--format", "json",
 		"--output", "sarif=out.sarif", "-o", "spdx-json=spdx.json", "-o", "cyclonedx-json=cdx.json", "-o", "table=table.txt").want(t, 1)

@@ -18,7 +18,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/localimage"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/internal/render"
 	"github.com/pratique-dev/pratique/scanner"
@@ -365,7 +365,7 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 	if s.policy == nil {
 		return found, result, nil
 	}
-	d, err := pipeline.Answer(ctx, rules{s.policy}, pipeline.Evidence{
+	d, err := attesting.Decide(ctx, rules{s.policy}, attesting.Evidence{
 		Subject: subject, Report: report, Now: time.Now(),
 		Inspected: pratique.Inspected{
 			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory, Scanner: result.Inventory.Scanner,

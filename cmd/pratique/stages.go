@@ -12,6 +12,9 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
+	"github.com/pratique-dev/pratique/internal/pipeline/deploying"
+	"github.com/pratique-dev/pratique/internal/pipeline/inspecting"
 	"github.com/pratique-dev/pratique/queue"
 	"github.com/pratique-dev/pratique/scanner/trivy"
 	"github.com/pratique-dev/pratique/signer/oci/tags"
@@ -24,13 +27,13 @@ const mostDeaths = 2
 func (s *service) works() ([]queue.Work, error) {
 	store := tags.NewStore(s.registry, tags.Limits{})
 	evidence := verify.NewReader(store, s.verifier)
-	inspect := &pipeline.Inspect{
-		Base: s.base(pratique.RoleInspect), Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher, s.checkedSBOM},
+	inspect := &inspecting.Stage{
+		Base: s.base(pratique.RoleInspect), Documents: s.blobs, Resolver: s.registry, Tags: s.registry, Publish: s.publish, Images: imageStore{s.registry, s.layers}, Parser: parser{s.inspector, s.matcher, s.checkedSBOM},
 		Database: s.currentDatabase, Memo: s.inventory,
 		Scanner: trivy.Tool(), JavaDatabase: s.javaDigest, Extras: extrasOf(s.conf.Inspect),
 	}
-	attest := &pipeline.Attest{
-		Base: s.base(pratique.RoleAttest), Policy: rules{s.policy}, Signer: s.signer, Verifier: s.verifier, Store: store, Attestations: evidence,
+	attest := &attesting.Stage{
+		Base: s.base(pratique.RoleAttest), Documents: s.blobs, Policy: rules{s.policy}, Signer: s.signer, Verifier: s.verifier, Store: store, Attestations: evidence,
 		VerifierID: s.verifierID(),
 		Version:    version(),
 		// A summary is made anew well before the gate would find it too old.
@@ -41,13 +44,13 @@ func (s *service) works() ([]queue.Work, error) {
 		return nil, err
 	}
 	s.gateway = gate
-	deployer := &pipeline.Deploy{Base: s.base(pratique.RoleDeploy), Gate: gate, Problems: s.logProblems}
-	inspecting := s.work(pratique.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
+	deployer := &deploying.Stage{Base: s.base(pratique.RoleDeploy), Answers: s.ledger, Gate: gate, Problems: s.logProblems}
+	inspecting := s.work(pratique.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.RecordFailure)
 	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
 	inspecting.Handle = oneAgain(inspect.Handle)
 	// Each config repository has a turn for one, and may have another wait for it: so those that are slow leave workers to the
 	// others. A job that would find no turn stays in the queue, and none of its attempts is used up.
-	deploying := s.work(pratique.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.Failed)
+	deploying := s.work(pratique.StageDeploy, max(2*len(s.repositories), 1), deployer.Handle, deployer.RecordFailure)
 	deploying.Hold = func(job queue.Job) time.Duration {
 		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
 		names := []string{w.Target}
@@ -59,7 +62,7 @@ func (s *service) works() ([]queue.Work, error) {
 		}
 		return max(s.registry.Paused(repositoryOf(w)), gate.Busy(names[0]))
 	}
-	attesting := s.work(pratique.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.Failed)
+	attesting := s.work(pratique.StageAttest, s.conf.Inspect.Workers, attest.Handle, attest.RecordFailure)
 	attesting.Hold = func(job queue.Job) time.Duration {
 		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
 		return max(s.registry.Paused(repositoryOf(w)), attest.Busy(w))
@@ -85,10 +88,8 @@ func oneAgain(handle func(context.Context, []byte) error) func(context.Context, 
 	}
 }
 
-type failed func(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error
-
 // work fits a stage to the queue and logs its failures.
-func (s *service) work(stage pratique.Stage, workers int, handle func(context.Context, []byte) error, fail failed) queue.Work {
+func (s *service) work(stage pratique.Stage, workers int, handle func(context.Context, []byte) error, record func(context.Context, pipeline.Failure) error) queue.Work {
 	return queue.Work{
 		Stage: stage, Workers: workers,
 		Limits: map[pratique.Priority]int{pratique.PriorityManual: s.conf.Inspect.Priorities.Manual, pratique.PriorityRescan: s.conf.Inspect.Priorities.Rescan},
@@ -106,7 +107,7 @@ func (s *service) work(stage pratique.Stage, workers int, handle func(context.Co
 			s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("stage", string(stage)),
 				slog.String("job", job.ID), slog.Int("attempt", job.Attempt),
 				slog.String("kind", pratique.KindOf(err).String()), slog.String("error", err.Error()))
-			return fail(ctx, string(stage), job.Body, job.Attempt, err, final)
+			return record(ctx, pipeline.Failure{Stage: string(stage), Body: job.Body, Attempt: job.Attempt, Final: final, Cause: err})
 		},
 	}
 }

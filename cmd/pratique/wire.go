@@ -312,15 +312,22 @@ func (s *service) openScanners(ctx context.Context) error {
 	return os.MkdirAll(s.path("tmp"), 0o700)
 }
 
-// base is what a stage of a role is made of: of the ledger it may write the kinds of facts that are the role's.
+// base is what a stage of a role is made of.
 func (s *service) base(role pratique.Role) pipeline.Base {
+	return pipeline.Base{Recorder: s.recorder(role), Facts: s.ledger, Queue: s.broker, Unreadable: s.blobs}
+}
+
+// recorder records the kinds of facts that a role may record.
+func (s *service) recorder(role pratique.Role) pipeline.Recorder {
+	return pipeline.Recorder{Process: s.process(), Ledger: s.ledger.For(role)}
+}
+
+func (s *service) process() pipeline.Process {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	return pipeline.Base{
-		Ledger: s.ledger.For(role), Documents: s.blobs, Queue: s.broker, Now: s.now, Instance: host, Edge: s.hooks.edge,
-	}
+	return pipeline.Process{Now: s.now, Instance: host, Edge: s.hooks.edge}
 }
 
 // verifierID is the URI that verification summaries carry.

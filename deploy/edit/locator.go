@@ -74,7 +74,7 @@ func (i Image) every() bool { return i.Repository == pratique.Repository{} }
 
 // NamedIn reports whether some text names the image.
 func (i Image) NamedIn(text []byte) bool {
-	return i.every() || imagename.In(text, imagename.Spellings(i.Repository))
+	return i.every() || imagename.Contains(text, imagename.Spellings(i.Repository))
 }
 
 // Look is the result of a screening.

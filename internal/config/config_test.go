@@ -74,9 +74,9 @@ func TestProblems(t *testing.T) {
 		{"receiver without secret", reg + "receivers:\n  - name: a\n    registry: r.example.com\n", "f.yaml:4: receivers[0].secrets: without a secret"},
 		{"receiver of unknown registry", reg + "receivers:\n  - name: a\n    insecure: true\n    registry: other.example.com\n", `f.yaml:6: receivers[0].registry: "other.example.com" is not`},
 		{"name of submissions", reg + "receivers:\n  - {name: submission, insecure: true, registry: r.example.com}\n", "receivers[0].name: \"submission\" is the source"},
-		{"nats without a name", reg + "receivers:\n  - {name: a, registry: r.example.com, format: zot, nats: {url: 'nats://n:4222', subject: s}}\n", "receivers[0].nats: a server that lets us in without a name"},
-		{"method of another", reg + "receivers:\n  - {name: a, registry: r.example.com, format: quay, auth: hmac-sha256, insecure: true}\n", "receivers[0].auth: quay can do url, not"},
-		{"one audience", reg + "receivers:\n  - {name: a, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n  - {name: b, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n", "f.yaml:5: receivers[1].oidc.audience: it also opens receiver \"a\""},
+		{"nats without a name", reg + "receivers:\n  - {name: a, registry: r.example.com, format: zot, nats: {url: 'nats://n:4222', subject: s}}\n", "receivers[0].nats: on a server without authentication"},
+		{"method of another", reg + "receivers:\n  - {name: a, registry: r.example.com, format: quay, auth: hmac-sha256, insecure: true}\n", "receivers[0].auth: quay supports url, not"},
+		{"one audience", reg + "receivers:\n  - {name: a, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n  - {name: b, registry: r.example.com, format: gar, oidc: {audience: x, email: e}}\n", "f.yaml:5: receivers[1].oidc.audience: receiver \"a\" has it, too"},
 		{"sweep elsewhere", reg + "reconcile: {repositories: [{repository: other.example.com/a}]}\n", "reconcile.repositories[0].repository: \"other.example.com\" is not the host"},
 		{"unknown format", reg + "receivers:\n  - {name: a, insecure: true, registry: r.example.com, format: smoke}\n", "f.yaml:4: receivers[0].format: want one of acr, artifactory, cdevents, cloudevents, distribution"},
 		{"half an extension", "policy:\n  databaseAgeExtension: {age: 5d}\n", "f.yaml:2: policy.databaseAgeExtension: give all of age, until and reason"},
@@ -98,8 +98,8 @@ func TestProblems(t *testing.T) {
 		{"registry in a path", reg + "receivers:\n  - {name: a, registry: r.example.com, insecure: true, repositories: [r.example.com/a]}\n", "receivers[0].repositories[0]: leave out the registry"},
 		{"memory", "inspect: {memory: 1KiB}\n", "inspect.memory: want at least 256MiB"},
 		{"unknown scanner", "inspect: {scanners: [secret]}\n", "inspect.scanners[0]: want one of secrets, misconfigurations, licenses"},
-		{"scanner twice", "inspect: {scanners: [secrets, secrets]}\n", "inspect.scanners[1]: \"secrets\" is there twice"},
-		{"nobody looks for secrets", "policy: {blockSecrets: true}\n", "policy.blockSecrets: nobody looks for secrets"},
+		{"scanner twice", "inspect: {scanners: [secrets, secrets]}\n", "inspect.scanners[1]: \"secrets\" is listed twice"},
+		{"secrets are not looked for", "policy: {blockSecrets: true}\n", "policy.blockSecrets: secrets are not looked for"},
 		{"ledger", "queue: {ledgerSize: 1KiB}\n", "queue.ledgerSize: want at least 64MiB"},
 		{"platform", "platforms: [foo/]\n", "f.yaml:1: platforms[0]: want os/architecture"},
 		{"one branch, two authors", "deploy:\n  targets:\n    - {name: a, images: [r/x], repository: 'https://h/x'}\n    - {name: b, images: [r/x], repository: 'https://h/x', authorName: B}\n", "f.yaml:4: deploy.targets[1]: it shares a branch with target \"a\""},
@@ -131,7 +131,7 @@ func TestSecretsOfReceivers(t *testing.T) {
 	t.Setenv("PRATIQUE_TEST_EMPTY", "a-long-user-name:hunter2")
 	const head = "registries: [{host: r.example.com}]\nreceivers:\n  - {name: a, registry: r.example.com, secrets: ['env:PRATIQUE_TEST_ONE']}\n"
 	for name, tt := range map[string]struct{ yaml, want string }{
-		"one secret, two receivers": {"  - {name: b, registry: r.example.com, secrets: ['env:PRATIQUE_TEST_ONE']}\n", "f.yaml:4: receivers[1].secrets[0]: it also opens receiver \"a\""},
+		"one secret, two receivers": {"  - {name: b, registry: r.example.com, secrets: ['env:PRATIQUE_TEST_ONE']}\n", "f.yaml:4: receivers[1].secrets[0]: receiver \"a\" has it, too"},
 		"short password":            {"  - {name: b, registry: r.example.com, auth: basic, secrets: ['env:PRATIQUE_TEST_EMPTY']}\n", "receivers[1].secrets[0]: env:PRATIQUE_TEST_EMPTY is shorter"},
 	} {
 		_, err := Parse("f.yaml", []byte(head+tt.yaml))

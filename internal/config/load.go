@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Problem is one thing that is wrong with a configuration, and where.
+// Problem is a mistake in a configuration, with its place.
 type Problem struct {
 	File string
 	Line int
@@ -35,10 +35,10 @@ func (p Problem) Error() string {
 	return s + ": " + p.Message
 }
 
-// maxFile bounds the file: a configuration is never this large, a mistaken path may be.
+// maxFile bounds the file, in case the path is wrong.
 const maxFile = 4 << 20
 
-// Load reads, checks and resolves the file. The error joins every [Problem] that was found.
+// Load reads, checks and resolves a file. The error joins all problems.
 func Load(file string) (Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -55,7 +55,7 @@ func Load(file string) (Config, error) {
 	return Parse(file, content)
 }
 
-// Parse is [Load] for content that is in memory; file is only for messages.
+// Parse is [Load] for content in memory. The file name is only for messages.
 func Parse(file string, content []byte) (Config, error) {
 	c, lines, problems := decode(file, content)
 	if len(problems) == 0 {
@@ -76,7 +76,7 @@ func Parse(file string, content []byte) (Config, error) {
 	return Config{}, &pratique.Error{Op: "configuration", Kind: pratique.Invalid, Err: errors.Join(all...)}
 }
 
-// decode reads one strict YAML document, and the line of each key path.
+// decode reads one strict YAML document, and the line of each key.
 func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 	var c Config
 	decoder := yaml.NewDecoder(bytes.NewReader(content))

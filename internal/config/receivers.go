@@ -34,7 +34,7 @@ func (c *checker) receivers(conf *Config) {
 	}
 }
 
-// registry wants one of the configured hosts.
+// registry checks that a host is one of the configured registries.
 func (c *checker) registry(conf *Config, key, host string) {
 	known := func(r Registry) bool { return r.Host == host }
 	if !slices.ContainsFunc(conf.Registries, known) {
@@ -42,7 +42,7 @@ func (c *checker) registry(conf *Config, key, host string) {
 	}
 }
 
-// format checks what depends on the sender: how it authenticates, and whether it needs expressions.
+// format checks what depends on the format: authentication and expressions.
 func (c *checker) format(key string, r Receiver) {
 	name := r.Format
 	if name == "" {
@@ -59,14 +59,14 @@ func (c *checker) format(key string, r Receiver) {
 		method = methods[0]
 	}
 	if !slices.Contains(methods, method) {
-		c.fail(key+".auth", "%s can do %s, not %q", name, words(methods), r.Auth)
+		c.fail(key+".auth", "%s supports %s, not %q", name, words(methods), r.Auth)
 	}
 	if generic := r.Generic != (Generic{}); generic != (name == "generic") {
 		c.fail(key+".generic", "the format generic needs expressions here, and no other has them")
 	}
 	if r.NATS.URL != "" {
 		if r.NATS.Username == "" && r.NATS.Credentials.IsZero() && !r.Insecure {
-			c.fail(key+".nats", "a server that lets us in without a name lets anybody report pushes: give username and password, or credentials, or say insecure: true")
+			c.fail(key+".nats", "on a server without authentication anybody can report pushes: give username and password, or credentials, or say insecure: true")
 		}
 		return
 	}
@@ -88,24 +88,24 @@ func (c *checker) credentials(key string, r Receiver, method webhook.Method) {
 		c.fail(key+".insecure", "insecure: true and secrets exclude each other")
 	}
 	for n, s := range r.Secrets {
-		const least = 16
+		const minSecret = 16
 		for _, line := range s.Lines() {
 			if method == webhook.MethodBasic {
-				_, line, _ = strings.Cut(line, ":") // the user's name is no secret
+				_, line, _ = strings.Cut(line, ":") // the user name is no secret
 			}
-			if len(line) < least {
-				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s, least)
+			if len(line) < minSecret {
+				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s, minSecret)
 			}
 		}
 	}
 }
 
-// shared refuses a secret, or an audience, that opens two receivers: it is bound to the registry and the repositories of
-// one.
+// shared refuses a secret, or an audience, that is valid for two receivers: it has to be bound to
+// the registry and the repositories of one.
 func (c *checker) shared(key string, r Receiver, holders map[string]string) {
 	claim := func(at, what string) {
 		if holder, taken := holders[what]; taken && holder != r.Name {
-			c.fail(at, "it also opens receiver %q: give each its own", holder)
+			c.fail(at, "receiver %q has it, too: give each its own", holder)
 		}
 		holders[what] = r.Name
 	}
@@ -141,7 +141,7 @@ func (c *checker) sweeps(conf *Config) {
 			c.fail(key+".repository", "%v", err)
 			continue
 		case seen[s.Repository]:
-			c.fail(key+".repository", "%q is there twice", s.Repository)
+			c.fail(key+".repository", "%q is listed twice", s.Repository)
 		}
 		seen[s.Repository] = true
 		c.registry(conf, key+".repository", repo.Registry)

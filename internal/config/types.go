@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Secret is a reference to a secret: env:NAME or file:PATH. A secret itself in the file is refused.
-// It never prints its value.
+// Secret is a reference to a secret: env:NAME or file:PATH. The secret itself is not allowed in the
+// file. A Secret never prints its value.
 type Secret struct {
 	ref   string
 	value []byte
@@ -23,13 +23,13 @@ type Secret struct {
 // IsZero reports whether nothing was configured.
 func (s Secret) IsZero() bool { return s.ref == "" }
 
-// Value is the secret's content, without the line feed at its end. It is nil before the file is loaded.
+// Value is the secret, without the line break at its end. It is nil before the file is loaded.
 func (s Secret) Value() []byte { return s.value }
 
 // Text is Value as a string.
 func (s Secret) Text() string { return string(s.value) }
 
-// Lines are the secrets in it, one a line. Only files have more than one.
+// Lines are the secrets in it, one a line. Only files have several.
 func (s Secret) Lines() []string {
 	var all []string
 	for line := range strings.Lines(string(s.value)) {
@@ -40,7 +40,7 @@ func (s Secret) Lines() []string {
 	return all
 }
 
-// Again reads the reference once more: a file may have changed.
+// Again resolves the reference again, because a file may have changed.
 func (s Secret) Again() (Secret, error) {
 	err := s.resolve()
 	return s, err
@@ -63,7 +63,7 @@ func (s *Secret) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// resolve reads what the reference points to.
+// resolve reads the secret.
 func (s *Secret) resolve() error {
 	scheme, name, _ := strings.Cut(s.ref, ":")
 	switch scheme {
@@ -79,8 +79,8 @@ func (s *Secret) resolve() error {
 			return fmt.Errorf("read secret: %w", err)
 		}
 		defer f.Close()
-		const most = 1 << 20 // a path such as /dev/zero must not fill the memory
-		b, err := io.ReadAll(io.LimitReader(f, most))
+		const maxSecret = 1 << 20 // a path such as /dev/zero must not fill the memory
+		b, err := io.ReadAll(io.LimitReader(f, maxSecret))
 		if err != nil {
 			return fmt.Errorf("read secret: %w", err)
 		}
@@ -95,7 +95,7 @@ func (s *Secret) resolve() error {
 // Duration is a time span such as 90s, 6h or 3d.
 type Duration time.Duration
 
-// Std returns the span, or fallback when none was configured.
+// Std returns the duration, or fallback if none was configured.
 func (d Duration) Std(fallback time.Duration) time.Duration {
 	if d == 0 {
 		return fallback
@@ -137,7 +137,7 @@ func (t *Time) UnmarshalYAML(node *yaml.Node) error {
 // Size is a number of bytes such as 512MiB or 20GiB.
 type Size int64
 
-// Bytes returns the size, or fallback when none was configured.
+// Bytes returns the size, or fallback if none was configured.
 func (s Size) Bytes(fallback int64) int64 {
 	if s == 0 {
 		return fallback
@@ -162,7 +162,7 @@ func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// lineError is in the form of yaml.v3's own errors, which Load rewrites to file:line.
+// lineError has the form of yaml.v3's own errors, which Load rewrites to file:line.
 func lineError(node *yaml.Node, format string, args ...any) error {
 	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", node.Line, fmt.Sprintf(format, args...))}}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// checker collects every problem, so that a file is mended in one go.
+// checker collects all problems, so that a file can be fixed in one go.
 type checker struct {
 	file     string
 	lines    map[string]int
@@ -27,7 +27,7 @@ func (c *checker) fail(key, format string, args ...any) {
 	})
 }
 
-// line finds the key's line, or that of the nearest group around it when the key itself is absent.
+// line finds the line of a key, or of the nearest parent that is in the file.
 func (c *checker) line(key string) int {
 	for key != "" {
 		if line, ok := c.lines[key]; ok {
@@ -70,13 +70,13 @@ func (c *checker) config(conf *Config) {
 	c.oneOf("log.format", conf.Log.Format, "text", "json")
 	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
-	const mostWorkers, mostShadow = 64, 1_000_000
-	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > mostWorkers {
-		c.fail("inspect.workers", "want a number from 1 to %d", mostWorkers)
+	const maxWorkers, maxShadow = 64, 1_000_000
+	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > maxWorkers {
+		c.fail("inspect.workers", "want a number from 1 to %d", maxWorkers)
 	}
 	for key, limit := range map[string]int{"manual": conf.Inspect.Priorities.Manual, "rescan": conf.Inspect.Priorities.Rescan} {
-		if limit < 0 || limit > mostWorkers {
-			c.fail("inspect.priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", mostWorkers)
+		if limit < 0 || limit > maxWorkers {
+			c.fail("inspect.priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", maxWorkers)
 		}
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
@@ -88,8 +88,8 @@ func (c *checker) config(conf *Config) {
 	c.atLeast("inspect.entries", conf.Inspect.Entries, 1000, "1000")
 	c.atLeast("inspect.layers", int64(conf.Inspect.Layers), 1, "1")
 	c.atLeast("inspect.indexEntries", int64(conf.Inspect.IndexEntries), 1, "1")
-	if n := conf.Inspect.ShadowSBOM; n != nil && (*n < 0 || *n > mostShadow) {
-		c.fail("inspect.shadowSBOM", "want a number from 1 to %d, to check one in so many images, or 0 to check none", mostShadow)
+	if n := conf.Inspect.ShadowSBOM; n != nil && (*n < 0 || *n > maxShadow) {
+		c.fail("inspect.shadowSBOM", "want a number from 1 to %d, to check one in so many images, or 0 to check none", maxShadow)
 	}
 	c.oneOf("inspect.isolation", conf.Inspect.Isolation, "project", "repository", "image")
 	c.oneOf("inspect.confinement", conf.Inspect.Confinement, "auto", "require", "off")
@@ -123,24 +123,25 @@ func (c *checker) config(conf *Config) {
 // hostPattern is a name as it stands in a Host header, before the port.
 var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// scanners checks the extras, and that what the policy asks for is among them: every image would be denied.
+// scanners checks the extra findings, and that they contain what the policy requires. Otherwise
+// every image would be denied.
 func (c *checker) scanners(conf *Config) {
 	for i, s := range conf.Inspect.Scanners {
 		key := fmt.Sprintf("inspect.scanners[%d]", i)
 		if !slices.Contains(pratique.ExtraKinds(), s) {
 			c.fail(key, "want one of secrets, misconfigurations, licenses, not %q", s)
 		} else if slices.Contains(conf.Inspect.Scanners[:i], s) {
-			c.fail(key, "%q is there twice", s)
+			c.fail(key, "%q is listed twice", s)
 		}
 	}
 	if conf.Policy.BlockSecrets && !slices.Contains(conf.Inspect.Scanners, pratique.ExtraSecrets) {
-		c.fail("policy.blockSecrets", "nobody looks for secrets: add secrets to inspect.scanners")
+		c.fail("policy.blockSecrets", "secrets are not looked for: add secrets to inspect.scanners")
 	}
 }
 
-// extension wants an end that is near: what is without one is a higher limit.
+// extension requires an end that is near. Without an end it would be a higher limit.
 func (c *checker) extension(p Policy) {
-	const key, longest, mostReason = "policy.databaseAgeExtension", 31 * 24 * time.Hour, 200
+	const key, longest, maxReason = "policy.databaseAgeExtension", 31 * 24 * time.Hour, 200
 	e := p.DatabaseAgeExtension
 	limit := p.MaxDatabaseAge.Std(72 * time.Hour)
 	switch {
@@ -151,8 +152,8 @@ func (c *checker) extension(p Policy) {
 		c.fail(key+".age", "want more than maxDatabaseAge, %s, and at most 31d", limit)
 	case time.Until(e.Until.Time) > longest:
 		c.fail(key+".until", "want a time within the next 31 days; then look again whether it is still needed")
-	case len(e.Reason) > mostReason:
-		c.fail(key+".reason", "want at most %d characters", mostReason)
+	case len(e.Reason) > maxReason:
+		c.fail(key+".reason", "want at most %d characters", maxReason)
 	}
 }
 
@@ -169,13 +170,13 @@ func (c *checker) registries(all []Registry) {
 				c.fail(at, "want a host with an optional port and no scheme, not %q", host)
 			}
 			if seen[host] {
-				c.fail(at, "%q is there twice", host)
+				c.fail(at, "%q is listed twice", host)
 			}
 			seen[host] = true
 		}
-		const mostRequests = 256
-		if r.Concurrency < 0 || r.Concurrency > mostRequests {
-			c.fail(key+".concurrency", "want a number from 1 to %d", mostRequests)
+		const maxRequests = 256
+		if r.Concurrency < 0 || r.Concurrency > maxRequests {
+			c.fail(key+".concurrency", "want a number from 1 to %d", maxRequests)
 		}
 		if (r.Username == "") != r.Password.IsZero() {
 			c.fail(key, "username and password go together")
@@ -189,7 +190,7 @@ func (c *checker) name(key, name string, seen map[string]bool) {
 	if !namePattern.MatchString(name) {
 		c.fail(key+".name", "want lower-case letters, digits and dashes, not %q", name)
 	} else if seen[name] {
-		c.fail(key+".name", "%q is there twice", name)
+		c.fail(key+".name", "%q is listed twice", name)
 	}
 	seen[name] = true
 }
@@ -202,9 +203,9 @@ func (c *checker) signing(s Signing) {
 		c.fail("signing.publicKeys", "name the public key that signatures are verified with before anything is written to Git, such as "+
 			"publicKeys: [file:/etc/pratique/cosign.pub]; pratique key generate has written it beside the private key")
 	}
-	const mostKeys = 4 // each is tried on everything that anybody attached
-	if len(s.PublicKeys) > mostKeys {
-		c.fail("signing.publicKeys", "want at most %d keys: the one in use, and those of what was signed before", mostKeys)
+	const maxKeys = 4 // each is tried on everything that is attached
+	if len(s.PublicKeys) > maxKeys {
+		c.fail("signing.publicKeys", "want at most %d keys: the one in use, and those of what was signed before", maxKeys)
 	}
 	c.url("signing.verifierID", s.VerifierID, "http", "https", "urn")
 }
@@ -240,8 +241,8 @@ func (c *checker) targets(all []Target) {
 	}
 }
 
-// sharesBranch refuses targets that commit to one branch as different authors: they share one writer, which
-// would be that of the first.
+// sharesBranch refuses targets that commit to one branch as different authors. They share one
+// writer, which would be that of the first.
 func (c *checker) sharesBranch(key string, t Target, earlier []Target) {
 	type writer struct{ user, password, ca, sshKey, hosts, signingKey, name, email string }
 	of := func(t Target) writer {
@@ -259,11 +260,11 @@ func (c *checker) tokens(all []Token) {
 	for i, t := range all {
 		key := fmt.Sprintf("api.tokens[%d]", i)
 		c.name(key, t.Name, seen)
-		const least = 16
+		const minToken = 16
 		if t.Token.IsZero() {
 			c.fail(key+".token", "give the token as env:NAME or file:PATH")
-		} else if len(t.Token.Value()) > 0 && len(t.Token.Value()) < least {
-			c.fail(key+".token", "%s is shorter than %d characters", t.Token, least)
+		} else if len(t.Token.Value()) > 0 && len(t.Token.Value()) < minToken {
+			c.fail(key+".token", "%s is shorter than %d characters", t.Token, minToken)
 		}
 		c.globs(key+".repositories", t.Repositories)
 		if changes := t.Submit || t.Operate; !changes && (t.Rollback || len(t.Repositories) > 0) {
@@ -280,9 +281,9 @@ func (c *checker) globs(key string, all []pratique.Glob) {
 	}
 }
 
-// atLeast checks a number that was configured.
-func (c *checker) atLeast(key string, value, least int64, text string) {
-	if value != 0 && value < least {
+// atLeast checks a number if one was configured.
+func (c *checker) atLeast(key string, value, minimum int64, text string) {
+	if value != 0 && value < minimum {
 		c.fail(key, "want at least %s", text)
 	}
 }
@@ -305,7 +306,7 @@ func (c *checker) url(key, value string, schemes ...string) {
 	case u.Host == "" && u.Path == "" && u.Opaque == "":
 		c.fail(key, "the URL %q names no host", value)
 	case u.User != nil && u.Scheme != "ssh":
-		// A URL ends in logs, facts and answers, and a user name may be a token.
+		// URLs appear in logs, facts and responses, and a user name may be a token.
 		c.fail(key, "the URL holds credentials: use the keys username and password (env:NAME or file:PATH)")
 	case u.User != nil && u.User.String() != u.User.Username():
 		c.fail(key, "the URL holds a password, which ssh does not use")

@@ -11,7 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// warnings looks for what is allowed and probably not meant. Nobody is contacted for it.
+// warnings finds settings that are allowed and probably not intended. It contacts nobody.
 func warnings(file string, lines map[string]int, c Config) []Problem {
 	w := checker{file: file, lines: lines}
 	for i, t := range c.Deploy.Targets {
@@ -30,7 +30,8 @@ func warnings(file string, lines map[string]int, c Config) []Problem {
 	return w.problems
 }
 
-// directories warns of those that are not here. They may come until the service runs, or be on another machine.
+// directories warns of directories that do not exist here. They may be created later, or be on
+// another machine.
 func (c *checker) directories(conf Config) {
 	check := func(key, dir string) {
 		if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
@@ -46,7 +47,7 @@ func (c *checker) directories(conf Config) {
 	}
 }
 
-// patterns warns of those that can match no repository: what they were to allow is denied, or not written.
+// patterns warns of patterns that match no repository.
 func (c *checker) patterns(conf Config) {
 	var hosts []string
 	for _, r := range conf.Registries {
@@ -74,7 +75,8 @@ func (c *checker) patterns(conf Config) {
 	}
 }
 
-// futile says why no repository matches a pattern, and is empty if one can. Without hosts any host will do.
+// futile says why no repository can match a pattern, empty if one can. Without hosts any host may
+// match.
 func futile(pattern string, hosts []string) string {
 	host, rest, deep := strings.Cut(pattern, "/")
 	switch {

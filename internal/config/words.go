@@ -18,7 +18,8 @@ var (
 	yamlType    = regexp.MustCompile("^cannot unmarshal !!(\\w+) (?:`(.*)` )?into (.+)$")
 )
 
-// syntaxHint says what the parser's words for broken syntax mostly mean; it names the line on which it noticed.
+// syntaxHint explains the parser's message about broken syntax. The message names the line on which
+// the parser noticed.
 func syntaxHint(message string) string {
 	switch {
 	case strings.HasPrefix(message, "did not find expected"):
@@ -31,8 +32,8 @@ func syntaxHint(message string) string {
 	return ""
 }
 
-// yamlProblems turns the errors of yaml.v3 into ours: its own speak of Go types, and name no keys. Those are in keys, by
-// error.
+// yamlProblems turns the errors of yaml.v3 into problems. Its own messages have Go types and no
+// keys; the keys are looked up by message.
 func yamlProblems(file string, err error, keys map[string]string) []Problem {
 	messages := []string{err.Error()}
 	var typed *yaml.TypeError
@@ -60,7 +61,7 @@ func yamlProblems(file string, err error, keys map[string]string) []Problem {
 	return problems
 }
 
-// keysOf finds the path of the key that each error of decoding content strictly is about.
+// keysOf finds the key of each error of decoding content strictly.
 func keysOf(content []byte) map[string]string {
 	keys := map[string]string{}
 	var root yaml.Node
@@ -71,9 +72,10 @@ func keysOf(content []byte) map[string]string {
 	return keys
 }
 
-// locate decodes what lies at the path piece by piece. The first of two pieces with the same error is the one that is named.
+// locate decodes the value at the path piece by piece. If two pieces have the same error, the first
+// is named.
 func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string) {
-	note := func(message, path string) {
+	add := func(message, path string) {
 		if _, ok := keys[message]; !ok {
 			keys[message] = path
 		}
@@ -92,7 +94,7 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 			if field, ok := types[key.Value]; ok {
 				locate(node.Content[i+1], field, join(path, key.Value), keys)
 			} else {
-				note(fmt.Sprintf("line %d: field %s not found in type config.%s", key.Line, key.Value, t.Name()), join(path, key.Value))
+				add(fmt.Sprintf("line %d: field %s not found in type config.%s", key.Line, key.Value, t.Name()), join(path, key.Value))
 			}
 		}
 	case !own && t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
@@ -103,7 +105,7 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 		var typed *yaml.TypeError
 		if errors.As(node.Decode(reflect.New(t).Interface()), &typed) {
 			for _, message := range typed.Errors {
-				note(message, path)
+				add(message, path)
 			}
 		}
 	}

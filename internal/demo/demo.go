@@ -18,23 +18,24 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// Options say how the demo is run.
+// Options configure the demo.
 type Options struct {
-	// Binary is the program that is started as the service.
+	// Binary is the program to start as the service.
 	Binary string
-	// Progress gets a line for each thing that happens.
+	// Progress gets a line for each event.
 	Progress io.Writer
-	// Ready, if not nil, is called after the outcome with everything still running; the demo ends when it returns.
+	// Ready, if set, is called after the outcome, with everything still running. The demo ends when
+	// it returns.
 	Ready func(Summary)
 	// Timeout bounds the demo up to the outcome; default two minutes.
 	Timeout time.Duration
 }
 
-// Summary is what came out, for programs.
+// Summary is the outcome, for programs.
 type Summary struct {
-	// OK is true only if what should have been committed was, and what should have been denied was.
+	// OK is true if the clean image was committed and the vulnerable one was denied.
 	OK bool `json:"ok"`
-	// Problems says what was not as it should be.
+	// Problems are the differences from that.
 	Problems []string `json:"problems,omitempty"`
 	BaseURL  string   `json:"baseURL"`
 	Registry string   `json:"registry"`
@@ -48,7 +49,7 @@ type Summary struct {
 	Images           []Image `json:"images"`
 }
 
-// Image is what became of one pushed image.
+// Image is the outcome for one pushed image.
 type Image struct {
 	Ref     string            `json:"ref"`
 	Digest  pratique.Digest   `json:"digest"`
@@ -62,7 +63,8 @@ type Image struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Run runs the demo. The error says that it could not be run to its end; a wrong outcome is in the summary.
+// Run runs the demo. The error means that it could not be completed; a wrong outcome is in the
+// summary.
 func Run(ctx context.Context, o Options) (_ Summary, err error) {
 	started := time.Now()
 	dir, err := os.MkdirTemp("", "pratique-demo-")
@@ -149,7 +151,7 @@ func pushImage(ctx context.Context, ref string, spec images.Spec) (pratique.Dige
 	return pratique.ParseDigest(hash.String())
 }
 
-// watch follows an image until its work has ended, calling step with each fact.
+// watch follows an image until its work has ended, and calls step with each fact.
 func watch(ctx context.Context, ask *client.Client, ref string, digest pratique.Digest, step func(string)) (Image, error) {
 	facts := 0
 	for {
@@ -160,12 +162,12 @@ func watch(ctx context.Context, ask *client.Client, ref string, digest pratique.
 		for ; facts < len(image.Facts); facts++ {
 			step(factLine(image, image.Facts[facts].Kind))
 			if image.Facts[facts].Kind == pratique.FactCompleted {
-				return settled(ref, image), nil
+				return outcome(ref, image), nil
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return Image{}, fmt.Errorf("%s was not settled in time: %w", ref, ctx.Err())
+			return Image{}, fmt.Errorf("%s did not end in time: %w", ref, ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -188,7 +190,7 @@ func factLine(i api.Image, kind pratique.FactKind) string {
 	}
 }
 
-func settled(ref string, i api.Image) Image {
+func outcome(ref string, i api.Image) Image {
 	out := Image{Ref: ref, Digest: i.Digest, Outcome: i.Outcome, State: string(i.State)}
 	if i.Verdict != nil {
 		out.Reasons = i.Verdict.Reasons
@@ -199,7 +201,7 @@ func settled(ref string, i api.Image) Image {
 	return out
 }
 
-// check looks at the config repository itself, with git: the service's own word is not enough.
+// check reads the config repository with git, instead of trusting the service.
 func (e *environment) check(ctx context.Context, s *Summary) error {
 	problem := func(format string, args ...any) { s.Problems = append(s.Problems, fmt.Sprintf(format, args...)) }
 	commits, err := e.gitOutput(ctx, "rev-list", "--count", "main")
@@ -238,7 +240,7 @@ func (e *environment) gitOutput(ctx context.Context, args ...string) (string, er
 	return strings.TrimSpace(out), err
 }
 
-// describe is the outcome for people, with the commands to check it by hand.
+// describe is the outcome for people, with commands to check it.
 func describe(s Summary) string {
 	var b strings.Builder
 	for _, i := range s.Images {

@@ -1,6 +1,6 @@
-// Package demo shows the whole line on one machine: it starts a registry that sends real notifications, a Git
-// server with a config repository, and the service as a child process; it pushes a clean and a vulnerable
-// image, watches what becomes of them, and checks the outcome.
+// Package demo runs everything on one machine: a registry that sends real notifications, a Git
+// server with a config repository, and the service as a child process. It pushes a clean and a
+// vulnerable image, follows them, and checks the outcome.
 package demo
 
 import (
@@ -109,7 +109,7 @@ queue:
   noSync: false
 `))
 
-// start brings everything up below dir. The caller closes the environment in any case.
+// start starts everything below dir. The caller closes the environment in any case.
 func (e *environment) start(ctx context.Context, binary string, step func(string)) error {
 	listen, err := freeAddress(ctx)
 	if err != nil {
@@ -234,7 +234,7 @@ func (e *environment) stopService() error {
 	}
 }
 
-// close stops what runs, last first.
+// close stops everything, last started first.
 func (e *environment) close() error {
 	var all error
 	for i := len(e.closers) - 1; i >= 0; i-- {
@@ -243,7 +243,7 @@ func (e *environment) close() error {
 	return all
 }
 
-// freeAddress finds a loopback port that nobody uses. The registry has to know it before the service listens.
+// freeAddress finds a free loopback port. The registry needs the address before the service listens.
 func freeAddress(ctx context.Context) (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package display keeps text that others control from speaking to whoever shows it: to a terminal, which obeys
-// escape sequences, and to the log of a CI runner, which obeys lines such as "::error::". Images, registries,
-// senders, submitters and config repositories control such text.
+// Package display removes from text what terminals, or the logs of CI runners, would obey: escape
+// sequences, and lines such as "::error::". Images, registries, senders, submitters and config
+// repositories control such text.
 package display
 
 import (
@@ -12,10 +12,10 @@ import (
 	"unicode/utf8"
 )
 
-// Line returns s as part of one line. Whatever is not printable becomes a space: control characters (C0 and C1),
-// line breaks, marks that change the direction of text, bytes that are not UTF-8. The openings of workflow commands
-// are broken up: "##" with anything behind it, wherever it stands (##[error], ##vso[task.complete], ##teamcity[message]), and
-// "::" at the start.
+// Line returns s as part of one line. Everything that is not printable becomes a space: control
+// characters (C0 and C1), line breaks, direction marks, bytes that are not UTF-8. The openings of
+// workflow commands are broken up: "##" with anything after it (##[error], ##vso[task.complete],
+// ##teamcity[message]), and "::" at the start.
 func Line(s string) string {
 	var b strings.Builder
 	f := filter{out: &b, line: true}
@@ -23,21 +23,22 @@ func Line(s string) string {
 	return b.String()
 }
 
-// Code returns s as inline code in Markdown. Backquotes become quotation marks, because they would end the code.
+// Code returns s as inline code in Markdown. Backquotes, which would end the code, become quotation
+// marks.
 func Code(s string) string {
 	return "`" + strings.ReplaceAll(Line(s), "`", "'") + "`"
 }
 
-// Text returns a writer for text of many lines: what is written passes to w as [Line] would return it, with tabs and
-// line breaks kept. A program wraps its outputs in it, so that a field that somebody forgot to escape does no harm.
+// Text returns a writer that replaces what [Line] replaces, but keeps tabs and line breaks. A
+// program wraps its output in it, so that a field that somebody forgot to escape is harmless.
 func Text(w io.Writer) io.Writer { return &writer{w: w} }
 
-// JSON returns a writer for JSON documents: what [Text] replaces is written as an escape sequence of JSON, which means
-// the same to a program and nothing to a terminal.
+// JSON returns a writer for JSON documents. What [Text] replaces becomes a JSON escape sequence,
+// which means the same to a program and nothing to a terminal.
 func JSON(w io.Writer) io.Writer { return &writer{w: w, filter: filter{json: true}} }
 
-// Raw returns the writer below those of [Text] and [JSON], for what a program says itself to a terminal: colors, a line
-// that is written again.
+// Raw returns the writer under those of [Text] and [JSON], for the program's own control sequences:
+// colors, progress lines.
 func Raw(w io.Writer) io.Writer {
 	for {
 		above, ok := w.(*writer)
@@ -48,7 +49,7 @@ func Raw(w io.Writer) io.Writer {
 	}
 }
 
-// writer passes text through a filter. It keeps the bytes of a character that is not complete yet.
+// writer passes text through a filter. It buffers an incomplete character.
 type writer struct {
 	w      io.Writer
 	filter filter
@@ -73,7 +74,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// complete is the length of b without a character at its end that is not complete.
+// complete is the length of b without an incomplete character at its end.
 func complete(b []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		if last := b[len(b)-n:]; utf8.RuneStart(last[0]) {
@@ -86,10 +87,10 @@ func complete(b []byte) int {
 	return len(b)
 }
 
-// filter holds what it has to know of the text so far.
+// filter is the state of the text so far.
 type filter struct {
 	out *strings.Builder
-	// line says that line breaks and tabs are no part of the text; json that it is JSON.
+	// line says that line breaks and tabs are replaced, too; json that the text is JSON.
 	line, json bool
 	// hashes are those just written; begun says that the line has more than spaces and colons; colon that the last
 	// character was the colon at its start.
@@ -134,7 +135,7 @@ func (f *filter) rune(r rune, broken bool) {
 	f.begun = f.begun || !unicode.IsSpace(r) && r != ':'
 }
 
-// replace writes what stands for a character that is not printable.
+// replace writes the replacement of a character that is not printable.
 func (f *filter) replace(r rune, broken bool) {
 	switch {
 	case !f.json:
@@ -156,7 +157,7 @@ func (f *filter) separate(r rune) {
 	f.out.WriteRune(r)
 }
 
-// escape writes a character as JSON has it in strings: one or two UTF-16 units.
+// escape writes a character as a JSON escape sequence: one or two UTF-16 units.
 func (f *filter) escape(r rune) {
 	if r <= 0xffff {
 		fmt.Fprintf(f.out, `\u%04x`, r)

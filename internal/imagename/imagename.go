@@ -1,5 +1,5 @@
-// Package imagename says which names mean one repository of images, and finds them in text. Docker
-// Hub has several for each; everything else has one.
+// Package imagename compares names of image repositories, and finds them in text. Docker Hub has
+// several names for each repository; everything else has one.
 package imagename
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// dockerHub are the hosts that lead to Docker Hub. A name without a host means it, too.
+// dockerHub are the hosts of Docker Hub. A name without a host is also one of Docker Hub.
 var dockerHub = []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
 
-// library is the folder of Docker Hub that may be left out of a name.
+// library is the prefix that may be omitted on Docker Hub.
 const library = "library/"
 
-// Canonical writes the name of a repository in full, as docker.io/library/nginx for nginx.
+// Canonical returns the full name of a repository, such as docker.io/library/nginx for nginx.
 func Canonical(name string) string {
 	host, rest, ok := strings.Cut(name, "/")
 	if !ok || host != "localhost" && !strings.ContainsAny(host, ".:") {
@@ -35,13 +35,12 @@ func Canonical(name string) string {
 	return name
 }
 
-// Same reports whether a name, in whatever spelling, is that of the repository.
+// Same reports whether a name, in any spelling, is that of the repository.
 func Same(name string, r pratique.Repository) bool {
 	return name == r.String() || Canonical(name) == Canonical(r.String())
 }
 
-// Spellings are all forms in which files may name the repository. Except on Docker Hub there is
-// one.
+// Spellings are all names of the repository. Except on Docker Hub there is one.
 func Spellings(r pratique.Repository) []string {
 	rest, hub := strings.CutPrefix(Canonical(r.String()), dockerHub[0]+"/")
 	if !hub {
@@ -61,12 +60,13 @@ func Spellings(r pratique.Repository) []string {
 	return all
 }
 
-// In reports whether the content holds one of the names, and not only as a part of a longer one.
-func In(content []byte, all []string) bool {
+// Contains reports whether the content contains one of the names, and not only as a part of a longer
+// name.
+func Contains(content []byte, all []string) bool {
 	return part{content, true, true}.names(all)
 }
 
-// part is some bytes of a file, and whether they are its first and its last.
+// part is a part of a file, and whether it is its first and its last.
 type part struct {
 	content     []byte
 	first, last bool
@@ -81,8 +81,8 @@ func (p part) names(all []string) bool {
 	return false
 }
 
-// named finds a name with the bytes around it. Where a part ends, it may go on, and is left to the
-// next part.
+// named finds a name that is not part of a longer one. A name at the end of a part may continue in
+// the next part, which is searched for it then.
 func (p part) named(name string) bool {
 	for from := 0; ; {
 		at := bytes.Index(p.content[from:], []byte(name))
@@ -105,13 +105,13 @@ func (p part) named(name string) bool {
 	}
 }
 
-// inName reports whether a byte can stand in a repository's name.
+// inName reports whether a byte can be part of a repository name.
 func inName(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("._-/"), b) >= 0
 }
 
-// Mentions reports whether a file of any size names the repository. It never holds more than a
-// small part of it.
+// Mentions reports whether a file names the repository. It holds only a small part of the file in
+// memory.
 func Mentions(ctx context.Context, r io.Reader, of pratique.Repository) (bool, error) {
 	all := Spellings(of)
 	longest := 0

@@ -1,4 +1,4 @@
-// Package jsonname says which names of JSON objects Go takes for one.
+// Package jsonname knows which names of JSON members Go treats as equal.
 package jsonname
 
 import (
@@ -6,14 +6,14 @@ import (
 	"unicode"
 )
 
-// Fold maps the spellings that encoding/json takes for one name to one text: those that differ in case by Unicode's
-// simple folding, in which ſ is an s and the Kelvin sign a k.
+// Fold maps the names that encoding/json treats as equal to one text: those that differ in case by
+// Unicode's simple folding, in which ſ is an s and the Kelvin sign a k.
 func Fold(name string) string {
 	return strings.Map(func(r rune) rune {
-		least := r
+		smallest := r
 		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
-			least = min(least, next)
+			smallest = min(smallest, next)
 		}
-		return least
+		return smallest
 	}, name)
 }

@@ -8,17 +8,18 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 )
 
-// mostFact is the limit of the ledger.
-const mostFact = 512 << 10
+// maxFact is the limit of the ledger.
+const maxFact = 512 << 10
 
 // checkFacts fails if a fact would not be taken by the ledger.
 func (w *world) checkFacts() {
 	w.t.Helper()
 	for _, f := range w.facts {
 		raw, err := json.Marshal(f)
-		if err != nil || len(raw) > mostFact {
+		if err != nil || len(raw) > maxFact {
 			w.t.Errorf("a fact %s of %d bytes, %v", f.Kind(), len(raw), err)
 		}
 	}
@@ -32,7 +33,7 @@ func TestManyLabels(t *testing.T) {
 		w.labels[fmt.Sprintf("label-%03d", i)] = strings.Repeat("<", 500)
 	}
 	seen := 0
-	w.evaluated = func(e pipeline.Evidence) { seen = len(e.Inspected.Image.Labels) }
+	w.evaluated = func(e attesting.Evidence) { seen = len(e.Inspected.Image.Labels) }
 	w.push("e1", "1.0")
 	w.checkFacts()
 	kept := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).Image
@@ -66,7 +67,7 @@ func TestLongTexts(t *testing.T) {
 		t.Errorf("%d files and %d more", len(deployed.Files), deployed.MoreFiles)
 	}
 	m := w.publish(w.event("e2", "1.0"))
-	if err := w.inspect().Failed(t.Context(), m.stage, m.body, 1, pratique.Errorf(pratique.Corrupt, "read", "%s", long), true); err != nil {
+	if err := w.inspect().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: pratique.Errorf(pratique.Corrupt, "read", "%s", long), Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := func() error {

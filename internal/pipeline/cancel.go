@@ -7,23 +7,24 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A canceled event is completed where every stage can look without knowing what the ref was resolved to: with no
-// subject. Stages look before they begin and before each effect that lasts. What they have done by then stands; only a
-// commit that was being written meanwhile makes the event end as deployed after all, since Git says so.
+// A cancellation is a completed fact of the event without a subject, so that every stage finds it,
+// whether the event's ref is resolved or not. Stages look for it before they begin and before each
+// lasting effect. What they have done by then stays. If a commit was being written at that moment,
+// the event ends as deployed, because that is what Git says.
 
-// errCanceled is what a stage stops with when somebody canceled its event.
+// errCanceled is the error of a stage whose event was canceled.
 var errCanceled = errors.New("canceled")
 
 // RoleOperate is the role in facts about what people do to the work of others.
 const RoleOperate = "operate"
 
-// Cancel ends the work for an event. By is who asks, the reason may be empty. The subject is what its ref was resolved
-// to, zero if that is not known. The caller has looked that the event is not over: if it ends at the same moment, the
-// end that comes first in the ledger counts.
-func (b *Base) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+// Cancel ends the work for an event, in the name of by. The reason may be empty, and the subject is
+// zero if the event's ref is not resolved. The caller has checked that the event has not ended. If
+// it ends at the same moment, the first end in the ledger counts.
+func (r *Recorder) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
 	w := Work{Event: e, Subject: s}
-	if s.IsZero() { // nothing may be on record about it
-		if err := b.record(ctx, RoleOperate, w, s, pratique.Fact{Body: &e}); err != nil {
+	if s.IsZero() { // the ledger may not know the event yet
+		if err := r.Record(ctx, RoleOperate, w, s, &e); err != nil {
 			return err
 		}
 	}
@@ -31,17 +32,17 @@ func (b *Base) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject,
 	if reason != "" {
 		completed.Detail += ": " + reason
 	}
-	completed.Detail = pratique.Excerpt(completed.Detail, mostText)
-	fact := pratique.Fact{Body: &completed}
-	if err := b.record(ctx, RoleOperate, w, pratique.Subject{}, fact); err != nil || s.IsZero() {
+	completed.Detail = Excerpt(completed.Detail)
+	if err := r.Record(ctx, RoleOperate, w, pratique.Subject{}, &completed); err != nil || s.IsZero() {
 		return err
 	}
-	return b.record(ctx, RoleOperate, w, s, fact)
+	return r.Record(ctx, RoleOperate, w, s, &completed)
 }
 
-// goesOn returns nil unless the event was canceled: then errCanceled, after the subject has its end on record, too.
-func (b *Base) goesOn(ctx context.Context, role string, w Work) error {
-	f, over, err := b.Ledger.Completed(ctx, pratique.Subject{}, w.Event.ID)
+// CheckCanceled returns an error if the event was canceled, after it has recorded the end of the
+// subject, too. [IgnoreCanceled] recognizes the error.
+func (b *Base) CheckCanceled(ctx context.Context, role string, w Work) error {
+	f, over, err := b.Facts.Completed(ctx, pratique.Subject{}, w.Event.ID)
 	if err != nil || !over {
 		return err
 	}
@@ -52,31 +53,22 @@ func (b *Base) goesOn(ctx context.Context, role string, w Work) error {
 	if w.Subject.IsZero() {
 		return errCanceled
 	}
-	if _, over, err = b.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil {
+	if _, over, err = b.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil {
 		return err
 	}
 	if !over {
-		if err := b.record(ctx, role, w, w.Subject, pratique.Fact{Body: completed}); err != nil {
+		if err := b.Record(ctx, role, w, w.Subject, completed); err != nil {
 			return err
 		}
 	}
 	return errCanceled
 }
 
-// unlessCanceled has the queue take a message away whose event was canceled.
-func unlessCanceled(err error) error {
+// IgnoreCanceled returns nil for the error of a canceled event, so that the queue removes the
+// message.
+func IgnoreCanceled(err error) error {
 	if errors.Is(err, errCanceled) {
 		return nil
 	}
 	return err
-}
-
-// Requeue takes the work for an event in anew, because by asks, as an event that names the old one. Doing it twice is
-// doing it once. The push keeps its time, so that it does not overtake what was pushed since, and asks for no more than
-// it did.
-func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pratique.Event, error) {
-	e := old
-	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
-	e.Requeues, e.RequeuedBy, e.Priority = old.ID, by, pratique.PriorityManual
-	return e, i.Submit(ctx, e)
 }

@@ -28,21 +28,22 @@ func TestCancelBeforeAStage(t *testing.T) {
 		w := newWorld(t)
 		m := w.upTo(stage, "e1", "1.0")
 		s := pratique.Subject{}
-		want := []string{"fact received ", "fact completed "}
+		want := []string{"received ", "completed "}
 		if subject {
-			s, want = w.subject("app"), []string{"fact completed ", "fact completed app"}
+			s, want = w.subject("app"), []string{"completed ", "completed app"}
 		}
-		w.forget()
+		recorded := len(w.facts)
 		base := w.base()
 		if err := base.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", "wrong tag"); err != nil {
 			t.Fatal(err)
 		}
-		same(t, stage, want, w.forget())
+		same(t, stage, want, w.recorded()[recorded:])
 		queued := len(w.queue)
+		w.forget()
 		w.mustHandle(m)
 		w.mustHandle(m)
-		if done := w.forget(); len(done) > 0 || len(w.queue) != queued {
-			t.Errorf("%s: after the cancellation %v was done", stage, done)
+		if done := w.effects(); len(done) > 0 || len(w.queue) != queued {
+			t.Errorf("%s: after the cancellation %q was done", stage, done)
 		}
 		if state, by := end(w, "e1"); state != pratique.StateCanceled || by != "alice" {
 			t.Errorf("%s: ended as %q by %q", stage, state, by)
@@ -58,12 +59,7 @@ func TestCancelBeforeAStage(t *testing.T) {
 func TestCancelAtEveryEdge(t *testing.T) {
 	reference := newWorld(t)
 	reference.push("e1", "1.0")
-	var points []string
-	for _, line := range reference.journal {
-		if len(line) > 5 && line[:5] == "edge " {
-			points = append(points, line[5:])
-		}
-	}
+	points := reference.passed()
 	ends := map[pratique.State]int{}
 	for i := range points {
 		for _, known := range []bool{true, false} {
@@ -128,7 +124,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 
 func TestRequeue(t *testing.T) {
 	w := newWorld(t)
-	intake := &pipeline.Intake{Base: w.base(), Batches: queue{w}}
+	intake := &pipeline.Intake{Recorder: w.recorder(), Batches: queue{w}}
 	old := w.event("e1", "1.0")
 	old.OccurredAt, old.RefreshOnly, old.AllowOlder = w.now.Add(-1), true, true
 	first, err := intake.Requeue(t.Context(), old, "alice")

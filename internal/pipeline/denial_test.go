@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // denied pushes an image that is allowed, and returns the message that has it evaluated again when it is not any more.
@@ -19,7 +20,7 @@ func denied(t *testing.T) (*world, pratique.Subject, message) {
 
 // TestWithdrawnBeforeAnythingCanFail: whatever fails about a denial, the signature is gone by then.
 func TestWithdrawnBeforeAnythingCanFail(t *testing.T) {
-	for _, call := range []string{"fact evaluated app", "put", "last evaluated app", "attach app unsigned spdx cyclonedx vuln vsa", "fact attested app"} {
+	for _, call := range []string{"fact evaluated app", "put", "last evaluated app", "attach app", "fact attested app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Exhausted} {
 			w, s, m := denied(t)
 			w.fail[call] = pratique.Errorf(kind, "do", "as told")
@@ -38,14 +39,14 @@ func TestWithdrawnBeforeAnythingCanFail(t *testing.T) {
 func TestDeniedThoughTheSignatureStays(t *testing.T) {
 	w, s, m := denied(t)
 	w.fail["withdraw app"] = pratique.Errorf(pratique.Invalid, "withdraw", "immutable")
-	w.fail["attach app unsigned spdx cyclonedx vuln vsa"] = w.fail["withdraw app"]
+	w.fail["attach app"] = w.fail["withdraw app"]
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Invalid, w.fail["withdraw app"])
 	if got := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Deny {
 		t.Errorf("the newest verdict is %s", got)
 	}
 	// The event ends as what it is, and says what is in the way.
-	if err := w.attest().Failed(t.Context(), m.stage, m.body, 1, err, true); err != nil {
+	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: err, Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	end := pratique.As[pratique.Completed](w.newest(s, pratique.FactCompleted))
@@ -83,8 +84,8 @@ func TestPolicyThatIsSlowOnce(t *testing.T) {
 	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.fail["evaluate app"] = pratique.Errorf(pratique.Exhausted, "evaluate", "it takes too long")
 	w.after = map[string]func(){"evaluate app": func() {
-		w.writing.Lock()
-		defer w.writing.Unlock()
+		w.journal.mu.Lock()
+		defer w.journal.mu.Unlock()
 		delete(w.fail, "evaluate app")
 	}}
 	w.mustHandle(m)
@@ -97,10 +98,10 @@ func TestPolicyThatIsSlowOnce(t *testing.T) {
 func TestFailureOfAnAllowedImage(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pratique.StageAttest, "e1", "1.0")
-	call := "attach app signed spdx cyclonedx vuln vsa"
+	call := "attach app"
 	w.fail[call] = pratique.Errorf(pratique.Invalid, "attach", "no")
 	err, _ := w.handle(m)
-	if err := w.attest().Failed(t.Context(), m.stage, m.body, 1, err, true); err != nil {
+	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: err, Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateFailed {
@@ -110,7 +111,7 @@ func TestFailureOfAnAllowedImage(t *testing.T) {
 
 // TestDeniedIndexDoesNotWait: a platform that cannot be evaluated, or attested, keeps no denial of the index back.
 func TestDeniedIndexDoesNotWait(t *testing.T) {
-	for _, call := range []string{"evaluate amd", "attach amd signed spdx cyclonedx vuln vsa"} {
+	for _, call := range []string{"evaluate amd", "attach amd"} {
 		w := newWorld(t)
 		w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
 		w.push("e1", "2.0")
@@ -143,7 +144,7 @@ func TestNewestVerdictStopsTheGate(t *testing.T) {
 	w.useDatabase("database 2")
 	again := w.upTo(pratique.StageAttest, "e2", "1.0")
 	w.fail["withdraw app"] = pratique.Errorf(pratique.Unavailable, "withdraw", "away")
-	w.fail["attach app unsigned spdx cyclonedx vuln vsa"] = w.fail["withdraw app"]
+	w.fail["attach app"] = w.fail["withdraw app"]
 	if err, _ := w.handle(again); err == nil {
 		t.Fatal("it was attested")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 )
 
 // TestDenialsAreTriedAgain: while work goes on it is not in the way, then it asks, the more seldom the longer it takes,
@@ -22,8 +23,8 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 		{Subject: w.subject("arm"), Since: w.now, Pushed: index, Push: push, Idle: false},
 		{Subject: index, Since: w.now, Pushed: index, Push: push, Idle: false},
 	}
-	d := &pipeline.Denials{
-		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
+	d := &attesting.Denials{
+		Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
 		Pending: func(pratique.Subject, int) ([]pratique.PendingDenial, pratique.Subject, error) {
 			return pending, pratique.Subject{}, nil
 		},
@@ -32,7 +33,7 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 		t.Helper()
 		w.now = w.now.Add(after)
 		before := len(w.queue)
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return len(w.queue) - before
@@ -68,8 +69,8 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 func TestContradictedIndex(t *testing.T) {
 	w := newWorld(t)
 	index := w.subject("index")
-	d := &pipeline.Denials{
-		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
+	d := &attesting.Denials{
+		Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
 		Pending: func(pratique.Subject, int) ([]pratique.PendingDenial, pratique.Subject, error) {
 			return []pratique.PendingDenial{{
 				Subject: index, Since: w.now, Contradicted: true, Pushed: index, Push: w.event("e1", "2.0"), Idle: true,
@@ -77,7 +78,7 @@ func TestContradictedIndex(t *testing.T) {
 		},
 	}
 	for range 3 {
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,7 +96,7 @@ func TestManyDenials(t *testing.T) {
 		s := w.subject(fmt.Sprint("app ", i))
 		all = append(all, pratique.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
 	}
-	d := &pipeline.Denials{Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
+	d := &attesting.Denials{Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
 	d.Pending = func(after pratique.Subject, limit int) ([]pratique.PendingDenial, pratique.Subject, error) {
 		from := 1 + slices.IndexFunc(all, func(p pratique.PendingDenial) bool { return p.Subject == after })
 		to := min(from+limit, len(all))
@@ -106,7 +107,7 @@ func TestManyDenials(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Hour)
 	for range 6 { // twice around
-		if err := d.Look(t.Context()); err != nil {
+		if err := d.Retry(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,20 +7,17 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
+	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
+// TestDeployInOrder: a commit is recorded, then the answer of the target, then the end, each once.
 func TestDeployInOrder(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
-	w.journal = nil
+	w.forget()
 	w.mustHandle(m)
-	same(t, "journal", []string{
-		"last completed ", "last completed app", "last evaluated app", "last resolved app",
-		"last answered app", "edge deploy:before-commit", "commit app", "edge deploy:after-commit",
-		"edge deploy:before-deployed", "fact deployed app", "edge deploy:after-deployed",
-		"edge deploy:before-answered", "fact answered app", "edge deploy:after-answered",
-		"last answered app", "edge deploy:before-completed", "fact completed app", "edge deploy:after-completed",
-	}, w.journal)
+	w.inOrder("commit app", "fact deployed app", "fact answered app", "fact completed app")
+	w.endsWith("fact completed app")
 	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
 	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1", PushedAt: w.now}}, w.changes)
 }
@@ -61,7 +58,7 @@ func TestDeployEnds(t *testing.T) {
 }
 
 // TestCommitsBesideAnError: the first target has its commit when the second fails. The commit exists, so it is on
-// record, even if no later attempt succeeds; and the event is not settled.
+// record, even if no later attempt succeeds; and the event is not over.
 func TestCommitsBesideAnError(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
@@ -69,7 +66,8 @@ func TestCommitsBesideAnError(t *testing.T) {
 	w.fail["commit app"] = pratique.Errorf(pratique.Denied, "push", "staging is protected")
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Denied, w.fail["commit app"])
-	same(t, "work", []string{"commit app", "fact deployed app"}, w.forget())
+	w.inOrder("commit app", "fact deployed app")
+	w.never("fact answered", "fact completed")
 
 	// If it cannot be recorded, that is worth another try, whatever the gate says.
 	w.fail["fact deployed app"] = pratique.Errorf(pratique.Unavailable, "append", "as told")
@@ -99,7 +97,7 @@ func TestTargetsWaitForNobody(t *testing.T) {
 		t.Fatal("the event ended before all targets answered")
 	}
 	d := w.deploy()
-	if err := d.Failed(t.Context(), string(pratique.StageDeploy), jobs[0].body, 9, down, true); err != nil {
+	if err := d.RecordFailure(t.Context(), pipeline.Failure{Stage: string(pratique.StageDeploy), Body: jobs[0].body, Attempt: 9, Cause: down, Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted))
@@ -145,7 +143,7 @@ func TestDeployErrors(t *testing.T) {
 				err, _ := w.handle(m)
 				isKind(t, err, kind, w.fail[call])
 				if _, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); ok {
-					t.Error("settled after an error")
+					t.Error("completed after an error")
 				}
 				delete(w.fail, call)
 				w.mustHandle(m)
@@ -171,9 +169,7 @@ func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 				t.Fatalf("sent back as %s to %s", back.id, back.stage)
 			}
 			w.mustHandle(back)
-			if work := w.forget(); !slices.Contains(work, "attach app signed spdx cyclonedx vuln vsa") {
-				t.Errorf("nothing was signed anew: %v", work)
-			}
+			w.inOrder("sign app", "attach app")
 			again := w.last()
 			err, _ := w.handle(again)
 			isKind(t, err, kind, refused)
@@ -191,9 +187,7 @@ func TestOtherVerifierSignsAnew(t *testing.T) {
 	w.verifier = "https://renamed.example"
 	w.forget()
 	w.push("e2", "1.0")
-	if work := w.forget(); !slices.Contains(work, "attach app signed spdx cyclonedx vuln vsa") {
-		t.Errorf("the old summary stands: %v", work)
-	}
+	w.inOrder("sign app", "attach app")
 }
 
 // TestLostDocumentsAreMadeAgain: the evidence store lost what the facts name.

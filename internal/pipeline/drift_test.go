@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/deploying"
 )
 
 // folded are records made of the facts that were appended.
@@ -61,7 +61,7 @@ func TestFactsAreCorrected(t *testing.T) {
 	test := pratique.TargetPlaces{Target: "test", Repository: app.Repository, Tip: "t1", Places: place(w.subject("other")), Count: 1}
 	check := func(want int, standing string, h holdsNow) {
 		t.Helper()
-		d := &pipeline.Drift{Base: w.base(), Records: folded{w}, Places: h}
+		d := &deploying.Drift{Recorder: w.recorder(), Records: folded{w}, Places: h}
 		added, err := d.Check(t.Context())
 		if err != nil || added != want {
 			t.Fatalf("%d facts added, %v, want %d", added, err, want)
@@ -92,7 +92,7 @@ func TestFactsAreCorrected(t *testing.T) {
 
 	away := test
 	away.Failure, away.Places = "could not look", nil
-	if added, err := (&pipeline.Drift{Base: w.base(), Records: folded{w}, Places: holdsNow{away}}).Check(t.Context()); added != 0 || pratique.KindOf(err) == pratique.Unknown {
+	if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w}, Places: holdsNow{away}}).Check(t.Context()); added != 0 || pratique.KindOf(err) == pratique.Unknown {
 		t.Errorf("a remote that is away: %d facts, %v", added, err)
 	}
 	test.Places = nil
@@ -131,7 +131,7 @@ func TestNothingFreezesDeployed(t *testing.T) {
 		"a decoy, and its own is broken":     {places: []pratique.Place{at("decoy.yaml", app.Digest)}, problems: broken(path), drifted: "cannot be read now: a.yaml: no YAML"},
 		"a decoy, and nobody can read more":  {places: []pratique.Place{at("decoy.yaml", app.Digest)}, problems: broken(""), drifted: "cannot be read now"},
 		"a decoy, and a tag":                 {places: []pratique.Place{at("decoy.yaml", app.Digest), {Path: path, Line: 3, Tag: "evil"}}, drifted: ":evil in a.yaml, line 3"},
-		"only what is broken":                {problems: broken("c.yaml"), drifted: "this one cannot be: c.yaml"},
+		"only what is broken":                {problems: broken("c.yaml"), drifted: "this one cannot be read: c.yaml"},
 		"a new place":                        {places: []pratique.Place{good, {Path: "new.yaml", Tag: "0"}}},
 		"moved":                              {places: []pratique.Place{at("b.yaml", app.Digest)}},
 		"another line of tags":               {places: []pratique.Place{good, {Path: "b.yaml", Digest: evil, Tags: "2.*"}}},
@@ -146,7 +146,7 @@ func TestNothingFreezesDeployed(t *testing.T) {
 			held := pratique.TargetPlaces{Target: "prod", Repository: app.Repository, Tip: "t", Places: test.places, Count: max(test.count, len(test.places)), Problems: test.problems}
 			check := func(want int) {
 				t.Helper()
-				if added, err := (&pipeline.Drift{Base: w.base(), Records: folded{w}, Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
+				if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w}, Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
 					t.Fatalf("%d facts, %v, want %d", added, err, want)
 				}
 			}
@@ -185,7 +185,7 @@ func TestTagThatMovedOn(t *testing.T) {
 	}}
 	check := func(want int) {
 		t.Helper()
-		if added, err := (&pipeline.Drift{Base: w.base(), Records: folded{w}, Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
+		if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w}, Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
 			t.Fatalf("%d facts, %v, want %d: %+v", added, err, want, pratique.As[pratique.Drifted](w.facts[len(w.facts)-1]))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/internal/layers"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/oci"
@@ -35,7 +35,7 @@ func (r resolver) Resolve(_ context.Context, ref pratique.ImageRef) (pratique.Ma
 type tags struct{ *world }
 
 func (g tags) Digest(_ context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
-	if err := g.do("tag %s", ref.Tag); err != nil {
+	if err := g.ask("tag %s", ref.Tag); err != nil {
 		return pratique.Digest{}, err
 	}
 	d, ok := g.tagged[ref.Tag]
@@ -55,7 +55,7 @@ func (g tags) Naming(_ context.Context, s pratique.Subject) (named []string, err
 		}
 	}
 	slices.Sort(named)
-	return named, g.do("naming %s", g.name(s))
+	return named, g.ask("naming %s", g.name(s))
 }
 
 func (w *world) takeIn(_ context.Context, events []pratique.Event) error {
@@ -73,12 +73,12 @@ func (i imagesFake) Fetch(_ context.Context, s pratique.Subject) (layers.Image, 
 		return layers.Image{}, nil, err
 	}
 	hold := func(n int) {
-		i.writing.Lock()
-		defer i.writing.Unlock()
+		i.mu.Lock()
+		defer i.mu.Unlock()
 		i.held += n
 	}
 	hold(1)
-	return layers.Image{Subject: s}, func() { hold(-1); _ = i.do("release %s", i.name(s)) }, nil
+	return layers.Image{Subject: s}, func() { hold(-1) }, nil
 }
 
 // parser finds in each image one package that has the image's name.
@@ -135,7 +135,7 @@ type policy struct{ *world }
 
 func (p policy) ID() pratique.Profile { return p.world.policy }
 
-func (p policy) Evaluate(_ context.Context, e pipeline.Evidence) (pratique.Decision, error) {
+func (p policy) Evaluate(_ context.Context, e attesting.Evidence) (pratique.Decision, error) {
 	if err := p.do("evaluate %s", p.name(e.Subject)); err != nil {
 		return pratique.Decision{}, err
 	}
@@ -220,14 +220,13 @@ func (a session) Upload(_ context.Context, e signer.Signed) error {
 	if err != nil {
 		a.t.Errorf("%s for %s: %v", e.PredicateType(), a.subject, err)
 	}
-	return errors.Join(err, a.do("upload %s", short[e.PredicateType()]))
+	return errors.Join(err, a.ask("upload %s", short[e.PredicateType()]))
 }
 
 func (a session) Attach(_ context.Context, sig signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	r, s := a.registry, a.subject
-	what := "unsigned"
 	if !sig.IsZero() {
-		what = "signed"
+		_ = r.do("sign %s", r.name(s))
 		if _, err := signer.VerifyImage(r.key, s, sig); err != nil {
 			r.t.Errorf("signature on %s: %v", r.name(s), err)
 		}
@@ -248,10 +247,9 @@ func (a session) Attach(_ context.Context, sig signer.SimpleSignature, envelopes
 		if !signer.IsAbout(st, s.Digest) {
 			r.t.Errorf("%s is attached to %s and is about %v", st.PredicateType, r.name(s), st.Subject)
 		}
-		what += " " + short[st.PredicateType]
 		next[st.PredicateType] = r.keep(s, st.PredicateType, e.Payload)
 	}
-	if err := r.do("attach %s %s", r.name(s), what); err != nil {
+	if err := r.do("attach %s", r.name(s)); err != nil {
 		return nil, err
 	}
 	r.held[s] = next
@@ -269,6 +267,7 @@ func (a session) Withdraw(context.Context) error {
 func (a session) Notes() []string { return nil }
 
 var short = map[string]string{
+	"":                     "signature",
 	pratique.PredicateSPDX: "spdx", pratique.PredicateCycloneDX: "cyclonedx",
 	pratique.PredicateVulnerability: "vuln", pratique.PredicateVSA: "vsa",
 }
@@ -291,12 +290,34 @@ func (r *registry) list(s pratique.Subject) []pratique.Attestation {
 	return out
 }
 
+// signed reports whether the registry has a signature of the subject.
+func (r *registry) signed(s pratique.Subject) bool {
+	_, signed := r.held[s][""]
+	return signed
+}
+
+// attached names what the registry has of a subject.
+func (w *world) attached(name string) []string {
+	var all []string
+	for predicate := range w.registry.held[w.subject(name)] {
+		all = append(all, short[predicate])
+	}
+	slices.Sort(all)
+	return all
+}
+
+// What an image or an index has attached, by its verdict.
+var (
+	allowedImage, deniedImage = []string{"cyclonedx", "signature", "spdx", "vsa", "vuln"}, []string{"cyclonedx", "spdx", "vsa", "vuln"}
+	allowedIndex, deniedIndex = []string{"signature", "vsa"}, []string{"vsa"}
+)
+
 func (r *registry) Holds(_ context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error) {
-	err := r.do("holds %s", r.name(s))
+	err := r.ask("holds %s", r.name(s))
 	return err == nil && slices.Equal(all, r.list(s)), err
 }
 
-// gate answers as told; the outcome is there even with an error, as with the real gate.
+// gate answers as told; with an error it returns the outcome, too, as the real gate does.
 type gate struct{ *world }
 
 func (g gate) Targets(pratique.Repository, string) (names []string, why string) {
@@ -306,10 +327,13 @@ func (g gate) Targets(pratique.Repository, string) (names []string, why string) 
 	return slices.Sorted(maps.Keys(g.targets)), ""
 }
 
-func (g gate) Check(_ context.Context, s pratique.Subject) error { return g.do("check %s", g.name(s)) }
+func (g gate) Check(_ context.Context, s pratique.Subject) error { return g.ask("check %s", g.name(s)) }
 
 func (g gate) Deploy(_ context.Context, target string, c pratique.Change) (deploy.Outcome, error) {
 	g.changes = append(g.changes, c)
+	if attested, ok := g.lookUp(c.Subject, pratique.FactAttested); !ok || pratique.As[pratique.Attested](attested).VSA.IsZero() {
+		g.t.Errorf("the gate is to write %s, whose summary was never read back", g.name(c.Subject))
+	}
 	what := "commit"
 	if target != production {
 		what += " " + target

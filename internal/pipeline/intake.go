@@ -9,42 +9,55 @@ import (
 // roleReceive is the author of received facts. The same fact by the same author is one.
 const roleReceive = "receive"
 
-// Intake puts events into the line: those that webhooks and sweeps left in the outbox, and submissions.
+// Intake puts events into the queue of the first stage: those that webhooks and sweeps left in the
+// outbox, and submissions.
 type Intake struct {
-	Base
+	Recorder
 	Batches Batches
 }
 
-// Batches hands over much work at once.
+// Batches enqueues many messages at once.
 type Batches interface {
-	// PublishBatch puts messages into a stage's queue in their order and returns once they are durable. After an error
-	// none or some may be; the same ids again are once.
+	// PublishBatch puts messages into a stage's queue in their order, and returns once they are
+	// durable. After an error none or some of them may be; the same ids published again are the same
+	// messages.
 	PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error
 }
 
-// Publish enqueues the events in their order. When it returns nil they are durable and will be evaluated.
+// Publish enqueues the events in their order. When it returns nil they are durable and will be
+// evaluated.
 func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 	all := make([]pratique.Message, len(events))
 	for n, e := range events {
 		if err := e.Validate(); err != nil {
 			return pratique.Wrap(pratique.Invalid, "accept event", "", err)
 		}
-		body, err := Work{Event: e}.encode()
+		body, err := Work{Event: e}.Encode()
 		if err != nil {
-			return pratique.Wrap(pratique.Internal, "encode work", e.ID, err)
+			return err
 		}
 		all[n] = pratique.Message{Priority: e.Priority, ID: e.ID, Body: body}
 	}
 	return i.Batches.PublishBatch(ctx, pratique.StageInspect, all)
 }
 
-// Submit is [Intake.Publish] for an event that somebody waits for: it is also recorded as received, so that
-// its id is known from the start. A record that fails is no refusal: the event is taken in, and its next fact
-// makes the id known.
+// Submit is [Intake.Publish] for an event that somebody waits for: it also records the event as
+// received, so that its id is known from the start. If recording fails the event is accepted all
+// the same, and its next fact makes the id known.
 func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
-	_ = i.record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, pratique.Fact{Body: &e})
+	_ = i.Record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, &e)
 	return nil
+}
+
+// Requeue enqueues the work for an event again, in the name of by, as an event that names the old
+// one. Requeuing twice is requeuing once. The new event keeps the time of the push, so that it does
+// not overtake later pushes, and asks for no more than the old one did.
+func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pratique.Event, error) {
+	e := old
+	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
+	e.Requeues, e.RequeuedBy, e.Priority = old.ID, by, pratique.PriorityManual
+	return e, i.Submit(ctx, e)
 }

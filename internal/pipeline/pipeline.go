@@ -1,16 +1,15 @@
-// Package pipeline is the order of the stages: what each one reads, what it leaves behind, and which stage
-// comes next. It knows contracts only; adapters are given to it by the composition root.
+// Package pipeline has what the stages share: the work that travels between them, how they record
+// facts and hand work on, and how work fails, is canceled and ends. Each stage is a package below
+// this one. All of them know contracts only; the composition root gives them their adapters.
 //
-// Every stage is written for redelivery. It first looks in the ledger for the fact that it would record; if
-// the fact is there for the same inputs, the work is not repeated. It records its fact before it asks for the
-// next stage, and the queue acknowledges only after both. So a process may die between any two lines here,
-// and the next delivery resumes.
+// Every stage expects redelivery. It first looks in the ledger for the fact that it would record.
+// If the fact is there for the same inputs, the work is not repeated. A stage records its fact
+// before it enqueues the next stage, and the queue acknowledges only after both. So a process may
+// die between any two lines, and the next delivery resumes.
 package pipeline
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -18,93 +17,108 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Ledger is where facts are kept.
-type Ledger interface {
-	// Append records a fact and returns its position.
+// Appender records facts.
+type Appender interface {
+	// Append records a fact and returns its position in the ledger.
 	Append(ctx context.Context, f pratique.Fact) (uint64, error)
-	// Last returns the newest fact of that kind about the subject, and whether there is one.
+}
+
+// Facts finds facts in the ledger.
+type Facts interface {
+	// Last returns the newest fact of a kind about the subject, and whether there is one.
 	Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error)
-	// Completed returns how the work for the event ended, and whether it has; Answered, how it ended in one target.
+	// Completed returns how the work for the event ended, and whether it has.
 	Completed(ctx context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error)
-	Answered(ctx context.Context, s pratique.Subject, event, target string) (pratique.Fact, bool, error)
 }
 
-// Documents is where evidence is kept, by digest.
-type Documents interface {
-	Put(ctx context.Context, content []byte) (pratique.Digest, error)
-	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
-}
-
-// Queue hands work to the next stage. Publish returns once the work is durable; the same id twice is once.
+// Queue holds the work of the stages. Publish returns once the work is durable. The same id
+// published twice is one message.
 type Queue interface {
 	Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error
 }
 
-// Base is what all stages share.
-type Base struct {
-	Ledger    Ledger
-	Documents Documents
-	Queue     Queue
-	Now       func() time.Time
-	// Instance names this process in facts, for example a host name.
+// Process is this process, as facts and tests see it.
+type Process struct {
+	Now func() time.Time
+	// Instance names the process in facts, for example by its host name.
 	Instance string
-	// Edge is told each point at which a process could die with something half done; nil outside tests.
+	// Edge, if set, is called at each point at which a process could die with something half done.
 	Edge func(point string)
 }
 
-func (b *Base) edge(point string) {
-	if b.Edge != nil {
-		b.Edge(point)
+// AtEdge calls Edge.
+func (p *Process) AtEdge(point string) {
+	if p.Edge != nil {
+		p.Edge(point)
 	}
 }
 
-// record completes the fact and appends it.
-func (b *Base) record(ctx context.Context, role string, w Work, s pratique.Subject, f pratique.Fact) error {
-	f.Subject, f.Event = s, w.Event.ID
-	f.At, f.By = b.Now().UTC(), role+"@"+b.Instance
-	b.edge(role + ":before-" + string(f.Kind()))
-	if _, err := b.Ledger.Append(ctx, f); err != nil {
+// By is the author of a role's facts.
+func (p *Process) By(role string) string { return role + "@" + p.Instance }
+
+// Recorder records facts in the name of a process.
+type Recorder struct {
+	Process
+	Ledger Appender
+}
+
+// Record appends a fact about the subject, by the role.
+func (r *Recorder) Record(ctx context.Context, role string, w Work, s pratique.Subject, body pratique.Body) error {
+	f := pratique.Fact{Subject: s, Event: w.Event.ID, At: r.Now().UTC(), By: r.By(role), Body: body}
+	r.AtEdge(role + ":before-" + string(f.Kind()))
+	if _, err := r.Ledger.Append(ctx, f); err != nil {
 		return err
 	}
-	b.edge(role + ":after-" + string(f.Kind()))
+	r.AtEdge(role + ":after-" + string(f.Kind()))
 	return nil
 }
 
-// complete records the end of the work for an event, unless it was canceled. What is in Git is deployed all the same.
-func (b *Base) complete(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
-	return b.completeAs(ctx, role, w, pratique.Completed{State: state, Detail: detail})
+// Base is what the stages with a queue share.
+type Base struct {
+	Recorder
+	Facts Facts
+	Queue Queue
+	// Unreadable stores messages that cannot be read.
+	Unreadable DocumentWriter
 }
 
-// completeAs is complete for an end that says more.
-func (b *Base) completeAs(ctx context.Context, role string, w Work, completed pratique.Completed) error {
+// Complete records the end of the work for an event. If the event was canceled it records nothing
+// and returns an error, unless the state is deployed: what is in Git is deployed all the same.
+func (b *Base) Complete(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
+	return b.CompleteAs(ctx, role, w, pratique.Completed{State: state, Detail: detail})
+}
+
+// CompleteAs is Complete for an end with more than a state and a detail.
+func (b *Base) CompleteAs(ctx context.Context, role string, w Work, completed pratique.Completed) error {
 	if completed.State != pratique.StateDeployed {
-		if err := b.goesOn(ctx, role, w); err != nil {
+		if err := b.CheckCanceled(ctx, role, w); err != nil {
 			return err
 		}
 	}
 	if w.Unconfirmed != "" {
 		completed.Detail = strings.TrimPrefix(completed.Detail+"; "+w.Unconfirmed, "; ")
 	}
-	completed.Ref, completed.Detail = w.Event.Ref, pratique.Excerpt(completed.Detail, mostText)
+	completed.Ref, completed.Detail = w.Event.Ref, Excerpt(completed.Detail)
 	if outcome := completed.State.Outcome(); outcome != "" {
 		completed.Outcome, completed.Verdict = outcome, w.Verdict
 	}
-	return b.record(ctx, role, w, w.Subject, pratique.Fact{Body: &completed})
+	return b.Record(ctx, role, w, w.Subject, &completed)
 }
 
-// sendBack has an earlier stage do its part anew, because what it left behind does not serve. Once: the second
-// time the cause stands.
-func (b *Base) sendBack(ctx context.Context, stage pratique.Stage, w Work, cause error) error {
+// Restart sends the work back to an earlier stage, whose results cannot be used. It does so once
+// for each event; the second time it returns the cause.
+func (b *Base) Restart(ctx context.Context, stage pratique.Stage, w Work, cause error) error {
 	if w.Round > 0 {
 		return cause
 	}
 	w.Round++
-	return b.pass(ctx, stage, w)
+	return b.Enqueue(ctx, stage, w)
 }
 
-// pass hands the work to the next stage. The id makes a redelivered hand-over one message.
-func (b *Base) pass(ctx context.Context, stage pratique.Stage, w Work) error {
-	body, err := w.encode()
+// Enqueue hands the work to a stage. The id of the message depends on the work alone, so work that
+// is handed over again after a redelivery is still one message.
+func (b *Base) Enqueue(ctx context.Context, stage pratique.Stage, w Work) error {
+	body, err := w.Encode()
 	if err != nil {
 		return err
 	}
@@ -115,93 +129,10 @@ func (b *Base) pass(ctx context.Context, stage pratique.Stage, w Work) error {
 	if w.Target != "" {
 		id += "." + pratique.DigestOf([]byte(w.Target)).Hex()[:16]
 	}
-	b.edge(string(stage) + ":before-enqueue")
+	b.AtEdge(string(stage) + ":before-enqueue")
 	if err := b.Queue.Publish(ctx, stage, w.Event.Priority, id, body); err != nil {
 		return err
 	}
-	b.edge(string(stage) + ":after-enqueue")
+	b.AtEdge(string(stage) + ":after-enqueue")
 	return nil
-}
-
-// Failed records that a delivery could not find out. After the last one the event is completed as failed. Of the
-// others, which may be hundreds in a long outage, it records the first, the second, the fourth, and so on.
-func (b *Base) Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error {
-	return b.failed(ctx, stage, body, attempt, cause, final, func(w Work, detail string) error {
-		return b.complete(ctx, stage, w, pratique.StateFailed, detail)
-	})
-}
-
-// ending ends what could not be worked on. The detail says in which stage, and why.
-type ending func(w Work, detail string) error
-
-func (b *Base) failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool, end ending) error {
-	w, err := DecodeWork(body)
-	if err != nil {
-		if !final && !pratique.KindOf(err).Permanent() { // another process may understand it
-			return nil
-		}
-		return b.failedUnread(ctx, stage, body, attempt, err)
-	}
-	if powerOfTwo := attempt&(attempt-1) == 0; !final && !powerOfTwo {
-		return nil
-	}
-	subject, unseen := w.Subject, w.Subject.IsZero()
-	if subject.IsZero() && !w.Event.Ref.Digest.IsZero() {
-		subject = pratique.Subject{Repository: w.Event.Ref.Repository, Digest: w.Event.Ref.Digest}
-	}
-	w.Subject = subject
-	if err := b.goesOn(ctx, stage, w); err != nil {
-		return unlessCanceled(err)
-	}
-	if final && unseen {
-		// Maybe nothing else says what it was about, and then nobody could take it in anew.
-		received := pratique.Fact{Body: &w.Event}
-		if err := b.record(ctx, roleReceive, w, pratique.Subject{}, received); err != nil {
-			return err
-		}
-	}
-	failed := pratique.Failed{
-		Stage: stage, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Ref: w.Event.Ref,
-		Target: w.Target, Attempts: attempt, Final: final,
-	}
-	if err := b.record(ctx, stage, w, subject, pratique.Fact{Body: &failed}); err != nil {
-		return err
-	}
-	if !final {
-		return nil
-	}
-	detail := stage + ": " + cause.Error()
-	if subject.IsZero() {
-		return unlessCanceled(b.complete(ctx, stage, w, pratique.StateFailed, detail))
-	}
-	return unlessCanceled(end(w, detail))
-}
-
-// putJSON stores v as a JSON document.
-func (b *Base) putJSON(ctx context.Context, v any) (pratique.Digest, error) {
-	content, err := json.Marshal(v)
-	if err != nil {
-		return pratique.Digest{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
-	}
-	return b.Documents.Put(ctx, content)
-}
-
-// lostDocument is the error about a document that a fact names and that is gone or damaged. Then the fact is
-// worth nothing, and its stage has to run anew.
-type lostDocument struct{ error }
-
-func (l lostDocument) Unwrap() error { return l.error }
-
-// document returns a document that a fact names.
-func (b *Base) document(ctx context.Context, d pratique.Digest) ([]byte, error) {
-	content, err := b.Documents.Get(ctx, d)
-	if kind := pratique.KindOf(err); kind == pratique.NotFound || kind == pratique.Corrupt {
-		return nil, lostDocument{err}
-	}
-	return content, err
-}
-
-func isLost(err error) bool {
-	var lost lostDocument
-	return errors.As(err, &lost)
 }

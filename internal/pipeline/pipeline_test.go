@@ -36,13 +36,14 @@ var scenarios = map[string]func(w *world){
 	"only one child": func(w *world) { w.image("1.0", "index", "linux/amd64 amd") },
 }
 
-// TestEveryEffectHasItsEdges: whatever is durable is announced right before and right after, in order.
+// TestEveryEffectHasItsEdges: right before and right after whatever lasts, an edge is passed, so the tests that kill the
+// process miss none of it.
 func TestEveryEffectHasItsEdges(t *testing.T) {
 	for name, prepare := range scenarios {
 		w := newWorld(t)
 		prepare(w)
 		m := w.publish(w.event("e1", "1.0"))
-		w.journal = nil
+		w.forget()
 		for next := 0; ; next++ {
 			w.mustHandle(m)
 			if next+2 > len(w.queue) {
@@ -50,24 +51,21 @@ func TestEveryEffectHasItsEdges(t *testing.T) {
 			}
 			m = w.queue[next+1]
 		}
-		w.journal = slices.DeleteFunc(w.journal, background)
-		for i, line := range w.journal {
-			verb, rest, _ := strings.Cut(line, " ")
-			point, _, _ := strings.Cut(rest, " ")
-			switch verb {
-			case "fact":
-			case "enqueue":
-				point = "enqueue"
-			case "attach", "commit":
-				point = verb
-			default:
+		verb := func(line string) string { return strings.Fields(line)[0] }
+		lasting := []string{"fact", "enqueue", "attach", "commit"}
+		lines := slices.DeleteFunc(w.lines, func(line string) bool { return verb(line) != "edge" && !slices.Contains(lasting, verb(line)) })
+		for i, line := range lines {
+			point := verb(line)
+			switch point {
+			case "edge":
 				continue
+			case "fact":
+				point = strings.Fields(line)[1]
 			}
-			before, after := w.journal[i-1], w.journal[i+1]
-			_, before, _ = strings.Cut(before, ":")
-			_, after, _ = strings.Cut(after, ":")
+			_, before, _ := strings.Cut(lines[i-1], ":")
+			_, after, _ := strings.Cut(lines[i+1], ":")
 			if before != "before-"+point || after != "after-"+point {
-				t.Errorf("%s: %q stands between %q and %q", name, line, w.journal[i-1], w.journal[i+1])
+				t.Errorf("%s: %q stands between %q and %q", name, line, lines[i-1], lines[i+1])
 			}
 		}
 	}
@@ -80,9 +78,9 @@ func TestNothingIsPassedOnBeforeItIsRecorded(t *testing.T) {
 		prepare(w)
 		w.publish(w.event("e1", "1.0"))
 		for i := 0; i < len(w.queue); i++ {
-			w.journal = nil
+			w.forget()
 			w.mustHandle(w.queue[i])
-			done := effects(w.journal)
+			done := w.effects()
 			for j, line := range done {
 				ends := strings.HasPrefix(line, "enqueue ") || strings.HasPrefix(line, "fact completed ")
 				if ends != (j == len(done)-1) {
@@ -103,11 +101,9 @@ func TestDeathAtEveryEdge(t *testing.T) {
 		calm.push("e1", "1.0")
 		var edges []string
 		counts := map[string]int{}
-		for _, line := range calm.journal {
-			if point, ok := strings.CutPrefix(line, "edge "); ok {
-				counts[point]++
-				edges = append(edges, fmt.Sprintf("%s#%d", point, counts[point]))
-			}
+		for _, point := range calm.passed() {
+			counts[point]++
+			edges = append(edges, fmt.Sprintf("%s#%d", point, counts[point]))
 		}
 		if len(edges) < 4 {
 			t.Fatalf("%s: only %d edges", name, len(edges))
@@ -182,7 +178,7 @@ func (w *world) checkNotRepeated() {
 	w.t.Helper()
 	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "scanned", "attach": "attested"}
 	recorded := map[string]bool{}
-	for _, line := range effects(w.journal) {
+	for _, line := range w.effects() {
 		fields := strings.Fields(line)
 		switch {
 		case fields[0] == "fact":
@@ -252,12 +248,12 @@ func TestGarbage(t *testing.T) {
 					t.Errorf("in %s: %v", stage, err)
 				}
 			}
-			if len(w.journal) != 0 {
-				t.Errorf("it led to %v", w.journal)
+			if len(w.lines) != 0 {
+				t.Errorf("it led to %q", w.lines)
 			}
 			base := w.base()
 			for range 2 { // a message whose end was not confirmed comes again
-				if err := base.Failed(t.Context(), pratique.StageInspect, []byte(c.body), 1, errPlain, true); err != nil {
+				if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: []byte(c.body), Attempt: 1, Cause: errPlain, Final: true}); err != nil {
 					t.Fatalf("Failed asks to be called again: %v", err)
 				}
 			}
@@ -288,11 +284,11 @@ func TestFailed(t *testing.T) {
 		final   bool
 		want    []string
 	}{
-		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"fact failed "}},
-		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"fact received ", "fact failed ", "fact completed "}},
-		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"fact failed app"}},
-		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"fact received ", "fact failed app", "fact completed app"}},
-		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"fact failed app", "fact completed app"}},
+		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"failed "}},
+		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"received ", "failed ", "completed "}},
+		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"failed app"}},
+		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"received ", "failed app", "completed app"}},
+		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"failed app", "completed app"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -301,10 +297,10 @@ func TestFailed(t *testing.T) {
 			e.Ref = tt.ref
 			base := w.base()
 			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
-			if err := base.Failed(t.Context(), pratique.StageInspect, body, 4, cause, tt.final); err != nil {
+			if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: 4, Cause: cause, Final: tt.final}); err != nil {
 				t.Fatal(err)
 			}
-			same(t, "work", tt.want, w.forget())
+			same(t, "facts", tt.want, w.recorded())
 			same(t, "failed", &pratique.Failed{
 				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 4, Final: tt.final,
 			}, pratique.As[pratique.Failed](w.facts[len(tt.want)-1-map[bool]int{true: 1}[tt.final]]))
@@ -320,14 +316,13 @@ func TestFailed(t *testing.T) {
 	}
 }
 
-// TestFailedThatFails: if the ledger does not take the failure, the queue has to know.
-// TestFailuresInALongOutage: the ledger never forgets, so it is not told of every attempt.
+// TestFailuresInALongOutage: the ledger keeps everything, so not every attempt is recorded.
 func TestFailuresInALongOutage(t *testing.T) {
 	w := newWorld(t)
 	base := w.base()
 	body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
 	for attempt := 1; attempt <= 300; attempt++ {
-		if err := base.Failed(t.Context(), pratique.StageInspect, body, attempt, errPlain, attempt == 300); err != nil {
+		if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: attempt, Cause: errPlain, Final: attempt == 300}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -336,40 +331,43 @@ func TestFailuresInALongOutage(t *testing.T) {
 	}
 }
 
+// TestFailedThatFails: if the ledger does not take the failure, the queue has to know.
 func TestFailedThatFails(t *testing.T) {
 	for _, call := range []string{"fact received ", "fact failed ", "fact completed "} {
 		w := newWorld(t)
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 		base := w.base()
 		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
-		isKind(t, base.Failed(t.Context(), pratique.StageInspect, body, 1, errPlain, true), pratique.Unavailable, w.fail[call])
+		isKind(t, base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: 1, Cause: errPlain, Final: true}), pratique.Unavailable, w.fail[call])
 	}
 }
 
 func TestIntake(t *testing.T) {
 	w := newWorld(t)
-	intake := &pipeline.Intake{Base: w.base(), Batches: queue{w}}
+	intake := &pipeline.Intake{Recorder: w.recorder(), Batches: queue{w}}
 	if err := intake.Submit(t.Context(), w.event("e1", "1.0")); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "order", []string{"enqueue inspect e1", "fact received "}, w.forget())
+	w.inOrder("enqueue inspect e1", "fact received ")
+	w.forget()
 	same(t, "priority", pratique.PriorityPush, w.last().priority)
 	same(t, "received", "e1", pratique.As[pratique.Event](w.facts[0]).ID)
 	if err := intake.Publish(t.Context(), []pratique.Event{w.event("e2", "1.0"), w.event("e5", "1.1")}); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "webhooks' events", []string{"enqueue inspect e2", "enqueue inspect e5"}, w.forget())
+	w.inOrder("enqueue inspect e2", "enqueue inspect e5")
+	w.never("fact")
 
 	w.fail["enqueue inspect e3"] = pratique.Errorf(pratique.Unavailable, "publish", "as told")
 	isKind(t, intake.Submit(t.Context(), w.event("e3", "1.0")), pratique.Unavailable, w.fail["enqueue inspect e3"])
-	same(t, "after a queue that failed", []string{"enqueue inspect e3"}, w.forget())
+	w.never("fact")
 
 	w.fail["fact received "] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 	if err := intake.Submit(t.Context(), w.event("e4", "1.0")); err != nil {
-		t.Errorf("refused what was taken in: %v", err)
+		t.Errorf("refused what was enqueued: %v", err)
 	}
 	w.forget()
 
 	isKind(t, intake.Submit(t.Context(), w.event("", "1.0")), pratique.Invalid, nil)
-	same(t, "after an event without an id", []string(nil), w.forget())
+	w.never("enqueue", "fact")
 }

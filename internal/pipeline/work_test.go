@@ -36,10 +36,10 @@ func TestNewerMessages(t *testing.T) {
 	}
 	base := w.base()
 	cause := pratique.Errorf(pratique.Unavailable, "decode", "newer")
-	if err := base.Failed(t.Context(), m.stage, m.body, 1, cause, false); err != nil || len(w.facts) != 0 {
+	if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: cause, Final: false}); err != nil || len(w.facts) != 0 {
 		t.Errorf("%v, %d facts", err, len(w.facts))
 	}
-	if err := base.Failed(t.Context(), m.stage, m.body, 9, cause, true); err != nil || len(w.facts) == 0 {
+	if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 9, Cause: cause, Final: true}); err != nil || len(w.facts) == 0 {
 		t.Errorf("nothing says how it ended: %v", err)
 	}
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// system is the operating system of an image in words; empty if it has none and no packages of one.
+// system describes the operating system of an image. It is empty if there is none and there are no
+// packages of one.
 func system(img Image) string {
 	c := img.Report.Coverage
 	switch {
 	case c == nil || !c.OS.Known && c.OS.Packages == 0:
 		return ""
 	case !c.OS.Known:
-		return "not known"
+		return "unknown"
 	}
 	words := display.Line(c.OS.Family + " " + c.OS.Version)
 	switch end := c.OS.EndOfLifeAt; {
@@ -31,7 +32,7 @@ func system(img Image) string {
 	return words
 }
 
-// gaps are what is to be known before "no findings" is taken for good news.
+// gaps list what was not matched, so that "no findings" is not misread.
 func gaps(img Image) []string {
 	var all []string
 	unmatched := slices.Clone(img.Compared.Apart)
@@ -63,23 +64,23 @@ func gaps(img Image) []string {
 func because(reason pratique.UnmatchedReason) string {
 	switch reason {
 	case pratique.UnmatchedUnknownOS:
-		return "the image does not say of which operating system they are"
+		return "the operating system of the image is unknown"
 	case pratique.UnmatchedUnsupported:
 		return "the scanner cannot match them"
 	case pratique.UnmatchedNoAdvisories:
 		return "the database has no advisories for them"
 	case pratique.UnmatchedThirdParty:
-		return "the vendor of the operating system did not make them"
+		return "they are not by the vendor of the operating system"
 	case pratique.UnmatchedForeign:
-		return "another package manager than that of the operating system installed them"
+		return "the package manager of another operating system installed them"
 	case pratique.UnmatchedElsewhere:
-		return "their package database does not lie where the operating system has it"
+		return "their package database is not where the operating system has it"
 	case pratique.UnmatchedUnread:
 		return "the scanner does not read package databases of this kind"
 	case pratique.UnmatchedVersion:
-		return "the scanner cannot compare the version with that of advisories"
+		return "the scanner cannot compare their version with those of advisories"
 	case pratique.UnmatchedSupplier:
-		return "by its name somebody patched and renamed it"
+		return "its name says that somebody patched and renamed it"
 	default:
 		return display.Line(string(reason))
 	}

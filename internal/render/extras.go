@@ -11,18 +11,18 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// section is what was found beside packages under one head.
+// section is a kind of extra findings with its title.
 type section struct {
 	id          pratique.ExtraKind
 	title, rule string // for a table, for SARIF
 	tags        []string
-	security    bool // viewers sort it by a number
+	security    bool // viewers sort it by a score
 	columns     []string
 	cells       func(item) []string
 	items       []item
 }
 
-// item is one finding of a section. It never has a credential: the scanner masks them.
+// item is one finding of a section. Credentials in it are masked.
 type item struct {
 	severity              pratique.Severity
 	id, title, full, link string
@@ -31,7 +31,7 @@ type item struct {
 	startLine, endLine    int
 }
 
-// where names the file and the lines, or the image's configuration.
+// where is the file and lines of an item, or the image's configuration.
 func (i item) where() string {
 	if i.path == "" {
 		return "the image's configuration"
@@ -45,7 +45,7 @@ func (i item) where() string {
 	return fmt.Sprintf("%s:%d-%d", i.path, i.startLine, i.endLine)
 }
 
-// sectionsOf lists the sections that were looked for, each with the gravest findings first.
+// sectionsOf lists the kinds that were looked for, each with the worst findings first.
 func sectionsOf(s *pratique.Extras) []section {
 	if s == nil {
 		return nil
@@ -122,10 +122,10 @@ func licenses(found []pratique.License) section {
 	return sec
 }
 
-// licenseRule keeps the names of licenses apart from the ids of other rules.
+// licenseRule distinguishes names of licenses from the ids of other rules.
 const licenseRule = "license/"
 
-// summary says how many findings there are of each severity.
+// summary counts the findings by severity.
 func (sec section) summary() string {
 	if len(sec.items) == 0 {
 		return "none found"
@@ -153,16 +153,16 @@ func (st Style) section(b *strings.Builder, sec section) {
 	st.table(b, rows)
 }
 
-// sarifRules makes one rule of each id, as grave as the gravest of its findings, in no order.
+// sarifRules makes one rule of each id, with the severity of its worst finding, in no order.
 func (sec section) sarifRules() []sarifRule {
-	gravest := map[string]item{}
+	worst := map[string]item{}
 	for _, i := range sec.items {
-		if known, ok := gravest[i.id]; !ok || i.severity > known.severity {
-			gravest[i.id] = i
+		if known, ok := worst[i.id]; !ok || i.severity > known.severity {
+			worst[i.id] = i
 		}
 	}
 	var rules []sarifRule
-	for _, i := range gravest {
+	for _, i := range worst {
 		text := display.Line(i.full)
 		link, help := display.Line(i.id), fmt.Sprintf("%s\nSeverity: %s\n%s", display.Line(i.title), i.severity, text)
 		if i.link != "" {
@@ -209,7 +209,7 @@ func (sec section) sarifResult(img Image, i item, rule int, seen map[string]int)
 	}
 }
 
-// kind is that of what a finding is about.
+// kind is the kind of the thing that a finding is about.
 func (sec section) kind() string {
 	if sec.id == pratique.ExtraLicenses {
 		return "package"

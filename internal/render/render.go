@@ -1,5 +1,5 @@
-// Package render writes what an inspection found: as a table for people, as JSON, and as SARIF for code scanning.
-// Its functions are pure: the same findings give the same bytes.
+// Package render writes the result of a scan as a table for people, as JSON, and as SARIF for code
+// scanning. It is pure: the same result gives the same bytes.
 package render
 
 import (
@@ -10,36 +10,36 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// Scan is what inspecting one image, or the platforms of an index, found.
+// Scan is the result of inspecting one image, or the platforms of an index.
 type Scan struct {
-	// Ref is what was asked for, Subject what it means.
+	// Ref is the name that was given, Subject what it was resolved to.
 	Ref     string           `json:"ref"`
 	Subject pratique.Subject `json:"subject"`
 	// Tool is Pratique itself; each report names its scanner.
 	Tool   pratique.Tool `json:"tool"`
 	Images []Image       `json:"images"`
-	// NotInspected are the other platforms of an index: nothing here is said of them.
+	// NotInspected are the other platforms of an index, about which nothing is known.
 	NotInspected []pratique.Platform `json:"notInspected,omitempty"`
 }
 
-// Image is what was found in one platform image.
+// Image is the result for one platform image.
 type Image struct {
 	Subject  pratique.Subject     `json:"subject"`
 	Config   pratique.ImageConfig `json:"config"`
 	Packages int                  `json:"packages"`
-	// JavaDatabase is the one in which jars were looked up, if there was one.
+	// JavaDatabase is the database in which JAR files were looked up, zero if there was none.
 	JavaDatabase pratique.Digest `json:"javaDatabase,omitzero"`
-	// Compared says how what was found and the SBOMs differ.
+	// Compared says how the inventory and the SBOMs differ.
 	Compared pratique.Comparison `json:"compared"`
 	// Report names the inventory and the vulnerability database by their digests.
 	Report pratique.Report `json:"report"`
-	// Extras is what was found beside packages, nil if nothing was looked for. It has no credentials: they are masked.
+	// Extras are extra findings, nil if nothing was looked for. Credentials in it are masked.
 	Extras *pratique.Extras `json:"extras,omitempty"`
-	// Verdict is what the policy says, nil if it was not asked.
+	// Verdict is the verdict of the policy, nil if it was not asked.
 	Verdict *Verdict `json:"verdict,omitempty"`
 }
 
-// Verdict is a policy's answer about one platform image.
+// Verdict is the policy's verdict about one platform image.
 type Verdict struct {
 	Outcome pratique.Outcome  `json:"outcome"`
 	Profile pratique.Profile  `json:"profile"`
@@ -55,7 +55,7 @@ func JSON(w io.Writer, s Scan) error {
 	return encoder.Encode(s)
 }
 
-// place names the list that a finding is in: the distribution, an application's file, or an ecosystem.
+// place names the list of a finding: the distribution, an application's file, or an ecosystem.
 func place(f pratique.Finding) string {
 	switch {
 	case f.Class == pratique.ClassOS:

@@ -244,16 +244,16 @@ func level(s pratique.Severity) string {
 	}
 }
 
-// rulesOf makes one rule of each vulnerability, as grave as the gravest of its findings, in no order.
+// rulesOf makes one rule of each vulnerability, as grave as the worst of its findings, in no order.
 func rulesOf(findings []pratique.Finding) []sarifRule {
-	gravest := map[string]pratique.Finding{}
+	worst := map[string]pratique.Finding{}
 	for _, f := range findings {
-		if known, ok := gravest[f.ID]; !ok || f.Severity > known.Severity {
-			gravest[f.ID] = f
+		if known, ok := worst[f.ID]; !ok || f.Severity > known.Severity {
+			worst[f.ID] = f
 		}
 	}
-	rules := make([]sarifRule, 0, len(gravest))
-	for _, f := range gravest {
+	rules := make([]sarifRule, 0, len(worst))
+	for _, f := range worst {
 		rules = append(rules, rule(f))
 	}
 	return rules

@@ -15,15 +15,15 @@ import (
 
 // Style of a table.
 type Style struct {
-	// Width is that of the terminal in columns; 0 cuts nothing, for files and pipes.
+	// Width is the width of the terminal in columns. Zero shortens nothing, for files and pipes.
 	Width int
-	// Color marks severities.
+	// Color colors severities.
 	Color bool
-	// Now is what ages are counted from.
+	// Now is the time for ages.
 	Now time.Time
 }
 
-// Table writes the findings of each image, by the lists they are in, gravest first.
+// Table writes the findings of each image, grouped by list, the worst first.
 func Table(w io.Writer, s Scan, style Style) error {
 	var b strings.Builder
 	for i, img := range s.Images {
@@ -79,7 +79,7 @@ func platforms(all []pratique.Platform) string {
 	return strings.Join(words, ", ")
 }
 
-// fit cuts a line that begins so far to the right.
+// fit shortens a line that is indented.
 func (st Style) fit(line string, indented int) string {
 	if st.Width == 0 {
 		return line
@@ -87,7 +87,7 @@ func (st Style) fit(line string, indented int) string {
 	return cut(line, max(st.Width-indented, 20))
 }
 
-// age says how long ago something was, in the unit that people think in.
+// age says how long ago something was.
 func age(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -96,7 +96,7 @@ func age(d time.Duration) string {
 	case d >= 2*time.Hour:
 		return fmt.Sprintf("%d hours ago", d/time.Hour)
 	default:
-		return "lately"
+		return "recently"
 	}
 }
 
@@ -127,7 +127,7 @@ func group(findings []pratique.Finding) []list {
 	return all
 }
 
-// summary counts findings: by severity, and those that an update mends.
+// summary counts findings by severity, and those with a fix.
 func summary(findings []pratique.Finding) string {
 	if len(findings) == 0 {
 		return "no findings"
@@ -138,10 +138,10 @@ func summary(findings []pratique.Finding) string {
 			fixable++
 		}
 	}
-	return fmt.Sprintf("%s: %s; %d can be mended", count(len(findings), "finding"), severities(pratique.Report{Findings: findings}.Counts()), fixable)
+	return fmt.Sprintf("%s: %s; %d can be fixed", count(len(findings), "finding"), severities(pratique.Report{Findings: findings}.Counts()), fixable)
 }
 
-// severities lists how many there are of each, the gravest first.
+// severities counts findings by severity, the worst first.
 func severities(counts pratique.Counts) string {
 	var parts []string
 	for _, severity := range pratique.Severities() {
@@ -161,8 +161,9 @@ func count(n int, noun string) string {
 
 var columns = [...]string{"SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED IN", "TITLE"}
 
-// widest is how wide a column may be where width is short; the last one has what is left.
-var widest = [...]int{8, 20, 28, 24, 24}
+// maxWidths are the maximum widths of the columns if the width is limited. The last column gets the
+// rest.
+var maxWidths = [...]int{8, 20, 28, 24, 24}
 
 func (st Style) list(b *strings.Builder, l list) {
 	head := display.Line(l.name)
@@ -179,7 +180,7 @@ func (st Style) list(b *strings.Builder, l list) {
 	st.table(b, rows)
 }
 
-// table writes rows below the first one, which has the heads. Their first cells are severities.
+// table writes rows. The first one has the titles, and the first cells of the others are severities.
 func (st Style) table(b *strings.Builder, rows [][]string) {
 	widths := st.widths(rows)
 	for i, row := range rows {
@@ -187,7 +188,7 @@ func (st Style) table(b *strings.Builder, rows [][]string) {
 	}
 }
 
-// fixed is the version that mends a finding, or the vendor's word for there being none.
+// fixed is the fixed version of a finding, or the vendor's status if there is none.
 func fixed(f pratique.Finding) string {
 	if f.Fixed == "" && f.Status != "affected" && f.Status != "unknown" {
 		return display.Line(strings.ReplaceAll(f.Status, "_", " "))
@@ -205,16 +206,16 @@ func (st Style) widths(rows [][]string) []int {
 	if st.Width == 0 {
 		return widths
 	}
-	const leastTitle = 20
+	const minTitle = 20
 	left := st.Width - 2
 	for i := range widths[:len(widths)-1] {
-		widths[i] = min(widths[i], widest[i])
+		widths[i] = min(widths[i], maxWidths[i])
 		left -= widths[i] + 2
 	}
 	if title := &widths[len(widths)-1]; *title > left {
 		*title = left
-		if left < leastTitle {
-			*title = 0 // a few letters say nothing
+		if left < minTitle {
+			*title = 0 // a few letters are useless
 		}
 	}
 	return widths
@@ -251,9 +252,9 @@ func color(severity string) string {
 	}
 }
 
-func cut(s string, most int) string {
-	if utf8.RuneCountInString(s) <= most {
+func cut(s string, limit int) string {
+	if utf8.RuneCountInString(s) <= limit {
 		return s
 	}
-	return string([]rune(s)[:most-1]) + "…"
+	return string([]rune(s)[:limit-1]) + "…"
 }

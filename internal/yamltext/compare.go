@@ -2,8 +2,8 @@ package yamltext
 
 import "go.yaml.in/yaml/v3"
 
-// Duplicate returns a key that its mapping has twice, nil if there is none: readers differ on what
-// such a file says.
+// Duplicate returns a duplicate key of a mapping, nil if there is none. Readers disagree about such
+// a file.
 func (t *Text) Duplicate() *yaml.Node {
 	const few = 16
 	for _, n := range t.Nodes {
@@ -36,7 +36,7 @@ func (t *Text) Duplicate() *yaml.Node {
 	return nil
 }
 
-// Difference returns the line of the first node of got that is not as in t; 0 if there is none.
+// Difference returns the line of the first node of got that differs from t, 0 if there is none.
 func (t *Text) Difference(got *Text) (line int) {
 	if len(t.Docs) != len(got.Docs) {
 		return 1
@@ -49,13 +49,13 @@ func (t *Text) Difference(got *Text) (line int) {
 	return 0
 }
 
-func difference(meant, got *yaml.Node) *yaml.Node {
-	if meant.Kind != got.Kind || meant.Value != got.Value || meant.ShortTag() != got.ShortTag() ||
-		meant.Anchor != got.Anchor || len(meant.Content) != len(got.Content) {
+func difference(want, got *yaml.Node) *yaml.Node {
+	if want.Kind != got.Kind || want.Value != got.Value || want.ShortTag() != got.ShortTag() ||
+		want.Anchor != got.Anchor || len(want.Content) != len(got.Content) {
 		return got
 	}
-	for i := range meant.Content {
-		if n := difference(meant.Content[i], got.Content[i]); n != nil {
+	for i := range want.Content {
+		if n := difference(want.Content[i], got.Content[i]); n != nil {
 			return n
 		}
 	}

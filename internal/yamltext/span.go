@@ -102,8 +102,8 @@ func (t *Text) offset(n *yaml.Node) (int, bool) {
 	return i, i <= len(t.Content)
 }
 
-// Scalar finds the inside of a scalar that stands on one line; end is the offset behind it, with
-// its quote. Reason says in words why the value cannot be replaced, empty if it can.
+// Scalar finds the inside of a scalar on one line. End is the offset after it and its quote. If the
+// value cannot be replaced, reason says why.
 func (t *Text) Scalar(n *yaml.Node) (inside Span, end int, reason string) {
 	if n.Kind == yaml.AliasNode {
 		return Span{}, 0, "the value is an alias"
@@ -118,11 +118,11 @@ func (t *Text) Scalar(n *yaml.Node) (inside Span, end int, reason string) {
 	if !ok || start >= len(t.Content) {
 		return Span{}, 0, "the value is empty"
 	}
-	const odd = "the value has an anchor or a tag, or goes over several lines"
+	const notPlain = "the value has an anchor or a tag, or goes over several lines"
 	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
 		inside, ok := t.quoted(start)
 		if !ok {
-			return Span{}, 0, odd
+			return Span{}, 0, notPlain
 		}
 		return inside, inside.End + 1, ""
 	}
@@ -131,7 +131,7 @@ func (t *Text) Scalar(n *yaml.Node) (inside Span, end int, reason string) {
 	case n.Value == "":
 		return Span{}, 0, "the value is empty"
 	case end > len(t.Content) || string(t.Content[start:end]) != n.Value || strings.ContainsAny(n.Value, "\r\n"):
-		return Span{}, 0, odd
+		return Span{}, 0, notPlain
 	}
 	return Span{start, end}, end, ""
 }
@@ -177,10 +177,10 @@ var (
 var words = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true,
 	"true": true, "false": true, "null": true}
 
-// Writable reports whether a value can be written as it is, in quotes if need be.
+// Writable reports whether a value can be written as it is, with or without quotes.
 func Writable(value string) bool { return quotable.MatchString(value) }
 
-// Encode writes a value plainly if every reader takes that for a string, and in double quotes
+// Encode writes a value without quotes if every reader takes it for a string, and in double quotes
 // otherwise.
 func Encode(value string) string {
 	if plain.MatchString(value) && !words[strings.ToLower(value)] {

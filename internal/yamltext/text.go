@@ -1,6 +1,5 @@
-// Package yamltext parses YAML and knows which bytes of the text each value has, so that a value
-// can be replaced without writing the rest again. What a file may cost is bounded before it is
-// parsed.
+// Package yamltext parses YAML and knows the bytes of each value in the text, so that a value can be
+// replaced without rewriting the rest. It bounds the cost of a file before it parses it.
 package yamltext
 
 import (
@@ -16,25 +15,24 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxNodes bounds what a file may have of YAML. It is compared with a count of bytes, before
-// anything is parsed: a node takes a hundred times as much memory as the two bytes that can make
-// one.
+// MaxNodes bounds the nodes of a file. It is compared with a count of bytes before parsing, because
+// a node takes a hundred times as much memory as the two bytes that can make one.
 const MaxNodes = 500_000
 
-// Text is a file that has been parsed.
+// Text is a parsed file.
 type Text struct {
 	Content []byte
-	// Docs are its documents, and Nodes all nodes in the order of the text. Nodes know their lines
-	// and columns.
+	// Docs are its documents. Nodes are all nodes in the order of the text, with their lines and
+	// columns.
 	Docs, Nodes []*yaml.Node
 
 	lines  []int               // offset of each line
 	keys   map[*yaml.Node]bool // keys of mappings
-	shared map[*yaml.Node]bool // used through an alias too, or inside of such
+	shared map[*yaml.Node]bool // also used through an alias, or inside such a node
 }
 
-// Parse reads all documents. The parser asks for a few hundred bytes at a time, so it ends soon
-// after the context.
+// Parse reads all documents. It stops soon after ctx ends, because the parser reads a few hundred
+// bytes at a time.
 func Parse(ctx context.Context, content []byte) (*Text, error) {
 	if n := weight(content); n > MaxNodes {
 		return nil, &TooLargeError{Nodes: n}
@@ -56,7 +54,7 @@ func Parse(ctx context.Context, content []byte) (*Text, error) {
 	return t, nil
 }
 
-// TooLargeError says that a file may hold more values than are parsed.
+// TooLargeError says that a file may have more than [MaxNodes] nodes.
 type TooLargeError struct{ Nodes int }
 
 func (e *TooLargeError) Error() string {
@@ -78,7 +76,7 @@ func weight(content []byte) int {
 // yamlLine finds where the parser stopped.
 var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}):`)
 
-// LineIn returns the line that an error of the parser names, the first if it names none.
+// LineIn returns the line in an error of the parser, the first line if there is none.
 func LineIn(err error) int {
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		n, _ := strconv.Atoi(m[1])
@@ -133,8 +131,8 @@ func (t *Text) list() {
 // IsKey reports whether a node is the key of a mapping.
 func (t *Text) IsKey(n *yaml.Node) bool { return t.keys[n] }
 
-// Shared reports whether a node is used through an alias too, or stands inside of such: a change
-// there shows elsewhere.
+// Shared reports whether a node is also used through an alias, or inside such a node. A change there
+// has an effect elsewhere.
 func (t *Text) Shared(n *yaml.Node) bool { return t.shared[n] }
 
 // Roots are the values of the documents.
@@ -156,9 +154,9 @@ func Resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// Said is the text of a scalar as a reader sees it, who decodes what is tagged as binary.
-func Said(n *yaml.Node) string {
-	if Hidden(n) {
+// Value is the value of a scalar. Values that are tagged as binary are decoded.
+func Value(n *yaml.Node) string {
+	if IsBinary(n) {
 		if text, err := base64.StdEncoding.DecodeString(n.Value); err == nil {
 			return string(text)
 		}
@@ -166,12 +164,13 @@ func Said(n *yaml.Node) string {
 	return n.Value
 }
 
-// Hidden reports whether a scalar is tagged as binary, so that its text is not what the file shows.
-func Hidden(n *yaml.Node) bool {
+// IsBinary reports whether a scalar is tagged as binary, so that its value is not the text in the
+// file.
+func IsBinary(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!binary"
 }
 
-// Wide reports whether a file begins as UTF-16 does, which parsers read, too.
-func Wide(content []byte) bool {
+// IsUTF16 reports whether a file begins as UTF-16 does. Parsers read that, too.
+func IsUTF16(content []byte) bool {
 	return bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff"))
 }

@@ -55,7 +55,7 @@ x: "@x"
 			nodes = append(nodes, n)
 		}
 	}
-	where := text.Where(nodes...)
+	where := text.Locations(nodes...)
 	if len(nodes) != 10 || len(where) != len(nodes) {
 		t.Errorf("%d nodes, %d places", len(nodes), len(where))
 	}
@@ -86,7 +86,7 @@ func TestSaid(t *testing.T) {
 		"!!binary aW1hZ2Vz": "images", "%TAG !x! tag:yaml.org,2002:bin\n--- !x!ary aW1hZ2Vz": "images", "!<tag:yaml.org,2002:binary> aW1h\n Z2Vz": "aW1h Z2Vz",
 		"!!str aW1hZ2Vz": "aW1hZ2Vz", "!!binary '?'": "?",
 	} {
-		if got := Said(parse(t, content+"\n").Roots()[0]); got != want {
+		if got := Value(parse(t, content+"\n").Roots()[0]); got != want {
 			t.Errorf("%q says %q, want %q", content, got, want)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package key signs with an encrypted key pair in the format of cosign: what `cosign
-// generate-key-pair` writes is loaded here, and what is generated here is loaded by cosign. It
-// reads no files and no environment.
+// Package key signs with an encrypted key pair in the format of cosign. It reads what `cosign
+// generate-key-pair` writes, and cosign reads what it generates. It reads no files and no
+// environment.
 package key
 
 import (
@@ -38,8 +38,8 @@ var (
 	_ signer.Verifier = (*Verifier)(nil)
 )
 
-// Generate makes an ECDSA P-256 key pair. The private key is encrypted with the passphrase, which
-// may be empty. Both are PEM, as cosign writes them.
+// Generate generates an ECDSA P-256 key pair. The private key is encrypted with the passphrase,
+// which may be empty. Both are PEM, as cosign writes them.
 func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return passphrase, nil })
 	if err != nil {
@@ -48,7 +48,7 @@ func Generate(passphrase []byte) (privatePEM, publicPEM []byte, err error) {
 	return pair.PrivateBytes, pair.PublicBytes, nil
 }
 
-// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied; text
+// Load decrypts a private key that cosign or [Generate] wrote. A wrong passphrase is Denied. Text
 // that is not such a key, or a key other than ECDSA P-256, is Invalid.
 func Load(privatePEM, passphrase []byte) (*Signer, error) {
 	const op = "load private key"
@@ -64,8 +64,8 @@ func Load(privatePEM, passphrase []byte) (*Signer, error) {
 	}
 	key, err := cosign.LoadPrivateKey(privatePEM, passphrase, nil)
 	if err != nil {
-		// The library has no error value for it: an authenticated decryption fails for a wrong key
-		// only.
+		// The library has no error value for it. An authenticated decryption fails only for a wrong
+		// key.
 		if strings.Contains(err.Error(), "decryption failed") {
 			return nil, pratique.Errorf(pratique.Denied, op, "the passphrase is wrong")
 		}
@@ -97,7 +97,7 @@ func (s *Signer) Sign(ctx context.Context, message []byte) (signer.Signature, er
 	return signer.Signature{Bytes: sig}, nil
 }
 
-// Identity is the key, which is known by its public half.
+// Identity identifies the key by its public half.
 func (s *Signer) Identity() pratique.Identity { return s.identity }
 
 // LoadVerifier reads one public key in PEM. Anything else is Invalid.
@@ -113,8 +113,8 @@ func LoadVerifier(publicPEM []byte) (*Verifier, error) {
 	return NewVerifier(public)
 }
 
-// NewVerifier makes a verifier of a public key. A key that is neither ECDSA, RSA nor Ed25519, or
-// one that is known to be weak, is Invalid.
+// NewVerifier returns a verifier for a public key. A key that is neither ECDSA, RSA nor Ed25519, or
+// is known to be weak, is Invalid.
 func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	const op = "load public key"
 	if err := cryptoutils.ValidatePubKey(public); err != nil { //nolint:staticcheck // size and curve are what is wanted here
@@ -131,7 +131,7 @@ func NewVerifier(public crypto.PublicKey) (*Verifier, error) {
 	return &Verifier{key: key, identity: identity}, nil
 }
 
-// Verify returns the key's identity if sig is one of message by this key; otherwise the error is
+// Verify returns the key's identity if the key signed the message. Otherwise the error is
 // Unverified.
 func (v *Verifier) Verify(message []byte, sig signer.Signature) (pratique.Identity, error) {
 	if err := v.key.VerifySignature(bytes.NewReader(sig.Bytes), bytes.NewReader(message)); err != nil {
@@ -140,5 +140,5 @@ func (v *Verifier) Verify(message []byte, sig signer.Signature) (pratique.Identi
 	return v.identity, nil
 }
 
-// Identity is the key, which is known by its public half.
+// Identity identifies the key by its public half.
 func (v *Verifier) Identity() pratique.Identity { return v.identity }

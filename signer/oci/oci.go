@@ -1,7 +1,7 @@
-// Package oci is the contract for signed evidence in the registry of the image that it is about. A
-// [Store] is one way to attach it there: package tags is cosign's tag scheme, and Sigstore bundles
-// as referrers are going to be package referrers, beside it. Both make their requests with package
-// wire, which knows no format. Package storetest accepts new stores.
+// Package oci is the contract for signed evidence in the registry of the image. A [Store] attaches
+// evidence in one format. Package tags implements cosign's tag scheme; Sigstore bundles as referrers
+// will be package referrers, beside it. Both make their requests with package wire, which knows no
+// format. Package storetest accepts new stores.
 package oci
 
 import (
@@ -13,50 +13,48 @@ import (
 
 // Store attaches evidence to images in one format, and reads it. It is safe for concurrent use.
 type Store interface {
-	// Open begins the work on what own attached to the subject. Own is an identity, and v has to
-	// accept its signatures: what is by any other identity is somebody else's, whether v accepts it
-	// or not.
+	// Open opens a session on what own attached to the subject. V must accept the signatures of own.
+	// Evidence by any other identity is somebody else's, whether v accepts it or not.
 	Open(ctx context.Context, subject pratique.Subject, v signer.Verifier,
 		own pratique.Identity) (Session, error)
-	// Verified returns what is attached to the subject with this predicate type, in the order of
-	// the registry, as far as v accepts the signature and it is about the subject. The empty type
-	// is that of plain image signatures. Everything else is passed over, as anybody who may push
-	// can put it there. Nothing of the type is NotFound; something, but nothing that holds, is
-	// Unverified. The type is taken from what was signed.
+	// Verified returns what is attached to the subject with this predicate type, in the order of the
+	// registry, if v accepts the signature and it is about the subject. The empty type means image
+	// signatures. Everything else is skipped, because anybody who may push can attach it. If there
+	// is nothing of the type, the error is NotFound; if nothing of it is accepted, it is Unverified.
+	// The predicate type is the one that was signed.
 	Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
 		predicateType string) ([]Verified, error)
 }
 
-// Session is the work on what is attached to one subject by one identity. It is safe for concurrent
-// use, and meant for one job: what it knows of the registry is of that moment.
+// Session is the work on what one identity attached to one subject. It is safe for concurrent use.
+// It is meant for one job, because it remembers what it read from the registry.
 type Session interface {
-	// Upload brings an envelope to the registry ahead of Attach, so that less is left to do. Nobody
-	// finds it before. After an error, Attach tries again.
+	// Upload uploads an envelope ahead of Attach, so that Attach has less to do. Until then, no
+	// manifest names it. After an error, Attach tries again.
 	Upload(ctx context.Context, e signer.Signed) error
-	// Attach writes the signature and the envelopes, and returns them as they were read back from
-	// the registry and verified, the signature first. Everything must be by the own identity and
-	// about the subject, with one envelope for each predicate type; otherwise it is Unverified or
-	// Invalid, and nothing is written.
+	// Attach attaches the signature and the envelopes, reads them back, and returns them, the
+	// signature first. Everything must be by own and about the subject, with one envelope for each
+	// predicate type. Otherwise the error is Unverified or Invalid, and nothing is written.
 	//
-	// What others attached stays. An attestation of the same predicate type that is our own is
-	// replaced; if it says the same, it stays, and its digest is the one returned. A zero signature
-	// is a denial: it withdraws the signature that is there, as Withdraw does, and attaches the
-	// envelopes even if that fails; what others attached is left out where it is in the way. What
-	// should be there and is not when read back is a Conflict: somebody else wrote at the same
-	// time, and trying again helps. A registry that does not let anybody overwrite what has to be
-	// overwritten is Invalid, which is permanent.
+	// What others attached stays. An attestation of our own with the same predicate type is
+	// replaced, or stays if it states the same; then its digest is the one returned. A zero
+	// signature is a denial: it withdraws the signature, as Withdraw does, and attaches the
+	// envelopes even if that fails; attestations of others are removed if they are in the way. If
+	// something is missing when it is read back, the error is Conflict: somebody else wrote at the
+	// same time, and a retry helps. If the registry lets nobody overwrite a tag that has to be
+	// overwritten, the error is Invalid, which is permanent.
 	Attach(ctx context.Context, signature signer.SimpleSignature,
 		envelopes []signer.Signed) ([]pratique.Attestation, error)
-	// Withdraw takes our own signature of the image away, whatever else is attached, and looks that
-	// it is gone. It does nothing the second time.
+	// Withdraw withdraws our signature of the image, whatever else is attached, and checks that it
+	// is gone. Withdrawing twice is withdrawing once.
 	Withdraw(ctx context.Context) error
-	// Notes say what of others had to be left out or replaced so far; usually nothing.
+	// Notes say what others had attached and had to be removed. Usually there are none.
 	Notes() []string
 }
 
-// Verified is one attestation, or one image signature, that a verifier accepted.
+// Verified is an attestation, or an image signature, that a verifier accepted.
 type Verified struct {
-	// Attestation names the signer that the verifier returned. Digest and Size are those of the
+	// Attestation names the identity that the verifier returned. Digest and Size are those of the
 	// envelope, or of the signed payload.
 	Attestation pratique.Attestation
 	// Statement is zero for an image signature.

@@ -1,5 +1,6 @@
-// Package client asks a running service over its HTTP API: submit an image, see how far it has come, sweep, and read
-// what is known about it. Problem documents come back as errors with the kind that the service gave them.
+// Package client is a client of the HTTP API: it submits images, waits for submissions, requests
+// sweeps, and reads what is known about images. Problem documents become errors with the kind that
+// the service gave them.
 package client
 
 import (
@@ -23,35 +24,34 @@ import (
 )
 
 const (
-	maxAnswer    = 16 << 20
-	maxProblem   = 64 << 10
-	retryPause   = time.Second
-	unknownGrace = 30 * time.Second
-	askTimeout   = 30 * time.Second
+	maxResponse    = 16 << 20
+	maxProblem     = 64 << 10
+	retryPause     = time.Second
+	maxUnknown     = 30 * time.Second
+	requestTimeout = 30 * time.Second
 )
 
-// ErrUnauthorized is in the errors of requests that the service did not let in: they came without a token, or with one that
-// it does not know.
-var ErrUnauthorized = errors.New("the service wants a token that it knows")
+// ErrUnauthorized is wrapped in the error of a request without a token, or with an unknown one.
+var ErrUnauthorized = errors.New("the service requires a valid token")
 
 // Config says where the service is.
 type Config struct {
-	// URL is the service's base, for example https://pratique.example.
+	// URL is the base URL of the service, for example https://pratique.example.
 	URL string
 	// Token is the bearer token; empty reads anonymously, where the service allows that.
 	Token string
-	// HTTP is the client to use; nil means one of its own.
+	// HTTP is the client to use; nil means a new one.
 	HTTP *http.Client
 }
 
-// Client is a client of the API. It may be used by several goroutines.
+// Client is a client of the API. It is safe for concurrent use.
 type Client struct {
 	base  *url.URL
 	token string
 	http  *http.Client
 }
 
-// New checks the URL; the error is of kind Invalid.
+// New returns a client. A bad URL is Invalid.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(cfg.URL)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") || base.RawQuery != "" || base.User != nil {
@@ -64,8 +64,9 @@ func New(cfg Config) (*Client, error) {
 	return &Client{base: base, token: cfg.Token, http: client}, nil
 }
 
-// Submit asks for an image to be evaluated. Two calls with the same key, which may be empty, are one submission.
-// With a wait above zero the answer comes when the work has ended or the wait is over; at most [api.MaxWait].
+// Submit submits an image. Two calls with the same key are one submission; the key may be empty.
+// With a wait above zero, the result comes when the work has ended or the wait is over, at most
+// [api.MaxWait].
 func (c *Client) Submit(ctx context.Context, image, key string, wait time.Duration) (api.Submission, error) {
 	var out api.Submission
 	body, err := json.Marshal(api.SubmissionRequest{Image: image, Wait: seconds(wait)})
@@ -89,34 +90,34 @@ func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) 
 	return out, c.do(ctx, http.MethodGet, "/api/v1/submissions/"+url.PathEscape(id), query, nil, nil, wait, &out)
 }
 
-// Wait returns the submission once it is done. It calls progress, if not nil, with every state and every failed
-// attempt that it sees, and goes on through outages of the service until ctx ends; then the error is of kind
-// Unavailable. What something in front of the service answers in its place is an outage, too, a 404 for example,
-// unless it refuses the caller. The service's own answer that it does not know the submission is believed once it
-// has stood for 30 s, since the index may lag behind; and so is a server that never showed to be the service.
+// Wait returns the submission once it is done. It calls progress, if not nil, with every new state
+// and failed attempt. It waits through outages of the service until ctx ends; then the error is
+// Unavailable. A response of a proxy, such as a 404, is an outage, too, unless it refuses the
+// caller. If the service itself does not know the submission, or the server never was the service,
+// Wait gives up after 30 s, because the index may lag.
 func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submission)) (api.Submission, error) {
 	const op = "wait for submission"
 	var last api.Submission
-	var astray time.Time // since when nobody knows the submission, zero if that is not so
+	var unknownSince time.Time // zero if the submission is known
 	var cause error
 	for {
-		// Short requests show the steps in between; long ones would show only the end.
+		// Short requests show the states in between.
 		s, err := c.Submission(ctx, id, time.Second)
 		switch {
 		case ctx.Err() != nil:
 			return last, pratique.Wrap(pratique.Unavailable, op, id, errors.Join(ctx.Err(), cause))
 		case err != nil && final(err, last.ID != ""):
-			if astray.IsZero() {
-				astray = time.Now()
+			if unknownSince.IsZero() {
+				unknownSince = time.Now()
 			}
-			if !mayPass(err) || time.Since(astray) >= unknownGrace {
+			if !isTransient(err) || time.Since(unknownSince) >= maxUnknown {
 				return last, err
 			}
 			cause = err
 		case err != nil:
-			astray, cause = time.Time{}, err
+			unknownSince, cause = time.Time{}, err
 		default:
-			astray, cause = time.Time{}, nil
+			unknownSince, cause = time.Time{}, nil
 			if progress != nil && (s.State != last.State || attempts(s) != attempts(last)) {
 				progress(s)
 			}
@@ -132,15 +133,15 @@ func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submissi
 	}
 }
 
-// final says whether an answer ends a wait, at once or when it stands for long enough. What is not the service's
-// says nothing about a submission that is known to be there.
+// final reports whether a response may end a wait, at once or if it does not change. The response of
+// a proxy means nothing if the submission is known to exist.
 func final(err error, known bool) bool {
 	kind := pratique.KindOf(err)
 	return kind == pratique.Denied || kind.Permanent() && !(known && foreign(err))
 }
 
-// mayPass says whether an answer that ends a wait may be different in a moment.
-func mayPass(err error) bool {
+// isTransient reports whether a response that may end a wait may change.
+func isTransient(err error) bool {
 	kind := pratique.KindOf(err)
 	return kind == pratique.NotFound || kind != pratique.Denied && foreign(err)
 }
@@ -157,7 +158,8 @@ func attempts(s api.Submission) int {
 	return s.Failure.Attempts
 }
 
-// Image returns what is known about an image, named as a digest, as registry/path@digest, or as registry/path:tag.
+// Image returns what is known about an image, named as a digest, registry/path@digest, or
+// registry/path:tag.
 func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 	var out api.Image
 	if digest, err := pratique.ParseDigest(name); err == nil {
@@ -172,22 +174,22 @@ func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 	return out, c.do(ctx, http.MethodGet, "/api/v1/images", url.Values{"ref": {name}}, nil, nil, 0, &out)
 }
 
-// Places returns what the config repositories hold now of the repository of an image.
+// Places returns what the config repositories hold now of an image's repository.
 func (c *Client) Places(ctx context.Context, of api.Image) (api.ImagePlaces, error) {
 	var out api.ImagePlaces
 	path := "/api/v1/images/" + of.Digest.String() + "/places"
 	return out, c.do(ctx, http.MethodGet, path, url.Values{"repository": {of.Repository}}, nil, nil, 0, &out)
 }
 
-// Reconcile asks for sweeps now, for pushes that no webhook told of, of the repositories named as registry/path, or of
-// all that the service has configured if none is. It returns their state; see [api.Reconciliation] for when one is done.
+// Reconcile requests sweeps of the repositories, named as registry/path, or of all that are
+// configured if there are none. It returns their state; see [api.Reconciliation].
 func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]api.Reconciliation, error) {
 	out, err := c.reconcile(ctx, api.ReconcileRequest{Repositories: repositories})
 	return out.Items, err
 }
 
-// DeployByName has images that sweeps found, named as registry/path:tag, evaluated and deployed as if they had been pushed just
-// now. It returns their submissions, in the same order.
+// DeployByName has images, named as registry/path:tag, evaluated and deployed as if they had been
+// pushed now. It returns their submissions, in the same order.
 func (c *Client) DeployByName(ctx context.Context, images []string) ([]api.Submission, error) {
 	out, err := c.reconcile(ctx, api.ReconcileRequest{Deploy: images})
 	return out.Submissions, err
@@ -202,15 +204,15 @@ func (c *Client) reconcile(ctx context.Context, request api.ReconcileRequest) (o
 	return out, c.do(ctx, http.MethodPost, "/api/v1/reconciliations", nil, header, body, 0, &out)
 }
 
-// Reconciliations returns how far the sweeps of each configured repository have come.
+// Reconciliations returns the progress of the sweeps of each configured repository.
 func (c *Client) Reconciliations(ctx context.Context) ([]api.Reconciliation, error) {
 	var out api.ReconciliationList
 	err := c.do(ctx, http.MethodGet, "/api/v1/reconciliations", nil, nil, nil, 0, &out)
 	return out.Items, err
 }
 
-// Jobs lists work that is not done, and what ended without an answer; a state selects, and with since what ended before
-// is left out. See [api.JobList].
+// Jobs lists jobs, optionally those in a state, without those that ended before since. See
+// [api.JobList].
 func (c *Client) Jobs(ctx context.Context, state string, since time.Time, limit int) (api.JobList, error) {
 	var out api.JobList
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
@@ -223,7 +225,7 @@ func (c *Client) Jobs(ctx context.Context, state string, since time.Time, limit 
 	return out, c.do(ctx, http.MethodGet, "/api/v1/jobs", query, nil, nil, 0, &out)
 }
 
-// Cancel ends the work for an event. Of what is over the error is of kind Conflict.
+// Cancel cancels the work for an event. If it has ended, the error is Conflict.
 func (c *Client) Cancel(ctx context.Context, id, reason string) (api.Submission, error) {
 	var out api.Submission
 	body, err := json.Marshal(api.CancelRequest{Reason: reason})
@@ -234,8 +236,8 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (api.Submission,
 	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/cancel", nil, header, body, 0, &out)
 }
 
-// Requeue takes the work for an event that failed or was canceled in anew, and returns what stands for it now. Of what
-// has another end, or none yet, the error is of kind Conflict.
+// Requeue requeues a failed or canceled event, and returns the new submission. If the event has
+// another end, or none, the error is Conflict.
 func (c *Client) Requeue(ctx context.Context, id string) (api.Submission, error) {
 	var out api.Submission
 	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/requeue", nil, nil, nil, 0, &out)
@@ -247,7 +249,7 @@ func seconds(wait time.Duration) int {
 
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, header http.Header, body []byte, wait time.Duration, out any) error {
 	op := strings.ToLower(method) + " " + path
-	ctx, cancel := context.WithTimeout(ctx, askTimeout+max(wait, 0))
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout+max(wait, 0))
 	defer cancel()
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
@@ -266,16 +268,16 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	defer func() { _ = res.Body.Close() }() // the body was read, or is not wanted
+	defer func() { _ = res.Body.Close() }() // the body was read, or is not needed
 	if res.StatusCode >= http.StatusBadRequest {
 		return problem(op, res)
 	}
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxResponse+1))
 	switch {
 	case err != nil:
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
-	case len(raw) > maxAnswer:
-		return pratique.Errorf(pratique.Exhausted, op, "the answer is larger than %d bytes", maxAnswer)
+	case len(raw) > maxResponse:
+		return pratique.Errorf(pratique.Exhausted, op, "the answer is larger than %d bytes", maxResponse)
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
 		return pratique.Wrap(pratique.Corrupt, op, "", &foreignError{fmt.Errorf("the answer is not from a Pratique service: %w", err)})
@@ -283,15 +285,16 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil
 }
 
-// foreignError is an answer that is not the service's, but that of something in front of it.
+// foreignError is the response of a proxy in front of the service.
 type foreignError struct{ error }
 
 func (f *foreignError) Unwrap() error { return f.error }
 
-// problem turns an answer that refuses into an error; the kind is the service's, or follows from the status.
+// problem turns an error response into an error. Its kind is the service's, or follows from the
+// status.
 func problem(op string, res *http.Response) error {
 	var p huma.ErrorModel
-	raw, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // what could be read has to do
+	raw, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // a part may be enough
 	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if mediaType != "application/problem+json" || json.Unmarshal(raw, &p) != nil {
 		return pratique.Wrap(kindOf("", res.StatusCode), op, "", &foreignError{fmt.Errorf("the server answers %s", res.Status)})
@@ -313,7 +316,7 @@ func problem(op string, res *http.Response) error {
 func kindOf(problemType string, status int) pratique.Kind {
 	if name, ok := strings.CutPrefix(problemType, api.ProblemType); ok {
 		var kind pratique.Kind
-		// An unknown name gives Unknown, never an error; then the status decides.
+		// An unknown name is Unknown, and never an error; then the status decides.
 		if _ = kind.UnmarshalText([]byte(strings.ReplaceAll(name, "-", " "))); kind != pratique.Unknown {
 			return kind
 		}

@@ -297,7 +297,7 @@ func TestReconcile(t *testing.T) {
 	}
 	without := serve(t, nil)
 	_, err := connect(t, without.URL, secret).Reconcile(t.Context(), nil)
-	if pratique.KindOf(err) != pratique.NotFound || !strings.Contains(err.Error(), "no repositories configured") {
+	if pratique.KindOf(err) != pratique.NotFound || !strings.Contains(err.Error(), "no repositories are configured") {
 		t.Error(err)
 	}
 	if _, err := connect(t, server.URL, "").Reconciliations(t.Context()); pratique.KindOf(err) != pratique.Denied {

@@ -35,7 +35,7 @@ func (kustomize) Screen(content []byte, image edit.Image) edit.Look {
 	switch {
 	case image.NamedIn(content):
 		return edit.Named
-	case bytes.ContainsAny(content, `\!`), yamltext.Wide(content):
+	case bytes.ContainsAny(content, `\!`), yamltext.IsUTF16(content):
 		return edit.Hidden
 	}
 	return edit.Nothing
@@ -74,7 +74,7 @@ func (kustomize) Locate(source edit.Source) edit.Found {
 
 // locate fills in where the values are.
 func (k *kustomization) locate() {
-	where := k.Where(k.entries...)
+	where := k.Locations(k.entries...)
 	for i, entry := range k.entries {
 		at := where[entry]
 		if at.Object.Kind == "" {
@@ -104,19 +104,19 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	}
 	// newName is the image that will run; name only selects images in the manifests.
 	name := e.newName
-	if name == nil || yamltext.Said(name) == "" {
+	if name == nil || yamltext.Value(name) == "" {
 		name = e.name
 	}
 	if name == nil || name.Kind != yaml.ScalarNode {
 		return nil
 	}
-	s.Image = yamltext.Said(name)
+	s.Image = yamltext.Value(name)
 	if odd, reason := misspelled(entry, list); odd != nil {
 		s.Line, s.Reason = odd.Line, reason
 		return s
 	}
 	switch {
-	case yamltext.Hidden(name):
+	case yamltext.IsBinary(name):
 		s.Line, s.Reason = name.Line, hidden
 	case e.merged:
 		s.Reason = "this images entry uses an alias or a merge key; write its fields out"

@@ -190,7 +190,7 @@ func (marked) Locate(source edit.Source) edit.Found {
 		}
 		found.Sites, nodes = append(found.Sites, site), append(nodes, n)
 	}
-	where := t.Where(slices.DeleteFunc(slices.Clone(nodes), func(n *yaml.Node) bool { return n == nil })...)
+	where := t.Locations(slices.DeleteFunc(slices.Clone(nodes), func(n *yaml.Node) bool { return n == nil })...)
 	for i, n := range nodes {
 		if n != nil {
 			v := &found.Sites[i].Values[0]

@@ -25,7 +25,7 @@ const (
 // means reports whether kustomize takes a key for that name. It may be an alias.
 func means(key *yaml.Node, name string) bool {
 	key = yamltext.Resolve(key)
-	return key.Kind == yaml.ScalarNode && strings.EqualFold(yamltext.Said(key), name)
+	return key.Kind == yaml.ScalarNode && strings.EqualFold(yamltext.Value(key), name)
 }
 
 // spelled returns a key in whatever spelling, and its value; nil if there is none.
@@ -62,9 +62,9 @@ const hidden = "this images entry is written as !!binary, which hides what it na
 func misspelled(entry, list *yaml.Node) (key *yaml.Node, reason string) {
 	check := func(key *yaml.Node, meant string) string {
 		switch {
-		case key == nil || key.Value == meant && !yamltext.Hidden(key):
+		case key == nil || key.Value == meant && !yamltext.IsBinary(key):
 			return ""
-		case yamltext.Hidden(key):
+		case yamltext.IsBinary(key):
 			return hidden
 		}
 		return fmt.Sprintf("kustomize takes the key %.128q for %s, as it does not tell upper from lower case, and other readers do not: write %s", key.Value, meant, meant)
@@ -112,7 +112,7 @@ func twins(mapping *yaml.Node) (first, second *yaml.Node) {
 		if key.Kind != yaml.ScalarNode || key.Tag == mergeTag {
 			continue
 		}
-		name := jsonname.Fold(yamltext.Said(key))
+		name := jsonname.Fold(yamltext.Value(key))
 		if seen[name] != nil {
 			return seen[name], key
 		}

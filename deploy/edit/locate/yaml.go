@@ -39,7 +39,7 @@ type yamlSource struct{ *yamltext.Text }
 
 // Flaw implements [edit.Source].
 func (s *yamlSource) Flaw() (int, string) {
-	if yamltext.Wide(s.Content) {
+	if yamltext.IsUTF16(s.Content) {
 		return 0, "this file names the image and is written in UTF-16; write it in UTF-8"
 	}
 	if key := s.Duplicate(); key != nil {
@@ -52,7 +52,7 @@ func (s *yamlSource) Flaw() (int, string) {
 func (s *yamlSource) Texts() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, n := range s.Nodes {
-			if n.Kind == yaml.ScalarNode && !yield(yamltext.Said(n)) {
+			if n.Kind == yaml.ScalarNode && !yield(yamltext.Value(n)) {
 				return
 			}
 		}

@@ -34,7 +34,7 @@ func TestLayersAreNotKept(t *testing.T) {
 	planted = nil //nolint:ineffassign // lets it be collected before memory is measured
 	var mu sync.Mutex
 	var fetched int
-	var first, most uint64
+	var first, limit uint64
 	reg.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			var stats runtime.MemStats
@@ -45,7 +45,7 @@ func TestLayersAreNotKept(t *testing.T) {
 			if fetched++; fetched == 1 {
 				first = stats.HeapAlloc
 			}
-			most = max(most, stats.HeapAlloc)
+			limit = max(limit, stats.HeapAlloc)
 		}
 		return false
 	})
@@ -62,14 +62,14 @@ func TestLayersAreNotKept(t *testing.T) {
 			return err
 		},
 	} {
-		fetched, first, most = 0, 0, 0
+		fetched, first, limit = 0, 0, 0
 		if err := read(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if fetched < layers {
 			t.Errorf("%s: %d layers were fetched, of %d planted", name, fetched, layers)
 		}
-		if grown := int64(most) - int64(first); grown > 4*size {
+		if grown := int64(limit) - int64(first); grown > 4*size {
 			t.Errorf("%s: the heap grew by %d MiB while %d MiB were read", name, grown>>20, layers*size>>20)
 		}
 	}

@@ -13,46 +13,46 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// claim is what a layer says: its predicate type, empty for the image signature, and the digest of
-// what is signed.
+// claim identifies what a layer states: its predicate type, empty for the image signature, and the
+// digest of the signed payload.
 type claim struct {
 	predicateType string
 	payload       pratique.Digest
 }
 
-// layer is one signature or envelope that is wanted in the registry.
+// layer is one signature or envelope to attach.
 type layer struct {
 	claim
 	wire.Blob
 }
 
-// signatureLayer is the layer that holds an image signature.
+// signatureLayer is the layer of an image signature.
 func signatureLayer(s signer.SimpleSignature) layer {
 	b := wire.NewBlob(cosign.SimpleSigningMediaType, s.Payload)
 	b.Descriptor.Annotations = map[string]string{static.SignatureAnnotationKey: base64.StdEncoding.EncodeToString(s.Signature.Bytes)}
 	return layer{claim{payload: pratique.DigestOf(s.Payload)}, b}
 }
 
-// envelopeLayer is the layer that holds an envelope.
+// envelopeLayer is the layer of an envelope.
 func envelopeLayer(e signer.Signed) layer {
 	desc := v1.Descriptor{
 		MediaType: types.MediaType(cosign.DssePayloadType), Size: int64(len(e.Content())),
 		Digest: v1.Hash{Algorithm: "sha256", Hex: e.Digest().Hex()},
-		// cosign writes the empty signature too; some readers look for the name only.
+		// cosign writes the empty signature, too; some readers look for the name only.
 		Annotations: map[string]string{static.SignatureAnnotationKey: "",
 			predicateAnnotation: e.PredicateType()},
 	}
 	return layer{claim{e.PredicateType(), e.Payload()}, wire.Blob{Descriptor: desc, Content: e.Content()}}
 }
 
-// tagFormat is what the layers under one of the two tags are. It is that of signatures or that of
-// attestations, for one subject and the identity whose layers are our own.
+// tagFormat is the format of the layers under one of the two tags, signatures or attestations. It is
+// made for one subject and the identity whose layers are our own.
 type tagFormat interface {
 	suffix() string
-	// candidate says, without fetching it, whether a layer may be one of our own that has to be
+	// mayBeOwn reports, without fetching the layer, whether it may be one of our own that has to be
 	// replaced.
-	candidate(desc v1.Descriptor) bool
-	// open returns what a layer says, if it is our own.
+	mayBeOwn(desc v1.Descriptor) bool
+	// open returns the claim of a layer of our own, and an error for any other layer.
 	open(desc v1.Descriptor, content []byte) (claim, error)
 }
 
@@ -60,13 +60,13 @@ type tagFormat interface {
 type signatures struct {
 	subject pratique.Subject
 	own     signer.Verifier
-	// payload is what is signed. Everybody who signs the subject with cosign signs the same bytes;
-	// the signature is in the annotation.
+	// payload is the signed payload. Everybody who signs the subject with cosign signs the same
+	// bytes; the signature is in the annotation.
 	payload []byte
 	digest  v1.Hash
 }
 
-func signaturesOf(subject pratique.Subject, own signer.Verifier) (signatures, error) {
+func newSignatures(subject pratique.Subject, own signer.Verifier) (signatures, error) {
 	payload, err := signer.ImagePayload(subject)
 	if err != nil {
 		return signatures{}, err
@@ -76,7 +76,7 @@ func signaturesOf(subject pratique.Subject, own signer.Verifier) (signatures, er
 
 func (signatures) suffix() string { return sigSuffix }
 
-func (f signatures) candidate(desc v1.Descriptor) bool { return desc.Digest == f.digest }
+func (f signatures) mayBeOwn(desc v1.Descriptor) bool { return desc.Digest == f.digest }
 
 func (f signatures) open(desc v1.Descriptor, content []byte) (claim, error) {
 	raw, err := annotatedSignature(desc)
@@ -90,9 +90,9 @@ func (f signatures) open(desc v1.Descriptor, content []byte) (claim, error) {
 	return claim{payload: pratique.DigestOf(content)}, nil
 }
 
-// isOwn says whether the layer is our own signature, without fetching it: we know what is signed.
+// isOwn reports whether the layer is our own signature. The payload is known, so it fetches nothing.
 func (f signatures) isOwn(desc v1.Descriptor) bool {
-	if !f.candidate(desc) {
+	if !f.mayBeOwn(desc) {
 		return false
 	}
 	_, err := f.open(desc, f.payload)
@@ -114,13 +114,13 @@ type attestations struct {
 	subject pratique.Subject
 	own     signer.Verifier
 	limits  Limits
-	// types are the predicate types that are attached now.
+	// types are the predicate types to attach.
 	types map[string]bool
 }
 
 func (attestations) suffix() string { return attSuffix }
 
-func (f attestations) candidate(desc v1.Descriptor) bool {
+func (f attestations) mayBeOwn(desc v1.Descriptor) bool {
 	predicateType := desc.Annotations[predicateAnnotation]
 	return f.types[predicateType] && desc.Size <= f.limits.layerBytes(predicateType)
 }
@@ -134,9 +134,9 @@ func (f attestations) open(desc v1.Descriptor, content []byte) (claim, error) {
 	if err != nil {
 		return claim{}, err
 	}
-	if said := desc.Annotations[predicateAnnotation]; st.PredicateType != said {
+	if annotated := desc.Annotations[predicateAnnotation]; st.PredicateType != annotated {
 		return claim{}, pratique.Errorf(pratique.Unverified, "read attestation",
-			"the layer says %.100q, the statement %.100q", said, st.PredicateType)
+			"the layer is annotated as %.100q, the statement is %.100q", annotated, st.PredicateType)
 	}
 	return claim{st.PredicateType, pratique.DigestOf(e.Payload)}, nil
 }

@@ -13,49 +13,49 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// merged says how the layers of a tag and the wanted ones go together.
+// merged is what becomes of the layers of a tag when the wanted layers are added.
 type merged struct {
 	kept []v1.Descriptor
-	// present has for each wanted layer the one in the registry that says the same already, or nil.
+	// present has for each wanted layer the layer in the registry with the same claim, or nil.
 	present []*v1.Descriptor
 }
 
-// finding is what one layer was found to be. Its content is not kept.
-type finding struct {
-	lost bool // the registry does not have it any more, or it cannot be read within the limits
+// layerState is what was found out about one layer.
+type layerState struct {
+	lost bool // the registry does not have it, or it cannot be read within the limits
 	own  bool
 	claim
 }
 
-// merge says which layers stay. One of our own stays if it says what a wanted layer says, and goes
-// if it says something else under the same predicate type.
+// merge decides which layers stay. A layer of our own stays if it has the claim of a wanted layer,
+// and goes if it has another claim with the same predicate type.
 func (s *session) merge(ctx context.Context, u *update, layers []v1.Descriptor) (merged, error) {
 	type key struct {
-		wire.Announced
+		wire.LayerKey
 		predicateType, signature string
 	}
-	findings := map[key]finding{} // somebody may name one layer a thousand times
+	states := map[key]layerState{} // a manifest may name one layer a thousand times
 	m := merged{
 		kept:    []v1.Descriptor{}, // in JSON, a manifest without layers has an empty list
 		present: make([]*v1.Descriptor, len(u.wanted)),
 	}
 	for _, desc := range layers {
-		if !u.format.candidate(desc) {
+		if !u.format.mayBeOwn(desc) {
 			m.kept = append(m.kept, desc)
 			continue
 		}
-		k := key{wire.AnnouncedBy(desc), desc.Annotations[predicateAnnotation],
+		k := key{wire.KeyOf(desc), desc.Annotations[predicateAnnotation],
 			desc.Annotations[static.SignatureAnnotationKey]}
-		found, known := findings[k]
+		found, known := states[k]
 		if !known {
 			var err error
-			if found, err = s.find(ctx, u, desc); err != nil {
+			if found, err = s.classify(ctx, u, desc); err != nil {
 				return merged{}, err
 			}
-			findings[k] = found
+			states[k] = found
 		}
 		switch {
-		case found.lost: // it attests nothing, and naming it would have the new manifest refused
+		case found.lost: // the registry would refuse a manifest that names it
 			continue
 		case !found.own:
 			m.kept = append(m.kept, desc)
@@ -70,33 +70,33 @@ func (s *session) merge(ctx context.Context, u *update, layers []v1.Descriptor) 
 	return m, nil
 }
 
-// find reads a layer.
-func (s *session) find(ctx context.Context, u *update, desc v1.Descriptor) (finding, error) {
+// classify reads a layer and reports whether it is lost or our own.
+func (s *session) classify(ctx context.Context, u *update, desc v1.Descriptor) (layerState, error) {
 	content, err := s.wire.Layer(ctx, desc)
 	switch pratique.KindOf(err) {
 	case pratique.Corrupt:
-		return finding{}, nil
+		return layerState{}, nil
 	case pratique.NotFound:
-		return finding{lost: true}, nil
+		return layerState{lost: true}, nil
 	case pratique.Exhausted:
 		if u.denies {
-			s.note("layer %s of %s was left out: %v", desc.Digest, tagOf(s.wire, u.format.suffix()), err)
-			return finding{lost: true}, nil
+			s.addNote("layer %s of %s was left out: %v", desc.Digest, tagOf(s.wire, u.format.suffix()), err)
+			return layerState{lost: true}, nil
 		}
 	}
 	if err != nil {
-		return finding{}, err
+		return layerState{}, err
 	}
 	c, err := u.format.open(desc, content)
-	if err != nil { // somebody else's
-		return finding{}, nil //nolint:nilerr // what does not hold says nothing, and is no failure of ours
+	if err != nil {
+		return layerState{}, nil //nolint:nilerr // it is somebody else's layer
 	}
-	return finding{own: true, claim: c}, nil
+	return layerState{own: true, claim: c}, nil
 }
 
-// readBack finds every wanted layer among those of the registry. Those that were present before
-// have been fetched and verified; those that were written have to be there byte for byte, as they
-// were verified before.
+// readBack finds every wanted layer in the registry. Layers that were present before have been
+// fetched and verified. Layers that were written have been verified before, and must be there byte
+// for byte.
 func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descriptor,
 	layers []v1.Descriptor) ([]pratique.Attestation, error) {
 	const op = "read back"

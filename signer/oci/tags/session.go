@@ -27,7 +27,7 @@ type session struct {
 	mu        sync.Mutex
 	checked   map[pratique.Digest]layer // by the digest of the envelope
 	notes     []string
-	withdrawn bool // the signature, and it was seen to be gone
+	withdrawn bool // the signature is withdrawn, as read back
 }
 
 // Upload implements [oci.Session].
@@ -64,9 +64,9 @@ func (s *session) Attach(ctx context.Context, signature signer.SimpleSignature,
 		return nil, err
 	}
 	defer release()
-	var withdrawing error
+	var withdrawErr error
 	if denies {
-		withdrawing = s.withdraw(ctx)
+		withdrawErr = s.withdraw(ctx)
 	}
 	results := make([][]pratique.Attestation, len(updates))
 	g, ctx := errgroup.WithContext(ctx)
@@ -77,8 +77,8 @@ func (s *session) Attach(ctx context.Context, signature signer.SimpleSignature,
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil || withdrawing != nil {
-		return nil, errors.Join(withdrawing, err)
+	if err := g.Wait(); err != nil || withdrawErr != nil {
+		return nil, errors.Join(withdrawErr, err)
 	}
 	return slices.Concat(results...), nil
 }
@@ -90,14 +90,14 @@ func (s *session) Notes() []string {
 	return slices.Clone(s.notes)
 }
 
-// note says what of others had to go, for people who ask why it is not there any more.
-func (s *session) note(format string, args ...any) {
+// addNote notes what was removed of others, for people who look for it.
+func (s *session) addNote(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// check verifies an envelope once, and makes its layer.
+// check verifies an envelope once, and returns its layer.
 func (s *session) check(e signer.Signed) (layer, error) {
 	s.mu.Lock()
 	checked, ok := s.checked[e.Digest()]
@@ -111,10 +111,10 @@ func (s *session) check(e signer.Signed) (layer, error) {
 	if err := s.checkBare(e.Signature()); err != nil {
 		return layer{}, err
 	}
-	if most := s.store.limits.layerBytes(e.PredicateType()); int64(len(e.Content())) > most {
+	if limit := s.store.limits.layerBytes(e.PredicateType()); int64(len(e.Content())) > limit {
 		return layer{}, &pratique.Error{Op: opAttach, Subject: s.subject.String(), Kind: pratique.Exhausted,
 			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+e.PredicateType(),
-				"%d bytes, the limit is %d", len(e.Content()), most)}
+				"%d bytes, the limit is %d", len(e.Content()), limit)}
 	}
 	checked = envelopeLayer(e)
 	s.mu.Lock()
@@ -123,8 +123,8 @@ func (s *session) check(e signer.Signed) (layer, error) {
 	return checked, nil
 }
 
-// checkBare refuses what a layer would lose: certificates, bundles and timestamps have annotations
-// of their own in cosign's layout, which are neither written nor read here yet.
+// checkBare refuses signatures with a certificate, a bundle or a timestamp. cosign stores those in
+// annotations of their own, which are neither written nor read here yet.
 func (s *session) checkBare(sig signer.Signature) error {
 	if !sig.IsBare() {
 		return s.wire.Errorf(pratique.Invalid, opAttach,

@@ -1,12 +1,12 @@
-// Package tags attaches signatures and attestations to images in a registry, and reads them back,
-// in the layout of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and
+// Package tags attaches signatures and attestations to images in a registry, and reads them back, in
+// the layout of cosign 2: the tag sha256-<hex>.sig with one layer for each signature, and
 // sha256-<hex>.att with one layer for each DSSE envelope. policy-controller, Kyverno and cosign 2
-// and 3 read it for images signed with a key.
+// and 3 read this layout for images signed with a key.
 //
-// The layout has no compare-and-swap: who writes a tag replaces what is there. A [Store] therefore
-// lets one writer at a time work on a subject, keeps what others attached, and reads back from the
-// registry before it says that something is attached. Writers in other processes have to be kept
-// apart by the queue; if one slipped in between, that shows as a Conflict.
+// The layout has no compare-and-swap: a writer of a tag replaces what it holds. A [Store] therefore
+// lets one writer at a time work on a subject, keeps what others attached, and reads back before it
+// reports something as attached. The queue has to keep writers in other processes apart. If one
+// wrote in between, the error is Conflict.
 package tags
 
 import (
@@ -28,21 +28,21 @@ const (
 	attSuffix = cosign.AttestationTagSuffix
 )
 
-// predicateAnnotation is where cosign notes the predicate type of an attestation's layer. Nobody
-// signs it.
+// predicateAnnotation is the annotation in which cosign stores the predicate type of an attestation.
+// It is not signed.
 const predicateAnnotation = "predicateType"
 
 // Limits bound what is read from a registry. A zero field means the default.
 //
-// One call reads at most two manifests of ManifestBytes and TotalBytes of layers. Of the layers it
-// holds no more than one for each tag at a time, with its decoded form about three times its size,
-// besides what the caller gave it and what it returns, which the verifier accepted. A [Store] that
-// reads only summaries and signatures therefore holds a few times SummaryBytes, and one that
-// attaches SBOMs a few times BlobBytes if somebody planted such a layer.
+// One call reads at most two manifests of ManifestBytes, and TotalBytes of layers. It holds at most
+// one layer for each tag at a time, with its decoded form about three times its size, besides its
+// arguments and results. A [Store] that reads only summaries and signatures therefore holds a few
+// times SummaryBytes. One that attaches SBOMs holds a few times BlobBytes if somebody planted such a
+// layer.
 type Limits struct {
 	wire.Limits
-	// SummaryBytes is the greatest size of a verification summary, and of the payload of an image
-	// signature, where it is less than BlobBytes: 4 MiB. Ours have a few KiB.
+	// SummaryBytes is the maximum size of a verification summary, and of the payload of an image
+	// signature, if that is less than BlobBytes: 4 MiB. Ours have a few KiB.
 	SummaryBytes int64
 }
 
@@ -54,8 +54,8 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// layerBytes is the greatest size of a layer of the predicate type, which is empty for an image
-// signature. A layer that is larger is of no use to anybody, and is not fetched.
+// layerBytes is the maximum size of a layer of the predicate type, which is empty for an image
+// signature. A larger layer is not fetched.
 func (l Limits) layerBytes(predicateType string) int64 {
 	switch predicateType {
 	case "", pratique.PredicateVSA:
@@ -74,7 +74,7 @@ type Store struct {
 
 var _ oci.Store = (*Store)(nil)
 
-// NewStore makes a store over the registries that r knows.
+// NewStore returns a store over the registries that r knows.
 func NewStore(r wire.Registry, limits Limits) *Store {
 	return &Store{registry: r, limits: limits.orDefaults()}
 }
@@ -97,7 +97,7 @@ func tagOf(w *wire.Session, suffix string) name.Tag {
 	return w.Repository().Tag("sha256-" + w.Subject().Digest.Hex() + "." + suffix)
 }
 
-// attestationOf names a layer under one of the two tags. People and tools find it by its location.
+// attestationOf describes a layer under one of the two tags.
 func attestationOf(
 	w *wire.Session, suffix, predicateType string, digest pratique.Digest, size int64, by pratique.Identity,
 ) pratique.Attestation {

@@ -14,15 +14,16 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// update is what has to be under one of the two tags.
+// update is what one of the two tags is to hold.
 type update struct {
 	format tagFormat
 	wanted []layer
-	// denies says that what others attached has to go where it is in the way.
+	// denies says that the update is part of a denial, so layers of others may be removed if they
+	// are in the way.
 	denies bool
 }
 
-// signatureUpdate checks the signature that is wanted under .sig.
+// signatureUpdate checks the signature to attach under .sig.
 func (s *session) signatureUpdate(sig signer.SimpleSignature) (*update, error) {
 	if _, err := signer.VerifyImage(s.verifier, s.subject, sig); err != nil {
 		return nil, err
@@ -30,20 +31,20 @@ func (s *session) signatureUpdate(sig signer.SimpleSignature) (*update, error) {
 	if err := s.checkBare(sig.Signature); err != nil {
 		return nil, err
 	}
-	format, err := signaturesOf(s.subject, s.verifier)
+	format, err := newSignatures(s.subject, s.verifier)
 	if err != nil {
 		return nil, err
 	}
 	wanted := signatureLayer(sig)
 	format.payload, format.digest = sig.Payload, wanted.Descriptor.Digest
-	s.wire.Hold(format.digest, format.payload)
+	s.wire.AddKnown(format.digest, format.payload)
 	return &update{format: format, wanted: []layer{wanted}}, nil
 }
 
-// attestationUpdate checks the envelopes that are wanted under .att.
+// attestationUpdate checks the envelopes to attach under .att.
 func (s *session) attestationUpdate(envelopes []signer.Signed) (*update, error) {
 	wanted := make([]layer, len(envelopes))
-	var checks errgroup.Group // side by side: an SBOM has megabytes, which are hashed
+	var checks errgroup.Group // concurrently: an SBOM has megabytes, which are hashed
 	for i, e := range envelopes {
 		checks.Go(func() (err error) {
 			wanted[i], err = s.check(e)
@@ -60,13 +61,13 @@ func (s *session) attestationUpdate(envelopes []signer.Signed) (*update, error) 
 				s.subject, l.predicateType)
 		}
 		predicates[l.predicateType] = true
-		s.wire.Hold(l.Descriptor.Digest, l.Content)
+		s.wire.AddKnown(l.Descriptor.Digest, l.Content)
 	}
 	format := attestations{subject: s.subject, own: s.verifier, limits: s.store.limits, types: predicates}
 	return &update{format: format, wanted: wanted}, nil
 }
 
-// apply brings a tag to hold the wanted layers, and reads it back.
+// apply makes a tag hold the wanted layers, and reads it back.
 func (s *session) apply(ctx context.Context, u *update) ([]pratique.Attestation, error) {
 	tag := tagOf(s.wire, u.format.suffix())
 	current, err := s.wire.Manifest(ctx, tag)
@@ -74,7 +75,7 @@ func (s *session) apply(ctx context.Context, u *update) ([]pratique.Attestation,
 		return nil, err
 	}
 	if current.TooLarge && !u.denies {
-		return nil, s.wire.Errorf(pratique.Exhausted, "attach to", "%s: %s", tag, current.Odd)
+		return nil, s.wire.Errorf(pratique.Exhausted, "attach to", "%s: %s", tag, current.Unusable)
 	}
 	m, err := s.merge(ctx, u, current.Layers)
 	if err != nil {
@@ -94,13 +95,12 @@ func (s *session) apply(ctx context.Context, u *update) ([]pratique.Attestation,
 	return s.readBack(ctx, u, m.present, current.Layers)
 }
 
-// replace writes a tag with the layers that are kept and those that are missing. What others
-// attached is in nobody's way but a denial's: who may push could fill the tag, and keep the denial
-// out of it.
+// replace writes a tag with the layers that stay and those that are missing. Layers of others are
+// removed only for a denial: anybody who may push could fill the tag to keep a denial out of it.
 func (s *session) replace(ctx context.Context, u *update, current wire.Manifest, m merged) error {
 	tag := tagOf(s.wire, u.format.suffix())
-	if current.Odd != "" {
-		s.note("%s was replaced: %s", tag, current.Odd)
+	if current.Unusable != "" {
+		s.addNote("%s was replaced: %s", tag, current.Unusable)
 	}
 	var missing []wire.Blob
 	var added, own []v1.Descriptor
@@ -111,8 +111,8 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 			added, missing = append(added, l.Descriptor), append(missing, l.Blob)
 		}
 	}
-	// A subject in the old manifest is not kept: it would have us write a referrers tag of its
-	// choice.
+	// A subject field of the old manifest is dropped: with it, we would write a referrers tag of
+	// somebody else's choice.
 	next := v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
 		Layers: slices.Concat([]v1.Descriptor{}, m.kept, added), Annotations: current.Annotations,
@@ -124,20 +124,20 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 		}
 		return s.wire.Write(ctx, tag, next, config, missing, current.Exists)
 	}
-	most := s.store.limits.Layers
-	err := s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), most)
-	if len(next.Layers) <= most {
+	limit := s.store.limits.Layers
+	err := s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), limit)
+	if len(next.Layers) <= limit {
 		err = write()
 	}
 	if foreign := len(m.kept) - len(own); u.denies && foreign > 0 && refusesContent(err) {
-		s.note("%d layers of others were left out of %s: %v", foreign, tag, err)
+		s.addNote("%d layers of others were left out of %s: %v", foreign, tag, err)
 		next.Layers, next.Annotations = slices.Concat([]v1.Descriptor{}, own, added), nil
 		err = write()
 	}
 	return err
 }
 
-// refusesContent says whether the same tag may be written with less in it.
+// refusesContent reports whether the tag may be written with less in it.
 func refusesContent(err error) bool {
 	switch pratique.KindOf(err) {
 	case pratique.Exhausted, pratique.NotFound:
@@ -148,7 +148,7 @@ func refusesContent(err error) bool {
 	return false
 }
 
-// configOf is the image configuration that cosign would write for these layers: they are not
+// configOf is the image configuration that cosign would write for these layers. They are not
 // compressed, so their digests are their diff ids.
 func configOf(layers []v1.Descriptor) (wire.Blob, error) {
 	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}}

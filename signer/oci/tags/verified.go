@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/wire"
 )
 
-// Verified implements [oci.Store]. Layers that are too large, broken, of another identity or about
-// something else are passed over. If none holds, the error says how many there are.
+// Verified implements [oci.Store]. It skips layers that are too large, broken, of another identity
+// or about something else. If none is left, the error says how many there are.
 func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer.Verifier,
 	predicateType string) ([]oci.Verified, error) {
 	if predicateType == "" {
@@ -24,13 +24,13 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 		return nil, err
 	}
 	var out []oci.Verified
-	seen := map[wire.Announced]bool{}
+	seen := map[wire.LayerKey]bool{}
 	for _, desc := range layers {
-		if desc.Annotations[predicateAnnotation] != predicateType || seen[wire.AnnouncedBy(desc)] {
+		if desc.Annotations[predicateAnnotation] != predicateType || seen[wire.KeyOf(desc)] {
 			continue
 		}
-		seen[wire.AnnouncedBy(desc)] = true
-		content, err := s.usable(ctx, w, desc, predicateType)
+		seen[wire.KeyOf(desc)] = true
+		content, err := s.readLayer(ctx, w, desc, predicateType)
 		if err != nil {
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 	return out, nil
 }
 
-// verifiedSignatures returns the image signatures that v accepts, each signer's once.
+// verifiedSignatures returns the image signatures that v accepts, once for each signer.
 func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject,
 	v signer.Verifier) ([]oci.Verified, error) {
 	const op = "read signatures of"
@@ -64,25 +64,25 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 		return nil, err
 	}
 	if len(layers) == 0 {
-		return nil, w.Errorf(pratique.NotFound, op, "they were all withdrawn")
+		return nil, w.Errorf(pratique.NotFound, op, "all were withdrawn")
 	}
-	// All signatures of this image that cosign made have one payload; the signatures are in the
+	// All signatures that cosign makes for an image have the same payload. The signatures are in the
 	// annotations.
-	signed := map[wire.Announced][]signer.Signature{}
+	signed := map[wire.LayerKey][]signer.Signature{}
 	for _, desc := range layers {
 		if raw, err := annotatedSignature(desc); err == nil {
-			key := wire.AnnouncedBy(desc)
+			key := wire.KeyOf(desc)
 			signed[key] = append(signed[key], raw)
 		}
 	}
 	var out []oci.Verified
 	known := map[pratique.Attestation]bool{}
 	for _, desc := range layers {
-		key := wire.AnnouncedBy(desc)
+		key := wire.KeyOf(desc)
 		if signed[key] == nil {
 			continue
 		}
-		payload, err := s.usable(ctx, w, desc, "")
+		payload, err := s.readLayer(ctx, w, desc, "")
 		if err != nil {
 			return nil, err
 		}
@@ -105,8 +105,8 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 	return out, nil
 }
 
-// attached reads one of the subject's tags. A tag that is not there is NotFound, one that is no
-// manifest of signatures or attestations Unverified: attaching again replaces it.
+// attached reads one of the subject's tags. A missing tag is NotFound. A tag that holds no manifest
+// of signatures or attestations is Unverified: attaching again replaces it.
 func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix string) (
 	*wire.Session, []v1.Descriptor, error,
 ) {
@@ -122,15 +122,15 @@ func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix s
 		return nil, nil, err
 	case !found.Exists:
 		return nil, nil, w.Errorf(pratique.NotFound, op, "there is no tag %s", tag)
-	case found.Odd != "":
-		return nil, nil, w.Errorf(pratique.Unverified, op, "%s holds nothing of ours: %s", tag, found.Odd)
+	case found.Unusable != "":
+		return nil, nil, w.Errorf(pratique.Unverified, op, "%s holds no attestations: %s", tag, found.Unusable)
 	}
 	return w, found.Layers, nil
 }
 
-// usable reads a layer, or nothing if the layer itself is bad; an error means that it could not be
-// found out.
-func (s *Store) usable(ctx context.Context, w *wire.Session, desc v1.Descriptor,
+// readLayer reads a layer. It returns nil if the layer is bad, and an error if it cannot be read
+// now.
+func (s *Store) readLayer(ctx context.Context, w *wire.Session, desc v1.Descriptor,
 	predicateType string) ([]byte, error) {
 	if desc.Size > s.limits.layerBytes(predicateType) {
 		return nil, nil

@@ -221,7 +221,7 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		return true
 	})
 	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
-	wantKind(t, err, pratique.Unverified, "holds nothing of ours")
+	wantKind(t, err, pratique.Unverified, "holds no attestations")
 }
 
 // TestVerifiedCannotFindOut keeps trouble of the registry apart from evidence that does not hold.

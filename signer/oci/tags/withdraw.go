@@ -8,8 +8,7 @@ import (
 )
 
 // Withdraw implements [oci.Session]. Signatures of others stay. A tag that holds no manifest of
-// signatures is emptied: an index there, for example, may lead to our signature, and tools follow
-// it.
+// signatures is emptied, because an index, for example, may lead tools to our signature.
 func (s *session) Withdraw(ctx context.Context) error {
 	release, err := s.store.locks.Lock(ctx, s.subject)
 	if err != nil {
@@ -19,13 +18,13 @@ func (s *session) Withdraw(ctx context.Context) error {
 	return s.withdraw(ctx)
 }
 
-// withdraw is [session.Withdraw], once, with the subject's lock held.
+// withdraw withdraws the signature once. The caller holds the lock of the subject.
 func (s *session) withdraw(ctx context.Context) error {
 	if s.withdrawn {
 		return nil
 	}
-	// No layer has to be read, so none that cannot be is in the way.
-	format, err := signaturesOf(s.subject, s.verifier)
+	// It reads no layers, so a layer that cannot be read is no obstacle.
+	format, err := newSignatures(s.subject, s.verifier)
 	if err != nil {
 		return err
 	}
@@ -35,7 +34,7 @@ func (s *session) withdraw(ctx context.Context) error {
 		return err
 	}
 	kept := slices.DeleteFunc(slices.Clone(current.Layers), format.isOwn)
-	if current.Odd != "" || len(kept) < len(current.Layers) {
+	if current.Unusable != "" || len(kept) < len(current.Layers) {
 		u := &update{format: format, denies: true}
 		if err := s.replace(ctx, u, current, merged{kept: kept}); err != nil {
 			return err
@@ -43,7 +42,7 @@ func (s *session) withdraw(ctx context.Context) error {
 		if current, err = s.wire.Manifest(ctx, tag); err != nil {
 			return err
 		}
-		if current.Odd != "" || slices.ContainsFunc(current.Layers, format.isOwn) {
+		if current.Unusable != "" || slices.ContainsFunc(current.Layers, format.isOwn) {
 			return s.wire.Errorf(pratique.Conflict, "withdraw signature of",
 				"%s holds it again: somebody else wrote at the same time", tag)
 		}

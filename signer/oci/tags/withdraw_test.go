@@ -57,12 +57,12 @@ func putRaw(t *testing.T, reg *storetest.Registry, subject pratique.Subject, suf
 func hide(t *testing.T, subject pratique.Subject, suffix string) {
 	t.Helper()
 	tag := tagOf(t, subject, suffix)
-	held, err := remote.Image(tag)
+	known, err := remote.Image(tag)
 	if err != nil {
 		t.Fatal(err)
 	}
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-		Add: held, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
+		Add: known, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
 	})
 	if err := remote.WriteIndex(tag, index); err != nil {
 		t.Fatal(err)

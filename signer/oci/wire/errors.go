@@ -11,25 +11,25 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Fail gives an error of the registry library its kind, and leaves out what does not belong into
-// logs: pages of HTML, and addresses that may be signed.
+// Fail wraps an error of the registry library in one with a kind. It leaves out what does not belong
+// in logs: HTML pages, and URLs that may be signed.
 func (s *Session) Fail(op string, err error) error {
 	var ours *pratique.Error
-	var answer *transport.Error
+	var response *transport.Error
 	var located *url.Error
 	kind := pratique.Unavailable
 	switch {
 	case errors.As(err, &ours):
 		kind, err = ours.Kind, ours
-	case errors.As(err, &answer):
-		kind, err = kindOfAnswer(answer), describeAnswer(answer)
+	case errors.As(err, &response):
+		kind, err = kindOfResponse(response), describeResponse(response)
 	case errors.As(err, &located):
 		err = located.Err
 	}
 	return &pratique.Error{Op: op, Subject: s.subject.String(), Kind: kind, Err: err}
 }
 
-func describeAnswer(e *transport.Error) error {
+func describeResponse(e *transport.Error) error {
 	if len(e.Errors) == 0 {
 		return fmt.Errorf("the registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	}
@@ -37,9 +37,9 @@ func describeAnswer(e *transport.Error) error {
 		http.StatusText(e.StatusCode), e.Errors[0].Code, e.Errors[0].Message)
 }
 
-// kindOfAnswer reads statuses as internal/registry does, so that one answer has one meaning in all
-// of the line, except for the two that only writers meet.
-func kindOfAnswer(e *transport.Error) pratique.Kind {
+// kindOfResponse classifies a status as internal/registry does, except for the two statuses that
+// only writers get.
+func kindOfResponse(e *transport.Error) pratique.Kind {
 	for _, d := range e.Errors {
 		if d.Code == transport.TooManyRequestsErrorCode {
 			return pratique.RateLimited

@@ -14,11 +14,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Layer returns one layer whole. The bytes have the descriptor's digest and size, or the error is
-// Corrupt. Nothing is kept of them.
+// Layer returns the bytes of a layer. If they do not have the size and digest of the descriptor, the
+// error is Corrupt. They are not cached.
 func (s *Session) Layer(ctx context.Context, desc v1.Descriptor) ([]byte, error) {
 	s.mu.Lock()
-	content, ok := s.held[desc.Digest]
+	content, ok := s.known[desc.Digest]
 	s.mu.Unlock()
 	if ok {
 		return content, s.Check(ctx, desc, false)
@@ -33,48 +33,48 @@ func (s *Session) Layer(ctx context.Context, desc v1.Descriptor) ([]byte, error)
 	return read.Bytes(), nil
 }
 
-// reading is the reading of one layer, which happens until it succeeds.
-type reading struct {
-	mu    sync.Mutex
-	there bool // the registry was seen to hold it as announced
+// layerRead is a layer that is read until that succeeds once.
+type layerRead struct {
+	mu       sync.Mutex
+	verified bool // the registry has it with this size and digest
 }
 
-// Check reads a layer without keeping it, once; the error is that of [Session.Layer]. What is own
-// does not count against what may be read: others could use that up.
+// Check reads a layer once, without keeping it. Errors are those of [Session.Layer]. A layer of our
+// own does not count against what may be read, because others could use that up.
 func (s *Session) Check(ctx context.Context, desc v1.Descriptor, own bool) error {
-	key := AnnouncedBy(desc)
+	key := KeyOf(desc)
 	s.mu.Lock()
 	r := s.checked[key]
 	if r == nil {
-		r = &reading{}
+		r = &layerRead{}
 		s.checked[key] = r
 	}
 	s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.there {
+	if r.verified {
 		return nil
 	}
 	err := s.fetch(ctx, desc, own, func() io.Writer { return io.Discard })
-	r.there = err == nil
+	r.verified = err == nil
 	return err
 }
 
-// fetch reads a layer to what to returns, which is asked only once the size is known to be within
-// the limits.
+// fetch writes a layer to the writer that to returns. It calls to after it has checked that the size
+// is within the limits.
 func (s *Session) fetch(ctx context.Context, desc v1.Descriptor, own bool, to func() io.Writer) error {
 	const op = "read attached layer of"
 	if err := s.allow(op, desc, own); err != nil {
 		return err
 	}
-	// The library's reader would hash the bytes, too.
+	// The library's reader would hash the bytes a second time.
 	resp, err := s.do(ctx, http.MethodGet, s.address("blobs/"+desc.Digest.String()), nil, http.StatusOK)
 	if err != nil {
 		return s.Fail(op, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // nothing was written
 	sum := sha256.New()
-	// One byte more than announced, so that too much is noticed and not read.
+	// One byte more than expected, so that a longer layer is noticed and not read.
 	n, err := io.Copy(io.MultiWriter(to(), sum), io.LimitReader(resp.Body, desc.Size+1))
 	if err != nil {
 		return s.Fail(op, err)
@@ -85,7 +85,7 @@ func (s *Session) fetch(ctx context.Context, desc v1.Descriptor, own bool, to fu
 	return nil
 }
 
-// allow takes a layer's size from what may still be read.
+// allow subtracts a layer's size from what may still be read.
 func (s *Session) allow(op string, desc v1.Descriptor, own bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

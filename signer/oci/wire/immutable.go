@@ -13,41 +13,41 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// immutable is in the chain of the error about a tag that the registry does not let anybody
-// overwrite. Trying again does not help before somebody changes that.
+// immutable marks the error about a tag that the registry lets nobody overwrite. Retrying does not
+// help until somebody changes that.
 type immutable struct{ error }
 
 func (i immutable) Unwrap() error { return i.error }
 
-// IsImmutable reports whether the error says that the registry does not let anybody overwrite the
-// tag.
+// IsImmutable reports whether the registry lets nobody overwrite the tag.
 func IsImmutable(err error) bool {
 	var is immutable
 	return errors.As(err, &is)
 }
 
-// saysImmutable is how registries name it: ECR, Harbor, Artifact Registry, Quay, Docker Hub, Nexus.
-var saysImmutable = regexp.MustCompile(`(?i)immutab|already exist|overwrit|overrid|redeploy|updating asset`)
+// immutableText matches what registries say about immutable tags: ECR, Harbor, Artifact Registry,
+// Quay, Docker Hub, Nexus.
+var immutableText = regexp.MustCompile(`(?i)immutab|already exist|overwrit|overrid|redeploy|updating asset`)
 
-// put writes a manifest whose blobs are there. Where the tag existed before, a registry that took
-// the blobs and refuses the manifest refuses to have the tag overwritten: the credentials may
-// write, as was just seen. Statuses differ: 400 with TAG_INVALID, 405, 409, 412, 403 with DENIED.
+// put writes a manifest whose blobs are uploaded. If the tag existed and the registry accepted the
+// blobs but refuses the manifest, it refuses to overwrite the tag, since the credentials may write.
+// Statuses differ: 400 with TAG_INVALID, 405, 409, 412, 403 with DENIED.
 func (s *Session) put(ctx context.Context, tag name.Tag, raw []byte, overwrites bool) error {
 	const op = "attach to"
-	for try := 1; ; try++ {
-		// Put writes the manifest and nothing else; Push would first ask whether it is there.
+	for attempt := 1; ; attempt++ {
+		// Put writes the manifest and nothing else. Push would first ask whether it exists.
 		err := s.pusher.Put(ctx, tag, rawManifest(raw))
 		if err == nil {
 			return nil
 		}
-		var answer *transport.Error
-		if !overwrites || !errors.As(err, &answer) || !refusesTag(answer) {
+		var response *transport.Error
+		if !overwrites || !errors.As(err, &response) || !refusesTag(response) {
 			return s.Fail(op, err)
 		}
-		// Two writers at the same moment are answered with 409, too.
-		if answer.StatusCode == http.StatusConflict && try < sendTries &&
-			!saysImmutable.MatchString(answer.Error()) {
-			if err := backoff.Sleep(ctx, sendPause().Delay(try, backoff.Random())); err != nil {
+		// Two writers at the same moment also get 409.
+		if response.StatusCode == http.StatusConflict && attempt < sendAttempts &&
+			!immutableText.MatchString(response.Error()) {
+			if err := backoff.Sleep(ctx, sendPause().Delay(attempt, backoff.Random())); err != nil {
 				return s.Fail(op, err)
 			}
 			continue
@@ -55,11 +55,11 @@ func (s *Session) put(ctx context.Context, tag name.Tag, raw []byte, overwrites 
 		return s.Errorf(pratique.Invalid, op, "%w", immutable{pratique.Errorf(pratique.Invalid,
 			"overwrite "+tag.String(),
 			"%w: leave tags that match sha256-* out of the tag immutability of this repository, and let these credentials overwrite them; then submit the image again",
-			describeAnswer(answer))})
+			describeResponse(response))})
 	}
 }
 
-// refusesTag says whether an answer is about the tag, and not about the manifest or the moment.
+// refusesTag reports whether a response refuses the tag, and not the manifest.
 func refusesTag(e *transport.Error) bool {
 	switch e.StatusCode {
 	case http.StatusBadRequest:
@@ -67,7 +67,7 @@ func refusesTag(e *transport.Error) bool {
 			switch d.Code {
 			case transport.ManifestInvalidErrorCode, transport.ManifestBlobUnknownErrorCode, transport.BlobUnknownErrorCode,
 				transport.SizeInvalidErrorCode, transport.DigestInvalidErrorCode, transport.ManifestUnverifiedErrorCode:
-				return saysImmutable.MatchString(d.Message)
+				return immutableText.MatchString(d.Message)
 			}
 		}
 		return true

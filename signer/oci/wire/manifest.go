@@ -17,48 +17,48 @@ import (
 
 // Manifest is what a tag holds.
 type Manifest struct {
-	// Exists says that the tag exists: to write it is to overwrite it.
+	// Exists reports whether the tag exists, so that writing it overwrites something.
 	Exists bool
-	// Odd says why this is no image manifest that can be read; then there are no layers. Anybody
-	// who may push can put such a thing there.
-	Odd string
-	// TooLarge says that it is odd for its size, and may be somebody's good work all the same.
+	// Unusable says why the tag holds no image manifest that can be read. Then Layers is empty.
+	// Anybody who may push can put such a thing there.
+	Unusable string
+	// TooLarge says that it is unusable because of its size. It may be legitimate work of others.
 	TooLarge    bool
 	Layers      []v1.Descriptor
 	Annotations map[string]string
 }
 
-// Manifest reads a tag. One that does not exist is no error.
+// Manifest reads a tag. A tag that does not exist is not an error.
 func (s *Session) Manifest(ctx context.Context, tag name.Tag) (Manifest, error) {
 	desc, err := s.puller.Get(ctx, tag)
-	var answer *transport.Error
-	if errors.As(err, &answer) && kindOfAnswer(answer) == pratique.NotFound {
+	var response *transport.Error
+	if errors.As(err, &response) && kindOfResponse(response) == pratique.NotFound {
 		return Manifest{}, nil
 	}
 	if err != nil {
 		return Manifest{}, s.Fail("read attached manifest of", err)
 	}
-	odd := func(format string, args ...any) (Manifest, error) {
-		return Manifest{Exists: true, Odd: fmt.Sprintf(format, args...)}, nil
+	unusable := func(format string, args ...any) (Manifest, error) {
+		return Manifest{Exists: true, Unusable: fmt.Sprintf(format, args...)}, nil
 	}
-	over := func(n, limit int, what string) (Manifest, error) {
-		return Manifest{Exists: true, TooLarge: true, Odd: fmt.Sprintf("it has %d %s, the limit is %d", n,
+	tooLarge := func(n, limit int, what string) (Manifest, error) {
+		return Manifest{Exists: true, TooLarge: true, Unusable: fmt.Sprintf("it has %d %s, the limit is %d", n,
 			what, limit)}, nil
 	}
 	if len(desc.Manifest) > s.limits.ManifestBytes {
-		return over(len(desc.Manifest), s.limits.ManifestBytes, "bytes")
+		return tooLarge(len(desc.Manifest), s.limits.ManifestBytes, "bytes")
 	}
 	m, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
 	if err != nil {
-		return odd("it cannot be read: %.200s", err)
+		return unusable("it cannot be read: %.200s", err)
 	}
-	for _, said := range []types.MediaType{desc.MediaType, cmp.Or(m.MediaType, desc.MediaType)} {
-		if said != types.OCIManifestSchema1 && said != types.DockerManifestSchema2 {
-			return odd("it is a %.100q, not an image manifest", said)
+	for _, mediaType := range []types.MediaType{desc.MediaType, cmp.Or(m.MediaType, desc.MediaType)} {
+		if mediaType != types.OCIManifestSchema1 && mediaType != types.DockerManifestSchema2 {
+			return unusable("it is a %.100q, not an image manifest", mediaType)
 		}
 	}
 	if len(m.Layers) > s.limits.Layers {
-		return over(len(m.Layers), s.limits.Layers, "layers")
+		return tooLarge(len(m.Layers), s.limits.Layers, "layers")
 	}
 	return Manifest{Exists: true, Layers: m.Layers, Annotations: m.Annotations}, nil
 }

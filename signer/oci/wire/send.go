@@ -16,42 +16,42 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// A blob is sent as containerd does it: one request opens the upload, one brings the content and
-// ends it. The library has a third between them, and a registry syncs to its disk for each.
+// A blob is sent as containerd sends it: one request opens the upload, and one sends the content and
+// ends it. The library makes a third request between them, and a registry syncs its disk for each.
 
-// sendTries bounds the tries of one write.
-const sendTries = 3
+// sendAttempts bounds the attempts of one write.
+const sendAttempts = 3
 
-// sendPause is the wait before another. Writers that met come back apart.
+// sendPause is the pause between attempts. The jitter keeps two writers apart that collided.
 func sendPause() backoff.Backoff {
 	return backoff.Backoff{Min: 300 * time.Millisecond, Max: 600 * time.Millisecond, Jitter: 0.5}
 }
 
-// send uploads a blob, and tries again what the next moment may mend.
+// send uploads a blob, and retries after a transient error.
 func (s *Session) send(ctx context.Context, b *blob) error {
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		err := s.sendOnce(ctx, b)
-		var answer *transport.Error
-		if errors.As(err, &answer) && kindOfAnswer(answer) == pratique.Invalid {
-			// It may want the content in a request of its own.
+		var response *transport.Error
+		if errors.As(err, &response) && kindOfResponse(response) == pratique.Invalid {
+			// The registry may want the content in a request of its own.
 			return s.pusher.Upload(ctx, s.repo, b)
 		}
-		if err == nil || try == sendTries || !mayPass(err) {
+		if err == nil || attempt == sendAttempts || !isTransient(err) {
 			return err
 		}
-		if err := backoff.Sleep(ctx, sendPause().Delay(try, backoff.Random())); err != nil {
+		if err := backoff.Sleep(ctx, sendPause().Delay(attempt, backoff.Random())); err != nil {
 			return err
 		}
 	}
 }
 
 func (s *Session) sendOnce(ctx context.Context, b *blob) error {
-	begun, err := s.do(ctx, http.MethodPost, s.address("blobs/uploads/"), nil, http.StatusAccepted)
+	opened, err := s.do(ctx, http.MethodPost, s.address("blobs/uploads/"), nil, http.StatusAccepted)
 	if err != nil {
 		return err
 	}
-	_ = begun.Body.Close() // what matters is in the header
-	to, err := begun.Location()
+	_ = opened.Body.Close() // the header has the location
+	to, err := opened.Location()
 	if err != nil {
 		return s.Errorf(pratique.Unavailable, "begin upload to", "%w", err)
 	}
@@ -84,24 +84,24 @@ func (s *Session) do(ctx context.Context, method string, to *url.URL, body []byt
 		return nil, err
 	}
 	if err := transport.CheckError(resp, want); err != nil {
-		_ = resp.Body.Close() // the error has what it says
+		_ = resp.Body.Close() // the error has the text
 		return nil, err
 	}
 	return resp, nil
 }
 
-// address is where something of the repository is.
+// address is the URL of something in the repository.
 func (s *Session) address(what string) *url.URL {
 	return &url.URL{Scheme: s.repo.Scheme(), Host: s.repo.RegistryStr(),
 		Path: "/v2/" + s.repo.RepositoryStr() + "/" + what}
 }
 
-// mayPass says whether the same request may be answered otherwise in a moment. A registry that asks
-// for patience gets it from the queue.
-func mayPass(err error) bool {
-	var answer *transport.Error
-	if errors.As(err, &answer) {
-		return answer.Temporary() && kindOfAnswer(answer) != pratique.RateLimited
+// isTransient reports whether the same request may succeed in a moment. If a registry asks to wait,
+// the queue does.
+func isTransient(err error) bool {
+	var response *transport.Error
+	if errors.As(err, &response) {
+		return response.Temporary() && kindOfResponse(response) != pratique.RateLimited
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)

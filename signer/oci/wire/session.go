@@ -12,9 +12,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Session is one job's dealings with the repository of one subject. Pusher and Puller live as long
-// as the job: they share its connections and tokens, and forget which blobs they have seen. It is
-// safe for concurrent use.
+// Session is the work of one job on the repository of one subject. Its Pusher and Puller live as
+// long as the job, whose connections and tokens they share. A session is safe for concurrent use.
 type Session struct {
 	subject pratique.Subject
 	repo    name.Repository
@@ -24,25 +23,25 @@ type Session struct {
 	limits  Limits
 
 	mu sync.Mutex
-	// held are contents that are known; they need not be fetched into memory again.
-	held map[v1.Hash][]byte
-	// left is what may still be read.
+	// known are contents that need not be fetched.
+	known map[v1.Hash][]byte
+	// left is how many bytes may still be read.
 	left    int64
-	checked map[Announced]*reading
+	checked map[LayerKey]*layerRead
 	uploads map[v1.Hash]*upload
 }
 
-// Announced is what a manifest says of a layer. The digest alone will not do: somebody could
-// announce a good layer with a wrong size.
-type Announced struct {
+// LayerKey is the digest and the size that a manifest gives a layer. The digest alone is not enough:
+// somebody could list a good layer with a wrong size.
+type LayerKey struct {
 	Digest v1.Hash
 	Size   int64
 }
 
-// AnnouncedBy is what the descriptor says.
-func AnnouncedBy(desc v1.Descriptor) Announced { return Announced{desc.Digest, desc.Size} }
+// KeyOf returns the key of a layer.
+func KeyOf(desc v1.Descriptor) LayerKey { return LayerKey{desc.Digest, desc.Size} }
 
-// Open prepares to work on the repository of the subject, and makes no request.
+// Open prepares a session. It makes no request.
 func Open(ctx context.Context, r Registry, subject pratique.Subject, limits Limits) (*Session, error) {
 	const op = "open repository of"
 	if err := subject.Repository.Validate(); err != nil || subject.Digest.IsZero() {
@@ -71,19 +70,19 @@ func Open(ctx context.Context, r Registry, subject pratique.Subject, limits Limi
 	limits = limits.OrDefaults()
 	return &Session{
 		subject: subject, repo: repo, puller: puller, pusher: pusher, client: &http.Client{Transport: transport}, limits: limits,
-		held: map[v1.Hash][]byte{}, left: limits.TotalBytes, checked: map[Announced]*reading{}, uploads: map[v1.Hash]*upload{},
+		known: map[v1.Hash][]byte{}, left: limits.TotalBytes, checked: map[LayerKey]*layerRead{}, uploads: map[v1.Hash]*upload{},
 	}, nil
 }
 
-// Subject is what the session is about.
+// Subject is the subject of the session.
 func (s *Session) Subject() pratique.Subject { return s.subject }
 
-// Repository is where the subject is.
+// Repository is the repository of the subject.
 func (s *Session) Repository() name.Repository { return s.repo }
 
-// Hold keeps a content that some layer may have, so that the layer need not be fetched into memory.
-func (s *Session) Hold(digest v1.Hash, content []byte) {
+// AddKnown adds content that a layer may have, so that the layer need not be fetched.
+func (s *Session) AddKnown(digest v1.Hash, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held[digest] = content
+	s.known[digest] = content
 }

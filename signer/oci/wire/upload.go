@@ -17,43 +17,43 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Concurrency is how many blobs travel at once.
+// Concurrency is how many blobs are transferred at a time.
 const Concurrency = 8
 
-// Blob is a content with what a manifest says of it.
+// Blob is content and its descriptor.
 type Blob struct {
 	Descriptor v1.Descriptor
 	Content    []byte
 }
 
-// NewBlob describes a content.
+// NewBlob returns the blob of some content.
 func NewBlob(mediaType types.MediaType, content []byte) Blob {
 	return Blob{v1.Descriptor{MediaType: mediaType, Digest: HashOf(content), Size: int64(len(content))},
 		content}
 }
 
-// HashOf is the digest of a content in the library's form.
+// HashOf is the digest of content as the library has it.
 func HashOf(content []byte) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(content).Hex()}
 }
 
-// Write uploads the blobs of a manifest that are new and its configuration, then moves the tag to
-// it. Overwrites says that the tag exists.
+// Write uploads the new blobs of a manifest and its configuration, and then moves the tag to the
+// manifest. Overwrites says that the tag exists.
 func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config Blob, fresh []Blob,
 	overwrites bool) error {
 	const op = "attach to"
 	m.Config = config.Descriptor
 	g, uploading := errgroup.WithContext(ctx)
 	g.SetLimit(Concurrency)
-	var reading sync.WaitGroup
-	defer reading.Wait()
+	var layerRead sync.WaitGroup
+	defer layerRead.Wait()
 	for _, b := range fresh {
 		g.Go(func() (err error) {
 			defer pratique.Caught(pratique.Corrupt, op, &err)
 			if err := s.upload(uploading, b); err != nil {
 				return err
 			}
-			reading.Go(func() { s.readAhead(ctx, b) })
+			layerRead.Go(func() { s.readAhead(ctx, b) })
 			return nil
 		})
 	}
@@ -72,7 +72,8 @@ func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config
 	return s.put(ctx, tag, raw, overwrites)
 }
 
-// Upload sends a blob and reads it back ahead of [Session.Write]. Nobody finds it before.
+// Upload uploads a blob ahead of [Session.Write] and reads it back. Until Write, no manifest names
+// it.
 func (s *Session) Upload(ctx context.Context, b Blob) error {
 	if err := s.upload(ctx, b); err != nil {
 		return s.Fail("upload attestation of", err)
@@ -81,13 +82,13 @@ func (s *Session) Upload(ctx context.Context, b Blob) error {
 	return nil
 }
 
-// upload is the sending of one blob, which happens once.
+// upload is a blob that is uploaded once.
 type upload struct {
 	mu   sync.Mutex
 	done bool
 }
 
-// upload sends a blob, unless it was sent before.
+// upload uploads a blob unless it has been uploaded.
 func (s *Session) upload(ctx context.Context, b Blob) error {
 	digest := b.Descriptor.Digest
 	s.mu.Lock()
@@ -107,8 +108,8 @@ func (s *Session) upload(ctx context.Context, b Blob) error {
 	return err
 }
 
-// readAhead reads back what was sent while others are under way. Some registries hand out only what
-// a manifest names, so what cannot be read yet is read after the manifest.
+// readAhead reads a blob back while others are uploaded. Some registries serve only what a manifest
+// names; then the blob is read after the manifest.
 func (s *Session) readAhead(ctx context.Context, b Blob) {
 	var err error
 	defer pratique.Caught(pratique.Corrupt, "read back", &err)
@@ -120,9 +121,9 @@ type rawManifest []byte
 func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
 func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
-// blob is a layer that is known to be new: a signature is never the same twice. It names its digest
-// only once the upload has begun, as a streamed layer does, which saves the question whether the
-// registry has it.
+// blob is a layer that is known to be new, because no two signatures are the same. It returns its
+// digest only once the upload has begun, as a streamed layer does, so the library does not ask
+// whether the registry has it.
 type blob struct {
 	content []byte
 	digest  v1.Hash

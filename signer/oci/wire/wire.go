@@ -1,8 +1,8 @@
-// Package wire talks to the registry of one image on behalf of those who attach something to it: it
-// reads manifests and blobs within limits, uploads blobs, and moves tags. It knows no format of
-// signatures.
+// Package wire makes the requests of those who attach something to an image in its registry: it
+// reads manifests and blobs within limits, uploads blobs, and moves tags. It knows no signature
+// format.
 //
-// A registry has no compare-and-swap: who writes a tag replaces what is there.
+// A registry has no compare-and-swap: a writer of a tag replaces what it holds.
 package wire
 
 import (
@@ -15,26 +15,26 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Registry says how to talk to the registry of a repository: credentials, transport, plain HTTP.
+// Registry provides the credentials and the transport for a repository.
 type Registry interface {
-	// RemoteOptions must not contain a Pusher or Puller to reuse: a Pusher remembers blobs that the
-	// registry may have forgotten.
+	// RemoteOptions must not contain a Pusher or Puller to reuse. A Pusher remembers blobs that the
+	// registry may have lost.
 	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
-	// Transport is logged in for pull and push. It decides where a registry may send us, in
-	// redirects and in the addresses of uploads.
+	// Transport is authorized to pull and push. It decides where the registry may send us, in
+	// redirects and in upload URLs.
 	Transport(ctx context.Context, repository pratique.Repository) (http.RoundTripper, error)
 }
 
-// Limits bound what one [Session] reads from a registry, where anybody who may push can put what
-// they like. A zero field means the default.
+// Limits bound what one [Session] reads from a registry, in which anybody who may push can store
+// anything. A zero field means the default.
 type Limits struct {
-	// Layers is the greatest number of layers in a manifest: 1000, which is cosign's limit too.
+	// Layers is the maximum number of layers in a manifest: 1000, as in cosign.
 	Layers int
-	// ManifestBytes is the greatest size of a manifest: 16 MiB.
+	// ManifestBytes is the maximum size of a manifest: 16 MiB.
 	ManifestBytes int
-	// BlobBytes is the greatest size of one blob: 128 MiB, which is cosign's limit too.
+	// BlobBytes is the maximum size of one blob: 128 MiB, as in cosign.
 	BlobBytes int64
-	// TotalBytes is how much is read of all blobs together: 512 MiB.
+	// TotalBytes is the maximum size of all blobs that are read: 512 MiB.
 	TotalBytes int64
 }
 

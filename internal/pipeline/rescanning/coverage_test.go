@@ -1,4 +1,4 @@
-package pipeline_test
+package rescanning_test
 
 import (
 	"bytes"
@@ -46,7 +46,7 @@ func TestCoverageAfterARescan(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if have := c.noted[i].Findings; have != want[len(want)-1].Digest {
+				if have := c.matched[i].Findings; have != want[len(want)-1].Digest {
 					t.Errorf("list %d: %s\nwant %s", i, c.docs[have], want[len(want)-1].Content)
 				}
 			}

@@ -9,10 +9,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Where is the object that a node stands in, and its field, such as spec.containers[0].image. The
-// object is the innermost mapping that says its kind and has metadata, as Kubernetes' objects do,
-// also as an item of a list; where there is none, it is the document.
-type Where struct {
+// Location is the object that contains a node, and its field, such as spec.containers[0].image. The
+// object is the innermost mapping with a kind and metadata, as in Kubernetes, which may be an item
+// of a list; otherwise it is the document.
+type Location struct {
 	Object pratique.Object
 	Field  string
 }
@@ -35,9 +35,9 @@ type step struct {
 	object *yaml.Node // the mapping that begins an object here
 }
 
-// Where says where nodes stand.
-func (t *Text) Where(nodes ...*yaml.Node) map[*yaml.Node]Where {
-	all := make(map[*yaml.Node]Where, len(nodes))
+// Locations returns the location of each node.
+func (t *Text) Locations(nodes ...*yaml.Node) map[*yaml.Node]Location {
+	all := make(map[*yaml.Node]Location, len(nodes))
 	if len(nodes) == 0 {
 		return all
 	}
@@ -79,7 +79,7 @@ func begins(n *yaml.Node) bool {
 	return kind != nil && kind.Kind == yaml.ScalarNode && metadata != nil && metadata.Kind == yaml.MappingNode
 }
 
-// child returns the value of a key as it stands, nil if there is none.
+// child returns the value of a key, nil if there is none.
 func child(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		return nil
@@ -95,8 +95,8 @@ func child(n *yaml.Node, key string) *yaml.Node {
 // plainKey is a key that needs no quotes in a field.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-func (s *step) where() Where {
-	var w Where
+func (s *step) where() Location {
+	var w Location
 	from := s
 	for ; from.object == nil; from = from.up {
 		part := "[" + strconv.Itoa(from.index) + "]"
@@ -124,7 +124,7 @@ func (s *step) where() Where {
 	return w
 }
 
-// text is what a scalar says if it has the form.
+// text is the value of a scalar, if it has the form.
 func text(n *yaml.Node, form *regexp.Regexp) string {
 	if n == nil || n.Kind != yaml.ScalarNode || !form.MatchString(n.Value) {
 		return ""

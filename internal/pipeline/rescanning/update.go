@@ -1,4 +1,4 @@
-package pipeline
+package rescanning
 
 import (
 	"context"
@@ -7,26 +7,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// atOnce is how many documents are read or written at the same time: each waits for the disk.
-const atOnce = 24
+// concurrency is how many images are read and written at a time: each waits for the disk.
+const concurrency = 24
 
-// update deals with a batch of stale images: documents first, then facts, then the jobs that read them, and
-// at last the inventory. After a crash in between the batch is done again. The documents are the same then,
-// an image whose facts are recorded gets no others, and a job that is enqueued twice is one.
+// update updates a batch of stale images: first documents, then facts, then the jobs that read
+// them, and last the inventory projection. After a crash the batch is done again. It stores the
+// same documents, records no second fact about an image, and a job enqueued twice is one job.
 //
-// An image that cannot be dealt with is set aside, so that the others go on.
+// An image that cannot be updated is set aside, so that the others go on.
 func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.StaleImage) error {
 	outcomes := make([]rescan.Outcome, len(images))
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	group.SetLimit(concurrency)
 	for i, image := range images {
 		group.Go(func() (err error) {
 			outcomes[i], err = s.outcome(groupCtx, p, image)
-			if err != nil && !passes(groupCtx, err) {
+			if err != nil && !isTransient(groupCtx, err) {
 				outcomes[i], err = image.SetAside(err), nil
 			}
 			return err
@@ -36,13 +37,13 @@ func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.
 		return err
 	}
 	if err := s.publish(ctx, outcomes...); err != nil {
-		if passes(ctx, err) {
+		if isTransient(ctx, err) {
 			return err
 		}
-		// It is the fault of one of them.
+		// One of the images is to blame.
 		for i := range outcomes {
 			err := s.publish(ctx, outcomes[i])
-			if err != nil && !passes(ctx, err) {
+			if err != nil && !isTransient(ctx, err) {
 				outcomes[i] = images[i].SetAside(err)
 				err = s.publish(ctx, outcomes[i])
 			}
@@ -62,27 +63,27 @@ func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.
 			worse++
 		}
 		if o.Result.Failed != "" {
-			s.Log.LogAttrs(ctx, slog.LevelError, "an image is set aside: it cannot be looked at with the newest database",
+			s.Log.LogAttrs(ctx, slog.LevelError, "an image cannot be scanned with the newest database and is set aside",
 				slog.String("subject", images[i].Subject.String()), slog.String("error", o.Result.Failed))
 		}
 	}
 	return s.Images.Update(p.To.Digest, results, changed, worse)
 }
 
-// outcome finds out what becomes of one image, and stores its report.
+// outcome compares the old and the new findings of one image, and stores its report.
 func (s *Rescan) outcome(ctx context.Context, p pratique.Rescan, image rescan.StaleImage) (o rescan.Outcome, err error) {
-	defer pratique.Caught(pratique.Corrupt, "look at image", &err)
+	defer pratique.Caught(pratique.Corrupt, "rescan image", &err)
 	o, done, err := image.Check(p)
 	if done || err != nil {
 		return o, err
 	}
-	header, _, err := scanner.ReportHeader(ctx, named{&s.Base}, image.Report)
+	header, _, err := scanner.ReportHeader(ctx, s.recorded(), image.Report)
 	if err != nil {
-		return o, orLost(err)
+		return o, pipeline.LostIfCorrupt(err)
 	}
-	difference, err := s.comparisons.Compare(ctx, named{&s.Base}, image.Before, image.Now)
+	difference, err := s.comparisons.Compare(ctx, s.recorded(), image.Before, image.Now)
 	if err != nil {
-		return o, orLost(err)
+		return o, pipeline.LostIfCorrupt(err)
 	}
 	if o, err = image.Rescanned(p, header, difference); err != nil {
 		return o, err
@@ -91,44 +92,35 @@ func (s *Rescan) outcome(ctx context.Context, p pratique.Rescan, image rescan.St
 	return o, err
 }
 
-// publish records the facts of some outcomes, and asks for their evaluations.
+// publish records the facts of outcomes, and enqueues the evaluations that they need.
 func (s *Rescan) publish(ctx context.Context, outcomes ...rescan.Outcome) error {
 	var facts []pratique.Fact
 	var jobs []pratique.Message
 	for _, o := range outcomes {
 		for _, f := range o.Facts {
-			f.At, f.By = s.Now().UTC(), pratique.StageInspect+"@"+s.Instance
+			f.At, f.By = s.Now().UTC(), s.By(pratique.StageInspect)
 			facts = append(facts, f)
 		}
 		for _, e := range o.Evaluate {
-			body, err := Work{Event: e.Event, Subject: e.Subject}.encode()
+			job, err := pipeline.Work{Event: e.Event, Subject: e.Subject}.Message(pratique.StageAttest)
 			if err != nil {
 				return err
 			}
-			jobs = append(jobs, pratique.Message{Priority: e.Event.Priority, ID: e.Event.ID + "." + pratique.StageAttest, Body: body})
+			jobs = append(jobs, job)
 		}
 	}
 	if len(facts) > 0 {
-		s.edge("rescan:before-facts")
+		s.AtEdge("rescan:before-facts")
 		if err := s.Facts.AppendAll(ctx, facts); err != nil {
 			return err
 		}
-		s.edge("rescan:after-facts")
+		s.AtEdge("rescan:after-facts")
 	}
 	if len(jobs) > 0 {
 		if err := s.Batches.PublishBatch(ctx, pratique.StageAttest, jobs); err != nil {
 			return err
 		}
-		s.edge("rescan:after-jobs")
+		s.AtEdge("rescan:after-jobs")
 	}
 	return nil
-}
-
-// passes says whether an error is nobody's fault, and may pass.
-func passes(ctx context.Context, err error) bool {
-	switch pratique.KindOf(err) {
-	case pratique.Unavailable, pratique.RateLimited, pratique.Denied:
-		return !isLost(err)
-	}
-	return ctx.Err() != nil
 }

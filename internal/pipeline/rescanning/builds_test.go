@@ -1,4 +1,4 @@
-package pipeline_test
+package rescanning_test
 
 import (
 	"slices"
@@ -11,8 +11,8 @@ import (
 
 // builds makes a rescan of lists of one application, each in a layer and with uids of its own, of which only the packages
 // a, b and d are matched again. Before, there was something in a and c.
-func builds(t *testing.T, n int) (*coordinated, []pratique.Inventory) {
-	c := rescanning(t)
+func builds(t *testing.T, n int) (*inventory, []pratique.Inventory) {
+	c := newInventory(t)
 	c.delta = rescan.Delta{Names: []string{"a", "b", "d"}}
 	var lists []pratique.Inventory
 	for i := range n {
@@ -78,8 +78,8 @@ func TestBuildsShareTheirChange(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if c.noted[i].Findings != want[len(want)-1].Digest || c.docs[want[0].Digest] == nil || c.docs[c.noted[i].Findings] == nil {
-					t.Errorf("list %d: %s\nwant %s", i, c.docs[c.noted[i].Findings], want[len(want)-1].Content)
+				if c.matched[i].Findings != want[len(want)-1].Digest || c.docs[want[0].Digest] == nil || c.docs[c.matched[i].Findings] == nil {
+					t.Errorf("list %d: %s\nwant %s", i, c.docs[c.matched[i].Findings], want[len(want)-1].Content)
 				}
 			}
 		})
@@ -92,14 +92,14 @@ func TestNoChangeIsNotWritten(t *testing.T) {
 	c.put = func(int) error { t.Error("something is written"); return nil }
 	c.before = c.lists[0].Findings
 	c.run()
-	for i, m := range c.noted {
+	for i, m := range c.matched {
 		if m.Findings != c.lists[i].Findings {
 			t.Errorf("list %d has other findings", i)
 		}
 	}
 }
 
-// TestStoreFailsBetweenDocuments: nothing is noted that names a document which is not there, and it is tried again.
+// TestStoreFailsBetweenDocuments: nothing is matched that names a document which is not there, and it is tried again.
 func TestStoreFailsBetweenDocuments(t *testing.T) {
 	for fails := 1; fails <= 4; fails++ {
 		c, lists := builds(t, 2)
@@ -112,7 +112,7 @@ func TestStoreFailsBetweenDocuments(t *testing.T) {
 		}
 		c.run()
 		for i, list := range lists {
-			found, _, err := scanner.LoadFindings(t.Context(), coordinatedDocuments{c}, c.noted[i].Findings)
+			found, _, err := scanner.LoadFindings(t.Context(), inventoryDocuments{c}, c.matched[i].Findings)
 			if err != nil || len(found) != len(list.Lists[0].Packages) {
 				t.Errorf("put %d fails, list %d: %d findings, %v", fails, i, len(found), err)
 			}

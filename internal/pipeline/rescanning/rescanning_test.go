@@ -1,4 +1,4 @@
-package pipeline_test
+package rescanning_test
 
 import (
 	"context"
@@ -14,30 +14,31 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/pipeline/rescanning"
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// coordinated is a rescan of one list each for some packages, all in one image, whose neighbours can fail. It is the
-// inventory as far as the order of things is concerned: what is asked, and noted, and when.
-type coordinated struct {
+// inventory is a rescan of one list each for some packages, all in one image, whose neighbours can fail. It is the
+// inventory as far as the order of things is concerned: what is asked, and matched, and when.
+type inventory struct {
 	t    *testing.T
 	docs map[pratique.Digest][]byte
 	stop context.CancelFunc
 
-	mu       sync.Mutex
-	db       scanner.DatabaseDir // the one in use
-	state    pratique.Rescan
-	lists    []rescan.List
-	noted    []rescan.ListResult
-	notedFor []pratique.Digest
-	settled  []rescan.ImageResult
-	report   pratique.Digest
-	before   pratique.Digest
-	facts    []pratique.Fact
-	jobs     int
-	appends  int
-	enqueues int
+	mu         sync.Mutex
+	db         scanner.DatabaseDir // the one in use
+	state      pratique.Rescan
+	lists      []rescan.List
+	matched    []rescan.ListResult
+	matchedFor []pratique.Digest
+	updated    []rescan.ImageResult
+	report     pratique.Digest
+	before     pratique.Digest
+	facts      []pratique.Fact
+	jobs       int
+	appends    int
+	enqueues   int
 
 	matches func(names []string) error
 	append  func(n int) error
@@ -53,12 +54,12 @@ type coordinated struct {
 	whole bool // nothing is narrowed
 	// images is how many images hold the lists, one if it is 0; refuse says which fact the ledger never takes; again is
 	// set while a call to the matcher is made again.
-	images int
-	refuse func(pratique.Fact) error
-	again  bool
+	images   int
+	refuse   func(pratique.Fact) error
+	isolated bool
 }
 
-func (c *coordinated) subject(i int) pratique.Subject {
+func (c *inventory) subject(i int) pratique.Subject {
 	return pratique.Subject{Digest: pratique.DigestOf([]byte("image" + strconv.Itoa(i)))}
 }
 
@@ -66,8 +67,8 @@ func database(name string) scanner.DatabaseDir {
 	return scanner.DatabaseDir{Database: pratique.Database{Digest: pratique.DigestOf([]byte(name))}}
 }
 
-func rescanning(t *testing.T, packages ...string) *coordinated {
-	c := &coordinated{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: rescan.Delta{Everything: "a test"}}
+func newInventory(t *testing.T, packages ...string) *inventory {
+	c := &inventory{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: rescan.Delta{Everything: "a test"}}
 	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
@@ -83,7 +84,7 @@ func rescanning(t *testing.T, packages ...string) *coordinated {
 	return c
 }
 
-func (c *coordinated) found(all []pratique.Finding) (last pratique.Digest) {
+func (c *inventory) found(all []pratique.Finding) (last pratique.Digest) {
 	docs, err := scanner.FindingsDocuments(pratique.Report{Findings: all, Coverage: &pratique.Coverage{}})
 	for _, d := range docs {
 		last = c.store(d, err)
@@ -91,7 +92,7 @@ func (c *coordinated) found(all []pratique.Finding) (last pratique.Digest) {
 	return last
 }
 
-func (c *coordinated) store(d scanner.Document, err error) pratique.Digest {
+func (c *inventory) store(d scanner.Document, err error) pratique.Digest {
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -102,14 +103,14 @@ func (c *coordinated) store(d scanner.Document, err error) pratique.Digest {
 }
 
 // run works until nothing is left to do.
-func (c *coordinated) run() {
+func (c *inventory) run() {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
 	defer cancel()
 	c.stop = cancel
-	s := &pipeline.Rescan{
-		Base:  pipeline.Base{Documents: coordinatedDocuments{c}, Now: time.Now, Instance: "test"},
-		Lists: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+	s := &rescanning.Rescan{
+		Process: pipeline.Process{Now: time.Now, Instance: "test"}, Documents: inventoryDocuments{c},
+		Lists: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
 		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (rescan.Delta, error) {
 			return c.delta, nil
@@ -125,8 +126,8 @@ func (c *coordinated) run() {
 			},
 			Comparable: func(string, string) bool { return true },
 		},
-		Ready: func(context.Context) (bool, error) { return true, nil },
-		Again: func(ctx context.Context) context.Context { return context.WithValue(ctx, againKey{}, true) },
+		Ready:    func(context.Context) (bool, error) { return true, nil },
+		Isolated: func(ctx context.Context) context.Context { return context.WithValue(ctx, isolatedKey{}, true) },
 	}
 	if err := s.Run(ctx); err != nil {
 		c.t.Fatal(err)
@@ -136,23 +137,23 @@ func (c *coordinated) run() {
 	}
 }
 
-type coordinatedDocuments struct{ *coordinated }
+type inventoryDocuments struct{ *inventory }
 
-func (d coordinatedDocuments) Put(_ context.Context, content []byte) (pratique.Digest, error) {
+func (d inventoryDocuments) Put(_ context.Context, content []byte) (pratique.Digest, error) {
 	digest := pratique.DigestOf(content)
 	d.mu.Lock()
 	d.puts++
 	n := d.puts
 	d.mu.Unlock()
-	if d.coordinated.put != nil {
-		if err := d.coordinated.put(n); err != nil {
+	if d.inventory.put != nil {
+		if err := d.inventory.put(n); err != nil {
 			return digest, err
 		}
 	}
 	return d.store(scanner.Document{Digest: digest, Content: content}, nil), nil
 }
 
-func (d coordinatedDocuments) Get(_ context.Context, digest pratique.Digest) ([]byte, error) {
+func (d inventoryDocuments) Get(_ context.Context, digest pratique.Digest) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if content, ok := d.docs[digest]; ok {
@@ -162,17 +163,17 @@ func (d coordinatedDocuments) Get(_ context.Context, digest pratique.Digest) ([]
 }
 
 // covered is what the matcher says that there are advisories for: everything, unless a test says otherwise.
-func (c *coordinated) covered(part pratique.Inventory) *pratique.Coverage {
+func (c *inventory) covered(part pratique.Inventory) *pratique.Coverage {
 	if c.cover != nil {
 		return c.cover(part)
 	}
 	return &pratique.Coverage{}
 }
 
-type againKey struct{}
+type isolatedKey struct{}
 
 // Match finds one vulnerability in each package.
-func (c *coordinated) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+func (c *inventory) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	var names []string
 	var all []pratique.Report
 	for _, p := range parts {
@@ -186,7 +187,7 @@ func (c *coordinated) Match(ctx context.Context, parts []pratique.Inventory, db 
 			Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}, Coverage: c.covered(p),
 		})
 	}
-	c.again = ctx.Value(againKey{}) != nil
+	c.isolated = ctx.Value(isolatedKey{}) != nil
 	if c.matches != nil {
 		if err := c.matches(names); err != nil {
 			return nil, err
@@ -196,7 +197,7 @@ func (c *coordinated) Match(ctx context.Context, parts []pratique.Inventory, db 
 }
 
 // findIn is what a full match of a part finds.
-func (c *coordinated) findIn(part pratique.Inventory) []pratique.Finding {
+func (c *inventory) findIn(part pratique.Inventory) []pratique.Finding {
 	var all []pratique.Finding
 	for _, p := range part.Lists[0].Packages {
 		for _, f := range c.find(p) {
@@ -208,37 +209,37 @@ func (c *coordinated) findIn(part pratique.Inventory) []pratique.Finding {
 	return all
 }
 
-func (c *coordinated) Rescan() (pratique.Rescan, error) {
+func (c *inventory) Rescan() (pratique.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state, nil
 }
 
-func (c *coordinated) Begin(db pratique.Database, _ rescan.Delta, now time.Time) (pratique.Rescan, error) {
+func (c *inventory) Begin(db pratique.Database, _ rescan.Delta, now time.Time) (pratique.Rescan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = pratique.Rescan{From: c.state.To.Digest, To: db, StartedAt: now}
-	c.noted, c.settled = nil, nil
+	c.matched, c.updated = nil, nil
 	return c.state, nil
 }
 
-func (c *coordinated) Pending(int) ([]rescan.List, error) {
-	if len(c.noted) > 0 {
+func (c *inventory) Pending(int) ([]rescan.List, error) {
+	if len(c.matched) > 0 {
 		return nil, nil
 	}
 	return slices.Clone(c.lists), nil
 }
 
-func (c *coordinated) Matched(db pratique.Digest, all []rescan.ListResult) error {
-	c.notedFor = append(c.notedFor, db)
+func (c *inventory) Matched(db pratique.Digest, all []rescan.ListResult) error {
+	c.matchedFor = append(c.matchedFor, db)
 	if db == c.db.Digest { // as the inventory does
-		c.noted = all
+		c.matched = all
 	}
 	return nil
 }
 
-func (c *coordinated) Stale(int) ([]rescan.StaleImage, error) {
-	if len(c.settled) > 0 {
+func (c *inventory) Stale(int) ([]rescan.StaleImage, error) {
+	if len(c.updated) > 0 {
 		return nil, nil
 	}
 	var all []rescan.StaleImage
@@ -247,7 +248,7 @@ func (c *coordinated) Stale(int) ([]rescan.StaleImage, error) {
 			ID: rescan.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
 			Before: []pratique.Digest{c.before}, Evaluated: true, Evaluate: []rescan.Push{{Subject: c.subject(i), RefreshOnly: true}},
 		}
-		for _, m := range c.noted {
+		for _, m := range c.matched {
 			if !m.Findings.IsZero() {
 				image.Now = append(image.Now, m.Findings)
 			} else if len(c.lists) == 1 {
@@ -259,21 +260,21 @@ func (c *coordinated) Stale(int) ([]rescan.StaleImage, error) {
 	return all, nil
 }
 
-func (c *coordinated) Update(_ pratique.Digest, all []rescan.ImageResult, _, _ int) error {
-	c.settled = all
+func (c *inventory) Update(_ pratique.Digest, all []rescan.ImageResult, _, _ int) error {
+	c.updated = all
 	return nil
 }
 
-func (c *coordinated) Finish(pratique.Digest, time.Time) (pratique.Rescan, error) {
+func (c *inventory) Finish(pratique.Digest, time.Time) (pratique.Rescan, error) {
 	c.state.FinishedAt = time.Now()
 	c.stop()
 	return c.state, nil
 }
 
-func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error {
+func (c *inventory) AppendAll(_ context.Context, facts []pratique.Fact) error {
 	c.appends++
-	if len(c.settled) > 0 {
-		c.t.Error("noted before the facts were recorded")
+	if len(c.updated) > 0 {
+		c.t.Error("matched before the facts were recorded")
 	}
 	if c.append != nil {
 		if err := c.append(c.appends); err != nil {
@@ -292,9 +293,9 @@ func (c *coordinated) AppendAll(_ context.Context, facts []pratique.Fact) error 
 	return nil
 }
 
-func (c *coordinated) PublishBatch(_ context.Context, _ pratique.Stage, all []pratique.Message) error {
+func (c *inventory) PublishBatch(_ context.Context, _ pratique.Stage, all []pratique.Message) error {
 	c.enqueues++
-	if len(c.facts) == 0 || len(c.settled) > 0 {
+	if len(c.facts) == 0 || len(c.updated) > 0 {
 		c.t.Error("jobs before facts, or after the note")
 	}
 	if c.enqueue != nil {
@@ -316,7 +317,7 @@ var errBusy = pratique.Errorf(pratique.Unavailable, "test", "busy")
 
 // TestOneListKillsTheChild: it fails alone, and the others are matched.
 func TestOneListKillsTheChild(t *testing.T) {
-	c := rescanning(t, "good", "deadly", "fine")
+	c := newInventory(t, "good", "deadly", "fine")
 	c.matches = func(names []string) error {
 		if slices.Contains(names, "deadly") {
 			return pratique.Errorf(pratique.Died, "run inspector", "the child died")
@@ -324,39 +325,39 @@ func TestOneListKillsTheChild(t *testing.T) {
 		return nil
 	}
 	c.run()
-	if len(c.noted) != 3 || c.noted[0].Failed != "" || !strings.Contains(c.noted[1].Failed, "the child died") || c.noted[2].Failed != "" {
-		t.Errorf("noted %+v", c.noted)
+	if len(c.matched) != 3 || c.matched[0].Failed != "" || !strings.Contains(c.matched[1].Failed, "the child died") || c.matched[2].Failed != "" {
+		t.Errorf("matched %+v", c.matched)
 	}
-	if got := c.noted[0].Vulnerabilities; !slices.Equal(got, []string{"CVE-good"}) {
+	if got := c.matched[0].Vulnerabilities; !slices.Equal(got, []string{"CVE-good"}) {
 		t.Errorf("found %v", got)
 	}
 }
 
 // TestDiedIsTriedAgain: as a push is.
 func TestDiedIsTriedAgain(t *testing.T) {
-	c := rescanning(t, "good", "unlucky")
+	c := newInventory(t, "good", "unlucky")
 	c.matches = func(names []string) error {
-		if slices.Contains(names, "unlucky") && !c.again {
+		if slices.Contains(names, "unlucky") && !c.isolated {
 			return pratique.Errorf(pratique.Died, "run inspector", "it was killed")
 		}
 		return nil
 	}
 	c.run()
-	if c.noted[0].Failed != "" || c.noted[1].Failed != "" {
-		t.Errorf("noted %+v", c.noted)
+	if c.matched[0].Failed != "" || c.matched[1].Failed != "" {
+		t.Errorf("matched %+v", c.matched)
 	}
 }
 
 // TestUnmatchedListDenies: an image on whose packages the matcher fails does not keep what was found before: its report says
 // that nothing is known of them, and it is evaluated by that.
 func TestUnmatchedListDenies(t *testing.T) {
-	c := rescanning(t, "deadly")
+	c := newInventory(t, "deadly")
 	c.matches = func([]string) error { return pratique.Errorf(pratique.Died, "run inspector", "the child died") }
 	c.run()
-	if len(c.settled) != 1 || c.settled[0].Failed != "" || c.settled[0].Event == "" || c.jobs != 1 {
-		t.Fatalf("settled %+v, %d jobs", c.settled, c.jobs)
+	if len(c.updated) != 1 || c.updated[0].Failed != "" || c.updated[0].Event == "" || c.jobs != 1 {
+		t.Fatalf("updated %+v, %d jobs", c.updated, c.jobs)
 	}
-	report, err := scanner.LoadReport(t.Context(), coordinatedDocuments{c}, pratique.Scanned{Report: c.settled[0].Report})
+	report, err := scanner.LoadReport(t.Context(), inventoryDocuments{c}, pratique.Scanned{Report: c.updated[0].Report})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +368,7 @@ func TestUnmatchedListDenies(t *testing.T) {
 
 // TestFactThatIsRefused: one image whose fact the ledger never takes is set aside, and the others of the batch go on.
 func TestFactThatIsRefused(t *testing.T) {
-	c := rescanning(t, "one")
+	c := newInventory(t, "one")
 	c.images = 3
 	c.refuse = func(f pratique.Fact) error {
 		if f.Subject == c.subject(1) && f.Kind() == pratique.FactScanned {
@@ -377,7 +378,7 @@ func TestFactThatIsRefused(t *testing.T) {
 	}
 	c.run()
 	var aside, done []rescan.SubjectID
-	for _, s := range c.settled {
+	for _, s := range c.updated {
 		if s.Failed != "" {
 			aside = append(aside, s.ID)
 		} else {
@@ -395,7 +396,7 @@ func TestFactThatIsRefused(t *testing.T) {
 
 // TestPanicOverOneImage: it is set aside, and the others of the batch go on.
 func TestPanicOverOneImage(t *testing.T) {
-	c := rescanning(t, "one")
+	c := newInventory(t, "one")
 	c.images = 3
 	c.put = func(n int) error {
 		if n == 4 { // the first two are the findings
@@ -404,15 +405,15 @@ func TestPanicOverOneImage(t *testing.T) {
 		return nil
 	}
 	c.run()
-	failed := slices.DeleteFunc(slices.Clone(c.settled), func(s rescan.ImageResult) bool { return s.Failed == "" })
-	if len(c.settled) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
-		t.Errorf("settled %+v", c.settled)
+	failed := slices.DeleteFunc(slices.Clone(c.updated), func(s rescan.ImageResult) bool { return s.Failed == "" })
+	if len(c.updated) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
+		t.Errorf("updated %+v", c.updated)
 	}
 }
 
 // TestLongVersion: the fact about what is new has excerpts, however long an image makes its texts.
 func TestLongVersion(t *testing.T) {
-	c := rescanning(t, "one")
+	c := newInventory(t, "one")
 	c.find = func(pratique.Package) (all []pratique.Finding) {
 		for i := range 300 {
 			all = append(all, pratique.Finding{ID: "CVE-" + strconv.Itoa(i), Fixed: strings.Repeat("<", 60_000), Severity: pratique.SeverityHigh})
@@ -421,15 +422,16 @@ func TestLongVersion(t *testing.T) {
 	}
 	c.run()
 	affected := pratique.As[pratique.Affected](c.facts[0])
+	const maxFact = 512 << 10 // the limit of the ledger
 	raw, err := json.Marshal(c.facts[0])
-	if err != nil || len(raw) > mostFact || affected.Total != 300 || len(affected.Findings) != pratique.MaxAffected {
+	if err != nil || len(raw) > maxFact || affected.Total != 300 || len(affected.Findings) != pratique.MaxAffected {
 		t.Errorf("%d bytes, %d of %d findings, %v", len(raw), len(affected.Findings), affected.Total, err)
 	}
 }
 
 // TestNoChildIsFree: what is the machine's fault is no list's, and is tried again.
 func TestNoChildIsFree(t *testing.T) {
-	c := rescanning(t, "one", "two")
+	c := newInventory(t, "one", "two")
 	asked := 0
 	c.matches = func([]string) error {
 		if asked++; asked < 3 {
@@ -438,14 +440,14 @@ func TestNoChildIsFree(t *testing.T) {
 		return nil
 	}
 	c.run()
-	if len(c.notedFor) != 1 || asked != 3 || c.noted[0].Failed != "" || c.noted[1].Failed != "" {
-		t.Errorf("asked %d times, noted %+v", asked, c.noted)
+	if len(c.matchedFor) != 1 || asked != 3 || c.matched[0].Failed != "" || c.matched[1].Failed != "" {
+		t.Errorf("asked %d times, matched %+v", asked, c.matched)
 	}
 }
 
-// TestLedgerOrQueueFails: nothing is noted, and the next time the same facts and jobs are made.
+// TestLedgerOrQueueFails: nothing is matched, and the next time the same facts and jobs are made.
 func TestLedgerOrQueueFails(t *testing.T) {
-	c := rescanning(t, "one")
+	c := newInventory(t, "one")
 	once := func(n int) error {
 		if n == 1 {
 			return errBusy
@@ -464,14 +466,14 @@ func TestLedgerOrQueueFails(t *testing.T) {
 			t.Errorf("%+v, then %+v", c.facts[i], again)
 		}
 	}
-	if pratique.As[pratique.Scanned](c.facts[1]).Report != c.settled[0].Report || pratique.As[pratique.Affected](c.facts[0]).Total != 1 {
-		t.Errorf("settled %+v, facts %+v", c.settled, c.facts)
+	if pratique.As[pratique.Scanned](c.facts[1]).Report != c.updated[0].Report || pratique.As[pratique.Affected](c.facts[0]).Total != 1 {
+		t.Errorf("updated %+v, facts %+v", c.updated, c.facts)
 	}
 }
 
 // TestNextDatabaseMeanwhile: what was matched against the one before is offered for that one, and all begins again.
 func TestNextDatabaseMeanwhile(t *testing.T) {
-	c := rescanning(t, "one")
+	c := newInventory(t, "one")
 	asked := 0
 	c.matches = func([]string) error {
 		c.mu.Lock()
@@ -482,8 +484,8 @@ func TestNextDatabaseMeanwhile(t *testing.T) {
 		return nil
 	}
 	c.run()
-	if want := []pratique.Digest{database("B").Digest, database("C").Digest}; !slices.Equal(c.notedFor, want) || c.state.From != want[0] || c.state.To.Digest != want[1] {
-		t.Errorf("noted for %v, %+v", c.notedFor, c.state)
+	if want := []pratique.Digest{database("B").Digest, database("C").Digest}; !slices.Equal(c.matchedFor, want) || c.state.From != want[0] || c.state.To.Digest != want[1] {
+		t.Errorf("matched for %v, %+v", c.matchedFor, c.state)
 	}
 	if len(c.facts) != 2 || pratique.As[pratique.Scanned](c.facts[1]).Database.Digest != database("C").Digest {
 		t.Errorf("facts %+v", c.facts)
