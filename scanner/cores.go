@@ -108,7 +108,7 @@ func encodeCores(all []FindingCore) (Document, error) {
 		f.Layer, f.UID = pratique.LayerID{}, ""
 		doc.Findings[i] = coreDocument{f.Finding, number}
 	}
-	return documentOfLines(doc, lines)
+	return linesDocument(doc, lines)
 }
 
 // LoadUnlocated returns the findings in a document of cores. There are none if the digest is zero.
@@ -124,7 +124,7 @@ func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]Fi
 	all := make([]FindingCore, len(doc.Findings))
 	for i, f := range doc.Findings {
 		if f.Details < 0 || f.Details >= len(lines) {
-			return nil, lacksDetails(d, f.ID)
+			return nil, errNoDetails(d, f.ID)
 		}
 		all[i] = FindingCore{f.Finding, lines[f.Details]}
 	}
@@ -155,9 +155,9 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 	for i, f := range cores {
 		var of *details
 		if err := json.Unmarshal(f.Details, &of); err != nil {
-			return nil, nil, corrupt(d, err)
+			return nil, nil, errCorrupt(d, err)
 		} else if of == nil {
-			return nil, nil, lacksDetails(d, f.ID)
+			return nil, nil, errNoDetails(d, f.ID)
 		}
 		all[i] = f.Finding
 		one := &all[i]
@@ -168,10 +168,10 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 	return all, covered, nil
 }
 
-func lacksDetails(d pratique.Digest, id string) error {
-	return corrupt(d, fmt.Errorf("it has no details of %s", id))
+func errNoDetails(d pratique.Digest, id string) error {
+	return errCorrupt(d, fmt.Errorf("it has no details of %s", id))
 }
 
-func corrupt(d pratique.Digest, err error) error {
+func errCorrupt(d pratique.Digest, err error) error {
 	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 }

@@ -63,8 +63,8 @@ func document(v any) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// documentOfLines makes a document whose first line can be read without decoding the others.
-func documentOfLines(first any, further [][]byte) (Document, error) {
+// linesDocument makes a document whose first line can be read without decoding the others.
+func linesDocument(first any, further [][]byte) (Document, error) {
 	line, err := json.Marshal(first)
 	if err != nil {
 		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
@@ -122,7 +122,7 @@ func LoadList(ctx context.Context, from Documents, d pratique.Digest) (pratique.
 	if err != nil {
 		return pratique.Inventory{}, err
 	}
-	return doc.Whole()
+	return doc.Decode()
 }
 
 // LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error
@@ -234,8 +234,9 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
 	err := json.Unmarshal(content, into)
-	if *format != want {
-		return corrupt(d, errors.New("it is no document of format "+want+
+	// A document of an early version has no format, and its lists are whole.
+	if *format != want && !(want == formatFindings && *format == formatUncovered) {
+		return errCorrupt(d, errors.New("it is no document of format "+want+
 			": one that another version of the program wrote is replaced by pushing or submitting the image again"))
 	}
 	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)

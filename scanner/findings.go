@@ -36,7 +36,7 @@ func compareFindings(a, b pratique.Finding) int {
 }
 
 // SortInventory orders lists and packages, so that equal contents are equal bytes whatever order the
-// analysers finished in.
+// analyzers finished in.
 func SortInventory(inv *pratique.Inventory) {
 	for _, l := range inv.Lists {
 		slices.SortStableFunc(l.Packages, comparePackages)
@@ -66,16 +66,16 @@ func comparePackages(a, b pratique.Package) int {
 	)
 }
 
-// Worst returns the gravest severity among findings; ok is false if there are none.
-func Worst(findings []pratique.Finding) (worst pratique.Severity, ok bool) {
+// MaxSeverity returns the gravest severity among findings; ok is false if there are none.
+func MaxSeverity(findings []pratique.Finding) (worst pratique.Severity, ok bool) {
 	for _, f := range findings {
 		worst = max(worst, f.Severity)
 	}
 	return worst, len(findings) > 0
 }
 
-// Fixable counts the findings for which a mended version is known.
-func Fixable(findings []pratique.Finding) int {
+// CountFixable counts the findings for which a mended version is known.
+func CountFixable(findings []pratique.Finding) int {
 	n := 0
 	for _, f := range findings {
 		if f.Fixed != "" {

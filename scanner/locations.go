@@ -71,10 +71,10 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 		return ListFindings{}, err
 	}
 	if len(doc.In) != len(doc.UIDs) || (len(doc.In) == 0) != doc.Cores.IsZero() {
-		return ListFindings{}, corrupt(d, errors.New("not all findings have a location"))
+		return ListFindings{}, errCorrupt(d, errors.New("not all findings have a location"))
 	}
 	if bad := slices.IndexFunc(doc.In, func(n int) bool { return n < 0 || n >= len(doc.Layers) }); bad >= 0 {
-		return ListFindings{}, corrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
+		return ListFindings{}, errCorrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
 	}
 	of := ListFindings{
 		Cores: doc.Cores, Locations: make([]Location, len(doc.In)), Coverage: &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched},
@@ -88,7 +88,7 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 // Locate returns the cores with their locations. They are copied, since lists share them.
 func (l ListFindings) Locate(cores []FindingCore) ([]FindingCore, error) {
 	if len(cores) != len(l.Locations) {
-		return nil, corrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores), len(l.Locations)))
+		return nil, errCorrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores), len(l.Locations)))
 	}
 	all := slices.Clone(cores)
 	for i, at := range l.Locations {

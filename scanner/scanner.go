@@ -1,5 +1,5 @@
 // Package scanner is the contract of vulnerability scanning, in two steps that need not happen together: an
-// image's layers are analysed into an inventory once, and an inventory is matched against a vulnerability
+// image's layers are analyzed into an inventory once, and an inventory is matched against a vulnerability
 // database as often as there is a new one. Beside the contract it holds pure functions over findings and
 // inventories. Adapters live in folders below.
 package scanner
@@ -22,7 +22,7 @@ type Analyzer interface {
 type Analysis struct {
 	// Inventory is sorted.
 	Inventory pratique.Inventory `json:"inventory"`
-	// Extras is nil unless the analyser looks for any.
+	// Extras is nil unless the analyzer looks for any.
 	Extras *pratique.Extras `json:"extras,omitempty"`
 }
 

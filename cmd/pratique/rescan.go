@@ -38,8 +38,8 @@ func (s *service) openInventory(ctx context.Context) error {
 func (s *service) rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
 		Base: s.base(pratique.RoleInspect), Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger.For(pratique.RoleInspect), s.broker},
-		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
-		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
+		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Again: inspector.AfterCrash, Requests: max(1, s.conf.Inspect.Workers/2),
+		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{AffectedPackages: database.AffectedPackages, Comparable: database.Comparable},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
 			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
 		},

@@ -1,4 +1,4 @@
-// Package agreement compares what two tools say of one image: the inventory of the scanner and the catalogue of the SBOM
+// Package agreement compares what two tools say of one image: the inventory of the scanner and the catalog of the SBOM
 // generator. Somebody who wants to hide a package looks for bytes that the scanner misreads; the other tool, which was
 // written by others, seldom misreads the same ones. It is pure.
 package agreement
@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// mostNamed is how many packages an error names, and mostApart how many places with packages apart are listed.
-	mostNamed = 10
-	mostApart = 20
-	// mostText bounds a name or a version that is shown: they come from the image.
-	mostText = 120
+	// maxNamed is how many packages an error names, and maxApart how many places with packages apart are listed.
+	maxNamed = 10
+	maxApart = 20
+	// maxText bounds a name or a version that is shown: they come from the image.
+	maxText = 120
 )
 
-// Compare says how inventory and catalogue differ. A package of the operating system that only one of them has is an error
+// Compare says how inventory and catalog differ. A package of the operating system that only one of them has is an error
 // of kind Corrupt, which names it: its package database can be read in two ways, so nobody knows what is installed. What
 // the two are known to tell differently without either being wrong is in the tables of this package; distroless says that dpkg's
 // packages are in var/lib/dpkg/status.d alone.
-func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (pratique.Comparison, error) {
+func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pratique.Comparison, error) {
 	var c pratique.Comparison
 	separate := map[pratique.Unmatched]int{}
 	theirs, applications := map[system]bool{}, newApplications()
-	for _, e := range catalogue {
+	for _, e := range catalog {
 		if !managers[e.Type] {
 			applications.sbom(e)
 			continue
@@ -38,8 +38,8 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 		if why := notInstalled(e); why != "" {
 			continue
 		}
-		if reason := apart(e, inv.OS); reason != "" {
-			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), mostText), Reason: reason}]++
+		if reason := separateReason(e, inv.OS); reason != "" {
+			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), maxText), Reason: reason}]++
 			if reason != pratique.UnmatchedForeign {
 				continue
 			}
@@ -60,7 +60,7 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 	}
 	c.Packages = len(ours)
 	var unseen []pratique.Difference
-	if distroless && noneSeen(inv.OS, theirs) {
+	if distroless && catalogLacksDebian(inv.OS, theirs) {
 		for p := range ours {
 			unseen = append(unseen, pratique.Difference{Type: "deb", Name: p.name, Version: p.version, Only: pratique.OnlyScanner})
 		}
@@ -69,7 +69,7 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 	if err := disagree(ours, theirs); err != nil {
 		return pratique.Comparison{}, err
 	}
-	c.Apart = listed(separate)
+	c.Apart = listSeparate(separate)
 	c.Total, c.Differences = differences(append(unseen, applications.differences()...))
 	return c, nil
 }
@@ -81,7 +81,7 @@ func differences(all []pratique.Difference) (total int, some []pratique.Differen
 	})
 	some = slices.Clone(all[:min(len(all), pratique.MaxDifferences)])
 	for i := range some {
-		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, mostText), pratique.Excerpt(some[i].Version, mostText)
+		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, maxText), pratique.Excerpt(some[i].Version, maxText)
 	}
 	return len(all), some
 }
@@ -118,14 +118,14 @@ func disagree(ours, theirs map[system]bool) error {
 		}
 		slices.SortFunc(all, func(a, b system) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version)) })
 		for _, p := range all {
-			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, mostText), pratique.Excerpt(p.version, mostText), side.who))
+			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, maxText), pratique.Excerpt(p.version, maxText), side.who))
 		}
 	}
 	if len(differ) == 0 {
 		return nil
 	}
-	shown := strings.Join(differ[:min(len(differ), mostNamed)], ", ")
-	if more := len(differ) - mostNamed; more > 0 {
+	shown := strings.Join(differ[:min(len(differ), maxNamed)], ", ")
+	if more := len(differ) - maxNamed; more > 0 {
 		shown += fmt.Sprintf(", and %d more", more)
 	}
 	return pratique.Errorf(pratique.Corrupt, "compare inventory and SBOM",
@@ -133,8 +133,8 @@ func disagree(ours, theirs map[system]bool) error {
 			"have its package manager write the package database, in one place and once", shown)
 }
 
-// listed returns the packages apart, the most numerous first. Beyond the bound, they are counted by kind, without a path.
-func listed(apart map[pratique.Unmatched]int) []pratique.Unmatched {
+// listSeparate returns the packages apart, the most numerous first. Beyond the bound, they are counted by kind, without a path.
+func listSeparate(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 	all := slices.Collect(maps.Keys(apart))
 	for i := range all {
 		all[i].Packages = apart[all[i]]
@@ -142,14 +142,14 @@ func listed(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 	slices.SortFunc(all, func(a, b pratique.Unmatched) int {
 		return cmp.Or(-cmp.Compare(a.Packages, b.Packages), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
 	})
-	if len(all) <= mostApart {
+	if len(all) <= maxApart {
 		return all
 	}
 	rest := map[pratique.Unmatched]int{}
-	for _, u := range all[mostApart:] {
+	for _, u := range all[maxApart:] {
 		n := u.Packages
 		u.Path, u.Packages = "", 0
 		rest[u] += n
 	}
-	return append(all[:mostApart:mostApart], listed(rest)...)
+	return append(all[:maxApart:maxApart], listSeparate(rest)...)
 }

@@ -15,7 +15,7 @@ var ecosystems = map[string]bool{
 }
 
 // applications are the packages of applications by what both tools call them.
-type applications struct{ inventory, catalogue map[name]map[string]bool }
+type applications struct{ inventory, catalog map[name]map[string]bool }
 
 type name struct{ ecosystem, path string }
 
@@ -23,7 +23,7 @@ func newApplications() applications {
 	return applications{map[name]map[string]bool{}, map[name]map[string]bool{}}
 }
 
-func (a applications) sbom(e sbom.Entry) { add(a.catalogue, e.PURL) }
+func (a applications) sbom(e sbom.Entry) { add(a.catalog, e.PURL) }
 
 func (a applications) scanner(l pratique.PackageList) {
 	if isSBOM(l.Path) {
@@ -93,7 +93,7 @@ func (a applications) differences() (all []pratique.Difference) {
 	for _, side := range []struct {
 		have, lack map[name]map[string]bool
 		only       string
-	}{{a.inventory, a.catalogue, pratique.OnlyScanner}, {a.catalogue, a.inventory, pratique.OnlySBOM}} {
+	}{{a.inventory, a.catalog, pratique.OnlyScanner}, {a.catalog, a.inventory, pratique.OnlySBOM}} {
 		for n, versions := range side.have {
 			others := side.lack[n]
 			for v := range versions {

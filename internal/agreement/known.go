@@ -15,7 +15,7 @@ import (
 // managers are the types of packages that an operating system's package manager installs.
 var managers = map[string]bool{"deb": true, "apk": true, "rpm": true, "alpm": true, "portage": true}
 
-// notInstalled says why an entry of the catalogue is no installed package; empty if it is one.
+// notInstalled says why an entry of the catalog is no installed package; empty if it is one.
 func notInstalled(e sbom.Entry) string {
 	switch {
 	case isKey(e.Name):
@@ -39,10 +39,10 @@ func scannerAlone(os pratique.OS, p pratique.Package) string {
 	return ""
 }
 
-// noneSeen says whether the generator saw none of the packages of a Debian. It looks for the files of distroless images
+// catalogLacksDebian says whether the generator saw none of the packages of a Debian. It looks for the files of distroless images
 // (var/lib/dpkg/status.d) in directories that a layer has an entry for, and a layer need not have any. All of these packages
 // are matched, and what the SBOM lacks counts as a difference. In other images the generator failed at the database.
-func noneSeen(os pratique.OS, theirs map[system]bool) bool {
+func catalogLacksDebian(os pratique.OS, theirs map[system]bool) bool {
 	manager, _ := managerOf(os.Family)
 	return manager == "deb" && len(theirs) == 0
 }
@@ -60,8 +60,8 @@ func isSBOM(file string) bool {
 	return false
 }
 
-// apart says why an installed package is none of those that the scanner has to list; empty if it is one.
-func apart(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
+// separateReason says why an installed package is none of those that the scanner has to list; empty if it is one.
+func separateReason(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
 	switch manager, known := managerOf(os.Family); {
 	case e.Type == "alpm" || e.Type == "portage" || isOpkg(e.Path) || isOpkg(e.RealPath):
 		// The databases of Arch, Gentoo and OpenWrt. The scanner has no reader for them, and no advisories.

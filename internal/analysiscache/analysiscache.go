@@ -60,7 +60,7 @@ const (
 	block = 4 << 10
 )
 
-func room(bytes int64) int64 { return (bytes + block) / block * block }
+func diskSize(bytes int64) int64 { return (bytes + block) / block * block }
 
 // Open opens the store in dir, which is made if need be, and removes what an interrupted process left. With
 // maxBytes at or below zero it holds 2 GiB. It is an error of kind Unavailable if another process has it open.
@@ -117,7 +117,7 @@ func (s *Store) Get(k Key) (path string, release func(), ok bool) {
 // A body for which there is no room beside the entries in use is not kept, which is no error.
 func (s *Store) Put(k Key, body []byte) error {
 	const op = "store analysis"
-	n, e := k.name(), &entry{content: pratique.DigestOf(body), size: room(int64(len(body)))}
+	n, e := k.name(), &entry{content: pratique.DigestOf(body), size: diskSize(int64(len(body)))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.entries[n] != nil || !s.reserve(e.size) {

@@ -71,7 +71,7 @@ func (s *Store) load() error {
 			}
 		}
 		s.uses++
-		e := &entry{content: content, size: room(info.Size()), lastUse: s.uses}
+		e := &entry{content: content, size: diskSize(info.Size()), lastUse: s.uses}
 		s.entries[n], s.used = e, s.used+e.size
 	}
 	s.reserve(0) // the store may have been larger before

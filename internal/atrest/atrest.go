@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	// after is for how long a process has nothing to do until it is at rest. A shorter rest is not
+	// restAfter is for how long a process has nothing to do until it is at rest. A shorter rest is not
 	// worth the work: collecting garbage, and getting the memory again.
-	after = 15 * time.Second
-	// every is the time between two looks.
-	every = 5 * time.Second
-	// little is what a process may allocate between two looks and have nothing to do, and what it
+	restAfter = 15 * time.Second
+	// interval is the time between two looks.
+	interval = 5 * time.Second
+	// idleBytes is what a process may allocate between two looks and have nothing to do, and what it
 	// must have allocated since it last gave memory back.
-	little, much = 4 << 20, 16 << 20
+	idleBytes, minBytes = 4 << 20, 16 << 20
 )
 
-// GiveBack runs until ctx ends, and returns memory to the system whenever the process comes to rest.
+// ReleaseMemory runs until ctx ends, and returns memory to the system whenever the process comes to rest.
 // A process is at rest when it allocates next to nothing.
-func GiveBack(ctx context.Context) {
-	tick := time.NewTicker(every)
+func ReleaseMemory(ctx context.Context) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	w := watch{at: allocated(), since: allocated()}
 	for {
@@ -49,13 +49,13 @@ type watch struct {
 
 // rests reports whether memory is to be given back now.
 func (w *watch) rests(allocated uint64) bool {
-	if allocated-w.at > little {
+	if allocated-w.at > idleBytes {
 		w.quiet = 0
 	} else {
-		w.quiet += every
+		w.quiet += interval
 	}
 	w.at = allocated
-	return w.quiet >= after && allocated-w.since > much
+	return w.quiet >= restAfter && allocated-w.since > minBytes
 }
 
 func allocated() uint64 {

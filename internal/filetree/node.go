@@ -25,9 +25,9 @@ type Node struct {
 	Entry int
 
 	children map[string]*Node
-	owner    *fold // who may change the children
+	owner    *builder // who may change the children
 	opaque   bool
-	early    bool // a directory that its content implied before a header named it, if one ever did
+	implied  bool // a directory that its content implied before a header named it, if one ever did
 	replaced bool // a directory that took the place of something else in the same layer
 	marked   bool // a directory with removals, pending links or opaque directories in it
 	moved    bool // its header has another name: it led through a link

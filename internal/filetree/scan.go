@@ -34,10 +34,10 @@ type Entry struct {
 const (
 	opRead   = "read file tree"
 	tarBlock = 512
-	// window is read at once: a header, and those that follow it closely.
-	window = 4 << 10
-	// askEvery is how many headers are read before the context is asked again.
-	askEvery = 1 << 12
+	// windowSize is read at once: a header, and those that follow it closely.
+	windowSize = 4 << 10
+	// checkInterval is how many headers are read before the context is asked again.
+	checkInterval = 1 << 12
 )
 
 // scan lists the headers of a tar stream of size bytes. Content is skipped.
@@ -46,7 +46,7 @@ func scan(ctx context.Context, from io.ReaderAt, size int64) ([]Entry, error) {
 	stream := tar.NewReader(at)
 	var all []Entry
 	for {
-		if len(all)%askEvery == 0 && ctx.Err() != nil {
+		if len(all)%checkInterval == 0 && ctx.Err() != nil {
 			return nil, pratique.Wrap(pratique.Unavailable, opRead, "", context.Cause(ctx))
 		}
 		at.head = -1
@@ -80,7 +80,7 @@ type cursor struct {
 	size   int64
 	at     int64
 	head   int64
-	buffer [window]byte
+	buffer [windowSize]byte
 	start  int64 // where the buffer begins
 	have   int
 	failed error
@@ -95,7 +95,7 @@ func (c *cursor) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if c.at < c.start || c.at >= c.start+int64(c.have) {
-		n, err := c.from.ReadAt(c.buffer[:min(window, c.size-c.at)], c.at)
+		n, err := c.from.ReadAt(c.buffer[:min(windowSize, c.size-c.at)], c.at)
 		if n == 0 {
 			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -50,8 +50,8 @@ func (i *Image) OpenFile(f *File) (io.ReadCloser, error) {
 	}{content, layer}, nil
 }
 
-// OpenWhole returns a layer as it is.
-func (i *Image) OpenWhole(l *Layer) (io.ReadCloser, error) {
+// OpenLayer returns a layer as it is.
+func (i *Image) OpenLayer(l *Layer) (io.ReadCloser, error) {
 	f, err := os.Open(i.paths[l.DiffID])
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
@@ -131,14 +131,14 @@ func (s *stream) rewrite(item Item) (io.Reader, error) {
 	content := tar.NewReader(io.NewSectionReader(f, at.Head, at.End-at.Head))
 	h, err := content.Next()
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Corrupt, opRead, shown(item.Path), err)
+		return nil, pratique.Wrap(pratique.Corrupt, opRead, quoteName(item.Path), err)
 	}
 	h = &tar.Header{
 		Typeflag: h.Typeflag, Name: item.Path, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
 		Devmajor: h.Devmajor, Devminor: h.Devminor,
 	}
 	if h.Size > at.End-at.Head { // it would be written with its holes filled
-		return nil, pratique.Errorf(pratique.Exhausted, opRead, "%s is a sparse file of %d bytes that has to be read by another name", shown(item.Path), h.Size)
+		return nil, pratique.Errorf(pratique.Exhausted, opRead, "%s is a sparse file of %d bytes that has to be read by another name", quoteName(item.Path), h.Size)
 	}
 	if h.Typeflag == tar.TypeDir {
 		h.Name += "/"
@@ -157,7 +157,7 @@ func header(h *tar.Header) (io.Reader, error) {
 	h.Format = tar.FormatPAX
 	var out bytes.Buffer
 	if err := tar.NewWriter(&out).WriteHeader(h); err != nil {
-		return nil, pratique.Wrap(pratique.Corrupt, opRead, shown(h.Name), err)
+		return nil, pratique.Wrap(pratique.Corrupt, opRead, quoteName(h.Name), err)
 	}
 	return &out, nil
 }

@@ -25,12 +25,12 @@ type Layer struct {
 	DiffID  pratique.Digest
 	Entries []Entry
 	root    *Node
-	// popped are directories out of which a link of this layer goes up again, though this layer does not have them.
-	popped  []string
-	linked  []*File // files with Names
-	moved   bool    // some header led through a link
-	again   bool    // some entry took the place of another one
-	pending []*Node // hard links to lower layers, also those that were replaced
+	// upFrom are directories out of which a link of this layer goes up again, though this layer does not have them.
+	upFrom      []string
+	linked      []*File // files with Names
+	moved       bool    // some header led through a link
+	overwritten bool    // some entry took the place of another one
+	pending     []*Node // hard links to lower layers, also those that were replaced
 }
 
 // Files visits the layer's regular files.
@@ -97,7 +97,7 @@ func (l *Layer) Linked() []*File { return l.linked }
 
 // Plain reports whether each header says what lies at its own name, so that a reader who takes headers for what they
 // say is not misled. Hard links have to be followed all the same.
-func (l *Layer) Plain() bool { return !l.moved && !l.again && len(l.pending) == 0 }
+func (l *Layer) Plain() bool { return !l.moved && !l.overwritten && len(l.pending) == 0 }
 
 func errLayer(format string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "unpack layer", format, args...)
@@ -114,15 +114,15 @@ func unpack(diffID pratique.Digest, entries []Entry) (*Layer, error) {
 	u := &unpacker{layer: &Layer{DiffID: diffID, Entries: entries, root: &Node{children: map[string]*Node{}, Entry: -1}}}
 	for i, e := range entries {
 		if err := u.add(i, e); err != nil {
-			return nil, pratique.Wrap(pratique.Unknown, "unpack layer", shown(e.Name), err)
+			return nil, pratique.Wrap(pratique.Unknown, "unpack layer", quoteName(e.Name), err)
 		}
 	}
 	u.name()
 	return u.layer, nil
 }
 
-// shown bounds and quotes a name for messages.
-func shown(name string) string {
+// quoteName bounds and quotes a name for messages.
+func quoteName(name string) string {
 	const most = 200
 	if len(name) > most {
 		name = name[:most] + "…"
@@ -145,7 +145,7 @@ func (u *unpacker) add(i int, e Entry) error {
 	dir, base := parts[:len(parts)-1], parts[len(parts)-1]
 	for _, part := range dir {
 		if strings.HasPrefix(part, whiteoutMeta) {
-			u.layer.again = true
+			u.layer.overwritten = true
 			return nil
 		}
 		if strings.HasPrefix(part, whiteout) {
@@ -153,7 +153,7 @@ func (u *unpacker) add(i int, e Entry) error {
 		}
 	}
 	if strings.HasPrefix(base, whiteoutMeta) && base != whiteoutOpaque {
-		u.layer.again = true
+		u.layer.overwritten = true
 		return nil // what AUFS kept for itself
 	}
 	place, err := u.resolve(dir)
@@ -202,7 +202,7 @@ func (u *unpacker) put(parent *Node, base string, n *Node) error {
 		// On overlayfs the directory of a lower layer would show through it.
 		return errLayer("the layer removes it and makes a directory of it, and runtimes differ in what is left")
 	default:
-		u.layer.again = true
+		u.layer.overwritten = true
 		n.replaced = n.Kind == Directory
 	}
 	parent.children[base] = n
@@ -214,7 +214,7 @@ func (u *unpacker) remove(i int, at place, parent *Node, name string) error {
 		return errLayer("a whiteout that names nothing")
 	}
 	if before := parent.children[name]; before != nil && before.Kind != removal {
-		return errLayer("the layer holds %s and removes it afterwards, and runtimes differ in what is left", shown(name))
+		return errLayer("the layer holds %s and removes it afterwards, and runtimes differ in what is left", quoteName(name))
 	}
 	u.layer.moved = u.layer.moved || at.moved
 	parent.children[name] = &Node{Kind: removal, Entry: i, moved: at.moved}
@@ -229,7 +229,7 @@ func (u *unpacker) link(i int, e Entry, at place, base string) error {
 		return err
 	}
 	if before := parent.children[base]; before != nil { // it goes before the link is made, as runtimes have it
-		u.layer.again = true
+		u.layer.overwritten = true
 		delete(parent.children, base)
 		if before.Kind == removal {
 			parent.children[base] = before
@@ -262,7 +262,7 @@ func (u *unpacker) link(i int, e Entry, at place, base string) error {
 			return err
 		}
 	case to.Kind == Directory || to.Kind == removal:
-		return errLayer("a hard link to %s, which is a directory or was removed: no runtime can make it", shown(goal))
+		return errLayer("a hard link to %s, which is a directory or was removed: no runtime can make it", quoteName(goal))
 	default:
 		n.Kind, n.File, n.Link = to.Kind, to.File, to.Link
 		if to.Kind == pending {
@@ -282,13 +282,13 @@ func (u *unpacker) showsThrough(names []string) error {
 	at := u.layer.root
 	for _, name := range names {
 		if at.Kind != Directory || at.opaque || at.replaced {
-			return errLayer("a hard link to %s, which this layer hides", shown(strings.Join(names, "/")))
+			return errLayer("a hard link to %s, which this layer hides", quoteName(strings.Join(names, "/")))
 		}
 		if at = at.children[name]; at == nil {
 			return nil
 		}
 	}
-	return errLayer("a hard link to %s, which this layer hides", shown(strings.Join(names, "/")))
+	return errLayer("a hard link to %s, which this layer hides", quoteName(strings.Join(names, "/")))
 }
 
 // place is a directory: the real names that lead to it, and the node of each, the root's first; nil where there is nothing
@@ -312,7 +312,7 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 		if head == ".." {
 			if n := len(at.names); n > 0 {
 				if at.nodes[n] == nil {
-					u.layer.popped = append(u.layer.popped, strings.Join(at.names, "/"))
+					u.layer.upFrom = append(u.layer.upFrom, strings.Join(at.names, "/"))
 				}
 				at.names, at.nodes = at.names[:n-1], at.nodes[:n]
 			}
@@ -327,7 +327,7 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 			continue
 		}
 		if next.Kind != Symlink {
-			return place{}, errLayer("%s is on its way and is no directory", shown(join(strings.Join(at.names, "/"), head)))
+			return place{}, errLayer("%s is on its way and is no directory", quoteName(join(strings.Join(at.names, "/"), head)))
 		}
 		if links++; links > maxLinks {
 			return place{}, errLayer("more than %d symbolic links lead to it", maxLinks)
@@ -350,7 +350,7 @@ func (u *unpacker) make(at place) (*Node, error) {
 		if err := u.step(); err != nil {
 			return nil, err
 		}
-		dir := &Node{children: map[string]*Node{}, Entry: -1, early: true}
+		dir := &Node{children: map[string]*Node{}, Entry: -1, implied: true}
 		if err := u.put(at.nodes[i-1], at.names[i-1], dir); err != nil {
 			return nil, err
 		}

@@ -272,11 +272,11 @@ func (h *headerReader) bytes(n int) []byte {
 	return all
 }
 
-// mostText is the longest name or comment that compress/gzip reads.
-const mostText = 512
+// maxText is the longest name or comment that compress/gzip reads.
+const maxText = 512
 
 func (h *headerReader) text() {
-	for range mostText {
+	for range maxText {
 		if b := h.bytes(1); h.err != nil || b[0] == 0 {
 			return
 		}

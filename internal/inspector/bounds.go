@@ -8,9 +8,9 @@ import (
 // Bounds of what an image's configuration says, in bytes. Build tools that write their whole bill of materials into
 // labels stay below 200 KB.
 const (
-	mostUser     = 1 << 10
-	mostPlatform = 256
-	mostLabels   = 1 << 20
+	maxUser     = 1 << 10
+	maxPlatform = 256
+	maxLabels   = 1 << 20
 )
 
 // checkConfig refuses a configuration that says more than any real one.
@@ -21,12 +21,12 @@ func checkConfig(c pratique.ImageConfig) error {
 		labels += len(k) + len(v)
 	}
 	switch {
-	case len(c.User) > mostUser:
-		return pratique.Errorf(pratique.Exhausted, op, "the user has %d bytes, the limit is %d", len(c.User), mostUser)
-	case len(c.Platform) > mostPlatform:
-		return pratique.Errorf(pratique.Exhausted, op, "the platform has %d bytes, the limit is %d", len(c.Platform), mostPlatform)
-	case labels > mostLabels:
-		return pratique.Errorf(pratique.Exhausted, op, "the labels have %d bytes, the limit is %d", labels, mostLabels)
+	case len(c.User) > maxUser:
+		return pratique.Errorf(pratique.Exhausted, op, "the user has %d bytes, the limit is %d", len(c.User), maxUser)
+	case len(c.Platform) > maxPlatform:
+		return pratique.Errorf(pratique.Exhausted, op, "the platform has %d bytes, the limit is %d", len(c.Platform), maxPlatform)
+	case labels > maxLabels:
+		return pratique.Errorf(pratique.Exhausted, op, "the labels have %d bytes, the limit is %d", labels, maxLabels)
 	}
 	return nil
 }
@@ -37,8 +37,8 @@ func checkInspected(in *inspected) error {
 	if err := checkConfig(in.Image); err != nil {
 		return err
 	}
-	if len(in.Generator.Name)+len(in.Generator.Version) > mostUser {
-		return errGarbage
+	if len(in.Generator.Name)+len(in.Generator.Version) > maxUser {
+		return errProtocol
 	}
 	return scanner.CheckBounds(in.Inventory)
 }

@@ -21,8 +21,8 @@ import (
 // builds a license scanner.
 const startTimeout = 3 * time.Minute
 
-// watchEvery is how often the memory of a working child is looked at.
-const watchEvery = 50 * time.Millisecond
+// watchInterval is how often the memory of a working child is looked at.
+const watchInterval = 50 * time.Millisecond
 
 // child is one process that parses images, used by one goroutine at a time.
 type child struct {
@@ -75,7 +75,7 @@ func spawn(cfg Config, dir string) (*child, error) {
 	// A grandchild that keeps standard error open must not keep Wait from returning.
 	c.cmd.WaitDelay = time.Second
 	started := make(chan error, 1)
-	go c.live(cfg, started)
+	go c.superviseThread(cfg, started)
 	err = <-started
 	closeErr := errors.Join(childIn.Close(), childOut.Close())
 	if c.cmd.Process == nil {
@@ -94,10 +94,10 @@ func spawn(cfg Config, dir string) (*child, error) {
 	return c, nil
 }
 
-// live starts the child and waits for its end, on a thread of its own: Linux kills the child when the thread that
+// superviseThread starts the child and waits for its end, on a thread of its own: Linux kills the child when the thread that
 // started it ends, and what confines the thread confines the child. The thread is not given back, so it ends with
 // live.
-func (c *child) live(cfg Config, started chan<- error) {
+func (c *child) superviseThread(cfg Config, started chan<- error) {
 	runtime.LockOSThread()
 	started <- c.launch(cfg)
 	if c.cmd.Process != nil {
@@ -154,8 +154,8 @@ func (c *child) alive() bool {
 	}
 }
 
-// errNotAsked marks failures from before the child had the whole request: they say nothing about the image.
-var errNotAsked = errors.New("the child did not begin")
+// errNotStarted marks failures from before the child had the whole request: they say nothing about the image.
+var errNotStarted = errors.New("the child did not begin")
 
 // exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
 func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
@@ -167,12 +167,12 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 	done := make(chan error, 1)
 	go func() {
 		if err := writeFrame(c.in, req); err != nil {
-			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			done <- fmt.Errorf("%w: %w", errNotStarted, err)
 			return
 		}
 		var a accepted
 		if err := readFrame(c.out, &a); err != nil {
-			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			done <- fmt.Errorf("%w: %w", errNotStarted, err)
 			return
 		}
 		done <- readFrame(c.out, &resp)
@@ -182,7 +182,7 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 		return response{}, err
 	}
 	if resp.ID != req.ID {
-		return response{}, fmt.Errorf("%w: answer %d to question %d", errGarbage, resp.ID, req.ID)
+		return response{}, fmt.Errorf("%w: answer %d to question %d", errProtocol, resp.ID, req.ID)
 	}
 	return resp, nil
 }
@@ -197,13 +197,13 @@ func (c *child) await(ctx context.Context, cfg Config) error {
 	go func() { done <- readFrame(c.out, &h) }()
 	err := c.watch(ctx, done, Config{Timeout: startTimeout})
 	if err == nil && h.Protocol != protocol {
-		err = fmt.Errorf("%w: protocol %q, want %q", errGarbage, h.Protocol, protocol)
+		err = fmt.Errorf("%w: protocol %q, want %q", errProtocol, h.Protocol, protocol)
 	}
 	if err == nil && cfg.Confinement == ConfineRequire && !slices.Contains(h.Confined, partSeccomp) {
 		err = fmt.Errorf("%w: it has no %s", errUnconfined, partSeccomp)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: it did not start: %w", errNotAsked, err)
+		return fmt.Errorf("%w: it did not start: %w", errNotStarted, err)
 	}
 	c.ready = true
 	return nil
@@ -221,7 +221,7 @@ var (
 func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error {
 	timer := time.NewTimer(cfg.Timeout)
 	defer timer.Stop()
-	ticker := time.NewTicker(watchEvery)
+	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		var reason error
@@ -233,21 +233,21 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		case <-timer.C:
 			reason = fmt.Errorf("%w: more than %s", errTimeout, cfg.Timeout)
 		case <-ticker.C:
-			reason = c.excess(cfg)
+			reason = c.overLimit(cfg)
 		}
 		if reason != nil {
 			c.stop()
 			// Why it was stopped says more than how it ended, but that it never began.
-			if err := <-done; errors.Is(err, errNotAsked) && errors.Is(reason, errTimeout) {
-				return fmt.Errorf("%w: %w", errNotAsked, reason)
+			if err := <-done; errors.Is(err, errNotStarted) && errors.Is(reason, errTimeout) {
+				return fmt.Errorf("%w: %w", errNotStarted, reason)
 			}
 			return reason
 		}
 	}
 }
 
-// excess says which limit the child is beyond.
-func (c *child) excess(cfg Config) error {
+// overLimit says which limit the child is beyond.
+func (c *child) overLimit(cfg Config) error {
 	pid := c.cmd.Process.Pid
 	if bytes, ok := resident(pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
 		return fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
@@ -267,8 +267,8 @@ var errKilled = errors.New("it was killed from outside, as the kernel does when 
 // errForbidden marks the end of a child that made a system call which no parser makes.
 var errForbidden = errors.New("it tried what no parser does")
 
-// blame stops the child after an error of exchange, classes the error and adds what the child had to say.
-func (c *child) blame(err error) error {
+// classify stops the child after an error of exchange, classes the error and adds what the child had to say.
+func (c *child) classify(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = c.crash(err)
 	}
@@ -277,7 +277,7 @@ func (c *child) blame(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
-	case errors.Is(err, errNotAsked):
+	case errors.Is(err, errNotStarted):
 		kind = pratique.Unavailable
 	case errors.Is(err, errTimeout), errors.Is(err, errMemory), errors.Is(err, errWritten):
 		kind = pratique.Exhausted
@@ -304,15 +304,15 @@ func (c *child) crash(err error) error {
 			reason = errForbidden
 		}
 	}
-	if errors.Is(err, errNotAsked) {
+	if errors.Is(err, errNotStarted) {
 		return fmt.Errorf("%w, %w: %s", err, reason, state)
 	}
 	return fmt.Errorf("%w: %s", reason, state)
 }
 
-// document reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
+// readDocument reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
 // name is not followed out of the directory, and what is not a regular file is not opened to be waited for.
-func document(dir, name string, most int64) ([]byte, error) {
+func readDocument(dir, name string, most int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
@@ -323,7 +323,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errGarbage, err)
+		return nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
@@ -331,7 +331,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a file", errGarbage, name)
+		return nil, fmt.Errorf("%w: %s is not a file", errProtocol, name)
 	}
 	if info.Size() > most {
 		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), most)
@@ -339,7 +339,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 	body := make([]byte, info.Size())
 	switch _, err := io.ReadFull(f, body); {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fmt.Errorf("%w: %s got shorter", errGarbage, name)
+		return nil, fmt.Errorf("%w: %s got shorter", errProtocol, name)
 	case err != nil:
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}

@@ -166,7 +166,7 @@ func limitProcess(pid int, cfg Config) error {
 		// Half, so that one large file ends as that and not as a killed child.
 		{unix.RLIMIT_FSIZE, uint64(cfg.WrittenBytes / 2)}, //nolint:gosec // above zero
 		{unix.RLIMIT_CORE, 0},
-		{unix.RLIMIT_NOFILE, mostFiles},
+		{unix.RLIMIT_NOFILE, maxFiles},
 	} {
 		if err := unix.Prlimit(pid, limit.resource, &unix.Rlimit{Cur: limit.most, Max: limit.most}, nil); err != nil {
 			return fmt.Errorf("%s: %w", partLimits, err)

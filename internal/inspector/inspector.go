@@ -93,6 +93,6 @@ const (
 	defaultTimeout = 10 * time.Minute
 	defaultMemory  = 2 << 30
 	defaultWritten = 8 << 30
-	// mostFiles is how many files a child may have open.
-	mostFiles = 4096
+	// maxFiles is how many files a child may have open.
+	maxFiles = 4096
 )

@@ -22,18 +22,18 @@ var errClosed = errors.New("the pool is closed")
 // Pool keeps children and gives each one piece of work at a time. Its methods may be called by any number of
 // goroutines; those that find no idle child wait.
 type Pool struct {
-	cfg      Config
-	root     string
-	lock     *os.File
-	idle     chan *child   // nil stands for a child that could not be started
-	again    chan struct{} // held by the call that is made again
-	ctx      context.Context
-	cancel   context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	working  sync.WaitGroup
-	serial   atomic.Int64
-	requests atomic.Int64
+	cfg        Config
+	root       string
+	lock       *os.File
+	idle       chan *child   // nil stands for a child that could not be started
+	afterCrash chan struct{} // held by the call that is made again
+	ctx        context.Context
+	cancel     context.CancelFunc
+	mu         sync.Mutex
+	closed     bool
+	working    sync.WaitGroup
+	serial     atomic.Int64
+	requests   atomic.Int64
 }
 
 // New checks cfg. Nothing runs before [Pool.Start].
@@ -67,7 +67,7 @@ func New(cfg Config) (*Pool, error) {
 		}
 		cfg.Readable[i] = abs
 	}
-	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), again: make(chan struct{}, 1)}, nil
+	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), afterCrash: make(chan struct{}, 1)}, nil
 }
 
 // Start starts the children and returns while they warm up; the first call waits for that. They live until
@@ -170,14 +170,14 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	}
 	domain := p.cfg.Domain(img.Subject)
 	fingerprint := p.fingerprint(java, domain)
-	known, release := p.lend(img, fingerprint)
+	known, release := p.pinAnalyses(img, fingerprint)
 	defer release()
 	chosen := p.cfg.Shadow != nil && p.cfg.Shadow(img.Subject)
 	var result Result
 	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen, Fingerprint: p.cfg.Fingerprint, Analyses: known}
 	err = p.do(ctx, domain, req, func(resp response, dir string) error {
 		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() || (resp.Inspected.Checked != nil) != chosen {
-			return errGarbage
+			return errProtocol
 		}
 		in := resp.Inspected
 		if err := checkInspected(in); err != nil {
@@ -188,16 +188,16 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 			result.JavaDatabase, result.JavaUpdatedAt = java.Digest, java.UpdatedAt
 		}
 		var err error
-		if result.SPDX, err = document(dir, fileSPDX, maxDocument); err != nil {
+		if result.SPDX, err = readDocument(dir, fileSPDX, maxDocument); err != nil {
 			return err
 		}
-		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
+		if result.CycloneDX, err = readDocument(dir, fileCycloneDX, maxDocument); err != nil {
 			return err
 		}
 		if in.Checked != nil {
 			result.Shadow = &Shadow{Generated: *in.Checked, Full: digestsOf(result.SPDX, result.CycloneDX)}
 		}
-		return p.keep(img, fingerprint, known, in.Analyzed, dir)
+		return p.storeAnalyses(img, fingerprint, known, in.Analyzed, dir)
 	})
 	if err != nil {
 		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
@@ -217,12 +217,12 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	var reports []pratique.Report
 	err = p.do(ctx, domainMatch, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
 		if len(resp.Reports) != len(inventories) {
-			return errGarbage
+			return errProtocol
 		}
 		reports = resp.Reports
 		return nil
 	})
-	if errors.Is(err, errGarbage) {
+	if errors.Is(err, errProtocol) {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	if err != nil {
@@ -231,8 +231,8 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	return reports, nil
 }
 
-// Served counts the requests to children so far.
-func (p *Pool) Served() int64 { return p.requests.Load() }
+// Requests counts the requests to children so far.
+func (p *Pool) Requests() int64 { return p.requests.Load() }
 
 // domainMatch is the domain of those that match inventories: no image's.
 const domainMatch = "match"
@@ -240,22 +240,22 @@ const domainMatch = "match"
 // do gives req to an idle child and what it answers to take, with the directory where its documents lie. The child has
 // done nothing before but for the same domain, and nothing at all if the call is made again.
 func (p *Pool) do(ctx context.Context, domain string, req request, take func(resp response, dir string) error) error {
-	ctx, leave, err := p.enter(ctx)
+	ctx, leave, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	p.requests.Add(1)
-	again, wanted := isAgain(ctx), domain
+	again, wanted := isAfterCrash(ctx), domain
 	if again {
-		next, err := p.wait(ctx)
+		next, err := p.acquireAfterCrash(ctx)
 		if err != nil {
 			return err
 		}
 		defer next()
 		wanted = "" // one that has done nothing suits best
 	}
-	c, err := p.take(ctx, wanted)
+	c, err := p.acquire(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 	}
 	const attempts = 2
 	for range attempts {
-		if c, err = p.fit(c); err != nil {
+		if c, err = p.usable(c); err != nil {
 			return pratique.Wrap(pratique.Unavailable, "start inspector", "", err)
 		}
 		fresh := c.domain == ""
@@ -275,7 +275,7 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 		}
 		err = p.run(ctx, c, req, take)
 		// A child that died while it was idle is not this request's fault, and one may be full of what came before.
-		if innocent := errors.Is(err, errNotAsked) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
+		if innocent := errors.Is(err, errNotStarted) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
 			break
 		}
 	}
@@ -283,13 +283,13 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 		c = discard(c)
 	}
 	if ctx.Err() == nil {
-		c, _ = p.fit(c) // warm a replacement now; if that fails, the next call tries again and says why
+		c, _ = p.usable(c) // warm a replacement now; if that fails, the next call tries again and says why
 	}
 	return err
 }
 
-// enter counts a call, and ties its context to the pool's.
-func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
+// begin counts a call, and ties its context to the pool's.
+func (p *Pool) begin(ctx context.Context) (context.Context, func(), error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.cancel == nil {
@@ -305,8 +305,8 @@ func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// fit returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
-func (p *Pool) fit(c *child) (*child, error) {
+// usable returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
+func (p *Pool) usable(c *child) (*child, error) {
 	if c != nil && c.alive() && !c.outdated(p.cfg) {
 		if bytes, ok := resident(c.cmd.Process.Pid); !ok || bytes <= p.cfg.MemoryBytes/2 {
 			return c, nil
@@ -333,12 +333,12 @@ func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp re
 	}
 	resp, err := c.exchange(ctx, p.cfg, req)
 	if err != nil {
-		return c.blame(err) // stopping the child deleted the directory
+		return c.classify(err) // stopping the child deleted the directory
 	}
 	if resp.Failure != nil {
 		err = resp.Failure.err()
 	} else if err = take(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
-		err = c.blame(err)
+		err = c.classify(err)
 	}
 	if removeErr := os.RemoveAll(req.Dir); err == nil && removeErr != nil {
 		err = pratique.Wrap(pratique.Unavailable, "run inspector", "", removeErr)

@@ -43,7 +43,7 @@ var refusedCalls = [...]uint32{
 
 // Calls that seem to work and do nothing. Landlock does not watch modes, and Trivy gives its temporary files those that
 // files have in the image, for nothing.
-var idleCalls = [...]uint32{unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2}
+var ignoredCalls = [...]uint32{unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2}
 
 // Offsets in struct seccomp_data.
 const (
@@ -56,7 +56,7 @@ const (
 
 const (
 	denyAccess  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	pretend     = unix.SECCOMP_RET_ERRNO
+	denyQuietly = unix.SECCOMP_RET_ERRNO
 	denyUnknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
@@ -64,25 +64,25 @@ func load(offset uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 }
 
-func answer(action uint32) unix.SockFilter {
+func filterReturn(action uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 }
 
-// on compares what was loaded, and skips as many instructions as it says.
-func on(comparison uint16, k uint32, yes, no uint8) unix.SockFilter {
+// jumpIf compares what was loaded, and skips as many instructions as it says.
+func jumpIf(comparison uint16, k uint32, yes, no uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | comparison, Jt: yes, Jf: no, K: k}
 }
 
 // callFilter is the program that the kernel runs at every call.
 func callFilter() []unix.SockFilter {
 	program := []unix.SockFilter{
-		load(offsetArch), on(unix.BPF_JEQ, auditArch, 1, 0), answer(unix.SECCOMP_RET_KILL_PROCESS),
+		load(offsetArch), jumpIf(unix.BPF_JEQ, auditArch, 1, 0), filterReturn(unix.SECCOMP_RET_KILL_PROCESS),
 		load(offsetNumber),
 		// x32, on amd64, numbers the same calls anew from here.
-		on(unix.BPF_JGE, 0x40000000, 0, 1), answer(unix.SECCOMP_RET_KILL_PROCESS),
+		jumpIf(unix.BPF_JGE, 0x40000000, 0, 1), filterReturn(unix.SECCOMP_RET_KILL_PROCESS),
 	}
 	deny := func(call, action uint32) {
-		program = append(program, on(unix.BPF_JEQ, call, 0, 1), answer(action))
+		program = append(program, jumpIf(unix.BPF_JEQ, call, 0, 1), filterReturn(action))
 	}
 	for _, call := range deadlyCalls {
 		deny(call, unix.SECCOMP_RET_KILL_PROCESS)
@@ -90,33 +90,33 @@ func callFilter() []unix.SockFilter {
 	for _, call := range append(refusedCalls[:], archCalls[:]...) {
 		deny(call, denyAccess)
 	}
-	for _, call := range idleCalls {
-		deny(call, pretend)
+	for _, call := range ignoredCalls {
+		deny(call, denyQuietly)
 	}
 	// What these would do lies in memory, where no filter can look. The C library falls back to older calls.
 	deny(unix.SYS_CLONE3, denyUnknown)
 	deny(unix.SYS_OPENAT2, denyUnknown)
 	// when runs instructions on one argument of a call. All of them have to end in an answer.
 	when := func(call, argument uint32, then ...unix.SockFilter) {
-		program = append(program, on(unix.BPF_JEQ, call, 0, uint8(1+len(then))), load(argument)) //nolint:gosec // a few
+		program = append(program, jumpIf(unix.BPF_JEQ, call, 0, uint8(1+len(then))), load(argument)) //nolint:gosec // a few
 		program = append(program, then...)
 	}
-	allow, refuse := answer(unix.SECCOMP_RET_ALLOW), answer(denyAccess)
+	allow, refuse := filterReturn(unix.SECCOMP_RET_ALLOW), filterReturn(denyAccess)
 	// New threads are fine, new processes are not.
-	when(unix.SYS_CLONE, offsetFirst, on(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), refuse, allow)
+	when(unix.SYS_CLONE, offsetFirst, jumpIf(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), refuse, allow)
 	// The Go runtime signals its own threads.
-	when(unix.SYS_TGKILL, offsetFirst, on(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse, allow) //nolint:gosec // above zero
+	when(unix.SYS_TGKILL, offsetFirst, jumpIf(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse, allow) //nolint:gosec // above zero
 	// A file that is opened to be read must not be emptied.
-	notEmptied := []unix.SockFilter{on(unix.BPF_JSET, unix.O_TRUNC, 0, 2), on(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
+	notEmptied := []unix.SockFilter{jumpIf(unix.BPF_JSET, unix.O_TRUNC, 0, 2), jumpIf(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
 	when(unix.SYS_OPENAT, offsetThird, notEmptied...)
 	for _, call := range archOpen {
 		when(call, offsetSecond, notEmptied...)
 	}
 	// Signals that the kernel sends on its behalf.
-	when(unix.SYS_FCNTL, offsetSecond, on(unix.BPF_JEQ, unix.F_SETOWN, 2, 0), on(unix.BPF_JEQ, unix.F_SETOWN_EX, 1, 0),
-		on(unix.BPF_JEQ, unix.F_SETSIG, 0, 1), refuse, allow)
+	when(unix.SYS_FCNTL, offsetSecond, jumpIf(unix.BPF_JEQ, unix.F_SETOWN, 2, 0), jumpIf(unix.BPF_JEQ, unix.F_SETOWN_EX, 1, 0),
+		jumpIf(unix.BPF_JEQ, unix.F_SETSIG, 0, 1), refuse, allow)
 	// It ends with its parent.
-	when(unix.SYS_PRCTL, offsetFirst, on(unix.BPF_JEQ, unix.PR_SET_PDEATHSIG, 0, 1), refuse, allow)
+	when(unix.SYS_PRCTL, offsetFirst, jumpIf(unix.BPF_JEQ, unix.PR_SET_PDEATHSIG, 0, 1), refuse, allow)
 	return append(program, allow)
 }
 

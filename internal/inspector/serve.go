@@ -30,7 +30,7 @@ type Child struct {
 	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
 	Full sbom.Generator
 	// Trees are those that analyzer and generator read; nobody needs them to match.
-	Trees *filetree.Memory
+	Trees *filetree.Cache
 	// Fingerprint names the analyzer, its version and its options.
 	Fingerprint string
 }
@@ -51,7 +51,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer end()
-	beside.Go(func() { atrest.GiveBack(serving) })
+	beside.Go(func() { atrest.ReleaseMemory(serving) })
 	s := &server{c}
 	for ctx.Err() == nil {
 		var req request
@@ -66,7 +66,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 		if err := os.Setenv("TMPDIR", req.Dir); err != nil {
 			return pratique.Wrap(pratique.Internal, op, "", err)
 		}
-		stop := thrift(ctx)
+		stop := limitHeap(ctx)
 		resp := s.answer(ctx, req)
 		stop()
 		resp.ID = req.ID
@@ -126,7 +126,7 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		kept := cachedFiles{known: req.Analyses, dir: dir}
+		kept := analysisFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
 		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras, kept.stored
 		return err
@@ -138,8 +138,8 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 		}
 		result.Packages, result.Checked, catalog = docs.Packages, checked, docs.Catalog
 		return errors.Join(
-			store(filepath.Join(dir, fileSPDX), docs.SPDX),
-			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
+			writeDocument(filepath.Join(dir, fileSPDX), docs.SPDX),
+			writeDocument(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
 		)
 	})
 	if err := group.Wait(); err != nil {
@@ -160,7 +160,7 @@ func (s *server) screen(ctx context.Context, img layers.Image) (distroless bool,
 	return distroless, pratique.Wrap(layers.KindOf(ctx, err), "inspect image", img.Subject.String(), err)
 }
 
-func store(path string, body []byte) error {
+func writeDocument(path string, body []byte) error {
 	return pratique.Wrap(pratique.Unavailable, "store document", "", os.WriteFile(path, body, 0o600))
 }
 

@@ -99,16 +99,16 @@ type failure struct {
 	Message string        `json:"message"`
 }
 
-// mostMessage bounds what a parser says about hostile input, in bytes.
-const mostMessage = 2048
+// maxMessage bounds what a parser says about hostile input, in bytes.
+const maxMessage = 2048
 
 func toFailure(op string, err error) *failure {
-	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: pratique.Excerpt(err.Error(), mostMessage)}
+	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: pratique.Excerpt(err.Error(), maxMessage)}
 	var e *pratique.Error
 	if errors.As(err, &e) {
 		f.Op, f.Subject = e.Op, e.Subject
 		if e.Err != nil {
-			f.Message = pratique.Excerpt(e.Err.Error(), mostMessage)
+			f.Message = pratique.Excerpt(e.Err.Error(), maxMessage)
 		}
 	}
 	return f
@@ -140,7 +140,7 @@ func readFrame(r io.Reader, v any) error {
 	}
 	size := binary.BigEndian.Uint32(head[:])
 	if size > maxFrame {
-		return fmt.Errorf("%w: message of %d bytes, at most %d are read", errGarbage, size, maxFrame)
+		return fmt.Errorf("%w: message of %d bytes, at most %d are read", errProtocol, size, maxFrame)
 	}
 	// LimitReader and not a buffer of that size: a length is easily made up.
 	body, err := io.ReadAll(io.LimitReader(r, int64(size)))
@@ -151,10 +151,10 @@ func readFrame(r io.Reader, v any) error {
 		return io.ErrUnexpectedEOF
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%w: %w", errGarbage, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	return nil
 }
 
-// errGarbage marks bytes that are not the protocol.
-var errGarbage = errors.New("not a message")
+// errProtocol marks bytes that are not the protocol.
+var errProtocol = errors.New("not a message")

@@ -49,11 +49,11 @@ type expanded struct {
 // out of it.
 func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
 	var found expanded
-	in := &measured{ctx: ctx, r: body, left: want.Size, hash: newNaming(want.ID())}
-	source := readAhead(in)
-	sum := newNaming(want.diffID())
+	in := &verifyingReader{ctx: ctx, r: body, left: want.Size, hash: newContentHash(want.ID())}
+	source := newReadAheadReader(in)
+	sum := newContentHash(want.diffID())
 	limits := s.Limits.withDefaults()
-	out := &guarded{limits: limits, in: source}
+	out := &expansionLimit{limits: limits, in: source}
 	seen := newHeaders(limits.Entries)
 	err := decompress(source, want.MediaType, &found.blob, out.admit, io.MultiWriter(seen, sum, w))
 	// What follows the compressed stream, or follows the damage in it, belongs to the digest. What we refused
@@ -72,14 +72,14 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	switch {
 	case in.read != want.Size:
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
-	case !in.hash.fits():
+	case !in.hash.matches():
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", in.hash.digest())
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "zstd with a window of more than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
-	if !sum.fits() {
+	if !sum.matches() {
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", sum.digest(), want.diffID())
 	}
 	found.digest, found.diffID = in.hash.digest(), sum.digest()
@@ -109,7 +109,7 @@ func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int
 			return err
 		}
 		blob.Starts = append(blob.Starts, toc.Start{})
-		z.Member = func(in, out int64) error { return noteStart(blob, in, out) }
+		z.Member = func(in, out int64) error { return addStart(blob, in, out) }
 		from = z
 	case blob.Zstd:
 		z, err := newFrames(buffered, blob)
@@ -122,30 +122,30 @@ func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int
 	return pump(from, admit, out)
 }
 
-// mostStarts bounds the members or frames of a layer. Those for lazy runtimes have one or a few for each file.
-const mostStarts = 4_000_000
+// maxStarts bounds the members or frames of a layer. Those for lazy runtimes have one or a few for each file.
+const maxStarts = 4_000_000
 
-// noteStart keeps where a member or a frame begins.
-func noteStart(blob *toc.Blob, in, out int64) error {
-	if len(blob.Starts) == mostStarts {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "it is made of more than %d streams", mostStarts)
+// addStart keeps where a member or a frame begins.
+func addStart(blob *toc.Blob, in, out int64) error {
+	if len(blob.Starts) == maxStarts {
+		return pratique.Errorf(pratique.Exhausted, opExpand, "it is made of more than %d streams", maxStarts)
 	}
 	blob.Starts = append(blob.Starts, toc.Start{In: in, Out: out})
 	return nil
 }
 
-// measured hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
-type measured struct {
+// verifyingReader hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
+type verifyingReader struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
 	read int64
-	hash *naming
+	hash *contentHash
 	tail []byte // the last bytes of those read
 	err  error  // what the reader failed with, other than its end
 }
 
-func (m *measured) Read(p []byte) (int, error) {
+func (m *verifyingReader) Read(p []byte) (int, error) {
 	if m.err != nil {
 		return 0, m.err
 	}
@@ -175,7 +175,7 @@ func (m *measured) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *measured) keepTail(p []byte) {
+func (m *verifyingReader) keepTail(p []byte) {
 	if len(p) < toc.TailBytes {
 		m.tail = append(m.tail, p...)
 		p = m.tail[max(0, len(m.tail)-toc.TailBytes):]
@@ -184,20 +184,20 @@ func (m *measured) keepTail(p []byte) {
 	m.tail = append(m.tail[:0], p...)
 }
 
-// guarded stops a stream that grows beyond the limits while it grows.
-type guarded struct {
+// expansionLimit stops a stream that grows beyond the limits while it grows.
+type expansionLimit struct {
 	limits  Limits
-	in      *ahead
+	in      *readAheadReader
 	written int64
 }
 
-func (g *guarded) admit(n int) error {
+func (g *expansionLimit) admit(n int) error {
 	g.written += int64(n)
 	if g.written > g.limits.ExpandedBytes {
-		return errWider("the limit of", g.limits.ExpandedBytes)
+		return errExpands("the limit of", g.limits.ExpandedBytes)
 	}
-	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.given {
-		return errWider(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.given)
+	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.consumed {
+		return errExpands(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.consumed)
 	}
 	return nil
 }

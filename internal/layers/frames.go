@@ -82,7 +82,7 @@ func (f *frames) begin() error {
 			return errors.New("skippable frames that are not those of zstd:chunked: data follows them")
 		default:
 			f.header(head[4])
-			return noteStart(f.blob, f.at, f.out)
+			return addStart(f.blob, f.at, f.out)
 		}
 	}
 }
@@ -98,8 +98,8 @@ func (f *frames) skip(size int64) error {
 	}
 	skipped := toc.Frame{At: f.at + 8, Size: size}
 	first := len(f.blob.Skipped) == 0
-	if first && size > toc.MostFrame {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "a table of contents of %d bytes, at most %d are read", size, toc.MostFrame)
+	if first && size > toc.MaxFrame {
+		return pratique.Errorf(pratique.Exhausted, opExpand, "a table of contents of %d bytes, at most %d are read", size, toc.MaxFrame)
 	}
 	var err error
 	if first || size <= footer {

@@ -22,7 +22,7 @@ const (
 // too many entries, sizes below zero, paths too long or too deep, headers that archive/tar would not read, entries that
 // runtimes do not take alike, anything behind the end mark. It keeps one header at most, and skips over content.
 type headers struct {
-	most    int64
+	limit   int64
 	entries int64
 
 	block   [tarBlock]byte
@@ -42,7 +42,7 @@ type headers struct {
 	parts []part
 }
 
-func newHeaders(most int64) *headers { return &headers{most: most, size: -1} }
+func newHeaders(most int64) *headers { return &headers{limit: most, size: -1} }
 
 func (h *headers) Write(p []byte) (int, error) {
 	n := len(p)
@@ -107,10 +107,10 @@ func (h *headers) header() error {
 	if h.zero {
 		return errTar("a block of zeros between two entries")
 	}
-	if h.entries++; h.entries > h.most {
-		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.most)
+	if h.entries++; h.entries > h.limit {
+		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.limit)
 	}
-	if !sumHolds(b) {
+	if !checksumMatches(b) {
 		return errTar("header %d has a wrong checksum", h.entries)
 	}
 	size, ok := tarNumber(b[124:136])
@@ -210,9 +210,9 @@ func (h *headers) record() error {
 		}
 		rest = after
 		switch {
-		case kind == 'g' && changes(key):
+		case kind == 'g' && changesFile(key):
 			return errTar("a global header says %.100q of files, on which readers do not agree", key)
-		case overlays(key):
+		case isOverlayAttribute(key):
 			return errTar("an extended attribute that changes what an overlay file system shows: %.100q", key)
 		}
 		switch key {
@@ -220,7 +220,7 @@ func (h *headers) record() error {
 			if err := checkPath(value); err != nil {
 				return err
 			}
-			h.say(key, value)
+			h.setPath(key, value)
 		case "size":
 			if len(value) == 0 { // takes back what an earlier record said
 				h.size = -1
@@ -236,8 +236,8 @@ func (h *headers) record() error {
 	return nil
 }
 
-// say keeps a path that an extended header gives; an empty one takes back what an earlier record said.
-func (h *headers) say(key string, value []byte) {
+// setPath keeps a path that an extended header gives; an empty one takes back what an earlier record said.
+func (h *headers) setPath(key string, value []byte) {
 	switch key {
 	case "path":
 		h.path = append(h.path[:0], value...)
@@ -309,8 +309,8 @@ func tarNumber(field []byte) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// sumHolds compares the checksum of a header, of which there are two ways of adding.
-func sumHolds(b []byte) bool {
+// checksumMatches compares the checksum of a header, of which there are two ways of adding.
+func checksumMatches(b []byte) bool {
 	want, ok := tarNumber(b[148:156])
 	var unsigned, signed int64
 	for i, c := range b {

@@ -18,16 +18,16 @@ const (
 // part is one part of a path: its first byte, and the one after its last.
 type part struct{ from, to int }
 
-// place is where a name leads within the image: its parts, without those that clean away.
-type place struct {
-	name  []byte
-	parts []part
-	out   bool // it leads out
+// cleanPath is where a name leads within the image: its parts, without those that clean away.
+type cleanPath struct {
+	name    []byte
+	parts   []part
+	escapes bool // it leads out
 }
 
-// locate cleans a name as path.Clean does. The parts are appended to room.
-func locate(name []byte, room []part) place {
-	p := place{name: name, parts: room[:0]}
+// parsePath cleans a name as path.Clean does. The parts are appended to room.
+func parsePath(name []byte, room []part) cleanPath {
+	p := cleanPath{name: name, parts: room[:0]}
 	absolute := len(name) > 0 && name[0] == '/'
 	for from := 0; from < len(name); {
 		to := bytes.IndexByte(name[from:], '/')
@@ -41,7 +41,7 @@ func locate(name []byte, room []part) place {
 			if n := len(p.parts); n > 0 {
 				p.parts = p.parts[:n-1]
 			} else if !absolute { // there is nothing above the root
-				p.out = true
+				p.escapes = true
 			}
 		default:
 			p.parts = append(p.parts, part{from, to})
@@ -51,16 +51,16 @@ func locate(name []byte, room []part) place {
 	return p
 }
 
-func (p place) root() bool { return len(p.parts) == 0 }
+func (p cleanPath) isRoot() bool { return len(p.parts) == 0 }
 
 // base is the last part.
-func (p place) base() []byte {
+func (p cleanPath) base() []byte {
 	last := p.parts[len(p.parts)-1]
 	return p.name[last.from:last.to]
 }
 
-// hidden is the first part that has the prefix of a whiteout, -1 if none has.
-func (p place) hidden() int {
+// whiteoutPart is the first part that has the prefix of a whiteout, -1 if none has.
+func (p cleanPath) whiteoutPart() int {
 	for i, at := range p.parts {
 		if bytes.HasPrefix(p.name[at.from:at.to], []byte(whiteout)) {
 			return i
@@ -101,14 +101,14 @@ func (h *headers) check(e *tarEntry) error {
 }
 
 func (h *headers) checkName(e *tarEntry, name []byte) error {
-	at := locate(name, h.parts)
+	at := parsePath(name, h.parts)
 	h.parts = at.parts
 	switch {
 	case len(name) == 0:
 		return errTar("an entry without a name")
-	case at.out:
+	case at.escapes:
 		return errTar("a name that leads out of the image: %.200q", name)
-	case at.root():
+	case at.isRoot():
 		if e.kind != '5' {
 			return errTar("an entry that puts something else in the place of the root directory: %.200q", name)
 		}
@@ -116,7 +116,7 @@ func (h *headers) checkName(e *tarEntry, name []byte) error {
 	case e.kind == '0' && name[len(name)-1] == '/':
 		return errTar("a file whose name ends with a slash, which is a directory for some readers: %.200q", name)
 	}
-	hidden := at.hidden()
+	hidden := at.whiteoutPart()
 	if hidden >= 0 {
 		if err := checkWhiteout(e, at, hidden); err != nil {
 			return err
@@ -125,21 +125,21 @@ func (h *headers) checkName(e *tarEntry, name []byte) error {
 	if e.kind != '1' {
 		return nil
 	}
-	target := locate(e.link, at.parts)
+	target := parsePath(e.link, at.parts)
 	h.parts = target.parts
 	switch {
-	case target.out:
+	case target.escapes:
 		return errTar("a hard link %.200q to something out of the image: %.200q", name, e.link)
-	case target.root():
+	case target.isRoot():
 		return errTar("a hard link %.200q to the root directory, or to nothing", name)
-	case hidden < 0 && target.hidden() >= 0:
+	case hidden < 0 && target.whiteoutPart() >= 0:
 		return errTar("a hard link %.200q to a whiteout: %.200q", name, e.link)
 	}
 	return nil
 }
 
 // checkWhiteout takes empty files, and hard links, by which AUFS made them.
-func checkWhiteout(e *tarEntry, at place, hidden int) error {
+func checkWhiteout(e *tarEntry, at cleanPath, hidden int) error {
 	base := string(at.base())
 	switch of := strings.TrimPrefix(base, whiteout); {
 	case hidden < len(at.parts)-1:
@@ -163,9 +163,9 @@ func checkWhiteout(e *tarEntry, at place, hidden int) error {
 // checkGlobal refuses a global header that stands for more than itself. Some readers apply it to the entries that follow
 // and some do not; and containerd deletes what has the header's own name.
 func (h *headers) checkGlobal(name []byte) error {
-	at := locate(name, h.parts)
+	at := parsePath(name, h.parts)
 	h.parts = at.parts
-	if !at.out && !at.root() {
+	if !at.escapes && !at.isRoot() {
 		base := string(at.base())
 		if base == "pax_global_header" || base == "@PaxHeader" || strings.HasPrefix(base, "GlobalHead") {
 			return nil
@@ -174,8 +174,8 @@ func (h *headers) checkGlobal(name []byte) error {
 	return errTar("a global header with the name of something else: %.200q", name)
 }
 
-// changes reports whether a record of a global header says what a file is.
-func changes(key string) bool {
+// changesFile reports whether a record of a global header says what a file is.
+func changesFile(key string) bool {
 	switch key {
 	case "path", "linkpath", "size", "uid", "gid", "uname", "gname":
 		return true
@@ -183,8 +183,8 @@ func changes(key string) bool {
 	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") || strings.HasPrefix(key, "LIBARCHIVE.")
 }
 
-// overlays reports whether an extended attribute tells an overlay file system to show something else.
-func overlays(key string) bool {
+// isOverlayAttribute reports whether an extended attribute tells an overlay file system to show something else.
+func isOverlayAttribute(key string) bool {
 	key, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 	return ok && (strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") ||
 		strings.Contains(key, "fuseoverlayfs."))

@@ -173,12 +173,12 @@ func FuzzLocate(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		at := locate([]byte(name), nil)
+		at := parsePath([]byte(name), nil)
 		want := path.Clean(name)
-		if out := want == ".." || strings.HasPrefix(want, "../"); out != at.out {
-			t.Fatalf("%q cleaned is %q, out: %v", name, want, at.out)
+		if out := want == ".." || strings.HasPrefix(want, "../"); out != at.escapes {
+			t.Fatalf("%q cleaned is %q, out: %v", name, want, at.escapes)
 		}
-		if at.out {
+		if at.escapes {
 			return
 		}
 		var parts []string
@@ -188,8 +188,8 @@ func FuzzLocate(f *testing.F) {
 		if got := strings.Join(parts, "/"); got != strings.TrimPrefix(strings.TrimPrefix(want, "/"), ".") && got != strings.TrimPrefix(want, "/") {
 			t.Fatalf("%q is %q, want %q", name, got, want)
 		}
-		if at.root() != (want == "." || want == "/") {
-			t.Fatalf("%q is the root: %v", name, at.root())
+		if at.isRoot() != (want == "." || want == "/") {
+			t.Fatalf("%q is the root: %v", name, at.isRoot())
 		}
 	})
 }

@@ -42,14 +42,14 @@ type Descriptor struct {
 	// Annotations are those of the layer in the manifest; lazy runtimes go by some.
 	Annotations map[string]string
 	// DigestName and DiffIDName are set where the manifest or the configuration goes by sha512. Then the digest is not known
-	// until the bytes have been read, and Digest or DiffID only stands for the name; see [Named].
+	// until the bytes have been read, and Digest or DiffID only stands for the name; see [DigestFor].
 	DigestName pratique.ContentID
 	DiffIDName pratique.ContentID
 }
 
-// Named returns the digest that stands for a name of content in a [Descriptor], and the name itself if it is not of sha256.
+// DigestFor returns the digest that stands for a name of content in a [Descriptor], and the name itself if it is not of sha256.
 // For sha512 that is the first half of the sum: no content has it as its digest, unless both algorithms are broken.
-func Named(id pratique.ContentID) (pratique.Digest, pratique.ContentID) {
+func DigestFor(id pratique.ContentID) (pratique.Digest, pratique.ContentID) {
 	if d, ok := id.Digest(); ok {
 		return d, pratique.ContentID{}
 	}
@@ -88,7 +88,7 @@ var (
 	}
 )
 
-// Known reports whether the media type is that of a layer of files which a [Store] can expand.
-func Known(mediaType string) bool {
+// IsLayerType reports whether the media type is that of a layer of files which a [Store] can expand.
+func IsLayerType(mediaType string) bool {
 	return slices.Contains(plainTypes, mediaType) || slices.Contains(compressedTypes, mediaType)
 }

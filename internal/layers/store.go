@@ -65,7 +65,7 @@ type Store struct {
 	max  int64
 	lock *flock.Flock
 
-	flight func() *flight // made when first asked for
+	budget func() *byteBudget // made when first asked for
 
 	mu      sync.Mutex
 	entries map[pratique.Digest]*entry
@@ -76,7 +76,7 @@ type Store struct {
 // entry is one layer. turn is held by whoever fetches or checks it and guards checked, verified and headers; the rest
 // is guarded by the store's mutex. An entry with users stays where it is.
 type entry struct {
-	turn     chan struct{}
+	busy     chan struct{}
 	checked  bool // the file was written or hashed by this process
 	verified []compressed
 	headers  int64 // of its tar stream; 0 until it was looked at
@@ -112,8 +112,8 @@ func (c compressed) layer(want Descriptor, headers int64) Layer {
 	return l
 }
 
-// is reports whether two compressed forms are the same bytes, taken the same way.
-func (c compressed) is(other compressed) bool {
+// equal reports whether two compressed forms are the same bytes, taken the same way.
+func (c compressed) equal(other compressed) bool {
 	return c.Digest == other.Digest && c.MediaType == other.MediaType && c.Size == other.Size
 }
 
@@ -130,7 +130,7 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 		maxBytes = defaultMaxBytes
 	}
 	s := &Store{dir: dir, max: maxBytes, entries: map[pratique.Digest]*entry{}}
-	s.flight = sync.OnceValue(func() *flight { return newFlight(s.Limits.withDefaults().InFlight) })
+	s.budget = sync.OnceValue(func() *byteBudget { return newByteBudget(s.Limits.withDefaults().InFlight) })
 	var err error
 	if s.lock, err = dirlock.Take(dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer store", dir, err)
@@ -153,7 +153,7 @@ func (s *Store) Close() error { return s.lock.Close() }
 // behind. A store that is full of layers in use is Unavailable. Errors of open keep their kind.
 func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (Layer, func(), error) {
 	none := func() {}
-	if want.Digest.IsZero() || want.DiffID.IsZero() || !Known(want.MediaType) {
+	if want.Digest.IsZero() || want.DiffID.IsZero() || !IsLayerType(want.MediaType) {
 		return Layer{}, none, pratique.Errorf(pratique.Invalid, opStore, "%s of type %q is not a layer of files", want.Digest, want.MediaType)
 	}
 	e := s.pin(want.DiffID)
@@ -225,8 +225,8 @@ func (s *Store) countEntries(all []Layer) error {
 // ensure returns when the layer is on disk and verified in the compressed form that is wanted.
 func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (Layer, error) {
 	select {
-	case e.turn <- struct{}{}:
-		defer func() { <-e.turn }()
+	case e.busy <- struct{}{}:
+		defer func() { <-e.busy }()
 	case <-ctx.Done():
 		return Layer{}, pratique.Wrap(pratique.Unavailable, "wait for layer", "", context.Cause(ctx))
 	}
@@ -236,7 +236,7 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 		}
 	}
 	form := compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size}
-	if at := slices.IndexFunc(e.verified, form.is); s.isStored(e) && at >= 0 {
+	if at := slices.IndexFunc(e.verified, form.equal); s.isStored(e) && at >= 0 {
 		if err := e.verified[at].Table.Agree(want.Annotations); err != nil {
 			return Layer{}, err
 		}
@@ -244,11 +244,11 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 		_ = os.Chtimes(s.path(want.DiffID), time.Time{}, time.Now())
 		return e.verified[at].layer(want, e.headers), nil
 	}
-	room, err := s.flight().begin(ctx, want.Size)
+	room, err := s.budget().reserve(ctx, want.Size)
 	if err != nil {
 		return Layer{}, err
 	}
-	defer room.end()
+	defer room.release()
 	body, err := open(ctx)
 	if err != nil {
 		return Layer{}, err
@@ -264,7 +264,7 @@ func (s *Store) ensure(ctx context.Context, e *entry, want Descriptor, open func
 		return Layer{}, err
 	}
 	e.verified = append(e.verified, form)
-	if err := s.remember(want.DiffID, note{Rules: rules, Entries: e.headers, Verified: e.verified}); err != nil {
+	if err := s.writeRecord(want.DiffID, layerRecord{Rules: rulesVersion, Entries: e.headers, Verified: e.verified}); err != nil {
 		return Layer{}, err
 	}
 	return form.layer(want, e.headers), form.Table.Agree(want.Annotations)
@@ -289,20 +289,20 @@ func (s *Store) compare(ctx context.Context, e *entry, body io.Reader, want Desc
 
 // write expands the layer into a new file and gives it its name when it has passed every check. It notes in form what it
 // finds.
-func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Reader, want Descriptor, form *compressed) (err error) {
+func (s *Store) write(ctx context.Context, e *entry, room *reservation, body io.Reader, want Descriptor, form *compressed) (err error) {
 	tmp, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), want.DiffID.Hex()+"-*")
 	if err != nil {
 		return pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 	}
-	space := &space{store: s}
+	space := &diskReservation{store: s}
 	defer func() {
 		if err != nil {
-			space.giveBack()
+			space.release()
 			_ = tmp.Close() // nothing of it is kept
 			_ = os.Remove(tmp.Name())
 		}
 	}()
-	found, err := s.expand(ctx, body, want, &spacedWriter{ctx: ctx, passage: room, space: space, to: tmp})
+	found, err := s.expand(ctx, body, want, &reservingWriter{ctx: ctx, budget: room, disk: space, to: tmp})
 	if err != nil {
 		return err
 	}
@@ -317,7 +317,7 @@ func (s *Store) write(ctx context.Context, e *entry, room *passage, body io.Read
 		return pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 	}
 	e.checked, e.verified, e.headers = true, nil, found.entries
-	space.keep(e, found.size)
+	space.commit(e, found.size)
 	return nil
 }
 
@@ -353,6 +353,6 @@ func errFull(max int64) error {
 	return pratique.Errorf(pratique.Unavailable, opStore, "the layer store of %d bytes is full of layers in use: give it more room", max)
 }
 
-func errWider(what string, limit int64) error {
+func errExpands(what string, limit int64) error {
 	return &pratique.Error{Op: "expand layer", Kind: pratique.Exhausted, Err: fmt.Errorf("expands to more than %s %d bytes", what, limit)}
 }

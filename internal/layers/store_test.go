@@ -451,7 +451,7 @@ func TestRestart(t *testing.T) {
 	if err := os.Truncate(s.path(torn.DiffID), 700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.notePath(unnoted.DiffID), []byte(`[{"dig`), 0o600); err != nil {
+	if err := os.WriteFile(s.recordPath(unnoted.DiffID), []byte(`[{"dig`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	leftovers := []string{"tmp/abc-1", strings.Repeat("1", 64) + ".json"}
@@ -588,7 +588,7 @@ func FuzzExpand(f *testing.F) {
 	f.Add(raw, plainLayer)
 	s := &Store{Limits: Limits{ExpandedBytes: 1 << 20, RatioFloor: 1 << 10}}
 	f.Fuzz(func(t *testing.T, b []byte, mediaType string) {
-		if !Known(mediaType) {
+		if !IsLayerType(mediaType) {
 			return
 		}
 		var out bytes.Buffer

@@ -24,9 +24,9 @@ const (
 	op = "open image file"
 	// route is the repository under which the image is served.
 	route = "local/image"
-	// mostDocument bounds what is read into memory: the registry client refuses bigger manifests anyway.
-	mostDocument = 4 << 20
-	refName      = "org.opencontainers.image.ref.name"
+	// maxDocument bounds what is read into memory: the registry client refuses bigger manifests anyway.
+	maxDocument = 4 << 20
+	refName     = "org.opencontainers.image.ref.name"
 )
 
 // Server is a registry with one image in it.
@@ -199,9 +199,9 @@ func (s *Server) mediaType(digest pratique.ContentID) string {
 
 // readAll reads a small document.
 func readAll(r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, mostDocument+1))
-	if err == nil && len(raw) > mostDocument {
-		err = fmt.Errorf("a document of more than %d bytes", mostDocument)
+	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
+	if err == nil && len(raw) > maxDocument {
+		err = fmt.Errorf("a document of more than %d bytes", maxDocument)
 	}
 	return raw, err
 }

@@ -35,8 +35,8 @@ type store struct {
 // section is a file within the archive.
 type section struct{ offset, size int64 }
 
-// mostEntries bounds the files of an archive. An image has a few for each layer.
-const mostEntries = 100_000
+// maxEntries bounds the files of an archive. An image has a few for each layer.
+const maxEntries = 100_000
 
 func openStore(ctx context.Context, file, tempDir string, limits Limits) (*store, error) {
 	info, err := os.Stat(file)
@@ -89,8 +89,8 @@ func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Li
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil && n == mostEntries {
-			err = pratique.Errorf(pratique.Exhausted, op, "more than %d files", mostEntries)
+		if err == nil && n == maxEntries {
+			err = pratique.Errorf(pratique.Exhausted, op, "more than %d files", maxEntries)
 		}
 		if err != nil {
 			return fmt.Errorf("not an image: %w", err)

@@ -174,7 +174,7 @@ func (s *Inspect) match(ctx context.Context, w Work, subject pratique.Subject, i
 	}
 	return &pratique.Scanned{
 		Report: doc.Digest, Inventory: inventory, Database: db.Database, Counts: report.Counts(),
-		Fixable: scanner.Fixable(report.Findings), StartedAt: started, ScannedAt: s.Now().UTC(),
+		Fixable: scanner.CountFixable(report.Findings), StartedAt: started, ScannedAt: s.Now().UTC(),
 	}, nil
 }
 

@@ -235,7 +235,7 @@ func (s *Rescan) request(ctx context.Context, lists []rescan.List, results []res
 		}
 	}
 	request := rescan.NewRequest(questions, change)
-	if len(request.Open()) > 0 {
+	if len(request.Pending()) > 0 {
 		if err := s.put(ctx, request, db, free); err != nil {
 			return err
 		}
@@ -249,7 +249,7 @@ func (s *Rescan) request(ctx context.Context, lists []rescan.List, results []res
 			return err
 		}
 		if found.Difference != nil {
-			s.comparisons.Learn(l.Findings, found.Digest, *found.Difference)
+			s.comparisons.Put(l.Findings, found.Digest, *found.Difference)
 		}
 		results[i] = rescan.ListResult{ID: l.ID, Findings: found.Digest, Vulnerabilities: found.Vulnerabilities}
 	}
@@ -264,7 +264,7 @@ func (s *Rescan) put(ctx context.Context, request *rescan.Request, db scanner.Da
 	case <-ctx.Done():
 		return pratique.Wrap(pratique.Unavailable, "wait for the matcher", "", context.Cause(ctx))
 	}
-	open := request.Open()
+	open := request.Pending()
 	if len(open) == 0 {
 		return nil
 	}
@@ -272,7 +272,7 @@ func (s *Rescan) put(ctx context.Context, request *rescan.Request, db scanner.Da
 	if err != nil {
 		return err
 	}
-	return request.Answer(reports)
+	return request.SetReports(reports)
 }
 
 // unmatched is the result for a list on which the matcher failed. Without its document there are no findings.

@@ -13,8 +13,8 @@ type Tags interface {
 	// Digest returns what a tag names now, or what a digest of another algorithm than sha256 names; NotFound if there is
 	// no such tag or manifest.
 	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
-	// Naming returns the tags that name the subject now.
-	Naming(ctx context.Context, s pratique.Subject) ([]string, error)
+	// TagsOf returns the tags that name the subject now.
+	TagsOf(ctx context.Context, s pratique.Subject) ([]string, error)
 }
 
 // underItsTags takes a push in under each tag that names its digest, since the sender told only that. The event itself
@@ -29,7 +29,7 @@ func (s *Inspect) underItsTags(ctx context.Context, w Work) error {
 	if _, over, err := s.Ledger.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 		return err // its acknowledgement was lost
 	}
-	tags, err := s.Tags.Naming(ctx, w.Subject)
+	tags, err := s.Tags.TagsOf(ctx, w.Subject)
 	if err != nil {
 		return err
 	}

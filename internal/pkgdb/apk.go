@@ -23,7 +23,7 @@ func checkApk(name string, r io.Reader) error {
 			return nil
 		}
 		if field == "P:" && of == "" {
-			of = pratique.Excerpt(strings.TrimSpace(line[shortest:]), mostShown)
+			of = pratique.Excerpt(strings.TrimSpace(line[shortest:]), maxShown)
 		}
 		switch {
 		case seen[field]:

@@ -15,10 +15,10 @@ import (
 
 const (
 	op = "read package database"
-	// mostLine is how much of a line is looked at: all that counts is at its beginning.
-	mostLine = 4 << 10
-	// mostShown bounds what is shown of a name: it comes from the image.
-	mostShown = 120
+	// maxLine is how much of a line is looked at: all that counts is at its beginning.
+	maxLine = 4 << 10
+	// maxShown bounds what is shown of a name: it comes from the image.
+	maxShown = 120
 )
 
 const (
@@ -71,7 +71,7 @@ func checkOf(name string) func(string, io.Reader) error {
 // keeps little, and of a file no more than a stanza.
 func Check(name string, r io.Reader) error {
 	if check := checkOf(name); check != nil {
-		return check(pratique.Excerpt(name, mostShown), r)
+		return check(pratique.Excerpt(name, maxShown), r)
 	}
 	return nil
 }
@@ -101,9 +101,9 @@ func checkEmpty(name string, r io.Reader, why string) error {
 }
 
 // checkLines hands out the lines of a file with their numbers, from 1 on, without their ends. Of a line that is too long it
-// hands out mostLine bytes.
+// hands out maxLine bytes.
 func checkLines(r io.Reader, check func(n int, line string) error) error {
-	lines := bufio.NewReaderSize(r, mostLine)
+	lines := bufio.NewReaderSize(r, maxLine)
 	for n := 1; ; n++ {
 		head, err := lines.ReadSlice('\n')
 		line := strings.TrimSuffix(string(head), "\n")

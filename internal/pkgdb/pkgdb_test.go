@@ -21,7 +21,7 @@ func deb(name, status string) string {
 func TestCheck(t *testing.T) {
 	ok := deb("bash", "install ok installed")
 	musl := "C:Q1x=\nP:musl\nV:1.2-r0\nA:x86_64\no:musl\nF:lib\nR:ld.so\n\n"
-	wide := strings.Repeat(" ", 2*mostLine)
+	wide := strings.Repeat(" ", 2*maxLine)
 	for name, test := range map[string]struct{ path, text, fails string }{
 		"installed":              {dpkgStatus, ok, ""},
 		"held":                   {dpkgStatus, ok + deb("x", "hold ok installed"), ""},
@@ -138,7 +138,7 @@ func TestScreen(t *testing.T) {
 			"var/lib/rpm": imagetest.Symlink + "../../usr/lib/sysimage/rpm"}}, "rpm takes", false},
 		"apk": {[]files{{apkDB: "P:a\no:a\nV:1\n"}}, apkDB + ", line 2", false},
 	} {
-		img, err := new(filetree.Memory).Image(t.Context(), imagetest.Build(t, test.layers...))
+		img, err := new(filetree.Cache).Image(t.Context(), imagetest.Build(t, test.layers...))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -172,14 +172,14 @@ func FuzzCheck(f *testing.F) {
 			}
 			errs[name] = err
 		}
-		if len(text) >= mostLine {
+		if len(text) >= maxLine {
 			return
 		}
 		for stanza := range strings.SplitSeq(text, "\n\n") {
 			dpkg, apk := map[string]string{}, map[string]bool{}
 			bad := false
 			for line := range strings.SplitSeq(stanza, "\n") {
-				if field, value, ok := strings.Cut(line, ":"); ok && slices.Contains(known(), field) {
+				if field, value, ok := strings.Cut(line, ":"); ok && slices.Contains(knownFields(), field) {
 					_, twice := dpkg[field]
 					bad = bad || twice
 					dpkg[field] = value

@@ -29,57 +29,57 @@ var accept = strings.Join([]string{
 	pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerList, pratique.TypeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
 }, ", ")
 
-// question is one request to a repository.
-type question struct {
+// apiRequest is one request to a repository.
+type apiRequest struct {
 	method, kind, id string
 	// query is that of the URL, without the question mark.
 	query string
-	// unless is the value of If-None-Match; with one, 304 is an answer and no error.
-	unless string
-	// once leaves repeating after trouble on the way to the caller, for those who keep to a budget of requests.
-	once bool
+	// ifNoneMatch is the value of If-None-Match; with one, 304 is an answer and no error.
+	ifNoneMatch string
+	// noRetry leaves repeating after trouble on the way to the caller, for those who keep to a budget of requests.
+	noRetry bool
 }
 
 // request sends one request and returns the answer to a 200. The body ends with an error of ours.
 func (c *Client) request(ctx context.Context, t target, method, kind, id string) (*http.Response, error) {
-	return c.ask(ctx, t, question{method: method, kind: kind, id: id})
+	return c.do(ctx, t, apiRequest{method: method, kind: kind, id: id})
 }
 
-// ask is request for questions that want more. Errors of registries that say how long to wait have a
+// do is request for questions that want more. Errors of registries that say how long to wait have a
 // [Throttled] in their chain.
-func (c *Client) ask(ctx context.Context, t target, q question) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, t target, q apiRequest) (*http.Response, error) {
 	op, subject := q.method+" "+q.kind, t.repo.String()+" "+q.id
 	rt, err := c.login(ctx, t, transport.PullScope, pullSessionAge)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := q.request(ctx, t)
+	req, err := q.build(ctx, t)
 	if err != nil {
 		cancel(nil)
 		return nil, pratique.Wrap(pratique.Invalid, op, subject, err)
 	}
-	client := &http.Client{Transport: rt, CheckRedirect: fewRedirects}
+	client := &http.Client{Transport: rt, CheckRedirect: limitRedirects}
 	resp, err := client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return nil, fault(op, subject, err)
+		return nil, toError(op, subject, err)
 	}
 	good := []int{http.StatusOK}
-	if q.unless != "" {
+	if q.ifNoneMatch != "" {
 		good = append(good, http.StatusNotModified)
 	}
 	if err := transport.CheckError(resp, good...); err != nil {
 		_ = resp.Body.Close() // the error says more
 		cancel(nil)
-		return nil, fault(op, subject, err)
+		return nil, toError(op, subject, err)
 	}
 	resp.Body = newStream(ctx, cancel, resp.Body, c.stall, op, subject)
 	return resp, nil
 }
 
-func (q question) request(ctx context.Context, t target) (*http.Request, error) {
-	if q.once {
+func (q apiRequest) build(ctx context.Context, t target) (*http.Request, error) {
+	if q.noRetry {
 		ctx = context.WithValue(ctx, onceKey{}, true)
 	}
 	u := url.URL{Scheme: t.host.registry.Scheme(), Host: t.host.registry.RegistryStr(),
@@ -93,14 +93,14 @@ func (q question) request(ctx context.Context, t target) (*http.Request, error) 
 	}
 	// Some registries compress whatever they are not told to leave as it is.
 	req.Header.Set("Accept-Encoding", "identity")
-	if q.unless != "" {
-		req.Header.Set("If-None-Match", q.unless)
+	if q.ifNoneMatch != "" {
+		req.Header.Set("If-None-Match", q.ifNoneMatch)
 	}
 	return req, nil
 }
 
-// fewRedirects leaves the question where to the guard, which sees every request.
-func fewRedirects(_ *http.Request, via []*http.Request) error {
+// limitRedirects leaves the question where to the guard, which sees every request.
+func limitRedirects(_ *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return pratique.Errorf(pratique.Unavailable, "follow redirects", "stopped after %d", maxRedirects)
 	}
@@ -132,7 +132,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	if cause := context.Cause(s.ctx); cause != nil {
 		err = cause
 	}
-	return n, fault(s.op, s.subject, err)
+	return n, toError(s.op, s.subject, err)
 }
 
 func (s *stream) Close() error {
@@ -149,12 +149,12 @@ type document struct {
 
 // manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that name.
 func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.ContentID) (document, error) {
-	return c.readManifest(ctx, t, question{method: http.MethodGet, kind: "manifests", id: id}, want)
+	return c.readManifest(ctx, t, apiRequest{method: http.MethodGet, kind: "manifests", id: id}, want)
 }
 
-// alsoBySHA256 makes sure that a manifest which was found by a digest of another algorithm is there by its sha256 digest, too:
+// requireSHA256 makes sure that a manifest which was found by a digest of another algorithm is there by its sha256 digest, too:
 // signatures, attestations and commits name it so.
-func (c *Client) alsoBySHA256(ctx context.Context, t target, doc document, id pratique.ContentID) error {
+func (c *Client) requireSHA256(ctx context.Context, t target, doc document, id pratique.ContentID) error {
 	if _, ok := id.Digest(); ok || id.IsZero() {
 		return nil
 	}
@@ -166,8 +166,8 @@ func (c *Client) alsoBySHA256(ctx context.Context, t target, doc document, id pr
 	return err
 }
 
-func (c *Client) readManifest(ctx context.Context, t target, q question, want pratique.ContentID) (document, error) {
-	resp, err := c.ask(ctx, t, q)
+func (c *Client) readManifest(ctx context.Context, t target, q apiRequest, want pratique.ContentID) (document, error) {
+	resp, err := c.do(ctx, t, q)
 	if err != nil {
 		return document{}, err
 	}
@@ -204,7 +204,7 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 		return nil, err
 	}
 	if d.Size > c.limits.ManifestBytes {
-		return nil, tooBig("image configuration", c.limits.ManifestBytes)
+		return nil, errTooLarge("image configuration", c.limits.ManifestBytes)
 	}
 	if doc, ok := c.documents.get(t.repo, id); ok {
 		return doc.raw, nil
@@ -235,9 +235,9 @@ func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.D
 	if err != nil {
 		return nil, err
 	}
-	free, err := t.host.pace.enter(ctx, t.host.pace.layers)
+	free, err := t.host.throttle.acquire(ctx, t.host.throttle.layers)
 	if err != nil {
-		return nil, fault("fetch layer", d.ID().String(), err)
+		return nil, toError("fetch layer", d.ID().String(), err)
 	}
 	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
 	if err != nil {
@@ -293,7 +293,7 @@ func readAll(r io.Reader, what string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if n > limit {
-		return nil, tooBig(what, limit)
+		return nil, errTooLarge(what, limit)
 	}
 	return b.Bytes(), nil
 }

@@ -58,7 +58,7 @@ func (l *listing) add(other listing) {
 // index reads the entries of an index, in its order. Of what is around it, above is the platform under which a runtime
 // finds it.
 func (r *indexReader) index(ctx context.Context, m manifest, above platform, depth int) (listing, error) {
-	if err := r.count(len(m.Manifests)); err != nil {
+	if err := r.addEntries(len(m.Manifests)); err != nil {
 		return listing{}, err
 	}
 	entries := make([]listing, len(m.Manifests))
@@ -89,18 +89,18 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 		if d.Platform.unknown() {
 			return listing{}, nil
 		}
-		if !d.Platform.silent() {
+		if !d.Platform.empty() {
 			said = *d.Platform
 		}
 	}
-	found, own, err := r.look(ctx, d, said, depth)
+	found, own, err := r.read(ctx, d, said, depth)
 	if err == nil {
 		return found, nil
 	}
 	if r.exceeded() {
 		return listing{}, err
 	}
-	if !r.client.wants(said, own) {
+	if !r.client.wantsPlatform(said, own) {
 		return listing{unwanted: 1}, nil
 	}
 	if kind := pratique.KindOf(err); kind != pratique.Invalid && kind != pratique.NotFound && kind != pratique.Exhausted {
@@ -113,9 +113,9 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
 }
 
-// look fetches an entry and goes by its bytes. With an error it returns the platform that the image's own configuration
+// read fetches an entry and goes by its bytes. With an error it returns the platform that the image's own configuration
 // names, as far as it was read.
-func (r *indexReader) look(ctx context.Context, d descriptor, said platform, depth int) (found listing, own platform, err error) {
+func (r *indexReader) read(ctx context.Context, d descriptor, said platform, depth int) (found listing, own platform, err error) {
 	id, err := d.id()
 	if err != nil {
 		return listing{}, own, err
@@ -124,7 +124,7 @@ func (r *indexReader) look(ctx context.Context, d descriptor, said platform, dep
 	if err != nil {
 		return listing{}, own, err
 	}
-	if err := r.spend(len(doc.raw)); err != nil {
+	if err := r.addBytes(len(doc.raw)); err != nil {
 		return listing{}, own, err
 	}
 	m, err := parse(doc)
@@ -158,10 +158,10 @@ func (r *indexReader) look(ctx context.Context, d descriptor, said platform, dep
 	if err := cfg.setDiffIDs(descriptors); err != nil {
 		return listing{}, own, err
 	}
-	if !r.client.wants(said, own) {
+	if !r.client.wantsPlatform(said, own) {
 		return listing{unwanted: 1}, own, nil
 	}
-	if err := r.client.alsoBySHA256(ctx, r.target, doc, id); err != nil {
+	if err := r.client.requireSHA256(ctx, r.target, doc, id); err != nil {
 		return listing{}, own, err
 	}
 	child, err := newChild(pratique.DigestOf(doc.raw), said, own)
@@ -173,7 +173,7 @@ func (r *indexReader) config(ctx context.Context, m manifest) (config, error) {
 	if err != nil {
 		return config{}, err
 	}
-	if err := r.spend(len(raw)); err != nil {
+	if err := r.addBytes(len(raw)); err != nil {
 		return config{}, err
 	}
 	return parseConfig(raw)
@@ -197,8 +197,8 @@ func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error
 	return child, nil
 }
 
-// count counts entries before they are read.
-func (r *indexReader) count(entries int) error {
+// addEntries counts entries before they are read.
+func (r *indexReader) addEntries(entries int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counted += entries; r.counted > r.client.limits.IndexChildren {
@@ -208,7 +208,7 @@ func (r *indexReader) count(entries int) error {
 	return nil
 }
 
-func (r *indexReader) spend(bytes int) error {
+func (r *indexReader) addBytes(bytes int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bytes += int64(bytes); r.bytes > r.client.limits.IndexBytes {
@@ -224,11 +224,11 @@ func (r *indexReader) exceeded() bool {
 	return r.counted > r.client.limits.IndexChildren || r.bytes > r.client.limits.IndexBytes
 }
 
-// wants reports whether an image may be run on one of the platforms that the configuration asks for. Runtimes go by
+// wantsPlatform reports whether an image may be run on one of the platforms that the configuration asks for. Runtimes go by
 // what the index says; an image that calls itself wanted counts all the same.
-func (c *Client) wants(said, own platform) bool {
-	if len(c.platforms) == 0 || said.silent() {
+func (c *Client) wantsPlatform(said, own platform) bool {
+	if len(c.platforms) == 0 || said.empty() {
 		return true
 	}
-	return slices.ContainsFunc(c.platforms, said.raw().MayRunOn) || !own.silent() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
+	return slices.ContainsFunc(c.platforms, said.raw().MayRunOn) || !own.empty() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
 }

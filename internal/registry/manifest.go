@@ -79,8 +79,8 @@ func (p platform) raw() pratique.Platform {
 	return pratique.Platform(p.OS + "/" + p.Architecture + "/" + p.Variant)
 }
 
-// silent reports that neither the operating system nor the architecture is named, so that any may be meant.
-func (p platform) silent() bool { return p.OS == "" && p.Architecture == "" }
+// empty reports that neither the operating system nor the architecture is named, so that any may be meant.
+func (p platform) empty() bool { return p.OS == "" && p.Architecture == "" }
 
 // unknown is what BuildKit gives its attestation manifests, so that no runtime ever chooses them.
 func (p platform) unknown() bool { return p == platform{OS: "unknown", Architecture: "unknown"} }
@@ -106,7 +106,7 @@ func parse(doc document) (manifest, error) {
 	refuse := func(format string, args ...any) (manifest, error) {
 		return manifest{}, pratique.Errorf(pratique.Invalid, opParse, format, args...)
 	}
-	if err := unambiguous(doc.raw, shapeManifest); err != nil {
+	if err := checkUnambiguous(doc.raw, shapeManifest); err != nil {
 		return refuse("%w", err)
 	}
 	if err := json.Unmarshal(doc.raw, &m); err != nil {
@@ -120,7 +120,7 @@ func parse(doc document) (manifest, error) {
 	}
 	m.typed = m.MediaType != ""
 	if !m.typed {
-		m.MediaType = m.guess(doc.contentType)
+		m.MediaType = m.guessType(doc.contentType)
 	}
 	if m.isIndex() && (m.Config != nil || m.Layers != nil) || m.isImageManifest() && m.Manifests != nil {
 		return refuse("media type %s does not fit the content", m.MediaType)
@@ -131,8 +131,8 @@ func parse(doc document) (manifest, error) {
 	return m, nil
 }
 
-// guess is the media type of a manifest that does not say its own: what the registry calls it, if that may be.
-func (m manifest) guess(contentType string) string {
+// guessType is the media type of a manifest that does not say its own: what the registry calls it, if that may be.
+func (m manifest) guessType(contentType string) string {
 	header, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case err != nil: // then it says nothing

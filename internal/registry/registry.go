@@ -76,8 +76,8 @@ type Client struct {
 	platforms []pratique.Platform
 	stall     time.Duration
 	sessions  sessions
-	documents documents
-	present   present
+	documents documentCache
+	present   presenceCache
 }
 
 // host is a configured host, ready to be asked.
@@ -85,7 +85,7 @@ type host struct {
 	Host
 	registry name.Registry
 	names    []name.Option
-	pace     *pace
+	throttle *throttle
 	guard    *guard
 }
 
@@ -145,7 +145,7 @@ func (h Host) prepare() (*host, error) {
 		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", pratique.Clip(h.Name))
 	}
 	h.PlainHTTP = h.PlainHTTP || !h.TLS && loopback(h.Name)
-	ready := &host{Host: h, pace: newPace(h.Name, h.Concurrency)}
+	ready := &host{Host: h, throttle: newThrottle(h.Name, h.Concurrency)}
 	if h.PlainHTTP {
 		ready.names = []name.Option{name.Insecure}
 	}

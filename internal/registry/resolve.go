@@ -34,7 +34,7 @@ func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.
 	}
 	doc, err := c.manifest(ctx, t, tag, id)
 	if err == nil {
-		err = c.alsoBySHA256(ctx, t, doc, id)
+		err = c.requireSHA256(ctx, t, doc, id)
 	}
 	if err != nil {
 		return pratique.Manifest{}, err
@@ -164,7 +164,7 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is to be fetched from elsewhere (%s), as those of Windows are: foreign layers are not read",
 				id, pratique.Clip(strings.Join(d.URLs, " ")))
 		}
-		if !layers.Known(d.MediaType) {
+		if !layers.IsLayerType(d.MediaType) {
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, pratique.Clip(d.MediaType))
 		}
 		sum += d.Size
@@ -173,7 +173,7 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 				id, d.Size, sum, c.limits.LayerBytes, c.limits.ImageBytes)
 		}
 		layer := layers.Descriptor{MediaType: d.MediaType, Size: d.Size, Annotations: d.Annotations}
-		layer.Digest, layer.DigestName = layers.Named(id)
+		layer.Digest, layer.DigestName = layers.DigestFor(id)
 		all = append(all, layer)
 	}
 	return all, nil
@@ -190,7 +190,7 @@ type config struct {
 
 func parseConfig(raw []byte) (config, error) {
 	var cfg config
-	err := unambiguous(raw, shapeConfig)
+	err := checkUnambiguous(raw, shapeConfig)
 	if err == nil {
 		err = json.Unmarshal(raw, &cfg)
 	}
@@ -211,7 +211,7 @@ func (c config) setDiffIDs(all []layers.Descriptor) error {
 		if err != nil {
 			return pratique.Wrap(pratique.Invalid, op, "", err)
 		}
-		all[i].DiffID, all[i].DiffIDName = layers.Named(id)
+		all[i].DiffID, all[i].DiffIDName = layers.DigestFor(id)
 	}
 	return nil
 }

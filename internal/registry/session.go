@@ -66,7 +66,7 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 	case s.lock <- struct{}{}:
 		defer func() { <-s.lock }()
 	case <-ctx.Done():
-		return nil, fault("log in to registry", t.host.Name, ctx.Err())
+		return nil, toError("log in to registry", t.host.Name, ctx.Err())
 	}
 	if s.transport != nil && time.Since(s.madeAt) < age {
 		return s.transport, nil
@@ -74,7 +74,7 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 	base := transport.NewUserAgent(retryReads(t.host.guard), c.userAgent)
 	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base, []string{t.name.Scope(scope)})
 	if err != nil {
-		return nil, loginFault(t.host.Host, err)
+		return nil, loginError(t.host.Host, err)
 	}
 	s.transport, s.madeAt = made, time.Now()
 	return made, nil
@@ -121,7 +121,7 @@ type readRetries struct {
 func retryReads(inner http.RoundTripper) http.RoundTripper {
 	return &readRetries{once: inner, repeated: transport.NewRetry(inner,
 		transport.WithRetryBackoff(transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
-		transport.WithRetryPredicate(passing),
+		transport.WithRetryPredicate(isTransient),
 		// Not 429: waiting for that is the queue's business.
 		transport.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout))}
@@ -138,8 +138,8 @@ func (r *readRetries) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.repeated.RoundTrip(req)
 }
 
-// passing reports errors that the next moment may not have.
-func passing(err error) bool {
+// isTransient reports errors that the next moment may not have.
+func isTransient(err error) bool {
 	var status *transport.Error
 	if errors.As(err, &status) {
 		return status.Temporary()

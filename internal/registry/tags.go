@@ -46,7 +46,7 @@ func (c *Client) tags(ctx context.Context, t target, after, etag string) (pratiq
 		return pratique.TagPage{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
 			len(query), len(etag), maxQuery, maxETag)
 	}
-	resp, err := c.ask(ctx, t, question{method: http.MethodGet, kind: "tags", id: "list", query: query, unless: etag, once: true})
+	resp, err := c.do(ctx, t, apiRequest{method: http.MethodGet, kind: "tags", id: "list", query: query, ifNoneMatch: etag, noRetry: true})
 	if err != nil {
 		return pratique.TagPage{}, err
 	}
@@ -75,7 +75,7 @@ func readPage(resp *http.Response, repo pratique.Repository) (pratique.TagPage, 
 	var list struct {
 		Tags []string `json:"tags"`
 	}
-	err = unambiguous(raw, shapeTags)
+	err = checkUnambiguous(raw, shapeTags)
 	if err == nil {
 		err = json.Unmarshal(raw, &list)
 	}
@@ -157,14 +157,14 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	if err != nil {
 		return pratique.Digest{}, false, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 	}
-	q := question{method: http.MethodHead, kind: "manifests", id: ref.Tag, once: spend != nil}
+	q := apiRequest{method: http.MethodHead, kind: "manifests", id: ref.Tag, noRetry: spend != nil}
 	var want pratique.ContentID
 	if ref.Tag == "" || !ref.Other.IsZero() {
 		want = ref.ContentID()
 		q.id = want.String()
 	}
 	if !known.IsZero() {
-		q.unless = fmt.Sprintf("%q", known)
+		q.ifNoneMatch = fmt.Sprintf("%q", known)
 	}
 	if spend == nil {
 		spend = func(context.Context) error { return nil }
@@ -178,12 +178,12 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	return d, err == nil && d != known, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-func (c *Client) headDigest(ctx context.Context, t target, q question, known pratique.Digest, want pratique.ContentID,
+func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known pratique.Digest, want pratique.ContentID,
 	spend func(context.Context) error) (pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
-	resp, err := c.ask(ctx, t, q)
+	resp, err := c.do(ctx, t, q)
 	if kind := pratique.KindOf(err); kind == pratique.NotFound || kind == pratique.Invalid {
 		// Nexus and some proxies answer HEAD as if nothing were there.
 		return c.getDigest(ctx, t, q, want, spend)
@@ -204,12 +204,12 @@ func (c *Client) headDigest(ctx context.Context, t target, q question, known pra
 }
 
 // getDigest reads the manifest that a question by HEAD was about. Its bytes have the name want, unless that is zero.
-func (c *Client) getDigest(ctx context.Context, t target, q question, want pratique.ContentID, spend func(context.Context) error) (
+func (c *Client) getDigest(ctx context.Context, t target, q apiRequest, want pratique.ContentID, spend func(context.Context) error) (
 	pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
-	q.method, q.unless = http.MethodGet, ""
+	q.method, q.ifNoneMatch = http.MethodGet, ""
 	doc, err := c.readManifest(ctx, t, q, want)
 	if err != nil {
 		return pratique.Digest{}, err

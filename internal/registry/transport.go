@@ -38,9 +38,9 @@ func newTransport(publicOnly bool) *http.Transport {
 	}
 }
 
-// reserved are the address blocks that netip has no name for and that lead into private networks, directly
+// reservedPrefixes are the address blocks that netip has no name for and that lead into private networks, directly
 // or by translation.
-var reserved = []netip.Prefix{
+var reservedPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT, also used inside clouds
 	netip.MustParsePrefix("192.0.0.0/24"),
@@ -63,7 +63,7 @@ func checkPublic(address string) error {
 	}
 	addr := ap.Addr().Unmap().WithZone("")
 	inside := !addr.IsGlobalUnicast() || addr.IsPrivate() ||
-		slices.ContainsFunc(reserved, func(p netip.Prefix) bool { return p.Contains(addr) })
+		slices.ContainsFunc(reservedPrefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 	if inside {
 		return pratique.Errorf(pratique.Denied, opGuard,
 			"the registry sends us to the private address %s: name that host in redirectHosts if it belongs to the registry", addr)
@@ -94,16 +94,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	transport, err := g.route(req)
 	if err != nil {
-		return nil, refused(req, err)
+		return nil, closeBody(req, err)
 	}
 	if g.host.PlainHTTP && authority(req.URL) == g.own && req.URL.Scheme != "http" {
 		// Tried first by the library; asking a plain server for TLS costs a round trip and says nothing.
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "http"
 	}
-	leave, err := g.host.pace.enter(req.Context(), g.host.pace.slots)
+	leave, err := g.host.throttle.acquire(req.Context(), g.host.throttle.slots)
 	if err != nil {
-		return nil, refused(req, err)
+		return nil, closeBody(req, err)
 	}
 	sent := time.Now()
 	resp, err := transport.RoundTrip(req)
@@ -111,16 +111,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		leave()
 		return nil, err
 	}
-	if err := g.host.pace.heed(resp, sent, time.Now()); err != nil {
+	if err := g.host.throttle.observe(resp, sent, time.Now()); err != nil {
 		leave()
 		return nil, err
 	}
-	hold(req, resp, leave)
+	releaseOnClose(req, resp, leave)
 	return g.bound(req, resp)
 }
 
-// refused keeps the contract of RoundTripper for a request that is not sent.
-func refused(req *http.Request, err error) error {
+// closeBody keeps the contract of RoundTripper for a request that is not sent.
+func closeBody(req *http.Request, err error) error {
 	if req.Body != nil {
 		_ = req.Body.Close() // nothing was read from it
 	}
@@ -174,13 +174,13 @@ func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, e
 	}
 	if resp.ContentLength > g.manifestBytes {
 		_ = resp.Body.Close() // refused unread
-		return nil, tooBig("manifest", g.manifestBytes)
+		return nil, errTooLarge("manifest", g.manifestBytes)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: tooBig("manifest", g.manifestBytes)}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: errTooLarge("manifest", g.manifestBytes)}
 	return resp, nil
 }
 
-func tooBig(what string, limit int64) error {
+func errTooLarge(what string, limit int64) error {
 	return pratique.Errorf(pratique.Exhausted, "read "+what, "larger than the limit of %d bytes", limit)
 }
 

@@ -33,7 +33,7 @@ func (e exporter) counter(name string, value uint64, labels ...string) {
 
 func (e exporter) send(name string, kind prometheus.ValueType, value float64, labels []string) {
 	for i := range labels {
-		labels[i] = text(labels[i])
+		labels[i] = labelValue(labels[i])
 	}
 	metric, err := prometheus.NewConstMetric(e.descs[name], kind, value, labels...)
 	if err != nil {

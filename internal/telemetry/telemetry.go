@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// scrapes is how many may be under way at once; more are answered 503.
-	scrapes = 4
+	// maxScrapes is how many may be under way at once; more are answered 503.
+	maxScrapes = 4
 	// maxOutcomes bounds the different outcomes; what comes after them is counted as other.
 	maxOutcomes = 100
 	unknown     = "unknown"
@@ -32,9 +32,9 @@ const (
 // outcome is the form of an outcome: accepted, ignored:pull, dropped:host, refused:503.
 var outcome = regexp.MustCompile(`^(accepted|(ignored|dropped):[a-z0-9-]{1,32}|refused:[1-5][0-9]{2})$`)
 
-// begun returns the outcomes that every receiver has from the start, as 0. An alert on an increase does not see
+// initialOutcomes returns the outcomes that every receiver has from the start, as 0. An alert on an increase does not see
 // the first of a series that begins with it.
-func begun() []string {
+func initialOutcomes() []string {
 	return []string{
 		"accepted", "ignored:duplicate",
 		"dropped:body-too-large", "dropped:unreadable", "dropped:too-many-events", "dropped:host", "dropped:repository",
@@ -84,7 +84,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "pratique_build_info",
 		Help:        "Always 1; the labels say which build runs. During an update look whether all instances have the same.",
-		ConstLabels: prometheus.Labels{"version": text(version), "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": labelValue(version), "goversion": runtime.Version()},
 	})
 	build.Set(1)
 	m.shadow.WithLabelValues(equal)
@@ -100,19 +100,19 @@ func New(version string) *Metrics {
 // pratique_source_up says so.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapes,
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes,
 	})
 }
 
 // Targets says which deploy targets are configured, so that they are 0 from now on.
 func (m *Metrics) Targets(names ...string) {
 	for _, name := range names {
-		m.problems.WithLabelValues(text(name))
+		m.problems.WithLabelValues(labelValue(name))
 	}
 }
 
 // DeployProblem counts a place of a configured target that could not be edited.
-func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(text(target)).Inc() }
+func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(labelValue(target)).Inc() }
 
 // ShadowSBOM counts an image whose SBOMs were made in full as well, and whether both were equal.
 func (m *Metrics) ShadowSBOM(same bool) {
@@ -130,9 +130,9 @@ func (m *Metrics) Receivers(names ...string) {
 	defer m.mu.Unlock()
 	for _, name := range names {
 		m.receivers[name] = true
-		for _, o := range begun() {
+		for _, o := range initialOutcomes() {
 			m.outcomes[o] = true
-			m.events.WithLabelValues(text(name), o)
+			m.events.WithLabelValues(labelValue(name), o)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func (m *Metrics) receiver(name string) string {
 	if !m.receivers[name] {
 		return unknown
 	}
-	return text(name)
+	return labelValue(name)
 }
 
 func (m *Metrics) outcome(o string) string {
@@ -174,5 +174,5 @@ func (m *Metrics) outcome(o string) string {
 	return o
 }
 
-// text makes a label value of a configured name: the format allows UTF-8 only.
-func text(s string) string { return strings.ToValidUTF8(s, "?") }
+// labelValue makes a label value of a configured name: the format allows UTF-8 only.
+func labelValue(s string) string { return strings.ToValidUTF8(s, "?") }

@@ -76,8 +76,8 @@ type Repository struct {
 	News, Failures uint64
 }
 
-// watcher collects the figures of the sources.
-type watcher struct {
+// collector collects the figures of the sources.
+type collector struct {
 	sources Sources
 	descs   map[string]*prometheus.Desc
 
@@ -85,15 +85,15 @@ type watcher struct {
 	unread map[string]string // why a source could not be read the last time, by its name
 }
 
-// figure is one exported figure of a source.
-type figure struct {
+// metric is one exported figure of a source.
+type metric struct {
 	name, help string
 	labels     []string
 }
 
-func figures() []figure {
+func metrics() []metric {
 	priority, repository := []string{"stage", "priority"}, []string{"repository"}
-	return []figure{
+	return []metric{
 		{"pratique_source_up", "1 if the figures of this source could be read for this scrape, else 0 and they are missing: look at the log of the service.", []string{"source"}},
 		{"pratique_outbox_waiting_events", "Events that are safe on disk and not in the queue yet. If they stay, NATS does not answer: look at it.", nil},
 		{"pratique_outbox_unresolved_pushes", "Pushes whose sender gave no digest, and whose tag was not read from the registry yet. If they stay, look at the registry and the credentials for it.", nil},
@@ -134,22 +134,22 @@ func (m *Metrics) Watch(s Sources) error {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
-	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
-	for _, f := range figures() {
+	w := &collector{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
+	for _, f := range metrics() {
 		w.descs[f.name] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
 	}
 	return pratique.Wrap(pratique.Internal, "watch", "", m.registry.Register(w))
 }
 
 // Describe implements [prometheus.Collector].
-func (w *watcher) Describe(out chan<- *prometheus.Desc) {
+func (w *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range w.descs {
 		out <- desc
 	}
 }
 
 // Collect implements [prometheus.Collector].
-func (w *watcher) Collect(out chan<- prometheus.Metric) {
+func (w *collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	e := exporter{w.descs, out, w.sources.Now()}
@@ -163,8 +163,8 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	read(ctx, w, e, "denials", w.sources.Denials, e.denials)
 }
 
-// tell reports a source that cannot be read, once for each reason.
-func (w *watcher) tell(source string, err error) {
+// reportUnread reports a source that cannot be read, once for each reason.
+func (w *collector) reportUnread(source string, err error) {
 	why := ""
 	if err != nil {
 		why = err.Error()
@@ -179,12 +179,12 @@ func (w *watcher) tell(source string, err error) {
 }
 
 // read asks one source and exports what it says, and whether it said something.
-func read[T any](ctx context.Context, w *watcher, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
+func read[T any](ctx context.Context, w *collector, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
 	if source == nil {
 		return
 	}
 	value, err := source(ctx)
-	w.tell(name, err)
+	w.reportUnread(name, err)
 	if err != nil {
 		e.gauge("pratique_source_up", 0, name)
 		return

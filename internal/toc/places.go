@@ -88,7 +88,7 @@ func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.Re
 	if err != nil || h.Name != tableName || h.Typeflag != tar.TypeReg {
 		return Found{}, errTable("its footer points to something other than %s", tableName)
 	}
-	if h.Size > mostJSON {
+	if h.Size > maxJSON {
 		return Found{}, errLarge()
 	}
 	table := newTable(ctx, r)
@@ -124,15 +124,15 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 		}
 		found.Split = fmt.Sprintf("%d:%d:", split.At, split.Size)
 	}
-	if word(2) > mostJSON || word(2) < 0 {
+	if word(2) > maxJSON || word(2) < 0 {
 		return Found{}, errLarge()
 	}
-	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MostFrame))
+	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MaxFrame))
 	if err != nil {
 		return Found{}, errTable("%w", err)
 	}
 	defer z.Close()
-	table := newTable(ctx, io.LimitReader(z, mostJSON+1))
+	table := newTable(ctx, io.LimitReader(z, maxJSON+1))
 	c := comparison{table: table, starts: b.Starts, tar: stream, end: -1}
 	if err := c.run(ctx, size); err != nil {
 		return Found{}, err
@@ -145,7 +145,7 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 }
 
 func errLarge() error {
-	return pratique.Errorf(pratique.Exhausted, op, "a table of more than %d bytes", mostJSON)
+	return pratique.Errorf(pratique.Exhausted, op, "a table of more than %d bytes", maxJSON)
 }
 
 // same reports whether two spellings are one name for readers that do not tell case apart.

@@ -42,8 +42,8 @@ var meaningful = []string{
 	"innerOffset", "chunkOffset", "chunkSize", "chunkDigest", "chunkType", "version", "tarSplitDigest",
 }
 
-// mostFields bounds the names in one object of a table. The formats have about 20.
-const mostFields = 100
+// maxFields bounds the names in one object of a table. The formats have about 20.
+const maxFields = 100
 
 // table reads the entries of a table one by one.
 type table struct {
@@ -163,8 +163,8 @@ func fieldName(dec *json.Decoder, seen *[]string) (string, error) {
 	if slices.Contains(*seen, name) {
 		return "", errTable("a field %.100q that comes twice", name)
 	}
-	if len(*seen) == mostFields {
-		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields", mostFields)
+	if len(*seen) == maxFields {
+		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields", maxFields)
 	}
 	*seen = append(*seen, name)
 	return name, nil
@@ -215,7 +215,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		return 0, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	n, err := b.r.Read(p)
-	if b.n += int64(n); b.n > mostJSON {
+	if b.n += int64(n); b.n > maxJSON {
 		return n, errLarge()
 	}
 	return n, err

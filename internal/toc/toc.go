@@ -16,10 +16,10 @@ const (
 	op = "read table of contents"
 	// TailBytes is how many of the last bytes of a blob a footer can have.
 	TailBytes = 64
-	// MostFrame bounds the compressed table of a zstd:chunked layer, and mostJSON a table in any form, as
+	// MaxFrame bounds the compressed table of a zstd:chunked layer, and maxJSON a table in any form, as
 	// containers/storage does.
-	MostFrame = 48 << 20
-	mostJSON  = 150 << 20
+	MaxFrame = 48 << 20
+	maxJSON  = 150 << 20
 )
 
 // Start is where a member of a gzip stream or a frame of a zstd stream begins: in the blob, and in the tar.

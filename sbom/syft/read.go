@@ -18,7 +18,7 @@ import (
 )
 
 // Open reads the headers of an image's layers as they are. cleanup closes their files and deletes
-// what was made beside them. Ask [Generator.ReadsAsMeant] first.
+// what was made beside them. Ask [Generator.ReadsCorrectly] first.
 func Open(ctx context.Context, img layers.Image) (read *image.Image, cleanup func() error, err error) {
 	return open(ctx, img, nil)
 }

@@ -40,9 +40,9 @@ const op = "generate sbom"
 type Generator struct {
 	tool   pratique.Tool
 	config *syft.CreateSBOMConfig
-	trees  *filetree.Memory
+	trees  *filetree.Cache
 	mu     sync.Mutex
-	normal filetree.Derived[normal]
+	traits filetree.PerLayer[layerTraits]
 	// licenses carries Syft's license scanner, which Syft takes from a context only. To build one
 	// costs almost a second of CPU, more than most images do.
 	licenses context.Context
@@ -50,9 +50,9 @@ type Generator struct {
 
 // New builds a generator, and with it the license scanner: about 0.8 s of CPU. The trees of images
 // may be shared with others that read them; nil gives the generator its own.
-func New(trees *filetree.Memory) (*Generator, error) {
+func New(trees *filetree.Cache) (*Generator, error) {
 	if trees == nil {
-		trees = new(filetree.Memory)
+		trees = new(filetree.Cache)
 	}
 	g := &Generator{tool: tool(), trees: trees}
 	g.config = config().WithTool(g.tool.Name, g.tool.Version)
@@ -94,7 +94,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 
 // all catalogs all layers. Layers that Syft would misread are rewritten for it.
 func (g *Generator) all(ctx context.Context, img layers.Image) (found *syftsbom.SBOM, err error) {
-	read, cleanup, err := open(ctx, img, g.rewritten)
+	read, cleanup, err := open(ctx, img, g.rewriteMisread)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 		return err
 	})
 	all.Go(func() (err error) {
-		docs.CycloneDX, err = encodeCycloneDX(detached(c.SBOM), stamp)
+		docs.CycloneDX, err = encodeCycloneDX(cloneRelationships(c.SBOM), stamp)
 		return err
 	})
 	all.Go(func() error {
@@ -162,10 +162,12 @@ func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 }
 
 // ModelOf is Syft's SPDX model of a catalog.
-func ModelOf(s *syftsbom.SBOM) *spdx.Document { return spdxhelpers.ToFormatModel(detached(s)) }
+func ModelOf(s *syftsbom.SBOM) *spdx.Document {
+	return spdxhelpers.ToFormatModel(cloneRelationships(s))
+}
 
-// detached is a catalog with relationships of its own: both formats sort them, at the same time.
-func detached(s *syftsbom.SBOM) syftsbom.SBOM {
+// cloneRelationships is a catalog with relationships of its own: both formats sort them, at the same time.
+func cloneRelationships(s *syftsbom.SBOM) syftsbom.SBOM {
 	out := *s
 	out.Relationships = slices.Clone(s.Relationships)
 	return out

@@ -14,26 +14,27 @@ import (
 // that is not loaded goes on, to find what else is missing, is given up, and is tried again when all
 // that is here.
 type documents struct {
-	inventories shelf[[]pratique.Digest] // their lists
-	keys        shelf[[][]byte]          // of lists, hashed
-	reports     shelf[[]pratique.Digest] // the documents of their findings
-	findings    shelf[answer]
+	inventories documentLoader[[]pratique.Digest] // their lists
+	keys        documentLoader[[][]byte]          // of lists, hashed
+	reports     documentLoader[[]pratique.Digest] // the documents of their findings
+	findings    documentLoader[matchResult]
 }
 
-// answer is what a match of a list gave.
-type answer struct {
-	// incomplete says that the scanner failed on the list.
+// matchResult is what a match of a list gave.
+type matchResult struct {
+	// incomplete says that an early version did not find out what there were advisories for, or that the
+	// scanner failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
 
 func newDocuments(c Config) *documents {
 	return &documents{
-		inventories: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		inventories: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
 			_, lists, err := scanner.InventoryLists(ctx, c.Documents, d)
 			return lists, err
 		}),
-		keys: newShelf(func(ctx context.Context, d pratique.Digest) ([][]byte, error) {
+		keys: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([][]byte, error) {
 			doc, err := scanner.LoadListDocument(ctx, c.Documents, d)
 			if err != nil {
 				return nil, err
@@ -42,17 +43,17 @@ func newDocuments(c Config) *documents {
 			slices.Sort(keys)
 			all := make([][]byte, len(keys))
 			for i, key := range keys {
-				all[i] = hashed(key)
+				all[i] = hashKey(key)
 			}
 			return all, nil
 		}),
-		reports: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		reports: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
 			_, found, err := scanner.ReportHeader(ctx, c.Documents, d)
 			return found, err
 		}),
-		findings: newShelf(func(ctx context.Context, d pratique.Digest) (answer, error) {
+		findings: newDocumentLoader(func(ctx context.Context, d pratique.Digest) (matchResult, error) {
 			all, covered, err := scanner.LoadCores(ctx, c.Documents, d)
-			a := answer{incomplete: err == nil && covered.Failed()}
+			a := matchResult{incomplete: covered == nil || covered.Failed()}
 			for _, f := range all {
 				a.vulnerabilities = append(a.vulnerabilities, f.ID)
 			}
@@ -76,21 +77,21 @@ func (d *documents) load(ctx context.Context) error {
 	return nil
 }
 
-// shelf holds documents of one sort.
-type shelf[T any] struct {
+// documentLoader holds documents of one sort.
+type documentLoader[T any] struct {
 	read    func(ctx context.Context, d pratique.Digest) (T, error)
-	here    map[pratique.Digest]loaded[T]
+	loaded  map[pratique.Digest]loadResult[T]
 	missing []pratique.Digest
 }
 
-// loaded is what is known of a document; err says that it is not there, or not what it should be.
-type loaded[T any] struct {
+// loadResult is what is known of a document; err says that it is not there, or not what it should be.
+type loadResult[T any] struct {
 	value T
 	err   error
 }
 
-func newShelf[T any](read func(context.Context, pratique.Digest) (T, error)) shelf[T] {
-	return shelf[T]{read: read, here: map[pratique.Digest]loaded[T]{}}
+func newDocumentLoader[T any](read func(context.Context, pratique.Digest) (T, error)) documentLoader[T] {
+	return documentLoader[T]{read: read, loaded: map[pratique.Digest]loadResult[T]{}}
 }
 
 // lostError is about a document that is not there, or not what it should be. What it would have told is
@@ -108,8 +109,8 @@ func lost(err error) bool {
 // without a document that is lost, and is given up.
 var errNotLoaded = lostError{errors.New("a document is not loaded yet")}
 
-func (s *shelf[T]) get(d pratique.Digest) (T, error) {
-	l, ok := s.here[d]
+func (s *documentLoader[T]) get(d pratique.Digest) (T, error) {
+	l, ok := s.loaded[d]
 	if !ok {
 		s.missing = append(s.missing, d)
 		l.err = errNotLoaded
@@ -117,9 +118,9 @@ func (s *shelf[T]) get(d pratique.Digest) (T, error) {
 	return l.value, l.err
 }
 
-func (s *shelf[T]) load(ctx context.Context) error {
+func (s *documentLoader[T]) load(ctx context.Context) error {
 	for _, d := range s.missing {
-		if _, ok := s.here[d]; ok {
+		if _, ok := s.loaded[d]; ok {
 			continue // asked for twice
 		}
 		value, err := s.read(ctx, d)
@@ -131,7 +132,7 @@ func (s *shelf[T]) load(ctx context.Context) error {
 				return err
 			}
 		}
-		s.here[d] = loaded[T]{value, err}
+		s.loaded[d] = loadResult[T]{value, err}
 	}
 	s.missing = nil
 	return nil

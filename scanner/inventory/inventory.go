@@ -88,13 +88,13 @@ func (e *Projection) Reset() error { return e.file.Reset() }
 // Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
 func (e *Projection) Rescan() (r pratique.Rescan, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err = progress(tx)
+		r, err = getProgress(tx)
 		return err
 	})
 	return r, err
 }
 
-func progress(tx *bbolt.Tx) (r pratique.Rescan, err error) {
+func getProgress(tx *bbolt.Tx) (r pratique.Rescan, err error) {
 	_, err = boltfile.GetJSON(tx.Bucket(bucketState), keyRescan, &r)
 	return r, err
 }
@@ -106,7 +106,7 @@ func putProgress(tx *bbolt.Tx, r pratique.Rescan) error {
 // Findings returns the document of a list's findings if it is known to hold for the database. That costs one look-up.
 func (e *Projection) Findings(list, database pratique.Digest) (d pratique.Digest, known bool, err error) {
 	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err := progress(tx)
+		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -114,15 +114,15 @@ func (e *Projection) Findings(list, database pratique.Digest) (d pratique.Digest
 		if id == nil || tx.Bucket(bucketPending).Get(id) != nil {
 			return nil
 		}
-		d, known = findings(tx, numberOf(id))
+		d, known = listFindings(tx, decodeNumber(id))
 		return nil
 	})
 	return d, known, err
 }
 
-// findings is what is known of a list, for the database in use unless the list is to be matched again.
-func findings(tx *bbolt.Tx, list uint32) (pratique.Digest, bool) {
-	v := tx.Bucket(bucketList).Get(number(list))
+// listFindings is what is known of a list, for the database in use unless the list is to be matched again.
+func listFindings(tx *bbolt.Tx, list uint32) (pratique.Digest, bool) {
+	v := tx.Bucket(bucketList).Get(encodeNumber(list))
 	if len(v) != 2*boltfile.DigestSize {
 		return pratique.Digest{}, false
 	}

@@ -38,28 +38,28 @@ func (s *subject) reported(event string, database pratique.Digest) {
 func (w writer) subjectID(s pratique.Subject) (uint32, error) {
 	b, key := w.tx.Bucket(bucketSubjects), append(boltfile.DigestKey(s.Digest), s.Repository.String()...)
 	if id := b.Get(key); id != nil {
-		return numberOf(id), nil
+		return decodeNumber(id), nil
 	}
-	id, err := next(b)
+	id, err := nextID(b)
 	if err != nil {
 		return 0, err
 	}
-	if err := boltfile.PutJSON(w.tx.Bucket(bucketSubject), number(id), subject{Subject: s}); err != nil {
+	if err := boltfile.PutJSON(w.tx.Bucket(bucketSubject), encodeNumber(id), subject{Subject: s}); err != nil {
 		return 0, err
 	}
-	return id, b.Put(key, number(id))
+	return id, b.Put(key, encodeNumber(id))
 }
 
 func (w writer) subject(id uint32) (s subject, err error) {
-	raw := w.tx.Bucket(bucketSubject).Get(number(id))
+	raw := w.tx.Bucket(bucketSubject).Get(encodeNumber(id))
 	if raw == nil {
 		return s, errDamaged
 	}
 	return s, boltfile.DecodeJSON(raw, &s)
 }
 
-// change reads a subject, has fn change it and writes it back, even after fn did not find a document.
-func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error) error {
+// updateSubject reads a subject, has fn change it and writes it back, even after fn did not find a document.
+func (w writer) updateSubject(of pratique.Subject, fn func(id uint32, s *subject) error) error {
 	id, err := w.subjectID(of)
 	if err != nil {
 		return err
@@ -72,5 +72,5 @@ func (w writer) change(of pratique.Subject, fn func(id uint32, s *subject) error
 	if err != nil && !lost(err) {
 		return err
 	}
-	return boltfile.PutJSON(w.tx.Bucket(bucketSubject), number(id), s)
+	return boltfile.PutJSON(w.tx.Bucket(bucketSubject), encodeNumber(id), s)
 }

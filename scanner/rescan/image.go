@@ -10,8 +10,8 @@ import (
 // Source is the source of the events that rescanning makes: nobody pushed.
 const Source = "rescan"
 
-// mostText bounds the text of a cause in a fact, in bytes.
-const mostText = 2 << 10
+// maxText bounds the text of a cause in a fact, in bytes.
+const maxText = 2 << 10
 
 // Outcome is what becomes of one stale image. Of an image that nothing changed for, all but Result is zero.
 type Outcome struct {
@@ -23,7 +23,7 @@ type Outcome struct {
 	// Evaluate are the events to evaluate again, with their subjects.
 	Evaluate []Evaluation
 	// Changed says that the findings differ, Worse that there are new ones.
-	Changed, Worse bool
+	Changed, NewFindings bool
 }
 
 // Evaluation is a subject to be evaluated again, and the event for that.
@@ -63,13 +63,13 @@ func (i StaleImage) Rescanned(p pratique.Rescan, header pratique.Report, d Diffe
 	if err != nil {
 		return Outcome{}, err
 	}
-	o := Outcome{Report: doc, Changed: !slices.Equal(i.Before, i.Now), Worse: d.Total > 0}
+	o := Outcome{Report: doc, Changed: !slices.Equal(i.Before, i.Now), NewFindings: d.Total > 0}
 	evaluate := evaluations(p, i.Evaluate, i.Event, doc.Digest)
 	work := evaluate[0].Event.ID
 	o.Result = ImageResult{ID: i.ID, Report: doc.Digest, Findings: i.Now, Event: work}
-	if o.Worse { // first, so that it is never missing where the other is recorded
+	if o.NewFindings { // first, so that it is never missing where the other is recorded
 		o.Facts = append(o.Facts, pratique.Fact{Subject: i.Subject, Event: work, Body: &pratique.Affected{
-			Report: doc.Digest, Before: i.Report, Database: p.To, Total: d.Total, Findings: d.Gravest,
+			Report: doc.Digest, Before: i.Report, Database: p.To, Total: d.Total, Findings: d.MostSevere,
 		}})
 	}
 	o.Facts = append(o.Facts, pratique.Fact{Subject: i.Subject, Event: work, Body: &pratique.Scanned{
@@ -85,7 +85,7 @@ func (i StaleImage) Rescanned(p pratique.Rescan, header pratique.Report, d Diffe
 // SetAside is the outcome for an image that could not be dealt with: it keeps its report, and a fact says why.
 func (i StaleImage) SetAside(cause error) Outcome {
 	failed := pratique.Failed{
-		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), mostText), Attempts: 1, Final: true,
+		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), maxText), Attempts: 1, Final: true,
 	}
 	if len(i.Evaluate) > 0 {
 		failed.Ref = i.Evaluate[0].Ref

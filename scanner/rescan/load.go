@@ -19,7 +19,7 @@ func LoadQuestion(ctx context.Context, from scanner.Documents, l List, change *C
 	}
 	previous, err := loadPrevious(ctx, from, l.Findings, change)
 	switch {
-	case lost(err):
+	case missingOrDamaged(err):
 		return Ask(list, nil, change)
 	case err != nil:
 		return Question{}, err
@@ -53,8 +53,8 @@ func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest)
 	return out, nil
 }
 
-// lost says whether a document is gone or damaged.
-func lost(err error) bool {
+// missingOrDamaged says whether a document is gone or damaged.
+func missingOrDamaged(err error) bool {
 	kind := pratique.KindOf(err)
 	return kind == pratique.NotFound || kind == pratique.Corrupt
 }

@@ -44,23 +44,23 @@ func (q Query) packageName() string { return q.Inventory.Lists[0].Packages[0].Na
 // Ask returns what to ask about a list. Without what was found before, or a change that says what differs,
 // that is the whole list.
 func Ask(list scanner.ListDocument, previous *Previous, change *Change) (Question, error) {
-	if numbers, ok := change.concerned(list.Inventory, previous); ok {
-		concerned, err := list.Only(numbers)
+	if numbers, ok := change.affectedPackages(list.Inventory, previous); ok {
+		concerned, err := list.DecodeOnly(numbers)
 		if err != nil {
 			return Question{}, err
 		}
 		if change.comparable(concerned) {
-			queries, err := divide(concerned)
+			queries, err := splitByName(concerned)
 			return Question{Queries: queries, partial: true, previous: previous}, err
 		}
 	}
-	whole, err := list.Whole()
+	whole, err := list.Decode()
 	return Question{Queries: []Query{{Inventory: whole}}, previous: previous}, err
 }
 
-// divide makes queries of packages of one list. Packages with the same name stay together: the matcher
+// splitByName makes queries of packages of one list. Packages with the same name stay together: the matcher
 // drops repeated findings among them.
-func divide(inv pratique.Inventory) ([]Query, error) {
+func splitByName(inv pratique.Inventory) ([]Query, error) {
 	var queries []Query
 	list := inv.Lists[0]
 	byName := map[string][]pratique.Package{}

@@ -28,7 +28,7 @@ import (
 // system, cannot be parsed, or when it names two releases, Unavailable when this machine is in the way (no space, no
 // layer file) or ctx ends.
 func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.Cache) (scanner.Analysis, error) {
-	const op = "analyse image"
+	const op = "analyze image"
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	disk, err := img.V1()
@@ -41,24 +41,24 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 	}
 	defer s.layers.trim(maxWeight)
 	tree := s.tree(files)
-	view := newView(s.layers, s.hider, img, tree, known)
-	s.swallowed.clear()
+	view := newImageCache(s.layers, s.redactor, img, tree, known)
+	s.logErrors.reset()
 	detail, err := s.detail(ctx, trivyImage{Image: disk, name: img.Subject.String(), tree: tree}, view)
 	if cleanErr := cleanTemp(); err == nil {
 		err = cleanErr
 	}
 	if err == nil {
 		// Trivy logs what goes wrong with a single file and goes on. It does so too when ctx ends.
-		err = cmp.Or(ctx.Err(), s.swallowed.trouble())
+		err = cmp.Or(ctx.Err(), s.logErrors.machineError())
 	}
 	if err == nil {
-		err = view.unread(ctx, s.swallowed)
+		err = view.checkDatabasesRead(ctx, s.logErrors)
 	}
 	if err == nil {
-		err = s.settle(files, &detail)
+		err = s.checkRelease(files, &detail)
 	}
 	if err != nil {
-		view.forget()
+		view.discard()
 		return scanner.Analysis{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
 	analysis := scanner.Analysis{}
@@ -69,12 +69,12 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 	return analysis, view.store()
 }
 
-// detail analyses the layers that are not known and lays all of them over each other.
-func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftypes.ArtifactDetail, error) {
+// detail analyzes the layers that are not known and lays all of them over each other.
+func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) (ftypes.ArtifactDetail, error) {
 	if s.cfg.looksFor(pratique.ExtraSecrets) {
 		// Trivy leaves secrets out of the layers that it takes for the base image's, which hangs on the image.
-		// What is kept of a layer must not: all of it is analysed here, and view leaves those secrets out.
-		if _, err := s.inspect(ctx, withoutHistory{img}, layersOnly{view}); err != nil {
+		// What is kept of a layer must not: all of it is analyzed here, and view leaves those secrets out.
+		if _, err := s.inspect(ctx, withoutHistory{img}, withoutConfig{view}); err != nil {
 			return ftypes.ArtifactDetail{}, err
 		}
 		config, err := img.ConfigFile()
@@ -111,9 +111,9 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftype
 	return detail, nil
 }
 
-// analyzeLinked analyses the files to which only links lead, and returns the keys of what was found.
-func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *view) ([]string, error) {
-	all, err := img.tree.findLinked(s.readers)
+// analyzeLinked analyzes the files to which only links lead, and returns the keys of what was found.
+func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *imageCache) ([]string, error) {
+	all, err := img.tree.findLinked(s.analyzers)
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +124,12 @@ func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *view)
 			return nil, pratique.Errorf(pratique.Internal, "follow links", "they lead to no layer of the image")
 		}
 		of := linkedImage{trivyImage: img, linked: l}
-		ref, err := s.inspectWith(ctx, of, linkedView{view: view, layer: view.layers[at]}, readersOption(s.option))
+		ref, err := s.inspectWith(ctx, of, linkedCache{imageCache: view, layer: view.layers[at]}, packageOption(s.option))
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, ref.BlobIDs...)
-		view.streams = append(view.streams, streamed{
+		view.streams = append(view.streams, readStream{
 			open: of.open, info: view.linked[ref.BlobIDs[0]],
 			hasApk: slices.ContainsFunc(l.items, func(i filetree.Item) bool { return isApk(i.Path) }),
 		})

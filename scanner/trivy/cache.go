@@ -18,7 +18,7 @@ var errNotCached = errors.New("not in the layer cache")
 const maxWeight = 1_000_000
 
 // layerCache remembers the analysis of layers, by the key that Trivy derives from their diff id, so that a
-// known base image is not read again. It grows while an image is analysed and is trimmed after it.
+// known base image is not read again. It grows while an image is analyzed and is trimmed after it.
 type layerCache struct {
 	mu       sync.Mutex
 	blobs    map[string]*cachedLayer
@@ -64,7 +64,7 @@ func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs 
 	_, known := c.artifact[artifactID]
 	var missing []string
 	for _, id := range blobIDs {
-		// An image may have one layer twice; Trivy must not analyse it twice at the same time.
+		// An image may have one layer twice; Trivy must not analyze it twice at the same time.
 		if c.blobs[id] == nil && !slices.Contains(missing, id) {
 			missing = append(missing, id)
 		}
@@ -84,7 +84,7 @@ func (c *layerCache) put(id string, info ftypes.BlobInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock++
-	c.blobs[id] = &cachedLayer{info: info, weight: weigh(info), used: c.clock}
+	c.blobs[id] = &cachedLayer{info: info, weight: weight(info), used: c.clock}
 }
 
 func (c *layerCache) has(id string) bool {
@@ -167,7 +167,7 @@ func (c *layerCache) Clear(context.Context) error {
 	return nil
 }
 
-func weigh(info ftypes.BlobInfo) int {
+func weight(info ftypes.BlobInfo) int {
 	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses) + 10*(len(info.Secrets)+len(info.Misconfigurations))
 	for _, p := range info.PackageInfos {
 		for _, pkg := range p.Packages {

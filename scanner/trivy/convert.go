@@ -16,7 +16,7 @@ import (
 // not make, as they say themselves.
 const typeThirdParty = "third-party"
 
-// toInventory keeps of an analysed image what matching reads.
+// toInventory keeps of an analyzed image what matching reads.
 func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
 	inv := pratique.Inventory{Scanner: Tool(), OS: toOS(d)}
 	var own, foreign []pratique.Package

@@ -23,7 +23,7 @@ const familyNone = "none"
 // coverage says for what of inv the open database has advisories.
 func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage, err error) {
 	err = trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
-		db := advised{tx, newRedHat(tx)}
+		db := advisoryDB{tx, newRedHat(tx)}
 		c.OS = db.operatingSystem(ctx, inv)
 		for _, l := range inv.Lists {
 			if l.Class == pratique.ClassLanguage {
@@ -38,13 +38,13 @@ func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage,
 }
 
 // advised is a database that is asked what it has advisories for.
-type advised struct {
+type advisoryDB struct {
 	tx     *bolt.Tx
 	redHat redHat
 }
 
-// has says whether there is a bucket with something in it.
-func (db advised) has(bucket string) bool {
+// hasEntries says whether there is a bucket with something in it.
+func (db advisoryDB) hasEntries(bucket string) bool {
 	b := db.tx.Bucket([]byte(bucket))
 	if b == nil {
 		return false
@@ -54,18 +54,18 @@ func (db advised) has(bucket string) bool {
 }
 
 // buckets returns those with something in them whose names begin so.
-func (db advised) buckets(prefix string) []*bolt.Bucket {
+func (db advisoryDB) buckets(prefix string) []*bolt.Bucket {
 	var all []*bolt.Bucket
 	c := db.tx.Cursor()
 	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
-		if db.has(string(k)) {
+		if db.hasEntries(string(k)) {
 			all = append(all, db.tx.Bucket(k))
 		}
 	}
 	return all
 }
 
-func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
+func (db advisoryDB) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
 	family := ftypes.OSType(inv.OS.Family)
 	os := pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name}
 	for _, l := range inv.Lists {
@@ -81,13 +81,13 @@ func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) p
 	if !ok {
 		return os
 	}
-	os.Supported = slices.ContainsFunc(r.buckets, db.has)
+	os.Supported = slices.ContainsFunc(r.buckets, db.hasEntries)
 	os.EndOfLifeAt = r.endOfLife(ctx)
 	return os
 }
 
 // distribution says which packages of a list of the distribution were not matched.
-func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
+func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
 	none := func(n int, reason pratique.UnmatchedReason) []pratique.Unmatched {
 		if n == 0 {
 			return nil
@@ -105,7 +105,7 @@ func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pr
 	if !covered.Supported {
 		return none(all, pratique.UnmatchedNoAdvisories)
 	}
-	odd := db.oddOS(r, l)
+	odd := db.unmatchedOS(r, l)
 	if l.Type == typeThirdParty {
 		return append(none(all, pratique.UnmatchedThirdParty), odd...)
 	}
@@ -121,24 +121,24 @@ func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pr
 }
 
 // application says which packages of a list of an application were not matched.
-func (db advised) application(l pratique.PackageList) []pratique.Unmatched {
+func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
 	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
 	if eco, ok := ecosystemOf(l.Type); ok {
 		if buckets := db.buckets(string(eco) + "::"); len(buckets) > 0 {
-			return odds(eco, buckets, l)
+			return unmatchedInApplication(eco, buckets, l)
 		}
 		u.Reason = pratique.UnmatchedNoAdvisories
 	}
 	return []pratique.Unmatched{u}
 }
 
-// named says whether there is an advisory about a package in one of some buckets.
-func named(buckets []*bolt.Bucket, pkg string) bool {
+// hasAdvisory says whether there is an advisory about a package in one of some buckets.
+func hasAdvisory(buckets []*bolt.Bucket, pkg string) bool {
 	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool { return b.Bucket([]byte(pkg)) != nil })
 }
 
-// namedOS says whether there is one about a package of a release, or its source, in a module or in none.
-func (db advised) namedOS(r release, p pratique.Package) bool {
+// hasOSAdvisory says whether there is one about a package of a release, or its source, in a module or in none.
+func (db advisoryDB) hasOSAdvisory(r release, p pratique.Package) bool {
 	for _, bucket := range r.buckets {
 		b := db.tx.Bucket([]byte(bucket))
 		if b == nil {

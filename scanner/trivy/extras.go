@@ -31,7 +31,7 @@ func scannerOf(s pratique.ExtraKind) types.Scanner {
 	}
 }
 
-// extras reports on what was analysed beside packages; nil if nothing was asked for.
+// extras reports on what was analyzed beside packages; nil if nothing was asked for.
 func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pratique.Extras, error) {
 	wanted := s.cfg.extras()
 	if len(wanted) == 0 {
@@ -49,7 +49,7 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 	}
 	detail.Applications = slices.Clone(detail.Applications) // Trivy takes packages for development out of them
 	// Nothing here needs a database: vulnerabilities are not among the scanners.
-	service := local.NewService(applied{detail}, nil, nil, vulnerability.Client{})
+	service := local.NewService(fixedApplier{detail}, nil, nil, vulnerability.Client{})
 	response, err := service.Scan(ctx, "", "", nil, options)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 		return nil, err
 	}
 	for _, r := range results {
-		if err := s.hider.add(out, r); err != nil {
+		if err := s.redactor.add(out, r); err != nil {
 			return nil, err
 		}
 	}
@@ -67,10 +67,10 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 	return out, nil
 }
 
-// applied is an applier whose work is done.
-type applied struct{ detail ftypes.ArtifactDetail }
+// fixedApplier is an applier whose work is done.
+type fixedApplier struct{ detail ftypes.ArtifactDetail }
 
-func (a applied) ApplyLayers(context.Context, string, []string) (ftypes.ArtifactDetail, error) {
+func (a fixedApplier) ApplyLayers(context.Context, string, []string) (ftypes.ArtifactDetail, error) {
 	return a.detail, nil
 }
 
@@ -88,7 +88,7 @@ func licenseCategories() map[ftypes.LicenseCategory][]string {
 
 // add turns one of Trivy's results into ours, without what quotes the image. The command that made a layer is left
 // out for that reason, too.
-func (h hider) add(out *pratique.Extras, r types.Result) error {
+func (h redactor) add(out *pratique.Extras, r types.Result) error {
 	for _, f := range r.Secrets {
 		severity, err := severityOf(f.Severity)
 		if err != nil {

@@ -40,7 +40,7 @@ func (h *handle) use(db scanner.DatabaseDir) error {
 	if db.Version != 0 && db.Version != trivydb.SchemaVersion {
 		return fmt.Errorf("database of schema %d, want %d", db.Version, trivydb.SchemaVersion)
 	}
-	err := guard(func() error {
+	err := recoverPanic(func() error {
 		if err := h.init(db); err != nil {
 			return err
 		}
@@ -77,9 +77,9 @@ func (h *handle) init(db scanner.DatabaseDir) error {
 	return nil
 }
 
-// guard turns a panic of f into an error. A damaged database makes bbolt panic, and one that is cut short
+// recoverPanic turns a panic of f into an error. A damaged database makes bbolt panic, and one that is cut short
 // while it is open makes the memory behind it fault.
-func guard(f func() error) (err error) {
+func recoverPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {

@@ -35,7 +35,7 @@ func (i trivyImage) LayerByDiffID(h v1.Hash) (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(i.tree.layers, func(n *normal) bool { return n.layer.DiffID.String() == h.String() })
+	at := slices.IndexFunc(i.tree.layers, func(n *normalLayer) bool { return n.layer.DiffID.String() == h.String() })
 	if at < 0 {
 		return nil, pratique.Errorf(pratique.Internal, "open layer", "%s has no tree", h)
 	}

@@ -39,13 +39,13 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	}
 	var results types.Results
 	var covered pratique.Coverage
-	err = guard(func() (err error) {
+	err = recoverPanic(func() (err error) {
 		if covered, err = coverage(ctx, inv); err != nil {
 			return err
 		}
 		known, err := matchable(inv)
 		if err == nil {
-			results, err = match(ctx, asOwn(toTarget(known)))
+			results, err = match(ctx, withoutThirdParty(toTarget(known)))
 		}
 		return err
 	})
@@ -75,9 +75,9 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	return report, nil
 }
 
-// asOwn has packages looked up that say that somebody else than the distribution made them. Trivy leaves them out, but what
+// withoutThirdParty has packages looked up that say that somebody else than the distribution made them. Trivy leaves them out, but what
 // a package says of its maker is not proven: one that has the name of the distribution's own is evaluated as that.
-func asOwn(target types.ScanTarget) types.ScanTarget {
+func withoutThirdParty(target types.ScanTarget) types.ScanTarget {
 	if target.OS.Family == ftypes.Amazon && strings.TrimSpace(target.OS.Name) == "" {
 		target.OS = ftypes.OS{} // Trivy falls over it; coverage says that nothing was matched
 	}

@@ -126,7 +126,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// detailOf is a target as the detail of an analysed image. The PURL, which a target carries as a string, is
+// detailOf is a target as the detail of an analyzed image. The PURL, which a target carries as a string, is
 // put back where analysis leaves it.
 func detailOf(t *testing.T, target types.ScanTarget) ftypes.ArtifactDetail {
 	t.Helper()

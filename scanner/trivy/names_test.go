@@ -39,7 +39,7 @@ func TestNamesAreThoseOfTrivy(t *testing.T) {
 		if scope, _, _ := strings.Cut(keys(string(lang), "x")[0], "\x00"); scope != want {
 			t.Errorf("%s: scope %s, Trivy's ecosystem is %s", lang, scope, want)
 		}
-		// However Trivy normalises a name, the two are filed alike.
+		// However Trivy normalizes a name, the two are filed alike.
 		for _, name := range []string{"Flask_SQLAlchemy", "https://github.com/A/B.git", "github.com/A/B", "Org.Example:Lib_x"} {
 			normal := vulnerability.NormalizePkgName(ecosystem.Type(want), name)
 			if a, b := keys(string(lang), name), keys(string(lang), normal); strings.Join(a, " ") != strings.Join(b, " ") {

@@ -27,7 +27,7 @@ func (c Config) extras() []pratique.ExtraKind {
 }
 
 // option is what the command line's image scan for vulnerabilities and the extras amounts to. Licenses need
-// no analyser more: they stand in the packages.
+// no analyzer more: they stand in the packages.
 func (c Config) option() artifact.Option {
 	disabled := []analyzer.Type{
 		analyzer.TypeApkCommand, analyzer.TypeLicenseFile, analyzer.TypeExecutable, analyzer.TypeRpmArchive,
@@ -54,11 +54,11 @@ func (c Config) option() artifact.Option {
 	return option
 }
 
-// Fingerprint names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
+// Fingerprint names what an analysis of a layer hangs on: this version of Trivy, its analyzers and their versions,
 // and the options that decide what they look for. It is Trivy's own key, less the layer. An analysis that
 // was made for another fingerprint must not be given to a [Scanner], nor one that was made with another Java database.
 func (c Config) Fingerprint() (string, error) {
-	const op = "name the analyser"
+	const op = "name the analyzer"
 	option := c.option()
 	group, err := analyzer.NewAnalyzerGroup(option.AnalyzerOptions())
 	if err != nil {

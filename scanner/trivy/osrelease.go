@@ -12,8 +12,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// mostOSRelease is how long an os-release may be, in bytes. Real ones have less than a kilobyte.
-const mostOSRelease = 64 << 10
+// maxOSRelease is how long an os-release may be, in bytes. Real ones have less than a kilobyte.
+const maxOSRelease = 64 << 10
 
 // osRelease is what a distribution says of itself in the file of that name.
 type osRelease struct {
@@ -51,10 +51,10 @@ func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
 		if f == nil {
 			continue
 		}
-		known := s.said.Of(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
+		known := s.osReleases.Get(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
 		r, ok := known[f]
 		if !ok {
-			text, err := readSmall(img, name, f, mostOSRelease)
+			text, err := readSmall(img, name, f, maxOSRelease)
 			if err != nil {
 				return osRelease{}, err
 			}
@@ -105,7 +105,7 @@ func parseOSRelease(text string) (r osRelease) {
 			continue
 		}
 		r.assigns = true
-		switch value = word(value); strings.TrimSpace(key) {
+		switch value = shellWord(value); strings.TrimSpace(key) {
 		case "ID":
 			r.id = value
 		case "ID_LIKE":
@@ -117,8 +117,8 @@ func parseOSRelease(text string) (r osRelease) {
 	return r
 }
 
-// word is the first word of a shell's command line, without its quotes.
-func word(text string) string {
+// shellWord is the first word of a shell's command line, without its quotes.
+func shellWord(text string) string {
 	var out strings.Builder
 	var quote rune
 	escaped := false

@@ -43,8 +43,8 @@ type redHat struct {
 // cpe is a product by its name, cpe:/o:redhat:enterprise_linux:9::baseos, less what does not count.
 type cpe struct{ product, major, edition string }
 
-// counted is the number that Trivy takes off the name of a content set.
-var counted = regexp.MustCompile(`__\d+$`)
+// setNumber is the number that Trivy takes off the name of a content set.
+var setNumber = regexp.MustCompile(`__\d+$`)
 
 func newRedHat(tx *bolt.Tx) redHat {
 	return redHat{products: tx.Bucket([]byte(redHatProducts)), known: map[[2]string][]cpe{}}
@@ -52,7 +52,7 @@ func newRedHat(tx *bolt.Tx) redHat {
 
 // repository are the products of a content set; none if the database does not know it.
 func (r redHat) repository(set string) []cpe {
-	return r.in(redHatRepositories, counted.ReplaceAllString(set, ""))
+	return r.in(redHatRepositories, setNumber.ReplaceAllString(set, ""))
 }
 
 func (r redHat) in(table, name string) []cpe {
@@ -104,9 +104,9 @@ func (c cpe) ofRelease(major string) bool {
 	return (c.product == "enterprise_linux" || strings.HasPrefix(c.product, "rhel_")) && c.major == major || c.edition == "el"+major
 }
 
-// stands says whether the advisories of one product take the place of another's: a stream that is supported for longer has
+// supersedes says whether the advisories of one product take the place of another's: a stream that is supported for longer has
 // its own for the same packages.
-func (c cpe) stands(other cpe) bool {
+func (c cpe) supersedes(other cpe) bool {
 	stream := c.product == other.product || other.product == "enterprise_linux" && strings.HasPrefix(c.product, "rhel_")
 	return stream && c.major == other.major && c.edition == other.edition
 }
@@ -132,7 +132,7 @@ func (r redHat) repositories(os pratique.OS, p pratique.Package) (sets []string,
 			continue
 		}
 		found = true
-		if !slices.ContainsFunc(products, func(c cpe) bool { return slices.ContainsFunc(theirs, c.stands) }) {
+		if !slices.ContainsFunc(products, func(c cpe) bool { return slices.ContainsFunc(theirs, c.supersedes) }) {
 			sets = append(sets, set)
 		}
 	}

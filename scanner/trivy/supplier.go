@@ -29,11 +29,11 @@ func ownDriver(os ftypes.OS, _ []ftypes.Package) driver.Driver {
 	return r.driver
 }
 
-// withoutSuppliers ends that Trivy chooses one for packages of applications, in this process.
-func withoutSuppliers() { library.DeregisterSupplier(string(ftypes.SupplierSeal)) }
+// disableSuppliers ends that Trivy chooses one for packages of applications, in this process.
+func disableSuppliers() { library.DeregisterSupplier(string(ftypes.SupplierSeal)) }
 
-// renamed says whether a package of an application has a name that Seal gives to what it patched.
-func renamed(eco ecosystem.Type, name string) bool {
+// renamedBySupplier says whether a package of an application has a name that Seal gives to what it patched.
+func renamedBySupplier(eco ecosystem.Type, name string) bool {
 	switch eco {
 	case ecosystem.Maven:
 		rest, ok := strings.CutPrefix(name, "seal.sp")
@@ -49,7 +49,7 @@ func renamed(eco ecosystem.Type, name string) bool {
 	}
 }
 
-// renamedOS says the same of a package of a distribution, as Trivy does.
-func renamedOS(family ftypes.OSType, p pratique.Package) bool {
+// renamedBySupplierOS says the same of a package of a distribution, as Trivy does.
+func renamedBySupplierOS(family ftypes.OSType, p pratique.Package) bool {
 	return seal.Supplier(ftypes.OS{Family: family}, []ftypes.Package{{Name: p.Name, SrcName: p.SrcName}}) != nil
 }

@@ -1,6 +1,6 @@
 //go:build goexperiment.jsonv2
 
-// Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
+// Package trivy scans with Trivy as a library: it analyzes the layers of an image on disk into an inventory
 // and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
 // of the same version with its default, precise detection, but for those that hang on what packages say of their makers:
 // see asOwn, ownDriver and redHat. Secrets, misconfigurations and licenses are looked
@@ -47,26 +47,26 @@ type Config struct {
 	// Extras are what is looked for beside packages.
 	Extras []pratique.ExtraKind
 	// Trees are shared with whoever else reads the same images; without them the scanner has its own.
-	Trees *filetree.Memory
+	Trees *filetree.Cache
 }
 
-// Scanner analyses images and matches inventories, one call at a time. It remembers what it found in the
+// Scanner analyzes images and matches inventories, one call at a time. It remembers what it found in the
 // layers it saw lately, and keeps the vulnerability database of the last match open.
 type Scanner struct {
-	mu        sync.Mutex
-	cfg       Config
-	option    artifact.Option
-	temp      string
-	layers    *layerCache
-	trees     *filetree.Memory
-	readers   *readers
-	normal    *filetree.Derived[*normal]
-	said      filetree.Derived[map[*filetree.File]osRelease]
-	hider     hider
-	swallowed *swallowed
-	handle    handle
-	java      scanner.DatabaseDir // of the last UseJava
-	now       func() time.Time
+	mu         sync.Mutex
+	cfg        Config
+	option     artifact.Option
+	temp       string
+	layers     *layerCache
+	trees      *filetree.Cache
+	analyzers  *analyzers
+	normalized *filetree.PerLayer[*normalLayer]
+	osReleases filetree.PerLayer[map[*filetree.File]osRelease]
+	redactor   redactor
+	logErrors  *logErrors
+	handle     handle
+	java       scanner.DatabaseDir // of the last UseJava
+	now        func() time.Time
 }
 
 // New prepares Trivy in this process: it takes the default logger, which Trivy writes to, and makes a directory
@@ -74,9 +74,9 @@ type Scanner struct {
 // misconfigurations are compiled here, if they are asked for.
 func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	const op = "start trivy"
-	heard := &swallowed{}
+	heard := &logErrors{}
 	slog.SetDefault(slog.New(heard))
-	withoutSuppliers()
+	disableSuppliers()
 	temp, err := os.MkdirTemp("", "pratique-trivy-")
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -95,17 +95,17 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 			return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 		}
 	}
-	reads, err := newReaders(option)
+	reads, err := newAnalyzers(option)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 	}
 	trees := cfg.Trees
 	if trees == nil {
-		trees = new(filetree.Memory)
+		trees = new(filetree.Cache)
 	}
 	return &Scanner{
-		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, readers: reads, normal: new(filetree.Derived[*normal]),
-		hider: newHider(), swallowed: heard, handle: handle{temp: temp}, now: now,
+		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, analyzers: reads, normalized: new(filetree.PerLayer[*normalLayer]),
+		redactor: newRedactor(), logErrors: heard, handle: handle{temp: temp}, now: now,
 	}, nil
 }
 

@@ -44,13 +44,13 @@ type base struct {
 func newBase(low *base, b base, asked, always *trace) *base {
 	b.below = low
 	b.names, b.missing, b.linked = map[string]struct{}{}, map[string]struct{}{}, map[string]struct{}{}
-	b.globs = asked.dynamic(always)
+	b.globs = asked.ownGlobs(always)
 	b.answers, b.contents = asked.answers, asked.contents
 	if low != nil {
 		b.answers, b.contents = low.answers, low.contents
 	}
 	if b.model == nil {
-		b.model = &model{of: b.sbom}
+		b.model = &model{source: b.sbom}
 	}
 	for p, e := range b.paths.here {
 		b.names[path.Base(p)] = struct{}{}

@@ -68,16 +68,16 @@ func (m marked) has(l file.Location, buffer []byte) bool {
 		return true // the cataloger says what is wrong with it
 	}
 	defer func() { _ = body.Close() }() // only read
-	found, err := contains(io.LimitReader(body, mostSearched+1), m.mark, buffer)
+	found, err := contains(io.LimitReader(body, maxSearched+1), m.mark, buffer)
 	return found || err != nil
 }
 
 const (
 	// searchBuffer fits into a processor's cache.
 	searchBuffer = 256 << 10
-	// mostSearched is how much of a file Syft itself searches at most. Of a larger one it says that it
+	// maxSearched is how much of a file Syft itself searches at most. Of a larger one it says that it
 	// did not.
-	mostSearched = 500_000_000
+	maxSearched = 500_000_000
 )
 
 var errNotSearched = errors.New("too large to be searched")
@@ -92,7 +92,7 @@ func contains(r io.Reader, mark, buffer []byte) (bool, error) {
 		switch {
 		case holds(have, mark):
 			return true, nil
-		case all > mostSearched:
+		case all > maxSearched:
 			return false, errNotSearched
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return false, nil

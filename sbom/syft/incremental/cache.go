@@ -14,10 +14,10 @@ type cache struct {
 }
 
 const (
-	// mostBases and mostPaths bound a cache. Together its images have so many paths, at about 150
+	// maxBases and maxPaths bound a cache. Together its images have so many paths, at about 150
 	// bytes each.
-	mostBases = 16
-	mostPaths = 300_000
+	maxBases = 16
+	maxPaths = 300_000
 )
 
 // find returns the known image with the most layers that the image is built on, and nil if there is
@@ -66,7 +66,7 @@ func (c *cache) shared(chain []pratique.Digest) int {
 // add remembers an image; nil is nothing. An image whose base is not in the cache any more is not
 // remembered: it would keep the base alive, beyond the bound.
 func (c *cache) add(b *base) {
-	if b == nil || len(b.paths.here) > mostPaths {
+	if b == nil || len(b.paths.here) > maxPaths {
 		return
 	}
 	c.mu.Lock()
@@ -81,7 +81,7 @@ func (c *cache) add(b *base) {
 		c.drop(c.bases[at])
 	}
 	c.bases = append(c.bases, b)
-	for len(c.bases) > mostBases || c.paths() > mostPaths {
+	for len(c.bases) > maxBases || c.paths() > maxPaths {
 		c.drop(c.bases[0])
 	}
 }

@@ -74,15 +74,15 @@ func (d description) describes(s *syftsbom.SBOM) *syftsbom.SBOM {
 		switch r.From.(type) {
 		case pkg.Package, *pkg.Package, file.Coordinates:
 		default:
-			out.Relationships[i].From = identified(d.ID)
+			out.Relationships[i].From = imageID(d.ID)
 		}
 	}
 	return &out
 }
 
-// identified stands for the image in relationships, as Syft's own type does: it has an id and
+// imageID stands for the image in relationships, as Syft's own type does: it has an id and
 // nothing else.
-type identified artifact.ID
+type imageID artifact.ID
 
 // ID implements [artifact.Identifiable].
-func (i identified) ID() artifact.ID { return artifact.ID(i) }
+func (i imageID) ID() artifact.ID { return artifact.ID(i) }

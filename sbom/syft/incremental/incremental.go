@@ -4,7 +4,7 @@
 //
 // The proof rests on one property of Syft: a cataloger learns of an image only by asking a resolver.
 // So the package records the questions that were asked about a base image. It then looks whether the
-// layers above could change an answer (disturb.go), answers what is asked about the upper layers for
+// layers above could change an answer (conflict.go), answers what is asked about the upper layers for
 // the whole image (upper.go), and checks that the two catalogs add up (merge.go). What it may
 // believe of Syft's catalogers depends on Syft's version: a test fails when that changes, until
 // testdata/catalogers.txt is approved again. Decision 0026 has the reasons.
@@ -38,8 +38,8 @@ type Generator struct {
 	full   *plain.Generator
 	config *syft.CreateSBOMConfig
 	cache  cache
-	// always is what Syft asks about every image, even one without files.
-	always *trace
+	// baseline is what Syft asks about every image, even one without files.
+	baseline *trace
 }
 
 // New builds a generator that gives what full gives.
@@ -53,7 +53,7 @@ func New(full *plain.Generator) (*Generator, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
-	g.always = always
+	g.baseline = always
 	return g, nil
 }
 
@@ -68,7 +68,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
 		return fail(err)
 	}
-	asMeant, err := g.full.ReadsAsMeant(ctx, img)
+	asMeant, err := g.full.ReadsCorrectly(ctx, img)
 	if err != nil {
 		return fail(err)
 	}
@@ -144,23 +144,23 @@ func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ 
 		return result{}, err
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
-	whole, err := g.full.Catalog(ctx, observed{
+	whole, err := g.full.Catalog(ctx, wrappedSource{
 		Source: plain.Source(img, read),
 		wrap:   func(r file.Resolver) file.Resolver { return &recorder{Resolver: r, trace: asked} },
 	}, g.config)
 	if err != nil {
 		return result{}, err
 	}
-	found, model := packagesOf(whole), &model{of: func() *syftsbom.SBOM { return whole }}
+	found, model := packagesOf(whole), &model{source: func() *syftsbom.SBOM { return whole }}
 	return result{
 		whole: whole, packages: found.packages, model: model.document,
 		remember: func() *base {
-			if g.always == nil || len(img.Layers) == 0 {
+			if g.baseline == nil || len(img.Layers) == 0 {
 				return nil
 			}
 			return newBase(nil, base{
 				chain: chainOf(img), catalog: whole, found: found, model: model, layers: metadata(read), paths: paths{here: pathsOf(read)},
-			}, asked, g.always)
+			}, asked, g.baseline)
 		},
 	}, nil
 }
@@ -209,12 +209,12 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		return result{}, "", err
 	}
 	all := pathsOf(read)
-	added, why := low.disturbed(read, all, resolver)
+	added, why := low.conflict(read, all, resolver)
 	if why != "" {
 		return result{}, why, nil
 	}
-	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), always: g.always}
-	above, err := g.full.Catalog(ctx, observed{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
+	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), baseline: g.baseline}
+	above, err := g.full.Catalog(ctx, wrappedSource{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
 	if why := view.refused(); why != "" {
 		return result{}, "it asks for " + why, nil
 	}
@@ -222,17 +222,17 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		return result{}, "", err
 	}
 	found := packagesOf(above)
-	if why := addUp(low, above, found, ids); why != "" {
+	if why := checkMerge(low, above, found, ids); why != "" {
 		return result{}, why, nil
 	}
 	packages := slices.Concat(low.packages(), found.packages)
 	return result{
 		whole: about.describes(merge(low.sbom(), above, packages)), packages: packages,
-		model: func() *spdx.Document { return low.model.under(plain.ModelOf(above)) },
+		model: func() *spdx.Document { return low.model.addTo(plain.ModelOf(above)) },
 		remember: func() *base {
 			return newBase(low, base{
 				chain: chainOf(img), catalog: above, found: found, layers: meta, paths: paths{here: all, below: &low.paths},
-			}, view.trace, g.always)
+			}, view.trace, g.baseline)
 		},
 	}, "", nil
 }

@@ -46,9 +46,9 @@ func packagesOf(s *syftsbom.SBOM) packageSet {
 	return c
 }
 
-// addUp says why the catalogs of a base and of the layers above it do not add up to that of the
+// checkMerge says why the catalogs of a base and of the layers above it do not add up to that of the
 // image; "" if they do. layers are the ids of the layers above.
-func addUp(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
+func checkMerge(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
 	for _, check := range []func() string{
 		func() string { return unapproved(low, above) },
 		func() string { return overlap(low, above) },

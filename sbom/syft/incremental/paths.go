@@ -56,8 +56,8 @@ func pathsOf(img *image.Image) entries {
 	return all
 }
 
-// mostLinks is how many links in a row are followed.
-const mostLinks = 64
+// maxLinks is how many links in a row are followed.
+const maxLinks = 64
 
 // resolve follows all links that a path leads through and returns where it ends, whether or not
 // something is there; ok is false for paths that go in circles.
@@ -76,7 +76,7 @@ func (p *paths) resolve(name string) (end string, ok bool) {
 			at = next
 			continue
 		}
-		if links++; links > mostLinks {
+		if links++; links > maxLinks {
 			return "", false
 		}
 		if e.hard || strings.HasPrefix(e.link, "/") {

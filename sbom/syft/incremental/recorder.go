@@ -92,7 +92,7 @@ func (r *recorder) AllLocations(ctx context.Context) <-chan file.Location {
 // FileContentsByLocation implements [file.ContentResolver].
 func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error) {
 	body, err := r.Resolver.FileContentsByLocation(l)
-	if err != nil || !r.trace.wants(l.Coordinates) {
+	if err != nil || !r.trace.shouldKeep(l.Coordinates) {
 		return body, err
 	}
 	// The reader is handed on as it is: catalogers copy a file into memory if they cannot seek in it.
@@ -100,7 +100,7 @@ func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if !ok {
 		return body, nil
 	}
-	if content, err := small(file); err == nil && content != nil {
+	if content, err := readSmall(file); err == nil && content != nil {
 		r.trace.content(l.Coordinates, content)
 	}
 	return body, nil
@@ -111,14 +111,14 @@ type readSeekerAt interface {
 	io.Seeker
 }
 
-// small returns what is in a file of at most mostContent bytes, and nil for a larger one: a cataloger
+// readSmall returns what is in a file of at most maxContent bytes, and nil for a larger one: a cataloger
 // that asks for that again has the image read whole.
-func small(f readSeekerAt) ([]byte, error) {
+func readSmall(f readSeekerAt) ([]byte, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if _, backErr := f.Seek(0, io.SeekStart); err == nil {
 		err = backErr
 	}
-	if err != nil || size > mostContent {
+	if err != nil || size > maxContent {
 		return nil, err
 	}
 	content := make([]byte, size)
@@ -129,16 +129,16 @@ func small(f readSeekerAt) ([]byte, error) {
 	return content, err
 }
 
-// observed is a source whose files are asked for through wrap. It describes another image if
+// wrappedSource is a source whose files are asked for through wrap. It describes another image if
 // description is set.
-type observed struct {
+type wrappedSource struct {
 	source.Source
 	wrap        func(file.Resolver) file.Resolver
 	description *source.Description
 }
 
 // FileResolver implements [source.Source].
-func (o observed) FileResolver(scope source.Scope) (file.Resolver, error) {
+func (o wrappedSource) FileResolver(scope source.Scope) (file.Resolver, error) {
 	r, err := o.Source.FileResolver(scope)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (o observed) FileResolver(scope source.Scope) (file.Resolver, error) {
 }
 
 // Describe implements [source.Source].
-func (o observed) Describe() source.Description {
+func (o wrappedSource) Describe() source.Description {
 	if o.description != nil {
 		return *o.description
 	}

@@ -18,13 +18,13 @@ import (
 // model is Syft's SPDX model of an image. To make it takes twice as long as to write it, and each
 // package and file stands in it for itself, so that of a base is made once.
 type model struct {
-	of   func() *syftsbom.SBOM
-	kept atomic.Pointer[part] // nil until it is made
+	source func() *syftsbom.SBOM
+	kept   atomic.Pointer[part] // nil until it is made
 }
 
 // document makes the model of the image itself.
 func (m *model) document() *spdx.Document {
-	doc := plain.ModelOf(m.of())
+	doc := plain.ModelOf(m.source())
 	m.kept.CompareAndSwap(nil, partOf(doc))
 	return doc
 }
@@ -37,8 +37,8 @@ func (m *model) part() *part {
 	return m.kept.Load()
 }
 
-// under adds the model to that of the layers above, which becomes that of the whole image.
-func (m *model) under(doc *spdx.Document) *spdx.Document {
+// addTo adds the model to that of the layers above, which becomes that of the whole image.
+func (m *model) addTo(doc *spdx.Document) *spdx.Document {
 	low, root := m.part(), rootOf(doc)
 	for _, p := range low.packages {
 		doc.Relationships = append(doc.Relationships, &spdx.Relationship{

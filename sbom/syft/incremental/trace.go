@@ -8,10 +8,10 @@ import (
 	"github.com/anchore/syft/syft/file"
 )
 
-// mostContent bounds one file whose content is kept with a trace, mostContents all of them.
+// maxContent bounds one file whose content is kept with a trace, maxContents all of them.
 const (
-	mostContent  = 16 << 10
-	mostContents = 1 << 20
+	maxContent  = 16 << 10
+	maxContents = 1 << 20
 )
 
 // trace is what catalogers asked about an image. What they find depends on the answers and on nothing
@@ -53,7 +53,7 @@ func (t *trace) answered(p string) (found []file.Location, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if found, ok = t.answers[p]; ok {
-		return copies(found), true
+		return cloneLocations(found), true
 	}
 	_, ok = t.absent[p]
 	return nil, ok
@@ -66,7 +66,7 @@ func (t *trace) answer(p string, found []file.Location) {
 		t.absent[p] = struct{}{}
 		return
 	}
-	t.answers[p] = copies(found)
+	t.answers[p] = cloneLocations(found)
 	for _, l := range found {
 		t.named[l.Coordinates] = struct{}{}
 	}
@@ -94,9 +94,9 @@ func (t *trace) list() {
 	t.all = true
 }
 
-// dynamic lists the patterns of t that are not among those of an image without files: they came from
+// ownGlobs lists the patterns of t that are not among those of an image without files: they came from
 // what was found.
-func (t *trace) dynamic(always *trace) []string {
+func (t *trace) ownGlobs(always *trace) []string {
 	var found []string
 	for p := range t.globs {
 		if _, ok := always.globs[p]; !ok {
@@ -106,13 +106,13 @@ func (t *trace) dynamic(always *trace) []string {
 	return found
 }
 
-// wants reports whether a file was found by name and its content may be kept.
-func (t *trace) wants(c file.Coordinates) bool {
+// shouldKeep reports whether a file was found by name and its content may be kept.
+func (t *trace) shouldKeep(c file.Coordinates) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, named := t.named[c]
 	_, known := t.contents[c]
-	return named && !known && t.size < mostContents
+	return named && !known && t.size < maxContents
 }
 
 func (t *trace) content(c file.Coordinates, content []byte) {
@@ -122,8 +122,8 @@ func (t *trace) content(c file.Coordinates, content []byte) {
 	t.size += len(content)
 }
 
-// copies are locations that may be annotated without changing the others.
-func copies(locations []file.Location) []file.Location {
+// cloneLocations are locations that may be annotated without changing the others.
+func cloneLocations(locations []file.Location) []file.Location {
 	out := slices.Clone(locations)
 	for i := range out {
 		out[i].Annotations = maps.Clone(out[i].Annotations)

@@ -15,11 +15,11 @@ import (
 // upper layers only; what is asked for by name is answered for the whole image. A question that it
 // cannot answer in this way it refuses; then everything that was found is worthless.
 type upperResolver struct {
-	file.Resolver // of the upper layers
-	base          *base
-	added         map[string]struct{}
-	layers        map[string]struct{} // the ids of the upper layers
-	trace, always *trace
+	file.Resolver   // of the upper layers
+	base            *base
+	added           map[string]struct{}
+	layers          map[string]struct{} // the ids of the upper layers
+	trace, baseline *trace
 
 	mu  sync.Mutex
 	why string
@@ -77,7 +77,7 @@ func (u *upperResolver) filesByPath(p string) ([]file.Location, error) {
 		return u.Resolver.FilesByPath(p)
 	}
 	if found, ok := u.base.answers[p]; ok {
-		return copies(found), nil
+		return cloneLocations(found), nil
 	}
 	if there && !e.dir {
 		u.refuse(p)
@@ -103,7 +103,7 @@ func (u *upperResolver) FilesByGlob(patterns ...string) ([]file.Location, error)
 	}
 	u.trace.glob(patterns...)
 	for _, p := range patterns {
-		if _, ok := u.always.globs[p]; !ok && !under(literal(p), u.added) && u.base.mayMatch(p) {
+		if _, ok := u.baseline.globs[p]; !ok && !under(literal(p), u.added) && u.base.mayMatch(p) {
 			u.refuse(p)
 		}
 	}
@@ -114,7 +114,7 @@ func (u *upperResolver) FilesByGlob(patterns ...string) ([]file.Location, error)
 func (u *upperResolver) FilesByMIMEType(types ...string) ([]file.Location, error) {
 	u.trace.mime(types...)
 	for _, t := range types {
-		if _, ok := u.always.types[t]; !ok {
+		if _, ok := u.baseline.types[t]; !ok {
 			u.refuse("type " + t)
 		}
 	}
@@ -124,7 +124,7 @@ func (u *upperResolver) FilesByMIMEType(types ...string) ([]file.Location, error
 // AllLocations implements [file.LocationResolver].
 func (u *upperResolver) AllLocations(ctx context.Context) <-chan file.Location {
 	u.trace.list()
-	if !u.always.all {
+	if !u.baseline.all {
 		u.refuse("all files")
 	}
 	return u.Resolver.AllLocations(ctx)

@@ -29,14 +29,14 @@ func Borrow(cfg Config) (g Generation, release func(), err error) {
 }
 
 func borrow(kind Kind, root string) (Generation, func(), error) {
-	names, err := pointed(root)
+	names, err := readPointer(root)
 	if err == nil && len(names) == 0 {
 		err = errors.New("there is none: pratique db update, or pratique db import FILE")
 	}
 	for _, name := range names {
 		dir := filepath.Join(root, name)
 		var release func()
-		if release, err = hold(dir); err != nil {
+		if release, err = lockShared(dir); err != nil {
 			continue
 		}
 		var found stored
@@ -48,9 +48,9 @@ func borrow(kind Kind, root string) (Generation, func(), error) {
 	return Generation{}, nil, err
 }
 
-// hold keeps a generation from being removed: its metadata.json, which is never replaced, is locked by those
+// lockShared keeps a generation from being removed: its metadata.json, which is never replaced, is locked by those
 // who read it, and the owner removes a generation only while nobody has that lock.
-func hold(dir string) (release func(), err error) {
+func lockShared(dir string) (release func(), err error) {
 	path := filepath.Join(dir, metadataFile)
 	lock := flock.New(path, flock.SetFlag(os.O_RDONLY)) // the reader need not be allowed to write
 	locked, err := lock.TryRLock()

@@ -4,7 +4,7 @@
 // swapped in beside the old, so that running matches are not disturbed. It uses nothing of Trivy's code.
 //
 // One process of a machine owns a directory and keeps it up to date. The others borrow from it ([Borrow]), look
-// at it ([ReadStatus]), or leave their wishes in it ([Ask]).
+// at it ([ReadStatus]), or leave their wishes in it ([Send]).
 package database
 
 import (
@@ -82,20 +82,20 @@ const (
 
 // Store holds the generations. It is safe for concurrent use.
 type Store struct {
-	cfg      Config
-	now      func() time.Time
-	patience *patience
-	lock     *flock.Flock  // nil for a static directory
-	retry    time.Duration // the first pause after a failure
+	cfg        Config
+	now        func() time.Time
+	retryAfter *retryRecorder
+	lock       *flock.Flock  // nil for a static directory
+	retry      time.Duration // the first pause after a failure
 
 	updating sync.Mutex // held for the length of an update
 	rejected map[pratique.Digest]error
 
-	mu      sync.Mutex
-	current *stored
-	plan    schedule
-	last    error // why the newest update failed
-	static  static
+	mu       sync.Mutex
+	current  *stored
+	schedule schedule
+	last     error // why the newest update failed
+	static   static
 }
 
 func (c Config) withDefaults() Config {
@@ -117,7 +117,7 @@ var ErrInUse = dirlock.ErrInUse
 func Open(cfg Config, now func() time.Time) (*Store, error) {
 	cfg = cfg.withDefaults()
 	s := &Store{cfg: cfg, now: now, retry: firstRetry, rejected: map[pratique.Digest]error{}}
-	s.patience = &patience{now: now}
+	s.retryAfter = &retryRecorder{now: now}
 	if cfg.StaticDir != "" {
 		return s, nil
 	}
@@ -169,8 +169,8 @@ func (s *Store) Current() (Generation, error) {
 			"there is none: import one with pratique db import, name its sources (database.sources, with database.offline: false), or name a directory that holds one (database.dir, or --db-dir)")
 	case s.last != nil:
 		return Generation{}, pratique.Wrap(pratique.Unavailable, op, "", fmt.Errorf("there is none yet, and the newest try failed: %w", s.last))
-	case s.plan.Error != "":
-		return Generation{}, pratique.Errorf(pratique.Unavailable, op, "there is none yet, and the newest try failed: %s", s.plan.Error)
+	case s.schedule.Error != "":
+		return Generation{}, pratique.Errorf(pratique.Unavailable, op, "there is none yet, and the newest try failed: %s", s.schedule.Error)
 	default:
 		return Generation{}, pratique.Errorf(pratique.Unavailable, op, "there is none yet: wait for the first download from %s", strings.Join(s.cfg.Sources, ", "))
 	}

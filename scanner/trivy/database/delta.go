@@ -16,8 +16,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// mostChanges bounds a delta. Beyond it looking for the lists costs more than matching them.
-const mostChanges = 200_000
+// maxChanges bounds a delta. Beyond it looking for the lists costs more than matching them.
+const maxChanges = 200_000
 
 const (
 	detailBucket = "vulnerability"
@@ -39,7 +39,7 @@ func Diff(ctx context.Context, oldDir, newDir string) (rescan.Delta, error) {
 		return rescan.Delta{Everything: "the database before cannot be read: " + err.Error()}, nil
 	}
 	defer func() { _ = older.Close() }() // only read
-	w := &walk{ctx: ctx, names: map[string]bool{}, gone: map[string]bool{}, come: map[string]bool{}, stays: map[string]bool{}}
+	w := &comparison{ctx: ctx, names: map[string]bool{}, removed: map[string]bool{}, added: map[string]bool{}, kept: map[string]bool{}}
 	if err := w.run(older, newer); err != nil {
 		return rescan.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
@@ -54,25 +54,25 @@ func openForDiff(dir string) (*bbolt.DB, error) {
 	return bbolt.Open(file, 0o400, &bbolt.Options{ReadOnly: true, Timeout: 5 * time.Second})
 }
 
-type walk struct {
+type comparison struct {
 	ctx             context.Context
 	everything      string
 	names           map[string]bool
 	vulnerabilities []string
-	// gone, come and stays are ecosystems of which a source went, came or stayed.
-	gone, come, stays map[string]bool
+	// removed, come and stays are ecosystems of which a source went, came or stayed.
+	removed, added, kept map[string]bool
 }
 
 // run walks both files in key order. A page that is damaged, in either of them, ends it with everything.
-func (w *walk) run(older, newer *bbolt.DB) error {
-	err := guarded(func() error {
+func (w *comparison) run(older, newer *bbolt.DB) error {
+	err := recoverPanic(func() error {
 		return older.View(func(a *bbolt.Tx) error {
 			return newer.View(func(b *bbolt.Tx) error {
-				return merge(a.Cursor(), b.Cursor(), func(name, _, _ []byte) error {
-					if w.everything != "" || len(w.names)+len(w.vulnerabilities) > mostChanges {
+				return mergeKeys(a.Cursor(), b.Cursor(), func(name, _, _ []byte) error {
+					if w.everything != "" || len(w.names)+len(w.vulnerabilities) > maxChanges {
 						return nil
 					}
-					return w.top(string(name), a.Bucket(name), b.Bucket(name))
+					return w.compareBucket(string(name), a.Bucket(name), b.Bucket(name))
 				})
 			})
 		})
@@ -86,43 +86,43 @@ func (w *walk) run(older, newer *bbolt.DB) error {
 	return nil
 }
 
-func (w *walk) delta() rescan.Delta {
-	if w.everything == "" && len(w.names)+len(w.vulnerabilities) > mostChanges {
-		w.everything = fmt.Sprintf("more than %d names and vulnerabilities differ", mostChanges)
+func (w *comparison) delta() rescan.Delta {
+	if w.everything == "" && len(w.names)+len(w.vulnerabilities) > maxChanges {
+		w.everything = fmt.Sprintf("more than %d names and vulnerabilities differ", maxChanges)
 	}
 	if w.everything != "" {
 		return rescan.Delta{Everything: w.everything}
 	}
-	w.ecosystems()
+	w.addEcosystems()
 	d := rescan.Delta{Vulnerabilities: w.vulnerabilities}
 	for k := range w.names {
 		d.Names = append(d.Names, k)
 	}
 	// Of lists that no table knows everything may differ as soon as anything does.
 	if len(d.Names) > 0 {
-		d.Names = append(d.Names, key(anywhere, ""))
+		d.Names = append(d.Names, key(anyScope, ""))
 	}
 	slices.Sort(d.Names)
 	return d
 }
 
-// ecosystems notes those for which there are advisories from now on, or no more: that concerns all of their lists.
-func (w *walk) ecosystems() {
+// addEcosystems notes those for which there are advisories from now on, or no more: that concerns all of their lists.
+func (w *comparison) addEcosystems() {
 	note := func(one, other map[string]bool) {
 		for ecosystem := range one {
-			if !w.stays[ecosystem] && !other[ecosystem] {
+			if !w.kept[ecosystem] && !other[ecosystem] {
 				for _, s := range scopesOf(ecosystem + "::") {
 					w.names[key(s, "")] = true
 				}
 			}
 		}
 	}
-	note(w.gone, w.come)
-	note(w.come, w.gone)
+	note(w.removed, w.added)
+	note(w.added, w.removed)
 }
 
-// top compares one bucket of the first level; one of the two may be nil.
-func (w *walk) top(name string, a, b *bbolt.Bucket) error {
+// compareBucket compares one bucket of the first level; one of the two may be nil.
+func (w *comparison) compareBucket(name string, a, b *bbolt.Bucket) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
@@ -139,19 +139,19 @@ func (w *walk) top(name string, a, b *bbolt.Bucket) error {
 			if bytes.Equal(x, y) {
 				return nil
 			}
-			return w.wholly(string(bucket))
+			return w.addScopes(string(bucket))
 		})
 	case redHatCPE:
 		if same, err := equal(a, b); same || err != nil {
 			return err
 		}
-		return w.wholly(name)
+		return w.addScopes(name)
 	}
-	return w.source(name, a, b)
+	return w.compareSource(name, a, b)
 }
 
-// wholly notes that everything about the scopes of a bucket may differ.
-func (w *walk) wholly(bucket string) error {
+// addScopes notes that everything about the scopes of a bucket may differ.
+func (w *comparison) addScopes(bucket string) error {
 	scopes := scopesOf(bucket)
 	if len(scopes) == 0 {
 		return fmt.Errorf("bucket %.80q is none that this program knows", bucket)
@@ -162,24 +162,24 @@ func (w *walk) wholly(bucket string) error {
 	return nil
 }
 
-// source compares the advisories of one source: a bucket for each package, an advisory in each key of it.
-func (w *walk) source(name string, a, b *bbolt.Bucket) error {
+// compareSource compares the advisories of one source: a bucket for each package, an advisory in each key of it.
+func (w *comparison) compareSource(name string, a, b *bbolt.Bucket) error {
 	scopes := scopesOf(name)
 	if before, now := hasAny(a), hasAny(b); before != now {
 		switch ecosystem, _, ok := strings.Cut(name, "::"); {
 		case !ok:
 			// There are advisories for the release from now on, or no more, which concerns all of its packages.
-			if err := w.wholly(name); err != nil {
+			if err := w.addScopes(name); err != nil {
 				return err
 			}
 		case strings.Contains(ecosystem, " "): // a vendor's, which adds to those that count
 		case before:
-			w.gone[ecosystem] = true
+			w.removed[ecosystem] = true
 		default:
-			w.come[ecosystem] = true
+			w.added[ecosystem] = true
 		}
 	} else if ecosystem, _, ok := strings.Cut(name, "::"); ok && now {
-		w.stays[ecosystem] = true
+		w.kept[ecosystem] = true
 	}
 	return mergeBuckets(a, b, func(pkg, x, y []byte) error {
 		if x != nil || y != nil {
@@ -201,8 +201,8 @@ func (w *walk) source(name string, a, b *bbolt.Bucket) error {
 			w.names[key(s, plain)] = true
 			w.names[key(s, string(pkg))] = true
 		}
-		if len(w.names) > mostChanges {
-			return fmt.Errorf("more than %d names differ", mostChanges)
+		if len(w.names) > maxChanges {
+			return fmt.Errorf("more than %d names differ", maxChanges)
 		}
 		return w.ctx.Err()
 	})
@@ -245,7 +245,7 @@ func equal(a, b *bbolt.Bucket) (bool, error) {
 }
 
 func mergeBuckets(a, b *bbolt.Bucket, fn func(key, x, y []byte) error) error {
-	return merge(cursor(a), cursor(b), fn)
+	return mergeKeys(cursor(a), cursor(b), fn)
 }
 
 func cursor(b *bbolt.Bucket) *bbolt.Cursor {
@@ -255,9 +255,9 @@ func cursor(b *bbolt.Bucket) *bbolt.Cursor {
 	return b.Cursor()
 }
 
-// merge calls fn with every key of either cursor in order, and its values; nil for a bucket and for what is not there.
+// mergeKeys calls fn with every key of either cursor in order, and its values; nil for a bucket and for what is not there.
 // A nil cursor has no keys.
-func merge(a, b *bbolt.Cursor, fn func(key, x, y []byte) error) error {
+func mergeKeys(a, b *bbolt.Cursor, fn func(key, x, y []byte) error) error {
 	first := func(c *bbolt.Cursor) (k, v []byte) {
 		if c != nil {
 			k, v = c.First()
@@ -293,8 +293,8 @@ func merge(a, b *bbolt.Cursor, fn func(key, x, y []byte) error) error {
 	return nil
 }
 
-// guarded turns a panic of f into an error: damaged pages make bbolt panic, and missing ones fault.
-func guarded(f func() error) (err error) {
+// recoverPanic turns a panic of f into an error: damaged pages make bbolt panic, and missing ones fault.
+func recoverPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {

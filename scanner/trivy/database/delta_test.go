@@ -187,7 +187,7 @@ func TestKeysMeetTheDelta(t *testing.T) {
 		}
 		// The helper takes a slash for the border of buckets.
 		for i := range d.Names {
-			d.Names[i] = coarse(strings.ReplaceAll(d.Names[i], "|", "/"))
+			d.Names[i] = normalize(strings.ReplaceAll(d.Names[i], "|", "/"))
 			if scope, name, ok := strings.Cut(d.Names[i], keySeparator); ok {
 				d.Names[i] = key(scope, name)
 			}
@@ -206,18 +206,18 @@ func TestConcerned(t *testing.T) {
 		{Name: "Lodash"}, {Name: "ms"}, {Name: "lodash"}, {Name: "qs"},
 	}}}}
 	names := map[string]bool{key("npm", "lodash"): true}
-	got, ok := Concerned(node, names, map[string]bool{"qs": true})
+	got, ok := AffectedPackages(node, names, map[string]bool{"qs": true})
 	if want := []int{0, 2, 3}; !ok || !slices.Equal(got, want) {
 		t.Errorf("concerned %v, %v", got, ok)
 	}
 	debian := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: []pratique.PackageList{{Class: pratique.ClassOS, Type: "debian"}}}
 	odd := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "odd"}}}
 	for name, list := range map[string]pratique.Inventory{"distribution": debian, "unknown": odd} {
-		if _, ok := Concerned(list, names, nil); ok {
+		if _, ok := AffectedPackages(list, names, nil); ok {
 			t.Errorf("%s: only some of its packages would be matched", name)
 		}
 	}
-	if _, ok := Concerned(node, map[string]bool{key("npm", ""): true}, nil); ok {
+	if _, ok := AffectedPackages(node, map[string]bool{key("npm", ""): true}, nil); ok {
 		t.Error("the whole scope differs, and only some packages would be matched")
 	}
 }
@@ -230,12 +230,12 @@ func TestPlain(t *testing.T) {
 		"gobinary": {"v1.2.3", "v0.0.0-20210921155107-089bfa567519", "v2.0.0+incompatible"},
 	} {
 		for _, v := range usual {
-			if !Plain(listType, v) {
+			if !Comparable(listType, v) {
 				t.Errorf("%s in %s is not", v, listType)
 			}
 		}
 	}
-	if Plain("node-pkg", "v1") {
+	if Comparable("node-pkg", "v1") {
 		t.Error("v1 of npm is")
 	}
 }

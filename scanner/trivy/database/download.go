@@ -23,8 +23,8 @@ const (
 	partialPrefix = "partial-"
 	// partialAge is how long an interrupted download is worth keeping; by then there is a newer database.
 	partialAge = 7 * 24 * time.Hour
-	// mostAttempts bounds how often one look goes on with a download that keeps breaking off.
-	mostAttempts = 10
+	// maxAttempts bounds how often one look goes on with a download that keeps breaking off.
+	maxAttempts = 10
 )
 
 // fetch brings the layer into a file of the store that is named after its digest, and returns its path once
@@ -52,7 +52,7 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 		if before == d.Size {
 			break
 		}
-		if err = s.more(ctx, a, d, f, before); err == nil {
+		if err = s.downloadFrom(ctx, a, d, f, before); err == nil {
 			break
 		}
 		after, seekErr := f.Seek(0, io.SeekEnd)
@@ -60,7 +60,7 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 			_ = f.Truncate(0) // begin anew the next time
 			return "", err
 		}
-		if seekErr != nil || after <= before || attempt == mostAttempts || ctx.Err() != nil {
+		if seekErr != nil || after <= before || attempt == maxAttempts || ctx.Err() != nil {
 			return "", err
 		}
 	}
@@ -75,9 +75,9 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 	return path, nil
 }
 
-// more asks for the bytes of the layer from offset on and appends what comes. A source that does not know
+// downloadFrom asks for the bytes of the layer from offset on and appends what comes. A source that does not know
 // ranges sends all of it, and then the file begins anew.
-func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
+func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
 	op := s.cfg.Kind.op("download")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -94,14 +94,14 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return fault(op, because(ctx, err))
+		return registryError(op, causeOf(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read is checked by its digest
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return pratique.Errorf(pratique.Corrupt, op, "the source has no byte %d of %d", offset, d.Size)
 	}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
-		return fault(op, err)
+		return registryError(op, err)
 	}
 	if resp.StatusCode == http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
 		if resp.StatusCode == http.StatusPartialContent {
@@ -114,7 +114,7 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	disk := &noted{w: f}
+	disk := &errWriter{w: f}
 	total := offset
 	body := readerFunc(func(p []byte) (int, error) {
 		n, err := resp.Body.Read(p)
@@ -131,7 +131,7 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	case disk.err != nil:
 		return pratique.Wrap(pratique.Unavailable, op, "", disk.err)
 	case err != nil:
-		return fault(op, because(ctx, err))
+		return registryError(op, causeOf(ctx, err))
 	case total > d.Size:
 		return pratique.Errorf(pratique.Corrupt, op, "more than the %d bytes of %s came", d.Size, d.Digest)
 	case total < d.Size:
@@ -140,8 +140,8 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	return nil
 }
 
-// because prefers the reason for which a context was ended over the error that this made.
-func because(ctx context.Context, err error) error {
+// causeOf prefers the reason for which a context was ended over the error that this made.
+func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

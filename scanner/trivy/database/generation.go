@@ -39,20 +39,20 @@ func (s *Store) load() error {
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
-	names, err := pointed(s.cfg.Dir)
+	names, err := readPointer(s.cfg.Dir)
 	for _, name := range names {
 		if g, err := s.cfg.Kind.verify(filepath.Join(s.cfg.Dir, name)); err == nil {
 			s.current = &g
 			break
 		}
 	}
-	s.plan = readSchedule(s.cfg.Dir)
+	s.schedule = readSchedule(s.cfg.Dir)
 	return err
 }
 
-// pointed lists what the pointer in dir names: the newest generation and the one before, which takes over if
+// readPointer lists what the pointer in dir names: the newest generation and the one before, which takes over if
 // the newest is damaged.
-func pointed(dir string) ([]string, error) {
+func readPointer(dir string) ([]string, error) {
 	pointer, err := os.ReadFile(filepath.Join(dir, pointerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -135,10 +135,10 @@ func (s *Store) commit(tmp string, g stored, meta metadata) error {
 		return err
 	}
 	keep := []string{g.Database.Digest.Hex()}
-	if old := s.peek(); old != nil {
+	if old := s.inUse(); old != nil {
 		keep = append(keep, old.Database.Digest.Hex())
 	}
-	if err := s.point(keep); err != nil {
+	if err := s.writePointer(keep); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -147,15 +147,15 @@ func (s *Store) commit(tmp string, g stored, meta metadata) error {
 	return s.prune(keep)
 }
 
-func (s *Store) peek() *stored {
+func (s *Store) inUse() *stored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
 }
 
-// also notes that other artifacts hold the current database, and that a later build has given the same.
-func (s *Store) also(manifests []pratique.Digest, meta metadata) error {
-	g := *s.peek()
+// addManifests notes that other artifacts hold the current database, and that a later build has given the same.
+func (s *Store) addManifests(manifests []pratique.Digest, meta metadata) error {
+	g := *s.inUse()
 	if meta.UpdatedAt.After(g.Database.UpdatedAt) {
 		g.Database.UpdatedAt, g.Database.NextUpdate = meta.UpdatedAt.UTC(), meta.NextUpdate.UTC()
 	} else if len(manifests) == 0 {
@@ -176,7 +176,7 @@ func (s *Store) also(manifests []pratique.Digest, meta metadata) error {
 	return nil
 }
 
-func (s *Store) point(names []string) error {
+func (s *Store) writePointer(names []string) error {
 	tmp := filepath.Join(s.cfg.Dir, tempPrefix+pointerFile)
 	if err := writeSynced(tmp, []byte(strings.Join(names, "\n")+"\n")); err != nil {
 		return err

@@ -28,7 +28,7 @@ type staged struct {
 }
 
 // importFile takes a database from a file or a directory, under the conditions of a download.
-func (s *Store) importFile(w Wish) (bool, error) {
+func (s *Store) importFile(w Request) (bool, error) {
 	op := s.cfg.Kind.op("import")
 	if s.cfg.StaticDir != "" {
 		return false, pratique.Errorf(pratique.Invalid, op, "database.dir is kept up to date by somebody else: %s", s.cfg.StaticDir)
@@ -42,12 +42,12 @@ func (s *Store) importFile(w Wish) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return s.takeStaged(tmp, from, w.Force)
+	return s.installStaged(tmp, from, w.Force)
 }
 
-// takeStaged makes what was staged in dir the current generation. Nothing is believed that was found out before,
+// installStaged makes what was staged in dir the current generation. Nothing is believed that was found out before,
 // perhaps by another process.
-func (s *Store) takeStaged(dir string, from staged, force bool) (bool, error) {
+func (s *Store) installStaged(dir string, from staged, force bool) (bool, error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
 	op := s.cfg.Kind.op("import")
@@ -59,7 +59,7 @@ func (s *Store) takeStaged(dir string, from staged, force bool) (bool, error) {
 	if err != nil {
 		return false, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	return s.take(dir, unpacked{digest: digest, metadata: raw},
+	return s.install(dir, unpacked{digest: digest, metadata: raw},
 		origin{source: from.source, manifests: from.manifests, force: force})
 }
 
@@ -78,7 +78,7 @@ func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (stage
 	s := staged{source: abs}
 	var got unpacked
 	switch {
-	case info.IsDir() && exists(filepath.Join(abs, "index.json")):
+	case info.IsDir() && fileExists(filepath.Join(abs, "index.json")):
 		got, s.manifests, err = k.fromLayout(os.DirFS(abs), ref, dir, maxBytes)
 	case info.IsDir():
 		got, err = k.fromDirectory(abs, dir, maxBytes)
@@ -97,7 +97,7 @@ func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (stage
 	return s, pratique.Wrap(pratique.Unavailable, op, "", writeSynced(filepath.Join(dir, metadataFile), got.metadata))
 }
 
-func exists(path string) bool {
+func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

@@ -12,13 +12,13 @@ import (
 // are one: a key too many costs a match, one too few would miss a vulnerability.
 const keySeparator = "\x00"
 
-// anywhere is the scope of lists that no table here knows. Whatever changes may concern them.
-const anywhere = "?"
+// anyScope is the scope of lists that no table here knows. Whatever changes may concern them.
+const anyScope = "?"
 
-func key(scope, name string) string { return scope + keySeparator + coarse(name) }
+func key(scope, name string) string { return scope + keySeparator + normalize(name) }
 
-// coarse makes one of all spellings, for all ecosystems at once: case, dashes, and the URLs of Swift.
-func coarse(name string) string {
+// normalize makes one of all spellings, for all ecosystems at once: case, dashes, and the URLs of Swift.
+func normalize(name string) string {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	return strings.TrimSuffix(strings.TrimPrefix(name, "https://"), ".git")
 }
@@ -69,7 +69,7 @@ func Keys(list pratique.Inventory) []string {
 	for _, l := range list.Lists {
 		scope := scopeOfList(list.OS, l)
 		add(scope, "")
-		if scope == anywhere {
+		if scope == anyScope {
 			continue
 		}
 		for _, p := range l.Packages {
@@ -89,7 +89,7 @@ func scopeOfList(os pratique.OS, l pratique.PackageList) string {
 		scope = families[os.Family]
 	}
 	if scope == "" {
-		return anywhere
+		return anyScope
 	}
 	return scope
 }
@@ -124,17 +124,17 @@ func scopesOf(bucket string) []string {
 	return scopes
 }
 
-// Concerned returns the numbers of the packages of a list that a change concerns: those with a key in names,
+// AffectedPackages returns the numbers of the packages of a list that a change concerns: those with a key in names,
 // and those whose name is in also. What is found in the others stays as it was. ok is false if the list has
 // to be matched as a whole: that of a distribution, whose packages decide together which advisories hold,
 // and one of which a whole scope differs. Only names of packages are read.
-func Concerned(list pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
+func AffectedPackages(list pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
 	if len(list.Lists) != 1 || list.Lists[0].Class != pratique.ClassLanguage {
 		return nil, false
 	}
 	l := list.Lists[0]
 	scope := scopeOfList(list.OS, l)
-	if scope == anywhere || names[key(scope, "")] {
+	if scope == anyScope || names[key(scope, "")] {
 		return nil, false
 	}
 	for i, p := range l.Packages {

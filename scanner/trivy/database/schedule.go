@@ -13,9 +13,9 @@ import (
 
 const (
 	scheduleFile = "schedule.json"
-	// longestWait bounds what a source may ask for: a database that says it will be replaced in ten years, or a
+	// maxWait bounds what a source may ask for: a database that says it will be replaced in ten years, or a
 	// proxy that asks us to come back next month, must not end the updates.
-	longestWait = 24 * time.Hour
+	maxWait = 24 * time.Hour
 )
 
 // schedule is what is known about past looks. It is kept on disk, so that a process that is started again and
@@ -40,7 +40,7 @@ func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time
 	case p.TriedAt.After(now.Add(skew)) || p.LookedAt.After(now.Add(skew)):
 		return now // our clock was set back
 	case p.Failures > 0:
-		at = p.TriedAt.Add(p.again(cfg, retry))
+		at = p.TriedAt.Add(p.retryDelay(cfg, retry))
 	case p.LookedAt.IsZero():
 	case current == nil:
 		at = p.LookedAt.Add(min(cfg.Interval, retry))
@@ -49,23 +49,23 @@ func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time
 		if next := current.Database.NextUpdate; next.After(at) {
 			at = next
 		}
-		if most := p.LookedAt.Add(max(longestWait, cfg.Interval)); at.After(most) {
+		if most := p.LookedAt.Add(max(maxWait, cfg.Interval)); at.After(most) {
 			at = most
 		}
 	}
-	if free := p.free(cfg.Sources); free.After(at) {
+	if free := p.earliestWait(cfg.Sources); free.After(at) {
 		at = free
 	}
 	return at
 }
 
-// again is how long to wait after failures, the first of which is followed by a wait of retry.
-func (p schedule) again(cfg Config, retry time.Duration) time.Duration {
+// retryDelay is how long to wait after failures, the first of which is followed by a wait of retry.
+func (p schedule) retryDelay(cfg Config, retry time.Duration) time.Duration {
 	return backoff.Backoff{Min: retry, Max: cfg.Interval}.Delay(p.Failures, 0)
 }
 
-// free is when the first of the sources may be asked.
-func (p schedule) free(sources []string) time.Time {
+// earliestWait is when the first of the sources may be asked.
+func (p schedule) earliestWait(sources []string) time.Time {
 	var first time.Time
 	for i, s := range sources {
 		if until := p.Waits[s]; i == 0 || until.Before(first) {
@@ -86,13 +86,13 @@ func readSchedule(dir string) schedule {
 	return p
 }
 
-// note changes the schedule, in memory and on disk.
-func (s *Store) note(change func(*schedule)) error {
+// updateSchedule changes the schedule, in memory and on disk.
+func (s *Store) updateSchedule(change func(*schedule)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(&s.plan)
+	change(&s.schedule)
 	tmp := filepath.Join(s.cfg.Dir, tempPrefix+scheduleFile)
-	if err := writeJSON(tmp, s.plan); err != nil {
+	if err := writeJSON(tmp, s.schedule); err != nil {
 		return err
 	}
 	return os.Rename(tmp, filepath.Join(s.cfg.Dir, scheduleFile))
@@ -102,23 +102,23 @@ func (s *Store) note(change func(*schedule)) error {
 func (s *Store) Due() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.plan.due(s.cfg, s.current, s.retry, s.now())
+	return s.schedule.due(s.cfg, s.current, s.retry, s.now())
 }
 
-// patience hears how long a source asks us to wait.
-type patience struct {
+// retryRecorder hears how long a source asks us to wait.
+type retryRecorder struct {
 	now   func() time.Time
 	mu    sync.Mutex
 	until time.Time
 }
 
-// listener is a transport whose answers patience hears.
-type listener struct {
-	*patience
+// recordingTransport is a transport whose answers patience hears.
+type recordingTransport struct {
+	*retryRecorder
 	inner http.RoundTripper
 }
 
-func (p listener) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := p.inner.RoundTrip(r)
 	if err != nil || (resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable) {
 		return resp, err
@@ -131,8 +131,8 @@ func (p listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// heard returns what was asked since the last call, or zero.
-func (p *patience) heard() time.Time {
+// reset returns what was asked since the last call, or zero.
+func (p *retryRecorder) reset() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	until := p.until
@@ -142,7 +142,7 @@ func (p *patience) heard() time.Time {
 
 // retryAfter is when a source wants to be asked again, zero if it does not say.
 func retryAfter(header http.Header, now time.Time) time.Time {
-	wait := min(backoff.FromHeader(header, now), longestWait)
+	wait := min(backoff.FromHeader(header, now), maxWait)
 	if wait <= 0 {
 		return time.Time{}
 	}

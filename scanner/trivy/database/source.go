@@ -37,17 +37,17 @@ func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	if !h.TLS {
 		return t, nil
 	}
-	return secured{t, ref.Context().RegistryStr()}, nil
+	return tlsTransport{t, ref.Context().RegistryStr()}, nil
 }
 
-// secured asks one host over TLS: the library takes loopback and private addresses for plain ones.
-type secured struct {
+// tlsTransport asks one host over TLS: the library takes loopback and private addresses for plain ones.
+type tlsTransport struct {
 	*http.Transport
 	host string
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t secured) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t tlsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme == "http" && r.URL.Host == t.host {
 		r = r.Clone(r.Context())
 		r.URL.Scheme = "https"
@@ -98,7 +98,7 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	if err != nil {
 		return nil, err
 	}
-	patient := transport.NewRetry(transport.NewUserAgent(listener{s.patience, direct}, "pratique"),
+	patient := transport.NewRetry(transport.NewUserAgent(recordingTransport{s.retryAfter, direct}, "pratique"),
 		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)
@@ -114,8 +114,8 @@ type artifact struct {
 	manifest pratique.Digest
 }
 
-// find asks a source what it has, with a HEAD where it answers one: that costs no pull.
-func (s *Store) find(ctx context.Context, source string) (artifact, error) {
+// lookUp asks a source what it has, with a HEAD where it answers one: that costs no pull.
+func (s *Store) lookUp(ctx context.Context, source string) (artifact, error) {
 	op := s.cfg.Kind.op("look up")
 	ref, err := s.reference(source)
 	if err != nil {
@@ -123,28 +123,28 @@ func (s *Store) find(ctx context.Context, source string) (artifact, error) {
 	}
 	session, err := s.login(ctx, ref)
 	if err != nil {
-		return artifact{}, fault(op, err)
+		return artifact{}, registryError(op, err)
 	}
 	puller, err := remote.NewPuller(remote.WithTransport(session))
 	if err != nil {
 		return artifact{}, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	found, err := puller.Head(ctx, ref)
-	if err != nil && worthAGet(err) {
+	if err != nil && headUnsupported(err) {
 		var got *remote.Descriptor
 		if got, err = puller.Get(ctx, ref); err == nil {
 			found = &got.Descriptor
 		}
 	}
 	if err != nil {
-		return artifact{}, fault(op, err)
+		return artifact{}, registryError(op, err)
 	}
 	manifest, err := pratique.ParseDigest(found.Digest.String())
 	return artifact{source: source, ref: ref, puller: puller, client: &http.Client{Transport: session}, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
-// worthAGet tells registries that do not answer HEAD well from those that do not answer.
-func worthAGet(err error) bool {
+// headUnsupported tells registries that do not answer HEAD well from those that do not answer.
+func headUnsupported(err error) bool {
 	var status *transport.Error
 	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusMethodNotAllowed
 }
@@ -154,7 +154,7 @@ func (a artifact) layer(ctx context.Context, kind Kind, maxBytes int64) (v1.Desc
 	op := kind.op("read manifest of")
 	got, err := a.puller.Get(ctx, a.ref.Context().Digest(a.manifest.String()))
 	if err != nil {
-		return v1.Descriptor{}, fault(op, err)
+		return v1.Descriptor{}, registryError(op, err)
 	}
 	return kind.layer(got.Manifest, maxBytes)
 }
@@ -175,8 +175,8 @@ func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
 	return m.Layers[0], nil
 }
 
-// fault gives an error of a registry its kind.
-func fault(op string, err error) error {
+// registryError gives an error of a registry its kind.
+func registryError(op string, err error) error {
 	kind := pratique.Unavailable
 	var status *transport.Error
 	var located *url.Error

@@ -28,7 +28,7 @@ type Status struct {
 // ReadStatus reads what lies in cfg.Dir, which another process may own. It writes nothing, and does not hash.
 func ReadStatus(cfg Config, now time.Time) (Status, error) {
 	cfg = cfg.withDefaults()
-	names, err := pointed(cfg.Dir)
+	names, err := readPointer(cfg.Dir)
 	if err != nil {
 		return Status{}, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("look at"), cfg.Dir, err)
 	}

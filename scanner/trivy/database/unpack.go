@@ -91,7 +91,7 @@ func (k Kind) write(r io.Reader, to string, size, maxBytes int64) (pratique.Dige
 		return pratique.Digest{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	sum := sha256.New()
-	disk := &noted{w: f}
+	disk := &errWriter{w: f}
 	_, err = io.Copy(io.MultiWriter(disk, sum), r)
 	if disk.err == nil && err != nil {
 		_ = f.Close() // nothing of it is kept
@@ -112,13 +112,13 @@ func (k Kind) readMetadata(r io.Reader, size int64) ([]byte, error) {
 	return raw, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
-// noted keeps the error of a write apart from those of what is written.
-type noted struct {
+// errWriter keeps the error of a write apart from those of what is written.
+type errWriter struct {
 	w   io.Writer
 	err error
 }
 
-func (n *noted) Write(p []byte) (int, error) {
+func (n *errWriter) Write(p []byte) (int, error) {
 	written, err := n.w.Write(p)
 	n.err = err
 	return written, err

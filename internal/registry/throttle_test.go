@@ -36,7 +36,7 @@ func TestPauses(t *testing.T) {
 	for name, answers := range map[string][]answer{
 		"told":              {{status: 429, told: "90", least: 90 * time.Second, most: 90 * time.Second, kind: limited}},
 		"told, unavailable": {{status: 503, told: "90", least: 90 * time.Second, most: 90 * time.Second, kind: unavailable}},
-		"told for too long": {{status: 429, told: "99999", least: longestTold, most: longestTold, kind: limited}},
+		"told for too long": {{status: 429, told: "99999", least: maxRetryAfter, most: maxRetryAfter, kind: limited}},
 		"told a date": {{status: 429, told: begin.Add(time.Minute).Format(http.TimeFormat), least: time.Minute, most: time.Minute,
 			kind: limited}},
 		"told twice, the later counts": {
@@ -45,26 +45,26 @@ func TestPauses(t *testing.T) {
 			{status: 200, least: 90 * time.Second, most: 90 * time.Second, kind: limited}, // sent before
 		},
 		"limited, and not told": {
-			{status: 429, least: firstLimited / 2, most: firstLimited, kind: limited},
-			{at: time.Minute, status: 429, least: firstLimited, most: 2 * firstLimited, kind: limited},
+			{status: 429, least: minLimitedBackoff / 2, most: minLimitedBackoff, kind: limited},
+			{at: time.Minute, status: 429, least: minLimitedBackoff, most: 2 * minLimitedBackoff, kind: limited},
 			{at: 2 * time.Minute, status: 200},
-			{at: 3 * time.Minute, status: 429, least: firstLimited / 2, most: firstLimited, kind: limited},
+			{at: 3 * time.Minute, status: 429, least: minLimitedBackoff / 2, most: minLimitedBackoff, kind: limited},
 		},
 		"one failure is no pause":  {{status: 500}, {status: 502}, {status: 200}, {status: 500}, {status: 504}},
 		"not implemented is none":  {{status: 501}, {status: 501}, {status: 501}, {status: 505}},
 		"what was refused is none": {{status: 404}, {status: 401}, {status: 400}, {status: 404}},
 		"three are": {
-			{status: 500}, {status: 502}, {status: 503, least: firstUnavailable / 2, most: firstUnavailable, kind: unavailable},
-			{at: time.Minute, status: 500, least: firstUnavailable, most: 2 * firstUnavailable, kind: unavailable},
+			{status: 500}, {status: 502}, {status: 503, least: minBackoff / 2, most: minBackoff, kind: unavailable},
+			{at: time.Minute, status: 500, least: minBackoff, most: 2 * minBackoff, kind: unavailable},
 			{at: 2 * time.Minute, status: 500, sent: 90 * time.Second}, // from before the pause
-			{at: 3 * time.Minute, status: 500, least: 2 * firstUnavailable, most: 4 * firstUnavailable, kind: unavailable},
+			{at: 3 * time.Minute, status: 500, least: 2 * minBackoff, most: 4 * minBackoff, kind: unavailable},
 		},
 	} {
-		p := newPace("registry.test", 0)
+		p := newThrottle("registry.test", 0)
 		for i, a := range answers {
 			now := begin.Add(a.at)
 			resp := &http.Response{StatusCode: a.status, Header: http.Header{"Retry-After": {a.told}}, Body: http.NoBody}
-			_ = p.heed(resp, now.Add(-a.sent), now)
+			_ = p.observe(resp, now.Add(-a.sent), now)
 			err := p.paused(now)
 			var throttled *Throttled
 			if !errors.As(err, &throttled) {
@@ -75,11 +75,11 @@ func TestPauses(t *testing.T) {
 			}
 		}
 	}
-	p := newPace("registry.test", 0)
+	p := newThrottle("registry.test", 0)
 	for i := range 100 {
 		now := begin.Add(time.Duration(i) * time.Hour)
-		_ = p.heed(&http.Response{StatusCode: 429, Body: http.NoBody}, now, now)
-		if left := p.until.Sub(now); left > longestOwn {
+		_ = p.observe(&http.Response{StatusCode: 429, Body: http.NoBody}, now, now)
+		if left := p.until.Sub(now); left > maxBackoff {
 			t.Fatalf("a pause of %s after %d failures", left, i+1)
 		}
 	}

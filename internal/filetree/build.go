@@ -12,51 +12,51 @@ import (
 // Tree is the file system of an image, or of its lowest layers.
 type Tree struct{ root *Node }
 
-// fold builds a tree by laying layers over each other. It changes only nodes that it made: the others are shared with other
+// builder builds a tree by laying layers over each other. It changes only nodes that it made: the others are shared with other
 // trees.
-type fold struct {
+type builder struct {
 	tree  Tree
 	steps int
 	links map[*Node]*Node // by the hard links to lower layers, in the layer that is being added: what they lead to
 }
 
-// newFold starts from a tree, which does not change; nil is the empty tree.
-func newFold(from *Tree) *fold {
-	f := &fold{}
+// newBuilder starts from a tree, which does not change; nil is the empty tree.
+func newBuilder(from *Tree) *builder {
+	f := &builder{}
 	if from == nil {
 		f.tree.root = &Node{children: map[string]*Node{}, Entry: -1, owner: f}
 		return f
 	}
-	f.tree.root = f.own(from.root)
+	f.tree.root = f.clone(from.root)
 	return f
 }
 
 // done returns the tree. Nothing changes it from then on.
-func (f *fold) done() *Tree { return &Tree{root: f.tree.root} }
+func (f *builder) done() *Tree { return &Tree{root: f.tree.root} }
 
-func (f *fold) step(n int) error {
+func (f *builder) step(n int) error {
 	if f.steps += n; f.steps > maxSteps {
 		return pratique.Errorf(pratique.Exhausted, "lay layers over each other", "it takes more than %d steps", maxSteps)
 	}
 	return nil
 }
 
-func errDiffer(format string, args ...any) error {
+func errAmbiguous(format string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "lay layers over each other", format, args...)
 }
 
 // add lays a layer over the tree.
-func (f *fold) add(l *Layer) error {
-	if err := f.adopt(l); err != nil {
+func (f *builder) add(l *Layer) error {
+	if err := f.resolveLinks(l); err != nil {
 		return err
 	}
-	for _, name := range l.popped {
+	for _, name := range l.upFrom {
 		if n := f.tree.Lookup(name); n != nil && n.Kind == Symlink {
-			return errDiffer("a link goes up from %s, which is a link of a lower layer, and runtimes differ in where that leads", shown(name))
+			return errAmbiguous("a link goes up from %s, which is a link of a lower layer, and runtimes differ in where that leads", quoteName(name))
 		}
 	}
 	if l.root.opaque && len(f.tree.root.children) > 0 {
-		return errDiffer("a layer hides everything below it, and runtimes differ in whether it can")
+		return errAmbiguous("a layer hides everything below it, and runtimes differ in whether it can")
 	}
 	for name, upper := range l.root.children {
 		if err := f.set(f.tree.root, name, upper, name); err != nil {
@@ -67,7 +67,7 @@ func (f *fold) add(l *Layer) error {
 }
 
 // set applies what a layer has under a name to a directory that this fold may change.
-func (f *fold) set(dir *Node, name string, upper *Node, at string) error {
+func (f *builder) set(dir *Node, name string, upper *Node, at string) error {
 	if upper.Kind == removal {
 		delete(dir.children, name)
 		return nil
@@ -81,7 +81,7 @@ func (f *fold) set(dir *Node, name string, upper *Node, at string) error {
 }
 
 // merge returns the node at a path, given that of the lower layers and that of the layer that is being added.
-func (f *fold) merge(lower, upper *Node, at string) (*Node, error) {
+func (f *builder) merge(lower, upper *Node, at string) (*Node, error) {
 	if err := f.step(1); err != nil {
 		return nil, err
 	}
@@ -91,18 +91,18 @@ func (f *fold) merge(lower, upper *Node, at string) (*Node, error) {
 	if upper.Kind != Directory {
 		return upper, nil
 	}
-	if lower != nil && lower.Kind == Symlink && upper.early {
+	if lower != nil && lower.Kind == Symlink && upper.implied {
 		if err := f.throughLink(lower, upper, at); err != nil {
 			return nil, err
 		}
 	}
 	if lower == nil || lower.Kind != Directory || upper.opaque {
-		return f.fresh(upper, at)
+		return f.withoutMarks(upper, at)
 	}
 	if upper.replaced && len(lower.children) > 0 {
-		return nil, errDiffer("%s is made a directory after something else in its layer, and runtimes differ in what is left of the lower layer's", shown(at))
+		return nil, errAmbiguous("%s is made a directory after something else in its layer, and runtimes differ in what is left of the lower layer's", quoteName(at))
 	}
-	out, err := f.owned(lower)
+	out, err := f.writable(lower)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,8 @@ func (f *fold) merge(lower, upper *Node, at string) (*Node, error) {
 	return out, nil
 }
 
-// fresh returns a directory of the layer where lower layers have none: there is nothing to remove or to hide.
-func (f *fold) fresh(upper *Node, at string) (*Node, error) {
+// withoutMarks returns a directory of the layer where lower layers have none: there is nothing to remove or to hide.
+func (f *builder) withoutMarks(upper *Node, at string) (*Node, error) {
 	if !upper.marked {
 		return upper, nil
 	}
@@ -130,15 +130,15 @@ func (f *fold) fresh(upper *Node, at string) (*Node, error) {
 	return &out, nil
 }
 
-// owned returns the directory if this fold may change it, and a copy otherwise.
-func (f *fold) owned(n *Node) (*Node, error) {
+// writable returns the directory if this fold may change it, and a copy otherwise.
+func (f *builder) writable(n *Node) (*Node, error) {
 	if n.owner == f {
 		return n, nil
 	}
-	return f.own(n), f.step(len(n.children))
+	return f.clone(n), f.step(len(n.children))
 }
 
-func (f *fold) own(n *Node) *Node {
+func (f *builder) clone(n *Node) *Node {
 	out := *n
 	out.children, out.owner = maps.Clone(n.children), f
 	return &out
@@ -147,7 +147,7 @@ func (f *fold) own(n *Node) *Node {
 // throughLink checks a directory that a layer only implies, where a lower layer has a symbolic link. On overlayfs the
 // directory replaces the link; runtimes that unpack all layers into one directory follow the link. That is an error where
 // the difference decides which packages of the operating system there are, and where the layer removes something.
-func (f *fold) throughLink(link, upper *Node, at string) error {
+func (f *builder) throughLink(link, upper *Node, at string) error {
 	real, there, err := f.tree.resolve(at, f.step)
 	if err != nil && !errors.Is(err, ErrLoop) {
 		return err
@@ -166,9 +166,9 @@ func (f *fold) throughLink(link, upper *Node, at string) error {
 		switch {
 		case why != nil:
 		case n.Kind == removal, n.opaque:
-			why = errDiffer("a layer removes %s through a link of a lower layer, and runtimes differ in what that is", shown(name))
-		case System(name), System(join(real, below)):
-			why = errDiffer("%s leads through a link of a lower layer, and runtimes differ in where it lies", shown(name))
+			why = errAmbiguous("a layer removes %s through a link of a lower layer, and runtimes differ in what that is", quoteName(name))
+		case IsSystemPath(name), IsSystemPath(join(real, below)):
+			why = errAmbiguous("%s leads through a link of a lower layer, and runtimes differ in where it lies", quoteName(name))
 		}
 	})
 	if why == nil {
@@ -177,8 +177,8 @@ func (f *fold) throughLink(link, upper *Node, at string) error {
 	return why
 }
 
-// adopt finds what the hard links of a layer to lower layers lead to.
-func (f *fold) adopt(l *Layer) error {
+// resolveLinks finds what the hard links of a layer to lower layers lead to.
+func (f *builder) resolveLinks(l *Layer) error {
 	f.links = map[*Node]*Node{}
 	for _, n := range l.pending {
 		dir, base := path.Split(n.Link)
@@ -191,7 +191,7 @@ func (f *fold) adopt(l *Layer) error {
 			to = parent.children[base]
 		}
 		if to == nil || to.Kind == Directory {
-			return errDiffer("%s is a hard link to %s, where there is no file: no runtime can make it", shown(l.Entries[n.Entry].Name), shown(n.Link))
+			return errAmbiguous("%s is a hard link to %s, where there is no file: no runtime can make it", quoteName(l.Entries[n.Entry].Name), quoteName(n.Link))
 		}
 		linked := *to
 		linked.Entry = n.Entry

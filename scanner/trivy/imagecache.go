@@ -20,51 +20,51 @@ import (
 )
 
 var (
-	_ cache.Cache         = (*view)(nil)
-	_ cache.ArtifactCache = layersOnly{}
-	_ cache.ArtifactCache = linkedView{}
+	_ cache.Cache         = (*imageCache)(nil)
+	_ cache.ArtifactCache = withoutConfig{}
+	_ cache.ArtifactCache = linkedCache{}
 )
 
-// view is the layer cache as one image sees it. What is kept of a layer says nothing about the image it was
+// imageCache is the layer cache as one image sees it. What is kept of a layer says nothing about the image it was
 // seen in; what Trivy wants to know of that is added here.
-type view struct {
+type imageCache struct {
 	*layerCache
-	known  scanner.Cache
-	hider  hider
-	layers []layers.Layer
-	tree   *tree
-	keys   []string // of the layers, in their order
+	known    scanner.Cache
+	redactor redactor
+	layers   []layers.Layer
+	tree     *tree
+	keys     []string // of the layers, in their order
 	// base are the diff ids of the layers that Trivy takes for the base image's, once that is to be regarded.
 	base map[string]bool
 
-	mu    sync.Mutex
-	asked map[string]pratique.Digest // diff ids by Trivy's key, of the layers that known does not have
-	fresh map[string]bool            // keys of the layers that were analysed for this image
+	mu       sync.Mutex
+	missing  map[string]pratique.Digest // diff ids by Trivy's key, of the layers that known does not have
+	analyzed map[string]bool            // keys of the layers that were analyzed for this image
 	// linked is what was found in files that only links lead to, by key.
 	linked  map[string]ftypes.BlobInfo
-	streams []streamed // that were read for linked
+	streams []readStream // that were read for linked
 }
 
-func newView(c *layerCache, h hider, img layers.Image, t *tree, known scanner.Cache) *view {
-	return &view{
-		layerCache: c, known: known, hider: h, layers: img.Layers, tree: t,
-		asked: map[string]pratique.Digest{}, fresh: map[string]bool{}, linked: map[string]ftypes.BlobInfo{},
+func newImageCache(c *layerCache, h redactor, img layers.Image, t *tree, known scanner.Cache) *imageCache {
+	return &imageCache{
+		layerCache: c, known: known, redactor: h, layers: img.Layers, tree: t,
+		missing: map[string]pratique.Digest{}, analyzed: map[string]bool{}, linked: map[string]ftypes.BlobInfo{},
 	}
 }
 
 // MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in their order.
-func (v *view) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
 	v.keys = keys
 	for i, key := range keys {
 		if i < len(v.layers) {
-			v.recall(key, v.layers[i].DiffID)
+			v.load(key, v.layers[i].DiffID)
 		}
 	}
 	return v.layerCache.MissingBlobs(ctx, artifactID, keys)
 }
 
-// recall brings what is kept of a layer into the cache. What does not serve is as good as not kept.
-func (v *view) recall(key string, diffID pratique.Digest) {
+// load brings what is kept of a layer into the cache. What does not serve is as good as not kept.
+func (v *imageCache) load(key string, diffID pratique.Digest) {
 	if v.known == nil {
 		return
 	}
@@ -79,22 +79,22 @@ func (v *view) recall(key string, diffID pratique.Digest) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.asked[key] = diffID
+	v.missing[key] = diffID
 }
 
 // PutBlob implements [cache.ArtifactCache].
-func (v *view) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
+func (v *imageCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
 	info.Digest, info.CreatedBy = "", "" // they are the image's
-	v.hider.layer(&info)
+	v.redactor.redactLayer(&info)
 	v.put(key, info)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.fresh[key] = true
+	v.analyzed[key] = true
 	return nil
 }
 
 // GetBlob implements [cache.LocalArtifactCache].
-func (v *view) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error) {
+func (v *imageCache) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error) {
 	if info, ok := v.linked[key]; ok {
 		return info, nil
 	}
@@ -103,7 +103,7 @@ func (v *view) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error)
 		return info, err
 	}
 	if at := slices.Index(v.keys, key); at >= 0 && at < len(v.tree.layers) {
-		v.show(&info, v.tree.layers[at])
+		v.removeHidden(&info, v.tree.layers[at])
 	}
 	for _, l := range v.layers {
 		if l.DiffID.String() == info.DiffID {
@@ -117,18 +117,18 @@ func (v *view) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, error)
 	return info, nil
 }
 
-// forget drops what was analysed for an image that could not be read to its end.
-func (v *view) forget() {
-	keys := make([]string, 0, len(v.fresh))
-	for key := range v.fresh {
+// discard drops what was analyzed for an image that could not be read to its end.
+func (v *imageCache) discard() {
+	keys := make([]string, 0, len(v.analyzed))
+	for key := range v.analyzed {
 		keys = append(keys, key)
 	}
 	v.remove(keys)
 }
 
 // store gives the cache what it does not have.
-func (v *view) store() error {
-	for key, diffID := range v.asked {
+func (v *imageCache) store() error {
+	for key, diffID := range v.missing {
 		info, ok := v.peek(key)
 		if !ok {
 			continue
@@ -144,20 +144,20 @@ func (v *view) store() error {
 	return nil
 }
 
-// linkedView takes what Trivy finds in files that only links lead to. It holds for one image, and is the layer's whose
+// linkedCache takes what Trivy finds in files that only links lead to. It holds for one image, and is the layer's whose
 // files they are.
-type linkedView struct {
-	*view
+type linkedCache struct {
+	*imageCache
 	layer layers.Layer
 }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (l linkedView) MissingBlobs(_ context.Context, _ string, keys []string) (bool, []string, error) {
+func (l linkedCache) MissingBlobs(_ context.Context, _ string, keys []string) (bool, []string, error) {
 	return false, keys, nil
 }
 
 // PutBlob implements [cache.ArtifactCache].
-func (l linkedView) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
+func (l linkedCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
 	info.Digest, info.DiffID, info.CreatedBy = l.layer.Digest.String(), l.layer.DiffID.String(), ""
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,12 +165,12 @@ func (l linkedView) PutBlob(_ context.Context, key string, info ftypes.BlobInfo)
 	return nil
 }
 
-// layersOnly has Trivy leave the image's configuration alone.
-type layersOnly struct{ *view }
+// withoutConfig has Trivy leave the image's configuration alone.
+type withoutConfig struct{ *imageCache }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (l layersOnly) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
-	_, missing, err := l.view.MissingBlobs(ctx, artifactID, keys)
+func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+	_, missing, err := l.imageCache.MissingBlobs(ctx, artifactID, keys)
 	return false, missing, err
 }
 

@@ -19,7 +19,7 @@ func TestAgain(t *testing.T) {
 		want pratique.Kind
 	}{{"behave", pratique.Unknown}, {"crash", pratique.Died}} {
 		before := p.serial.Load()
-		if _, err := p.Inspect(Again(t.Context()), imageThat(t, step.does)); pratique.KindOf(err) != step.want {
+		if _, err := p.Inspect(AfterCrash(t.Context()), imageThat(t, step.does)); pratique.KindOf(err) != step.want {
 			t.Errorf("%s: %v", step.does, err)
 		}
 		// One number is the call's, one that of the child in the place of its child, which was there and unused.
@@ -31,11 +31,11 @@ func TestAgain(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 2)
 	call := func(ctx context.Context, does string) {
-		_, err := p.Inspect(Again(ctx), imageThat(t, does))
+		_, err := p.Inspect(AfterCrash(ctx), imageThat(t, does))
 		ended <- err
 	}
 	go call(long, "hang")
-	for len(p.again) == 0 || len(p.idle) == 2 {
+	for len(p.afterCrash) == 0 || len(p.idle) == 2 {
 		time.Sleep(time.Millisecond)
 	}
 	go call(t.Context(), "behave")
@@ -45,7 +45,7 @@ func TestAgain(t *testing.T) {
 	// Giving up while waiting keeps nothing.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := p.Inspect(Again(ctx), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := p.Inspect(AfterCrash(ctx), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("error %v", err)
 	}
 	if len(ended) != 0 || len(p.idle) != 1 {
@@ -58,8 +58,8 @@ func TestAgain(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if len(p.idle) != 2 || len(p.again) != 0 {
-		t.Errorf("%d children left, %d calls are made again", len(p.idle), len(p.again))
+	if len(p.idle) != 2 || len(p.afterCrash) != 0 {
+		t.Errorf("%d children left, %d calls are made again", len(p.idle), len(p.afterCrash))
 	}
 }
 
@@ -68,7 +68,7 @@ func TestAgainBesideNobody(t *testing.T) {
 	p := startPool(t, Config{})
 	checkInspect(t, p)
 	before := p.serial.Load()
-	if _, err := p.Inspect(Again(t.Context()), imageThat(t, "behave")); err != nil {
+	if _, err := p.Inspect(AfterCrash(t.Context()), imageThat(t, "behave")); err != nil {
 		t.Error(err)
 	}
 	if n := p.serial.Load() - before; n != 3 { // the call, and the children before and after it

@@ -13,31 +13,31 @@ import (
 )
 
 const (
-	// presentFor is how long an answer that a blob is there is believed, and maxPresent how many are remembered.
-	presentFor = 10 * time.Minute
-	maxPresent = 16 << 10
+	// presenceTTL is how long an answer that a blob is there is believed, and maxPresent how many are remembered.
+	presenceTTL  = 10 * time.Minute
+	maxPresences = 16 << 10
 )
 
-// present remembers which blobs a repository was seen to have.
-type present struct {
+// presenceCache remembers which blobs a repository was seen to have.
+type presenceCache struct {
 	mu   sync.Mutex
 	seen map[pratique.Subject]time.Time
 }
 
-func (p *present) put(repo pratique.Repository, d pratique.Digest) {
+func (p *presenceCache) put(repo pratique.Repository, d pratique.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.seen == nil || len(p.seen) >= maxPresent {
+	if p.seen == nil || len(p.seen) >= maxPresences {
 		p.seen = map[pratique.Subject]time.Time{} // rare, and costs one question for each blob
 	}
 	p.seen[pratique.Subject{Repository: repo, Digest: d}] = time.Now()
 }
 
-func (p *present) has(repo pratique.Repository, d pratique.Digest) bool {
+func (p *presenceCache) has(repo pratique.Repository, d pratique.Digest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, ok := p.seen[pratique.Subject{Repository: repo, Digest: d}]
-	return ok && time.Since(at) < presentFor
+	return ok && time.Since(at) < presenceTTL
 }
 
 // Has returns nil if the repository has the layer. It is for layers whose bytes are here already, brought by another

@@ -22,7 +22,7 @@ type shape struct {
 	loose bool
 }
 
-func named(names string, inner map[string]*shape) *shape {
+func newShape(names string, inner map[string]*shape) *shape {
 	s := &shape{names: map[string]*shape{}, folded: map[string]string{}}
 	for _, name := range strings.Fields(names) {
 		s.names[name] = nil
@@ -39,21 +39,21 @@ func named(names string, inner map[string]*shape) *shape {
 const platformNames = "os architecture variant os.version os.features"
 
 var (
-	shapePlatform   = named(platformNames, nil)
-	shapeDescriptor = named("mediaType artifactType digest size urls data annotations", map[string]*shape{"platform": shapePlatform})
-	shapeManifest   = named("schemaVersion mediaType artifactType fsLayers annotations", map[string]*shape{
+	shapePlatform   = newShape(platformNames, nil)
+	shapeDescriptor = newShape("mediaType artifactType digest size urls data annotations", map[string]*shape{"platform": shapePlatform})
+	shapeManifest   = newShape("schemaVersion mediaType artifactType fsLayers annotations", map[string]*shape{
 		"config": shapeDescriptor, "layers": shapeDescriptor, "manifests": shapeDescriptor, "subject": shapeDescriptor,
 	})
-	shapeConfig = named(platformNames, map[string]*shape{
-		"rootfs": named("type diff_ids", nil), "config": {loose: true},
+	shapeConfig = newShape(platformNames, map[string]*shape{
+		"rootfs": newShape("type diff_ids", nil), "config": {loose: true},
 	})
-	shapeTags = named("tags", nil)
+	shapeTags = newShape("tags", nil)
 )
 
-// unambiguous refuses JSON that two readers may take for different things with the same digest: a name that occurs
+// checkUnambiguous refuses JSON that two readers may take for different things with the same digest: a name that occurs
 // twice in one object, of which one reader takes the first and another the last; and a name that means something here
 // in another spelling, which Go takes for that name, whereas others do not.
-func unambiguous(raw []byte, s *shape) error {
+func checkUnambiguous(raw []byte, s *shape) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	if err := s.check(dec, 0); err != nil {

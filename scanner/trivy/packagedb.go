@@ -21,8 +21,8 @@ import (
 // Trivy goes on without a file that it cannot read. For the package.json of somebody's tests that is right. Without a
 // package database of the operating system an image looks clean, so it must not pass.
 
-// listed reports whether a file is a package database of which Trivy makes one list for each time that it reads it.
-func listed(name string) bool {
+// isListedDatabase reports whether a file is a package database of which Trivy makes one list for each time that it reads it.
+func isListedDatabase(name string) bool {
 	switch dir, file := path.Split(name); dir {
 	case "var/lib/rpm/", "usr/lib/sysimage/rpm/":
 		return slices.Contains([]string{"Packages", "Packages.db", "rpmdb.sqlite"}, file)
@@ -42,20 +42,20 @@ func dpkgStatus(name string) bool {
 	return name == "var/lib/dpkg/status" || path.Dir(name) == "var/lib/dpkg/status.d" && path.Ext(name) != ".md5sums"
 }
 
-func isApk(name string) bool { return listed(name) && path.Base(name) == "installed" }
+func isApk(name string) bool { return isListedDatabase(name) && path.Base(name) == "installed" }
 
-// unread is an error of kind Corrupt when a package database in the layers that were analysed for this image was not
+// checkDatabasesRead is an error of kind Corrupt when a package database in the layers that were analyzed for this image was not
 // read to its end.
-func (v *view) unread(ctx context.Context, heard *swallowed) error {
-	damaged, other := heard.damage()
+func (v *imageCache) checkDatabasesRead(ctx context.Context, heard *logErrors) error {
+	damaged, other := heard.parseErrors()
 	if damaged != nil {
 		return damaged
 	}
 	parts := v.streams
 	for i, l := range v.layers {
-		if info, ok := v.analysed(l.DiffID); ok {
+		if info, ok := v.newlyAnalyzed(l.DiffID); ok {
 			n := v.tree.layers[i]
-			parts = append(parts, streamed{info: info, hasApk: n.hasApk(), open: func() (io.ReadCloser, error) { return n.open(v.tree.image) }})
+			parts = append(parts, readStream{info: info, hasApk: n.hasApk(), open: func() (io.ReadCloser, error) { return n.open(v.tree.image) }})
 		}
 	}
 	for _, part := range parts {
@@ -63,25 +63,25 @@ func (v *view) unread(ctx context.Context, heard *swallowed) error {
 		if other == nil && !part.hasApk {
 			continue
 		}
-		if err := lists(ctx, part, other); err != nil {
+		if err := checkListed(ctx, part, other); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// streamed is what Trivy read, and what it found there.
-type streamed struct {
+// readStream is what Trivy read, and what it found there.
+type readStream struct {
 	open   func() (io.ReadCloser, error)
 	info   ftypes.BlobInfo
 	hasApk bool // one of Alpine's databases is in it
 }
 
-// analysed is what was found in a layer while this image was read; ok is false if that was known before.
-func (v *view) analysed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) {
+// newlyAnalyzed is what was found in a layer while this image was read; ok is false if that was known before.
+func (v *imageCache) newlyAnalyzed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for key := range v.fresh {
+	for key := range v.analyzed {
 		if info, ok = v.peek(key); ok && info.DiffID == diffID.String() {
 			return info, true
 		}
@@ -89,8 +89,8 @@ func (v *view) analysed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) 
 	return ftypes.BlobInfo{}, false
 }
 
-// lists checks that Trivy has a list for each package database in what it read, as often as it is there.
-func lists(ctx context.Context, part streamed, why error) error {
+// checkListed checks that Trivy has a list for each package database in what it read, as often as it is there.
+func checkListed(ctx context.Context, part readStream, why error) error {
 	f, err := part.open()
 	if err != nil {
 		return err
@@ -106,11 +106,11 @@ func lists(ctx context.Context, part streamed, why error) error {
 			return err
 		}
 		name := strings.TrimLeft(path.Clean(h.Name), "/")
-		if h.Typeflag != tar.TypeReg || !listed(name) {
+		if h.Typeflag != tar.TypeReg || !isListedDatabase(name) {
 			continue
 		}
 		missing[name]++
-		if isApk(name) && tooLong(entries) {
+		if isApk(name) && hasLongLine(entries) {
 			return errUnread(name, errors.New("it has a line of more than 64 KiB, where Trivy stops"))
 		}
 	}
@@ -133,8 +133,8 @@ func seekable(r io.ReadCloser) io.Reader {
 	return bufio.NewReaderSize(r, layerBuffer)
 }
 
-// tooLong reports whether a line is longer than a [bufio.Scanner] reads.
-func tooLong(r io.Reader) bool {
+// hasLongLine reports whether a line is longer than a [bufio.Scanner] reads.
+func hasLongLine(r io.Reader) bool {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		continue

@@ -6,33 +6,35 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-type againKey struct{}
+type afterCrashKey struct{}
 
-// Again marks a call that a child died of before, without anybody knowing why. Its child has done no work before and does
+// AfterCrash marks a call that a child died of before, without anybody knowing why. Its child has done no work before and does
 // none after, and such calls follow one another. Others go on meanwhile: it takes the place of one child and no more.
-func Again(ctx context.Context) context.Context { return context.WithValue(ctx, againKey{}, true) }
+func AfterCrash(ctx context.Context) context.Context {
+	return context.WithValue(ctx, afterCrashKey{}, true)
+}
 
-func isAgain(ctx context.Context) bool {
-	again, _ := ctx.Value(againKey{}).(bool)
+func isAfterCrash(ctx context.Context) bool {
+	again, _ := ctx.Value(afterCrashKey{}).(bool)
 	return again
 }
 
-// take waits for an idle child. One that could not be started, or was not needed yet, is nil. What take returns belongs
+// acquire waits for an idle child. One that could not be started, or was not needed yet, is nil. What take returns belongs
 // back into p.idle.
-func (p *Pool) take(ctx context.Context, domain string) (*child, error) {
+func (p *Pool) acquire(ctx context.Context, domain string) (*child, error) {
 	select {
 	case c := <-p.idle:
-		return p.choose(c, domain), nil
+		return p.chooseIdle(c, domain), nil
 	case <-ctx.Done():
 		return nil, noChild(ctx)
 	}
 }
 
-// wait waits until no other call is made again, for which no child is held.
-func (p *Pool) wait(ctx context.Context) (leave func(), err error) {
+// acquireAfterCrash waits until no other call is made again, for which no child is held.
+func (p *Pool) acquireAfterCrash(ctx context.Context) (leave func(), err error) {
 	select {
-	case p.again <- struct{}{}:
-		return func() { <-p.again }, nil
+	case p.afterCrash <- struct{}{}:
+		return func() { <-p.afterCrash }, nil
 	case <-ctx.Done():
 		return nil, noChild(ctx)
 	}
@@ -42,10 +44,10 @@ func noChild(ctx context.Context) error {
 	return pratique.Wrap(pratique.Unavailable, "wait for inspector", "", context.Cause(ctx))
 }
 
-// choose returns the idle child that suits best, the one at hand or another: one that works for the domain already, then
+// chooseIdle returns the idle child that suits best, the one at hand or another: one that works for the domain already, then
 // one that has done nothing, then a place without one. The last is one of another domain, which has to go; of these the
 // one that was idle for longest.
-func (p *Pool) choose(at *child, domain string) *child {
+func (p *Pool) chooseIdle(at *child, domain string) *child {
 	suits := func(c *child) int {
 		switch {
 		case c == nil || !c.alive():

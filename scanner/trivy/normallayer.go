@@ -11,29 +11,29 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// normal is one layer as Trivy is to read it. Trivy takes the headers of a layer for what they say: the first of two that
+// normalLayer is one layer as Trivy is to read it. Trivy takes the headers of a layer for what they say: the first of two that
 // have one path, no links, and names that lead through a link as they are written. So a layer in which that is not what
 // a runtime leaves is given to it as a stream of what is. It depends on the layer alone, as does what is kept of it.
-type normal struct {
+type normalLayer struct {
 	layer *filetree.Layer
 	// items are the stream; nil where the layer itself says what it means.
 	items []filetree.Item
 	// read says under which names Trivy reads a file that has several, and what for. Others go by the name in their header.
 	read map[*filetree.File]map[string]roles
-	// spare are files that Trivy would also read under names that are not in the stream: it has read them already.
-	spare []*filetree.File
+	// otherNames are files that Trivy would also read under names that are not in the stream: it has read them already.
+	otherNames []*filetree.File
 	// links are the symbolic links that would be read if they were files, and those that may give files a meaning.
 	links []string
 	// releases are the files that say which distribution it is.
-	releases []string
-	down     []string // hard links that lead to lower layers
+	releases  []string
+	linksDown []string // hard links that lead to lower layers
 }
 
-func (r *readers) normalize(l *filetree.Layer) *normal {
-	n := &normal{layer: l, read: map[*filetree.File]map[string]roles{}, down: l.LinksDown()}
+func (r *analyzers) normalize(l *filetree.Layer) *normalLayer {
+	n := &normalLayer{layer: l, read: map[*filetree.File]map[string]roles{}, linksDown: l.LinksDown()}
 	plain := l.Plain()
 	l.Nodes(func(name string, node *filetree.Node) {
-		if node.Kind == filetree.Symlink && (meaningful(name) || len(r.of(name, 0)) > 0) {
+		if node.Kind == filetree.Symlink && (isPackageDir(name) || len(r.roles(name, 0)) > 0) {
 			n.links = append(n.links, name)
 		}
 		if node.Kind != filetree.Regular {
@@ -45,24 +45,24 @@ func (r *readers) normalize(l *filetree.Layer) *normal {
 	})
 	slices.Sort(n.links)
 	for _, f := range l.Linked() {
-		n.name(r, f)
+		n.chooseNames(r, f)
 		was := f.Head()
 		if len(n.read[f]) != 1 || n.read[f][was.Name] == nil || executable(uint32(was.Mode)) != executable(f.Mode) {
 			plain = false
 		}
 	}
 	if !plain {
-		n.compose()
+		n.composeItems()
 	}
 	return n
 }
 
-// name decides under which of its names a file is read: under the first, and under each other one that makes more of it.
-func (n *normal) name(r *readers, f *filetree.File) {
+// chooseNames decides under which of its names a file is read: under the first, and under each other one that makes more of it.
+func (n *normalLayer) chooseNames(r *analyzers, f *filetree.File) {
 	n.read[f] = map[string]roles{}
 	done, spare := roles{}, false
 	for _, name := range f.Names {
-		as := r.of(name.Path, f.Mode)
+		as := r.roles(name.Path, f.Mode)
 		first := len(n.read[f]) == 0
 		if left := as.without(done); first || len(left) > 0 {
 			n.read[f][name.Path] = as
@@ -72,12 +72,12 @@ func (n *normal) name(r *readers, f *filetree.File) {
 		}
 	}
 	if spare {
-		n.spare = append(n.spare, f)
+		n.otherNames = append(n.otherNames, f)
 	}
 }
 
-// compose lists what the stream has: the regular files, in the order of their headers. Trivy reads nothing else.
-func (n *normal) compose() {
+// composeItems lists what the stream has: the regular files, in the order of their headers. Trivy reads nothing else.
+func (n *normalLayer) composeItems() {
 	type placed struct {
 		entry int
 		item  filetree.Item
@@ -102,15 +102,15 @@ func (n *normal) compose() {
 	}
 }
 
-func (n *normal) open(img *filetree.Image) (io.ReadCloser, error) {
+func (n *normalLayer) open(img *filetree.Image) (io.ReadCloser, error) {
 	if n.items == nil {
-		return img.OpenWhole(n.layer)
+		return img.OpenLayer(n.layer)
 	}
 	return img.Open(n.layer, n.items)
 }
 
 // hasApk reports whether one of Alpine's databases is in the layer.
-func (n *normal) hasApk() bool {
+func (n *normalLayer) hasApk() bool {
 	return slices.ContainsFunc([]string{"lib/apk/db/installed", "usr/lib/apk/db/installed"}, func(name string) bool {
 		at := n.layer.Lookup(name)
 		return at != nil && at.Kind == filetree.Regular

@@ -16,7 +16,7 @@ import (
 	xio "github.com/aquasecurity/trivy/pkg/x/io"
 )
 
-// roles are what Trivy would take a file for: the names of analysers that read it for the sake of packages or of the
+// roles are what Trivy would take a file for: the names of analyzers that read it for the sake of packages or of the
 // operating system. Two files with the same content and the same role say the same.
 type roles map[string]bool
 
@@ -28,32 +28,32 @@ func (r roles) without(other roles) roles {
 
 func (r roles) add(other roles) { maps.Copy(r, other) }
 
-// readers knows by which paths Trivy's analysers take a file. It asks them, so that a new version of Trivy brings its own.
-type readers struct {
+// analyzers knows by which paths Trivy's analyzers take a file. It asks them, so that a new version of Trivy brings its own.
+type analyzers struct {
 	group  analyzer.AnalyzerGroup
-	others map[string][]analyzer.Type // by analyser, all but that one
-	fixed  map[string]bool            // paths at which some analyser looks, and at no other
+	others map[string][]analyzer.Type // by analyzer, all but that one
+	fixed  map[string]bool            // paths at which some analyzer looks, and at no other
 	// releases are those of them that say which distribution it is.
 	releases map[string]bool
 	programs roles // of what may be run, whatever its path
 }
 
-// readersOption is that of a group of the analysers that find packages and the operating system. Secrets, configurations and
+// packageOption is that of a group of the analyzers that find packages and the operating system. Secrets, configurations and
 // license texts speak for themselves wherever they lie.
-func readersOption(option artifact.Option) artifact.Option {
+func packageOption(option artifact.Option) artifact.Option {
 	option.DisabledAnalyzers = slices.Concat(option.DisabledAnalyzers, analyzer.TypeConfigFiles, []analyzer.Type{
 		analyzer.TypeSecret, analyzer.TypeLicenseFile, analyzer.TypeDpkgLicense,
 	})
 	return option
 }
 
-func newReaders(option artifact.Option) (*readers, error) {
-	option = readersOption(option)
+func newAnalyzers(option artifact.Option) (*analyzers, error) {
+	option = packageOption(option)
 	group, err := analyzer.NewAnalyzerGroup(option.AnalyzerOptions())
 	if err != nil {
 		return nil, err
 	}
-	r := &readers{group: group, others: map[string][]analyzer.Type{}, fixed: map[string]bool{}, releases: map[string]bool{}}
+	r := &analyzers{group: group, others: map[string][]analyzer.Type{}, fixed: map[string]bool{}, releases: map[string]bool{}}
 	versions := group.AnalyzerVersions()
 	all := slices.Concat(slices.Collect(maps.Keys(versions.Analyzers)), slices.Collect(maps.Keys(versions.PostAnalyzers)))
 	for _, name := range all {
@@ -78,11 +78,11 @@ func newReaders(option artifact.Option) (*readers, error) {
 		}
 	}
 	const program = 0o755
-	r.programs = r.named("x", program)
+	r.programs = r.rolesByName("x", program)
 	return r, nil
 }
 
-// packageTypes are the analysers of the operating system that read packages, and not which one it is.
+// packageTypes are the analyzers of the operating system that read packages, and not which one it is.
 func packageTypes() []analyzer.Type {
 	return []analyzer.Type{
 		analyzer.TypeApk, analyzer.TypeBottlerocketInventory, analyzer.TypeDpkg, analyzer.TypeDpkgLicense, analyzer.TypeRpm,
@@ -90,24 +90,24 @@ func packageTypes() []analyzer.Type {
 	}
 }
 
-// of returns what a regular file would be taken for at a path.
-func (r *readers) of(name string, mode uint32) roles {
-	found := r.named(name, 0)
+// roles returns what a regular file would be taken for at a path.
+func (r *analyzers) roles(name string, mode uint32) roles {
+	found := r.rolesByName(name, 0)
 	if executable(mode) {
 		found.add(r.programs)
 	}
 	return found
 }
 
-func (r *readers) named(name string, mode uint32) roles {
+func (r *analyzers) rolesByName(name string, mode uint32) roles {
 	info := fileInfo{name: path.Base(name), mode: fs.FileMode(mode)}
 	found := roles{}
 	for _, t := range r.group.RequiredPostAnalyzers(name, info) {
 		found[role(string(t), name)] = true
 	}
-	if r.asked(name, info, nil) {
+	if r.wouldRead(name, info, nil) {
 		for t, but := range r.others {
-			if r.asked(name, info, but) {
+			if r.wouldRead(name, info, but) {
 				found[role(t, name)] = true
 			}
 		}
@@ -115,9 +115,9 @@ func (r *readers) named(name string, mode uint32) roles {
 	return found
 }
 
-// asked reports whether an analyser that is not among some would read the file. Trivy does not say which one it was, so
-// it is told that the file may not be opened, and asked for one analyser after the other.
-func (r *readers) asked(name string, info fs.FileInfo, but []analyzer.Type) bool {
+// wouldRead reports whether an analyzer that is not among some would read the file. Trivy does not say which one it was, so
+// it is told that the file may not be opened, and asked for one analyzer after the other.
+func (r *analyzers) wouldRead(name string, info fs.FileInfo, but []analyzer.Type) bool {
 	opened := false
 	refuse := func() (xio.ReadSeekCloserAt, error) {
 		opened = true
@@ -127,23 +127,23 @@ func (r *readers) asked(name string, info fs.FileInfo, but []analyzer.Type) bool
 	return opened || err != nil
 }
 
-// role tells apart what dpkg's analyser takes its files for; other analysers have one use for all of theirs.
-func role(analyser, name string) string {
-	if analyser != string(analyzer.TypeDpkg) {
-		return analyser
+// role tells apart what dpkg's analyzer takes its files for; other analyzers have one use for all of theirs.
+func role(analyzer, name string) string {
+	if analyzer != string(analyzer.TypeDpkg) {
+		return analyzer
 	}
 	switch {
 	case path.Ext(name) == ".md5sums":
-		return analyser + " files"
+		return analyzer + " files"
 	case path.Base(name) == "available":
-		return analyser + " available"
+		return analyzer + " available"
 	default:
-		return analyser + " packages"
+		return analyzer + " packages"
 	}
 }
 
-// meaningful reports whether a directory gives what is in it a meaning by its name, so that a link of that name does.
-func meaningful(dir string) bool {
+// isPackageDir reports whether a directory gives what is in it a meaning by its name, so that a link of that name does.
+func isPackageDir(dir string) bool {
 	switch base := path.Base(dir); {
 	case strings.Contains(base, ".dist-info"), strings.HasSuffix(base, ".egg-info"):
 		return true

@@ -10,27 +10,27 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 )
 
-// hider takes out of what Trivy found what it quotes from an image, and may therefore be a credential: the lines
+// redactor takes out of what Trivy found what it quotes from an image, and may therefore be a credential: the lines
 // around a secret, and the causes of a misconfiguration, which nothing masks. What is left of a secret is its own
 // line, masked.
-type hider struct{ scanner secret.Scanner }
+type redactor struct{ scanner secret.Scanner }
 
-func newHider() hider { return hider{secret.NewScanner(nil)} }
+func newRedactor() redactor { return redactor{secret.NewScanner(nil)} }
 
-// quoting are checks whose message repeats what a ConfigMap holds that should not be there.
-func quoting(id string) bool { return slices.Contains([]string{"KSV-0109", "KSV-01010"}, id) }
+// quotesConfig are checks whose message repeats what a ConfigMap holds that should not be there.
+func quotesConfig(id string) bool { return slices.Contains([]string{"KSV-0109", "KSV-01010"}, id) }
 
 // message is what a check says, or its title if that quotes a credential.
-func (h hider) message(id, message, title string) string {
+func (h redactor) message(id, message, title string) string {
 	args := secret.ScanArgs{FilePath: "message", Content: strings.NewReader(message)}
-	if quoting(id) || len(h.scanner.Scan(args).Findings) > 0 {
+	if quotesConfig(id) || len(h.scanner.Scan(args).Findings) > 0 {
 		return title
 	}
 	return message
 }
 
-// layer hides what is to be kept of a layer. Checks that passed are left out: nobody reports them.
-func (h hider) layer(info *ftypes.BlobInfo) {
+// redactLayer hides what is to be kept of a layer. Checks that passed are left out: nobody reports them.
+func (h redactor) redactLayer(info *ftypes.BlobInfo) {
 	for i := range info.Secrets {
 		for j := range info.Secrets[i].Findings {
 			info.Secrets[i].Findings[j].Code = ftypes.Code{}

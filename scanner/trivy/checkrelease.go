@@ -17,9 +17,9 @@ import (
 // that says something else, or was put there to say it, would have an image matched against the wrong advisories. So
 // what Trivy took is compared with os-release, which every distribution has.
 
-// settle compares the release that Trivy took with what the image says of itself, and names the distribution that Trivy
+// checkRelease compares the release that Trivy took with what the image says of itself, and names the distribution that Trivy
 // does not know. The error is of kind Corrupt if they contradict each other.
-func (s *Scanner) settle(img *filetree.Image, d *ftypes.ArtifactDetail) error {
+func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) error {
 	said, err := s.osRelease(img)
 	if err != nil {
 		return err

@@ -20,16 +20,16 @@ import (
 func TestFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFlight(100 << 20)
+		f := newByteBudget(100 << 20)
 		var running, bytes, most atomic.Int64
 		var all sync.WaitGroup
 		layer := func(size, expands int64) {
-			p, err := f.begin(t.Context(), size)
+			p, err := f.reserve(t.Context(), size)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			defer p.end()
+			defer p.release()
 			running.Add(1)
 			defer running.Add(-1)
 			for written := int64(0); written < expands; written += 1 << 20 {
@@ -75,12 +75,12 @@ func TestFlight(t *testing.T) {
 			all.Go(func() { layer(5<<20, 15<<20) })
 			if i == 10 {
 				all.Go(func() {
-					p, err := f.begin(t.Context(), 1<<40)
+					p, err := f.reserve(t.Context(), 1<<40)
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					defer p.end()
+					defer p.release()
 					large <- running.Load()
 					time.Sleep(time.Second)
 					if running.Load() != 0 {
@@ -94,21 +94,21 @@ func TestFlight(t *testing.T) {
 			t.Errorf("beside %d others", n)
 		}
 		// Who waits can give up.
-		p, err := f.begin(t.Context(), 1<<40)
+		p, err := f.reserve(t.Context(), 1<<40)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := f.begin(ctx, 1); pratique.KindOf(err) != pratique.Unavailable {
+		if _, err := f.reserve(ctx, 1); pratique.KindOf(err) != pratique.Unavailable {
 			t.Errorf("error %v", err)
 		}
-		p.end()
-		p.end()
-		if p, err = f.begin(t.Context(), 1); err != nil {
+		p.release()
+		p.release()
+		if p, err = f.reserve(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		p.end()
+		p.release()
 	})
 }
 

@@ -95,7 +95,7 @@ func listed(t testing.TB, img *filetree.Image) []string {
 	return all
 }
 
-// content reads a file as an analyser gets it.
+// content reads a file as an analyzer gets it.
 func content(t testing.TB, img *filetree.Image, f *filetree.File) string {
 	t.Helper()
 	body, err := img.OpenFile(f)

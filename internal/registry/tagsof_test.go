@@ -40,16 +40,16 @@ func TestNaming(t *testing.T) {
 	for digest, want := range map[pratique.Digest][]string{
 		pratique.DigestOf(app): {"1.0", "latest"}, pratique.DigestOf(other): {"other"}, pratique.DigestOf([]byte("child")): nil,
 	} {
-		got, err := c.Naming(t.Context(), pratique.Subject{Repository: repo, Digest: digest})
+		got, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: digest})
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v, want %v", digest, got, err, want)
 		}
 	}
 	list = list[:0]
-	for i := range mostNamed + 1 {
+	for i := range maxNamed + 1 {
 		list = append(list, fmt.Sprint("v", i))
 	}
-	if _, err := c.Naming(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
+	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("a repository without end: %v", err)
 	}
 	asked := 0
@@ -59,7 +59,7 @@ func TestNaming(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"tags": []string{}})
 		return true
 	}
-	if _, err := c.Naming(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
+	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("a list without end: %v after %d pages", err, asked)
 	}
 }

@@ -11,21 +11,21 @@ import (
 	"syscall"
 )
 
-// swallowed is the handler of the logger that Trivy writes to. It prints nothing. Trivy logs it when a file could
-// not be analysed, and leaves that file out: rightly so if the file is at fault, but an image must not look
+// logErrors is the handler of the logger that Trivy writes to. It prints nothing. Trivy logs it when a file could
+// not be analyzed, and leaves that file out: rightly so if the file is at fault, but an image must not look
 // clean because this machine had no room or no file handle left, or because its packages could not be read.
-type swallowed struct {
-	mu      sync.Mutex
-	machine error // the first that is this machine's
-	damaged error // the first about one of dpkg's databases
-	unnamed error // the first that does not say which file it is about
+type logErrors struct {
+	mu          sync.Mutex
+	machine     error // the first that is this machine's
+	damaged     error // the first about one of dpkg's databases
+	withoutFile error // the first that does not say which file it is about
 }
 
 // Enabled implements [slog.Handler]: the records in question are of level debug.
-func (s *swallowed) Enabled(context.Context, slog.Level) bool { return true }
+func (s *logErrors) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements [slog.Handler].
-func (s *swallowed) Handle(_ context.Context, r slog.Record) error {
+func (s *logErrors) Handle(_ context.Context, r slog.Record) error {
 	var err error
 	var file string
 	r.Attrs(func(a slog.Attr) bool {
@@ -45,12 +45,12 @@ func (s *swallowed) Handle(_ context.Context, r slog.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case ours(err):
+	case isMachineError(err):
 		s.machine = cmp.Or(s.machine, err)
 	case dpkgStatus(file):
 		s.damaged = cmp.Or(s.damaged, errUnread(file, err))
 	case file == "":
-		s.unnamed = cmp.Or(s.unnamed, err)
+		s.withoutFile = cmp.Or(s.withoutFile, err)
 	}
 	return nil
 }
@@ -59,32 +59,32 @@ func (s *swallowed) Handle(_ context.Context, r slog.Record) error {
 const fileKey = "file_path"
 
 // WithAttrs implements [slog.Handler].
-func (s *swallowed) WithAttrs([]slog.Attr) slog.Handler { return s }
+func (s *logErrors) WithAttrs([]slog.Attr) slog.Handler { return s }
 
 // WithGroup implements [slog.Handler].
-func (s *swallowed) WithGroup(string) slog.Handler { return s }
+func (s *logErrors) WithGroup(string) slog.Handler { return s }
 
-func (s *swallowed) clear() {
+func (s *logErrors) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.machine, s.damaged, s.unnamed = nil, nil, nil
+	s.machine, s.damaged, s.withoutFile = nil, nil, nil
 }
 
-func (s *swallowed) trouble() error {
+func (s *logErrors) machineError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.machine
 }
 
-func (s *swallowed) damage() (damaged, unnamed error) {
+func (s *logErrors) parseErrors() (damaged, unnamed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.damaged, s.unnamed
+	return s.damaged, s.withoutFile
 }
 
-// ours reports whether an error is this machine's and not the file's. A file that is missing is no such error:
-// analysers look for many that an image need not have.
-func ours(err error) bool {
+// isMachineError reports whether an error is this machine's and not the file's. A file that is missing is no such error:
+// analyzers look for many that an image need not have.
+func isMachineError(err error) bool {
 	for _, e := range []error{
 		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE,
 		syscall.ENOMEM, syscall.EIO,

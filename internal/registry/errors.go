@@ -15,9 +15,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
-// fault gives an error of the network or of a registry its kind. What is not recognised is taken for trouble
+// toError gives an error of the network or of a registry its kind. What is not recognized is taken for trouble
 // on the way, which is worth another try.
-func fault(op, subject string, err error) error {
+func toError(op, subject string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -37,8 +37,8 @@ func fault(op, subject string, err error) error {
 	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: outbound.Explain(err, "registries[].ca")}
 }
 
-// loginFault is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
-func loginFault(host Host, err error) error {
+// loginError is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
+func loginError(host Host, err error) error {
 	const op = "log in to registry"
 	var status *transport.Error
 	answered := errors.As(err, &status)
@@ -57,7 +57,7 @@ func loginFault(host Host, err error) error {
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
 			Err: errors.New("it was asked over TLS and answers in plain HTTP: set plainHTTP: true for this registry if that is meant")}
 	}
-	return fault(op, host.Name, err)
+	return toError(op, host.Name, err)
 }
 
 func statusKind(e *transport.Error) pratique.Kind {

@@ -18,10 +18,10 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// Rehearse makes the SBOMs of a small image, so that a process loads what it loads once before the
+// WarmUp makes the SBOMs of a small image, so that a process loads what it loads once before the
 // first real image comes: dictionaries and patterns, about 0.2 s of CPU.
-func Rehearse(ctx context.Context, g sbom.Generator) error {
-	return TinyImage(rehearsal(), func(img layers.Image) error {
+func WarmUp(ctx context.Context, g sbom.Generator) error {
+	return TinyImage(warmUpFiles(), func(img layers.Image) error {
 		_, err := g.Generate(ctx, img)
 		return err
 	})
@@ -42,8 +42,8 @@ func TinyImage(files map[string]string, use func(layers.Image) error) error {
 	return use(img)
 }
 
-// rehearsal are files that make Syft use most of what it has.
-func rehearsal() map[string]string {
+// warmUpFiles are files that make Syft use most of what it has.
+func warmUpFiles() map[string]string {
 	return map[string]string{
 		"etc/os-release":                   "NAME=Debian\nID=debian\nVERSION_ID=12\n",
 		"var/lib/dpkg/status":              "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2.15-2\nDepends: libc6\n\n",

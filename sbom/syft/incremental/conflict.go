@@ -9,9 +9,9 @@ import (
 	"github.com/anchore/syft/syft/file"
 )
 
-// disturbed returns the paths that the upper layers add, or why these layers cannot be looked at
+// conflict returns the paths that the upper layers add, or why these layers cannot be looked at
 // alone: they change something of the base, or something of the base leads into them.
-func (b *base) disturbed(upper *image.Image, all entries, resolver file.Resolver) (added map[string]struct{}, why string) {
+func (b *base) conflict(upper *image.Image, all entries, resolver file.Resolver) (added map[string]struct{}, why string) {
 	for _, l := range upper.Layers {
 		for _, p := range l.Tree.AllRealPaths() {
 			if name, ok := removed(path.Dir(string(p)), path.Base(string(p))); ok && b.has(name) {
@@ -30,7 +30,7 @@ func (b *base) disturbed(upper *image.Image, all entries, resolver file.Resolver
 		}
 	}
 	for p, e := range all {
-		if why := b.adds(p, e, all); why != "" {
+		if why := b.conflictOf(p, e, all); why != "" {
 			return nil, why
 		}
 	}
@@ -75,8 +75,8 @@ func (b *base) has(name string) bool {
 	return there
 }
 
-// adds says what is wrong with one entry of the upper layers.
-func (b *base) adds(p string, e entry, upper entries) (why string) {
+// conflictOf says what is wrong with one entry of the upper layers.
+func (b *base) conflictOf(p string, e entry, upper entries) (why string) {
 	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
 		if below, there := b.paths.at(dir); there && !below.dir {
 			return p + " lies behind a link or a file of the base"

@@ -21,7 +21,7 @@ func (s *Store) pin(diffID pratique.Digest) *entry {
 	defer s.mu.Unlock()
 	e, ok := s.entries[diffID]
 	if !ok {
-		e = &entry{turn: make(chan struct{}, 1)}
+		e = &entry{busy: make(chan struct{}, 1)}
 		s.entries[diffID] = e
 	}
 	s.uses++
@@ -68,7 +68,7 @@ func (s *Store) oldestIdle() (pratique.Digest, bool) {
 
 // drop removes a layer's files; the mutex is held.
 func (s *Store) drop(diffID pratique.Digest, e *entry) error {
-	for _, path := range []string{s.path(diffID), s.notePath(diffID)} {
+	for _, path := range []string{s.path(diffID), s.recordPath(diffID)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -79,69 +79,69 @@ func (s *Store) drop(diffID pratique.Digest, e *entry) error {
 	return nil
 }
 
-// space is the room taken for one layer while it is written.
-type space struct {
+// diskReservation is the room taken for one layer while it is written.
+type diskReservation struct {
 	store *Store
-	taken int64
+	bytes int64
 }
 
-func (s *space) take(n int64) error {
-	if s.taken+n > s.store.max {
-		return errWider("the whole layer store's", s.store.max)
+func (s *diskReservation) grow(n int64) error {
+	if s.bytes+n > s.store.max {
+		return errExpands("the whole layer store's", s.store.max)
 	}
 	if err := s.store.reserve(n); err != nil {
 		return err
 	}
-	s.taken += n
+	s.bytes += n
 	return nil
 }
 
-func (s *space) giveBack() {
+func (s *diskReservation) release() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	s.store.used -= s.taken
-	s.taken = 0
+	s.store.used -= s.bytes
+	s.bytes = 0
 }
 
-// keep turns the room into that of a stored layer.
-func (s *space) keep(e *entry, size int64) {
+// commit turns the room into that of a stored layer.
+func (s *diskReservation) commit(e *entry, size int64) {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	s.store.used += size - s.taken
-	s.taken = 0
+	s.store.used += size - s.bytes
+	s.bytes = 0
 	e.stored, e.size = true, size
 }
 
-type spacedWriter struct {
-	ctx     context.Context
-	passage *passage
-	space   *space
-	to      io.Writer
+type reservingWriter struct {
+	ctx    context.Context
+	budget *reservation
+	disk   *diskReservation
+	to     io.Writer
 }
 
-func (w *spacedWriter) Write(p []byte) (int, error) {
-	if err := w.passage.grow(w.ctx, int64(len(p))); err != nil {
+func (w *reservingWriter) Write(p []byte) (int, error) {
+	if err := w.budget.grow(w.ctx, int64(len(p))); err != nil {
 		return 0, err
 	}
-	if err := w.space.take(int64(len(p))); err != nil {
+	if err := w.disk.grow(int64(len(p))); err != nil {
 		return 0, err
 	}
 	n, err := w.to.Write(p)
 	return n, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 }
 
-// rules is the version of the checks that a layer has to pass. What passed those of an earlier version is checked again.
-const rules = 2
+// rulesVersion is the version of the checks that a layer has to pass. What passed those of an earlier version is checked again.
+const rulesVersion = 2
 
-// note is what is kept on disk beside a layer: how many headers it has, and the compressed forms that were verified.
-type note struct {
+// layerRecord is what is kept on disk beside a layer: how many headers it has, and the compressed forms that were verified.
+type layerRecord struct {
 	Rules    int          `json:"rules"`
 	Entries  int64        `json:"entries"`
 	Verified []compressed `json:"verified"`
 }
 
-// remember writes the note of a layer. Without it the layer is fetched again.
-func (s *Store) remember(diffID pratique.Digest, n note) error {
+// writeRecord writes the note of a layer. Without it the layer is fetched again.
+func (s *Store) writeRecord(diffID pratique.Digest, n layerRecord) error {
 	raw, err := json.Marshal(n)
 	if err != nil {
 		return pratique.Wrap(pratique.Internal, "note layer", "", err)
@@ -150,10 +150,10 @@ func (s *Store) remember(diffID pratique.Digest, n note) error {
 	if err := os.WriteFile(tmp, raw, 0o600); err != nil {
 		return pratique.Wrap(pratique.Unavailable, "note layer", "", err)
 	}
-	return pratique.Wrap(pratique.Unavailable, "note layer", "", os.Rename(tmp, s.notePath(diffID)))
+	return pratique.Wrap(pratique.Unavailable, "note layer", "", os.Rename(tmp, s.recordPath(diffID)))
 }
 
-func (s *Store) notePath(diffID pratique.Digest) string {
+func (s *Store) recordPath(diffID pratique.Digest) string {
 	return filepath.Join(s.dir, diffID.Hex()+".json")
 }
 
@@ -191,8 +191,8 @@ func (s *Store) load() error {
 		}
 		s.uses++
 		s.used += info.Size()
-		kept := s.recall(diffID)
-		s.entries[diffID] = &entry{turn: make(chan struct{}, 1), verified: kept.Verified, headers: kept.Entries, stored: true,
+		kept := s.readRecord(diffID)
+		s.entries[diffID] = &entry{busy: make(chan struct{}, 1), verified: kept.Verified, headers: kept.Entries, stored: true,
 			size: info.Size(), lastUse: s.uses}
 	}
 	if err := s.removeOrphans(listed); err != nil {
@@ -201,12 +201,12 @@ func (s *Store) load() error {
 	return s.reserve(0) // the store may have been larger before
 }
 
-// recall reads a note. One that is missing or damaged means only that a layer is looked at again.
-func (s *Store) recall(diffID pratique.Digest) note {
-	var kept note
-	raw, err := os.ReadFile(s.notePath(diffID))
-	if err != nil || json.Unmarshal(raw, &kept) != nil || kept.Rules != rules {
-		return note{}
+// readRecord reads a note. One that is missing or damaged means only that a layer is looked at again.
+func (s *Store) readRecord(diffID pratique.Digest) layerRecord {
+	var kept layerRecord
+	raw, err := os.ReadFile(s.recordPath(diffID))
+	if err != nil || json.Unmarshal(raw, &kept) != nil || kept.Rules != rulesVersion {
+		return layerRecord{}
 	}
 	return kept
 }

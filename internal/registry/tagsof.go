@@ -10,39 +10,39 @@ import (
 )
 
 const (
-	// mostNamed bounds the tags that [Client.Naming] asks for, and mostPages the pages on which they are listed.
-	mostNamed = 5000
-	mostPages = 1000
-	// namedAtOnce is how many it asks for at a time; the pace of the registry bounds it, too.
-	namedAtOnce = 4
+	// maxNamed bounds the tags that [Client.TagsOf] asks for, and maxPages the pages on which they are listed.
+	maxNamed = 5000
+	maxPages = 1000
+	// tagLookups is how many it asks for at a time; the pace of the registry bounds it, too.
+	tagLookups = 4
 )
 
-// Naming returns the tags that name the subject now, in the order of the registry's list. Registries have no such
+// TagsOf returns the tags that name the subject now, in the order of the registry's list. Registries have no such
 // question, so each tag of the repository is asked for; of more than 5,000 the error is Exhausted. Tags of signatures are
 // left out.
-func (c *Client) Naming(ctx context.Context, s pratique.Subject) ([]string, error) {
+func (c *Client) TagsOf(ctx context.Context, s pratique.Subject) ([]string, error) {
 	const op = "find tags of digest"
 	var tags []string
 	next := ""
-	for range mostPages {
+	for range maxPages {
 		page, err := c.Tags(ctx, s.Repository, next, "")
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Unknown, op, s.String(), err)
 		}
 		tags = append(tags, slices.DeleteFunc(page.Tags, pratique.IsSignatureTag)...)
-		if len(tags) > mostNamed {
-			return nil, pratique.Errorf(pratique.Exhausted, op, "%s has more than %d tags", s.Repository, mostNamed)
+		if len(tags) > maxNamed {
+			return nil, pratique.Errorf(pratique.Exhausted, op, "%s has more than %d tags", s.Repository, maxNamed)
 		}
 		if next = page.Next; next == "" {
 			break
 		}
 	}
 	if next != "" {
-		return nil, pratique.Errorf(pratique.Exhausted, op, "the tags of %s are on more than %d pages", s.Repository, mostPages)
+		return nil, pratique.Errorf(pratique.Exhausted, op, "the tags of %s are on more than %d pages", s.Repository, maxPages)
 	}
 	found := make([]bool, len(tags))
 	all, asking := errgroup.WithContext(ctx)
-	all.SetLimit(namedAtOnce)
+	all.SetLimit(tagLookups)
 	for i, tag := range tags {
 		all.Go(func() (err error) {
 			defer pratique.Caught(pratique.Corrupt, op, &err)

@@ -6,14 +6,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// ahead reads from beside whoever reads it, a few buffers ahead. Close waits until that has ended; until then, or
+// readAheadReader reads from beside whoever reads it, a few buffers ahead. Close waits until that has ended; until then, or
 // until it has given an error, what from keeps must not be looked at.
-type ahead struct {
-	full  chan chunk
-	empty chan []byte
-	quit  chan struct{}
-	now   chunk
-	given int64 // bytes that were read of it
+type readAheadReader struct {
+	full     chan chunk
+	empty    chan []byte
+	quit     chan struct{}
+	current  chunk
+	consumed int64 // bytes that were read of it
 }
 
 // chunk is what one reading gave.
@@ -23,13 +23,13 @@ type chunk struct {
 	err error
 }
 
-func readAhead(from io.Reader) *ahead {
-	a := &ahead{full: make(chan chunk, pumpBuffers), empty: make(chan []byte, pumpBuffers), quit: make(chan struct{})}
+func newReadAheadReader(from io.Reader) *readAheadReader {
+	a := &readAheadReader{full: make(chan chunk, pumpBuffers), empty: make(chan []byte, pumpBuffers), quit: make(chan struct{})}
 	go a.read(from)
 	return a
 }
 
-func (a *ahead) read(from io.Reader) {
+func (a *readAheadReader) read(from io.Reader) {
 	defer close(a.full)
 	for made := 0; ; {
 		var b []byte
@@ -61,24 +61,24 @@ func read(from io.Reader, b []byte) (n int, err error) {
 }
 
 // Read implements [io.Reader].
-func (a *ahead) Read(p []byte) (int, error) {
-	for a.now.off == len(a.now.b) {
-		if a.now.err != nil {
-			return 0, a.now.err
+func (a *readAheadReader) Read(p []byte) (int, error) {
+	for a.current.off == len(a.current.b) {
+		if a.current.err != nil {
+			return 0, a.current.err
 		}
-		if a.now.b != nil {
-			a.empty <- a.now.b[:cap(a.now.b)]
+		if a.current.b != nil {
+			a.empty <- a.current.b[:cap(a.current.b)]
 		}
-		a.now = <-a.full
+		a.current = <-a.full
 	}
-	n := copy(p, a.now.b[a.now.off:])
-	a.now.off += n
-	a.given += int64(n)
+	n := copy(p, a.current.b[a.current.off:])
+	a.current.off += n
+	a.consumed += int64(n)
 	return n, nil
 }
 
 // Close ends the reading. It does not fail.
-func (a *ahead) Close() {
+func (a *readAheadReader) Close() {
 	close(a.quit)
 	for range a.full { // until the reader has closed it
 		continue

@@ -32,28 +32,28 @@ func (i *Image) Resolve(name string) (real string, n *Node, err error) {
 	})
 }
 
-// Memory builds the trees of images and keeps those of the last ones, so that a known base is neither read nor built again.
+// Cache builds the trees of images and keeps those of the last ones, so that a known base is neither read nor built again.
 // It is safe for concurrent use, and builds one tree at a time.
-type Memory struct {
+type Cache struct {
 	mu     sync.Mutex
 	layers []*Layer // least recently used first
-	trees  []known
+	trees  []knownTree
 }
 
-// known is the tree of an image's lowest layers.
-type known struct {
+// knownTree is the tree of an image's lowest layers.
+type knownTree struct {
 	chain []*Layer
 	tree  *Tree // nil if nothing is known
 }
 
 const (
-	// mostEntries bounds the headers of the layers that are kept, at about 300 bytes each; mostTrees the trees.
-	mostEntries = 300_000
-	mostTrees   = 32
+	// maxEntries bounds the headers of the layers that are kept, at about 300 bytes each; maxTrees the trees.
+	maxEntries = 300_000
+	maxTrees   = 32
 )
 
 // Image reads the headers of the layers that are not known, and lays all layers over each other.
-func (m *Memory) Image(ctx context.Context, img layers.Image) (*Image, error) {
+func (m *Cache) Image(ctx context.Context, img layers.Image) (*Image, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.trim() // also of an image that cannot be read
@@ -75,7 +75,7 @@ func (m *Memory) Image(ctx context.Context, img layers.Image) (*Image, error) {
 }
 
 // layer reads the headers of a layer, unless they are known.
-func (m *Memory) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
+func (m *Cache) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
 	if at := slices.IndexFunc(m.layers, func(have *Layer) bool { return have.DiffID == l.DiffID }); at >= 0 {
 		layer := m.layers[at]
 		m.layers = append(slices.Delete(m.layers, at, at+1), layer)
@@ -104,8 +104,8 @@ func (m *Memory) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
 
 // tree lays layers over each other, on top of the known tree that has most of them. What they have in common with an image
 // that came before is kept as a tree of its own, because more images on the same base will come.
-func (m *Memory) tree(chain []*Layer) (*Tree, error) {
-	var base known
+func (m *Cache) tree(chain []*Layer) (*Tree, error) {
+	var base knownTree
 	shared := 0
 	for _, k := range m.trees {
 		n := 0
@@ -121,55 +121,55 @@ func (m *Memory) tree(chain []*Layer) (*Tree, error) {
 		if to == len(base.chain) && (base.tree != nil || to < len(chain)) {
 			continue
 		}
-		f := newFold(base.tree)
+		f := newBuilder(base.tree)
 		for _, l := range chain[len(base.chain):to] {
 			if err := f.add(l); err != nil {
 				return nil, pratique.Wrap(pratique.Unknown, "read layer", l.DiffID.String(), err)
 			}
 		}
-		base = known{chain: chain[:to:to], tree: f.done()}
+		base = knownTree{chain: chain[:to:to], tree: f.done()}
 		m.trees = append(m.trees, base)
 	}
 	return base.tree, nil
 }
 
 // trim forgets the least recently used layers, and the trees that have them.
-func (m *Memory) trim() {
+func (m *Cache) trim() {
 	total := 0
 	for _, l := range m.layers {
 		total += len(l.Entries)
 	}
 	gone := map[*Layer]bool{}
-	for len(m.layers) > 0 && total > mostEntries {
+	for len(m.layers) > 0 && total > maxEntries {
 		total -= len(m.layers[0].Entries)
 		gone[m.layers[0]] = true
 		m.layers = slices.Delete(m.layers, 0, 1)
 	}
-	m.trees = slices.DeleteFunc(m.trees, func(k known) bool {
+	m.trees = slices.DeleteFunc(m.trees, func(k knownTree) bool {
 		return slices.ContainsFunc(k.chain, func(l *Layer) bool { return gone[l] })
 	})
-	if n := len(m.trees) - mostTrees; n > 0 {
+	if n := len(m.trees) - maxTrees; n > 0 {
 		m.trees = slices.Delete(m.trees, 0, n)
 	}
 }
 
-// Derived remembers what somebody works out of layers, and keeps about as many headers alive by that as [Memory] does. The
+// PerLayer remembers what somebody works out of layers, and keeps about as many headers alive by that as [Cache] does. The
 // zero value is ready. It is not for concurrent use.
-type Derived[T any] struct {
+type PerLayer[T any] struct {
 	of      map[*Layer]T
 	entries int
 }
 
-// Of returns what is remembered of a layer, or what derive makes of it.
-func (d *Derived[T]) Of(l *Layer, derive func(*Layer) T) T {
+// Get returns what is remembered of a layer, or what derive makes of it.
+func (d *PerLayer[T]) Get(l *Layer, derive func(*Layer) T) T {
 	if known, ok := d.of[l]; ok {
 		return known
 	}
 	made := derive(l)
-	if len(l.Entries) > mostEntries {
+	if len(l.Entries) > maxEntries {
 		return made
 	}
-	if d.entries += len(l.Entries); d.of == nil || d.entries > mostEntries {
+	if d.entries += len(l.Entries); d.of == nil || d.entries > maxEntries {
 		d.of, d.entries = map[*Layer]T{}, len(l.Entries)
 	}
 	d.of[l] = made
