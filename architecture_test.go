@@ -27,7 +27,8 @@ var layers = map[string][]string{
 	"sbom":           {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
 	"scanner/trivy":          {"scanner", "internal/layers", "internal/filetree"},
-	"scanner/trivy/database": {"scanner", "scanner/rescan", "internal/backoff", "internal/dirlock", "internal/durable", "internal/outbound"},
+	"scanner/trivy/database": {"internal/backoff", "internal/dirlock", "internal/durable", "internal/outbound"},
+	"scanner/trivy/delta":    {"scanner/rescan"},
 	"scanner/inventory":      {"scanner", "scanner/rescan", "internal/boltfile", "internal/projection"},
 	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
 	"sbom/syft/incremental":  {"sbom", "sbom/syft", "internal/layers"}, // reads less, and has to give the same
@@ -58,7 +59,7 @@ var layers = map[string][]string{
 	"queue/feed":             {"internal/backoff"},
 	"queue/reconcile":        {"internal/backoff"},
 	"queue/outbox":           {"internal/backoff", "internal/boltfile"},
-	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/atrest", "internal/filetree", "internal/pkgdb"},
+	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/atrest", "internal/filetree", "internal/confine", "internal/pkgdb"},
 	"internal/agreement":     {"sbom"},
 	"internal/pkgdb":         {"internal/filetree"},
 	"internal/registry":      {"internal/backoff", "internal/jsonname", "internal/layers", "internal/outbound"},
@@ -183,16 +184,16 @@ var large = map[string]struct {
 
 // keepContexts are structs that hold a context, with the reason. Others pass it as the first argument.
 var keepContexts = map[string]string{
-	"internal/contextio.reader":    "io.Reader has no context, and this one ends with it",
-	"internal/toc.boundedReader":   "io.Reader has no context, and this one ends with it",
-	"internal/layers.measured":     "io.Reader has no context, and this one ends with it",
-	"internal/layers.spacedWriter": "io.Writer has no context, and this one waits for room",
-	"internal/registry.stream":     "the body of an answer outlives the call that asked for it",
-	"internal/inspector.Pool":      "the life of the pool: its children end with it",
-	"queue/webhook/expr.budget":    "what CEL calls back gets no context",
-	"scanner/trivy/database.walk":  "one walk over a database, which lives as long as the call",
-	"sbom/syft.valuesContext":      "it is a context",
-	"sbom/syft.Generator":          "Syft asks for its plug-ins with the values of the context that made them",
+	"internal/contextio.reader":       "io.Reader has no context, and this one ends with it",
+	"internal/toc.boundedReader":      "io.Reader has no context, and this one ends with it",
+	"internal/layers.verifyingReader": "io.Reader has no context, and this one ends with it",
+	"internal/layers.reservingWriter": "io.Writer has no context, and this one waits for room",
+	"internal/registry.stream":        "the body of an answer outlives the call that asked for it",
+	"internal/inspector.Pool":         "the life of the pool: its children end with it",
+	"queue/webhook/expr.budget":       "what CEL calls back gets no context",
+	"scanner/trivy/delta.comparison":  "one walk over a database, which lives as long as the call",
+	"sbom/syft.valuesContext":         "it is a context",
+	"sbom/syft.Generator":             "Syft asks for its plug-ins with the values of the context that made them",
 }
 
 // TestHouseRules checks what keeps packages readable: a comment that says the one job, files and packages of a bounded

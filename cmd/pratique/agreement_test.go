@@ -18,6 +18,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
@@ -38,7 +39,7 @@ func inspectors(t *testing.T) *inspector.Pool {
 	}
 	pool, err := inspector.New(inspector.Config{
 		Command: childCommand(binary, config.Inspect{}), Fingerprint: fingerprint, Timeout: defaultTimeout, MemoryBytes: 2 << 30,
-		TempDir: t.TempDir(), Confinement: inspector.ConfineBest, Readable: []string{os.TempDir()},
+		TempDir: t.TempDir(), Confinement: confine.Best, Readable: []string{os.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)

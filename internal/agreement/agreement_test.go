@@ -31,11 +31,11 @@ func entry(kind, name, version, path string) sbom.Entry {
 func TestPackagesOfTheOperatingSystem(t *testing.T) {
 	bash := pratique.Package{Name: "bash", Version: "5.2.15", Release: "2+b2"}
 	for name, test := range map[string]struct {
-		inv       pratique.Inventory
-		catalog []sbom.Entry
-		differ    string // empty if they agree
-		apart     []pratique.Unmatched
-		packages  int
+		inv      pratique.Inventory
+		catalog  []sbom.Entry
+		differ   string // empty if they agree
+		apart    []pratique.Unmatched
+		packages int
 	}{
 		"nothing":                  {},
 		"the same":                 {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1},
@@ -134,7 +134,7 @@ func TestWhatIsSaidIsBounded(t *testing.T) {
 func TestApplications(t *testing.T) {
 	for name, test := range map[string]struct {
 		inventory, catalog []string
-		want                 []pratique.Difference
+		want               []pratique.Difference
 	}{
 		"the same":              {[]string{"pkg:npm/%40types/node@20.1.0"}, []string{"pkg:npm/%40types/node@20.1.0"}, nil},
 		"case and dashes":       {[]string{"pkg:pypi/Ruamel_yaml.clib@1"}, []string{"pkg:pypi/ruamel-yaml-clib@1"}, nil},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 )
 
 // startTimeout is how long a child may take until it is ready: a second, and many on a busy machine, because it
@@ -58,7 +60,7 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: readable(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: resolve(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
 	// A lazier garbage collector saves a fifth of the CPU time; thrift, and GOMEMLIMIT at last, make it work when there is
@@ -67,8 +69,8 @@ func spawn(cfg Config, dir string) (*child, error) {
 		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
 		"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
 	}
-	if cfg.Confinement == ConfineOff {
-		c.cmd.Env = append(c.cmd.Env, envUnconfined)
+	if cfg.Confinement == confine.Off {
+		c.cmd.Env = append(c.cmd.Env, confine.EnvOff)
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, c.stderr
 	c.cmd.SysProcAttr = attributes()
@@ -81,9 +83,10 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if c.cmd.Process == nil {
 		return nil, errors.Join(err, closeErr, in.Close(), out.Close(), os.RemoveAll(dir))
 	}
-	if err == nil && cfg.Confinement != ConfineOff {
-		// Without /proc, for example, it fails; the parent watches memory and bytes all the same.
-		if limitErr := limitProcess(c.cmd.Process.Pid, cfg); cfg.Confinement == ConfineRequire {
+	if err == nil && cfg.Confinement != confine.Off {
+		// Half, so that one large file ends the call and not the child. If it fails, for example without /proc, the parent
+		// watches memory and bytes all the same.
+		if limitErr := confine.Limit(c.cmd.Process.Pid, cfg.WrittenBytes/2); cfg.Confinement == confine.Require {
 			err = limitErr
 		}
 	}
@@ -107,14 +110,29 @@ func (c *child) superviseThread(cfg Config, started chan<- error) {
 
 // launch starts the child from this thread. That it gets no descriptors of others is a part of its confinement.
 func (c *child) launch(cfg Config) error {
-	if err := SealDescriptors(); err != nil && cfg.Confinement == ConfineRequire {
+	if err := confine.SealDescriptors(); err != nil && cfg.Confinement == confine.Require {
 		return err
 	}
-	if err := confineThread(cfg, c.dir); err != nil {
+	if err := confine.Thread(cfg.Confinement, confine.Access{Command: cfg.Command[0], Dir: c.dir, Readable: cfg.Readable}); err != nil {
 		return err
 	}
 	return c.cmd.Start()
 }
+
+// resolve returns where the directories are now, without links; "" for one that is missing.
+func resolve(dirs []string) []string {
+	found := make([]string, len(dirs))
+	for i, dir := range dirs {
+		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+			found[i] = resolved
+		}
+	}
+	return found
+}
+
+// outdated reports whether a directory that the child may read was replaced, or made, since it started: the child cannot
+// read the new one.
+func (c *child) outdated(cfg Config) bool { return !slices.Equal(c.readable, resolve(cfg.Readable)) }
 
 // reap waits for the child's end. What the child had started is killed while the child's process id, which is
 // the group's too, is still taken.
@@ -199,8 +217,8 @@ func (c *child) await(ctx context.Context, cfg Config) error {
 	if err == nil && h.Protocol != protocol {
 		err = fmt.Errorf("%w: protocol %q, want %q", errProtocol, h.Protocol, protocol)
 	}
-	if err == nil && cfg.Confinement == ConfineRequire && !slices.Contains(h.Confined, partSeccomp) {
-		err = fmt.Errorf("%w: it has no %s", errUnconfined, partSeccomp)
+	if err == nil && cfg.Confinement == confine.Require && !slices.Contains(h.Confined, confine.Seccomp) {
+		err = fmt.Errorf("%w: it has no %s", confine.ErrUnavailable, confine.Seccomp)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: it did not start: %w", errNotStarted, err)

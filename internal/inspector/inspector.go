@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
@@ -42,7 +43,7 @@ type Config struct {
 	// WrittenBytes is what one call may write to disk; no file may be larger than half of it. 0 means 8 GiB.
 	WrittenBytes int64
 	// Confinement says what is done where the kernel cannot confine children.
-	Confinement Confinement
+	Confinement confine.Mode
 	// Readable are the directories below which children may read, beside what programs need to run: where layers and
 	// databases lie. A child that was started before one of them was made, or replaced, is replaced itself.
 	Readable []string
@@ -93,6 +94,4 @@ const (
 	defaultTimeout = 10 * time.Minute
 	defaultMemory  = 2 << 30
 	defaultWritten = 8 << 30
-	// maxFiles is how many files a child may have open.
-	maxFiles = 4096
 )

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
@@ -77,8 +78,8 @@ func (p *Pool) Start(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	if has := probe(); p.cfg.Confinement == ConfineRequire && len(has.Missing) > 0 {
-		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", errUnconfined, strings.Join(has.Missing, ", "))
+	if has := confine.Probe(); p.cfg.Confinement == confine.Require && len(has.Missing) > 0 {
+		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", confine.ErrUnavailable, strings.Join(has.Missing, ", "))
 	}
 	base, err := filepath.Abs(cmp.Or(p.cfg.TempDir, os.TempDir()))
 	if err != nil {
@@ -115,11 +116,11 @@ func (p *Pool) Start(ctx context.Context) error {
 }
 
 // Confinement says how far this machine can confine the children of a pool, and nothing if they are not to be.
-func (p *Pool) Confinement() Confined {
-	if p.cfg.Confinement == ConfineOff {
-		return Confined{}
+func (p *Pool) Confinement() confine.Parts {
+	if p.cfg.Confinement == confine.Off {
+		return confine.Parts{}
 	}
-	return probe()
+	return confine.Probe()
 }
 
 func (p *Pool) spawn() (*child, error) {

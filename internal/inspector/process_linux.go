@@ -2,7 +2,6 @@ package inspector
 
 import (
 	"bytes"
-	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,25 +14,6 @@ import (
 // the kernel kill it when the thread that starts it ends. That thread is the child's, see live.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
-// SealDescriptors keeps the descriptors that this process was given from reaching the programs that it starts. Those
-// that Go opens are closed there anyway; whoever started the service may have left others open.
-func SealDescriptors() error {
-	const first = 3
-	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
-		return nil
-	}
-	all, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
-	if err != nil {
-		return err
-	}
-	for _, item := range all {
-		if fd, err := strconv.Atoi(item.Name()); err == nil && fd >= first {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
 }
 
 // killGroup kills the child and everything in its process group.

@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/agreement"
 	"github.com/pratique-dev/pratique/internal/atrest"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pkgdb"
@@ -44,7 +45,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	if out == io.Writer(os.Stdout) {
 		os.Stdout = os.Stderr
 	}
-	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
+	if err := writeFrame(out, hello{Protocol: protocol, Confined: confine.Self()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	serving, end := context.WithCancel(ctx)

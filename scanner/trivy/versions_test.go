@@ -12,7 +12,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
-	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/scanner/trivy/delta"
 )
 
 // against is an advisory of an ecosystem about versions before one.
@@ -205,8 +205,8 @@ func TestComparersAreTrivys(t *testing.T) {
 				found[f.PackageID] = true
 			}
 			for _, v := range versions {
-				if can := comparable(eco, v); can != found[v] || database.Comparable(string(listType), v) && !can {
-					t.Errorf("%q: taken for comparable %t, for plain %t; Trivy finds something %t", v, can, database.Comparable(string(listType), v), found[v])
+				if can := comparable(eco, v); can != found[v] || delta.Comparable(string(listType), v) && !can {
+					t.Errorf("%q: taken for comparable %t, for plain %t; Trivy finds something %t", v, can, delta.Comparable(string(listType), v), found[v])
 				}
 			}
 		})

@@ -1,9 +1,10 @@
-package inspector
+package confine
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"unsafe"
@@ -11,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rights that Landlock knows, by the version that brought them.
+// Landlock's access rights.
 const (
 	landlockRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
 	landlockWrite = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE |
@@ -21,14 +22,14 @@ const (
 	landlockScope = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
-// What a program of ours needs to start and to run, besides its own file: the dynamic linker and its libraries, the
-// time zones, and what the Go runtime asks of the kernel. Nothing below /proc, where other processes' secrets are.
+// What our program needs besides its own file: the dynamic linker and its libraries, time zones, and what the Go runtime
+// reads from the kernel. Nothing below /proc, where the secrets of other processes are.
 var (
 	systemRun  = [...]string{"/lib", "/lib64", "/usr/lib", "/usr/lib64"}
 	systemRead = [...]string{"/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/sys/kernel/mm/transparent_hugepage", "/dev/urandom"}
 )
 
-// landlockVersion is the version of Landlock that the kernel has, 0 for none.
+// landlockVersion returns the kernel's version of Landlock, 0 for none.
 func landlockVersion() int {
 	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
@@ -37,52 +38,44 @@ func landlockVersion() int {
 	return int(v)
 }
 
-// probe finds out which parts of the confinement this kernel has.
-func probe() Confined {
-	var c Confined
-	note := func(has bool, part string) {
-		if has {
-			c.Active = append(c.Active, part)
-		} else {
-			c.Missing = append(c.Missing, part)
-		}
-	}
-	note(true, partPrivileges)
-	note(true, partLimits)
-	v := landlockVersion()
-	if v > 0 {
-		c.Active = append(c.Active, partLandlock+" "+strconv.Itoa(v))
+// Probe returns the parts of the confinement that this kernel has.
+func Probe() Parts {
+	var p Parts
+	p.add(true, privileges)
+	p.add(true, limits)
+	if v := landlockVersion(); v > 0 {
+		p.add(true, landlock+" "+strconv.Itoa(v))
 	} else {
-		c.Missing = append(c.Missing, partLandlock)
+		p.add(false, landlock)
 	}
-	note(canFilter(), partSeccomp)
-	return c
+	p.add(canFilter(), Seccomp)
+	return p
 }
 
-// confineThread confines the thread that calls it, and so the processes that it starts, to reading what cfg names and
-// what programs need, and to writing below dir. The thread must be locked to its goroutine and end with it. Missing
-// parts are an error only if they are demanded.
-func confineThread(cfg Config, dir string) error {
-	if cfg.Confinement == ConfineOff {
+// Thread confines the calling thread, and so the processes that it starts. The thread must be locked to its goroutine and
+// end with it. A missing part is an error in mode Require only.
+func Thread(mode Mode, a Access) error {
+	if mode == Off {
 		return nil
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("%s: %w", partPrivileges, err)
+		return fmt.Errorf("%s: %w", privileges, err)
 	}
 	version := landlockVersion()
 	if version == 0 {
-		if cfg.Confinement == ConfineRequire {
-			return fmt.Errorf("%w: this kernel has no Landlock", errUnconfined)
+		if mode == Require {
+			return fmt.Errorf("%w: this kernel has no Landlock", ErrUnavailable)
 		}
 		return nil
 	}
-	if err := landlock(cfg, dir, version); err != nil {
-		return fmt.Errorf(`%s, which this kernel has, fails (inspect.confinement: "off" does without): %w`, partLandlock, err)
+	if err := restrict(a, version); err != nil {
+		return fmt.Errorf(`%s, which this kernel has, fails (inspect.confinement: "off" does without): %w`, landlock, err)
 	}
 	return nil
 }
 
-func landlock(cfg Config, dir string, version int) error {
+// restrict sets the Landlock rules of the calling thread.
+func restrict(a Access, version int) error {
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: landlockRead | landlockWrite | landlockNever | unix.LANDLOCK_ACCESS_FS_EXECUTE}
 	below := uint64(landlockRead | landlockWrite)
 	if version >= 2 {
@@ -102,7 +95,7 @@ func landlock(cfg Config, dir string, version int) error {
 	if version >= 6 {
 		attr.Scoped = landlockScope
 	}
-	// Only the three fields that all these versions know.
+	// Only the three fields that all these versions have.
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
 	set, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0) //nolint:gosec // the kernel reads size bytes of it
 	if errno != 0 {
@@ -111,11 +104,11 @@ func landlock(cfg Config, dir string, version int) error {
 	fd := int(set)
 	defer func() { _ = unix.Close(fd) }() // it has done its work
 	allow := func(path string, rights uint64) error { return landlockAllow(fd, path, rights) }
-	err := errors.Join(allow(dir, below), allow(cfg.Command[0], unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_EXECUTE))
+	err := errors.Join(allow(a.Dir, below), allow(a.Command, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_EXECUTE))
 	for _, path := range systemRun {
 		err = errors.Join(err, unlessMissing(allow(path, landlockRead|unix.LANDLOCK_ACCESS_FS_EXECUTE)))
 	}
-	for _, path := range append(systemRead[:], cfg.Readable...) {
+	for _, path := range append(systemRead[:], a.Readable...) {
 		err = errors.Join(err, unlessMissing(allow(path, landlockRead)))
 	}
 	err = errors.Join(err, unlessMissing(allow(os.DevNull, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE)))
@@ -128,7 +121,7 @@ func landlock(cfg Config, dir string, version int) error {
 	return nil
 }
 
-// landlockAllow gives rights to what lies at path and below it.
+// landlockAllow gives rights to path and everything below it.
 func landlockAllow(set int, path string, rights uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -139,7 +132,7 @@ func landlockAllow(set int, path string, rights uint64) error {
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFDIR { // of a file only what files have may be asked for
+	if stat.Mode&unix.S_IFMT != unix.S_IFDIR { // the others are for directories only
 		rights &= unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	}
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}                                                               //nolint:gosec // a file descriptor
@@ -157,20 +150,42 @@ func unlessMissing(err error) error {
 	return err
 }
 
-// limitProcess sets what the kernel itself keeps a child to, and makes it the first to go when memory runs out.
-func limitProcess(pid int, cfg Config) error {
+// maxFiles is how many files a child may have open.
+const maxFiles = 4096
+
+// Limit sets the resource limits of a process, which may make no file larger than fileBytes, and makes it the first to be
+// killed if memory runs out.
+func Limit(pid int, fileBytes int64) error {
 	for _, limit := range []struct {
 		resource int
-		most     uint64
+		max      uint64
 	}{
-		// Half, so that one large file ends as that and not as a killed child.
-		{unix.RLIMIT_FSIZE, uint64(cfg.WrittenBytes / 2)}, //nolint:gosec // above zero
+		{unix.RLIMIT_FSIZE, uint64(fileBytes)}, //nolint:gosec // above zero
 		{unix.RLIMIT_CORE, 0},
 		{unix.RLIMIT_NOFILE, maxFiles},
 	} {
-		if err := unix.Prlimit(pid, limit.resource, &unix.Rlimit{Cur: limit.most, Max: limit.most}, nil); err != nil {
-			return fmt.Errorf("%s: %w", partLimits, err)
+		if err := unix.Prlimit(pid, limit.resource, &unix.Rlimit{Cur: limit.max, Max: limit.max}, nil); err != nil {
+			return fmt.Errorf("%s: %w", limits, err)
 		}
 	}
 	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("1000"), 0)
+}
+
+// SealDescriptors keeps the descriptors that this process inherited from the programs that it starts. Go closes those
+// that it opens itself.
+func SealDescriptors() error {
+	const first = 3
+	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	all, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
+	if err != nil {
+		return err
+	}
+	for _, item := range all {
+		if fd, err := strconv.Atoi(item.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }

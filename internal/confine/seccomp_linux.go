@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package inspector
+package confine
 
 import (
 	"math"
@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls that no parser makes. Who makes one is under somebody else's control, and dies of it.
+// Calls that no parser makes. A process that makes one is compromised, and is killed.
 var deadlyCalls = [...]uint32{
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_KCMP,
 	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE,
@@ -23,10 +23,9 @@ var deadlyCalls = [...]uint32{
 	unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME, unix.SYS_FANOTIFY_INIT,
 }
 
-// Calls that a library might make in good faith, and that are refused all the same: the network, other programs,
-// signals to others, what else one process may do to another of its user, changes of its own limits, memory or disk that
-// is not counted, and what Landlock does not watch: owners and attributes of files that may only be read, and, in
-// its first two versions, their length.
+// Calls that a library might make in good faith, and that are refused all the same: network, other programs, signals and
+// whatever else affects other processes, changes of its own limits, memory or disk that is not accounted, and what
+// Landlock does not cover: owners and attributes of read-only files, and, in its first two versions, their length.
 var refusedCalls = [...]uint32{
 	unix.SYS_SOCKET, unix.SYS_SOCKETPAIR, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
@@ -41,8 +40,8 @@ var refusedCalls = [...]uint32{
 	unix.SYS_FREMOVEXATTR, unix.SYS_TRUNCATE,
 }
 
-// Calls that seem to work and do nothing. Landlock does not watch modes, and Trivy gives its temporary files those that
-// files have in the image, for nothing.
+// Calls that succeed and do nothing. Landlock does not cover file modes, and Trivy sets those of its temporary files,
+// without need, to those in the image.
 var ignoredCalls = [...]uint32{unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2}
 
 // Offsets in struct seccomp_data.
@@ -68,17 +67,17 @@ func filterReturn(action uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 }
 
-// jumpIf compares what was loaded, and skips as many instructions as it says.
+// jumpIf compares the loaded value and skips so many instructions.
 func jumpIf(comparison uint16, k uint32, yes, no uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | comparison, Jt: yes, Jf: no, K: k}
 }
 
-// callFilter is the program that the kernel runs at every call.
+// callFilter returns the program that the kernel runs at every call.
 func callFilter() []unix.SockFilter {
 	program := []unix.SockFilter{
 		load(offsetArch), jumpIf(unix.BPF_JEQ, auditArch, 1, 0), filterReturn(unix.SECCOMP_RET_KILL_PROCESS),
 		load(offsetNumber),
-		// x32, on amd64, numbers the same calls anew from here.
+		// On amd64 the calls of x32 start here.
 		jumpIf(unix.BPF_JGE, 0x40000000, 0, 1), filterReturn(unix.SECCOMP_RET_KILL_PROCESS),
 	}
 	deny := func(call, action uint32) {
@@ -93,10 +92,10 @@ func callFilter() []unix.SockFilter {
 	for _, call := range ignoredCalls {
 		deny(call, denyQuietly)
 	}
-	// What these would do lies in memory, where no filter can look. The C library falls back to older calls.
+	// The arguments of these are in memory, where no filter can look. The C library falls back to older calls.
 	deny(unix.SYS_CLONE3, denyUnknown)
 	deny(unix.SYS_OPENAT2, denyUnknown)
-	// when runs instructions on one argument of a call. All of them have to end in an answer.
+	// when runs instructions on one argument of a call. They have to end with a return.
 	when := func(call, argument uint32, then ...unix.SockFilter) {
 		program = append(program, jumpIf(unix.BPF_JEQ, call, 0, uint8(1+len(then))), load(argument)) //nolint:gosec // a few
 		program = append(program, then...)
@@ -106,28 +105,28 @@ func callFilter() []unix.SockFilter {
 	when(unix.SYS_CLONE, offsetFirst, jumpIf(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), refuse, allow)
 	// The Go runtime signals its own threads.
 	when(unix.SYS_TGKILL, offsetFirst, jumpIf(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse, allow) //nolint:gosec // above zero
-	// A file that is opened to be read must not be emptied.
-	notEmptied := []unix.SockFilter{jumpIf(unix.BPF_JSET, unix.O_TRUNC, 0, 2), jumpIf(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
-	when(unix.SYS_OPENAT, offsetThird, notEmptied...)
+	// A file that is opened read-only must not be truncated.
+	noTruncate := []unix.SockFilter{jumpIf(unix.BPF_JSET, unix.O_TRUNC, 0, 2), jumpIf(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
+	when(unix.SYS_OPENAT, offsetThird, noTruncate...)
 	for _, call := range archOpen {
-		when(call, offsetSecond, notEmptied...)
+		when(call, offsetSecond, noTruncate...)
 	}
-	// Signals that the kernel sends on its behalf.
+	// Signals that the kernel would send on its behalf.
 	when(unix.SYS_FCNTL, offsetSecond, jumpIf(unix.BPF_JEQ, unix.F_SETOWN, 2, 0), jumpIf(unix.BPF_JEQ, unix.F_SETOWN_EX, 1, 0),
 		jumpIf(unix.BPF_JEQ, unix.F_SETSIG, 0, 1), refuse, allow)
-	// It ends with its parent.
+	// It cannot outlive its parent.
 	when(unix.SYS_PRCTL, offsetFirst, jumpIf(unix.BPF_JEQ, unix.PR_SET_PDEATHSIG, 0, 1), refuse, allow)
 	return append(program, allow)
 }
 
-// canFilter reports whether the kernel filters calls as we need it.
+// canFilter reports whether the kernel can filter calls as needed.
 func canFilter() bool {
 	action := uint32(unix.SECCOMP_RET_KILL_PROCESS)
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action))) //nolint:gosec // the kernel reads four bytes
 	return errno == 0
 }
 
-// filterCalls sets the filter on all threads of this process, for good.
+// filterCalls sets the filter on all threads of this process, irrevocably.
 func filterCalls() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err

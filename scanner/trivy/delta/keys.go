@@ -1,4 +1,4 @@
-package database
+package delta
 
 import (
 	"strings"
@@ -6,18 +6,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A key says where advisories about a package are filed: a scope, which is an ecosystem or a family of distributions,
-// and the package's name in it. Keys are coarser than what a match looks up. Releases of a distribution share a
-// scope, a package is filed under its own name and its source's, and spellings that any ecosystem takes for the same
-// are one: a key too many costs a match, one too few would miss a vulnerability.
+// A key names a package for which there may be advisories: its scope, which is an ecosystem or a family of
+// distributions, and its name. Keys are coarser than what a match looks up: the releases of a distribution share a
+// scope, a package has a key for its own name and one for its source's, and spellings that any ecosystem considers equal
+// have one key. A key too many costs a match; one too few would miss a vulnerability.
 const keySeparator = "\x00"
 
-// anyScope is the scope of lists that no table here knows. Whatever changes may concern them.
+// anyScope is the scope of lists of unknown types. Any change may affect them.
 const anyScope = "?"
 
 func key(scope, name string) string { return scope + keySeparator + normalize(name) }
 
-// normalize makes one of all spellings, for all ecosystems at once: case, dashes, and the URLs of Swift.
+// normalize maps the spellings that any ecosystem considers equal to one: case, dashes, and the URLs of Swift.
 func normalize(name string) string {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	return strings.TrimSuffix(strings.TrimPrefix(name, "https://"), ".git")
@@ -31,17 +31,17 @@ var families = map[string]string{
 	"photon": "photon", "redhat": "redhat", "rocky": "rocky", "slem": "suse", "sles": "suse", "ubuntu": "ubuntu", "wolfi": "wolfi",
 }
 
-// distributions are the first words of the buckets of distributions, in lower case, with their scopes.
+// distributions maps the first word of a distribution's bucket, in lower case, to its scope.
 var distributions = map[string]string{
 	"alma": "alma", "alpine": "alpine", "amazon": "amazon", "azure": "azure", "bottlerocket": "bottlerocket", "cbl-mariner": "azure",
 	"chainguard": "chainguard", "debian": "debian", "echo": "echo", "minimos": "minimos", "opensuse": "suse", "oracle": "oracle",
 	"photon": "photon", "red": "redhat", "rocky": "rocky", "suse": "suse", "ubuntu": "ubuntu", "wolfi": "wolfi",
 }
 
-// vendors patch the packages of other distributions; what they file may concern any of these.
+// vendors patch the packages of other distributions. Their advisories may affect any of these.
 var vendors = map[string]bool{"root.io": true, "rootio": true, "seal": true}
 
-// ecosystems maps Trivy's types of application lists to the ecosystems by which advisories are filed.
+// ecosystems maps Trivy's types of application lists to ecosystems.
 var ecosystems = map[string]string{
 	"bundler": "rubygems", "gemspec": "rubygems", "rustbinary": "cargo", "cargo": "cargo", "composer": "composer",
 	"composer-vendor": "composer", "gobinary": "go", "gomod": "go", "jar": "maven", "pom": "maven", "gradle": "maven",
@@ -51,9 +51,8 @@ var ecosystems = map[string]string{
 	"cocoapods": "cocoapods", "bitnami": "bitnami", "kubernetes": "k8s", "julia": "julia",
 }
 
-// Keys returns the keys of everything that a match of a list looks up. The list is one of
-// [scanner.SplitLists], of which only the names of packages are read. The first key is that of the scope,
-// with an empty name, by which a change of everything in it finds the list.
+// Keys returns the keys of everything that a match of a list looks up. The list is one of [scanner.SplitLists]; only
+// the names of its packages are read. The first key has the scope and no name: a change of the whole scope has it, too.
 func Keys(list pratique.Inventory) []string {
 	seen := map[string]bool{}
 	var keys []string
@@ -94,7 +93,7 @@ func scopeOfList(os pratique.OS, l pratique.PackageList) string {
 	return scope
 }
 
-// scopesOf returns the scopes that a bucket of advisories concerns; none if it is not one that this program knows.
+// scopesOf returns the scopes that a bucket of advisories affects; none if the bucket is not known.
 func scopesOf(bucket string) []string {
 	if ecosystem, _, ok := strings.Cut(bucket, "::"); ok {
 		// "npm::…", or "seal npm::…"
@@ -124,23 +123,23 @@ func scopesOf(bucket string) []string {
 	return scopes
 }
 
-// AffectedPackages returns the numbers of the packages of a list that a change concerns: those with a key in names,
-// and those whose name is in also. What is found in the others stays as it was. ok is false if the list has
-// to be matched as a whole: that of a distribution, whose packages decide together which advisories hold,
-// and one of which a whole scope differs. Only names of packages are read.
-func AffectedPackages(list pratique.Inventory, names, also map[string]bool) (concerned []int, ok bool) {
+// AffectedPackages returns the indexes of the packages of a list that a change affects: those with a key in keys, and
+// those whose name is in names. The findings of the others do not change. ok is false if the whole list has to be matched:
+// if it is a distribution's, whose packages decide together which advisories apply, or if its whole scope changed. Only
+// the names of the packages are read.
+func AffectedPackages(list pratique.Inventory, keys, names map[string]bool) (indexes []int, ok bool) {
 	if len(list.Lists) != 1 || list.Lists[0].Class != pratique.ClassLanguage {
 		return nil, false
 	}
 	l := list.Lists[0]
 	scope := scopeOfList(list.OS, l)
-	if scope == anyScope || names[key(scope, "")] {
+	if scope == anyScope || keys[key(scope, "")] {
 		return nil, false
 	}
 	for i, p := range l.Packages {
-		if also[p.Name] || names[key(scope, p.Name)] || p.SrcName != "" && names[key(scope, p.SrcName)] {
-			concerned = append(concerned, i)
+		if names[p.Name] || keys[key(scope, p.Name)] || p.SrcName != "" && keys[key(scope, p.SrcName)] {
+			indexes = append(indexes, i)
 		}
 	}
-	return concerned, true
+	return indexes, true
 }

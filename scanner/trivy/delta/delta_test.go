@@ -1,4 +1,4 @@
-package database
+package delta
 
 import (
 	"archive/tar"
@@ -97,14 +97,14 @@ func TestDiff(t *testing.T) {
 		"new details":      {func(c content) { c["vulnerability/CVE-0"] = `{}` }, rescan.Delta{Vulnerabilities: []string{"CVE-0"}}},
 		"data source":      {func(c content) { c["data-source/debian 12"] = `{"ID":"other"}` }, rescan.Delta{Names: []string{unknown, "debian:"}}},
 		"tables of CPE":    {func(c content) { c["Red Hat CPE/cpe/1"] = `"cpe:/b"` }, rescan.Delta{Names: []string{unknown, "redhat:"}}},
-		"unknown bucket":   {func(c content) { c["Plan 9/rc/CVE-1"] = `{}` }, rescan.Delta{Everything: `bucket "Plan 9" is none that this program knows`}},
-		"value in a place": {func(c content) { c["debian 12/oddity"] = `{}` }, rescan.Delta{Everything: `bucket "debian 12" has a value where packages are expected`}},
+		"unknown bucket":   {func(c content) { c["Plan 9/rc/CVE-1"] = `{}` }, rescan.Delta{Everything: `bucket "Plan 9" is not known to this program`}},
+		"value in a place": {func(c content) { c["debian 12/oddity"] = `{}` }, rescan.Delta{Everything: `bucket "debian 12" has a value, want packages only`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := ground()
 			test.change(c)
-			got, err := Diff(t.Context(), databaseOf(t, ground()), databaseOf(t, c))
+			got, err := Compare(t.Context(), databaseOf(t, ground()), databaseOf(t, c))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,10 +134,10 @@ func TestDiffOfDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{cut, torn, t.TempDir()} {
-		if d, err := Diff(t.Context(), bad, good); err != nil || d.Everything == "" {
+		if d, err := Compare(t.Context(), bad, good); err != nil || d.Everything == "" {
 			t.Errorf("old damaged: %+v, %v", d, err)
 		}
-		if d, err := Diff(t.Context(), good, bad); err == nil && d.Everything == "" {
+		if d, err := Compare(t.Context(), good, bad); err == nil && d.Everything == "" {
 			t.Errorf("new damaged: %+v", d)
 		}
 	}
@@ -181,7 +181,7 @@ func TestKeysMeetTheDelta(t *testing.T) {
 			c2[k] = v
 		}
 		c2[strings.ReplaceAll(bucket, "/", "|")+"/"+strings.ReplaceAll(pkg, "/", "|")+"/"+id] = `{}`
-		d, err := Diff(t.Context(), databaseOf(t, c), databaseOf(t, c2))
+		d, err := Compare(t.Context(), databaseOf(t, c), databaseOf(t, c2))
 		if err != nil || d.Everything != "" {
 			t.Fatalf("%s: %+v, %v", test.changed, d, err)
 		}
@@ -247,7 +247,7 @@ func TestRealDiff(t *testing.T) {
 		t.Skip("PRATIQUE_TEST_DATA is not set")
 	}
 	old, fresh := unpackLayout(t, data, "trivy-db-a:2"), unpackLayout(t, data, "trivy-db-b:2")
-	d, err := Diff(t.Context(), old, fresh)
+	d, err := Compare(t.Context(), old, fresh)
 	if err != nil || d.Everything != "" {
 		t.Fatalf("%+v, %v", d, err)
 	}
@@ -255,7 +255,7 @@ func TestRealDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if same, err := Diff(t.Context(), old, old); err != nil || len(same.Names)+len(same.Vulnerabilities) > 0 || same.Everything != "" {
+	if same, err := Compare(t.Context(), old, old); err != nil || len(same.Names)+len(same.Vulnerabilities) > 0 || same.Everything != "" {
 		t.Errorf("a database beside itself: %+v, %v", same, err)
 	}
 	for line := range strings.Lines(string(raw)) {

@@ -1,4 +1,4 @@
-package inspector
+package confine
 
 import "golang.org/x/sys/unix"
 
