@@ -172,10 +172,8 @@ func TestEntriesOfAnImage(t *testing.T) {
 	_, release, err = s.Image(t.Context(), source, pratique.Subject{})
 	release()
 	wantKind(t, err, pratique.Exhausted)
-	for _, e := range s.entries {
-		if e.users != 0 {
-			t.Errorf("%d users after a failure", e.users)
-		}
+	if n := inUse(s); n != 0 {
+		t.Errorf("%d layers in use after a failure", n)
 	}
 }
 
@@ -215,8 +213,8 @@ func TestKilledStore(t *testing.T) {
 			}
 			sum += info.Size()
 		}
-		if len(rest) > len(stored) || sum > killedRoom || sum != s.used {
-			t.Errorf("round %d: %d bytes on disk, %d accounted; %v beside %v", round, sum, s.used, rest, stored)
+		if len(rest) > len(stored) || sum > killedRoom || sum != used(s) {
+			t.Errorf("round %d: %d bytes on disk, %d accounted; %v beside %v", round, sum, used(s), rest, stored)
 		}
 		for i := range killedLayers {
 			_, release := fetch(t, s, layerOf(t, i, 200<<10))

@@ -44,6 +44,12 @@ type expanded struct {
 	blob    toc.Blob
 }
 
+// form describes the compressed form that was expanded, whose tar stream is in a file, once its table of contents agrees.
+func (e expanded) form(ctx context.Context, want Descriptor, tar io.ReaderAt) (compressed, error) {
+	table, err := toc.Check(ctx, e.blob, tar, e.size)
+	return compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size, Table: table, SHA256: e.digest, DiffID: e.diffID}, err
+}
+
 // expand reads a layer to its end, writes its tar stream to w, and returns what it found if all of it is as
 // wanted. Reading, hashing what is read and decompressing go on beside hashing, looking at and writing what comes
 // out of it.

@@ -31,7 +31,7 @@ type Attest struct {
 
 	// subjects lets one worker at a time work on a subject, and on the images of an index: CI pushes one digest under two tags at
 	// the same moment, and whoever comes second finds the facts of the first.
-	subjects keyed.Mutex
+	subjects keyed.Mutex[pratique.Subject]
 }
 
 // Store attaches signed objects to images in their registry: an [oci.Store] of which reading is not needed.

@@ -38,7 +38,7 @@ type Inspect struct {
 
 	// subjects lets one worker at a time work on a subject: CI pushes one digest under two tags at the same moment, and
 	// whoever comes second finds the facts of the first.
-	subjects keyed.Mutex
+	subjects keyed.Mutex[pratique.Subject]
 }
 
 // Resolver finds the manifest behind a ref, and decides what of an index is left out. Nothing else turns a ref into a

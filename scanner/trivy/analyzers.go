@@ -128,17 +128,17 @@ func (r *analyzers) wouldRead(name string, info fs.FileInfo, but []analyzer.Type
 }
 
 // role tells apart what dpkg's analyzer takes its files for; other analyzers have one use for all of theirs.
-func role(analyzer, name string) string {
-	if analyzer != string(analyzer.TypeDpkg) {
-		return analyzer
+func role(reader, name string) string {
+	if reader != string(analyzer.TypeDpkg) {
+		return reader
 	}
 	switch {
 	case path.Ext(name) == ".md5sums":
-		return analyzer + " files"
+		return reader + " files"
 	case path.Base(name) == "available":
-		return analyzer + " available"
+		return reader + " available"
 	default:
-		return analyzer + " packages"
+		return reader + " packages"
 	}
 }
 
