@@ -8,8 +8,9 @@ import (
 
 type afterCrashKey struct{}
 
-// AfterCrash marks a call that a child died of before, without anybody knowing why. Its child has done no work before and does
-// none after, and such calls follow one another. Others go on meanwhile: it takes the place of one child and no more.
+// AfterCrash marks a call for an image whose previous attempt crashed a child for an unknown
+// reason. It gets a fresh child, which is not used again. Such calls run one at a time, and use one
+// child's place; other calls continue.
 func AfterCrash(ctx context.Context) context.Context {
 	return context.WithValue(ctx, afterCrashKey{}, true)
 }
@@ -19,8 +20,8 @@ func isAfterCrash(ctx context.Context) bool {
 	return again
 }
 
-// acquire waits for an idle child. One that could not be started, or was not needed yet, is nil. What take returns belongs
-// back into p.idle.
+// acquire waits for an idle child; nil is a place without one. The caller puts it, or its
+// replacement, back into p.idle.
 func (p *Pool) acquire(ctx context.Context, domain string) (*child, error) {
 	select {
 	case c := <-p.idle:
@@ -30,8 +31,8 @@ func (p *Pool) acquire(ctx context.Context, domain string) (*child, error) {
 	}
 }
 
-// acquireAfterCrash waits until no other call is made again, for which no child is held.
-func (p *Pool) acquireAfterCrash(ctx context.Context) (leave func(), err error) {
+// acquireAfterCrash waits until no other such call runs. No child is held meanwhile.
+func (p *Pool) acquireAfterCrash(ctx context.Context) (release func(), err error) {
 	select {
 	case p.afterCrash <- struct{}{}:
 		return func() { <-p.afterCrash }, nil
@@ -44,11 +45,11 @@ func noChild(ctx context.Context) error {
 	return pratique.Wrap(pratique.Unavailable, "wait for inspector", "", context.Cause(ctx))
 }
 
-// chooseIdle returns the idle child that suits best, the one at hand or another: one that works for the domain already, then
-// one that has done nothing, then a place without one. The last is one of another domain, which has to go; of these the
-// one that was idle for longest.
+// chooseIdle returns the most suitable idle child: one that works for the domain, then an unused
+// one, then a place without one, then the one of another domain that was idle for longest, which
+// has to be replaced. at is a candidate.
 func (p *Pool) chooseIdle(at *child, domain string) *child {
-	suits := func(c *child) int {
+	rank := func(c *child) int {
 		switch {
 		case c == nil || !c.alive():
 			return 1
@@ -62,12 +63,12 @@ func (p *Pool) chooseIdle(at *child, domain string) *child {
 	}
 	best := at
 	for range len(p.idle) {
-		if suits(best) == 3 {
+		if rank(best) == 3 {
 			break
 		}
 		select {
 		case c := <-p.idle:
-			if suits(c) > suits(best) {
+			if rank(c) > rank(best) {
 				best, c = c, best
 			}
 			p.idle <- c

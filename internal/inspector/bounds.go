@@ -8,12 +8,14 @@ import (
 // Bounds of what an image's configuration says, in bytes. Build tools that write their whole bill of materials into
 // labels stay below 200 KB.
 const (
+	// Bounds of an image's configuration, in bytes. Build tools that write a whole bill of
+	// materials into labels stay below 200 KB.
 	maxUser     = 1 << 10
 	maxPlatform = 256
 	maxLabels   = 1 << 20
 )
 
-// checkConfig refuses a configuration that says more than any real one.
+// checkConfig refuses a configuration that is larger than any real one.
 func checkConfig(c pratique.ImageConfig) error {
 	const op = "read image configuration"
 	labels := 0
@@ -31,8 +33,7 @@ func checkConfig(c pratique.ImageConfig) error {
 	return nil
 }
 
-// checkInspected refuses what no honest child says: it has made the same checks, but it may be one that an image took
-// over.
+// checkInspected repeats the child's own checks, since the child may be compromised.
 func checkInspected(in *inspected) error {
 	if err := checkConfig(in.Image); err != nil {
 		return err

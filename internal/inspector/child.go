@@ -19,14 +19,14 @@ import (
 	"github.com/pratique-dev/pratique/internal/confine"
 )
 
-// startTimeout is how long a child may take until it is ready: a second, and many on a busy machine, because it
-// builds a license scanner.
+// startTimeout is how long a child may take to start: a second, and much longer on a busy machine,
+// because it builds a license scanner.
 const startTimeout = 3 * time.Minute
 
-// watchInterval is how often the memory of a working child is looked at.
+// watchInterval is how often the memory of a working child is checked.
 const watchInterval = 50 * time.Millisecond
 
-// child is one process that parses images, used by one goroutine at a time.
+// child is a process that parses images. It is used by one goroutine at a time.
 type child struct {
 	cmd    *exec.Cmd
 	dir    string
@@ -34,20 +34,20 @@ type child struct {
 	out    *os.File
 	stderr *tail
 	ready  bool
-	// domain is that of the images that it has parsed; empty if there is none.
+	// domain is that of the images it has parsed; empty if there is none.
 	domain string
-	// since is when it was used last, or started.
+	// since is when it was last used, or started.
 	since time.Time
-	// readable is where the directories that it may read lay when it was started.
+	// readable is where the directories that it may read were when it started.
 	readable []string
 	// gone is closed when the process has ended and was waited for.
 	gone chan struct{}
-	// reaped says that the process id may belong to somebody else by now.
+	// reaped is set when the process id may have been reused.
 	mu     sync.Mutex
 	reaped bool
 }
 
-// spawn starts a child that keeps its files in dir, which must not exist.
+// spawn starts a child with its files in dir, which must not exist.
 func spawn(cfg Config, dir string) (*child, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -63,8 +63,8 @@ func spawn(cfg Config, dir string) (*child, error) {
 	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: resolve(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
-	// A lazier garbage collector saves a fifth of the CPU time; thrift, and GOMEMLIMIT at last, make it work when there is
-	// little memory. The number of processors has to be given, as a child cannot look.
+	// Lazy garbage collection saves a fifth of the CPU time; limitHeap and GOMEMLIMIT bound it. A confined child cannot
+	// find out the number of processors.
 	c.cmd.Env = []string{
 		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
 		"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
@@ -74,7 +74,7 @@ func spawn(cfg Config, dir string) (*child, error) {
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, c.stderr
 	c.cmd.SysProcAttr = attributes()
-	// A grandchild that keeps standard error open must not keep Wait from returning.
+	// A grandchild that keeps standard error open must not block Wait.
 	c.cmd.WaitDelay = time.Second
 	started := make(chan error, 1)
 	go c.superviseThread(cfg, started)
@@ -97,9 +97,9 @@ func spawn(cfg Config, dir string) (*child, error) {
 	return c, nil
 }
 
-// superviseThread starts the child and waits for its end, on a thread of its own: Linux kills the child when the thread that
-// started it ends, and what confines the thread confines the child. The thread is not given back, so it ends with
-// live.
+// superviseThread starts the child and waits for its end, on a thread of its own: Linux kills the
+// child when the thread that started it ends, and the confinement of the thread is inherited. The
+// thread is not unlocked, so it ends with this function.
 func (c *child) superviseThread(cfg Config, started chan<- error) {
 	runtime.LockOSThread()
 	started <- c.launch(cfg)
@@ -108,7 +108,7 @@ func (c *child) superviseThread(cfg Config, started chan<- error) {
 	}
 }
 
-// launch starts the child from this thread. That it gets no descriptors of others is a part of its confinement.
+// launch starts the child from this thread, without inherited descriptors.
 func (c *child) launch(cfg Config) error {
 	if err := confine.SealDescriptors(); err != nil && cfg.Confinement == confine.Require {
 		return err
@@ -134,8 +134,8 @@ func resolve(dirs []string) []string {
 // read the new one.
 func (c *child) outdated(cfg Config) bool { return !slices.Equal(c.readable, resolve(cfg.Readable)) }
 
-// reap waits for the child's end. What the child had started is killed while the child's process id, which is
-// the group's too, is still taken.
+// reap waits for the child's end. It kills the child's group while the process id, which is the
+// group's, cannot be reused.
 func (c *child) reap() {
 	defer close(c.gone)
 	ended := awaitExit(c.cmd.Process.Pid)
@@ -145,7 +145,7 @@ func (c *child) reap() {
 	}
 	c.reaped = ended
 	c.mu.Unlock()
-	_ = c.cmd.Wait() // how it ended is in ProcessState
+	_ = c.cmd.Wait() // the result is in ProcessState
 }
 
 // stop kills the child, waits for its end and deletes its files. It may be called again.
@@ -156,7 +156,7 @@ func (c *child) stop() {
 	}
 	c.mu.Unlock()
 	<-c.gone
-	// Errors of closing and deleting concern nobody's result any more.
+	// Errors of closing and deleting do not matter any more.
 	_ = c.in.Close()
 	_ = c.out.Close()
 	_ = os.RemoveAll(c.dir)
@@ -172,10 +172,11 @@ func (c *child) alive() bool {
 	}
 }
 
-// errNotStarted marks failures from before the child had the whole request: they say nothing about the image.
+// errNotStarted marks failures before the child had the whole request: the image is not at fault.
 var errNotStarted = errors.New("the child did not begin")
 
-// exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
+// exchange sends req and waits for the answer, within the limits. After an error the child cannot
+// be used any more.
 func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
 	if err := c.await(ctx, cfg); err != nil {
 		return response{}, err
@@ -200,7 +201,7 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 		return response{}, err
 	}
 	if resp.ID != req.ID {
-		return response{}, fmt.Errorf("%w: answer %d to question %d", errProtocol, resp.ID, req.ID)
+		return response{}, fmt.Errorf("%w: answer %d to request %d", errProtocol, resp.ID, req.ID)
 	}
 	return resp, nil
 }
@@ -227,15 +228,16 @@ func (c *child) await(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// The limits beyond which watch kills a child. What it holds and writes is its own, so no neighbor is in it.
+// The limits at which watch kills a child. They count the child's own memory and writes only.
 var (
 	errTimeout = errors.New("it took too long")
 	errMemory  = errors.New("it used too much memory")
 	errWritten = errors.New("it wrote too much")
 )
 
-// watch waits for done, and kills the child when ctx ends, time is up, it holds too much memory or has written too
-// much. It returns after done was received in every case: killing closes the pipes that the sender waits for.
+// watch waits for done. It kills the child when ctx ends or the child exceeds its time, memory or
+// written bytes. It always receives from done before it returns: killing the child closes the pipes
+// on which the sender waits.
 func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error {
 	timer := time.NewTimer(cfg.Timeout)
 	defer timer.Stop()
@@ -255,7 +257,7 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		}
 		if reason != nil {
 			c.stop()
-			// Why it was stopped says more than how it ended, but that it never began.
+			// The reason for stopping it is the better error, unless it never began.
 			if err := <-done; errors.Is(err, errNotStarted) && errors.Is(reason, errTimeout) {
 				return fmt.Errorf("%w: %w", errNotStarted, reason)
 			}
@@ -264,7 +266,7 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 	}
 }
 
-// overLimit says which limit the child is beyond.
+// overLimit returns the error of the limit that the child exceeds.
 func (c *child) overLimit(cfg Config) error {
 	pid := c.cmd.Process.Pid
 	if bytes, ok := resident(pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
@@ -276,16 +278,18 @@ func (c *child) overLimit(cfg Config) error {
 	return nil
 }
 
-// errCrash marks the end of a child that nobody asked for.
+// errCrash marks a child that ended by itself.
 var errCrash = errors.New("the child died")
 
-// errKilled marks the end of a child that somebody else killed. It may have been the neighbors' memory.
+// errKilled marks a child that was killed by somebody else, perhaps because other processes used up
+// the memory.
 var errKilled = errors.New("it was killed from outside, as the kernel does when memory runs out")
 
-// errForbidden marks the end of a child that made a system call which no parser makes.
+// errForbidden marks a child that made a system call which no parser makes.
 var errForbidden = errors.New("it tried what no parser does")
 
-// classify stops the child after an error of exchange, classes the error and adds what the child had to say.
+// classify stops the child after an error of exchange, and returns the error with a kind and with
+// what the child wrote to standard error.
 func (c *child) classify(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = c.crash(err)
@@ -306,7 +310,7 @@ func (c *child) classify(err error) error {
 	return &pratique.Error{Op: "run inspector", Kind: kind, Err: err}
 }
 
-// crash says how a child ended that closed its side of the conversation.
+// crash describes how a child ended that closed its output.
 func (c *child) crash(err error) error {
 	select {
 	case <-c.gone:
@@ -328,8 +332,9 @@ func (c *child) crash(err error) error {
 	return fmt.Errorf("%w: %s", reason, state)
 }
 
-// readDocument reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
-// name is not followed out of the directory, and what is not a regular file is not opened to be waited for.
+// readDocument reads a file that the child left in the job's directory. The child may be
+// compromised, so links do not lead out of the directory, and files that would block when opened
+// are refused.
 func readDocument(dir, name string, most int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

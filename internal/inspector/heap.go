@@ -9,16 +9,17 @@ import (
 )
 
 const (
-	// softHeapLimit is what a child's Go runtime may hold without being urged to collect: nearly all images need less.
+	// softHeapLimit is the memory below which a child's Go runtime collects lazily; nearly all
+	// images need less.
 	softHeapLimit = 200 << 20
-	// heapInterval is how often a working child looks at what it has to keep.
+	// heapInterval is how often a working child checks its live heap.
 	heapInterval = 50 * time.Millisecond
 )
 
-// limitHeap keeps a child small while it works. Garbage is collected lazily, which saves a fifth of the processor
-// time, until the runtime holds easyHeap; from there on it has a quarter more than what is in use, so that an image
-// that needs much memory gets it, up to the limit that the child was started with, without being collected all the
-// time. It returns what ends it.
+// limitHeap keeps a working child small. Garbage is collected lazily, which saves a fifth of the
+// CPU time, until the runtime holds softHeapLimit. Beyond that the limit is a quarter above the
+// live heap, so that a large image gets memory, up to the child's limit, without constant
+// collections.
 func limitHeap(ctx context.Context) (stop func()) {
 	most := debug.SetMemoryLimit(-1)
 	ctx, cancel := context.WithCancel(ctx)

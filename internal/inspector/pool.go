@@ -20,14 +20,14 @@ import (
 
 var errClosed = errors.New("the pool is closed")
 
-// Pool keeps children and gives each one piece of work at a time. Its methods may be called by any number of
-// goroutines; those that find no idle child wait.
+// Pool keeps children and gives each one request at a time. Its methods may be called concurrently;
+// calls wait for an idle child.
 type Pool struct {
 	cfg        Config
 	root       string
 	lock       *os.File
-	idle       chan *child   // nil stands for a child that could not be started
-	afterCrash chan struct{} // held by the call that is made again
+	idle       chan *child   // nil is a place without a child
+	afterCrash chan struct{} // held by a call after a crash
 	ctx        context.Context
 	cancel     context.CancelFunc
 	mu         sync.Mutex
@@ -71,8 +71,9 @@ func New(cfg Config) (*Pool, error) {
 	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), afterCrash: make(chan struct{}, 1)}, nil
 }
 
-// Start starts the children and returns while they warm up; the first call waits for that. They live until
-// [Pool.Close], not until ctx ends. The error is Unavailable when the command cannot be run. Call it once.
+// Start starts the children and returns while they warm up; the first call waits for that. They
+// live until [Pool.Close], not until ctx ends. The error is Unavailable if the command cannot be
+// run. Call it once.
 func (p *Pool) Start(ctx context.Context) error {
 	const op = "start inspector"
 	if err := ctx.Err(); err != nil {
@@ -115,7 +116,7 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// Confinement says how far this machine can confine the children of a pool, and nothing if they are not to be.
+// Confinement returns the parts of the confinement that this machine has, and none if it is off.
 func (p *Pool) Confinement() confine.Parts {
 	if p.cfg.Confinement == confine.Off {
 		return confine.Parts{}
@@ -127,8 +128,8 @@ func (p *Pool) spawn() (*child, error) {
 	return spawn(p.cfg, filepath.Join(p.root, fmt.Sprintf("child-%d", p.serial.Add(1))))
 }
 
-// Close kills the children, waits for the calls that were running to fail, and deletes the pool's files. It
-// may be called again.
+// Close kills the children, waits for running calls to fail, and deletes the pool's files. It may
+// be called again.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	if p.closed || p.cancel == nil {
@@ -149,13 +150,13 @@ func (p *Pool) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
-// Inspect has a child analyze img and make its SBOMs. The error is Exhausted when the child ran over its time, its
-// memory or what it may write, Died when it ended for another reason, Corrupt when it could not parse the image,
-// Unavailable when this machine was in the way; after a crash it quotes what the child said last. The next call gets a
-// fresh child.
+// Inspect makes a child analyze img and generate its SBOMs. The error is Exhausted if the child
+// exceeded its time, memory or disk limits, Died if it ended for another reason, Corrupt if it
+// could not parse the image, and Unavailable for a problem of this machine. After a crash it quotes
+// the child's standard error, and the next call gets a fresh child.
 func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	if p.cfg.MatchOnly {
-		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes match, and never see an image")
+		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes only match, and never parse an image")
 	}
 	img.Layers = slices.Clone(img.Layers)
 	for i := range img.Layers {
@@ -206,8 +207,9 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	return result, nil
 }
 
-// Match has a child match inventories, at least one, against the database in db.Dir, and returns the reports in the
-// same order. The child has parsed no image. What is not an answer is Internal; otherwise errors are those of Inspect.
+// Match makes a child match inventories, at least one, against the database in db.Dir, and returns
+// the reports in the same order. The child has parsed no image. An invalid answer is Internal;
+// other errors are those of Inspect.
 func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	const op = "match inventory"
 	dir, err := filepath.Abs(db.Dir)
@@ -235,12 +237,12 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 // Requests counts the requests to children so far.
 func (p *Pool) Requests() int64 { return p.requests.Load() }
 
-// domainMatch is the domain of those that match inventories: no image's.
+// domainMatch is the domain of children that match; no image has it.
 const domainMatch = "match"
 
-// do gives req to an idle child and what it answers to take, with the directory where its documents lie. The child has
-// done nothing before but for the same domain, and nothing at all if the call is made again.
-func (p *Pool) do(ctx context.Context, domain string, req request, take func(resp response, dir string) error) error {
+// do gives req to an idle child, and its answer to accept, with the job's directory. The child is
+// unused, or was used for the same domain only; after a crash it is unused.
+func (p *Pool) do(ctx context.Context, domain string, req request, accept func(resp response, dir string) error) error {
 	ctx, leave, err := p.begin(ctx)
 	if err != nil {
 		return err
@@ -254,7 +256,7 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 			return err
 		}
 		defer next()
-		wanted = "" // one that has done nothing suits best
+		wanted = "" // an unused child is best
 	}
 	c, err := p.acquire(ctx, wanted)
 	if err != nil {
@@ -274,8 +276,8 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 		if fresh {
 			c.domain = domain
 		}
-		err = p.run(ctx, c, req, take)
-		// A child that died while it was idle is not this request's fault, and one may be full of what came before.
+		err = p.run(ctx, c, req, accept)
+		// The request is not to blame for a child that died idle, or for memory that earlier requests left.
 		if innocent := errors.Is(err, errNotStarted) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
 			break
 		}
@@ -284,12 +286,12 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 		c = discard(c)
 	}
 	if ctx.Err() == nil {
-		c, _ = p.usable(c) // warm a replacement now; if that fails, the next call tries again and says why
+		c, _ = p.usable(c) // start a replacement now; if that fails, the next call tries again and reports it
 	}
 	return err
 }
 
-// begin counts a call, and ties its context to the pool's.
+// begin counts a call, and ends its context with the pool's.
 func (p *Pool) begin(ctx context.Context) (context.Context, func(), error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -306,7 +308,8 @@ func (p *Pool) begin(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// usable returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
+// usable returns c, or a new child if c is dead, outdated, or so big that the next image would be
+// blamed for it.
 func (p *Pool) usable(c *child) (*child, error) {
 	if c != nil && c.alive() && !c.outdated(p.cfg) {
 		if bytes, ok := resident(c.cmd.Process.Pid); !ok || bytes <= p.cfg.MemoryBytes/2 {
@@ -317,7 +320,7 @@ func (p *Pool) usable(c *child) (*child, error) {
 	return p.spawn()
 }
 
-// discard stops c, if there is one.
+// discard stops c, if there is one, and returns nil.
 func discard(c *child) *child {
 	if c != nil {
 		c.stop()
@@ -325,8 +328,8 @@ func discard(c *child) *child {
 	return nil
 }
 
-// run does one job with c. When it returns c is either ready for the next one or stopped.
-func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp response, dir string) error) error {
+// run does one job with c. When it returns, c is either ready for the next one or stopped.
+func (p *Pool) run(ctx context.Context, c *child, req request, accept func(resp response, dir string) error) error {
 	req.ID = p.serial.Add(1)
 	req.Dir = filepath.Join(c.dir, fmt.Sprintf("job-%d", req.ID))
 	if err := os.Mkdir(req.Dir, 0o700); err != nil {
@@ -338,7 +341,7 @@ func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp re
 	}
 	if resp.Failure != nil {
 		err = resp.Failure.err()
-	} else if err = take(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
+	} else if err = accept(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
 		err = c.classify(err)
 	}
 	if removeErr := os.RemoveAll(req.Dir); err == nil && removeErr != nil {

@@ -226,10 +226,15 @@ func TestKilledFromOutside(t *testing.T) {
 	p.idle <- c
 	killed := make(chan error, 1)
 	go func() {
-		time.Sleep(300 * time.Millisecond)
+		for t.Context().Err() == nil {
+			if _, err := os.Stat(filepath.Join(c.dir, "announced")); err == nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 		killed <- syscall.Kill(c.cmd.Process.Pid, syscall.SIGKILL)
 	}()
-	_, err := p.Inspect(t.Context(), imageThat(t, "hang"))
+	_, err := p.Inspect(t.Context(), imageThat(t, "announce"))
 	if pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "killed from outside") {
 		t.Errorf("error %v", err)
 	}
@@ -289,7 +294,9 @@ func TestClose(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(300 * time.Millisecond)
+	for len(p.idle) > 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}

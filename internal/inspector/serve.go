@@ -23,23 +23,24 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Child is what a child works with. One that matches only has neither analyzer nor generator.
+// Child holds what a child works with. A child that only matches has neither analyzer nor
+// generator.
 type Child struct {
 	Analyzer  scanner.Analyzer
 	Matcher   scanner.Matcher
 	Generator sbom.Generator
-	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
+	// Full makes the same SBOMs in another way, to check Generator; nil if there is none.
 	Full sbom.Generator
-	// Trees are those that analyzer and generator read; nobody needs them to match.
+	// Trees are shared by analyzer and generator; matching needs none.
 	Trees *filetree.Cache
-	// Fingerprint names the analyzer, its version and its options.
+	// Fingerprint identifies the analyzer, its version and its options.
 	Fingerprint string
 }
 
-// Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
-// when the parent is gone. It owns the process: the directory for temporary files is set anew for each
-// request, what libraries print to standard output goes to standard error, and system calls that parsing does not
-// need are closed for good.
+// Serve is the child's side: it answers requests from in on out, one at a time, until in ends
+// because the parent is gone. It owns the process: it sets the temporary directory for each
+// request, redirects what libraries print to standard output to standard error, and gives up system
+// calls that parsing does not need.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	const op = "serve inspector"
 	if out == io.Writer(os.Stdout) {
@@ -108,8 +109,8 @@ func (s *server) answer(ctx context.Context, req request) response {
 	}
 }
 
-// inspect lets the scanner and the SBOM generator read the same layer files side by side, once what both would misread
-// has been looked for.
+// inspect checks the package databases, and then runs the scanner and the SBOM generator
+// concurrently on the same layer files.
 func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
 	if req.Fingerprint != s.Fingerprint {
@@ -165,7 +166,7 @@ func writeDocument(path string, body []byte) error {
 	return pratique.Wrap(pratique.Unavailable, "store document", "", os.WriteFile(path, body, 0o600))
 }
 
-// imageConfig reads what policies and people ask of an image's configuration.
+// imageConfig reads the parts of an image's configuration that policies and users need.
 func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	file, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
 	if err != nil {
@@ -181,7 +182,7 @@ func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	return c, checkConfig(c)
 }
 
-// platform is what the configuration says, which is what an image runs on; the manifest list only repeats it.
+// platform is that of the configuration, by which an image runs; an index only repeats it.
 func platform(img layers.Image, file *v1.ConfigFile) pratique.Platform {
 	if file.OS == "" || file.Architecture == "" {
 		return img.Platform

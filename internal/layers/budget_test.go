@@ -119,14 +119,20 @@ func TestFewAtOnce(t *testing.T) {
 	s.Limits.InFlight = 300 << 10
 	var open, most atomic.Int64
 	var all sync.WaitGroup
+	both := make(chan struct{})
+	bothOpen := sync.OnceFunc(func() { close(both) })
 	for i := range 12 {
 		l := layerOf(t, i, 30<<10) // guessed at 120 KiB: two fit
 		all.Go(func() {
 			_, release, err := s.Get(t.Context(), l.Descriptor, func(context.Context) (io.ReadCloser, error) {
-				if n := open.Add(1); n > most.Load() {
+				n := open.Add(1)
+				if n > most.Load() {
 					most.Store(n)
 				}
-				time.Sleep(5 * time.Millisecond)
+				if n == 2 {
+					bothOpen()
+				}
+				<-both
 				return closing{bytes.NewReader(l.bytes), func() { open.Add(-1) }}, nil
 			})
 			if err != nil {

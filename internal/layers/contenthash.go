@@ -7,11 +7,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// contentHash hashes content by sha256, and by the algorithm of the name that it is asked for if that is another one.
+// contentHash hashes content by sha256, and by the algorithm of its name if that is another one.
 type contentHash struct {
 	id     pratique.ContentID
 	sha256 hashing.Hash
-	named  hashing.Hash // own, if the name is of sha256
+	named  hashing.Hash // the same as sha256, unless the name has another algorithm
 }
 
 func newContentHash(id pratique.ContentID) *contentHash {

@@ -23,8 +23,9 @@ import (
 const (
 	opExpand   = "expand layer"
 	copyBuffer = 256 << 10
-	// maxWindow bounds the memory for one zstd stream, of which there may be four for each image that is fetched. The
-	// encoder of container tools (klauspost/compress) uses 32 MiB at most, zstd itself 8 unless told otherwise.
+	// maxWindow bounds the memory of one zstd stream. Up to four streams per image are open at a
+	// time. The encoder of container tools (klauspost/compress) uses at most 32 MiB, zstd itself 8
+	// by default.
 	maxWindow = 32 << 20
 )
 
@@ -33,10 +34,11 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// expanded is what expand found: the length of the tar stream in bytes, how many headers it has, and where in the
-// compressed bytes its parts are.
+// expanded is the result of expand: digests, the length of the tar stream, the number of its
+// headers, and where in the compressed bytes its parts are.
 type expanded struct {
-	// digest and diffID are the sha256 sums of the compressed bytes and of the tar stream, by whatever name they were asked for.
+	// digest and diffID are the sha256 digests of the compressed bytes and of the tar stream,
+	// whatever algorithm the manifest uses.
 	digest, diffID pratique.Digest
 
 	size    int64
@@ -50,9 +52,9 @@ func (e expanded) form(ctx context.Context, want Descriptor, tar io.ReaderAt) (c
 	return compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size, Table: table, SHA256: e.digest, DiffID: e.diffID}, err
 }
 
-// expand reads a layer to its end, writes its tar stream to w, and returns what it found if all of it is as
-// wanted. Reading, hashing what is read and decompressing go on beside hashing, looking at and writing what comes
-// out of it.
+// expand reads a layer to its end and writes its tar stream to w. It returns what it found if
+// digests and sizes match. Reading, hashing and decompressing the input run concurrently with
+// checking, hashing and writing the output.
 func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
 	var found expanded
 	in := &verifyingReader{ctx: ctx, r: body, left: want.Size, hash: newContentHash(want.ID())}
@@ -62,15 +64,15 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	out := &expansionLimit{limits: limits, in: source}
 	seen := newHeaders(limits.Entries)
 	err := decompress(source, want.MediaType, &found.blob, out.admit, io.MultiWriter(seen, sum, w))
-	// What follows the compressed stream, or follows the damage in it, belongs to the digest. What we refused
-	// needs no reading to its end.
+	// The digest covers all bytes, also those after the compressed stream or after damage. A layer that we
+	// refused is not read to its end.
 	var ours *pratique.Error
 	if refused := errors.As(err, &ours); !refused {
-		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // in.err says it
+		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // the error is in in.err
 	}
 	source.Close()
 	if in.err != nil {
-		return expanded{}, in.err // the network's fault, whatever the decompressor made of it
+		return expanded{}, in.err // a network error, whatever the decompressor made of it
 	}
 	if ours != nil {
 		return expanded{}, ours
@@ -79,9 +81,9 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	case in.read != want.Size:
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
 	case !in.hash.matches():
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", in.hash.digest())
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the compressed bytes have digest %s", in.hash.digest())
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "zstd with a window of more than %d MiB", maxWindow>>20)
+		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "the zstd window is larger than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
@@ -94,8 +96,8 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	return found, seen.end()
 }
 
-// decompress goes by the first bytes, as runtimes do. A layer that is declared plain and is compressed all
-// the same is refused, because on that they do not agree.
+// decompress detects the compression from the first bytes, as runtimes do. Runtimes disagree on a
+// layer that is declared as plain and is compressed, so that is refused.
 func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int) error, out io.Writer) (err error) {
 	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	buffered := bufio.NewReaderSize(in, copyBuffer)
@@ -128,27 +130,29 @@ func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int
 	return pump(from, admit, out)
 }
 
-// maxStarts bounds the members or frames of a layer. Those for lazy runtimes have one or a few for each file.
+// maxStarts bounds the members or frames of a layer. Layers for lazy runtimes have one or a few for
+// each file.
 const maxStarts = 4_000_000
 
-// addStart keeps where a member or a frame begins.
+// addStart records where a member or a frame begins.
 func addStart(blob *toc.Blob, in, out int64) error {
 	if len(blob.Starts) == maxStarts {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "it is made of more than %d streams", maxStarts)
+		return pratique.Errorf(pratique.Exhausted, opExpand, "more than %d compressed streams", maxStarts)
 	}
 	blob.Starts = append(blob.Starts, toc.Start{In: in, Out: out})
 	return nil
 }
 
-// verifyingReader hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
+// verifyingReader hashes and counts what it reads, ends with its context, and reads at most one
+// byte too many.
 type verifyingReader struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
 	read int64
 	hash *contentHash
-	tail []byte // the last bytes of those read
-	err  error  // what the reader failed with, other than its end
+	tail []byte // the last bytes that were read
+	err  error  // the first error other than io.EOF
 }
 
 func (m *verifyingReader) Read(p []byte) (int, error) {
@@ -190,7 +194,7 @@ func (m *verifyingReader) keepTail(p []byte) {
 	m.tail = append(m.tail[:0], p...)
 }
 
-// expansionLimit stops a stream that grows beyond the limits while it grows.
+// expansionLimit stops a stream as soon as it grows beyond the limits.
 type expansionLimit struct {
 	limits  Limits
 	in      *readAheadReader

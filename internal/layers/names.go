@@ -6,28 +6,28 @@ import (
 	"unicode/utf8"
 )
 
-// What a name says is settled here once for every runtime: containerd, Docker and containers/storage clean a name, and
-// take one whose last part begins with ".wh." for a whiteout. What they do not agree on is refused, since nobody could
-// say what runs: names that lead out of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing
-// or of everything, the private names of AUFS, entries that only one of them unpacks.
+// containerd, Docker and containers/storage clean names, and treat a name whose last part begins with ".wh." as a
+// whiteout. Names that they interpret differently are refused, because it is not known what would run: names that lead out
+// of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing or of everything, the private names
+// of AUFS, and entries that only one of them unpacks.
 const (
 	whiteout = ".wh."
 	opaque   = ".wh..wh..opq"
 )
 
-// part is one part of a path: its first byte, and the one after its last.
+// part is one element of a path: the index of its first byte, and of the one after its last.
 type part struct{ from, to int }
 
-// cleanPath is where a name leads within the image: its parts, without those that clean away.
+// cleanPath is a name after cleaning, as its elements.
 type cleanPath struct {
 	name    []byte
 	parts   []part
-	escapes bool // it leads out
+	escapes bool // it leads out of the image
 }
 
-// parsePath cleans a name as path.Clean does. The parts are appended to room.
-func parsePath(name []byte, room []part) cleanPath {
-	p := cleanPath{name: name, parts: room[:0]}
+// parsePath cleans a name as path.Clean does. It reuses the memory of parts.
+func parsePath(name []byte, parts []part) cleanPath {
+	p := cleanPath{name: name, parts: parts[:0]}
 	absolute := len(name) > 0 && name[0] == '/'
 	for from := 0; from < len(name); {
 		to := bytes.IndexByte(name[from:], '/')
@@ -53,13 +53,14 @@ func parsePath(name []byte, room []part) cleanPath {
 
 func (p cleanPath) isRoot() bool { return len(p.parts) == 0 }
 
-// base is the last part.
+// base is the last element.
 func (p cleanPath) base() []byte {
 	last := p.parts[len(p.parts)-1]
 	return p.name[last.from:last.to]
 }
 
-// whiteoutPart is the first part that has the prefix of a whiteout, -1 if none has.
+// whiteoutPart is the index of the first element with the prefix of a whiteout, -1 if there is
+// none.
 func (p cleanPath) whiteoutPart() int {
 	for i, at := range p.parts {
 		if bytes.HasPrefix(p.name[at.from:at.to], []byte(whiteout)) {
@@ -69,16 +70,16 @@ func (p cleanPath) whiteoutPart() int {
 	return -1
 }
 
-// tarEntry is what a header says after its extensions.
+// tarEntry is a header merged with its extensions.
 type tarEntry struct {
 	kind       byte
 	size       int64
 	name, link []byte
 	sparse     []byte // another name, which extended headers give to a sparse file
-	noDevice   bool   // the numbers of a device are 0 and 0
+	noDevice   bool   // a device with the numbers 0 and 0
 }
 
-// check refuses an entry that runtimes do not take, or do not take alike.
+// check refuses an entry that runtimes refuse or interpret differently.
 func (h *headers) check(e *tarEntry) error {
 	if strings.IndexByte("\x00"+"0123456", e.kind) < 0 {
 		return errTar("an entry of type %q, which no runtime takes: %.200q", e.kind, e.name)
@@ -138,7 +139,7 @@ func (h *headers) checkName(e *tarEntry, name []byte) error {
 	return nil
 }
 
-// checkWhiteout takes empty files, and hard links, by which AUFS made them.
+// checkWhiteout accepts empty files, and hard links, which AUFS used.
 func checkWhiteout(e *tarEntry, at cleanPath, hidden int) error {
 	base := string(at.base())
 	switch of := strings.TrimPrefix(base, whiteout); {
@@ -160,8 +161,8 @@ func checkWhiteout(e *tarEntry, at cleanPath, hidden int) error {
 	return nil
 }
 
-// checkGlobal refuses a global header that stands for more than itself. Some readers apply it to the entries that follow
-// and some do not; and containerd deletes what has the header's own name.
+// checkGlobal refuses a global header with an unusual name. Some readers apply such a header to the
+// following entries and some do not, and containerd deletes the file with its name.
 func (h *headers) checkGlobal(name []byte) error {
 	at := parsePath(name, h.parts)
 	h.parts = at.parts
@@ -174,7 +175,7 @@ func (h *headers) checkGlobal(name []byte) error {
 	return errTar("a global header with the name of something else: %.200q", name)
 }
 
-// changesFile reports whether a record of a global header says what a file is.
+// changesFile reports whether a record of a global header would change a file.
 func changesFile(key string) bool {
 	switch key {
 	case "path", "linkpath", "size", "uid", "gid", "uname", "gname":
@@ -183,15 +184,17 @@ func changesFile(key string) bool {
 	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") || strings.HasPrefix(key, "LIBARCHIVE.")
 }
 
-// isOverlayAttribute reports whether an extended attribute tells an overlay file system to show something else.
+// isOverlayAttribute reports whether an extended attribute makes an overlay file system show
+// something else.
 func isOverlayAttribute(key string) bool {
 	key, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 	return ok && (strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") ||
 		strings.Contains(key, "fuseoverlayfs."))
 }
 
-// ustarName appends the name that is in a header itself to room, as archive/tar reads it.
-func ustarName(b, room []byte) []byte {
+// ustarName returns the name in a header itself, as archive/tar reads it. It reuses the memory of
+// buffer.
+func ustarName(b, buffer []byte) []byte {
 	var prefix []byte
 	switch magic := string(b[257:265]); {
 	case strings.HasPrefix(magic, "ustar\x00") && string(b[508:]) == "tar\x00":
@@ -203,11 +206,11 @@ func ustarName(b, room []byte) []byte {
 			prefix = text
 		}
 	}
-	room = room[:0]
+	buffer = buffer[:0]
 	if len(prefix) > 0 {
-		room = append(append(room, prefix...), '/')
+		buffer = append(append(buffer, prefix...), '/')
 	}
-	return append(room, cString(b[:100])...)
+	return append(buffer, cString(b[:100])...)
 }
 
 func gnuTime(field []byte) bool {

@@ -6,17 +6,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// readAheadReader reads from beside whoever reads it, a few buffers ahead. Close waits until that has ended; until then, or
-// until it has given an error, what from keeps must not be looked at.
+// readAheadReader reads from another reader in a goroutine of its own, a few buffers ahead. The
+// other reader must not be touched before Close has returned, or before Read has returned an error.
 type readAheadReader struct {
 	full     chan chunk
 	empty    chan []byte
 	quit     chan struct{}
 	current  chunk
-	consumed int64 // bytes that were read of it
+	consumed int64 // bytes returned so far
 }
 
-// chunk is what one reading gave.
+// chunk is the result of one read.
 type chunk struct {
 	b   []byte
 	off int
@@ -77,10 +77,10 @@ func (a *readAheadReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close ends the reading. It does not fail.
+// Close stops reading ahead, and waits until that has ended.
 func (a *readAheadReader) Close() {
 	close(a.quit)
-	for range a.full { // until the reader has closed it
+	for range a.full { // until read has closed it
 		continue
 	}
 }

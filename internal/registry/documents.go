@@ -6,18 +6,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// maxDocumentBytes is what the client keeps in memory, so that inspecting a subject does not ask again for
-// what resolving it has just read.
+// maxDocumentBytes bounds the documents in memory. They spare the inspection of a subject the
+// requests that resolving it has just made.
 const maxDocumentBytes = 16 << 20
 
-// documentKey is a document in a repository.
+// documentKey identifies a document in a repository.
 type documentKey struct {
 	repository pratique.Repository
 	id         pratique.ContentID
 }
 
-// documentCache remembers manifests and configurations by repository and digest; the oldest go first. The
-// repository is part of the key because access is given per repository.
+// documentCache keeps manifests and configurations by repository and digest; the oldest are dropped
+// first. The key has the repository because access is granted per repository.
 type documentCache struct {
 	mu    sync.Mutex
 	held  map[documentKey]document

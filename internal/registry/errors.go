@@ -15,8 +15,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
-// toError gives an error of the network or of a registry its kind. What is not recognized is taken for trouble
-// on the way, which is worth another try.
+// toError gives an error of the network or of a registry its kind. Unknown errors are considered
+// temporary and worth another attempt.
 func toError(op, subject string, err error) error {
 	if err == nil {
 		return nil
@@ -29,7 +29,7 @@ func toError(op, subject string, err error) error {
 	if errors.As(err, &status) {
 		return &pratique.Error{Op: op, Subject: subject, Kind: statusKind(status), Err: describe(status)}
 	}
-	// The URL may be a signed one of an object store: a secret, and of no use to the reader.
+	// The URL may be signed for an object store, and then it is a secret.
 	var located *url.Error
 	if errors.As(err, &located) {
 		err = located.Err
@@ -37,7 +37,8 @@ func toError(op, subject string, err error) error {
 	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: outbound.Explain(err, "registries[].ca")}
 }
 
-// loginError is fault for the handshake, where a 404 says that there is no registry, not that an image is gone.
+// loginError is toError for the handshake, where 404 means that there is no registry, not that an
+// image is missing.
 func loginError(host Host, err error) error {
 	const op = "log in to registry"
 	var status *transport.Error
@@ -45,17 +46,17 @@ func loginError(host Host, err error) error {
 	switch {
 	case answered && statusKind(status) == pratique.NotFound:
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
-			Err: fmt.Errorf("no registry answers there: %w", describe(status))}
+			Err: fmt.Errorf("there is no registry: %w", describe(status))}
 	case host.PlainHTTP && (answered && status.StatusCode == http.StatusBadRequest || strings.Contains(err.Error(), "malformed HTTP response")):
-		answer := errors.New("it does not answer in HTTP")
+		answer := errors.New("the answer is not HTTP")
 		if answered {
 			answer = describe(status)
 		}
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable, Err: fmt.Errorf(
-			"%w; it was asked over plain HTTP: if it speaks TLS, set plainHTTP: false for this registry", answer)}
+			"%w; the request was plain HTTP: if the registry uses TLS, set plainHTTP: false for it", answer)}
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
-			Err: errors.New("it was asked over TLS and answers in plain HTTP: set plainHTTP: true for this registry if that is meant")}
+			Err: errors.New("the request was TLS and the answer is plain HTTP: set plainHTTP: true for this registry if that is intended")}
 	}
 	return toError(op, host.Name, err)
 }
@@ -81,24 +82,24 @@ func statusKind(e *transport.Error) pratique.Kind {
 	}
 }
 
-// Throttled is in the chain of errors of registries that said how long to wait, with 429 or 503, and of those about
-// requests that were not sent because the registry is left in peace.
+// Throttled is in the error chain when a registry answered 429 or 503 and said how long to wait,
+// and when a request was not sent because the registry is paused.
 type Throttled struct {
-	// Wait is above zero, and as long as the registry likes: bound it.
+	// Wait is positive. The registry chooses it: bound it.
 	Wait time.Duration
 	Err  error
 }
 
 // Error returns the cause, with the wait.
-func (t *Throttled) Error() string { return fmt.Sprintf("%v (to be asked again in %s)", t.Err, t.Wait) }
+func (t *Throttled) Error() string { return fmt.Sprintf("%v (retry in %s)", t.Err, t.Wait) }
 
 // Unwrap returns the cause.
 func (t *Throttled) Unwrap() error { return t.Err }
 
-// RetryAfter returns Wait, so that callers of callers need not know this type.
+// RetryAfter returns Wait, so that callers need not know this type.
 func (t *Throttled) RetryAfter() time.Duration { return t.Wait }
 
-// throttled adds to an error how long the registry wants to be left in peace, if it said so.
+// throttled adds to an error how long the registry asked to wait, if it did.
 func throttled(wait time.Duration, err error) error {
 	if wait <= 0 {
 		return err
@@ -106,7 +107,7 @@ func throttled(wait time.Duration, err error) error {
 	return &Throttled{Wait: wait, Err: err}
 }
 
-// retryAfter is how long an answer that asks for patience wants us to wait, 0 if it does not say.
+// retryAfter returns how long an answer asks to wait, 0 if it does not.
 func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return 0
@@ -114,8 +115,8 @@ func retryAfter(resp *http.Response, now time.Time) time.Duration {
 	return backoff.FromHeader(resp.Header, now)
 }
 
-// describe keeps the status and the registry's own first words; the rest of the answer may be a megabyte of
-// HTML or whatever else somebody wants in our logs.
+// describe returns the status and the first error of the registry. The rest of the body may be a
+// megabyte of HTML, or anything else that does not belong into a log.
 func describe(e *transport.Error) error {
 	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	if len(e.Errors) > 0 {
@@ -123,14 +124,14 @@ func describe(e *transport.Error) error {
 	}
 	switch e.StatusCode {
 	case http.StatusUnauthorized:
-		text += ": it wants a login, or does not take the one it got: set registries[].username and password for this host"
+		text += ": it requires a login, or rejects the one it got: set registries[].username and password for this host"
 	case http.StatusForbidden:
 		text += ": the login of registries[].username may not do this"
 	}
 	return errors.New(text)
 }
 
-// reason is what an error says, short enough for a fact.
+// reason is an error's text, short enough for a fact.
 func reason(err error) string {
 	const most = 400
 	return pratique.Excerpt(strings.TrimPrefix(err.Error(), opParse+": "), most)

@@ -11,20 +11,22 @@ import (
 )
 
 const (
-	// maxIndexDepth is how many indexes may stand within one another.
+	// maxIndexDepth bounds the nesting of indexes.
 	maxIndexDepth = 3
-	// indexFetches is how many entries of one index are read at a time.
+	// indexFetches is the number of entries of an index that are read at a time.
 	indexFetches = 4
 )
 
-// indexReader finds out what an index makes a runtime run. It is the one place that decides what is left out.
+// indexReader finds out what a runtime may run from an index. Only this type decides what is left
+// out.
 //
-// A runtime picks an entry by its platform, fetches it by its digest and goes by the bytes: what the index says the
-// entry's type is, what it says the entry is about, and how it is annotated hide nothing. So every entry is fetched,
-// and goes one of three ways: it is an image that can be inspected; it is left out, because its platform is
-// unknown/unknown, which no runtime asks for, or because no runtime can run its bytes; or it is named as uninspected.
+// A runtime chooses an entry by its platform, fetches it by digest and uses the bytes. The entry's
+// media type, subject and annotations in the index do not prevent that. So every entry is fetched,
+// with one of three results: an image that can be inspected; nothing, because its platform is
+// unknown/unknown, which no runtime asks for, or because no runtime can run its bytes; or an
+// uninspected entry.
 //
-// The bounds hold for the index and all indexes within it together.
+// The bounds apply to the index and all nested indexes together.
 type indexReader struct {
 	client  *Client
 	target  target
@@ -33,11 +35,11 @@ type indexReader struct {
 	bytes   int64
 }
 
-// listing is what an index, or one entry of it, comes to.
+// listing is the result of an index, or of one entry.
 type listing struct {
 	children    []pratique.Child
 	uninspected []pratique.Uninspected
-	// unwanted counts the images that run on none of the platforms that the configuration asks for.
+	// unwanted counts the images for platforms that are not configured.
 	unwanted int
 }
 
@@ -55,8 +57,8 @@ func (l *listing) add(other listing) {
 	l.unwanted += other.unwanted
 }
 
-// index reads the entries of an index, in its order. Of what is around it, above is the platform under which a runtime
-// finds it.
+// index reads the entries of an index, in order. above is the platform by which a runtime finds
+// this index.
 func (r *indexReader) index(ctx context.Context, m manifest, above platform, depth int) (listing, error) {
 	if err := r.addEntries(len(m.Manifests)); err != nil {
 		return listing{}, err
@@ -81,8 +83,8 @@ func (r *indexReader) index(ctx context.Context, m manifest, above platform, dep
 	return all, nil
 }
 
-// entry reads one entry. Trouble on the way is an error, since the next try may find out more; what stays as it is
-// makes the entry uninspected.
+// entry reads one entry. A temporary failure is an error, since the next attempt may succeed; a
+// permanent one makes the entry uninspected.
 func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, depth int) (listing, error) {
 	said := above
 	if d.Platform != nil {
@@ -113,8 +115,8 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
 }
 
-// read fetches an entry and goes by its bytes. With an error it returns the platform that the image's own configuration
-// names, as far as it was read.
+// read fetches an entry and evaluates its bytes. With an error it also returns the platform in the
+// image's configuration, if that was read.
 func (r *indexReader) read(ctx context.Context, d descriptor, said platform, depth int) (found listing, own platform, err error) {
 	id, err := d.id()
 	if err != nil {
@@ -140,11 +142,11 @@ func (r *indexReader) read(ctx context.Context, d descriptor, said platform, dep
 	case m.inert():
 		return listing{}, own, nil
 	case !m.runnable():
-		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "a runtime may run it, and it is no image that can be inspected: %s", m.notImage())
+		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "a runtime may run it, but it is not an image that can be inspected: %s", m.notImage())
 	}
 	descriptors, err := r.client.descriptors(m)
 	if err != nil {
-		// Its configuration may still say for what platform it is.
+		// Its configuration may still name the platform.
 		if cfg, e := r.config(ctx, m); e == nil {
 			own = cfg.platform
 		}
@@ -179,7 +181,8 @@ func (r *indexReader) config(ctx context.Context, m manifest) (config, error) {
 	return parseConfig(raw)
 }
 
-// newChild names the platform as the index does, if it does so in full, else as the configuration does.
+// newChild takes the platform from the index if that names it in full, otherwise from the
+// configuration.
 func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error) {
 	child := pratique.Child{Digest: digest, Platform: said.name()}
 	configured, err := own.text()
@@ -192,7 +195,7 @@ func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error
 		child.Configured = configured
 	}
 	if child.Platform == "" {
-		return child, pratique.Errorf(pratique.Invalid, opParse, "nothing says for which platform it is")
+		return child, pratique.Errorf(pratique.Invalid, opParse, "neither the index nor the configuration names the platform")
 	}
 	return child, nil
 }
@@ -202,7 +205,7 @@ func (r *indexReader) addEntries(entries int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counted += entries; r.counted > r.client.limits.IndexChildren {
-		return pratique.Errorf(pratique.Exhausted, opParse, "the index names %d manifests, those of indexes within it counted, the limit is %d (inspect.indexEntries)",
+		return pratique.Errorf(pratique.Exhausted, opParse, "the index names %d manifests, including nested indexes, the limit is %d (inspect.indexEntries)",
 			r.counted, r.client.limits.IndexChildren)
 	}
 	return nil
@@ -217,15 +220,16 @@ func (r *indexReader) addBytes(bytes int) error {
 	return nil
 }
 
-// exceeded reports whether the index as a whole is too large, and not one entry.
+// exceeded reports whether the index as a whole is too large, rather than one entry.
 func (r *indexReader) exceeded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counted > r.client.limits.IndexChildren || r.bytes > r.client.limits.IndexBytes
 }
 
-// wantsPlatform reports whether an image may be run on one of the platforms that the configuration asks for. Runtimes go by
-// what the index says; an image that calls itself wanted counts all the same.
+// wantsPlatform reports whether an image may run on a configured platform. Runtimes use the
+// platform in the index, but an image whose own configuration names a configured platform counts as
+// well.
 func (c *Client) wantsPlatform(said, own platform) bool {
 	if len(c.platforms) == 0 || said.empty() {
 		return true

@@ -108,5 +108,5 @@ func TestProxy(t *testing.T) {
 	if len(proxy.asked) == 0 || proxy.asked[0] != "CONNECT example.com:443" {
 		t.Errorf("the proxy was asked for %v", proxy.asked)
 	}
-	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied, "sends us to cdn.example.net, which is asked by a proxy: name that host in redirectHosts")
+	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied, "redirects to cdn.example.net, which is reached by a proxy: add that host to redirectHosts")
 }

@@ -13,12 +13,13 @@ import (
 )
 
 const (
-	// presenceTTL is how long an answer that a blob is there is believed, and maxPresent how many are remembered.
+	// presenceTTL is how long the presence of a blob is remembered, and maxPresences how many blobs
+	// are.
 	presenceTTL  = 10 * time.Minute
 	maxPresences = 16 << 10
 )
 
-// presenceCache remembers which blobs a repository was seen to have.
+// presenceCache remembers which blobs a repository has.
 type presenceCache struct {
 	mu   sync.Mutex
 	seen map[pratique.Subject]time.Time
@@ -28,7 +29,7 @@ func (p *presenceCache) put(repo pratique.Repository, d pratique.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.seen == nil || len(p.seen) >= maxPresences {
-		p.seen = map[pratique.Subject]time.Time{} // rare, and costs one question for each blob
+		p.seen = map[pratique.Subject]time.Time{} // rare, and costs one request for each blob
 	}
 	p.seen[pratique.Subject{Repository: repo, Digest: d}] = time.Now()
 }
@@ -40,9 +41,9 @@ func (p *presenceCache) has(repo pratique.Repository, d pratique.Digest) bool {
 	return ok && time.Since(at) < presenceTTL
 }
 
-// Has returns nil if the repository has the layer. It is for layers whose bytes are here already, brought by another
-// repository: who may not read that one must learn nothing of it by naming its layers, and an image without them cannot
-// be pulled. A layer that is not there is NotFound.
+// Has returns nil if the repository has the layer. It is for layers that are known from another
+// repository: somebody without access to that one must not learn about its layers by naming them,
+// and an image without them cannot be pulled. A missing layer is NotFound.
 func (c *Client) Has(ctx context.Context, repo pratique.Repository, d layers.Descriptor) error {
 	t, err := c.target(repo)
 	if err != nil {
@@ -53,18 +54,18 @@ func (c *Client) Has(ctx context.Context, repo pratique.Repository, d layers.Des
 	}
 	resp, err := c.request(ctx, t, http.MethodHead, "blobs", d.ID().String())
 	if err != nil && pratique.KindOf(err) != pratique.Unavailable && pratique.KindOf(err) != pratique.RateLimited {
-		// There are proxies and stores that answer GET alone. The bytes are not read.
+		// Some proxies and stores answer GET only. The bytes are not read.
 		resp, err = c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
 	}
 	if err != nil {
 		if pratique.KindOf(err) == pratique.NotFound {
-			err = errors.Join(fmt.Errorf("its bytes are known from elsewhere, but repository %s does not have it: push the image again, with its layers", t.repo), err)
+			err = errors.Join(fmt.Errorf("it is known from another repository, but repository %s does not have it: push the image again, with its layers", t.repo), err)
 			return pratique.Wrap(pratique.NotFound, "find layer", d.ID().String(), err)
 		}
 		return err
 	}
 	size := resp.ContentLength
-	_ = resp.Body.Close() // nothing of it is wanted
+	_ = resp.Body.Close() // the content is not needed
 	if size >= 0 && size != d.Size {
 		return &pratique.Error{Op: "find layer", Subject: d.ID().String(), Kind: pratique.Corrupt,
 			Err: fmt.Errorf("the registry has %d bytes, the manifest says %d", size, d.Size)}

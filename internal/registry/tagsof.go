@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	// maxNamed bounds the tags that [Client.TagsOf] asks for, and maxPages the pages on which they are listed.
+	// maxNamed bounds the tags that [Client.TagsOf] looks up, and maxPages the pages on which they
+	// are listed.
 	maxNamed = 5000
 	maxPages = 1000
-	// tagLookups is how many it asks for at a time; the pace of the registry bounds it, too.
+	// tagLookups is the number of concurrent look-ups, in addition to the registry's own limit.
 	tagLookups = 4
 )
 
-// TagsOf returns the tags that name the subject now, in the order of the registry's list. Registries have no such
-// question, so each tag of the repository is asked for; of more than 5,000 the error is Exhausted. Tags of signatures are
-// left out.
+// TagsOf returns the tags that name the subject now, in the registry's order. Registries cannot be
+// asked for them, so every tag of the repository is looked up; for more than 5,000 the error is
+// Exhausted. Tags of signatures are left out.
 func (c *Client) TagsOf(ctx context.Context, s pratique.Subject) ([]string, error) {
 	const op = "find tags of digest"
 	var tags []string

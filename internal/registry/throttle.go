@@ -18,10 +18,11 @@ const (
 	opRequest = "ask registry"
 
 	defaultConcurrency = 16
-	// failuresBeforePause is how many answers in a row have to be failures of the registry before it is left in peace. A
-	// single one is repeated at once, see retryReads.
+	// failuresBeforePause is the number of consecutive failures before a registry is paused. Single
+	// failures are retried at once, see retryReads.
 	failuresBeforePause = 3
-	// The pauses where a registry does not say how long it wants to be left in peace: they double up to longestOwn.
+	// The length of a pause if the registry does not say how long to wait; it doubles up to
+	// maxBackoff.
 	minBackoff        = time.Second
 	minLimitedBackoff = 4 * time.Second
 	maxBackoff        = 5 * time.Minute
@@ -29,19 +30,19 @@ const (
 	maxRetryAfter = 15 * time.Minute
 )
 
-// throttle keeps one registry from being asked too much: it bounds the requests that are under way, and while the
-// registry wants to be left in peace every request fails at once, with the time that is left. So a job for it gives
-// its worker back, and the queue brings it again when that time is over.
+// throttle bounds the concurrent requests to a registry. While the registry is paused, because it
+// asked for that or failed repeatedly, every request fails at once with the remaining time. So a
+// job gives its worker back, and the queue delivers it again after the pause.
 type throttle struct {
 	host   string
 	slots  chan struct{}
-	layers chan struct{} // half of the slots, so that small requests never wait for downloads
+	layers chan struct{} // half of the slots, so that downloads never block small requests
 
 	mu       sync.Mutex
 	failures int           // in a row
-	since    time.Time     // when the last pause was begun
-	until    time.Time     // and its end
-	kind     pratique.Kind // why
+	since    time.Time     // start of the last pause
+	until    time.Time     // end of the last pause
+	kind     pratique.Kind // of the error during the pause
 }
 
 func newThrottle(host string, concurrency int) *throttle {
@@ -51,17 +52,18 @@ func newThrottle(host string, concurrency int) *throttle {
 	return &throttle{host: host, slots: make(chan struct{}, concurrency), layers: make(chan struct{}, max(1, concurrency/2))}
 }
 
-// acquire waits for a slot; leave gives it back, and may be called again. It fails at once during a pause.
-func (p *throttle) acquire(ctx context.Context, slots chan struct{}) (leave func(), err error) {
+// acquire waits for a slot; release gives it back, and may be called again. It fails at once during
+// a pause.
+func (p *throttle) acquire(ctx context.Context, slots chan struct{}) (release func(), err error) {
 	if err := p.paused(time.Now()); err != nil {
 		return nil, err
 	}
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, pratique.Wrap(pratique.Unavailable, "wait for a request's turn", p.host, ctx.Err())
+		return nil, pratique.Wrap(pratique.Unavailable, "wait to send request", p.host, ctx.Err())
 	}
-	if err := p.paused(time.Now()); err != nil { // begun meanwhile
+	if err := p.paused(time.Now()); err != nil { // begun while waiting
 		<-slots
 		return nil, err
 	}
@@ -76,11 +78,11 @@ func (p *throttle) paused(now time.Time) error {
 	if left <= 0 {
 		return nil
 	}
-	return pratique.Wrap(p.kind, opRequest, p.host, &Throttled{Wait: left, Err: errors.New("it is left in peace after its last answers")})
+	return pratique.Wrap(p.kind, opRequest, p.host, &Throttled{Wait: left, Err: errors.New("paused after its last answers")})
 }
 
-// observe takes an answer to a request of that time into account. It returns the error of an answer that asks for
-// patience: nobody should try again in place. Others are left to the caller.
+// observe evaluates the answer to a request. It returns an error if the answer asks to wait, so
+// that nobody retries at once; other errors are left to the caller.
 func (p *throttle) observe(resp *http.Response, sent, now time.Time) error {
 	limited := resp.StatusCode == http.StatusTooManyRequests
 	if !limited && !isServerFailure(resp.StatusCode) {
@@ -99,7 +101,8 @@ func (p *throttle) observe(resp *http.Response, sent, now time.Time) error {
 	return &pratique.Error{Op: opRequest, Subject: p.host, Kind: pratique.KindOf(err), Err: throttled(wait, errors.Unwrap(err))}
 }
 
-// isServerFailure says whether a status tells of trouble that may pass. Others, 501 for one, are about the request.
+// isServerFailure reports whether a status is a temporary failure of the server. Others, for
+// example 501, concern the request.
 func isServerFailure(status int) bool {
 	switch status {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -109,8 +112,8 @@ func isServerFailure(status int) bool {
 	}
 }
 
-// Paused returns for how long a repository's registry is left in peace, so that nobody needs to begin what would fail
-// at once; 0 if it may be asked, or is not configured.
+// Paused returns how long a repository's registry is still paused; 0 if it may be used, or is not
+// configured.
 func (c *Client) Paused(repo pratique.Repository) time.Duration {
 	h, ok := c.hosts[repo.Registry]
 	if !ok {
@@ -119,7 +122,7 @@ func (c *Client) Paused(repo pratique.Repository) time.Duration {
 	return h.throttle.remaining()
 }
 
-// Pauses returns what [Client.Paused] says, for each configured registry by its name.
+// Pauses returns what [Client.Paused] returns, by the name of each configured registry.
 func (c *Client) Pauses() map[string]time.Duration {
 	all := map[string]time.Duration{}
 	for _, h := range c.hosts {
@@ -134,18 +137,18 @@ func (p *throttle) remaining() time.Duration {
 	return max(0, time.Until(p.until))
 }
 
-// recordFailure counts a failure, and begins a pause or makes it longer.
-func (p *throttle) recordFailure(limited bool, told time.Duration, sent, now time.Time) {
+// recordFailure counts a failure, and starts or extends a pause.
+func (p *throttle) recordFailure(limited bool, asked time.Duration, sent, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first, kind := minBackoff, pratique.Unavailable
 	if limited {
 		first, kind = minLimitedBackoff, pratique.RateLimited
 	}
-	pause := min(told, maxRetryAfter)
-	if told <= 0 {
+	pause := min(asked, maxRetryAfter)
+	if asked <= 0 {
 		if sent.Before(p.since) {
-			return // from before the pause: it is no news
+			return // sent before the pause
 		}
 		p.failures++
 		if limited {
@@ -162,7 +165,7 @@ func (p *throttle) recordFailure(limited bool, told time.Duration, sent, now tim
 	}
 }
 
-// slotBody gives the slot of a request back when it was read or closed.
+// slotBody gives the slot of a request back when the body was read or closed.
 type slotBody struct {
 	io.ReadCloser
 	release func()
@@ -181,13 +184,13 @@ func (b *slotBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// releaseOnClose keeps the slot of a request for as long as its answer takes. An answer that nobody closes gives it back when
-// the request's context ends.
-func releaseOnClose(req *http.Request, resp *http.Response, leave func()) {
+// releaseOnClose keeps the slot of a request until its answer was read. If nobody closes the
+// answer, the slot is given back when the request's context ends.
+func releaseOnClose(req *http.Request, resp *http.Response, release func()) {
 	if req.Method == http.MethodHead || resp.Body == http.NoBody || resp.StatusCode >= http.StatusMultipleChoices {
-		leave() // there is nothing to speak of to read
+		release() // there is no body worth waiting for
 		return
 	}
-	stop := context.AfterFunc(req.Context(), leave)
-	resp.Body = &slotBody{ReadCloser: resp.Body, release: func() { stop(); leave() }}
+	stop := context.AfterFunc(req.Context(), release)
+	resp.Body = &slotBody{ReadCloser: resp.Body, release: func() { stop(); release() }}
 }

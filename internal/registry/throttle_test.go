@@ -93,12 +93,10 @@ func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	busy.image(t, "v1", nil)
 	other.image(t, "v1", nil)
 	var refusals atomic.Int32
-	var pausedAt atomic.Int64
 	busy.answer = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/manifests/") || refusals.Add(1) > 1 {
 			return false
 		}
-		pausedAt.Store(time.Now().UnixNano())
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 		return true
@@ -131,7 +129,9 @@ func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	if _, err := c.Resolve(t.Context(), ref(other, "v1")); err != nil {
 		t.Errorf("another registry: %v", err)
 	}
-	time.Sleep(time.Until(time.Unix(0, pausedAt.Load()).Add(time.Second + 20*time.Millisecond)))
+	for c.Paused(ref(busy, "").Repository) > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if _, err := c.Resolve(t.Context(), ref(busy, "v1")); err != nil {
 		t.Errorf("after the pause: %v", err)
 	}

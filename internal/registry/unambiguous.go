@@ -12,13 +12,13 @@ import (
 	"github.com/pratique-dev/pratique/internal/jsonname"
 )
 
-// shape says which names mean something in an object, and what objects stand below them. A list has the shape of its
-// elements.
+// shape names the keys that have a meaning in a JSON object, and the shapes of the objects below
+// them. A list has the shape of its elements.
 type shape struct {
 	names map[string]*shape
-	// folded has the same names by what [jsonname.Fold] makes of them.
+	// folded maps what [jsonname.Fold] makes of a key to the key.
 	folded map[string]string
-	// loose objects may spell their names as they like, once each.
+	// loose objects may spell their keys freely, once each.
 	loose bool
 }
 
@@ -50,9 +50,9 @@ var (
 	shapeTags = newShape("tags", nil)
 )
 
-// checkUnambiguous refuses JSON that two readers may take for different things with the same digest: a name that occurs
-// twice in one object, of which one reader takes the first and another the last; and a name that means something here
-// in another spelling, which Go takes for that name, whereas others do not.
+// checkUnambiguous refuses JSON that two readers may interpret differently: a key that occurs twice
+// in an object, of which one reader takes the first and another the last; and a known key in
+// another spelling, which Go accepts and other readers do not.
 func checkUnambiguous(raw []byte, s *shape) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -97,7 +97,7 @@ func (s *shape) check(dec *json.Decoder, depth int) error {
 	return nil
 }
 
-// name reads a name and returns the shape of what stands below it.
+// name reads a key and returns the shape of its value.
 func (s *shape) name(dec *json.Decoder, seen map[string]bool) (*shape, error) {
 	token, err := dec.Token()
 	if err != nil {

@@ -24,9 +24,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Analyze implements [scanner.Analyzer]. The error is Corrupt when the image, or a package database of its operating
-// system, cannot be parsed, or when it names two releases, Unavailable when this machine is in the way (no space, no
-// layer file) or ctx ends.
+// Analyze implements [scanner.Analyzer]. The error is Corrupt if the image, or a package database
+// of its operating system, cannot be parsed, or if it names two releases; it is Unavailable for a
+// problem of this machine (no space, no layer file), and if ctx ends.
 func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.Cache) (scanner.Analysis, error) {
 	const op = "analyze image"
 	s.mu.Lock()
@@ -48,7 +48,7 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 		err = cleanErr
 	}
 	if err == nil {
-		// Trivy logs what goes wrong with a single file and goes on. It does so too when ctx ends.
+		// Trivy logs the failure of a single file and continues, also when ctx ends.
 		err = cmp.Or(ctx.Err(), s.logErrors.machineError())
 	}
 	if err == nil {
@@ -69,11 +69,11 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 	return analysis, view.store()
 }
 
-// detail analyzes the layers that are not known and lays all of them over each other.
+// detail analyzes the layers that are not cached and merges all layers.
 func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) (ftypes.ArtifactDetail, error) {
 	if s.cfg.looksFor(pratique.ExtraSecrets) {
-		// Trivy leaves secrets out of the layers that it takes for the base image's, which hangs on the image.
-		// What is kept of a layer must not: all of it is analyzed here, and view leaves those secrets out.
+		// Trivy does not look for secrets in layers of the base image, which depends on the image. What is cached must
+		// not depend on it: all layers are analyzed, and the cache leaves those secrets out.
 		if _, err := s.inspect(ctx, withoutHistory{img}, withoutConfig{view}); err != nil {
 			return ftypes.ArtifactDetail{}, err
 		}
@@ -94,8 +94,8 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) 
 	detail, err := applier.NewApplier(view).ApplyLayers(ctx, ref.ID, slices.Concat(ref.BlobIDs, keys))
 	switch {
 	case errors.Is(err, analyzer.ErrUnknownOS):
-		// No distribution, no error: images from scratch have none. As Trivy does, packages without an OS
-		// are kept, and an Alpine repository file stands in for the release file.
+		// Images from scratch have no distribution. As in Trivy, packages without an OS are kept, and an Alpine
+		// repository file replaces the release file.
 		if len(detail.Packages) > 0 {
 			detail.OS = ftypes.OS{Family: familyNone}
 		}
@@ -103,15 +103,15 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) 
 			detail.OS = ftypes.OS{Family: detail.Repository.Family, Name: detail.Repository.Release}
 		}
 	case errors.Is(err, analyzer.ErrNoPkgsDetected):
-		// A distribution without packages. Whether that is acceptable is for a policy to say: the inventory
-		// names the OS and has no list for it.
+		// A distribution without packages: the inventory names the OS and has no list for it. A policy decides.
 	case err != nil:
 		return ftypes.ArtifactDetail{}, err
 	}
 	return detail, nil
 }
 
-// analyzeLinked analyzes the files to which only links lead, and returns the keys of what was found.
+// analyzeLinked analyzes the files that can only be reached by links, and returns the cache keys of
+// the results.
 func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *imageCache) ([]string, error) {
 	all, err := img.tree.findLinked(s.analyzers)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *Scanner) inspectWith(ctx context.Context, img ftypes.Image, c cache.Art
 	return a.Inspect(ctx)
 }
 
-// cleanTemp empties Trivy's temporary directory, whose name it settles once per process.
+// cleanTemp empties Trivy's temporary directory, which Trivy chooses once per process.
 func cleanTemp() error {
 	dir := xos.TempDir()
 	entries, err := os.ReadDir(dir)

@@ -16,8 +16,8 @@ import (
 	xio "github.com/aquasecurity/trivy/pkg/x/io"
 )
 
-// roles are what Trivy would take a file for: the names of analyzers that read it for the sake of packages or of the
-// operating system. Two files with the same content and the same role say the same.
+// roles are the names of the analyzers that read a file to find packages or the operating system.
+// Two files with the same content and role have the same result.
 type roles map[string]bool
 
 func (r roles) without(other roles) roles {
@@ -28,18 +28,19 @@ func (r roles) without(other roles) roles {
 
 func (r roles) add(other roles) { maps.Copy(r, other) }
 
-// analyzers knows by which paths Trivy's analyzers take a file. It asks them, so that a new version of Trivy brings its own.
+// analyzers knows which paths Trivy's analyzers read. It asks Trivy, so it stays correct with new
+// versions.
 type analyzers struct {
 	group  analyzer.AnalyzerGroup
-	others map[string][]analyzer.Type // by analyzer, all but that one
-	fixed  map[string]bool            // paths at which some analyzer looks, and at no other
-	// releases are those of them that say which distribution it is.
+	others map[string][]analyzer.Type // for each analyzer all others
+	fixed  map[string]bool            // the paths of analyzers that read fixed paths only
+	// releases are the fixed paths that identify the distribution.
 	releases map[string]bool
-	programs roles // of what may be run, whatever its path
+	programs roles // of executables at any path
 }
 
-// packageOption is that of a group of the analyzers that find packages and the operating system. Secrets, configurations and
-// license texts speak for themselves wherever they lie.
+// packageOption enables the analyzers that find packages and the operating system. Secrets,
+// configurations and license texts do not depend on their paths.
 func packageOption(option artifact.Option) artifact.Option {
 	option.DisabledAnalyzers = slices.Concat(option.DisabledAnalyzers, analyzer.TypeConfigFiles, []analyzer.Type{
 		analyzer.TypeSecret, analyzer.TypeLicenseFile, analyzer.TypeDpkgLicense,
@@ -82,7 +83,7 @@ func newAnalyzers(option artifact.Option) (*analyzers, error) {
 	return r, nil
 }
 
-// packageTypes are the analyzers of the operating system that read packages, and not which one it is.
+// packageTypes are the analyzers of operating systems that read packages rather than the release.
 func packageTypes() []analyzer.Type {
 	return []analyzer.Type{
 		analyzer.TypeApk, analyzer.TypeBottlerocketInventory, analyzer.TypeDpkg, analyzer.TypeDpkgLicense, analyzer.TypeRpm,
@@ -90,7 +91,7 @@ func packageTypes() []analyzer.Type {
 	}
 }
 
-// roles returns what a regular file would be taken for at a path.
+// roles returns the roles of a regular file at a path.
 func (r *analyzers) roles(name string, mode uint32) roles {
 	found := r.rolesByName(name, 0)
 	if executable(mode) {
@@ -115,8 +116,8 @@ func (r *analyzers) rolesByName(name string, mode uint32) roles {
 	return found
 }
 
-// wouldRead reports whether an analyzer that is not among some would read the file. Trivy does not say which one it was, so
-// it is told that the file may not be opened, and asked for one analyzer after the other.
+// wouldRead reports whether an analyzer other than those in but would read the file. Trivy does not
+// say which one, so the file cannot be opened, and the caller asks for each analyzer in turn.
 func (r *analyzers) wouldRead(name string, info fs.FileInfo, but []analyzer.Type) bool {
 	opened := false
 	refuse := func() (xio.ReadSeekCloserAt, error) {
@@ -127,7 +128,7 @@ func (r *analyzers) wouldRead(name string, info fs.FileInfo, but []analyzer.Type
 	return opened || err != nil
 }
 
-// role tells apart what dpkg's analyzer takes its files for; other analyzers have one use for all of theirs.
+// role distinguishes the files of dpkg's analyzer; other analyzers have one role.
 func role(reader, name string) string {
 	if reader != string(analyzer.TypeDpkg) {
 		return reader
@@ -142,7 +143,8 @@ func role(reader, name string) string {
 	}
 }
 
-// isPackageDir reports whether a directory gives what is in it a meaning by its name, so that a link of that name does.
+// isPackageDir reports whether the name of a directory gives its files a role, so that a link of
+// that name does, too.
 func isPackageDir(dir string) bool {
 	switch base := path.Base(dir); {
 	case strings.Contains(base, ".dist-info"), strings.HasSuffix(base, ".egg-info"):
@@ -152,10 +154,10 @@ func isPackageDir(dir string) bool {
 	}
 }
 
-// packageDirs are directories of which Trivy reads every file.
+// packageDirs are directories of which Trivy reads all files.
 func packageDirs() []string { return []string{"var/lib/dpkg/status.d", "var/lib/dpkg/info"} }
 
-// fileInfo is what a link would be taken for if it were a regular file.
+// fileInfo describes a link as if it were a regular file.
 type fileInfo struct {
 	name string
 	mode fs.FileMode

@@ -13,12 +13,12 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// Trivy takes the release of a distribution from one file each, and where several of them are in an image one wins. A file
-// that says something else, or was put there to say it, would have an image matched against the wrong advisories. So
-// what Trivy took is compared with os-release, which every distribution has.
+// Trivy reads the release of each distribution from one file, and if an image has several of them, one wins. A file that
+// differs, perhaps on purpose, would make Trivy match the image against the wrong advisories. So Trivy's release is
+// compared with os-release, which every distribution has.
 
-// checkRelease compares the release that Trivy took with what the image says of itself, and names the distribution that Trivy
-// does not know. The error is of kind Corrupt if they contradict each other.
+// checkRelease compares Trivy's release with os-release, and names a distribution that Trivy does
+// not know. If they contradict each other, the error is Corrupt.
 func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) error {
 	said, err := s.osRelease(img)
 	if err != nil {
@@ -27,7 +27,7 @@ func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) er
 	os := toOS(*d)
 	if os.Family == "" || os.Family == familyNone {
 		if name := said.name(); name != "" {
-			// It has no advisories, but it is no image without a distribution either.
+			// There are no advisories, but the image does have a distribution.
 			d.OS.Family, d.OS.Name = ftypes.OSType(name), said.version
 		}
 		return nil
@@ -39,7 +39,7 @@ func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) er
 	case said.id != "" && !said.agrees(os):
 		return errContradiction(said.path, said.id, said.version, from, os.Family, os.Name)
 	case os.Family == string(ftypes.Alpine) && isNumber(os.RepositoryRelease) && !sameRelease(os.Family, os.Name, os.RepositoryRelease):
-		// Packages of the edge release have the advisories of all others, and what is no number has none.
+		// The edge release has the advisories of all others; other names that are not numbers have none.
 		return errContradiction(from, os.Family, os.Name, "etc/apk/repositories", os.RepositoryFamily, os.RepositoryRelease)
 	default:
 		return nil
@@ -51,11 +51,11 @@ func errContradiction(file, family, name, other, otherFamily, otherName string) 
 	says := func(family, name string) string {
 		return pratique.Excerpt(family, most) + " " + pratique.Excerpt(name, most)
 	}
-	return pratique.Errorf(pratique.Corrupt, "compare releases", "%s says %s, %s says %s: it is not known which advisories hold",
+	return pratique.Errorf(pratique.Corrupt, "compare releases", "%s says %s, %s says %s: it is not known which advisories apply",
 		file, strings.TrimSpace(says(family, name)), other, strings.TrimSpace(says(otherFamily, otherName)))
 }
 
-// agrees reports whether the file means the release that Trivy took.
+// agrees reports whether the file means Trivy's release.
 func (r osRelease) agrees(os pratique.OS) bool {
 	own := familiesOf(r.id)
 	derived := len(own) == 0 && slices.ContainsFunc(r.like, func(id string) bool { return slices.Contains(familiesOf(id), os.Family) })
@@ -63,19 +63,19 @@ func (r osRelease) agrees(os pratique.OS) bool {
 	case !derived && !slices.Contains(own, os.Family):
 		return false
 	case family == ftypes.Debian && !isNumber(os.Name):
-		return true // Debian before its release, "trixie/sid", for which there are no advisories
+		return true // unreleased Debian, "trixie/sid", has no advisories
 	case derived && r.id != "raspbian" && slices.Contains([]ftypes.OSType{ftypes.Debian, ftypes.Ubuntu, ftypes.Alpine}, family):
-		return true // it counts for itself, and what Trivy took is what it is derived from
+		return true // it has its own versions; Trivy's release is the one it is derived from
 	default:
 		return sameRelease(os.Family, r.version, os.Name)
 	}
 }
 
-// sameRelease reports whether packages of two versions are looked up in the same place.
+// sameRelease reports whether two versions have the same advisories.
 func sameRelease(family, a, b string) bool {
 	at := func(name string) []string {
 		if family == string(ftypes.Alpine) {
-			name, _, _ = strings.Cut(name, "_") // 3.22.0_alpha20250108 is what becomes 3.22
+			name, _, _ = strings.Cut(name, "_") // 3.22.0_alpha20250108 becomes 3.22
 		}
 		r, ok := releaseOf(pratique.OS{Family: family, Name: name})
 		if !ok || isRedHat(family) {
@@ -88,7 +88,8 @@ func sameRelease(family, a, b string) bool {
 
 func isNumber(release string) bool { return release != "" && release[0] >= '0' && release[0] <= '9' }
 
-// familiesOf is what Trivy may call a distribution with that ID; nothing if it does not know it.
+// familiesOf returns the names that Trivy may give to a distribution with that ID; none if it does
+// not know it.
 func familiesOf(id string) []string {
 	switch id {
 	case "almalinux":
@@ -118,8 +119,8 @@ func familiesOf(id string) []string {
 	}
 }
 
-// source is the file from which Trivy took a distribution, other than the os-release that it is compared with. Trivy does
-// not say which, so it is the first that is there.
+// source returns the file from which Trivy read a distribution, other than the one named but. Trivy
+// does not tell, so it is the first that exists.
 func source(img *filetree.Image, family, but string) (string, error) {
 	var all []string
 	switch ftypes.OSType(family) {

@@ -14,13 +14,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy looks a package up in the buckets of its release or ecosystem, and finds nothing where there is no such bucket.
-// That must not pass for a clean package, so the buckets are looked for here.
+// Trivy looks a package up in the buckets of its release or ecosystem. If there is no bucket it finds nothing, which must not
+// look like a clean package. So the buckets are checked here.
 
-// familyNone is what Trivy calls the operating system of packages whose image does not name one.
+// familyNone is Trivy's operating system for packages of an image without one.
 const familyNone = "none"
 
-// coverage says for what of inv the open database has advisories.
+// coverage returns what the open database has advisories for, among the packages of inv.
 func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage, err error) {
 	err = trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
 		db := advisoryDB{tx, newRedHat(tx)}
@@ -37,13 +37,13 @@ func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage,
 	return c, err
 }
 
-// advised is a database that is asked what it has advisories for.
+// advisoryDB is a database of advisories.
 type advisoryDB struct {
 	tx     *bolt.Tx
 	redHat redHat
 }
 
-// hasEntries says whether there is a bucket with something in it.
+// hasEntries reports whether a bucket exists and is not empty.
 func (db advisoryDB) hasEntries(bucket string) bool {
 	b := db.tx.Bucket([]byte(bucket))
 	if b == nil {
@@ -53,7 +53,7 @@ func (db advisoryDB) hasEntries(bucket string) bool {
 	return k != nil
 }
 
-// buckets returns those with something in them whose names begin so.
+// buckets returns the non-empty buckets with a prefix.
 func (db advisoryDB) buckets(prefix string) []*bolt.Bucket {
 	var all []*bolt.Bucket
 	c := db.tx.Cursor()
@@ -86,7 +86,7 @@ func (db advisoryDB) operatingSystem(ctx context.Context, inv pratique.Inventory
 	return os
 }
 
-// distribution says which packages of a list of the distribution were not matched.
+// distribution returns the packages of a distribution's list that were not matched.
 func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
 	none := func(n int, reason pratique.UnmatchedReason) []pratique.Unmatched {
 		if n == 0 {
@@ -105,9 +105,9 @@ func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l
 	if !covered.Supported {
 		return none(all, pratique.UnmatchedNoAdvisories)
 	}
-	odd := db.unmatchedOS(r, l)
+	some := db.unmatchedOS(r, l)
 	if l.Type == typeThirdParty {
-		return append(none(all, pratique.UnmatchedThirdParty), odd...)
+		return append(none(all, pratique.UnmatchedThirdParty), some...)
 	}
 	lacking := 0
 	if isRedHat(os.Family) {
@@ -117,10 +117,10 @@ func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l
 			}
 		}
 	}
-	return append(none(lacking, pratique.UnmatchedNoAdvisories), odd...)
+	return append(none(lacking, pratique.UnmatchedNoAdvisories), some...)
 }
 
-// application says which packages of a list of an application were not matched.
+// application returns the packages of an application's list that were not matched.
 func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
 	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
 	if eco, ok := ecosystemOf(l.Type); ok {
@@ -132,12 +132,13 @@ func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
 	return []pratique.Unmatched{u}
 }
 
-// hasAdvisory says whether there is an advisory about a package in one of some buckets.
+// hasAdvisory reports whether one of the buckets has an advisory for a package.
 func hasAdvisory(buckets []*bolt.Bucket, pkg string) bool {
 	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool { return b.Bucket([]byte(pkg)) != nil })
 }
 
-// hasOSAdvisory says whether there is one about a package of a release, or its source, in a module or in none.
+// hasOSAdvisory reports whether there is an advisory for a package of a release, or for its source,
+// with or without a module.
 func (db advisoryDB) hasOSAdvisory(r release, p pratique.Package) bool {
 	for _, bucket := range r.buckets {
 		b := db.tx.Bucket([]byte(bucket))

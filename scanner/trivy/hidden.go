@@ -10,11 +10,11 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// Trivy lays what it found in layers over each other by path, and lets go of what a later layer removes or says something
-// else of. A file that a later layer replaces by one of which there is nothing to say, by a link or by a directory, and one that
-// goes with a directory that is replaced, it would keep; and of two distributions it would often believe the lower one.
+// Trivy merges the results of layers by path, and drops a result that a later layer removes or replaces by another result. It
+// keeps the result of a file that a later layer replaces by a link, a directory or a file without a result, or that is removed
+// with a replaced directory; and of two distributions it often takes the lower one.
 
-// removeHidden leaves out of what was found in a layer what the image does not show of it.
+// removeHidden removes the results of a layer's files that the image does not show.
 func (v *imageCache) removeHidden(info *ftypes.BlobInfo, n *normalLayer) {
 	hidden := func(name string) bool {
 		at := n.layer.Lookup(name)
@@ -38,20 +38,21 @@ func (v *imageCache) removeHidden(info *ftypes.BlobInfo, n *normalLayer) {
 	if hidden("etc/apk/repositories") {
 		info.Repository = nil
 	}
-	if n.items != nil { // the stream has none
+	if n.items != nil { // the rewritten stream has no whiteouts
 		info.WhiteoutFiles, info.OpaqueDirs = n.layer.Removals()
 	}
 }
 
-// visible reports whether what the image has at a path is that layer's file.
+// visible reports whether the image shows that layer's file at a path.
 func (v *imageCache) visible(name string, l *filetree.Layer) bool {
 	at := v.tree.image.Tree.Lookup(name)
 	return at != nil && at.Kind == filetree.Regular && at.File.Layer == l
 }
 
-// upperHas reports whether the layer whose file the image has at a path has something to say of it, which Trivy takes then.
-// That of the lower layer stays, too: Trivy tells from it where a package came from.
-func (v *imageCache) upperHas(name string, says func(ftypes.BlobInfo) bool) bool {
+// upperHas reports whether the layer whose file the image shows at a path has a result for it,
+// which Trivy takes then. The result of the lower layer is kept, since Trivy finds a package's
+// layer by it.
+func (v *imageCache) upperHas(name string, has func(ftypes.BlobInfo) bool) bool {
 	at := v.tree.image.Tree.Lookup(name)
 	if at == nil || at.Kind != filetree.Regular {
 		return false
@@ -59,7 +60,7 @@ func (v *imageCache) upperHas(name string, says func(ftypes.BlobInfo) bool) bool
 	for i, n := range v.tree.layers {
 		if n.layer == at.File.Layer && i < len(v.keys) {
 			info, ok := v.peek(v.keys[i])
-			return ok && says(info)
+			return ok && has(info)
 		}
 	}
 	return false

@@ -25,22 +25,22 @@ var (
 	_ cache.ArtifactCache = linkedCache{}
 )
 
-// imageCache is the layer cache as one image sees it. What is kept of a layer says nothing about the image it was
-// seen in; what Trivy wants to know of that is added here.
+// imageCache is the layer cache as seen by one image. A cached analysis does not depend on the
+// image; this type adds what Trivy needs to know about that.
 type imageCache struct {
 	*layerCache
 	known    scanner.Cache
 	redactor redactor
 	layers   []layers.Layer
 	tree     *tree
-	keys     []string // of the layers, in their order
-	// base are the diff ids of the layers that Trivy takes for the base image's, once that is to be regarded.
+	keys     []string // of the layers, in order
+	// base are the diff ids of the base image's layers, once they matter.
 	base map[string]bool
 
 	mu       sync.Mutex
-	missing  map[string]pratique.Digest // diff ids by Trivy's key, of the layers that known does not have
-	analyzed map[string]bool            // keys of the layers that were analyzed for this image
-	// linked is what was found in files that only links lead to, by key.
+	missing  map[string]pratique.Digest // diff ids by Trivy's key, of layers that are not in known
+	analyzed map[string]bool            // keys of layers that were analyzed for this image
+	// linked are the analyses of files that can only be reached by links, by key.
 	linked  map[string]ftypes.BlobInfo
 	streams []readStream // that were read for linked
 }
@@ -52,7 +52,8 @@ func newImageCache(c *layerCache, h redactor, img layers.Image, t *tree, known s
 	}
 }
 
-// MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in their order.
+// MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in
+// order.
 func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
 	v.keys = keys
 	for i, key := range keys {
@@ -63,7 +64,7 @@ func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys [
 	return v.layerCache.MissingBlobs(ctx, artifactID, keys)
 }
 
-// load brings what is kept of a layer into the cache. What does not serve is as good as not kept.
+// load copies a known analysis into the cache. One that cannot be used counts as missing.
 func (v *imageCache) load(key string, diffID pratique.Digest) {
 	if v.known == nil {
 		return
@@ -84,7 +85,7 @@ func (v *imageCache) load(key string, diffID pratique.Digest) {
 
 // PutBlob implements [cache.ArtifactCache].
 func (v *imageCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo) error {
-	info.Digest, info.CreatedBy = "", "" // they are the image's
+	info.Digest, info.CreatedBy = "", "" // they depend on the image
 	v.redactor.redactLayer(&info)
 	v.put(key, info)
 	v.mu.Lock()
@@ -117,7 +118,7 @@ func (v *imageCache) GetBlob(ctx context.Context, key string) (ftypes.BlobInfo, 
 	return info, nil
 }
 
-// discard drops what was analyzed for an image that could not be read to its end.
+// discard removes the analyses that were made for an image that could not be read completely.
 func (v *imageCache) discard() {
 	keys := make([]string, 0, len(v.analyzed))
 	for key := range v.analyzed {
@@ -126,7 +127,7 @@ func (v *imageCache) discard() {
 	v.remove(keys)
 }
 
-// store gives the cache what it does not have.
+// store adds the missing analyses to known.
 func (v *imageCache) store() error {
 	for key, diffID := range v.missing {
 		info, ok := v.peek(key)
@@ -135,7 +136,7 @@ func (v *imageCache) store() error {
 		}
 		raw, err := json.Marshal(info)
 		if err != nil {
-			return pratique.Wrap(pratique.Internal, "keep analysis", diffID.String(), err)
+			return pratique.Wrap(pratique.Internal, "store analysis", diffID.String(), err)
 		}
 		if err := v.known.Store(diffID, raw); err != nil {
 			return err
@@ -144,8 +145,8 @@ func (v *imageCache) store() error {
 	return nil
 }
 
-// linkedCache takes what Trivy finds in files that only links lead to. It holds for one image, and is the layer's whose
-// files they are.
+// linkedCache takes the analyses of files that can only be reached by links. They are valid for one
+// image, and belong to the layer of the files.
 type linkedCache struct {
 	*imageCache
 	layer layers.Layer
@@ -165,7 +166,7 @@ func (l linkedCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo
 	return nil
 }
 
-// withoutConfig has Trivy leave the image's configuration alone.
+// withoutConfig makes Trivy ignore the image's configuration.
 type withoutConfig struct{ *imageCache }
 
 // MissingBlobs implements [cache.ArtifactCache].
@@ -174,7 +175,7 @@ func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string, keys
 	return false, missing, err
 }
 
-// baseLayers are the diff ids of the layers that Trivy takes for those of a base image.
+// baseLayers returns the diff ids of the layers that Trivy considers the base image's.
 func baseLayers(config *v1.ConfigFile) map[string]bool {
 	last, next := fimage.GuessBaseImageIndex(config.History), 0
 	base := map[string]bool{}
@@ -186,7 +187,7 @@ func baseLayers(config *v1.ConfigFile) map[string]bool {
 			continue
 		}
 		if next >= len(config.RootFS.DiffIDs) {
-			return nil // the history is not that of these layers
+			return nil // the history does not match the layers
 		}
 		base[config.RootFS.DiffIDs[next].String()] = true
 		next++

@@ -11,17 +11,18 @@ import (
 	"syscall"
 )
 
-// logErrors is the handler of the logger that Trivy writes to. It prints nothing. Trivy logs it when a file could
-// not be analyzed, and leaves that file out: rightly so if the file is at fault, but an image must not look
-// clean because this machine had no room or no file handle left, or because its packages could not be read.
+// logErrors is the handler of Trivy's logger. It prints nothing. Trivy logs it when a file could
+// not be analyzed, and leaves that file out. That is right if the file is at fault, but an image
+// must not look clean because this machine ran out of space or file handles, or because its
+// packages could not be read.
 type logErrors struct {
 	mu          sync.Mutex
-	machine     error // the first that is this machine's
-	damaged     error // the first about one of dpkg's databases
-	withoutFile error // the first that does not say which file it is about
+	machine     error // the first error of this machine
+	damaged     error // the first about a database of dpkg
+	withoutFile error // the first that does not name its file
 }
 
-// Enabled implements [slog.Handler]: the records in question are of level debug.
+// Enabled implements [slog.Handler]: the records are of level debug.
 func (s *logErrors) Enabled(context.Context, slog.Level) bool { return true }
 
 // Handle implements [slog.Handler].
@@ -55,7 +56,7 @@ func (s *logErrors) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// fileKey is what Trivy calls the name of a file.
+// fileKey is Trivy's attribute for the name of a file.
 const fileKey = "file_path"
 
 // WithAttrs implements [slog.Handler].
@@ -82,8 +83,8 @@ func (s *logErrors) parseErrors() (damaged, unnamed error) {
 	return s.damaged, s.withoutFile
 }
 
-// isMachineError reports whether an error is this machine's and not the file's. A file that is missing is no such error:
-// analyzers look for many that an image need not have.
+// isMachineError reports whether an error is this machine's and not the file's. A missing file is
+// not: analyzers look for many that an image need not have.
 func isMachineError(err error) bool {
 	for _, e := range []error{
 		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE,

@@ -11,20 +11,23 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// normalLayer is one layer as Trivy is to read it. Trivy takes the headers of a layer for what they say: the first of two that
-// have one path, no links, and names that lead through a link as they are written. So a layer in which that is not what
-// a runtime leaves is given to it as a stream of what is. It depends on the layer alone, as does what is kept of it.
+// normalLayer is a layer as Trivy should read it. Trivy reads headers literally: of two with one
+// path it takes the first, it does not follow links, and it uses names that lead through a link as
+// they are written. So a layer in which that differs from what a runtime unpacks is given to Trivy
+// as a rewritten stream. It depends on the layer alone, as does the analysis.
 type normalLayer struct {
 	layer *filetree.Layer
-	// items are the stream; nil where the layer itself says what it means.
+	// items are the rewritten stream; nil if the layer can be read as it is.
 	items []filetree.Item
-	// read says under which names Trivy reads a file that has several, and what for. Others go by the name in their header.
+	// read has, for files with several names, the names under which Trivy reads them, with their
+	// roles. Other files have the name in their header.
 	read map[*filetree.File]map[string]roles
-	// otherNames are files that Trivy would also read under names that are not in the stream: it has read them already.
+	// otherNames are files that Trivy would also read under names that are not in the stream.
 	otherNames []*filetree.File
-	// links are the symbolic links that would be read if they were files, and those that may give files a meaning.
+	// links are the symbolic links that would be read if they were files, and those to package
+	// directories.
 	links []string
-	// releases are the files that say which distribution it is.
+	// releases are the files that identify the distribution.
 	releases  []string
 	linksDown []string // hard links that lead to lower layers
 }
@@ -57,10 +60,11 @@ func (r *analyzers) normalize(l *filetree.Layer) *normalLayer {
 	return n
 }
 
-// chooseNames decides under which of its names a file is read: under the first, and under each other one that makes more of it.
+// chooseNames decides under which names a file is read: the first one, and each further one that
+// adds a role.
 func (n *normalLayer) chooseNames(r *analyzers, f *filetree.File) {
 	n.read[f] = map[string]roles{}
-	done, spare := roles{}, false
+	done, more := roles{}, false
 	for _, name := range f.Names {
 		as := r.roles(name.Path, f.Mode)
 		first := len(n.read[f]) == 0
@@ -68,15 +72,15 @@ func (n *normalLayer) chooseNames(r *analyzers, f *filetree.File) {
 			n.read[f][name.Path] = as
 			done.add(as)
 		} else if len(as) > 0 {
-			spare = true
+			more = true
 		}
 	}
-	if spare {
+	if more {
 		n.otherNames = append(n.otherNames, f)
 	}
 }
 
-// composeItems lists what the stream has: the regular files, in the order of their headers. Trivy reads nothing else.
+// composeItems lists the regular files in the order of their headers. Trivy reads nothing else.
 func (n *normalLayer) composeItems() {
 	type placed struct {
 		entry int
@@ -109,7 +113,7 @@ func (n *normalLayer) open(img *filetree.Image) (io.ReadCloser, error) {
 	return img.Open(n.layer, n.items)
 }
 
-// hasApk reports whether one of Alpine's databases is in the layer.
+// hasApk reports whether the layer has a database of apk.
 func (n *normalLayer) hasApk() bool {
 	return slices.ContainsFunc([]string{"lib/apk/db/installed", "usr/lib/apk/db/installed"}, func(name string) bool {
 		at := n.layer.Lookup(name)

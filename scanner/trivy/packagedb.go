@@ -18,10 +18,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy goes on without a file that it cannot read. For the package.json of somebody's tests that is right. Without a
-// package database of the operating system an image looks clean, so it must not pass.
+// Trivy continues without a file that it cannot read. That is right for some test's package.json. But without its package
+// database an image would look clean, so that is an error.
 
-// isListedDatabase reports whether a file is a package database of which Trivy makes one list for each time that it reads it.
+// isListedDatabase reports whether a file is a package database from which Trivy makes one list
+// each time it reads it.
 func isListedDatabase(name string) bool {
 	switch dir, file := path.Split(name); dir {
 	case "var/lib/rpm/", "usr/lib/sysimage/rpm/":
@@ -37,15 +38,15 @@ func isListedDatabase(name string) bool {
 	}
 }
 
-// dpkgStatus reports whether a file is dpkg's, with packages in it. What goes wrong with one is logged with its name.
+// dpkgStatus reports whether a file is a package list of dpkg. Trivy logs its errors with its name.
 func dpkgStatus(name string) bool {
 	return name == "var/lib/dpkg/status" || path.Dir(name) == "var/lib/dpkg/status.d" && path.Ext(name) != ".md5sums"
 }
 
 func isApk(name string) bool { return isListedDatabase(name) && path.Base(name) == "installed" }
 
-// checkDatabasesRead is an error of kind Corrupt when a package database in the layers that were analyzed for this image was not
-// read to its end.
+// checkDatabasesRead is an error of kind Corrupt if a package database in the layers that were
+// analyzed for this image was not read to its end.
 func (v *imageCache) checkDatabasesRead(ctx context.Context, heard *logErrors) error {
 	damaged, other := heard.parseErrors()
 	if damaged != nil {
@@ -59,7 +60,7 @@ func (v *imageCache) checkDatabasesRead(ctx context.Context, heard *logErrors) e
 		}
 	}
 	for _, part := range parts {
-		// Only an error may have left one out, and only of Alpine's Trivy reads a part without an error.
+		// Only an error makes Trivy leave one out, but it may read a part of apk's without an error.
 		if other == nil && !part.hasApk {
 			continue
 		}
@@ -70,14 +71,15 @@ func (v *imageCache) checkDatabasesRead(ctx context.Context, heard *logErrors) e
 	return nil
 }
 
-// readStream is what Trivy read, and what it found there.
+// readStream is a stream that Trivy read, and the result.
 type readStream struct {
 	open   func() (io.ReadCloser, error)
 	info   ftypes.BlobInfo
-	hasApk bool // one of Alpine's databases is in it
+	hasApk bool // it has a database of apk
 }
 
-// newlyAnalyzed is what was found in a layer while this image was read; ok is false if that was known before.
+// newlyAnalyzed returns the analysis of a layer that was made for this image; ok is false if it was
+// cached.
 func (v *imageCache) newlyAnalyzed(diffID pratique.Digest) (info ftypes.BlobInfo, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -89,7 +91,8 @@ func (v *imageCache) newlyAnalyzed(diffID pratique.Digest) (info ftypes.BlobInfo
 	return ftypes.BlobInfo{}, false
 }
 
-// checkListed checks that Trivy has a list for each package database in what it read, as often as it is there.
+// checkListed checks that Trivy has as many lists of each package database as the stream has
+// entries for it.
 func checkListed(ctx context.Context, part readStream, why error) error {
 	f, err := part.open()
 	if err != nil {
@@ -125,7 +128,7 @@ func checkListed(ctx context.Context, part readStream, why error) error {
 	return nil
 }
 
-// seekable lets the tar reader skip what a file holds.
+// seekable lets the tar reader skip the content of files.
 func seekable(r io.ReadCloser) io.Reader {
 	if f, ok := r.(*os.File); ok {
 		return f
@@ -133,7 +136,7 @@ func seekable(r io.ReadCloser) io.Reader {
 	return bufio.NewReaderSize(r, layerBuffer)
 }
 
-// hasLongLine reports whether a line is longer than a [bufio.Scanner] reads.
+// hasLongLine reports whether a line is too long for a [bufio.Scanner].
 func hasLongLine(r io.Reader) bool {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

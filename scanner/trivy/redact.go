@@ -10,17 +10,17 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 )
 
-// redactor takes out of what Trivy found what it quotes from an image, and may therefore be a credential: the lines
-// around a secret, and the causes of a misconfiguration, which nothing masks. What is left of a secret is its own
-// line, masked.
+// redactor removes from Trivy's findings what they quote from an image, which may be a credential:
+// the lines around a secret, and the causes of a misconfiguration, which Trivy does not mask. A
+// secret keeps its own line, masked.
 type redactor struct{ scanner secret.Scanner }
 
 func newRedactor() redactor { return redactor{secret.NewScanner(nil)} }
 
-// quotesConfig are checks whose message repeats what a ConfigMap holds that should not be there.
+// quotesConfig reports whether the message of a check quotes confidential content of a ConfigMap.
 func quotesConfig(id string) bool { return slices.Contains([]string{"KSV-0109", "KSV-01010"}, id) }
 
-// message is what a check says, or its title if that quotes a credential.
+// message returns a check's message, or its title if the message quotes a credential.
 func (h redactor) message(id, message, title string) string {
 	args := secret.ScanArgs{FilePath: "message", Content: strings.NewReader(message)}
 	if quotesConfig(id) || len(h.scanner.Scan(args).Findings) > 0 {
@@ -29,7 +29,7 @@ func (h redactor) message(id, message, title string) string {
 	return message
 }
 
-// redactLayer hides what is to be kept of a layer. Checks that passed are left out: nobody reports them.
+// redactLayer redacts the analysis of a layer. Checks that passed are removed: nobody reports them.
 func (h redactor) redactLayer(info *ftypes.BlobInfo) {
 	for i := range info.Secrets {
 		for j := range info.Secrets[i].Findings {

@@ -21,15 +21,14 @@ import (
 
 const (
 	partialPrefix = "partial-"
-	// partialAge is how long an interrupted download is worth keeping; by then there is a newer database.
+	// partialAge is how long an interrupted download is kept; by then there is a newer database.
 	partialAge = 7 * 24 * time.Hour
-	// maxAttempts bounds how often one look goes on with a download that keeps breaking off.
+	// maxAttempts bounds how often one update resumes a download that keeps breaking off.
 	maxAttempts = 10
 )
 
-// fetch brings the layer into a file of the store that is named after its digest, and returns its path once
-// all of it is there and has that digest. What an interrupted download left is gone on with, whoever it came
-// from; it is believed only as a whole.
+// fetch downloads the layer into a file that is named by its digest, and returns the path once the
+// file is complete and has that digest. It resumes an interrupted download from any source.
 func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string, error) {
 	op := s.cfg.Kind.op("download")
 	path := filepath.Join(s.cfg.Dir, partialPrefix+d.Digest.Hex)
@@ -40,7 +39,7 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 	if err != nil {
 		return "", pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	defer func() { _ = f.Close() }() // what is in it is hashed
+	defer func() { _ = f.Close() }() // the content is hashed
 	for attempt := 1; ; attempt++ {
 		before, err := f.Seek(0, io.SeekEnd)
 		if err == nil && before > d.Size {
@@ -57,7 +56,7 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 		}
 		after, seekErr := f.Seek(0, io.SeekEnd)
 		if pratique.KindOf(err) == pratique.Corrupt {
-			_ = f.Truncate(0) // begin anew the next time
+			_ = f.Truncate(0) // the next attempt starts over
 			return "", err
 		}
 		if seekErr != nil || after <= before || attempt == maxAttempts || ctx.Err() != nil {
@@ -69,14 +68,14 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 		return "", pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != d.Digest.Hex {
-		_ = os.Remove(path) // the next download begins anew
+		_ = os.Remove(path) // the next download starts over
 		return "", pratique.Errorf(pratique.Corrupt, op, "got %d bytes with digest sha256:%s, want %s", d.Size, got, d.Digest)
 	}
 	return path, nil
 }
 
-// downloadFrom asks for the bytes of the layer from offset on and appends what comes. A source that does not know
-// ranges sends all of it, and then the file begins anew.
+// downloadFrom requests the layer's bytes from an offset and appends them. If a source does not
+// support ranges and sends all bytes, the file is overwritten.
 func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
 	op := s.cfg.Kind.op("download")
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -105,7 +104,7 @@ func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f
 	}
 	if resp.StatusCode == http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
 		if resp.StatusCode == http.StatusPartialContent {
-			return pratique.Errorf(pratique.Corrupt, op, "the source sent other bytes than were asked for: %.80q", resp.Header.Get("Content-Range"))
+			return pratique.Errorf(pratique.Corrupt, op, "the source sent another range than requested: %.80q", resp.Header.Get("Content-Range"))
 		}
 		if offset, err = 0, f.Truncate(0); err != nil {
 			return pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -125,7 +124,7 @@ func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f
 		}
 		return n, err
 	})
-	// One byte too many is enough to know.
+	// One byte too many suffices to detect a longer body.
 	_, err = io.Copy(disk, io.LimitReader(body, d.Size-offset+1))
 	switch {
 	case disk.err != nil:
@@ -133,14 +132,14 @@ func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f
 	case err != nil:
 		return registryError(op, causeOf(ctx, err))
 	case total > d.Size:
-		return pratique.Errorf(pratique.Corrupt, op, "more than the %d bytes of %s came", d.Size, d.Digest)
+		return pratique.Errorf(pratique.Corrupt, op, "got more than the %d bytes of %s", d.Size, d.Digest)
 	case total < d.Size:
 		return pratique.Errorf(pratique.Unavailable, op, "the connection ended after %d of %d bytes", total, d.Size)
 	}
 	return nil
 }
 
-// causeOf prefers the reason for which a context was ended over the error that this made.
+// causeOf returns the cause if the context has ended, otherwise err.
 func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -148,7 +147,7 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// removePartials removes the downloads that were broken off, but for one: there is never more than that.
+// removePartials removes all interrupted downloads but one.
 func (s *Store) removePartials(but string) error {
 	paths, err := filepath.Glob(filepath.Join(s.cfg.Dir, partialPrefix+"*"))
 	for _, path := range paths {

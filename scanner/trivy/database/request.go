@@ -14,17 +14,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A process that does not own the directory leaves its wish in a folder there, and finds the answer beside it.
+// A process that does not own the directory puts a request into a subdirectory, and finds the response beside it.
 const (
 	requestDir     = "requests"
 	requestPrefix  = "ask-"
 	responsePrefix = "answer-"
 	requestFile    = "request.json"
-	// requestAge is how long what nobody came back for is kept.
+	// requestAge is how long a response is kept that nobody collects.
 	requestAge = 24 * time.Hour
 )
 
-// storedRequest is a wish: an import, if files lie beside it, or else an update.
+// storedRequest is a request on disk: an import, with the files beside it, or an update.
 type storedRequest struct {
 	Import    bool              `json:"import,omitempty"`
 	Force     bool              `json:"force,omitempty"`
@@ -32,9 +32,10 @@ type storedRequest struct {
 	Manifests []pratique.Digest `json:"manifests,omitempty"`
 }
 
-// Response is what became of a wish.
+// Response is the result of a request.
 type Response struct {
-	// Changed says whether another database is in use than before, Due when the sources may be asked again.
+	// Changed reports whether another database is in use than before; Due is when the sources may
+	// be asked again.
 	Changed  bool              `json:"changed"`
 	Database pratique.Database `json:"database,omitzero"`
 	Due      time.Time         `json:"due,omitzero"`
@@ -42,8 +43,8 @@ type Response struct {
 	Error    string            `json:"error,omitempty"`
 }
 
-// Do does what is wished: it imports the file, if one is named, or else updates from the sources, with force also
-// when that is not due.
+// Do executes a request: it imports the file, if there is one, or updates from the sources; with
+// Force, also before that is due.
 func (s *Store) Do(ctx context.Context, w Request) (Response, error) {
 	var changed bool
 	var err error
@@ -66,17 +67,19 @@ func (s *Store) response(changed bool) Response {
 	return a
 }
 
-// Request is what an operator wants of a database.
+// Request is an operator's request.
 type Request struct {
-	// File is to be imported: see [Send]. Ref chooses one of several in an OCI layout by its name.
+	// File is imported, see [Send]. Ref chooses one of several artifacts in an OCI layout by its
+	// name.
 	File, Ref string
-	// Force imports a database older than the one in use, or updates before that is due.
+	// Force imports an older database than the current one, or updates before that is due.
 	Force bool
 }
 
-// Send has the process that owns cfg.Dir do what is wished, and waits for it until ctx ends. A file is looked at here, as a
-// download is, and there once more. It may be a layer as it was downloaded (.tar.gz), an OCI layout as a directory or
-// as a tar file, or a directory with the database's file and metadata.json.
+// Send makes the process that owns cfg.Dir execute a request, and waits for the response until ctx
+// ends. A file is checked here as a download is, and again by the owner. It may be a layer as it
+// was downloaded (.tar.gz), an OCI layout as a directory or tar file, or a directory with the
+// database file and metadata.json.
 func Send(ctx context.Context, cfg Config, w Request, now func() time.Time) (Response, error) {
 	cfg = cfg.withDefaults()
 	op := cfg.Kind.op("ask the service for the")
@@ -89,7 +92,7 @@ func Send(ctx context.Context, cfg Config, w Request, now func() time.Time) (Res
 	if err != nil {
 		return Response{}, wrap(err)
 	}
-	defer func() { _ = os.RemoveAll(tmp) }() // it was renamed, or is not wanted
+	defer func() { _ = os.RemoveAll(tmp) }() // unless it was renamed
 	r := storedRequest{Force: w.Force}
 	if w.File != "" {
 		s, err := cfg.Kind.stage(w.File, w.Ref, tmp, cfg.MaxBytes, now())
@@ -134,7 +137,7 @@ func awaitResponse(ctx context.Context, path string) (Response, error) {
 	}
 }
 
-// serveRequests does what other processes asked for. asked is true if there was something.
+// serveRequests executes the requests of other processes. asked reports whether there were any.
 func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 	if s.cfg.StaticDir != "" {
 		return false, nil
@@ -160,14 +163,14 @@ func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 func (s *Store) serveRequest(ctx context.Context, dir, answer string) error {
 	changed, err := s.execute(ctx, dir)
 	if err != nil && ctx.Err() != nil {
-		return nil // the next start does it
+		return nil // it is executed after the next start
 	}
 	a := s.response(changed)
 	if err != nil {
 		a.Kind, a.Error = pratique.KindOf(err), pratique.Excerpt(err.Error(), maxError)
 	}
 	tmp := filepath.Join(filepath.Dir(answer), tempPrefix+filepath.Base(answer))
-	// Whoever asked is told; it is a failure of the service only if that cannot be done.
+	// The requester gets the error; the service fails only if it cannot respond.
 	return errors.Join(writeJSON(tmp, a), os.Rename(tmp, answer), os.RemoveAll(dir))
 }
 
@@ -181,7 +184,7 @@ func (s *Store) execute(ctx context.Context, dir string) (changed bool, err erro
 	case err != nil:
 		return false, pratique.Wrap(pratique.Invalid, s.cfg.Kind.op("read the request for the"), "", err)
 	case r.Import:
-		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil { // the directory becomes the generation
+		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil { // the directory becomes the generation's
 			return false, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("import"), "", err)
 		}
 		return s.installStaged(dir, staged{source: r.Source, manifests: r.Manifests}, r.Force)

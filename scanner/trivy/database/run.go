@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// staticInterval is short, because looking costs two stat calls.
+	// staticInterval is short, because a check costs two stat calls.
 	staticInterval = 30 * time.Second
-	// requestInterval is how often the wishes of other processes are looked for, which costs one more.
+	// requestInterval is how often requests are checked for, which costs one more.
 	requestInterval = 500 * time.Millisecond
 )
 
-// Run updates as soon as that is due, and then whenever it is due again, a little later than that, so that many
-// instances do not come together; after a failure it comes back sooner, and less soon each time. In between it
-// does what other processes of this machine ask for. It ends, without an error, when ctx does.
+// Run updates when that is due, and again whenever it is, a little later, so that instances do not
+// update simultaneously; after a failure it retries sooner, with increasing delays. In between it
+// executes the requests of other processes. It returns nil when ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	teller := notifier{store: s}
 	teller.notify(s.missingError())
@@ -47,7 +47,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// missingError says that there is no database where nobody will fetch one either.
+// missingError returns an error if there is no database and no source for one.
 func (s *Store) missingError() error {
 	if s.cfg.StaticDir != "" || len(s.cfg.Sources) > 0 {
 		return nil
@@ -71,8 +71,8 @@ func (t *notifier) notify(err error) {
 	t.notified = inUse.Digest
 }
 
-// next is when to look again: when that is due, and up to a tenth of the interval later; the nanoseconds of the
-// clock are random enough. The very first look is not put off.
+// next returns the time of the next check: when it is due, and up to a tenth of the interval later,
+// by the nanoseconds of the clock. The very first check is not delayed.
 func (s *Store) next() time.Time {
 	now := s.now()
 	if s.cfg.StaticDir != "" {
@@ -94,7 +94,7 @@ func (s *Store) next() time.Time {
 	return due.Add(withJitter(wait, now) - wait)
 }
 
-// withJitter is d and up to a tenth more.
+// withJitter returns d plus up to a tenth.
 func withJitter(d time.Duration, now time.Time) time.Duration {
 	return d + time.Duration(now.UnixNano())%(d/10+1)
 }

@@ -27,7 +27,7 @@ const (
 	stallAfter = time.Minute
 )
 
-// transport reaches the registry of a source, as its host says.
+// transport returns the transport for the registry of a source.
 func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	h := s.host(ref)
 	t := newTransport()
@@ -40,7 +40,8 @@ func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	return tlsTransport{t, ref.Context().RegistryStr()}, nil
 }
 
-// tlsTransport asks one host over TLS: the library takes loopback and private addresses for plain ones.
+// tlsTransport uses TLS for one host: the library assumes plain HTTP for loopback and private
+// addresses.
 type tlsTransport struct {
 	*http.Transport
 	host string
@@ -66,7 +67,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// reference reads a source. The tag is the version of the schema unless it says otherwise.
+// reference parses a source. The default tag is the version of the schema.
 func (s *Store) reference(source string) (name.Reference, error) {
 	opts := []name.Option{name.WithDefaultTag(fmt.Sprint(s.cfg.Kind.schema))}
 	ref, err := name.ParseReference(source, opts...)
@@ -85,9 +86,9 @@ func (s *Store) host(ref name.Reference) Host {
 	return Host{}
 }
 
-// login keeps one session for the requests of one update.
+// login opens a session for the requests of one update.
 func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTripper, error) {
-	// Explicit also where anonymous: there is no keychain to fall back to.
+	// Explicitly anonymous, so there is no fallback to a keychain.
 	auth := authn.Anonymous
 	if h := s.host(ref); h.Username != "" {
 		auth = &authn.Basic{Username: h.Username, Password: h.Password}
@@ -105,7 +106,7 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	return transport.NewWithContext(ctx, ref.Context().Registry, auth, patient, []string{ref.Scope(transport.PullScope)})
 }
 
-// artifact is a database as one source offers it.
+// artifact is a database in one source.
 type artifact struct {
 	source   string
 	ref      name.Reference
@@ -114,7 +115,8 @@ type artifact struct {
 	manifest pratique.Digest
 }
 
-// lookUp asks a source what it has, with a HEAD where it answers one: that costs no pull.
+// lookUp asks a source for its artifact, by HEAD if it supports that, which does not count as a
+// pull.
 func (s *Store) lookUp(ctx context.Context, source string) (artifact, error) {
 	op := s.cfg.Kind.op("look up")
 	ref, err := s.reference(source)
@@ -143,13 +145,13 @@ func (s *Store) lookUp(ctx context.Context, source string) (artifact, error) {
 	return artifact{source: source, ref: ref, puller: puller, client: &http.Client{Transport: session}, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
-// headUnsupported tells registries that do not answer HEAD well from those that do not answer.
+// headUnsupported reports whether the registry may only lack support for HEAD.
 func headUnsupported(err error) bool {
 	var status *transport.Error
 	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusMethodNotAllowed
 }
 
-// layer reads the manifest, which must name exactly one database of a bearable size.
+// layer reads the manifest, which must have exactly one database within the size limit.
 func (a artifact) layer(ctx context.Context, kind Kind, maxBytes int64) (v1.Descriptor, error) {
 	op := kind.op("read manifest of")
 	got, err := a.puller.Get(ctx, a.ref.Context().Digest(a.manifest.String()))
@@ -159,7 +161,7 @@ func (a artifact) layer(ctx context.Context, kind Kind, maxBytes int64) (v1.Desc
 	return kind.layer(got.Manifest, maxBytes)
 }
 
-// layer finds the one layer of an artifact that is a database of this kind.
+// layer returns the one layer of a manifest, which must be a database of this kind.
 func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
 	op := k.op("read manifest of")
 	m, err := v1.ParseManifest(bytes.NewReader(manifest))
@@ -192,14 +194,14 @@ func registryError(op string, err error) error {
 		}
 		err = fmt.Errorf("registry answered %d %s", status.StatusCode, http.StatusText(status.StatusCode))
 		if kind == pratique.Denied {
-			err = fmt.Errorf("%w: name the host with username and password under registries, if it wants a login", err)
+			err = fmt.Errorf("%w: add the host with username and password to registries if it requires a login", err)
 		}
 	case errors.As(err, &located):
 		err = located.Err // the URL may be a signed one
 	}
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		err = fmt.Errorf("%w: name the host with plainHTTP: true under registries, if that is meant", err)
+		err = fmt.Errorf("%w: add the host with plainHTTP: true to registries if that is intended", err)
 	default:
 		err = outbound.Explain(err, "database.ca, or in registries[].ca of its host")
 	}

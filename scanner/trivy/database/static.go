@@ -10,13 +10,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// static is what was found in the static directory, and what the files looked like then.
+// static is the database in the static directory, and the state of the files when it was read.
 type static struct {
 	files      [2]fileState
 	generation Generation
 }
 
-// fileState is how a file looks from outside; when that changes, it is read again.
+// fileState is the size and time of a file; when it changes, the file is read again.
 type fileState struct {
 	size     int64
 	modified time.Time
@@ -36,8 +36,8 @@ func (s *Store) updateStatic() (bool, error) {
 	return err == nil && now.Digest != before, err
 }
 
-// readStatic hashes the directory's files if they look different from the last time. The mutex is held, so
-// that those who come meanwhile wait for one answer.
+// readStatic hashes the files if their state changed. The mutex is held, so that concurrent callers
+// share the result.
 func (s *Store) readStatic() (Generation, error) {
 	dir := s.cfg.StaticDir
 	before, err := s.statFiles(dir)
@@ -64,7 +64,7 @@ func (s *Store) readStatic() (Generation, error) {
 		return Generation{}, s.staticError(errors.New("the files are being replaced"))
 	}
 	if err != nil {
-		// Not Invalid: somebody can put a better one there, and waiting work should then go on.
+		// Not Invalid: the files may be replaced, and then the work should continue.
 		return Generation{}, s.staticError(err)
 	}
 	s.static = static{files: before, generation: Generation{Dir: dir, Database: pratique.Database{

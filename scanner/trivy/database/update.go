@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// UpdateIfDue is [Store.Update], unless it is too early to ask again.
+// UpdateIfDue is [Store.Update], unless that is not due yet.
 func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
 	if s.cfg.StaticDir == "" && len(s.cfg.Sources) > 0 && s.Due().After(s.now()) {
 		return false, nil
@@ -21,9 +21,10 @@ func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
 	return s.Update(ctx)
 }
 
-// Update looks for a new database now and takes it. The sources are asked in turn until one answers with the
-// database in use or a newer one; a source that is down, damaged or behind is passed over, and so is one that
-// asked us to wait. If all fail, the error names what each of them did, and the last good generation stays in use.
+// Update checks for a new database and installs it. The sources are asked in turn until one has the
+// current database or a newer one; sources that are down, damaged, outdated or asked us to wait are
+// skipped. If all fail, the error has the failure of each, and the last good generation stays in
+// use.
 func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
@@ -46,7 +47,7 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 		switch {
 		case err == nil:
 			p.LookedAt, p.Failures, p.Error = began, 0, ""
-		case ctx.Err() != nil: // we were told to stop, which is no failure
+		case ctx.Err() != nil: // canceled, which is no failure
 			p.TriedAt, p.Failures = before.TriedAt, before.Failures
 		default:
 			p.Error = pratique.Excerpt(err.Error(), maxError)
@@ -74,13 +75,13 @@ func (s *Store) updateOCI(ctx context.Context) (bool, error) {
 	return false, s.joinFailures(failures)
 }
 
-// trySource updates from one source unless that asked us to wait, and hears if it does.
+// trySource updates from one source, unless that asked us to wait, and records whether it does.
 func (s *Store) trySource(ctx context.Context, source string) (bool, error) {
 	s.mu.Lock()
 	until := s.schedule.Waits[source]
 	s.mu.Unlock()
 	if now := s.now(); until.After(now) && until.Before(now.Add(maxWait+skew)) {
-		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to come back at %s", until.Format(time.RFC3339))
+		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to wait until %s", until.Format(time.RFC3339))
 	}
 	s.retryAfter.reset()
 	changed, err := s.updateFrom(ctx, source)
@@ -103,7 +104,7 @@ func (s *Store) trySource(ctx context.Context, source string) (bool, error) {
 	return changed, err
 }
 
-// joinFailures makes one error of several. Its kind is theirs if they agree.
+// joinFailures makes one error of several. Its kind is theirs if they have the same.
 func (s *Store) joinFailures(failures []error) error {
 	kind := pratique.KindOf(failures[0])
 	texts := make([]string, len(failures))
@@ -147,24 +148,24 @@ func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
 		changed, err = s.install(tmp, got, origin{source: source, manifests: []pratique.Digest{from.manifest}})
 	}
 	if k := pratique.KindOf(err); k == pratique.Invalid || k == pratique.Stale {
-		// The bytes are what the source means to give; asking again gives the same.
+		// The source really has these bytes; another download would give the same.
 		s.rejected[from.manifest] = err
 	}
 	if pratique.KindOf(err) != pratique.Unavailable {
-		// Otherwise this machine was in the way, for example a full disk, and the bytes are good.
-		_ = os.Remove(file) // or the next download does it
+		// Unavailable is a problem of this machine, for example a full disk, and the download is good.
+		_ = os.Remove(file) // otherwise the next download does it
 	}
 	return changed, err
 }
 
-// origin is where a database comes from. force takes one that is older than that in use.
+// origin is where a database comes from. force accepts an older one than the current one.
 type origin struct {
 	source    string
 	manifests []pratique.Digest
 	force     bool
 }
 
-// install checks what was unpacked in tmp and makes it the current generation.
+// install checks what was unpacked into tmp and makes it the current generation.
 func (s *Store) install(tmp string, got unpacked, from origin) (bool, error) {
 	op := s.cfg.Kind.op("update")
 	now := s.now().UTC()
@@ -195,5 +196,5 @@ func (s *Store) install(tmp string, got unpacked, from origin) (bool, error) {
 	return true, nil
 }
 
-// maxError bounds what is written down of an error, in bytes.
+// maxError bounds an error that is stored, in bytes.
 const maxError = 2000
