@@ -9,18 +9,21 @@ import (
 // Bounds of an inventory; those of texts are in bytes. An image chooses all of them. They are far above any real one: the
 // longest names and versions seen have a few hundred bytes.
 const (
+	// Bounds of an inventory; those of texts are in bytes. An image chooses all of these. They are
+	// far above real values: the longest known names and versions have a few hundred bytes.
 	MaxName    = 1 << 10 // of a package, a version, an id
 	MaxPURL    = 8 << 10 // has names and versions, escaped
 	MaxPath    = 8 << 10 // of a file, also in archives within archives
 	MaxRemark  = 512     // of a license, a maintainer: nothing is matched by them
 	MaxRemarks = 100     // licenses of one package
 	MaxSets    = 1 << 10 // content sets of one package
-	// MaxVersions is how often one package of the operating system may be installed for one architecture. RPM keeps several
-	// kernels, and a few keys; thousands have a match find what no child has room for.
+	// MaxVersions is how often a package of the operating system may be installed for one
+	// architecture. RPM keeps several kernels, and a few keys; thousands would have more findings
+	// than a child has memory for.
 	MaxVersions = 100
 )
 
-// Trim cuts what no match reads to its bounds, and marks where it did: licenses and maintainers.
+// Trim shortens licenses and maintainers, which no match reads, to their bounds, and marks them.
 func Trim(p *pratique.Package) {
 	p.Maintainer = pratique.Excerpt(p.Maintainer, MaxRemark)
 	if len(p.Licenses) > MaxRemarks {
@@ -34,9 +37,9 @@ func Trim(p *pratique.Package) {
 	}
 }
 
-// CheckBounds refuses an inventory with a text that is longer than any real one, or with one package again and again, as
-// Exhausted. What a match reads must not be cut: another package, or none, would be found. It is asked by whoever takes an
-// inventory from a process that parsed an image, so it also refuses what [Trim] would have cut.
+// CheckBounds refuses an inventory that is beyond the bounds, as Exhausted. What a match reads must
+// not be shortened: that could change the findings. It is called for inventories from processes
+// that parsed an image, so it also refuses what [Trim] would have shortened.
 func CheckBounds(inv pratique.Inventory) error {
 	const op = "check inventory"
 	o := inv.OS
@@ -71,7 +74,8 @@ func CheckBounds(inv pratique.Inventory) error {
 	return nil
 }
 
-// overLimit returns the first part of a package that is beyond its bound, with its size; n is 0 if there is none.
+// overLimit returns the first part of a package that is beyond its bound, with its size; n is 0 if
+// there is none.
 func overLimit(p *pratique.Package) (what string, n int, unit string, most int) {
 	const inBytes = "bytes"
 	longest := max(len(p.ID), len(p.UID), len(p.Name), len(p.Version), len(p.Release), len(p.Arch), len(p.SrcName), len(p.SrcVersion),

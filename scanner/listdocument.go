@@ -8,8 +8,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// listHeader is the first line of the document of a list. Each further line is a package, in the order
-// of Lists. Rescanning reads the names and decodes only the packages that it needs.
+// listHeader is the first line of the document of a list. Each further line is a package, in the
+// order of Lists. Rescanning reads the names and decodes only the packages that it needs.
 type listHeader struct {
 	Format  string        `json:"format"`
 	Scanner pratique.Tool `json:"scanner"`
@@ -17,11 +17,11 @@ type listHeader struct {
 	Lists   []listNames   `json:"lists"`
 }
 
-// listNames is a list with the names of packages in place of packages.
+// listNames is a list with the names of its packages instead of the packages.
 type listNames struct {
 	pratique.PackageList
 	Packages []string `json:"packages"`
-	// Sources are the names of the packages' sources, if any has one.
+	// Sources are the names of the source packages, if there are any.
 	Sources []string `json:"sources,omitempty"`
 }
 
@@ -106,11 +106,11 @@ func (d ListDocument) Decode() (pratique.Inventory, error) {
 	return inv, nil
 }
 
-// DecodeOnly decodes the packages with these numbers in the first list, and leaves out all others.
-func (d ListDocument) DecodeOnly(numbers []int) (pratique.Inventory, error) {
+// DecodeOnly decodes the packages with these indexes in the first list, and leaves out all others.
+func (d ListDocument) DecodeOnly(indexes []int) (pratique.Inventory, error) {
 	inv, list := d.Inventory, d.Lists[0]
-	list.Packages = make([]pratique.Package, len(numbers))
-	for i, n := range numbers {
+	list.Packages = make([]pratique.Package, len(indexes))
+	for i, n := range indexes {
 		var err error
 		if list.Packages[i], err = d.decodePackage(n, d.Lists[0].Packages[n]); err != nil {
 			return pratique.Inventory{}, err

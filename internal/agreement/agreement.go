@@ -1,6 +1,7 @@
-// Package agreement compares what two tools say of one image: the inventory of the scanner and the catalog of the SBOM
-// generator. Somebody who wants to hide a package looks for bytes that the scanner misreads; the other tool, which was
-// written by others, seldom misreads the same ones. It is pure.
+// Package agreement compares the results of two tools for one image: the inventory of the scanner
+// and the catalog of the SBOM generator. Somebody who wants to hide a package looks for bytes that
+// the scanner misreads; the other tool, by other authors, rarely misreads the same ones. The
+// package is pure.
 package agreement
 
 import (
@@ -15,17 +16,19 @@ import (
 )
 
 const (
-	// maxNamed is how many packages an error names, and maxApart how many places with packages apart are listed.
+	// maxNamed is how many packages an error names, and maxApart how many places with separate
+	// packages are listed.
 	maxNamed = 10
 	maxApart = 20
-	// maxText bounds a name or a version that is shown: they come from the image.
+	// maxText bounds a name or a version: they come from the image.
 	maxText = 120
 )
 
-// Compare says how inventory and catalog differ. A package of the operating system that only one of them has is an error
-// of kind Corrupt, which names it: its package database can be read in two ways, so nobody knows what is installed. What
-// the two are known to tell differently without either being wrong is in the tables of this package; distroless says that dpkg's
-// packages are in var/lib/dpkg/status.d alone.
+// Compare returns the differences between inventory and catalog. If only one of them has a package
+// of the operating system, the error is Corrupt and names it: the package database can be read in
+// two ways, so it is not known what is installed. Known differences that are no error of either
+// tool are in the tables of this package; distroless reports that dpkg's packages are in
+// var/lib/dpkg/status.d only.
 func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pratique.Comparison, error) {
 	var c pratique.Comparison
 	separate := map[pratique.Unmatched]int{}
@@ -74,7 +77,7 @@ func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pra
 	return c, nil
 }
 
-// differences sorts and bounds them.
+// differences sorts and bounds differences.
 func differences(all []pratique.Difference) (total int, some []pratique.Difference) {
 	slices.SortFunc(all, func(a, b pratique.Difference) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Only, b.Only))
@@ -86,10 +89,10 @@ func differences(all []pratique.Difference) (total int, some []pratique.Differen
 	return len(all), some
 }
 
-// system is a package of an operating system. The architecture does not count: advisories do not depend on it.
+// system is a package of an operating system. Advisories do not depend on the architecture.
 type system struct{ name, version string }
 
-// version is that of a package as package managers write it.
+// version is a package's version as package managers write it.
 func version(p pratique.Package) string {
 	v := p.Version
 	if p.Release != "" {
@@ -101,7 +104,7 @@ func version(p pratique.Package) string {
 	return withoutEpochZero(v)
 }
 
-// withoutEpochZero drops an epoch of 0, which is the same as none.
+// withoutEpochZero removes an epoch of 0, which is the default.
 func withoutEpochZero(v string) string { return strings.TrimPrefix(v, "0:") }
 
 func disagree(ours, theirs map[system]bool) error {
@@ -133,7 +136,8 @@ func disagree(ours, theirs map[system]bool) error {
 			"have its package manager write the package database, in one place and once", shown)
 }
 
-// listSeparate returns the packages apart, the most numerous first. Beyond the bound, they are counted by kind, without a path.
+// listSeparate returns the separate packages, the most numerous first. Beyond the bound they are
+// counted by kind, without a path.
 func listSeparate(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 	all := slices.Collect(maps.Keys(apart))
 	for i := range all {

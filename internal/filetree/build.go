@@ -12,12 +12,12 @@ import (
 // Tree is the file system of an image, or of its lowest layers.
 type Tree struct{ root *Node }
 
-// builder builds a tree by laying layers over each other. It changes only nodes that it made: the others are shared with other
-// trees.
+// builder builds a tree by merging layers. It changes only nodes that it made: the others are
+// shared with other trees.
 type builder struct {
 	tree  Tree
 	steps int
-	links map[*Node]*Node // by the hard links to lower layers, in the layer that is being added: what they lead to
+	links map[*Node]*Node // the targets of the current layer's hard links to lower layers
 }
 
 // newBuilder starts from a tree, which does not change; nil is the empty tree.
@@ -31,21 +31,21 @@ func newBuilder(from *Tree) *builder {
 	return f
 }
 
-// done returns the tree. Nothing changes it from then on.
+// done returns the tree, which must not be changed any more.
 func (f *builder) done() *Tree { return &Tree{root: f.tree.root} }
 
 func (f *builder) step(n int) error {
 	if f.steps += n; f.steps > maxSteps {
-		return pratique.Errorf(pratique.Exhausted, "lay layers over each other", "it takes more than %d steps", maxSteps)
+		return pratique.Errorf(pratique.Exhausted, "merge layers", "it takes more than %d steps", maxSteps)
 	}
 	return nil
 }
 
 func errAmbiguous(format string, args ...any) error {
-	return pratique.Errorf(pratique.Corrupt, "lay layers over each other", format, args...)
+	return pratique.Errorf(pratique.Corrupt, "merge layers", format, args...)
 }
 
-// add lays a layer over the tree.
+// add merges a layer into the tree.
 func (f *builder) add(l *Layer) error {
 	if err := f.resolveLinks(l); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (f *builder) add(l *Layer) error {
 	return nil
 }
 
-// set applies what a layer has under a name to a directory that this fold may change.
+// set applies a layer's node to a directory that this builder may change.
 func (f *builder) set(dir *Node, name string, upper *Node, at string) error {
 	if upper.Kind == removal {
 		delete(dir.children, name)
@@ -80,7 +80,7 @@ func (f *builder) set(dir *Node, name string, upper *Node, at string) error {
 	return nil
 }
 
-// merge returns the node at a path, given that of the lower layers and that of the layer that is being added.
+// merge returns the node at a path, given those of the lower layers and of the current one.
 func (f *builder) merge(lower, upper *Node, at string) (*Node, error) {
 	if err := f.step(1); err != nil {
 		return nil, err
@@ -115,7 +115,8 @@ func (f *builder) merge(lower, upper *Node, at string) (*Node, error) {
 	return out, nil
 }
 
-// withoutMarks returns a directory of the layer where lower layers have none: there is nothing to remove or to hide.
+// withoutMarks returns a layer's directory for a path where lower layers have none: there is
+// nothing to remove or to hide.
 func (f *builder) withoutMarks(upper *Node, at string) (*Node, error) {
 	if !upper.marked {
 		return upper, nil
@@ -130,7 +131,7 @@ func (f *builder) withoutMarks(upper *Node, at string) (*Node, error) {
 	return &out, nil
 }
 
-// writable returns the directory if this fold may change it, and a copy otherwise.
+// writable returns the directory if this builder may change it, otherwise a copy.
 func (f *builder) writable(n *Node) (*Node, error) {
 	if n.owner == f {
 		return n, nil
@@ -144,15 +145,16 @@ func (f *builder) clone(n *Node) *Node {
 	return &out
 }
 
-// throughLink checks a directory that a layer only implies, where a lower layer has a symbolic link. On overlayfs the
-// directory replaces the link; runtimes that unpack all layers into one directory follow the link. That is an error where
-// the difference decides which packages of the operating system there are, and where the layer removes something.
+// throughLink checks a directory that is only implied, at the path of a symbolic link in a lower
+// layer. On overlayfs the directory replaces the link; runtimes that unpack all layers into one
+// directory follow the link. That is an error if the difference affects package databases, or if
+// the layer removes something.
 func (f *builder) throughLink(link, upper *Node, at string) error {
 	real, there, err := f.tree.resolve(at, f.step)
 	if err != nil && !errors.Is(err, ErrLoop) {
 		return err
 	}
-	if err != nil || there == nil { // it leads to nothing yet: only its text counts
+	if err != nil || there == nil { // a dangling link: only its text counts
 		target := link.Link
 		if !strings.HasPrefix(target, "/") {
 			target = path.Join("/", path.Dir(at), target)
@@ -177,7 +179,7 @@ func (f *builder) throughLink(link, upper *Node, at string) error {
 	return why
 }
 
-// resolveLinks finds what the hard links of a layer to lower layers lead to.
+// resolveLinks finds the targets of a layer's hard links to lower layers.
 func (f *builder) resolveLinks(l *Layer) error {
 	f.links = map[*Node]*Node{}
 	for _, n := range l.pending {

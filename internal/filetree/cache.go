@@ -10,9 +10,10 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Image is an image with its layers laid over each other.
+// Image is an image with its layers merged.
 type Image struct {
-	// Layers are in the order of the manifest, lowest first. A layer that the image has twice is the same pointer twice.
+	// Layers are in the order of the manifest, lowest first. A layer that occurs twice is the same
+	// pointer twice.
 	Layers []*Layer
 	Tree   *Tree
 
@@ -20,9 +21,10 @@ type Image struct {
 	steps int
 }
 
-// Resolve follows all links that a path leads through, as Linux does for a process whose root the tree is, and returns
-// the path without links and what lies there; the node is nil if nothing does. More links than Linux follows are
-// [ErrLoop]. An image has one allowance for all its paths, beyond which the error is Exhausted. It is not for concurrent use.
+// Resolve follows all links in a path, as Linux does for a process whose root is the tree, and
+// returns the path without links and its node; the node is nil if nothing exists there. More links
+// than Linux follows are [ErrLoop]. All paths of an image share a bound of steps, beyond which the
+// error is Exhausted. It is not safe for concurrent use.
 func (i *Image) Resolve(name string) (real string, n *Node, err error) {
 	return i.Tree.resolve(name, func(n int) error {
 		if i.steps += n; i.steps > maxSteps {
@@ -32,8 +34,8 @@ func (i *Image) Resolve(name string) (real string, n *Node, err error) {
 	})
 }
 
-// Cache builds the trees of images and keeps those of the last ones, so that a known base is neither read nor built again.
-// It is safe for concurrent use, and builds one tree at a time.
+// Cache builds the trees of images, and caches recent layers and trees, so that a known base is
+// neither read nor built again. It is safe for concurrent use, and builds one tree at a time.
 type Cache struct {
 	mu     sync.Mutex
 	layers []*Layer // least recently used first
@@ -43,20 +45,21 @@ type Cache struct {
 // knownTree is the tree of an image's lowest layers.
 type knownTree struct {
 	chain []*Layer
-	tree  *Tree // nil if nothing is known
+	tree  *Tree // nil for no layers
 }
 
 const (
-	// maxEntries bounds the headers of the layers that are kept, at about 300 bytes each; maxTrees the trees.
+	// maxEntries bounds the headers of cached layers, at about 300 bytes each; maxTrees bounds the
+	// trees.
 	maxEntries = 300_000
 	maxTrees   = 32
 )
 
-// Image reads the headers of the layers that are not known, and lays all layers over each other.
+// Image reads the headers of layers that are not cached, and merges all layers.
 func (m *Cache) Image(ctx context.Context, img layers.Image) (*Image, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.trim() // also of an image that cannot be read
+	defer m.trim() // also after an error
 	out := &Image{paths: map[pratique.Digest]string{}}
 	for _, l := range img.Layers {
 		out.paths[l.DiffID] = l.Path
@@ -74,7 +77,7 @@ func (m *Cache) Image(ctx context.Context, img layers.Image) (*Image, error) {
 	return out, nil
 }
 
-// layer reads the headers of a layer, unless they are known.
+// layer returns a layer, and reads its headers unless it is cached.
 func (m *Cache) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
 	if at := slices.IndexFunc(m.layers, func(have *Layer) bool { return have.DiffID == l.DiffID }); at >= 0 {
 		layer := m.layers[at]
@@ -102,8 +105,8 @@ func (m *Cache) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
 	return layer, nil
 }
 
-// tree lays layers over each other, on top of the known tree that has most of them. What they have in common with an image
-// that came before is kept as a tree of its own, because more images on the same base will come.
+// tree merges layers, starting from the cached tree with most of them. The layers that are shared
+// with an earlier image are cached as a tree, because more images with the same base will come.
 func (m *Cache) tree(chain []*Layer) (*Tree, error) {
 	var base knownTree
 	shared := 0
@@ -133,7 +136,7 @@ func (m *Cache) tree(chain []*Layer) (*Tree, error) {
 	return base.tree, nil
 }
 
-// trim forgets the least recently used layers, and the trees that have them.
+// trim drops the least recently used layers, and the trees that contain them.
 func (m *Cache) trim() {
 	total := 0
 	for _, l := range m.layers {
@@ -153,14 +156,14 @@ func (m *Cache) trim() {
 	}
 }
 
-// PerLayer remembers what somebody works out of layers, and keeps about as many headers alive by that as [Cache] does. The
-// zero value is ready. It is not for concurrent use.
+// PerLayer caches a value derived from each layer. It keeps about as many headers in memory as
+// [Cache]. The zero value is ready. It is not safe for concurrent use.
 type PerLayer[T any] struct {
 	of      map[*Layer]T
 	entries int
 }
 
-// Get returns what is remembered of a layer, or what derive makes of it.
+// Get returns the cached value of a layer, or derives it.
 func (d *PerLayer[T]) Get(l *Layer, derive func(*Layer) T) T {
 	if known, ok := d.of[l]; ok {
 		return known

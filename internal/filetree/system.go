@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// IsSystemPath reports whether a path is where package managers keep their databases, or where a distribution says which one
-// it is: what decides against which advisories an image is matched.
+// IsSystemPath reports whether a path belongs to a package database or identifies the distribution,
+// so that it decides about the advisories for an image.
 func IsSystemPath(name string) bool {
 	switch dir, file := path.Split(name); dir {
 	case "etc/", "usr/lib/":

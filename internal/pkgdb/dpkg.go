@@ -16,15 +16,16 @@ func knownFields() []string {
 	}
 }
 
-// dpkgStanza is what is to be known of a stanza.
+// dpkgStanza is the relevant part of a stanza.
 type dpkgStanza struct {
 	name, status string
 	statusAt     int
 	seen         []string
-	last         string // the field that a line with a space in front continues
+	last         string // the field that a line with a leading space continues
 }
 
-// checkDpkg is of dpkg's status. dpkg takes names of fields in any case, and only the last word of Status for the state.
+// checkDpkg checks dpkg's status file. dpkg ignores the case of field names, and uses the last word
+// of Status as the state.
 func checkDpkg(name string, r io.Reader) error {
 	fields := knownFields()
 	var s dpkgStanza
@@ -41,7 +42,7 @@ func checkDpkg(name string, r io.Reader) error {
 		}
 		field, value, ok := strings.Cut(line, ":")
 		if s.last = ""; !ok {
-			return nil // Trivy says so
+			return nil // Trivy reports it
 		}
 		at := slices.IndexFunc(fields, func(f string) bool { return strings.EqualFold(foldField(f), foldField(field)) })
 		switch {
@@ -50,7 +51,7 @@ func checkDpkg(name string, r io.Reader) error {
 		case field != fields[at]:
 			return corrupt("%s, line %d: dpkg writes %s, and readers differ in what this field is: have dpkg write the file", name, n, fields[at])
 		case slices.Contains(s.seen, field):
-			return corrupt("%s, line %d: the field %s stands twice in a stanza: have dpkg write the file", name, n, field)
+			return corrupt("%s, line %d: the field %s occurs twice in a stanza: have dpkg write the file", name, n, field)
 		}
 		s.seen, s.last = append(s.seen, field), field
 		switch field {
@@ -70,11 +71,11 @@ func checkDpkg(name string, r io.Reader) error {
 	return s.check(name)
 }
 
-// foldField is the name of a field as the loosest of readers knows it, but for the case.
+// foldField normalizes the name of a field as the most tolerant reader does, except for its case.
 func foldField(field string) string { return strings.ReplaceAll(strings.TrimSpace(field), "-", "") }
 
-// check refuses a package that is installed for dpkg, and that an engine leaves out: both go by what dpkg is asked to do,
-// Trivy by the words, Syft by the letters.
+// check refuses a package that is installed according to dpkg, and that an engine leaves out: both
+// use the wanted state, Trivy by words and Syft by substrings.
 func (s dpkgStanza) check(name string) error {
 	if len(s.status) >= maxLine {
 		return s.errStatus(name)
@@ -96,5 +97,5 @@ func (s dpkgStanza) check(name string) error {
 }
 
 func (s dpkgStanza) errStatus(name string) error {
-	return corrupt("%s, line %d: the status of %s is none that dpkg writes: have dpkg write the file", name, s.statusAt, s.name)
+	return corrupt("%s, line %d: dpkg never writes this status of %s: have dpkg write the file", name, s.statusAt, s.name)
 }

@@ -16,15 +16,14 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Syft's reader of images takes the name in a header as the place of the file, looks for the target
-// of a hard link in the same layer only, and resolves ".." in a link without following other links.
-// Layers that it would misread for one of these reasons are rewritten.
+// Syft takes the name in a header literally, looks for the target of a hard link in the same layer only, and resolves ".." in
+// a link without following other links. Layers that it would misread for one of these reasons are rewritten.
 
-// layerTraits is what is to be known of one layer for that.
+// layerTraits decide whether Syft misreads a layer.
 type layerTraits struct {
-	// plain says that Syft reads the layer as it is meant, whatever lies below it.
+	// plain reports that Syft reads the layer correctly, whatever the layers below.
 	plain bool
-	// upwardLinks are symbolic links that go up on their way, where the letters may lie.
+	// upwardLinks are symbolic links with ".." after a name, which Syft may resolve incorrectly.
 	upwardLinks []string
 }
 
@@ -45,7 +44,7 @@ func traitsOf(l *filetree.Layer) layerTraits {
 	return n
 }
 
-// files puts the layers of an image over each other, and says what Syft would make of each.
+// files merges the layers of an image, and returns the traits of each.
 func (g *Generator) files(ctx context.Context, img layers.Image) (*filetree.Image, []layerTraits, error) {
 	files, err := g.trees.Image(ctx, img)
 	if err != nil {
@@ -75,8 +74,8 @@ func (g *Generator) ReadsCorrectly(ctx context.Context, img layers.Image) (bool,
 	return true, nil
 }
 
-// misreadLinks are the climbing links of a layer that lead elsewhere than their letters say, with where they lead: from the
-// root on, and "" if nowhere.
+// misreadLinks returns the upward links of a layer that Syft resolves incorrectly, with their
+// targets from the root; "" if there is none.
 func misreadLinks(files *filetree.Image, n layerTraits) (map[string]string, error) {
 	found := map[string]string{}
 	for _, name := range n.upwardLinks {
@@ -88,15 +87,15 @@ func misreadLinks(files *filetree.Image, n layerTraits) (map[string]string, erro
 		if err != nil {
 			return nil, err
 		}
-		letters := path.Clean(node.Link)
-		if !strings.HasPrefix(letters, "/") {
-			letters = path.Join("/", path.Dir(name), letters)
+		lexical := path.Clean(node.Link)
+		if !strings.HasPrefix(lexical, "/") {
+			lexical = path.Join("/", path.Dir(name), lexical)
 		}
-		taken, also, err := resolve(files, letters)
+		guessed, found2, err := resolve(files, lexical)
 		if err != nil {
 			return nil, err
 		}
-		if real != taken || there != also {
+		if real != guessed || there != found2 {
 			if found[name] = ""; there {
 				found[name] = "/" + real
 			}
@@ -113,10 +112,10 @@ func resolve(files *filetree.Image, name string) (real string, there bool, err e
 	return real, n != nil, err
 }
 
-// whiteout marks a name that a layer removes.
+// whiteout is the prefix of the name of a removed file.
 const whiteout = ".wh."
 
-// items lists a layer as Syft is to read it.
+// items lists the entries of a rewritten layer.
 func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) []filetree.Item {
 	type placed struct {
 		entry int
@@ -165,7 +164,7 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 	return out
 }
 
-// rewriteMisread is the [rewriter] of those layers that Syft would misread.
+// rewriteMisread is a [rewriter] of the layers that Syft would misread.
 func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
@@ -188,7 +187,7 @@ func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image, name f
 	return done, nil
 }
 
-// write makes a layer's file.
+// write writes a rewritten layer to a file.
 func write(ctx context.Context, name string, files *filetree.Image, l *filetree.Layer, items []filetree.Item) error {
 	body, err := files.Open(l, items)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// WarmUp makes the SBOMs of a small image, so that a process loads what it loads once before the
-// first real image comes: dictionaries and patterns, about 0.2 s of CPU.
+// WarmUp makes the SBOMs of a small image, so that the process loads dictionaries and patterns
+// before the first real image: about 0.2 s of CPU.
 func WarmUp(ctx context.Context, g sbom.Generator) error {
 	return TinyImage(warmUpFiles(), func(img layers.Image) error {
 		_, err := g.Generate(ctx, img)
@@ -27,8 +27,7 @@ func WarmUp(ctx context.Context, g sbom.Generator) error {
 	})
 }
 
-// TinyImage makes an image of one layer with these files, and has it used. Its file is deleted after
-// that.
+// TinyImage makes an image with one layer of these files, calls use with it, and deletes it.
 func TinyImage(files map[string]string, use func(layers.Image) error) error {
 	dir, err := os.MkdirTemp("", "pratique-syft-")
 	if err != nil {
@@ -42,7 +41,7 @@ func TinyImage(files map[string]string, use func(layers.Image) error) error {
 	return use(img)
 }
 
-// warmUpFiles are files that make Syft use most of what it has.
+// warmUpFiles are files that make Syft use most of its features.
 func warmUpFiles() map[string]string {
 	return map[string]string{
 		"etc/os-release":                   "NAME=Debian\nID=debian\nVERSION_ID=12\n",
@@ -54,7 +53,7 @@ func warmUpFiles() map[string]string {
 	}
 }
 
-// tiny is an image of these files, whose one layer it writes to dir.
+// tiny makes an image of these files, and writes its layer to dir.
 func tiny(dir string, files map[string]string) (layers.Image, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)

@@ -13,13 +13,14 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// Apply implements [projection.Store]: it takes facts over, and moves the position, in one transaction.
-// What a fact names and the store does not have is left out: such an image is inspected again at its
-// next push. The error is Unavailable if the store or the file is in the way; then nothing was applied.
-func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error {
-	docs := newDocuments(e.cfg)
+// Apply implements [projection.Store]: it applies facts and moves the position, in one transaction.
+// If a fact names a document that is missing, it is skipped: the image is inspected again at its
+// next push. The error is Unavailable for a problem with the store or the file; then nothing was
+// applied.
+func (p *Projection) Apply(ctx context.Context, entries []pratique.Entry) error {
+	docs := newDocuments(p.cfg)
 	for {
-		err := e.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
+		err := p.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
 			r, err := getProgress(tx)
 			if err != nil {
 				return err
@@ -44,8 +45,8 @@ func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error 
 	}
 }
 
-// writer is one transaction that writes. database is the digest of the one in use, zero before the first.
-// Docs are set where facts are applied.
+// writer is a write transaction. database is the digest of the one in use, zero before the first.
+// docs is set while facts are applied.
 type writer struct {
 	tx       *bbolt.Tx
 	docs     *documents
@@ -78,14 +79,14 @@ func (w writer) apply(f pratique.Fact) error {
 	return nil
 }
 
-// pushed takes over an event, unless it is a sweep's and somebody reported the image before: what sweeps find takes the
-// place of no push.
+// pushed records a push, unless it was found by a sweep and a sender reported an earlier one:
+// sweeps do not replace pushes.
 func (s *subject) pushed(e pratique.Event) {
 	if e.RefreshOnly && !s.RefreshOnly && s.Ref != (pratique.ImageRef{}) {
 		return
 	}
 	s.Ref, s.PushedAt, s.RefreshOnly = e.Ref, e.OccurredAt, e.RefreshOnly
-	// A sender's clock that is ahead does not count; see pipeline.
+	// The sender's clock may be ahead; see pipeline.
 	if s.PushedAt.IsZero() || s.PushedAt.After(e.ReceivedAt) {
 		s.PushedAt = e.ReceivedAt
 	}
@@ -113,7 +114,8 @@ func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
 	})
 }
 
-// markIfOutdated marks an image whose report was made with another database than the one in use.
+// markIfOutdated marks an image as stale if its report was made with another database than the one
+// in use.
 func (w writer) markIfOutdated(id uint32, s *subject) error {
 	if s.Inventory == 0 || s.Database == w.database {
 		return nil
@@ -121,7 +123,7 @@ func (w writer) markIfOutdated(id uint32, s *subject) error {
 	return w.markStale(id, false)
 }
 
-// markStale has an image looked at. One that is to be refreshed stays so.
+// markStale marks an image as stale. An image that needs a refresh keeps that mark.
 func (w writer) markStale(id uint32, refresh bool) error {
 	b := w.tx.Bucket(bucketStale)
 	switch {
@@ -133,7 +135,7 @@ func (w writer) markStale(id uint32, refresh bool) error {
 	return b.Put(encodeNumber(id), []byte{})
 }
 
-// setInventory notes that an image has an inventory.
+// setInventory sets the inventory of an image.
 func (w writer) setInventory(id uint32, s *subject, inventory pratique.Digest) error {
 	n, err := w.inventory(inventory)
 	if err != nil || n == s.Inventory {
@@ -147,11 +149,11 @@ func (w writer) setInventory(id uint32, s *subject, inventory pratique.Digest) e
 	return images.Put(slices.Concat(encodeNumber(n), encodeNumber(id)), []byte{})
 }
 
-// scanned takes a report over. What it says of lists of which nothing is known holds for the database in use, if it
-// was made with that; else they are to be matched.
+// scanned records a report. For lists without known findings it is valid if it was made with the
+// database in use; otherwise they have to be matched.
 func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string) error {
 	s.reported(event, m.Database.Digest)
-	// Making a lost report again gives the same one, and then an image that was set aside is dealt with.
+	// A lost report that is made again is the same, and then an image that was set aside is done.
 	if m.Report == s.Report && w.tx.Bucket(bucketAside).Get(encodeNumber(id)) == nil {
 		return w.markIfOutdated(id, s)
 	}
@@ -163,7 +165,7 @@ func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string
 		return err
 	}
 	s.Report, s.Findings = m.Report, found
-	if m.Database.Digest == w.database { // a push has dealt with it
+	if m.Database.Digest == w.database { // a push has processed it
 		if err := w.tx.Bucket(bucketAside).Delete(encodeNumber(id)); err != nil {
 			return err
 		}
@@ -183,13 +185,13 @@ func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string
 		}
 	}
 	if m.Database.Digest == w.database && !marked {
-		// What this report says for the first time makes other images stale, but not this one.
+		// New findings in this report make other images stale, but not this one.
 		return w.tx.Bucket(bucketStale).Delete(encodeNumber(id))
 	}
 	return w.markIfOutdated(id, s)
 }
 
-// setFindings notes the findings of a list for the database in use, read from their document.
+// setFindings records the findings of a list for the database in use, from their document.
 func (w writer) setFindings(list uint32, d pratique.Digest) error {
 	if known, ok := listFindings(w.tx, list); ok && known == d {
 		return w.tx.Bucket(bucketPending).Delete(encodeNumber(list))
@@ -207,8 +209,8 @@ func (w writer) setFindings(list uint32, d pratique.Digest) error {
 	return w.recordFindings(list, d, slices.Clone(a.vulnerabilities))
 }
 
-// recordFindings notes what was found in a list. Images whose reports say something else become stale. A vulnerability that
-// the list had before and has no more stays in the index, where it costs a match one day.
+// recordFindings records the findings of a list. Images whose reports differ become stale. A
+// vulnerability that the list no longer has stays in the index; some day that costs a match.
 func (w writer) recordFindings(list uint32, d pratique.Digest, vulnerabilities []string) error {
 	for _, name := range [][]byte{bucketPending, bucketUnmatched} {
 		if err := w.tx.Bucket(name).Delete(encodeNumber(list)); err != nil {
@@ -236,7 +238,8 @@ func (w writer) recordFindings(list uint32, d pratique.Digest, vulnerabilities [
 	return eachPosting(w.tx.Bucket(bucketHolders), encodeNumber(list), w.markImages)
 }
 
-// markImages makes all images of an inventory stale, and has the other platforms of their indexes refreshed.
+// markImages marks all images of an inventory as stale, and the other platforms of their indexes
+// for a refresh.
 func (w writer) markImages(inventory uint32) error {
 	prefix := encodeNumber(inventory)
 	c := w.tx.Bucket(bucketImages).Cursor()
@@ -252,7 +255,7 @@ func (w writer) markImages(inventory uint32) error {
 	return nil
 }
 
-// inventory returns the id of an inventory, and takes it and its lists over if they are new.
+// inventory returns the id of an inventory, and adds it with its lists if it is new.
 func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketInventories)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
@@ -295,7 +298,7 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	return id, known.Put(boltfile.DigestKey(d), encodeNumber(id))
 }
 
-// lists returns the lists of an inventory, in its order.
+// lists returns the lists of an inventory, in order.
 func (w writer) lists(inventory uint32) []uint32 {
 	var lists []uint32
 	v := w.tx.Bucket(bucketInventory).Get(encodeNumber(inventory))
@@ -306,7 +309,7 @@ func (w writer) lists(inventory uint32) []uint32 {
 	return lists
 }
 
-// list returns the id of a list, and takes it over with its names if it is new.
+// list returns the id of a list, and adds it with its names if it is new.
 func (w writer) list(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketLists)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
@@ -331,7 +334,7 @@ func (w writer) list(d pratique.Digest) (uint32, error) {
 	return id, known.Put(boltfile.DigestKey(d), encodeNumber(id))
 }
 
-// hashKey makes keys of one length. Two that meet cost a match.
+// hashKey makes keys of one length. A collision costs a match.
 func hashKey(key string) []byte {
 	sum := sha256.Sum256([]byte(key))
 	return sum[:12]

@@ -9,10 +9,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// documents are those that facts name, as far as the inventory has to know them. They are loaded between
-// transactions, so that whoever else writes does not wait for the store: a transaction that meets one
-// that is not loaded goes on, to find what else is missing, is given up, and is tried again when all
-// that is here.
+// documents are the documents that facts name. They are loaded between transactions, so that other
+// writers do not wait for the store: a transaction that needs a missing one continues, to find out
+// what else is missing, and is rolled back and repeated when all are loaded.
 type documents struct {
 	inventories documentLoader[[]pratique.Digest] // their lists
 	keys        documentLoader[[][]byte]          // of lists, hashed
@@ -20,10 +19,10 @@ type documents struct {
 	findings    documentLoader[matchResult]
 }
 
-// matchResult is what a match of a list gave.
+// matchResult is the result of matching a list.
 type matchResult struct {
-	// incomplete says that an early version did not find out what there were advisories for, or that the
-	// scanner failed on the list.
+	// incomplete reports that an early version did not record the coverage, or that the scanner
+	// failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
@@ -62,12 +61,12 @@ func newDocuments(c Config) *documents {
 	}
 }
 
-// complete reports whether nothing was asked for that is not loaded.
+// complete reports whether all documents that were needed are loaded.
 func (d *documents) complete() bool {
 	return len(d.inventories.missing)+len(d.keys.missing)+len(d.reports.missing)+len(d.findings.missing) == 0
 }
 
-// load loads what was asked for.
+// load loads the missing documents.
 func (d *documents) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{d.inventories.load, d.keys.load, d.reports.load, d.findings.load} {
 		if err := load(ctx); err != nil {
@@ -77,14 +76,14 @@ func (d *documents) load(ctx context.Context) error {
 	return nil
 }
 
-// documentLoader holds documents of one sort.
+// documentLoader loads documents of one kind.
 type documentLoader[T any] struct {
 	read    func(ctx context.Context, d pratique.Digest) (T, error)
 	loaded  map[pratique.Digest]loadResult[T]
 	missing []pratique.Digest
 }
 
-// loadResult is what is known of a document; err says that it is not there, or not what it should be.
+// loadResult is a document, or the error that it is missing or invalid.
 type loadResult[T any] struct {
 	value T
 	err   error
@@ -94,8 +93,7 @@ func newDocumentLoader[T any](read func(context.Context, pratique.Digest) (T, er
 	return documentLoader[T]{read: read, loaded: map[pratique.Digest]loadResult[T]{}}
 }
 
-// lostError is about a document that is not there, or not what it should be. What it would have told is
-// left out.
+// lostError is the error for a document that is missing or invalid. Its content is skipped.
 type lostError struct{ error }
 
 func (l lostError) Unwrap() error { return l.error }
@@ -105,8 +103,8 @@ func lost(err error) bool {
 	return errors.As(err, &l)
 }
 
-// errNotLoaded takes the place of a document that is not loaded yet. The transaction goes on as it does
-// without a document that is lost, and is given up.
+// errNotLoaded is the error for a document that is not loaded yet. The transaction continues as for
+// a lost document, and is rolled back.
 var errNotLoaded = lostError{errors.New("a document is not loaded yet")}
 
 func (s *documentLoader[T]) get(d pratique.Digest) (T, error) {

@@ -2,7 +2,7 @@ package inventory
 
 import "bytes"
 
-// siblings calls fn with the other platforms of the indexes that list an image.
+// siblings calls fn with the other platforms of the indexes that contain an image.
 func (w writer) siblings(id uint32, fn func(id uint32) error) error {
 	parents := w.tx.Bucket(bucketParents).Cursor()
 	for k, _ := parents.Seek(encodeNumber(id)); bytes.HasPrefix(k, encodeNumber(id)); k, _ = parents.Next() {
@@ -30,7 +30,8 @@ func (w writer) children(index uint32, fn func(id uint32) error) error {
 	return nil
 }
 
-// markChildIfOutdated is stale for a platform of an index: before the index was evaluated nobody was to be evaluated again.
+// markChildIfOutdated is markIfOutdated for a platform of an index, which matters once the index
+// was evaluated.
 func (w writer) markChildIfOutdated(id uint32) error {
 	s, err := w.subject(id)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A posting is a key with ascending numbers, kept in chunks: the chunk's key is the key and its first number, its value
-// the last number and the differences in between. So adding a number writes one small value, and a million pairs are
+// A posting list is a key with ascending numbers, stored in chunks: a chunk's key is the key and its first number, its value
+// is the last number and the differences in between. So adding a number writes one small value, and a million pairs take
 // a few megabytes.
 
 // maxChunk bounds the value of a chunk, in bytes.
@@ -20,7 +20,7 @@ func appendNumber(key []byte, n uint32) []byte { return append(bytes.Clone(key),
 
 func decodeNumber(raw []byte) uint32 { return binary.BigEndian.Uint32(raw) }
 
-// addPosting adds n, which is larger than every number of the key so far, or the last of them.
+// addPosting adds n, which must be the last number of the key, or larger.
 func addPosting(b *bbolt.Bucket, key []byte, n uint32) error {
 	k, v := lastChunk(b, key)
 	if k == nil || len(v) >= maxChunk {
@@ -51,7 +51,7 @@ func lastChunk(b *bbolt.Bucket, key []byte) (k, v []byte) {
 	return k, v
 }
 
-// eachPosting calls fn with every number of a key, in order.
+// eachPosting calls fn with each number of a key, in order.
 func eachPosting(b *bbolt.Bucket, key []byte, fn func(n uint32) error) error {
 	c := b.Cursor()
 	for k, v := c.Seek(key); len(k) == len(key)+4 && bytes.HasPrefix(k, key); k, v = c.Next() {

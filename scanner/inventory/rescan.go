@@ -11,11 +11,10 @@ import (
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// Begin makes db the database in use. The lists that the delta from the one before affects are to be matched again, in
-// addition to those that still were; for all others what is known of them goes on to hold. Of lists of which nothing is
-// known nothing goes on to hold either.
-func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
-	err = e.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
+// Begin makes db the database in use. The lists that the delta affects become pending, in addition
+// to those that still are; the known findings of all others stay valid.
+func (p *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
+	err = p.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
 		before, err := getProgress(tx)
 		if err != nil {
 			return err
@@ -42,7 +41,7 @@ func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) 
 	return r, err
 }
 
-// retrySetAside has the images looked at that could not be dealt with before.
+// retrySetAside marks the images that were set aside as stale.
 func retrySetAside(tx *bbolt.Tx) error {
 	w := writer{tx: tx}
 	c := tx.Bucket(bucketAside).Cursor()
@@ -90,9 +89,9 @@ func eachAffected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) er
 	return nil
 }
 
-// Pending returns at most limit lists to be matched again.
-func (e *Projection) Pending(limit int) (lists []rescan.List, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Pending returns at most limit lists that have to be matched.
+func (p *Projection) Pending(limit int) (lists []rescan.List, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketPending).Cursor()
 		for k, _ := c.First(); k != nil && len(lists) < limit; k, _ = c.Next() {
 			v := tx.Bucket(bucketList).Get(k)
@@ -108,11 +107,12 @@ func (e *Projection) Pending(limit int) (lists []rescan.List, err error) {
 	return lists, err
 }
 
-// Matched takes over what was found in lists with database. It does nothing if another one is in use by now. Of a list
-// that could not be matched nothing is known from then on, and its images are stale: they get reports that say so. The
-// next push of one tries again, and so does the next database.
-func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) error {
-	return e.file.Update("keep matches", func(tx *bbolt.Tx) error {
+// Matched records the results of matching lists with database, unless another one is in use by now.
+// If a list could not be matched, its findings are unknown from then on, and its images become
+// stale: they get reports that say so. The next push of one tries again, and so does the next
+// database.
+func (p *Projection) Matched(database pratique.Digest, all []rescan.ListResult) error {
+	return p.file.Update("keep matches", func(tx *bbolt.Tx) error {
 		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
@@ -121,7 +121,7 @@ func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) 
 		for _, m := range all {
 			key := encodeNumber(uint32(m.ID))
 			if tx.Bucket(bucketPending).Get(key) == nil {
-				continue // a push was faster
+				continue // done by a push
 			}
 			r.Matched++
 			if m.Failed == "" {
@@ -152,17 +152,17 @@ func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) 
 	})
 }
 
-// unmatched is a list that could not be matched with the database in use: why, and the document that says so in place of
-// findings, if there is one.
+// unmatched is a list that could not be matched with the database in use: the reason, and the
+// document that replaces its findings, if there is one.
 type unmatched struct {
 	Findings pratique.Digest `json:"findings,omitzero"`
 	Why      string          `json:"why"`
 }
 
-// Stale returns about limit images whose newest report may say something else than the database in use. The platforms
-// of an index come together, so that it is evaluated when all of them are dealt with.
-func (e *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Stale returns about limit images whose newest report may be outdated. The platforms of an index
+// are returned together, so that it is evaluated when all of them are done.
+func (p *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w, taken := writer{tx: tx}, map[uint32]bool{}
 		take := func(id uint32) error {
 			v := tx.Bucket(bucketStale).Get(encodeNumber(id))
@@ -189,6 +189,7 @@ func (e *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
 	return all, err
 }
 
+// staleImage describes a stale image.
 func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 	s, err := w.subject(id)
 	if err != nil {
@@ -232,10 +233,11 @@ func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 	return o, nil
 }
 
-// Update takes over what became of stale images, and counts: changed had other findings, worse had new ones. An
-// image that became stale again meanwhile, by another database or report, stays so.
-func (e *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, worse int) error {
-	return e.file.Update("keep reports", func(tx *bbolt.Tx) error {
+// Update records the results for stale images and counts them: changed images have other findings,
+// affected ones have new findings. An image that became stale again meanwhile, by another database
+// or report, stays so.
+func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, affected int) error {
+	return p.file.Update("keep reports", func(tx *bbolt.Tx) error {
 		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
@@ -262,12 +264,12 @@ func (e *Projection) Update(database pratique.Digest, all []rescan.ImageResult, 
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+worse
+		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+affected
 		return putProgress(tx, r)
 	})
 }
 
-// putSetAside notes that an image could not be dealt with, or that it was.
+// putSetAside records whether an image is set aside.
 func putSetAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error {
 	b, key := tx.Bucket(bucketAside), encodeNumber(uint32(one.ID))
 	if one.Failed == "" {
@@ -279,9 +281,9 @@ func putSetAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error
 	return b.Put(key, []byte(one.Failed))
 }
 
-// Aside returns at most limit of the images that could not be dealt with since the database in use came.
-func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Aside returns at most limit of the images that were set aside for the database in use.
+func (p *Projection) Aside(limit int) (all []pratique.Aside, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w := writer{tx: tx}
 		c := tx.Bucket(bucketAside).Cursor()
 		for k, reason := c.First(); k != nil && len(all) < limit; k, reason = c.Next() {
@@ -296,9 +298,9 @@ func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
 	return all, err
 }
 
-// Finish notes that nothing is left to do for database, if that is so.
-func (e *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
-	err = e.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
+// Finish records that rescanning for database is finished, if nothing is left to do.
+func (p *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
+	err = p.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
 		if r, err = getProgress(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
 		}

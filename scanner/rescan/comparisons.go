@@ -12,21 +12,21 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Comparisons compare the findings of reports, and remember the result: images that share lists share the
-// difference, too. The zero value is ready.
+// Comparisons compares the findings of reports, and caches the results: images that share lists
+// also share the differences. The zero value is ready.
 type Comparisons struct {
 	totals cache[Totals] // by the document of a list's findings
-	added  cache[Added]  // by the documents of which none is on both sides
+	added  cache[Added]  // by the documents that are on one side only
 }
 
-// Put remembers how a list's findings differ from those before.
+// Put caches how a list's findings differ from the previous ones.
 func (c *Comparisons) Put(before, now pratique.Digest, d Difference) {
 	c.totals.put(now.Hex(), d.Totals)
 	c.added.put(comparisonKey([]pratique.Digest{before}, []pratique.Digest{now}), d.Added)
 }
 
-// Compare returns the difference between two reports, each given by the documents of its lists' findings.
-// Of those before, none counts if one is gone or damaged.
+// Compare returns the difference between two reports, each given by the documents of its lists'
+// findings. If a previous document is missing or damaged, all of them are ignored.
 func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, before, now []pratique.Digest) (Difference, error) {
 	d := Difference{Totals: Totals{Counts: pratique.Counts{}}}
 	for _, list := range now {
@@ -55,7 +55,7 @@ func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, befor
 	return d, err
 }
 
-// minus returns the digests of all that are not in others.
+// minus returns the digests in all that are not in others.
 func minus(all, others []pratique.Digest) []pratique.Digest {
 	return slices.DeleteFunc(slices.Clone(all), func(d pratique.Digest) bool { return slices.Contains(others, d) })
 }
@@ -72,14 +72,14 @@ func comparisonKey(gone, come []pratique.Digest) string {
 	return key.String()
 }
 
-// cache remembers values, and has those that several goroutines want at once made once.
+// cache caches values, and computes a value once for concurrent callers.
 type cache[T any] struct {
 	mu       sync.Mutex // not held while a value is made
 	values   map[string]T
 	inFlight singleflight.Group
 }
 
-// maxRemembered bounds a memo. Far fewer values are in use at once.
+// maxRemembered bounds a cache. Far fewer values are in use at a time.
 const maxRemembered = 10_000
 
 func (m *cache[T]) put(key string, value T) {

@@ -7,8 +7,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// LoadQuestion returns what to ask about a stored list. If what was found in it before is gone or damaged,
-// that is the whole list.
+// LoadQuestion returns the question about a stored list. If the previous findings are missing or
+// damaged, it is about the whole list.
 func LoadQuestion(ctx context.Context, from scanner.Documents, l List, change *Change) (Question, error) {
 	list, err := scanner.LoadListDocument(ctx, from, l.Digest)
 	if err != nil {
@@ -53,7 +53,7 @@ func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest)
 	return out, nil
 }
 
-// missingOrDamaged says whether a document is gone or damaged.
+// missingOrDamaged reports whether a document is missing or damaged.
 func missingOrDamaged(err error) bool {
 	kind := pratique.KindOf(err)
 	return kind == pratique.NotFound || kind == pratique.Corrupt

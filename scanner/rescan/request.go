@@ -5,20 +5,21 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// answer is what the matcher found in one query. Coverage is nil if the query was asked before, for another
-// list: that of packages does not count.
+// answer is what the matcher found for a query. Coverage is nil if the query was answered for
+// another list: for packages it does not matter.
 type answer struct {
 	found   []scanner.FindingCore
 	covered *pratique.Coverage
 }
 
-// Request puts the questions about several lists to the matcher at once.
+// Request asks the matcher several questions at once.
 type Request struct {
 	questions []Question
 	change    *Change
-	// answers are by question and query, nil where it is not known.
+	// answers are by question and query; nil if not known.
 	answers [][]*answer
-	// keys and open belong to what Open returned: for each inventory its key, and where it was asked.
+	// keys and positions belong to the result of Pending: the key of each inventory, and the
+	// queries that it answers.
 	keys      []pratique.Digest
 	positions [][]position
 }
@@ -35,7 +36,8 @@ func NewRequest(questions []Question, change *Change) *Request {
 	return r
 }
 
-// Pending returns what has to be matched, each query once. What another request has asked meanwhile is not in it.
+// Pending returns what has to be matched, each query once. Queries that another request has
+// answered are not in it.
 func (r *Request) Pending() []pratique.Inventory {
 	var all []pratique.Inventory
 	known := map[pratique.Digest]int{}
@@ -61,7 +63,7 @@ func (r *Request) Pending() []pratique.Inventory {
 	return all
 }
 
-// SetReports takes over the reports on what Open returned last, in that order.
+// SetReports sets the reports on the last result of Pending, in order.
 func (r *Request) SetReports(reports []pratique.Report) error {
 	if len(reports) != len(r.positions) {
 		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(r.positions))
@@ -79,8 +81,7 @@ func (r *Request) SetReports(reports []pratique.Report) error {
 	return nil
 }
 
-// Findings returns what is found in the list of the question with that number. All that is open must have
-// been answered.
+// Findings returns the findings of the list of a question. All of Pending must have been answered.
 func (r *Request) Findings(question int) (Findings, error) {
 	return r.questions[question].merge(r.answers[question])
 }

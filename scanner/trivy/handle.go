@@ -40,12 +40,11 @@ func (h *handle) use(db scanner.DatabaseDir) error {
 	if db.Version != 0 && db.Version != trivydb.SchemaVersion {
 		return fmt.Errorf("database of schema %d, want %d", db.Version, trivydb.SchemaVersion)
 	}
-	err := recoverPanic(func() error {
-		if err := h.init(db); err != nil {
-			return err
-		}
-		return notEmpty()
-	})
+	err := recoverPanic(func() error { return h.init(db) })
+	if err == nil {
+		// Separately, because trivy-db turns panics on faults off when it has opened a database.
+		err = recoverPanic(notEmpty)
+	}
 	if err != nil {
 		return errors.Join(err, h.close())
 	}

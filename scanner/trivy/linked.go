@@ -103,7 +103,7 @@ func (l *linker) follow(name string, into bool) error {
 	real, n, err := l.tree.image.Resolve(name)
 	switch {
 	case errors.Is(err, filetree.ErrLoop) && (filetree.IsSystemPath(name) || slices.Contains(packageDirs(), name)):
-		return pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s form a loop", name)
+		return pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
 	case errors.Is(err, filetree.ErrLoop):
 		return nil
 	case err != nil:

@@ -9,8 +9,8 @@ import (
 	"github.com/anchore/syft/syft/file"
 )
 
-// conflict returns the paths that the upper layers add, or why these layers cannot be looked at
-// alone: they change something of the base, or something of the base leads into them.
+// conflict returns the paths that the upper layers add, or the reason why they cannot be cataloged
+// alone: they change something in the base, or something in the base refers to them.
 func (b *base) conflict(upper *image.Image, all entries, resolver file.Resolver) (added map[string]struct{}, why string) {
 	for _, l := range upper.Layers {
 		for _, p := range l.Tree.AllRealPaths() {
@@ -42,7 +42,8 @@ func (b *base) conflict(upper *image.Image, all entries, resolver file.Resolver)
 	return added, ""
 }
 
-// leadsInto says how the base itself, without those below it, leads to one of the added paths.
+// leadsInto returns how the base itself, without those below it, refers to one of the added paths;
+// "" if it does not.
 func (b *base) leadsInto(added map[string]struct{}, resolver file.Resolver) (why string) {
 	for p := range added {
 		if dir, ok := nearest(path.Dir(p), b.linked); ok {
@@ -62,7 +63,7 @@ func (b *base) leadsInto(added map[string]struct{}, resolver file.Resolver) (why
 	return ""
 }
 
-// has reports whether something is at a path, or at the end of the links that it leads through.
+// has reports whether something exists at a path, or at the end of its links.
 func (b *base) has(name string) bool {
 	if _, there := b.paths.at(name); there {
 		return true
@@ -75,7 +76,7 @@ func (b *base) has(name string) bool {
 	return there
 }
 
-// conflictOf says what is wrong with one entry of the upper layers.
+// conflictOf returns the conflict of one entry of the upper layers; "" if there is none.
 func (b *base) conflictOf(p string, e entry, upper entries) (why string) {
 	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
 		if below, there := b.paths.at(dir); there && !below.dir {
@@ -88,7 +89,7 @@ func (b *base) conflictOf(p string, e entry, upper entries) (why string) {
 	// A link into the base gives one of its files a second name. The meaning of a link that goes up
 	// after it went down depends on who follows it.
 	if at := strings.LastIndex(e.link, ".."); at > 0 && strings.Trim(e.link[:at], "./") != "" {
-		return fmt.Sprintf("the link %s goes up on its way", p)
+		return fmt.Sprintf("the link %s goes up after a name", p)
 	}
 	target := clean(e.link)
 	if !e.hard && !strings.HasPrefix(e.link, "/") {
@@ -97,7 +98,7 @@ func (b *base) conflictOf(p string, e entry, upper entries) (why string) {
 	alone := paths{here: upper}
 	end, ok := alone.resolve(target)
 	if !ok {
-		return fmt.Sprintf("the link %s leads in a circle", p)
+		return fmt.Sprintf("the link %s is in a loop", p)
 	}
 	for _, name := range []string{target, end} {
 		if name == "/" || b.has(name) {
@@ -107,7 +108,7 @@ func (b *base) conflictOf(p string, e entry, upper entries) (why string) {
 	return ""
 }
 
-// mayMatch is false for patterns that contain a name which nothing in the image has.
+// mayMatch is false for patterns with a name that nothing in the image has.
 func (b *base) mayMatch(pattern string) bool {
 	for _, part := range split(pattern) {
 		if literalName(part) && !b.any(func(b *base) bool { _, there := b.names[part]; return there }) {
@@ -117,10 +118,10 @@ func (b *base) mayMatch(pattern string) bool {
 	return true
 }
 
-// whiteout marks a name that a layer removes.
+// whiteout is the prefix of the name of a removed file.
 const whiteout = ".wh."
 
-// removed returns what a whiteout file takes away: a name, or everything that was in its directory.
+// removed returns what a whiteout removes: a name, or all content of its directory.
 func removed(dir, base string) (string, bool) {
 	name, ok := strings.CutPrefix(base, whiteout)
 	if !ok {

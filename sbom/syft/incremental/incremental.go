@@ -1,15 +1,15 @@
-// Package incremental makes the SBOMs of sbom/syft and reads less for them. It remembers the images
-// that it cataloged last. Of an image that lies on one of these it catalogs the layers above only,
-// if that provably gives the same; otherwise it reads everything.
+// Package incremental makes the same SBOMs as sbom/syft, and reads less. It caches the images that
+// it cataloged last. For an image built on one of these it only catalogs the layers above, if that
+// provably gives the same result; otherwise it reads everything.
 //
-// The proof rests on one property of Syft: a cataloger learns of an image only by asking a resolver.
-// So the package records the questions that were asked about a base image. It then looks whether the
-// layers above could change an answer (conflict.go), answers what is asked about the upper layers for
-// the whole image (upper.go), and checks that the two catalogs add up (merge.go). What it may
-// believe of Syft's catalogers depends on Syft's version: a test fails when that changes, until
+// The proof rests on one property of Syft: a cataloger learns about an image only by asking a
+// resolver. So the package records the questions about a base image. Then it checks whether the
+// layers above could change an answer (conflict.go), answers questions about the upper layers for
+// the whole image (upper.go), and checks that the two catalogs can be merged (merge.go). What is
+// known about Syft's catalogers depends on Syft's version: a test fails when that changes, until
 // testdata/catalogers.txt is approved again. Decision 0026 has the reasons.
 //
-// To believe nothing of this, turn it off: inspect.incrementalSBOM.
+// inspect.incrementalSBOM turns it off.
 package incremental
 
 import (
@@ -33,7 +33,7 @@ import (
 
 var _ sbom.Generator = (*Generator)(nil)
 
-// Generator makes SBOMs. It may be used by several goroutines.
+// Generator makes SBOMs. It is safe for concurrent use.
 type Generator struct {
 	full   *plain.Generator
 	config *syft.CreateSBOMConfig
@@ -42,7 +42,7 @@ type Generator struct {
 	baseline *trace
 }
 
-// New builds a generator that gives what full gives.
+// New builds a generator with the same results as full.
 func New(full *plain.Generator) (*Generator, error) {
 	g := &Generator{full: full, config: withBundles(full.Config())}
 	always := newTrace()
@@ -65,7 +65,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	fail := func(err error) (sbom.Documents, error) {
 		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), "generate sbom", img.Subject.String(), err)
 	}
-	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
+	if err := ctx.Err(); err != nil { // a cached image is not read, so nothing else checks ctx
 		return fail(err)
 	}
 	asMeant, err := g.full.ReadsCorrectly(ctx, img)
@@ -73,7 +73,7 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 		return fail(err)
 	}
 	if !asMeant {
-		// What such layers hold depends on those below them, so nothing of it can be remembered.
+		// The content of such layers depends on those below, so it cannot be cached.
 		return g.full.Generate(ctx, img)
 	}
 	found, err := g.catalog(ctx, img)
@@ -100,8 +100,8 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	return docs, nil
 }
 
-// result is the catalog of an image. model makes Syft's SPDX model of it, remember what the cache
-// keeps of it, which is nil if there is nothing to keep.
+// result is the catalog of an image. model makes Syft's SPDX model of it, remember returns what to
+// cache, nil for nothing.
 type result struct {
 	whole    *syftsbom.SBOM
 	packages []pkg.Package
@@ -109,13 +109,13 @@ type result struct {
 	remember func() *base
 }
 
-// catalog finds the packages in an image.
+// catalog finds the packages of an image.
 func (g *Generator) catalog(ctx context.Context, img layers.Image) (result, error) {
 	chain := chainOf(img)
 	base := g.cache.find(chain)
 	if base == nil {
 		if n := g.cache.shared(chain); n > 0 {
-			// This is the second image with these layers at the bottom; there will be more.
+			// This is the second image with these lowest layers, so more will come.
 			lower, err := subimage(img, 0, n)
 			if err != nil {
 				return result{}, err
@@ -137,7 +137,7 @@ func (g *Generator) catalog(ctx context.Context, img layers.Image) (result, erro
 	return g.all(ctx, img, newTrace())
 }
 
-// all catalogs all layers, and records what is asked about them.
+// all catalogs all layers, and records the questions.
 func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ result, err error) {
 	read, cleanup, err := plain.Open(ctx, img)
 	if err != nil {
@@ -165,8 +165,8 @@ func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ 
 	}, nil
 }
 
-// onBase catalogs the layers above a known image. If it says why not, and there is no error, the
-// image has to be read whole.
+// onBase catalogs the layers above a cached image. If why is not empty, the whole image has to be
+// read.
 func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ result, why string, err error) {
 	n := len(low.chain)
 	if n == len(img.Layers) {

@@ -10,7 +10,7 @@ import (
 	"github.com/anchore/syft/syft/source"
 )
 
-// recorder writes down what is asked of a resolver.
+// recorder records what is asked of a resolver.
 type recorder struct {
 	file.Resolver
 	trace *trace
@@ -37,8 +37,7 @@ func (r *recorder) FilesByPath(paths ...string) ([]file.Location, error) {
 	})
 }
 
-// each looks paths up one by one and leaves out files that were found before, as Syft's resolvers
-// do.
+// each looks up paths one by one and removes duplicates, as Syft's resolvers do.
 func each(paths []string, lookup func(string) ([]file.Location, error)) ([]file.Location, error) {
 	if len(paths) == 1 {
 		return lookup(paths[0])
@@ -58,8 +57,7 @@ func each(paths []string, lookup func(string) ([]file.Location, error)) ([]file.
 	return all, nil
 }
 
-// RelativeFileByPath implements [file.PathResolver]. In a squashed image it is a lookup like any
-// other.
+// RelativeFileByPath implements [file.PathResolver]. In a squashed image it is an ordinary look-up.
 func (r *recorder) RelativeFileByPath(_ file.Location, p string) *file.Location {
 	found, err := r.FilesByPath(p)
 	if err != nil || len(found) == 0 {
@@ -95,7 +93,7 @@ func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if err != nil || !r.trace.shouldKeep(l.Coordinates) {
 		return body, err
 	}
-	// The reader is handed on as it is: catalogers copy a file into memory if they cannot seek in it.
+	// The reader itself is returned: catalogers copy files into memory that are not seekable.
 	file, ok := body.(readSeekerAt)
 	if !ok {
 		return body, nil
@@ -111,8 +109,8 @@ type readSeekerAt interface {
 	io.Seeker
 }
 
-// readSmall returns what is in a file of at most maxContent bytes, and nil for a larger one: a cataloger
-// that asks for that again has the image read whole.
+// readSmall returns the content of a file of at most maxContent bytes, nil for a larger one: if a
+// cataloger asks for that again, the whole image is read.
 func readSmall(f readSeekerAt) ([]byte, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if _, backErr := f.Seek(0, io.SeekStart); err == nil {
@@ -129,8 +127,8 @@ func readSmall(f readSeekerAt) ([]byte, error) {
 	return content, err
 }
 
-// wrappedSource is a source whose files are asked for through wrap. It describes another image if
-// description is set.
+// wrappedSource is a source with a wrapped resolver. If description is set, it describes another
+// image.
 type wrappedSource struct {
 	source.Source
 	wrap        func(file.Resolver) file.Resolver

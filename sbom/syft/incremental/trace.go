@@ -10,22 +10,23 @@ import (
 
 // maxContent bounds one file whose content is kept with a trace, maxContents all of them.
 const (
+	// maxContent bounds a file whose content is kept in a trace, maxContents all of them.
 	maxContent  = 16 << 10
 	maxContents = 1 << 20
 )
 
-// trace is what catalogers asked about an image. What they find depends on the answers and on nothing
-// else, so the same answers give the same catalog.
+// trace records what catalogers asked about an image. Their results depend on the answers only, so
+// equal answers give the same catalog.
 type trace struct {
 	mu      sync.Mutex
 	lookups map[string]struct{} // paths asked for by name
 	globs   map[string]struct{}
 	types   map[string]struct{} // MIME types
-	all     bool                // the whole list of files was asked for
-	// answers is what was found by name; contents is what small files among these hold, such as a
-	// release file.
+	all     bool                // the list of all files was requested
+	// answers are the results of look-ups by name; contents are the small files among them, such as
+	// a release file.
 	answers  map[string][]file.Location
-	absent   map[string]struct{} // what was not found by name
+	absent   map[string]struct{} // names that were not found
 	named    map[file.Coordinates]struct{}
 	contents map[file.Coordinates][]byte
 	size     int // bytes of contents
@@ -47,7 +48,7 @@ func (t *trace) look(paths ...string) {
 	}
 }
 
-// answered returns what was found by a name before. Syft asks for each file of each package more
+// answered returns the result of an earlier look-up. Syft looks up each file of each package more
 // than once.
 func (t *trace) answered(p string) (found []file.Location, ok bool) {
 	t.mu.Lock()
@@ -94,8 +95,7 @@ func (t *trace) list() {
 	t.all = true
 }
 
-// ownGlobs lists the patterns of t that are not among those of an image without files: they came from
-// what was found.
+// ownGlobs returns the patterns that are not in the baseline: they depended on what was found.
 func (t *trace) ownGlobs(always *trace) []string {
 	var found []string
 	for p := range t.globs {
@@ -106,7 +106,7 @@ func (t *trace) ownGlobs(always *trace) []string {
 	return found
 }
 
-// shouldKeep reports whether a file was found by name and its content may be kept.
+// shouldKeep reports whether the content of a file should be kept.
 func (t *trace) shouldKeep(c file.Coordinates) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,7 +122,7 @@ func (t *trace) content(c file.Coordinates, content []byte) {
 	t.size += len(content)
 }
 
-// cloneLocations are locations that may be annotated without changing the others.
+// cloneLocations copies locations, so that their annotations can be changed.
 func cloneLocations(locations []file.Location) []file.Location {
 	out := slices.Clone(locations)
 	for i := range out {

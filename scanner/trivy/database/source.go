@@ -93,8 +93,7 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	if h := s.host(ref); h.Username != "" {
 		auth = &authn.Basic{Username: h.Username, Password: h.Password}
 	}
-	// The next source is the better answer to a source in trouble, and one that says when to come back is not
-	// asked before.
+	// Few retries: if a source fails, the next one is tried.
 	direct, err := s.transport(ref)
 	if err != nil {
 		return nil, err
