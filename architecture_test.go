@@ -167,10 +167,10 @@ var large = map[string]struct {
 	"deploy/policy":          {1700, "one engine, and the input that it is given"},
 	"internal/config":        {1500, "the schema of one file and its validation"},
 	"internal/filetree":      {1400, "one model of what a runtime unpacks"},
-	"internal/inspector":     {1950, "a pool of processes and both ends of their wire"},
-	"internal/layers":        {2100, "one store of layers; every way to read one is bounded in it"},
+	"internal/inspector":     {1900, "a pool of processes and both ends of their wire"},
+	"internal/layers":        {2050, "one store of layers; every way to read one is bounded in it"},
 	"internal/pipeline":      {3700, "the order of the stages, one file for each"},
-	"internal/registry":      {2500, "one client: every answer of a registry is bounded in it"},
+	"internal/registry":      {2450, "one client: every answer of a registry is bounded in it"},
 	"queue":                  {1900, "streams, and the pool that works on them"},
 	"queue/outbox":           {2000, "one file on disk with one writer"},
 	"queue/reconcile":        {1200, "sweeps, their budget and their schedule"},
@@ -178,7 +178,7 @@ var large = map[string]struct {
 	"sbom/syft/incremental":  {1800, "one proof, whose steps are its files"},
 	"scanner":                {1100, "the contract, and the documents that go with it"},
 	"scanner/inventory":      {1300, "one projection: its buckets are written in one transaction"},
-	"scanner/trivy":          {3500, "one adapter"},
+	"scanner/trivy":          {3400, "one adapter"},
 	"scanner/trivy/database": {2250, "download and check one database"},
 }
 

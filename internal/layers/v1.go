@@ -161,16 +161,25 @@ func KindOf(ctx context.Context, err error) pratique.Kind {
 	if errors.Is(err, syscall.EFBIG) { // the process may not make larger files
 		return pratique.Exhausted
 	}
-	for _, passing := range []error{
-		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
-	} {
-		if errors.Is(err, passing) {
-			return pratique.Unavailable
-		}
+	if IsMachineError(err) {
+		return pratique.Unavailable
 	}
 	if _, statErr := os.Stat(os.TempDir()); errors.Is(err, fs.ErrNotExist) && statErr != nil {
 		return pratique.Unavailable
 	}
 	return pratique.Corrupt
+}
+
+// IsMachineError reports whether an error is a temporary problem of this machine, and not the image's. A missing file is
+// not: parsers look for many that an image need not have.
+func IsMachineError(err error) bool {
+	for _, e := range []error{
+		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

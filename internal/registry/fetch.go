@@ -230,7 +230,7 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 	return raw, nil
 }
 
-// Layer opens the compressed stream of a layer. Its digest is not checked here, since whoever reads
+// Layer opens the compressed stream of a layer. Its digest is not checked here, since the reader of
 // the stream hashes it anyway; it never has more than d.Size bytes. A read fails with kind
 // Unavailable on a network error, and if no bytes come for a minute. Close it in any case: it holds
 // one of the registry's slots.

@@ -5,10 +5,10 @@ package trivy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
-	"syscall"
+
+	"github.com/pratique-dev/pratique/internal/layers"
 )
 
 // logErrors is the handler of Trivy's logger. It prints nothing. Trivy logs it when a file could
@@ -46,7 +46,7 @@ func (s *logErrors) Handle(_ context.Context, r slog.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case isMachineError(err):
+	case layers.IsMachineError(err):
 		s.machine = cmp.Or(s.machine, err)
 	case dpkgStatus(file):
 		s.damaged = cmp.Or(s.damaged, errUnread(file, err))
@@ -81,18 +81,4 @@ func (s *logErrors) parseErrors() (damaged, unnamed error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.damaged, s.withoutFile
-}
-
-// isMachineError reports whether an error is this machine's and not the file's. A missing file is
-// not: analyzers look for many that an image need not have.
-func isMachineError(err error) bool {
-	for _, e := range []error{
-		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE,
-		syscall.ENOMEM, syscall.EIO,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }

@@ -106,6 +106,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 		"garbage":            {file([]byte("garbage")), pratique.Unavailable},
 		"empty file":         {file(nil), pratique.Unavailable},
 		"cut short":          {file(whole[:len(whole)/2]), pratique.Unavailable},
+		"cut to its header":  {file(whole[:2*os.Getpagesize()]), pratique.Unavailable}, // reading on faults
 		"no bucket":          {scanner.DatabaseDir{Dir: bare}, pratique.Unavailable},
 		"no vulnerability":   {scanner.DatabaseDir{Dir: empty}, pratique.Unavailable},
 		"another schema":     {scanner.DatabaseDir{Dir: good.Dir, Database: pratique.Database{Version: 3}}, pratique.Unavailable},

@@ -183,7 +183,7 @@ func TestOnAKnownBase(t *testing.T) {
 		}, why: "leads into the base"},
 		"a link up and down":        {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b/../../usr/share/nodejs"}}, why: "rewritten"},
 		"a link to everything":      {upper: []imagetest.Files{{"app/root": imagetest.Symlink + "/"}}, why: "leads into the base"},
-		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "circle"},
+		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "is in a loop"},
 		"a hard link into the base": {upper: []imagetest.Files{{"app/package.json": imagetest.Hardlink + "usr/share/nodejs/base/package.json"}}, why: "rewritten"},
 		"the base's layer again":    {upper: []imagetest.Files{{"app/x": "y"}, debian(t)}, why: "layer of the base again"},
 		"the same package as below": {upper: []imagetest.Files{{"opt/copy/package.json": npm("base")}}},

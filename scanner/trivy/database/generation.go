@@ -164,12 +164,7 @@ func (s *Store) addManifests(manifests []pratique.Digest, meta metadata) error {
 		return nil
 	}
 	g.Manifests = append(slices.Clone(g.Manifests), manifests...)
-	dir := g.generation(s.cfg.Dir).Dir
-	tmp := filepath.Join(s.cfg.Dir, tempPrefix+recordFile)
-	if err := writeJSON(tmp, g); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
+	if err := s.replaceJSON(filepath.Join(g.generation(s.cfg.Dir).Dir, recordFile), g); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -219,6 +214,15 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	return writeSynced(path, raw)
+}
+
+// replaceJSON replaces a file below the store's directory, by renaming a new one.
+func (s *Store) replaceJSON(path string, v any) error {
+	tmp := filepath.Join(s.cfg.Dir, tempPrefix+filepath.Base(path))
+	if err := writeJSON(tmp, v); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
 }
 
 func writeSynced(path string, raw []byte) error {

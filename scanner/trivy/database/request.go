@@ -169,9 +169,8 @@ func (s *Store) serveRequest(ctx context.Context, dir, answer string) error {
 	if err != nil {
 		a.Kind, a.Error = pratique.KindOf(err), pratique.Excerpt(err.Error(), maxError)
 	}
-	tmp := filepath.Join(filepath.Dir(answer), tempPrefix+filepath.Base(answer))
 	// The requester gets the error; the service fails only if it cannot respond.
-	return errors.Join(writeJSON(tmp, a), os.Rename(tmp, answer), os.RemoveAll(dir))
+	return errors.Join(s.replaceJSON(answer, a), os.RemoveAll(dir))
 }
 
 func (s *Store) execute(ctx context.Context, dir string) (changed bool, err error) {

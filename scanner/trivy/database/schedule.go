@@ -91,11 +91,7 @@ func (s *Store) updateSchedule(change func(*schedule)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.schedule)
-	tmp := filepath.Join(s.cfg.Dir, tempPrefix+scheduleFile)
-	if err := writeJSON(tmp, s.schedule); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(s.cfg.Dir, scheduleFile))
+	return s.replaceJSON(filepath.Join(s.cfg.Dir, scheduleFile), s.schedule)
 }
 
 // Due returns when the sources may be asked again.
