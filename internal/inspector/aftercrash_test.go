@@ -9,9 +9,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestAgain: a call that is made again has a child that did nothing before and does nothing after. One at a time is made,
-// and others go on beside it.
-func TestAgain(t *testing.T) {
+// TestAfterCrash: a call after a crash has a fresh child, which is not used again. One such call runs at a time, and other
+// calls continue.
+func TestAfterCrash(t *testing.T) {
 	p := startPool(t, Config{Children: 2})
 	checkInspect(t, p)
 	for _, step := range []struct {
@@ -63,8 +63,8 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestAgainBesideNobody: the only child of a pool was used, so it goes.
-func TestAgainBesideNobody(t *testing.T) {
+// TestAfterCrashAlone: the only child of a pool was used, so it goes.
+func TestAfterCrashAlone(t *testing.T) {
 	p := startPool(t, Config{})
 	checkInspect(t, p)
 	before := p.serial.Load()

@@ -304,8 +304,8 @@ func (c *child) classify(err error) error {
 	case errors.Is(err, errTimeout), errors.Is(err, errMemory), errors.Is(err, errWritten):
 		kind = pratique.Exhausted
 	}
-	if said := c.stderr.String(); said != "" {
-		err = fmt.Errorf("%w; it said: %s", err, said)
+	if output := c.stderr.String(); output != "" {
+		err = fmt.Errorf("%w; it wrote: %s", err, output)
 	}
 	return &pratique.Error{Op: "run inspector", Kind: kind, Err: err}
 }

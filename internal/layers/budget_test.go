@@ -17,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-func TestFlight(t *testing.T) {
+func TestByteBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newByteBudget(100 << 20)

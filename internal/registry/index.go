@@ -86,29 +86,29 @@ func (r *indexReader) index(ctx context.Context, m manifest, above platform, dep
 // entry reads one entry. A temporary failure is an error, since the next attempt may succeed; a
 // permanent one makes the entry uninspected.
 func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, depth int) (listing, error) {
-	said := above
+	listed := above
 	if d.Platform != nil {
 		if d.Platform.unknown() {
 			return listing{}, nil
 		}
 		if !d.Platform.empty() {
-			said = *d.Platform
+			listed = *d.Platform
 		}
 	}
-	found, own, err := r.read(ctx, d, said, depth)
+	found, own, err := r.read(ctx, d, listed, depth)
 	if err == nil {
 		return found, nil
 	}
 	if r.exceeded() {
 		return listing{}, err
 	}
-	if !r.client.wantsPlatform(said, own) {
+	if !r.client.wantsPlatform(listed, own) {
 		return listing{unwanted: 1}, nil
 	}
 	if kind := pratique.KindOf(err); kind != pratique.Invalid && kind != pratique.NotFound && kind != pratique.Exhausted {
 		return listing{}, err
 	}
-	platform := said.name()
+	platform := listed.name()
 	if platform == "" {
 		platform = own.name()
 	}
@@ -117,7 +117,7 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 
 // read fetches an entry and evaluates its bytes. With an error it also returns the platform in the
 // image's configuration, if that was read.
-func (r *indexReader) read(ctx context.Context, d descriptor, said platform, depth int) (found listing, own platform, err error) {
+func (r *indexReader) read(ctx context.Context, d descriptor, listed platform, depth int) (found listing, own platform, err error) {
 	id, err := d.id()
 	if err != nil {
 		return listing{}, own, err
@@ -137,7 +137,7 @@ func (r *indexReader) read(ctx context.Context, d descriptor, said platform, dep
 		if depth == maxIndexDepth {
 			return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "indexes within indexes, more than %d deep", maxIndexDepth)
 		}
-		found, err = r.index(ctx, m, said, depth+1)
+		found, err = r.index(ctx, m, listed, depth+1)
 		return found, own, err
 	case m.inert():
 		return listing{}, own, nil
@@ -160,13 +160,13 @@ func (r *indexReader) read(ctx context.Context, d descriptor, said platform, dep
 	if err := cfg.setDiffIDs(descriptors); err != nil {
 		return listing{}, own, err
 	}
-	if !r.client.wantsPlatform(said, own) {
+	if !r.client.wantsPlatform(listed, own) {
 		return listing{unwanted: 1}, own, nil
 	}
 	if err := r.client.requireSHA256(ctx, r.target, doc, id); err != nil {
 		return listing{}, own, err
 	}
-	child, err := newChild(pratique.DigestOf(doc.raw), said, own)
+	child, err := newChild(pratique.DigestOf(doc.raw), listed, own)
 	return listing{children: []pratique.Child{child}}, own, err
 }
 
@@ -183,8 +183,8 @@ func (r *indexReader) config(ctx context.Context, m manifest) (config, error) {
 
 // newChild takes the platform from the index if that names it in full, otherwise from the
 // configuration.
-func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error) {
-	child := pratique.Child{Digest: digest, Platform: said.name()}
+func newChild(digest pratique.Digest, listed, own platform) (pratique.Child, error) {
+	child := pratique.Child{Digest: digest, Platform: listed.name()}
 	configured, err := own.text()
 	switch {
 	case err != nil:
@@ -230,9 +230,9 @@ func (r *indexReader) exceeded() bool {
 // wantsPlatform reports whether an image may run on a configured platform. Runtimes use the
 // platform in the index, but an image whose own configuration names a configured platform counts as
 // well.
-func (c *Client) wantsPlatform(said, own platform) bool {
-	if len(c.platforms) == 0 || said.empty() {
+func (c *Client) wantsPlatform(listed, own platform) bool {
+	if len(c.platforms) == 0 || listed.empty() {
 		return true
 	}
-	return slices.ContainsFunc(c.platforms, said.raw().MayRunOn) || !own.empty() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
+	return slices.ContainsFunc(c.platforms, listed.raw().MayRunOn) || !own.empty() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
 }

@@ -1,10 +1,10 @@
-// Package registry is the only place that reads images from registries. It resolves what somebody said to
-// what is meant, refuses what is not a container image, and hands out the bytes of manifests, configurations
-// and layers within limits.
+// Package registry is the only package that reads images from registries. It resolves image
+// references to subjects, refuses what is not a container image, and returns manifests,
+// configurations and layers within limits.
 //
-// It contacts the configured hosts, and hosts that these send it to, and no other: a payload that names a
-// registry nobody configured gets nowhere. Credentials are those of the configuration, never those of the
-// environment, and are sent to the host they belong to and to its token servers alone.
+// It contacts only the configured hosts and hosts to which these redirect: a payload that names
+// another registry is refused. Credentials come from the configuration only, never from the
+// environment, and are sent only to their host and its token servers.
 package registry
 
 import (
@@ -85,13 +85,6 @@ type Client struct {
 // host is a configured host with its connections.
 type host struct {
 	Host
-	// Package registry is the only package that reads images from registries. It resolves image
-	// references to subjects, refuses what is not a container image, and returns manifests,
-	// configurations and layers within limits.
-	//
-	// It contacts only the configured hosts and hosts to which these redirect: a payload that names
-	// another registry is refused. Credentials come from the configuration only, never from the
-	// environment, and are sent only to their host and its token servers.
 	registry name.Registry
 	names    []name.Option
 	throttle *throttle

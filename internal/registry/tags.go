@@ -195,8 +195,8 @@ func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known p
 	}
 	_ = resp.Body.Close() // the answer to HEAD has none
 	// A sha512 digest does not tell the sha256 digest.
-	if said := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); said != "" && !strings.HasPrefix(said, "sha512:") {
-		d, err := pratique.ParseDigest(said)
+	if named := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); named != "" && !strings.HasPrefix(named, "sha512:") {
+		d, err := pratique.ParseDigest(named)
 		return d, pratique.Wrap(pratique.Invalid, "read digest", "", err)
 	}
 	if resp.StatusCode == http.StatusNotModified {

@@ -11,7 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-func TestNaming(t *testing.T) {
+func TestTagsOf(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	app, other := []byte(`{"schemaVersion":2,"a":1}`), []byte(`{"schemaVersion":2,"b":1}`)

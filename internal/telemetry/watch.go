@@ -125,7 +125,7 @@ func metrics() []metric {
 		{"pratique_projection_rebuilds_total", "How often the index or the inventory did not belong to the ledger, and was made again. The ledger lost facts, or was replaced: look at NATS and its disk.", []string{"projection"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
-		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
+		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had known of. If it rises, a webhook is missing or broken.", repository},
 		{"pratique_reconcile_failures_total", "Sweeps of the repository that ended with an error; the log says which.", repository},
 	}
 }
@@ -171,10 +171,10 @@ func (w *collector) reportUnread(source string, err error) {
 		why = err.Error()
 	}
 	w.mu.Lock()
-	told := w.unread[source] == why
+	known := w.unread[source] == why
 	w.unread[source] = why
 	w.mu.Unlock()
-	if err != nil && !told && w.sources.Unread != nil {
+	if err != nil && !known && w.sources.Unread != nil {
 		w.sources.Unread(source, err)
 	}
 }

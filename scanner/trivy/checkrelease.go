@@ -20,24 +20,24 @@ import (
 // checkRelease compares Trivy's release with os-release, and names a distribution that Trivy does
 // not know. If they contradict each other, the error is Corrupt.
 func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) error {
-	said, err := s.osRelease(img)
+	own, err := s.osRelease(img)
 	if err != nil {
 		return err
 	}
 	os := toOS(*d)
 	if os.Family == "" || os.Family == familyNone {
-		if name := said.name(); name != "" {
+		if name := own.name(); name != "" {
 			// There are no advisories, but the image does have a distribution.
-			d.OS.Family, d.OS.Name = ftypes.OSType(name), said.version
+			d.OS.Family, d.OS.Name = ftypes.OSType(name), own.version
 		}
 		return nil
 	}
-	from, err := source(img, os.Family, said.path)
+	from, err := source(img, os.Family, own.path)
 	switch {
 	case err != nil:
 		return err
-	case said.id != "" && !said.agrees(os):
-		return errContradiction(said.path, said.id, said.version, from, os.Family, os.Name)
+	case own.id != "" && !own.agrees(os):
+		return errContradiction(own.path, own.id, own.version, from, os.Family, os.Name)
 	case os.Family == string(ftypes.Alpine) && isNumber(os.RepositoryRelease) && !sameRelease(os.Family, os.Name, os.RepositoryRelease):
 		// The edge release has the advisories of all others; other names that are not numbers have none.
 		return errContradiction(from, os.Family, os.Name, "etc/apk/repositories", os.RepositoryFamily, os.RepositoryRelease)
@@ -48,11 +48,11 @@ func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) er
 
 func errContradiction(file, family, name, other, otherFamily, otherName string) error {
 	const most = 100 // bytes of each text, which are the image's
-	says := func(family, name string) string {
+	describe := func(family, name string) string {
 		return pratique.Excerpt(family, most) + " " + pratique.Excerpt(name, most)
 	}
 	return pratique.Errorf(pratique.Corrupt, "compare releases", "%s says %s, %s says %s: it is not known which advisories apply",
-		file, strings.TrimSpace(says(family, name)), other, strings.TrimSpace(says(otherFamily, otherName)))
+		file, strings.TrimSpace(describe(family, name)), other, strings.TrimSpace(describe(otherFamily, otherName)))
 }
 
 // agrees reports whether the file means Trivy's release.

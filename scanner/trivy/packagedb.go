@@ -47,8 +47,8 @@ func isApk(name string) bool { return isListedDatabase(name) && path.Base(name) 
 
 // checkDatabasesRead is an error of kind Corrupt if a package database in the layers that were
 // analyzed for this image was not read to its end.
-func (v *imageCache) checkDatabasesRead(ctx context.Context, heard *logErrors) error {
-	damaged, other := heard.parseErrors()
+func (v *imageCache) checkDatabasesRead(ctx context.Context, logged *logErrors) error {
+	damaged, other := logged.parseErrors()
 	if damaged != nil {
 		return damaged
 	}

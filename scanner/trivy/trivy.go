@@ -76,8 +76,8 @@ type Scanner struct {
 // Misconfiguration checks are compiled here, if they are configured.
 func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	const op = "start trivy"
-	heard := &logErrors{}
-	slog.SetDefault(slog.New(heard))
+	logged := &logErrors{}
+	slog.SetDefault(slog.New(logged))
 	disableSuppliers()
 	temp, err := os.MkdirTemp("", "pratique-trivy-")
 	if err != nil {
@@ -107,7 +107,7 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	}
 	return &Scanner{
 		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, analyzers: reads, normalized: new(filetree.PerLayer[*normalLayer]),
-		redactor: newRedactor(), logErrors: heard, handle: handle{temp: temp}, now: now,
+		redactor: newRedactor(), logErrors: logged, handle: handle{temp: temp}, now: now,
 	}, nil
 }
 

@@ -72,7 +72,7 @@ func shown(d rescan.Delta) rescan.Delta {
 	return d
 }
 
-func TestDiff(t *testing.T) {
+func TestCompare(t *testing.T) {
 	t.Parallel()
 	unknown := "?:"
 	for name, test := range map[string]struct {
@@ -115,8 +115,8 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// TestDiffOfDamage: without a whole old database everything is matched again; without a whole new one nothing can be.
-func TestDiffOfDamage(t *testing.T) {
+// TestCompareDamaged: without a whole old database everything is matched again; without a whole new one nothing can be.
+func TestCompareDamaged(t *testing.T) {
 	t.Parallel()
 	good := databaseOf(t, ground())
 	raw, err := os.ReadFile(filepath.Join(good, databaseFile))
@@ -199,8 +199,8 @@ func TestKeysMeetTheDelta(t *testing.T) {
 	}
 }
 
-// TestConcerned finds what a change concerns, and only where packages stand for themselves.
-func TestConcerned(t *testing.T) {
+// TestAffectedPackages finds what a change concerns, and only where packages stand for themselves.
+func TestAffectedPackages(t *testing.T) {
 	t.Parallel()
 	node := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{
 		{Name: "Lodash"}, {Name: "ms"}, {Name: "lodash"}, {Name: "qs"},
@@ -222,8 +222,8 @@ func TestConcerned(t *testing.T) {
 	}
 }
 
-// TestPlain: lists with these are not matched as a whole, but one with a version that may not be compared is.
-func TestPlain(t *testing.T) {
+// TestComparable: lists with these are not matched as a whole, but one with a version that may not be compared is.
+func TestComparable(t *testing.T) {
 	t.Parallel()
 	for listType, usual := range map[string][]string{
 		"node-pkg": {"4.17.21", "1.0.0-beta.1"}, "python-pkg": {"5.3.1", "1.0rc1", "2024.1"}, "jar": {"31.1-jre"}, "gemspec": {"3.0.1"}, "dotnet-core": {"6.0.0"},
@@ -240,8 +240,8 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestRealDiff finds what the makers of the data left out of the first database, and nothing else.
-func TestRealDiff(t *testing.T) {
+// TestCompareReal finds what the makers of the data left out of the first database, and nothing else.
+func TestCompareReal(t *testing.T) {
 	data := os.Getenv("PRATIQUE_TEST_DATA")
 	if data == "" {
 		t.Skip("PRATIQUE_TEST_DATA is not set")
