@@ -359,7 +359,7 @@ func TestIndexOfWantedPlatforms(t *testing.T) {
 	s.index("v2", entry(s.image(amd, nil), on("linux", "amd64")), entry(foreign, on("windows", "amd64")))
 	_, err := client(t, s.fake, Config{Platforms: []pratique.Platform{"linux/arm64"}}).Resolve(t.Context(), ref(s.fake, "v2"))
 	wantKind(t, err, pratique.Invalid)
-	if !strings.Contains(err.Error(), "none of the configured platforms [linux/arm64]") {
+	if !strings.Contains(err.Error(), "none of the platforms [linux/arm64]") {
 		t.Error(err)
 	}
 }

@@ -92,7 +92,7 @@ func (c *Client) list(ctx context.Context, t target, m manifest, found *pratique
 	case len(all.children)+len(all.uninspected) > 0:
 		return nil
 	case all.unwanted > 0:
-		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the configured platforms %v", c.platforms)
+		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the platforms %v that are configured", c.platforms)
 	}
 	found.NotImage = "index without a platform image"
 	return nil
@@ -162,7 +162,7 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 			return nil, err
 		}
 		if len(d.URLs) > 0 {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is a foreign layer, as in Windows images, to be fetched from %s: foreign layers are not supported",
+			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is a foreign layer, as in Windows images, to be fetched from %s: foreign layers are not read",
 				id, pratique.Clip(strings.Join(d.URLs, " ")))
 		}
 		if !layers.IsLayerType(d.MediaType) {
