@@ -48,6 +48,7 @@ var layers = map[string][]string{
 	"attest/api/client":      {"attest/api"},
 	"attest/index":           {"internal/boltfile", "internal/projection"},
 	"attest/ledger":          {"internal/durable", "internal/natsinternals"},
+	"attest/ledger/blobtest": {"attest/ledger"},
 	"internal/layers":        {"internal/gunzip", "internal/dircache", "internal/keyed", "internal/toc", "internal/contextio"},
 	"internal/toc":           {"internal/contextio"},
 	"internal/localimage":    {"internal/contextio"},

@@ -130,8 +130,7 @@ func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]Fi
 	return all, nil
 }
 
-// LoadCores returns the findings of a list and the coverage, which is nil if an early version
-// stored them.
+// LoadCores returns the findings of a list and the coverage.
 func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore, *pratique.Coverage, error) {
 	of, err := LoadListFindings(ctx, from, d)
 	if err != nil {

@@ -189,16 +189,6 @@ func LoadReport(ctx context.Context, from Documents, of pratique.Scanned) (prati
 	return r, nil
 }
 
-// coverageOf completes the coverage of the lists. Early versions made no list for a distribution
-// without packages.
-func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
-	if c.OS == (pratique.OSCoverage{}) && r.OS.Family != "" {
-		c.OS = pratique.OSCoverage{Family: r.OS.Family, Version: r.OS.Name, Known: true}
-	}
-	c.OS.EndOfLife = c.OS.EndedAt(r.ScannedAt)
-	return &c
-}
-
 // FailedCoverage is the coverage of a list that the scanner failed to match: none.
 func FailedCoverage(inv pratique.Inventory) pratique.Coverage {
 	var c pratique.Coverage
@@ -242,8 +232,7 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
 	err := json.Unmarshal(content, into)
-	// Documents of early versions have no format.
-	if *format != want && !(want == formatFindings && *format == formatUncovered) {
+	if *format != want {
 		return errCorrupt(d, fmt.Errorf("the document has format %q, want %q: if another version of the program wrote it, push or submit the image again",
 			pratique.Clip(*format), want))
 	}

@@ -18,7 +18,7 @@ type Location struct {
 }
 
 // ListFindings are the findings of a list as they are stored: the document of the cores, which is
-// zero if there are none, and the locations. Coverage is nil if an early version stored them.
+// zero if there are none, and the locations.
 type ListFindings struct {
 	Cores     pratique.Digest
 	Locations []Location

@@ -88,21 +88,7 @@ type Analyses interface {
 
 // Result is the result of inspecting one platform image.
 type Result struct {
-	Image     pratique.ImageConfig
-	Inventory pratique.Inventory
-	// Extras is nil unless the children look for any.
-	Extras *pratique.Extras
-	// JavaDatabase is the one in which jars were looked up, if any.
-	JavaDatabase  pratique.Digest
-	JavaUpdatedAt time.Time
-	// Compared is the comparison of the inventory with the SBOMs.
-	Compared pratique.Comparison
-	// SPDX and CycloneDX are the SBOMs as JSON, Generator is the tool that made them, and Packages
-	// is the number of packages in them.
-	SPDX      []byte
-	CycloneDX []byte
-	Generator pratique.Tool
-	Packages  int
+	pratique.Inspection
 	// Shadow compares these SBOMs with those of the regular generator; nil if the image was not
 	// chosen for that.
 	Shadow *Shadow

@@ -84,12 +84,7 @@ type response struct {
 }
 
 type inspected struct {
-	Image     pratique.ImageConfig `json:"image"`
-	Inventory pratique.Inventory   `json:"inventory"`
-	Extras    *pratique.Extras     `json:"extras,omitempty"`
-	Generator pratique.Tool        `json:"generator"`
-	Packages  int                  `json:"packages"`
-	Compared  pratique.Comparison  `json:"compared"`
+	pratique.Inspection
 	// Checked are the digests of the regular generator's SBOMs, if the request asked for SBOMs made
 	// in full.
 	Checked *DocumentDigests `json:"checked,omitempty"`

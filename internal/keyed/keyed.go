@@ -60,6 +60,13 @@ func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 	}
 }
 
+// Held reports whether somebody has the key's lock now. It is a hint: the answer may be old at once.
+func (m *Mutex[K]) Held(key K) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held[key] != nil
+}
+
 // LockAll waits for the locks of all keys, and returns the function that frees them. They are taken in one order, so that
 // callers whose keys overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
 func (m *Mutex[K]) LockAll(ctx context.Context, keys ...K) (unlock func(), err error) {

@@ -21,8 +21,7 @@ type documents struct {
 
 // matchResult is the result of matching a list.
 type matchResult struct {
-	// incomplete reports that an early version did not record the coverage, or that the scanner
-	// failed on the list.
+	// incomplete reports that the scanner failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
@@ -52,7 +51,7 @@ func newDocuments(c Config) *documents {
 		}),
 		findings: newDocumentLoader(func(ctx context.Context, d pratique.Digest) (matchResult, error) {
 			all, covered, err := scanner.LoadCores(ctx, c.Documents, d)
-			a := matchResult{incomplete: covered == nil || covered.Failed()}
+			a := matchResult{incomplete: err == nil && covered.Failed()}
 			for _, f := range all {
 				a.vulnerabilities = append(a.vulnerabilities, f.ID)
 			}

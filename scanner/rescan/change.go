@@ -54,7 +54,7 @@ func toSet(all []string) map[string]bool {
 // affectedPackages returns the indexes of the packages that have to be matched again. ok is false
 // if they cannot be matched separately.
 func (c *Change) affectedPackages(list pratique.Inventory, previous *Previous) (indexes []int, ok bool) {
-	if c == nil || previous == nil || previous.Coverage == nil || previous.Coverage.Failed() {
+	if c == nil || previous == nil || previous.Coverage.Failed() {
 		return nil, false
 	}
 	packages := map[string]bool{}
