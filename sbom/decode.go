@@ -10,17 +10,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Summary is what Pratique reads of an SBOM, whatever its format.
+// Summary is what Pratique reads of an SBOM, in either format.
 type Summary struct {
-	// Version is the document's own: "SPDX-2.3", "1.6".
+	// Version is that of the format: "SPDX-2.3", "1.6".
 	Version string
 	// ID identifies the document: the SPDX namespace or the CycloneDX serial number.
 	ID string
 	// Name is what the document describes.
 	Name    string
 	Created time.Time
-	// Packages are sorted by name, version and PURL. The image itself, its operating system and its files
-	// are not among them.
+	// Packages are sorted by name, version and PURL, without the image itself, its operating system
+	// and its files.
 	Packages []Package
 }
 

@@ -1,5 +1,5 @@
-// Package sbom is the contract of SBOM generation, and the pure decoding of what Pratique needs from the
-// documents. Adapters live in folders below.
+// Package sbom is the contract of SBOM generation, with pure functions that decode the documents.
+// Adapters are in subdirectories.
 package sbom
 
 import (
@@ -11,8 +11,8 @@ import (
 
 // Generator makes the SBOMs of one platform image.
 type Generator interface {
-	// Generate catalogs img once and writes it in both formats. The same image gives the same bytes. An
-	// image that cannot be read to its end is an error, never a partial document.
+	// Generate catalogs img once and writes both formats. The same image gives the same bytes. An
+	// image that cannot be read completely is an error, never a partial document.
 	Generate(ctx context.Context, img layers.Image) (Documents, error)
 	// Tool names the generator and its version.
 	Tool() pratique.Tool
@@ -29,13 +29,13 @@ type Documents struct {
 	Catalog []Entry
 }
 
-// Entry is a package of the catalog, as far as it is compared with what the scanner found.
+// Entry is a package of the catalog, with what is compared with the scanner's.
 type Entry struct {
 	// Type is the generator's: "deb", "apk", "rpm" are those of operating systems.
 	Type    string
 	Name    string
 	Version string
 	PURL    string
-	// Path is the file that names it, as it was asked for; RealPath where links lead. They are equal if there are none.
+	// Path is the file that names the package, RealPath is the same without links.
 	Path, RealPath string
 }

@@ -73,9 +73,9 @@ func TestOnePackageAgainAndAgain(t *testing.T) {
 		lists   []pratique.PackageList
 		refused bool
 	}{
-		"as many as may be":       {lists: []pratique.PackageList{list(pratique.ClassOS, scanner.MostVersions, "amd64")}},
-		"one more":                {[]pratique.PackageList{list(pratique.ClassOS, scanner.MostVersions+1, "amd64")}, true},
-		"of two architectures":    {lists: []pratique.PackageList{list(pratique.ClassOS, 2*scanner.MostVersions, "amd64", "i386")}},
+		"as many as may be":       {lists: []pratique.PackageList{list(pratique.ClassOS, scanner.MaxVersions, "amd64")}},
+		"one more":                {[]pratique.PackageList{list(pratique.ClassOS, scanner.MaxVersions+1, "amd64")}, true},
+		"of two architectures":    {lists: []pratique.PackageList{list(pratique.ClassOS, 2*scanner.MaxVersions, "amd64", "i386")}},
 		"in two lists":            {[]pratique.PackageList{list(pratique.ClassOS, 60, "amd64"), list(pratique.ClassOS, 60, "amd64")}, true},
 		"of applications":         {lists: []pratique.PackageList{list(pratique.ClassLanguage, 5000, "")}},
 		"without an architecture": {[]pratique.PackageList{list(pratique.ClassOS, 20_000, "")}, true},

@@ -9,16 +9,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// FindingCore is a finding whose details are not decoded. The core tells findings apart. The details,
-// which are most of the bytes, describe the vulnerability, and moving a finding from one document to
-// another does not need them.
+// FindingCore is a finding without its details decoded. The core identifies the finding. The
+// details, which are most of the bytes, describe the vulnerability, and need not be decoded to copy
+// a finding between documents.
 type FindingCore struct {
 	// Finding has none of the fields that are in Details.
 	pratique.Finding
 	Details json.RawMessage
 }
 
-// details describe a vulnerability. A document holds them once, however many packages have it.
+// details describe a vulnerability. A document has them once for all packages.
 type details struct {
 	Aliases     []string                 `json:"aliases,omitempty"`
 	Title       string                   `json:"title,omitempty"`
@@ -32,8 +32,8 @@ type details struct {
 	DataSource  pratique.DataSource      `json:"dataSource,omitzero"`
 }
 
-// coresDocument is the first line of the document of findings without their locations. Each further line
-// has the details of one vulnerability, in the order in which findings first name them by number.
+// coresDocument is the first line of the document of findings without locations. Each further line
+// has the details of one vulnerability; the findings refer to them by number.
 type coresDocument struct {
 	Format   string         `json:"format"`
 	Findings []coreDocument `json:"findings"`
@@ -63,9 +63,8 @@ func Cores(findings []pratique.Finding) ([]FindingCore, error) {
 	return all, nil
 }
 
-// FindingsDocuments makes the documents of the report on one list: its sorted findings, and what was
-// covered. The last document stands for them and names the one before. There is only one if nothing was
-// found.
+// FindingsDocuments returns the documents of the report on one list: its sorted findings, and the
+// coverage. The last document represents them and refers to the one before, if there are findings.
 func FindingsDocuments(r pratique.Report) ([]Document, error) {
 	all, err := Cores(r.Findings)
 	if err != nil {
@@ -74,7 +73,7 @@ func FindingsDocuments(r pratique.Report) ([]Document, error) {
 	return EncodeFindings(all, r.Coverage)
 }
 
-// EncodeFindings is [FindingsDocuments] of findings whose details are not decoded.
+// EncodeFindings is [FindingsDocuments] for findings whose details are not decoded.
 func EncodeFindings(all []FindingCore, covered *pratique.Coverage) ([]Document, error) {
 	var docs []Document
 	of := ListFindings{Coverage: covered, Locations: make([]Location, len(all))}
@@ -108,10 +107,10 @@ func encodeCores(all []FindingCore) (Document, error) {
 		f.Layer, f.UID = pratique.LayerID{}, ""
 		doc.Findings[i] = coreDocument{f.Finding, number}
 	}
-	return documentOfLines(doc, lines)
+	return linesDocument(doc, lines)
 }
 
-// LoadUnlocated returns the findings in a document of cores. There are none if the digest is zero.
+// LoadUnlocated returns the findings in a document of cores; none if the digest is zero.
 func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore, error) {
 	if d.IsZero() {
 		return nil, nil
@@ -124,14 +123,14 @@ func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]Fi
 	all := make([]FindingCore, len(doc.Findings))
 	for i, f := range doc.Findings {
 		if f.Details < 0 || f.Details >= len(lines) {
-			return nil, lacksDetails(d, f.ID)
+			return nil, errNoDetails(d, f.ID)
 		}
 		all[i] = FindingCore{f.Finding, lines[f.Details]}
 	}
 	return all, nil
 }
 
-// LoadCores returns the findings of one list, and what was covered.
+// LoadCores returns the findings of a list and the coverage.
 func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore, *pratique.Coverage, error) {
 	of, err := LoadListFindings(ctx, from, d)
 	if err != nil {
@@ -155,9 +154,9 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 	for i, f := range cores {
 		var of *details
 		if err := json.Unmarshal(f.Details, &of); err != nil {
-			return nil, nil, corrupt(d, err)
+			return nil, nil, errCorrupt(d, err)
 		} else if of == nil {
-			return nil, nil, lacksDetails(d, f.ID)
+			return nil, nil, errNoDetails(d, f.ID)
 		}
 		all[i] = f.Finding
 		one := &all[i]
@@ -168,10 +167,10 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 	return all, covered, nil
 }
 
-func lacksDetails(d pratique.Digest, id string) error {
-	return corrupt(d, fmt.Errorf("it has no details of %s", id))
+func errNoDetails(d pratique.Digest, id string) error {
+	return errCorrupt(d, fmt.Errorf("details of %s are missing", id))
 }
 
-func corrupt(d pratique.Digest, err error) error {
+func errCorrupt(d pratique.Digest, err error) error {
 	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 }

@@ -4,18 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// Images share most of what they hold, so an inventory is stored in lists that are documents of their
-// own: one with the packages of the distribution, and one for each application. A list is an inventory
-// itself, with everything that its match depends on: the tool, its packages and, for those of the
-// distribution, the OS. Findings have a small document for each list, which names what was found, see
-// [Location]. The documents that name lists and findings are small.
+// Images share most of their packages, so an inventory is stored as one document for each list: one for the distribution's
+// packages, and one for each application. A list is an inventory itself, with everything that its match depends on: the
+// tool, the packages and, for the distribution, the OS. Findings have a small document for each list, see [Location].
 
 // The formats of the documents.
 const (
@@ -26,13 +24,13 @@ const (
 	formatReport    = "pratique.report/3"
 )
 
-// Document is what is stored under the digest of its bytes.
+// Document is content that is stored by its digest.
 type Document struct {
 	Digest  pratique.Digest
 	Content []byte
 }
 
-// Documents returns what is stored under a digest.
+// Documents returns stored content.
 type Documents interface {
 	Get(ctx context.Context, d pratique.Digest) ([]byte, error)
 }
@@ -44,8 +42,8 @@ type inventoryDocument struct {
 	Lists []pratique.Digest `json:"lists,omitempty"`
 }
 
-// reportDocument has nothing that depends on the machine or the moment, so that the same match gives the
-// same bytes everywhere. The fact that names it says when it was made, and where the database came from.
+// reportDocument has nothing that depends on the machine or the time, so that the same match gives
+// the same bytes everywhere. The fact that names it has the time and the origin of the database.
 type reportDocument struct {
 	Format    string            `json:"format"`
 	Scanner   pratique.Tool     `json:"scanner"`
@@ -63,8 +61,8 @@ func document(v any) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// documentOfLines makes a document whose first line can be read without decoding the others.
-func documentOfLines(first any, further [][]byte) (Document, error) {
+// linesDocument makes a document whose first line can be read without decoding the others.
+func linesDocument(first any, further [][]byte) (Document, error) {
 	line, err := json.Marshal(first)
 	if err != nil {
 		return Document{}, pratique.Wrap(pratique.Internal, "encode document", "", err)
@@ -73,10 +71,9 @@ func documentOfLines(first any, further [][]byte) (Document, error) {
 	return Document{Digest: pratique.DigestOf(content), Content: content}, nil
 }
 
-// SplitLists divides a sorted inventory into the lists that are matched and stored by themselves. All
-// packages of the distribution are one list, and those that it did not make are in it, since they can
-// decide whose advisories hold for the others. A distribution without packages is a list, too, which says
-// whether there are advisories for it.
+// SplitLists splits a sorted inventory into the lists that are matched and stored separately. All
+// packages of the distribution are one list, including third-party packages, since they can decide
+// whose advisories apply. A distribution without packages is a list, too, for the coverage.
 func SplitLists(inv pratique.Inventory) []pratique.Inventory {
 	var lists []pratique.Inventory
 	dist := pratique.Inventory{Scanner: inv.Scanner, OS: inv.OS}
@@ -93,7 +90,8 @@ func SplitLists(inv pratique.Inventory) []pratique.Inventory {
 	return lists
 }
 
-// SplitInventory makes the documents of a sorted inventory: the one that stands for it, and its lists.
+// SplitInventory returns the documents of a sorted inventory: the one that represents it, and its
+// lists.
 func SplitInventory(inv pratique.Inventory) (whole Document, lists []Document, err error) {
 	doc := inventoryDocument{Format: formatInventory, Inventory: inv}
 	for _, l := range SplitLists(inv) {
@@ -109,7 +107,7 @@ func SplitInventory(inv pratique.Inventory) (whole Document, lists []Document, e
 	return whole, lists, err
 }
 
-// InventoryLists returns an inventory without its lists, and the digests of its lists, in their order.
+// InventoryLists returns an inventory without its lists, and the digests of these, in order.
 func InventoryLists(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
 	var doc inventoryDocument
 	err := load(ctx, from, d, formatInventory, &doc, &doc.Format)
@@ -122,11 +120,11 @@ func LoadList(ctx context.Context, from Documents, d pratique.Digest) (pratique.
 	if err != nil {
 		return pratique.Inventory{}, err
 	}
-	return doc.Whole()
+	return doc.Decode()
 }
 
-// LoadInventory puts a stored inventory together: it is the one that [SplitInventory] was given. The error
-// is that of the store, or Corrupt for another kind of document.
+// LoadInventory returns a stored inventory, as it was given to [SplitInventory]. The error is that
+// of the store, or Corrupt for another kind of document.
 func LoadInventory(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, error) {
 	inv, lists, err := InventoryLists(ctx, from, d)
 	if err != nil {
@@ -142,8 +140,8 @@ func LoadInventory(ctx context.Context, from Documents, d pratique.Digest) (prat
 	return inv, nil
 }
 
-// ReportDocument makes the document of a report. Its findings are named by their documents, one for each
-// list of the inventory, in the inventory's order. What depends on the machine or the moment is left out.
+// ReportDocument returns the document of a report. findings are the documents of its findings, one
+// for each list of the inventory, in order. What depends on the machine or the time is left out.
 func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, error) {
 	if findings == nil {
 		findings = []pratique.Digest{}
@@ -157,7 +155,7 @@ func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, er
 	})
 }
 
-// ReportHeader returns a report without its findings and its time, and the digests of the findings'
+// ReportHeader returns a report without findings and time, and the digests of the findings'
 // documents.
 func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
 	var doc reportDocument
@@ -165,8 +163,8 @@ func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (prati
 	return pratique.Report{Scanner: doc.Scanner, Inventory: doc.Inventory, Database: doc.Database, OS: doc.OS}, doc.Findings, err
 }
 
-// LoadReport puts the report together that a fact names: it is the one that matching the whole inventory
-// at once gave, at the time of the fact.
+// LoadReport returns the report that a fact names, as if the whole inventory had been matched at
+// once at the time of the fact.
 func LoadReport(ctx context.Context, from Documents, of pratique.Scanned) (pratique.Report, error) {
 	r, lists, err := ReportHeader(ctx, from, of.Report)
 	if err != nil {
@@ -191,11 +189,11 @@ func LoadReport(ctx context.Context, from Documents, of pratique.Scanned) (prati
 	return r, nil
 }
 
-// FailedCoverage is the coverage of a list on which the scanner failed: nothing.
+// FailedCoverage is the coverage of a list that the scanner failed to match: none.
 func FailedCoverage(inv pratique.Inventory) pratique.Coverage {
 	var c pratique.Coverage
 	if inv.OS.Family != "" {
-		// Whether there are advisories for it is another question.
+		// It is not known whether there are advisories.
 		c.OS = pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name, Known: true, Supported: true}
 	}
 	lists := inv.Lists
@@ -222,7 +220,7 @@ func load(ctx context.Context, from Documents, d pratique.Digest, want string, i
 	return decode(content, d, want, into, format)
 }
 
-// loadLines is load of the first line. It returns the others.
+// loadLines decodes the first line of a document and returns the others.
 func loadLines(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) ([][]byte, error) {
 	content, err := from.Get(ctx, d)
 	if err != nil {
@@ -235,8 +233,8 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
 	err := json.Unmarshal(content, into)
 	if *format != want {
-		return corrupt(d, errors.New("it is no document of format "+want+
-			": one that another version of the program wrote is replaced by pushing or submitting the image again"))
+		return errCorrupt(d, fmt.Errorf("the document has format %q, want %q: if another version of the program wrote it, push or submit the image again",
+			pratique.Clip(*format), want))
 	}
 	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 }

@@ -91,7 +91,7 @@ func TestWholeDocumentsAreRefused(t *testing.T) {
 			return err
 		},
 	} {
-		if err := load(); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pushing or submitting the image again") {
+		if err := load(); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "push or submit the image again") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

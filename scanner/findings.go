@@ -7,17 +7,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// InventoryDigest is the digest under which inv is stored: that of the document that names its lists.
+// InventoryDigest is the digest under which an inventory is stored.
 func InventoryDigest(inv pratique.Inventory) (pratique.Digest, error) {
 	whole, _, err := SplitInventory(inv)
 	return whole.Digest, err
 }
 
-// SortFindings orders findings for people and makes equal reports equal bytes: gravest first, then by id,
-// package, version and place.
+// SortFindings sorts findings by severity, the most severe first, then by id, package, version and
+// location, so that equal reports are equal bytes.
 func SortFindings(findings []pratique.Finding) { slices.SortStableFunc(findings, compareFindings) }
 
-// CompareCores is the order that [SortFindings] makes.
+// CompareCores is the order of [SortFindings].
 func CompareCores(a, b FindingCore) int { return compareFindings(a.Finding, b.Finding) }
 
 func compareFindings(a, b pratique.Finding) int {
@@ -35,8 +35,8 @@ func compareFindings(a, b pratique.Finding) int {
 	)
 }
 
-// SortInventory orders lists and packages, so that equal contents are equal bytes whatever order the
-// analysers finished in.
+// SortInventory sorts lists and packages, so that equal content is equal bytes whatever the order
+// of the analyzers.
 func SortInventory(inv *pratique.Inventory) {
 	for _, l := range inv.Lists {
 		slices.SortStableFunc(l.Packages, comparePackages)
@@ -66,16 +66,16 @@ func comparePackages(a, b pratique.Package) int {
 	)
 }
 
-// Worst returns the gravest severity among findings; ok is false if there are none.
-func Worst(findings []pratique.Finding) (worst pratique.Severity, ok bool) {
+// MaxSeverity returns the highest severity among findings; ok is false if there are none.
+func MaxSeverity(findings []pratique.Finding) (highest pratique.Severity, ok bool) {
 	for _, f := range findings {
-		worst = max(worst, f.Severity)
+		highest = max(highest, f.Severity)
 	}
-	return worst, len(findings) > 0
+	return highest, len(findings) > 0
 }
 
-// Fixable counts the findings for which a mended version is known.
-func Fixable(findings []pratique.Finding) int {
+// CountFixable counts the findings with a known fixed version.
+func CountFixable(findings []pratique.Finding) int {
 	n := 0
 	for _, f := range findings {
 		if f.Fixed != "" {

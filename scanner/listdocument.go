@@ -8,8 +8,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// listHeader is the first line of the document of a list. Each further line is a package, in the order
-// of Lists. Rescanning reads the names and decodes only the packages that it needs.
+// listHeader is the first line of the document of a list. Each further line is a package, in the
+// order of Lists. Rescanning reads the names and decodes only the packages that it needs.
 type listHeader struct {
 	Format  string        `json:"format"`
 	Scanner pratique.Tool `json:"scanner"`
@@ -17,11 +17,11 @@ type listHeader struct {
 	Lists   []listNames   `json:"lists"`
 }
 
-// listNames is a list with the names of packages in place of packages.
+// listNames is a list with the names of its packages instead of the packages.
 type listNames struct {
 	pratique.PackageList
 	Packages []string `json:"packages"`
-	// Sources are the names of the packages' sources, if any has one.
+	// Sources are the names of the source packages, if there are any.
 	Sources []string `json:"sources,omitempty"`
 }
 
@@ -45,7 +45,7 @@ func encodeList(inv pratique.Inventory) (Document, error) {
 		l.Packages = nil
 		header.Lists[i] = listNames{l, names, sources}
 	}
-	return documentOfLines(header, lines)
+	return linesDocument(header, lines)
 }
 
 // ListDocument is a stored list whose packages are not decoded.
@@ -67,7 +67,7 @@ func LoadListDocument(ctx context.Context, from Documents, d pratique.Digest) (L
 	n := 0
 	for _, l := range header.Lists {
 		if len(l.Sources) > 0 && len(l.Sources) != len(l.Packages) {
-			return ListDocument{}, corrupt(d, fmt.Errorf("%d sources of %d packages", len(l.Sources), len(l.Packages)))
+			return ListDocument{}, errCorrupt(d, fmt.Errorf("%d sources of %d packages", len(l.Sources), len(l.Packages)))
 		}
 		list := l.PackageList
 		list.Packages = make([]pratique.Package, len(l.Packages))
@@ -81,13 +81,13 @@ func LoadListDocument(ctx context.Context, from Documents, d pratique.Digest) (L
 		doc.Lists = append(doc.Lists, list)
 	}
 	if n != len(doc.lines) {
-		return ListDocument{}, corrupt(d, fmt.Errorf("%d packages in %d lines", n, len(doc.lines)))
+		return ListDocument{}, errCorrupt(d, fmt.Errorf("%d packages in %d lines", n, len(doc.lines)))
 	}
 	return doc, nil
 }
 
-// Whole decodes all packages.
-func (d ListDocument) Whole() (pratique.Inventory, error) {
+// Decode decodes all packages.
+func (d ListDocument) Decode() (pratique.Inventory, error) {
 	inv := d.Inventory
 	inv.Lists = nil
 	first := 0
@@ -95,7 +95,7 @@ func (d ListDocument) Whole() (pratique.Inventory, error) {
 		packages := make([]pratique.Package, len(l.Packages))
 		for i := range packages {
 			var err error
-			if packages[i], err = d.decode(first+i, l.Packages[i]); err != nil {
+			if packages[i], err = d.decodePackage(first+i, l.Packages[i]); err != nil {
 				return pratique.Inventory{}, err
 			}
 		}
@@ -106,13 +106,13 @@ func (d ListDocument) Whole() (pratique.Inventory, error) {
 	return inv, nil
 }
 
-// Only decodes the packages with these numbers in the first list, and leaves out all others.
-func (d ListDocument) Only(numbers []int) (pratique.Inventory, error) {
+// DecodeOnly decodes the packages with these indexes in the first list, and leaves out all others.
+func (d ListDocument) DecodeOnly(indexes []int) (pratique.Inventory, error) {
 	inv, list := d.Inventory, d.Lists[0]
-	list.Packages = make([]pratique.Package, len(numbers))
-	for i, n := range numbers {
+	list.Packages = make([]pratique.Package, len(indexes))
+	for i, n := range indexes {
 		var err error
-		if list.Packages[i], err = d.decode(n, d.Lists[0].Packages[n]); err != nil {
+		if list.Packages[i], err = d.decodePackage(n, d.Lists[0].Packages[n]); err != nil {
 			return pratique.Inventory{}, err
 		}
 	}
@@ -120,12 +120,12 @@ func (d ListDocument) Only(numbers []int) (pratique.Inventory, error) {
 	return inv, nil
 }
 
-func (d ListDocument) decode(n int, as pratique.Package) (p pratique.Package, err error) {
+func (d ListDocument) decodePackage(n int, as pratique.Package) (p pratique.Package, err error) {
 	if err = json.Unmarshal(d.lines[n], &p); err == nil && (p.Name != as.Name || p.SrcName != as.SrcName) {
 		err = fmt.Errorf("package %q is filed under %q", p.Name, as.Name)
 	}
 	if err != nil {
-		err = corrupt(d.digest, err)
+		err = errCorrupt(d.digest, err)
 	}
 	return p, err
 }

@@ -33,12 +33,12 @@ func TestListDocument(t *testing.T) {
 	if p := stored.Lists[0].Packages; p[0].Name != "libc6" || p[0].SrcName != "glibc" || p[1].Name != "odd\nname \u2028" {
 		t.Errorf("list %+v", stored.Inventory)
 	}
-	whole, err := stored.Whole()
+	whole, err := stored.Decode()
 	have, _ := json.Marshal(whole)
 	if raw, _ := json.Marshal(want); err != nil || !bytes.Equal(have, raw) {
 		t.Errorf("%s, %v\nwant %s", have, err, raw)
 	}
-	one, err := stored.Only([]int{1})
+	one, err := stored.DecodeOnly([]int{1})
 	if err != nil || len(one.Lists) != 1 || len(one.Lists[0].Packages) != 1 || one.Lists[0].Packages[0].Name != "odd\nname \u2028" || one.OS != want.OS {
 		t.Errorf("one package: %+v, %v", one, err)
 	}

@@ -9,28 +9,28 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Location is where a finding's package lies: its layer and its UID in the list. As a rule the findings
-// of two builds of an application differ in nothing else. So locations are in a small document for each
-// list, and the cores in a document that the lists share.
+// Location is the layer of a finding's package and its UID in the list. The findings of two builds
+// of an application usually differ in nothing else, so locations are in a small document for each
+// list, and the cores in a document that lists share.
 type Location struct {
 	Layer pratique.LayerID
 	UID   string
 }
 
-// ListFindings are the findings of a list as they are stored: the document of the cores, which is zero if
-// nothing was found, and a location for each.
+// ListFindings are the findings of a list as they are stored: the document of the cores, which is
+// zero if there are none, and the locations.
 type ListFindings struct {
 	Cores     pratique.Digest
 	Locations []Location
 	Coverage  *pratique.Coverage
 }
 
-// findingsDocument stands for the findings of a list. In and UIDs have one entry for each finding.
+// findingsDocument represents the findings of a list. In and UIDs have one entry for each finding.
 type findingsDocument struct {
 	Format string             `json:"format"`
 	Cores  pratique.Digest    `json:"shared,omitzero"`
 	Layers []pratique.LayerID `json:"layers,omitempty"`
-	// In are numbers of Layers.
+	// In are indexes into Layers.
 	In   []int    `json:"in,omitempty"`
 	UIDs []string `json:"uids,omitempty"`
 	// OS is set for the packages of the distribution.
@@ -38,19 +38,19 @@ type findingsDocument struct {
 	Unmatched []pratique.Unmatched `json:"unmatched,omitempty"`
 }
 
-// encodeListFindings makes the document that stands for findings. Whether support of the distribution has
-// ended changes with time, so the document has only the day.
+// encodeListFindings makes the document. Whether support of the distribution has ended changes with
+// time, so only the date is stored.
 func encodeListFindings(of ListFindings) (Document, error) {
 	doc := findingsDocument{
 		Format: formatFindings, Cores: of.Cores, In: make([]int, len(of.Locations)), UIDs: make([]string, len(of.Locations)),
 	}
 	if of.Coverage == nil {
-		return Document{}, pratique.Errorf(pratique.Internal, "encode document", "findings do not say what was covered")
+		return Document{}, pratique.Errorf(pratique.Internal, "encode document", "findings without coverage")
 	}
 	doc.OS, doc.Unmatched = of.Coverage.OS, of.Coverage.Unmatched
 	doc.OS.EndOfLife = false
 	for i, l := range of.Locations {
-		// Search backwards: packages that belong together were installed together.
+		// Search backwards: related packages are in the same layer.
 		n := len(doc.Layers) - 1
 		for n >= 0 && doc.Layers[n] != l.Layer {
 			n--
@@ -71,10 +71,10 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 		return ListFindings{}, err
 	}
 	if len(doc.In) != len(doc.UIDs) || (len(doc.In) == 0) != doc.Cores.IsZero() {
-		return ListFindings{}, corrupt(d, errors.New("not all findings have a location"))
+		return ListFindings{}, errCorrupt(d, errors.New("not all findings have a location"))
 	}
 	if bad := slices.IndexFunc(doc.In, func(n int) bool { return n < 0 || n >= len(doc.Layers) }); bad >= 0 {
-		return ListFindings{}, corrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
+		return ListFindings{}, errCorrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
 	}
 	of := ListFindings{
 		Cores: doc.Cores, Locations: make([]Location, len(doc.In)), Coverage: &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched},
@@ -85,10 +85,10 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 	return of, nil
 }
 
-// Locate returns the cores with their locations. They are copied, since lists share them.
+// Locate returns a copy of the cores with their locations.
 func (l ListFindings) Locate(cores []FindingCore) ([]FindingCore, error) {
 	if len(cores) != len(l.Locations) {
-		return nil, corrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores), len(l.Locations)))
+		return nil, errCorrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores), len(l.Locations)))
 	}
 	all := slices.Clone(cores)
 	for i, at := range l.Locations {

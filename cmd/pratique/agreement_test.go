@@ -18,6 +18,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
@@ -38,7 +39,7 @@ func inspectors(t *testing.T) *inspector.Pool {
 	}
 	pool, err := inspector.New(inspector.Config{
 		Command: childCommand(binary, config.Inspect{}), Fingerprint: fingerprint, Timeout: defaultTimeout, MemoryBytes: 2 << 30,
-		TempDir: t.TempDir(), Confinement: inspector.ConfineBest, Readable: []string{os.TempDir()},
+		TempDir: t.TempDir(), Confinement: confine.Best, Readable: []string{os.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -164,9 +165,9 @@ func checkDisagreements(t *testing.T, pool *inspector.Pool) {
 		"to be removed": {imagetest.Files{"etc/os-release": debianOS, "etc/debian_version": "12.5\n", "var/lib/dpkg/status": deb("bash", "5-1", installedOK) + deb("openssl", "3.0.9-1", "deinstall ok installed")},
 			"line 8: dpkg is asked to remove openssl and has not done it"},
 		"a journal of dpkg": {imagetest.Files{"etc/os-release": debianOS, "etc/debian_version": "12.5\n", "var/lib/dpkg/status": deb("bash", "5-1", installedOK),
-			"var/lib/dpkg/updates/0000": deb("openssl", "3.0.9-1", installedOK)}, "var/lib/dpkg/updates/0000: dpkg takes"},
+			"var/lib/dpkg/updates/0000": deb("openssl", "3.0.9-1", installedOK)}, "var/lib/dpkg/updates/0000: dpkg has changes"},
 		"a log of rpm": {imagetest.Files{"etc/os-release": redHatOS, "etc/redhat-release": "Red Hat Enterprise Linux release 9.3 (Plow)\n", "var/lib/rpm/rpmdb.sqlite": rpmDB(t),
-			"var/lib/rpm/rpmdb.sqlite-wal": "x"}, "var/lib/rpm/rpmdb.sqlite-wal: rpm takes"},
+			"var/lib/rpm/rpmdb.sqlite-wal": "x"}, "var/lib/rpm/rpmdb.sqlite-wal: rpm has changes"},
 		"an origin before its version": {imagetest.Files{"etc/os-release": alpineOS, "etc/alpine-release": "3.19.1\n", "lib/apk/db/installed": apkPackage("zz", "9.9.9-r9") + "P:openssl\no:openssl\nV:1.1.1d-r0\nA:x86_64\n\n"},
 			"in the stanza of openssl"},
 		"a field in another case": {imagetest.Files{"etc/os-release": debianOS, "etc/debian_version": "12.5\n", "var/lib/dpkg/status": "Package: bash\nInstalled-size: 10\nVersion: 5-1\n\n"},

@@ -87,7 +87,7 @@ Exit status:
 			if conf, err := f.load(); err == nil && conf.Database.Offline && conf.Database.Dir == "" {
 				return errors.New("database.offline is true: use pratique db import")
 			}
-			return f.wish(ctx, database.Wish{Force: force}, cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr(), quiet))
+			return f.wish(ctx, database.Request{Force: force}, cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr(), quiet))
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "also when it is too early")
@@ -98,7 +98,7 @@ Exit status:
 }
 
 func newDBImport(f *dbFlags) *cobra.Command {
-	w := database.Wish{}
+	w := database.Request{}
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "import FILE",
@@ -147,7 +147,7 @@ Exit status:
 }
 
 // wish has it done: by this process if it gets hold of the directory, by the one that has it otherwise.
-func (f *dbFlags) wish(ctx context.Context, w database.Wish, out io.Writer, p *progress) error {
+func (f *dbFlags) wish(ctx context.Context, w database.Request, out io.Writer, p *progress) error {
 	cfg, err := f.database()
 	if err != nil {
 		return err
@@ -159,11 +159,11 @@ func (f *dbFlags) wish(ctx context.Context, w database.Wish, out io.Writer, p *p
 	}
 	defer p.done()
 	store, err := database.Open(cfg, time.Now)
-	var answer database.Answer
+	var answer database.Response
 	switch {
 	case errors.Is(err, database.ErrInUse):
 		p.step(what + " in use by the service in " + cfg.Dir)
-		answer, err = database.Ask(ctx, cfg, w, time.Now)
+		answer, err = database.Send(ctx, cfg, w, time.Now)
 	case err != nil:
 		return err
 	default:
@@ -197,7 +197,7 @@ func tooOld(p config.Policy, d pratique.Database, now time.Time) string {
 		age(d.Age(now)), params.LimitKey(now), age(limit))
 }
 
-func describeAnswer(out io.Writer, a database.Answer, w database.Wish) {
+func describeAnswer(out io.Writer, a database.Response, w database.Request) {
 	said := "unchanged: "
 	if a.Changed {
 		said = "now in use: "

@@ -54,7 +54,7 @@ func newInspectChild() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			trees := new(filetree.Memory)
+			trees := new(filetree.Cache)
 			cfg := trivy.Config{Trees: trees}
 			for _, name := range names {
 				cfg.Extras = append(cfg.Extras, pratique.ExtraKind(name))
@@ -88,19 +88,19 @@ func newInspectChild() *cobra.Command {
 
 // generators are the one that makes SBOMs, and the one that checks it; nil if there is nothing to
 // check. They build the license scanner, before the first image comes.
-func generators(ctx context.Context, trees *filetree.Memory, fullOnly bool) (generator, full sbom.Generator, err error) {
+func generators(ctx context.Context, trees *filetree.Cache, fullOnly bool) (generator, full sbom.Generator, err error) {
 	plain, err := syft.New(trees)
 	if err != nil {
 		return nil, nil, err
 	}
 	if fullOnly {
-		return plain, nil, syft.Rehearse(ctx, plain)
+		return plain, nil, syft.WarmUp(ctx, plain)
 	}
 	generator, err = incremental.New(plain)
 	if err != nil {
 		return nil, nil, err
 	}
-	return generator, plain, syft.Rehearse(ctx, generator)
+	return generator, plain, syft.WarmUp(ctx, generator)
 }
 
 // databaseDirs are the directories with vulnerability databases.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/display"
-	"github.com/pratique-dev/pratique/internal/inspector"
 )
 
 // Exit statuses that scripts may rely on; see pratique submit --help.
@@ -40,7 +40,7 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.cause }
 
 func main() {
-	_ = inspector.SealDescriptors() // where it cannot be done, children that parse images see to it themselves
+	_ = confine.SealDescriptors() // where it cannot be done, children that parse images see to it themselves
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := newCommand().ExecuteContext(ctx)

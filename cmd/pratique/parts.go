@@ -16,6 +16,7 @@ import (
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
 	"github.com/pratique-dev/pratique/deploy/policy"
 	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/registry"
 	"github.com/pratique-dev/pratique/queue/reconcile"
@@ -80,11 +81,11 @@ func isolation(mode string) func(pratique.Subject) string {
 	}
 }
 
-func confinement(mode string) inspector.Confinement {
+func confinement(mode string) confine.Mode {
 	if mode == "auto" {
-		return inspector.ConfineBest
+		return confine.Best
 	}
-	return inspector.Confinement(mode)
+	return confine.Mode(mode)
 }
 
 func apiAuth(c config.Config) api.Auth {

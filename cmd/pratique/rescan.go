@@ -15,7 +15,7 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 	"github.com/pratique-dev/pratique/scanner/inventory"
 	"github.com/pratique-dev/pratique/scanner/rescan"
-	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/scanner/trivy/delta"
 )
 
 // lookEvery is how often a new database, or an image that became stale, is looked for.
@@ -23,7 +23,7 @@ const lookEvery = time.Second
 
 func (s *service) openInventory(ctx context.Context) error {
 	open := func(path string) (*inventory.Projection, error) {
-		return inventory.Open(path, inventory.Config{Documents: s.blobs, Keys: database.Keys})
+		return inventory.Open(path, inventory.Config{Documents: s.blobs, Keys: delta.Keys})
 	}
 	var err error
 	if s.inventory, err = openProjection(ctx, s, "inventory.db", open, inventory.Remove); err != nil {
@@ -38,10 +38,10 @@ func (s *service) openInventory(ctx context.Context) error {
 func (s *service) rescanner() *rescanning.Rescan {
 	return &rescanning.Rescan{
 		Process: s.process(), Documents: s.blobs, Lists: s.inventory, Images: s.inventory, Matcher: s.matcher, Facts: facts{s.ledger.For(pratique.RoleInspect), s.broker},
-		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Isolated: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
-		Interval: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
+		Batches: s.broker, Database: s.currentDatabase, Ready: s.remembering.Ready, Isolated: inspector.AfterCrash, Requests: max(1, s.conf.Inspect.Workers/2),
+		Interval: lookEvery, Log: s.log, Lookup: rescan.Lookup{AffectedPackages: delta.AffectedPackages, Comparable: delta.Comparable},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
-			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
+			return delta.Compare(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
 		},
 	}
 }

@@ -179,7 +179,7 @@ func (f *fleet) settleIn() {
 		}
 		fact(pratique.Fact{Body: &pratique.Scanned{
 			Report: doc.Digest, Inventory: image.inventory.Digest, Database: f.db.Database,
-			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.Fixable(every), StartedAt: now, ScannedAt: now,
+			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.CountFixable(every), StartedAt: now, ScannedAt: now,
 		}})
 		fact(pratique.Fact{Body: &pratique.Evaluated{
 			Digest:  pratique.DigestOf(fmt.Append(nil, "verdict", n)),

@@ -202,12 +202,12 @@ func TestNewDatabase(t *testing.T) {
 	}
 
 	// Of a push of a known image nothing is matched: its lists were, with this database.
-	served := s.matcher.Served()
+	served := s.matcher.Requests()
 	l.push("team/untouched:2.0", l.build(python("click", "8.0")))
 	l.await(untouched, "a match with the new database", func(i api.Image) bool {
 		return i.Database.Digest == r.To.Digest && i.State == pratique.StateAllowed
 	})
-	if now := s.matcher.Served(); now != served {
+	if now := s.matcher.Requests(); now != served {
 		t.Errorf("%d requests to children for a push of known lists", now-served)
 	}
 	l.checkMetrics(t)

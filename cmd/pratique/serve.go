@@ -157,7 +157,7 @@ func (s *service) run(ctx context.Context) error {
 	front.Go(func() error { return s.rescanner().Run(ahead) })
 	front.Go(func() error { return s.denials().Run(ahead) })
 	front.Go(func() error { s.wakeDeployments(ahead); return nil })
-	front.Go(func() error { atrest.GiveBack(ahead); return nil })
+	front.Go(func() error { atrest.ReleaseMemory(ahead); return nil })
 	front.Go(func() error { s.warm(ahead); s.watchGit(ahead); return nil })
 	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", version()),
 		slog.String("profile", s.policy.ID().String()), slog.String("signer", s.signer.Identity().String()))

@@ -81,7 +81,7 @@ func oneAgain(handle func(context.Context, []byte) error) func(context.Context, 
 		select {
 		case again <- struct{}{}:
 			defer func() { <-again }()
-			return handle(inspector.Again(ctx), job.Body)
+			return handle(inspector.AfterCrash(ctx), job.Body)
 		default:
 			return pratique.Errorf(pratique.Unavailable, "inspect again", "a process died of this image, and another such image is being tried again: this one comes later")
 		}

@@ -1,6 +1,7 @@
-// Package agreement compares what two tools say of one image: the inventory of the scanner and the catalogue of the SBOM
-// generator. Somebody who wants to hide a package looks for bytes that the scanner misreads; the other tool, which was
-// written by others, seldom misreads the same ones. It is pure.
+// Package agreement compares the results of two tools for one image: the inventory of the scanner
+// and the catalog of the SBOM generator. Somebody who wants to hide a package looks for bytes that
+// the scanner misreads; the other tool, by other authors, rarely misreads the same ones. The
+// package is pure.
 package agreement
 
 import (
@@ -15,22 +16,24 @@ import (
 )
 
 const (
-	// mostNamed is how many packages an error names, and mostApart how many places with packages apart are listed.
-	mostNamed = 10
-	mostApart = 20
-	// mostText bounds a name or a version that is shown: they come from the image.
-	mostText = 120
+	// maxNamed is how many packages an error names, and maxApart how many places with separate
+	// packages are listed.
+	maxNamed = 10
+	maxApart = 20
+	// maxText bounds a name or a version: they come from the image.
+	maxText = 120
 )
 
-// Compare says how inventory and catalogue differ. A package of the operating system that only one of them has is an error
-// of kind Corrupt, which names it: its package database can be read in two ways, so nobody knows what is installed. What
-// the two are known to tell differently without either being wrong is in the tables of this package; distroless says that dpkg's
-// packages are in var/lib/dpkg/status.d alone.
-func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (pratique.Comparison, error) {
+// Compare returns the differences between inventory and catalog. If only one of them has a package
+// of the operating system, the error is Corrupt and names it: the package database can be read in
+// two ways, so it is not known what is installed. Known differences that are no error of either
+// tool are in the tables of this package; distroless reports that dpkg's packages are in
+// var/lib/dpkg/status.d only.
+func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pratique.Comparison, error) {
 	var c pratique.Comparison
 	separate := map[pratique.Unmatched]int{}
 	theirs, applications := map[system]bool{}, newApplications()
-	for _, e := range catalogue {
+	for _, e := range catalog {
 		if !managers[e.Type] {
 			applications.sbom(e)
 			continue
@@ -38,8 +41,8 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 		if why := notInstalled(e); why != "" {
 			continue
 		}
-		if reason := apart(e, inv.OS); reason != "" {
-			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), mostText), Reason: reason}]++
+		if reason := separateReason(e, inv.OS); reason != "" {
+			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), maxText), Reason: reason}]++
 			if reason != pratique.UnmatchedForeign {
 				continue
 			}
@@ -60,7 +63,7 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 	}
 	c.Packages = len(ours)
 	var unseen []pratique.Difference
-	if distroless && noneSeen(inv.OS, theirs) {
+	if distroless && catalogLacksDebian(inv.OS, theirs) {
 		for p := range ours {
 			unseen = append(unseen, pratique.Difference{Type: "deb", Name: p.name, Version: p.version, Only: pratique.OnlyScanner})
 		}
@@ -69,27 +72,27 @@ func Compare(inv pratique.Inventory, catalogue []sbom.Entry, distroless bool) (p
 	if err := disagree(ours, theirs); err != nil {
 		return pratique.Comparison{}, err
 	}
-	c.Apart = listed(separate)
+	c.Apart = listSeparate(separate)
 	c.Total, c.Differences = differences(append(unseen, applications.differences()...))
 	return c, nil
 }
 
-// differences sorts and bounds them.
+// differences sorts and bounds differences.
 func differences(all []pratique.Difference) (total int, some []pratique.Difference) {
 	slices.SortFunc(all, func(a, b pratique.Difference) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Only, b.Only))
 	})
 	some = slices.Clone(all[:min(len(all), pratique.MaxDifferences)])
 	for i := range some {
-		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, mostText), pratique.Excerpt(some[i].Version, mostText)
+		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, maxText), pratique.Excerpt(some[i].Version, maxText)
 	}
 	return len(all), some
 }
 
-// system is a package of an operating system. The architecture does not count: advisories do not depend on it.
+// system is a package of an operating system. Advisories do not depend on the architecture.
 type system struct{ name, version string }
 
-// version is that of a package as package managers write it.
+// version is a package's version as package managers write it.
 func version(p pratique.Package) string {
 	v := p.Version
 	if p.Release != "" {
@@ -101,7 +104,7 @@ func version(p pratique.Package) string {
 	return withoutEpochZero(v)
 }
 
-// withoutEpochZero drops an epoch of 0, which is the same as none.
+// withoutEpochZero removes an epoch of 0, which is the default.
 func withoutEpochZero(v string) string { return strings.TrimPrefix(v, "0:") }
 
 func disagree(ours, theirs map[system]bool) error {
@@ -118,14 +121,14 @@ func disagree(ours, theirs map[system]bool) error {
 		}
 		slices.SortFunc(all, func(a, b system) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version)) })
 		for _, p := range all {
-			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, mostText), pratique.Excerpt(p.version, mostText), side.who))
+			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, maxText), pratique.Excerpt(p.version, maxText), side.who))
 		}
 	}
 	if len(differ) == 0 {
 		return nil
 	}
-	shown := strings.Join(differ[:min(len(differ), mostNamed)], ", ")
-	if more := len(differ) - mostNamed; more > 0 {
+	shown := strings.Join(differ[:min(len(differ), maxNamed)], ", ")
+	if more := len(differ) - maxNamed; more > 0 {
 		shown += fmt.Sprintf(", and %d more", more)
 	}
 	return pratique.Errorf(pratique.Corrupt, "compare inventory and SBOM",
@@ -133,8 +136,9 @@ func disagree(ours, theirs map[system]bool) error {
 			"have its package manager write the package database, in one place and once", shown)
 }
 
-// listed returns the packages apart, the most numerous first. Beyond the bound, they are counted by kind, without a path.
-func listed(apart map[pratique.Unmatched]int) []pratique.Unmatched {
+// listSeparate returns the separate packages, the most numerous first. Beyond the bound they are
+// counted by kind, without a path.
+func listSeparate(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 	all := slices.Collect(maps.Keys(apart))
 	for i := range all {
 		all[i].Packages = apart[all[i]]
@@ -142,14 +146,14 @@ func listed(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 	slices.SortFunc(all, func(a, b pratique.Unmatched) int {
 		return cmp.Or(-cmp.Compare(a.Packages, b.Packages), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
 	})
-	if len(all) <= mostApart {
+	if len(all) <= maxApart {
 		return all
 	}
 	rest := map[pratique.Unmatched]int{}
-	for _, u := range all[mostApart:] {
+	for _, u := range all[maxApart:] {
 		n := u.Packages
 		u.Path, u.Packages = "", 0
 		rest[u] += n
 	}
-	return append(all[:mostApart:mostApart], listed(rest)...)
+	return append(all[:maxApart:maxApart], listSeparate(rest)...)
 }

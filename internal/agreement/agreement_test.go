@@ -31,46 +31,46 @@ func entry(kind, name, version, path string) sbom.Entry {
 func TestPackagesOfTheOperatingSystem(t *testing.T) {
 	bash := pratique.Package{Name: "bash", Version: "5.2.15", Release: "2+b2"}
 	for name, test := range map[string]struct {
-		inv       pratique.Inventory
-		catalogue []sbom.Entry
-		differ    string // empty if they agree
-		apart     []pratique.Unmatched
-		packages  int
+		inv      pratique.Inventory
+		catalog  []sbom.Entry
+		differ   string // empty if they agree
+		apart    []pratique.Unmatched
+		packages int
 	}{
 		"nothing":                  {},
-		"the same":                 {inv: inventory("debian", bash), catalogue: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1},
-		"epoch":                    {inv: inventory("debian", pratique.Package{Name: "zlib1g", Version: "1.2.13.dfsg", Release: "1", Epoch: 1}), catalogue: []sbom.Entry{entry("deb", "zlib1g", "1:1.2.13.dfsg-1", dpkg)}, packages: 1},
-		"epoch of zero":            {inv: inventory("redhat", pratique.Package{Name: "x", Version: "1", Release: "2.el9"}), catalogue: []sbom.Entry{entry("rpm", "x", "0:1-2.el9", rpm)}, packages: 1},
-		"no revision":              {inv: inventory("debian", pratique.Package{Name: "ca-certificates", Version: "20230311"}), catalogue: []sbom.Entry{entry("deb", "ca-certificates", "20230311", dpkg)}, packages: 1},
-		"two architectures":        {inv: inventory("debian", bash, bash), catalogue: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg), entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1},
-		"distroless":               {inv: inventory("debian", bash), catalogue: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", "/var/lib/dpkg/status.d/bash")}, packages: 1},
-		"virtual package":          {inv: inventory("alpine", pratique.Package{Name: ".build-deps", Version: "20240101.101010"}), catalogue: []sbom.Entry{entry("apk", ".build-deps", "20240101.101010", apk)}, packages: 1},
-		"merged directories":       {inv: inventory("wolfi", pratique.Package{Name: "x", Version: "1-r0"}), catalogue: []sbom.Entry{entry("apk", "x", "1-r0", "/usr/lib/apk/db/installed")}, packages: 1},
-		"keys":                     {inv: inventory("redhat", pratique.Package{Name: "gpg-pubkey", Version: "5", Release: "6"}), catalogue: []sbom.Entry{entry("rpm", "gpg-pubkey", "7-8", rpm)}},
-		"not installed":            {inv: inventory("debian", bash), catalogue: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg), entry("deb", "gone", "UNKNOWN", dpkg)}, packages: 1},
+		"the same":                 {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1},
+		"epoch":                    {inv: inventory("debian", pratique.Package{Name: "zlib1g", Version: "1.2.13.dfsg", Release: "1", Epoch: 1}), catalog: []sbom.Entry{entry("deb", "zlib1g", "1:1.2.13.dfsg-1", dpkg)}, packages: 1},
+		"epoch of zero":            {inv: inventory("redhat", pratique.Package{Name: "x", Version: "1", Release: "2.el9"}), catalog: []sbom.Entry{entry("rpm", "x", "0:1-2.el9", rpm)}, packages: 1},
+		"no revision":              {inv: inventory("debian", pratique.Package{Name: "ca-certificates", Version: "20230311"}), catalog: []sbom.Entry{entry("deb", "ca-certificates", "20230311", dpkg)}, packages: 1},
+		"two architectures":        {inv: inventory("debian", bash, bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg), entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1},
+		"distroless":               {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", "/var/lib/dpkg/status.d/bash")}, packages: 1},
+		"virtual package":          {inv: inventory("alpine", pratique.Package{Name: ".build-deps", Version: "20240101.101010"}), catalog: []sbom.Entry{entry("apk", ".build-deps", "20240101.101010", apk)}, packages: 1},
+		"merged directories":       {inv: inventory("wolfi", pratique.Package{Name: "x", Version: "1-r0"}), catalog: []sbom.Entry{entry("apk", "x", "1-r0", "/usr/lib/apk/db/installed")}, packages: 1},
+		"keys":                     {inv: inventory("redhat", pratique.Package{Name: "gpg-pubkey", Version: "5", Release: "6"}), catalog: []sbom.Entry{entry("rpm", "gpg-pubkey", "7-8", rpm)}},
+		"not installed":            {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg), entry("deb", "gone", "UNKNOWN", dpkg)}, packages: 1},
 		"an SBOM in the image":     {inv: inventory("wolfi", pratique.Package{Name: "x", Version: "1-r0", FilePath: "var/lib/db/sbom/x-1-r0.spdx.json"})},
 		"Bottlerocket":             {inv: inventory("bottlerocket", pratique.Package{Name: "kernel", Version: "6.1"})},
-		"the scanner misses one":   {inv: inventory("debian"), catalogue: []sbom.Entry{entry("deb", "bash", "5", dpkg)}, differ: "bash 5 is in the SBOM alone"},
-		"the SBOM misses one":      {inv: inventory("debian", bash), catalogue: []sbom.Entry{entry("deb", "x", "1", dpkg)}, differ: "bash 5.2.15-2+b2 is in the scanner alone"},
-		"another version":          {inv: inventory("debian", bash), catalogue: []sbom.Entry{entry("deb", "bash", "9", dpkg)}, differ: "bash 9 is in the SBOM alone, bash 5.2.15-2+b2 is in the scanner alone"},
+		"the scanner misses one":   {inv: inventory("debian"), catalog: []sbom.Entry{entry("deb", "bash", "5", dpkg)}, differ: "bash 5 is in the SBOM alone"},
+		"the SBOM misses one":      {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "x", "1", dpkg)}, differ: "bash 5.2.15-2+b2 is in the scanner alone"},
+		"another version":          {inv: inventory("debian", bash), catalog: []sbom.Entry{entry("deb", "bash", "9", dpkg)}, differ: "bash 9 is in the SBOM alone, bash 5.2.15-2+b2 is in the scanner alone"},
 		"the SBOM misses Alpine's": {inv: inventory("alpine", pratique.Package{Name: "x", Version: "1"}), differ: "x 1 is in the scanner alone"},
-		"without an os":            {inv: inventory("none"), catalogue: []sbom.Entry{entry("apk", "x", "1", apk)}, differ: "x 1 is in the SBOM alone"},
-		"a link to the database":   {inv: inventory("alpine"), catalogue: []sbom.Entry{{Type: "apk", Name: "x", Version: "1", Path: apk, RealPath: "/opt/db"}}, differ: "x 1 is in the SBOM alone"},
-		"a link from elsewhere":    {inv: inventory("alpine"), catalogue: []sbom.Entry{{Type: "apk", Name: "x", Version: "1", Path: "/opt/lib/apk/db/installed", RealPath: apk}}, differ: "x 1 is in the SBOM alone"},
-		"a name of a key":          {inv: inventory("redhat"), catalogue: []sbom.Entry{entry("rpm", "gpg-pubkeys", "1-1", rpm)}, differ: "gpg-pubkeys 1-1 is in the SBOM alone"},
-		"installed, no version":    {inv: inventory("alpine"), catalogue: []sbom.Entry{entry("apk", "x", "UNKNOWN", apk)}, differ: "x UNKNOWN is in the SBOM alone"},
-		"another root": {inv: inventory("debian"), catalogue: []sbom.Entry{entry("deb", "bash", "5", "/srv/tree/var/lib/dpkg/status"), entry("deb", "dash", "5", "/srv/tree/var/lib/dpkg/status")},
+		"without an os":            {inv: inventory("none"), catalog: []sbom.Entry{entry("apk", "x", "1", apk)}, differ: "x 1 is in the SBOM alone"},
+		"a link to the database":   {inv: inventory("alpine"), catalog: []sbom.Entry{{Type: "apk", Name: "x", Version: "1", Path: apk, RealPath: "/opt/db"}}, differ: "x 1 is in the SBOM alone"},
+		"a link from elsewhere":    {inv: inventory("alpine"), catalog: []sbom.Entry{{Type: "apk", Name: "x", Version: "1", Path: "/opt/lib/apk/db/installed", RealPath: apk}}, differ: "x 1 is in the SBOM alone"},
+		"a name of a key":          {inv: inventory("redhat"), catalog: []sbom.Entry{entry("rpm", "gpg-pubkeys", "1-1", rpm)}, differ: "gpg-pubkeys 1-1 is in the SBOM alone"},
+		"installed, no version":    {inv: inventory("alpine"), catalog: []sbom.Entry{entry("apk", "x", "UNKNOWN", apk)}, differ: "x UNKNOWN is in the SBOM alone"},
+		"another root": {inv: inventory("debian"), catalog: []sbom.Entry{entry("deb", "bash", "5", "/srv/tree/var/lib/dpkg/status"), entry("deb", "dash", "5", "/srv/tree/var/lib/dpkg/status")},
 			apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "deb", Path: "srv/tree/var/lib/dpkg/status", Packages: 2, Reason: pratique.UnmatchedElsewhere}}},
-		"Arch": {catalogue: []sbom.Entry{entry("alpm", "pacman", "6", "/var/lib/pacman/local/pacman-6/desc")},
+		"Arch": {catalog: []sbom.Entry{entry("alpm", "pacman", "6", "/var/lib/pacman/local/pacman-6/desc")},
 			apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "alpm", Path: "var/lib/pacman/local/pacman-6/desc", Packages: 1, Reason: pratique.UnmatchedUnread}}},
-		"OpenWrt": {catalogue: []sbom.Entry{entry("deb", "busybox", "1", "/usr/lib/opkg/status")},
+		"OpenWrt": {catalog: []sbom.Entry{entry("deb", "busybox", "1", "/usr/lib/opkg/status")},
 			apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "deb", Path: "usr/lib/opkg/status", Packages: 1, Reason: pratique.UnmatchedUnread}}},
-		"dpkg under Alpine": {inv: inventory("alpine", bash), catalogue: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1,
+		"dpkg under Alpine": {inv: inventory("alpine", bash), catalog: []sbom.Entry{entry("deb", "bash", "5.2.15-2+b2", dpkg)}, packages: 1,
 			apart: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "deb", Path: "var/lib/dpkg/status", Packages: 1, Reason: pratique.UnmatchedForeign}}},
-		"dpkg under Alpine, unread": {inv: inventory("alpine"), catalogue: []sbom.Entry{entry("deb", "bash", "5", dpkg)}, differ: "bash 5 is in the SBOM alone"},
+		"dpkg under Alpine, unread": {inv: inventory("alpine"), catalog: []sbom.Entry{entry("deb", "bash", "5", dpkg)}, differ: "bash 5 is in the SBOM alone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := Compare(test.inv, test.catalogue, false)
+			c, err := Compare(test.inv, test.catalog, false)
 			if test.differ == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -102,22 +102,22 @@ func TestDistrolessWithoutDirectories(t *testing.T) {
 
 // TestWhatIsSaidIsBounded: names, versions and their number are the image's.
 func TestWhatIsSaidIsBounded(t *testing.T) {
-	var catalogue []sbom.Entry
+	var catalog []sbom.Entry
 	for n := range 1000 {
 		long := strings.Repeat("é", 10_000) + fmt.Sprint(n)
-		catalogue = append(catalogue, entry("deb", long, long, dpkg))
+		catalog = append(catalog, entry("deb", long, long, dpkg))
 	}
-	_, err := Compare(inventory("debian"), catalogue, false)
+	_, err := Compare(inventory("debian"), catalog, false)
 	if err == nil || len(err.Error()) > 8<<10 || !strings.Contains(err.Error(), "and 990 more") {
 		t.Errorf("%.300v", err)
 	}
 	inv := pratique.Inventory{}
-	for n, e := range catalogue {
-		catalogue[n].Path = fmt.Sprint("/", n, strings.Repeat("/x", 10_000), dpkg)
-		catalogue[n].RealPath = catalogue[n].Path
+	for n, e := range catalog {
+		catalog[n].Path = fmt.Sprint("/", n, strings.Repeat("/x", 10_000), dpkg)
+		catalog[n].RealPath = catalog[n].Path
 		inv.Lists = append(inv.Lists, pratique.PackageList{Class: pratique.ClassLanguage, Packages: []pratique.Package{{PURL: "pkg:npm/" + e.Name + "@1"}}})
 	}
-	c, err := Compare(inv, catalogue, false)
+	c, err := Compare(inv, catalog, false)
 	if err != nil || !c.Bounded() || c.Total != 1000 || len(c.Differences) != pratique.MaxDifferences {
 		t.Errorf("%d differences of %d, %d apart, %v", len(c.Differences), c.Total, len(c.Apart), err)
 	}
@@ -133,8 +133,8 @@ func TestWhatIsSaidIsBounded(t *testing.T) {
 // TestApplications: one package has one spelling, and what only one has is listed.
 func TestApplications(t *testing.T) {
 	for name, test := range map[string]struct {
-		inventory, catalogue []string
-		want                 []pratique.Difference
+		inventory, catalog []string
+		want               []pratique.Difference
 	}{
 		"the same":              {[]string{"pkg:npm/%40types/node@20.1.0"}, []string{"pkg:npm/%40types/node@20.1.0"}, nil},
 		"case and dashes":       {[]string{"pkg:pypi/Ruamel_yaml.clib@1"}, []string{"pkg:pypi/ruamel-yaml-clib@1"}, nil},
@@ -153,11 +153,11 @@ func TestApplications(t *testing.T) {
 		for _, purl := range test.inventory {
 			inv.Lists = append(inv.Lists, pratique.PackageList{Class: pratique.ClassLanguage, Packages: []pratique.Package{{PURL: purl}}})
 		}
-		var catalogue []sbom.Entry
-		for _, purl := range test.catalogue {
-			catalogue = append(catalogue, sbom.Entry{Type: "x", PURL: purl})
+		var catalog []sbom.Entry
+		for _, purl := range test.catalog {
+			catalog = append(catalog, sbom.Entry{Type: "x", PURL: purl})
 		}
-		c, err := Compare(inv, catalogue, false)
+		c, err := Compare(inv, catalog, false)
 		if err != nil || !slices.Equal(c.Differences, test.want) || c.Total != len(test.want) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
@@ -172,7 +172,7 @@ func FuzzCompare(f *testing.F) {
 	f.Add("a 1 i\na 0:1 s\na  s")
 	f.Fuzz(func(t *testing.T, text string) {
 		var packages []pratique.Package
-		var catalogue []sbom.Entry
+		var catalog []sbom.Entry
 		sides := map[string]int{}
 		for line := range strings.Lines(text) {
 			fields := strings.Split(strings.TrimSuffix(line, "\n"), " ")
@@ -186,7 +186,7 @@ func FuzzCompare(f *testing.F) {
 				mark |= 1
 			}
 			if (side == "s" || side == "b") && version != "" && version != "UNKNOWN" {
-				catalogue = append(catalogue, entry("deb", name, version, dpkg))
+				catalog = append(catalog, entry("deb", name, version, dpkg))
 				mark |= 2
 			}
 			if name != "gpg-pubkey" {
@@ -197,7 +197,7 @@ func FuzzCompare(f *testing.F) {
 		for _, mark := range sides {
 			want = want || mark == 1 || mark == 2
 		}
-		if _, err := Compare(inventory("debian", packages...), catalogue, false); (err != nil) != want {
+		if _, err := Compare(inventory("debian", packages...), catalog, false); (err != nil) != want {
 			t.Errorf("%q: %v, want an error: %v", text, err, want)
 		}
 	})

@@ -8,14 +8,15 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// ecosystems are the types of package URLs of which both tools list what is installed. Others only one of them knows, or
-// they look at different files: the scanner at the specification of a Conda package, the generator at ten files more.
+// ecosystems are the types of package URLs for which both tools list what is installed. Others are
+// only supported by one, or the tools read different files: for Conda the scanner reads the
+// specification, and the generator ten more files.
 var ecosystems = map[string]bool{
 	"cargo": true, "composer": true, "gem": true, "golang": true, "maven": true, "npm": true, "nuget": true, "pypi": true,
 }
 
-// applications are the packages of applications by what both tools call them.
-type applications struct{ inventory, catalogue map[name]map[string]bool }
+// applications are the packages of applications, by the names that both tools use.
+type applications struct{ inventory, catalog map[name]map[string]bool }
 
 type name struct{ ecosystem, path string }
 
@@ -23,7 +24,7 @@ func newApplications() applications {
 	return applications{map[name]map[string]bool{}, map[name]map[string]bool{}}
 }
 
-func (a applications) sbom(e sbom.Entry) { add(a.catalogue, e.PURL) }
+func (a applications) sbom(e sbom.Entry) { add(a.catalog, e.PURL) }
 
 func (a applications) scanner(l pratique.PackageList) {
 	if isSBOM(l.Path) {
@@ -47,7 +48,7 @@ func add(to map[name]map[string]bool, purl string) {
 	to[n][version] = true
 }
 
-// parse takes a package URL apart, into the spelling that both tools have in common.
+// parse splits a package URL, and normalizes it to a spelling that both tools share.
 func parse(purl string) (n name, version string, ok bool) {
 	rest, ok := strings.CutPrefix(purl, "pkg:")
 	if !ok {
@@ -88,16 +89,16 @@ func unescape(s string) string {
 	return s
 }
 
-// differences are the packages that only one has.
+// differences returns the packages that only one tool has.
 func (a applications) differences() (all []pratique.Difference) {
 	for _, side := range []struct {
 		have, lack map[name]map[string]bool
 		only       string
-	}{{a.inventory, a.catalogue, pratique.OnlyScanner}, {a.catalogue, a.inventory, pratique.OnlySBOM}} {
+	}{{a.inventory, a.catalog, pratique.OnlyScanner}, {a.catalog, a.inventory, pratique.OnlySBOM}} {
 		for n, versions := range side.have {
 			others := side.lack[n]
 			for v := range versions {
-				// Without a version on one side the name has to do.
+				// If one side has no version, the name suffices.
 				if others[v] || others[""] || v == "" && len(others) > 0 {
 					continue
 				}

@@ -9,13 +9,13 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// What the two tools are known to tell differently, with the reason why neither is wrong. Each is a way to keep a package
-// from being compared, so each is as narrow as it can be.
+// Known differences of the two tools, with the reason why neither is wrong. Each can keep a package from being compared, so
+// each is as narrow as possible.
 
 // managers are the types of packages that an operating system's package manager installs.
 var managers = map[string]bool{"deb": true, "apk": true, "rpm": true, "alpm": true, "portage": true}
 
-// notInstalled says why an entry of the catalogue is no installed package; empty if it is one.
+// notInstalled returns why an entry of the catalog is not an installed package; empty if it is one.
 func notInstalled(e sbom.Entry) string {
 	switch {
 	case isKey(e.Name):
@@ -26,7 +26,8 @@ func notInstalled(e sbom.Entry) string {
 	return ""
 }
 
-// scannerAlone says why only the scanner has a package of the operating system; empty if the generator has to have it, too.
+// scannerAlone returns why only the scanner has a package of the operating system; empty if the
+// generator must have it, too.
 func scannerAlone(os pratique.OS, p pratique.Package) string {
 	switch {
 	case isKey(p.Name):
@@ -39,18 +40,19 @@ func scannerAlone(os pratique.OS, p pratique.Package) string {
 	return ""
 }
 
-// noneSeen says whether the generator saw none of the packages of a Debian. It looks for the files of distroless images
-// (var/lib/dpkg/status.d) in directories that a layer has an entry for, and a layer need not have any. All of these packages
-// are matched, and what the SBOM lacks counts as a difference. In other images the generator failed at the database.
-func noneSeen(os pratique.OS, theirs map[system]bool) bool {
+// catalogLacksDebian reports whether the generator found none of a Debian's packages. For the files
+// of distroless images (var/lib/dpkg/status.d) it only searches directories with an entry in a
+// layer, and a layer need not have one. All these packages are matched, and the gap in the SBOM
+// counts as a difference. In other images the generator failed to read the database.
+func catalogLacksDebian(os pratique.OS, theirs map[system]bool) bool {
 	manager, _ := managerOf(os.Family)
 	return manager == "deb" && len(theirs) == 0
 }
 
 func isKey(name string) bool { return name == "gpg-pubkey" }
 
-// isSBOM says whether a path is that of a document from which the scanner takes packages. What it says of the path of the
-// package itself may follow.
+// isSBOM reports whether a path is that of an SBOM from which the scanner takes packages. The path
+// of the package itself may follow.
 func isSBOM(file string) bool {
 	for _, suffix := range []string{".spdx", ".spdx.json", ".cdx", ".cdx.json"} {
 		if strings.HasSuffix(file, suffix) || strings.Contains(file, suffix+"/") {
@@ -60,14 +62,15 @@ func isSBOM(file string) bool {
 	return false
 }
 
-// apart says why an installed package is none of those that the scanner has to list; empty if it is one.
-func apart(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
+// separateReason returns why an installed package is not one that the scanner has to list; empty if
+// it is one.
+func separateReason(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
 	switch manager, known := managerOf(os.Family); {
 	case e.Type == "alpm" || e.Type == "portage" || isOpkg(e.Path) || isOpkg(e.RealPath):
-		// The databases of Arch, Gentoo and OpenWrt. The scanner has no reader for them, and no advisories.
+		// The scanner does not read the databases of Arch, Gentoo and OpenWrt, and has no advisories for them.
 		return pratique.UnmatchedUnread
 	case !inPlace(e.Type, e.Path) && !inPlace(e.Type, e.RealPath):
-		// The generator takes every file of that name for a database, wherever it lies; an image may hold another root.
+		// The generator reads every file of that name; an image may contain another root file system.
 		return pratique.UnmatchedElsewhere
 	case known && manager != e.Type:
 		return pratique.UnmatchedForeign
@@ -77,7 +80,8 @@ func apart(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
 
 func isOpkg(file string) bool { return strings.Contains(file, "/opkg/") }
 
-// inPlace says whether a package database lies where the operating system has it, which is where the scanner reads it.
+// inPlace reports whether a package database is where the operating system has it, which is where
+// the scanner reads it.
 func inPlace(manager, file string) bool {
 	file = strings.TrimPrefix(file, "/")
 	dir, name := path.Split(file)
@@ -93,7 +97,7 @@ func inPlace(manager, file string) bool {
 	return false
 }
 
-// managerOf is the package manager of a family of operating systems.
+// managerOf returns the package manager of a family of operating systems.
 func managerOf(family string) (manager string, known bool) {
 	switch family {
 	case "debian", "ubuntu", "echo":

@@ -1,185 +1,124 @@
-// Package analysiscache keeps on disk what was found in single layers, for example a scanner's
-// analysis of one. It is made once, and serves every image that has the layer, in every process that
-// parses images, and after a restart. Whatever is lost or damaged is made again.
+// Package analysiscache keeps on disk what was found in single layers, for example a scanner's analysis of one. An analysis
+// serves every image that has the layer, in every process that parses images, also after a restart. One that is lost or
+// damaged is made again.
 package analysiscache
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
-
-	"github.com/gofrs/flock"
+	"strings"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/dirlock"
+	"github.com/pratique-dev/pratique/internal/dircache"
 )
 
-// Key says what an entry is: the layer by its diff id, and the fingerprint of everything else that its
-// content depends on, such as a tool, its version and its settings. Two makers whose results could
-// differ in one byte must have two fingerprints.
+// Key identifies an entry: the layer by its diff id, and the fingerprint of everything else that the content depends on,
+// such as a tool, its version and its settings. Two tools whose results could differ in one byte must have two
+// fingerprints.
 type Key struct {
 	Layer       pratique.Digest
 	Fingerprint string
 }
 
-// Store is a bounded directory of entries. It is safe for concurrent use; one process at a time may use a
-// directory, and only that process should be able to write there.
+// Store is a bounded directory of entries. It is safe for concurrent use; one process at a time may use a directory, and
+// only that process should be able to write there.
 //
-// The name of an entry's file has the digest of its content, which is checked at each use, so nothing relies
-// on the disk having kept what was written.
-type Store struct {
-	dir  string
-	max  int64
-	lock *flock.Flock
-
-	mu      sync.Mutex
-	entries map[name]*entry
-	used    int64
-	uses    int64 // counts, so that the least recently used is known
-}
-
-// name is the hash of a key.
-type name [sha256.Size]byte
-
-// entry is one file; one with users is not evicted.
-type entry struct {
-	content pratique.Digest
-	size    int64 // on disk
-	users   int
-	lastUse int64
-}
+// A file's name is the hash of its key and the digest of its content, so one rename adds an entry. The content is checked
+// at each use, so nothing relies on the disk having kept what was written.
+type Store struct{ dir *dircache.Dir[struct{}] }
 
 const (
 	defaultMaxBytes = 2 << 30
-	// block is what a file takes at least on most disks. Without it countless tiny entries would fit the bound.
+	// block is what a file takes on most disks at least. Without it countless tiny entries would fit the bound.
 	block = 4 << 10
 )
 
-func room(bytes int64) int64 { return (bytes + block) / block * block }
+func diskSize(bytes int64) int64 { return (bytes + block) / block * block }
 
-// Open opens the store in dir, which is made if need be, and removes what an interrupted process left. With
-// maxBytes at or below zero it holds 2 GiB. It is an error of kind Unavailable if another process has it open.
+// Open opens the store in dir, and makes it if it is missing. With maxBytes at or below zero it holds 2 GiB. The error is
+// Unavailable if another process has it open.
 func Open(dir string, maxBytes int64) (*Store, error) {
 	if maxBytes <= 0 {
 		maxBytes = defaultMaxBytes
 	}
-	s := &Store{dir: dir, max: maxBytes, entries: map[name]*entry{}}
-	var err error
-	if s.lock, err = dirlock.Take(dir); err != nil {
+	d, err := dircache.Open(dir, dircache.Options[struct{}]{MaxBytes: maxBytes, Size: diskSize, Key: func(file string) (string, bool) {
+		key, _, ok := parse(file)
+		return key, ok
+	}})
+	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open analysis store", dir, err)
 	}
-	if err := s.load(); err != nil {
-		_ = s.lock.Close() // the first error says more
-		return nil, pratique.Wrap(pratique.Unavailable, "open analysis store", dir, err)
-	}
-	return s, nil
+	return &Store{dir: d}, nil
 }
 
 // Close lets another process use the directory.
-func (s *Store) Close() error { return s.lock.Close() }
+func (s *Store) Close() error { return s.dir.Close() }
 
-// Get returns the file with the content of k. It stays until release is called, which may be done more than
-// once. An entry that is not what was put is dropped, and there is none then: ok is false.
+// Get returns the file with the content of k. It stays until release is called, which may be done more than once. A
+// damaged entry is dropped; then ok is false.
 func (s *Store) Get(k Key) (path string, release func(), ok bool) {
-	n := k.name()
-	s.mu.Lock()
-	e, ok := s.entries[n]
+	p, ok := s.dir.Pin(k.hash())
 	if !ok {
-		s.mu.Unlock()
+		return "", p.Release, false
+	}
+	_, content, _ := parse(filepath.Base(p.Path))
+	if body, err := os.ReadFile(p.Path); err != nil || pratique.DigestOf(body) != content {
+		p.Release()
+		_ = s.dir.Drop(p) // a file that cannot be removed is found damaged again
 		return "", func() {}, false
 	}
-	s.uses++
-	e.users, e.lastUse = e.users+1, s.uses
-	s.mu.Unlock()
-	release = sync.OnceFunc(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		e.users--
-	})
-	path = s.path(n, e.content)
-	body, err := os.ReadFile(path)
-	if err != nil || pratique.DigestOf(body) != e.content {
-		release()
-		s.drop(n, e)
-		return "", func() {}, false
-	}
-	// Only the order of eviction after a restart hangs on it.
-	_ = os.Chtimes(path, time.Time{}, time.Now())
-	return path, release, true
+	return p.Path, p.Release, true
 }
 
-// Put stores the content of k. If there is one already, that one stays: whoever comes second has made the same.
-// A body for which there is no room beside the entries in use is not kept, which is no error.
+// Put stores the content of k, unless there is one. It is no error if the entries in use leave no room for it.
 func (s *Store) Put(k Key, body []byte) error {
-	const op = "store analysis"
-	n, e := k.name(), &entry{content: pratique.DigestOf(body), size: room(int64(len(body)))}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.entries[n] != nil || !s.reserve(e.size) {
+	size := diskSize(int64(len(body)))
+	if p, ok := s.dir.Pin(k.hash()); ok {
+		p.Release()
 		return nil
 	}
-	// The lock is held while the file is written: it is small, and no other process may write here.
-	tmp := filepath.Join(s.dir, tempDir, hex.EncodeToString(n[:]))
-	err := os.WriteFile(tmp, body, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, s.path(n, e.content))
+	if s.dir.Reserve(size) != nil {
+		return nil
 	}
+	if err := s.write(k, body, size); err != nil {
+		s.dir.Unreserve(size)
+		return pratique.Wrap(pratique.Unavailable, "store analysis", k.Layer.String(), err)
+	}
+	return nil
+}
+
+func (s *Store) write(k Key, body []byte, size int64) error {
+	temp, err := os.CreateTemp(s.dir.TempDir(), "")
 	if err != nil {
-		return pratique.Wrap(pratique.Unavailable, op, k.Layer.String(), errors.Join(err, removeAny(tmp)))
-	}
-	s.uses++
-	e.lastUse = s.uses
-	s.entries[n], s.used = e, s.used+e.size
-	return nil
-}
-
-// reserve evicts the entries that were not used for longest until n more bytes fit; the mutex is held.
-func (s *Store) reserve(n int64) bool {
-	if n > s.max {
-		return false
-	}
-	for s.used+n > s.max {
-		var victim name
-		var oldest *entry
-		for candidate, e := range s.entries {
-			if e.users == 0 && (oldest == nil || e.lastUse < oldest.lastUse) {
-				victim, oldest = candidate, e
-			}
-		}
-		if oldest == nil || s.remove(victim, oldest) != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// drop forgets a damaged entry, unless that was done already.
-func (s *Store) drop(n name, e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.entries[n] == e {
-		_ = s.remove(n, e) // a file that cannot be removed is found damaged again
-	}
-}
-
-// remove deletes the file of an entry and forgets it; the mutex is held.
-func (s *Store) remove(n name, e *entry) error {
-	if err := removeAny(s.path(n, e.content)); err != nil {
 		return err
 	}
-	delete(s.entries, n)
-	s.used -= e.size
-	return nil
+	_, err = temp.Write(body)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		var p dircache.Pinned[struct{}]
+		if p, err = s.dir.Commit(temp.Name(), k.file(body), int64(len(body)), size, struct{}{}); err == nil {
+			p.Release()
+			return nil
+		}
+	}
+	return errors.Join(err, os.Remove(temp.Name()))
 }
 
-func removeAny(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+func (k Key) hash() string {
+	sum := sha256.Sum256([]byte(k.Layer.String() + "\n" + k.Fingerprint))
+	return hex.EncodeToString(sum[:])
+}
+
+func (k Key) file(body []byte) string { return k.hash() + "-" + pratique.DigestOf(body).Hex() }
+
+// parse reads the name of a file; ok is false for files that are not ours.
+func parse(file string) (key string, content pratique.Digest, ok bool) {
+	key, sum, _ := strings.Cut(file, "-")
+	_, err := pratique.ParseDigestHex(key)
+	if err == nil {
+		content, err = pratique.ParseDigestHex(sum)
 	}
-	return nil
+	return key, content, err == nil
 }

@@ -96,8 +96,8 @@ func TestPutAndGet(t *testing.T) {
 				t.Errorf("%v: %q", k, got)
 			}
 		}
-		if n := len(files(t, dir)); n != 3 || s.used != 3*block {
-			t.Errorf("%d files, %d bytes", n, s.used)
+		if n, _, bytes := s.dir.Stats(); n != 3 || len(files(t, dir)) != 3 || bytes != 3*block {
+			t.Errorf("%d files, %d bytes", n, bytes)
 		}
 	}
 	check()
@@ -133,20 +133,21 @@ func TestEviction(t *testing.T) {
 	_, release4, _ := s.Get(key(4))
 	put(t, s, key(5), body(5, 100)) // no room: all are in use
 	put(t, s, key(6), body(6, 4*block))
-	if get(t, s, key(5)) != nil || get(t, s, key(6)) != nil || s.used > s.max {
-		t.Errorf("more is kept than there is room for: %d bytes", s.used)
+	if _, _, bytes := s.dir.Stats(); get(t, s, key(5)) != nil || get(t, s, key(6)) != nil || bytes > s.dir.MaxBytes() {
+		t.Errorf("more is kept than there is room for: %d bytes", bytes)
 	}
 	release()
 	release() // may be called again
 	release4()
 	put(t, s, key(5), body(5, 100))
-	if get(t, s, key(0)) != nil || get(t, s, key(5)) == nil || s.entries[key(4).name()].users != 0 {
+	if _, inUse, _ := s.dir.Stats(); get(t, s, key(0)) != nil || get(t, s, key(5)) == nil || inUse != 0 {
 		t.Error("what was released is still in use")
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s = open(t, dir, block); s.used > block || len(files(t, dir)) > 1 {
+	s = open(t, dir, block)
+	if _, _, bytes := s.dir.Stats(); bytes > block || len(files(t, dir)) > 1 {
 		t.Error("a smaller store than before does not make room")
 	}
 }
@@ -172,7 +173,7 @@ func TestDamage(t *testing.T) {
 				dir := t.TempDir()
 				s := open(t, dir, 0)
 				put(t, s, key(1), want)
-				if err := spoil(s.path(key(1).name(), pratique.DigestOf(want))); err != nil {
+				if err := spoil(filepath.Join(dir, key(1).file(want))); err != nil {
 					t.Fatal(err)
 				}
 				if restart {
@@ -184,8 +185,8 @@ func TestDamage(t *testing.T) {
 				if got := get(t, s, key(1)); got != nil {
 					t.Fatalf("served %.40q", got)
 				}
-				if left := files(t, dir); len(left) != 0 || s.used != 0 {
-					t.Errorf("left %v, %d bytes", left, s.used)
+				if _, _, bytes := s.dir.Stats(); len(files(t, dir)) != 0 || bytes != 0 {
+					t.Errorf("left %v, %d bytes", files(t, dir), bytes)
 				}
 				put(t, s, key(1), want)
 				if !bytes.Equal(get(t, s, key(1)), want) {
@@ -200,11 +201,11 @@ func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, 0)
 	put(t, s, key(1), body(1, 100))
-	old := s.path(key(1).name(), pratique.DigestOf([]byte("older")))
+	old := filepath.Join(dir, key(1).file([]byte("older")))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{old, filepath.Join(dir, tempDir, "abc"), filepath.Join(dir, "README")} {
+	for _, path := range []string{old, filepath.Join(s.dir.TempDir(), "abc"), filepath.Join(dir, "README")} {
 		if err := os.WriteFile(path, []byte("older"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -244,15 +245,9 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	all.Wait()
-	var sum int64
-	for n, e := range s.entries {
-		sum += e.size
-		if e.users != 0 {
-			t.Errorf("%x is still in use", n)
-		}
-	}
-	if sum != s.used || s.used > s.max || len(files(t, dir)) != len(s.entries) {
-		t.Errorf("%d bytes in entries, %d counted, %d files, %d entries", sum, s.used, len(files(t, dir)), len(s.entries))
+	n, inUse, bytes := s.dir.Stats()
+	if inUse != 0 || bytes > s.dir.MaxBytes() || len(files(t, dir)) != n || n == 0 {
+		t.Errorf("%d entries, %d of them in use, of %d bytes; %d files", n, inUse, bytes, len(files(t, dir)))
 	}
 }
 

@@ -1,6 +1,5 @@
-// Package atrest gives memory back that a process does not need while it has nothing to do. Go's
-// runtime keeps what a burst of work needed, in case that it is needed again, and a service that
-// waits for the next push would hold on to it for hours.
+// Package atrest returns memory to the system while a process is idle. Go's runtime keeps what a
+// burst of work needed, and a service that waits for the next push would hold it for hours.
 package atrest
 
 import (
@@ -11,20 +10,20 @@ import (
 )
 
 const (
-	// after is for how long a process has nothing to do until it is at rest. A shorter rest is not
-	// worth the work: collecting garbage, and getting the memory again.
-	after = 15 * time.Second
-	// every is the time between two looks.
-	every = 5 * time.Second
-	// little is what a process may allocate between two looks and have nothing to do, and what it
-	// must have allocated since it last gave memory back.
-	little, much = 4 << 20, 16 << 20
+	// restAfter is how long a process has to be idle. A shorter rest is not worth a garbage
+	// collection, and allocating the memory again.
+	restAfter = 15 * time.Second
+	// interval is the time between two samples.
+	interval = 5 * time.Second
+	// idleBytes is what an idle process may allocate between two samples; minBytes is what it must
+	// have allocated since memory was last returned.
+	idleBytes, minBytes = 4 << 20, 16 << 20
 )
 
-// GiveBack runs until ctx ends, and returns memory to the system whenever the process comes to rest.
-// A process is at rest when it allocates next to nothing.
-func GiveBack(ctx context.Context) {
-	tick := time.NewTicker(every)
+// ReleaseMemory runs until ctx ends, and returns memory to the system whenever the process becomes
+// idle, that is, hardly allocates.
+func ReleaseMemory(ctx context.Context) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	w := watch{at: allocated(), since: allocated()}
 	for {
@@ -40,22 +39,22 @@ func GiveBack(ctx context.Context) {
 	}
 }
 
-// watch decides from the bytes that a process has allocated in its life.
+// watch decides by the total of allocated bytes.
 type watch struct {
-	at    uint64        // when it looked last
-	since uint64        // when memory was given back last
-	quiet time.Duration // for how long the process has had nothing to do
+	at    uint64        // total at the last sample
+	since uint64        // total when memory was last returned
+	quiet time.Duration // how long the process has been idle
 }
 
-// rests reports whether memory is to be given back now.
+// rests reports whether to return memory now.
 func (w *watch) rests(allocated uint64) bool {
-	if allocated-w.at > little {
+	if allocated-w.at > idleBytes {
 		w.quiet = 0
 	} else {
-		w.quiet += every
+		w.quiet += interval
 	}
 	w.at = allocated
-	return w.quiet >= after && allocated-w.since > much
+	return w.quiet >= restAfter && allocated-w.since > minBytes
 }
 
 func allocated() uint64 {

@@ -44,7 +44,7 @@ func TestGiveBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { GiveBack(ctx); close(ended) }()
+		go func() { ReleaseMemory(ctx); close(ended) }()
 		synctest.Wait()
 		block := make([]byte, 128<<20)
 		for i := range block {
@@ -52,7 +52,7 @@ func TestGiveBack(t *testing.T) {
 		}
 		runtime.KeepAlive(block)
 		before := held()
-		time.Sleep(after + 2*every)
+		time.Sleep(restAfter + 2*interval)
 		synctest.Wait()
 		if now := held(); now > before-64<<20 {
 			t.Errorf("%d MiB are held, %d MiB before the rest", now>>20, before>>20)

@@ -1,5 +1,5 @@
-// Package contextio has a reader that ends with its context. Work on the bytes of an image may take minutes, and stops when
-// nobody waits for it any more.
+// Package contextio has a reader that ends with its context, for work on image content that may
+// take minutes.
 package contextio
 
 import (
@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// NewReader returns a reader of r. Once ctx has ended its error is the cause of that.
+// NewReader returns a reader of r. When ctx has ended, its error is the context's cause.
 func NewReader(ctx context.Context, r io.Reader) io.Reader { return &reader{ctx, r} }
 
 type reader struct {

@@ -106,7 +106,7 @@ func TestAgainstUmoci(t *testing.T) {
 	random, compared, differ := rand.New(rand.NewPCG(3, 4)), 0, 0
 	for compared < 20 {
 		all := drawn(someBytes(random, 3*(3+random.IntN(9))))
-		img, err := new(filetree.Memory).Image(t.Context(), image(t, all...))
+		img, err := new(filetree.Cache).Image(t.Context(), image(t, all...))
 		if err != nil || len(listed(t, img)) < 2 {
 			continue
 		}
@@ -161,7 +161,7 @@ func TestAgainstTar(t *testing.T) {
 		entries := drawn(someBytes(random, 3*(2+random.IntN(8))))[0]
 		// tar takes whiteouts for files, and absolute links for those of this machine.
 		entries = slices.DeleteFunc(entries, func(e header) bool { return strings.Contains(e.name, ".wh.") || strings.HasPrefix(e.text, "/") })
-		img, err := new(filetree.Memory).Image(t.Context(), image(t, entries))
+		img, err := new(filetree.Cache).Image(t.Context(), image(t, entries))
 		if err != nil || len(entries) == 0 {
 			continue
 		}

@@ -4,10 +4,10 @@ package filetree
 func (t *Tree) Walk(visit func(path string, n *Node)) { t.root.walk("", visit) }
 
 // Hold has the memory keep another layer.
-func (m *Memory) Hold(l *Layer) { m.layers = append(m.layers, l) }
+func (m *Cache) Hold(l *Layer) { m.layers = append(m.layers, l) }
 
 // Held counts the headers that the memory keeps.
-func (m *Memory) Held() int {
+func (m *Cache) Held() int {
 	n := 0
 	for _, l := range m.layers {
 		n += len(l.Entries)

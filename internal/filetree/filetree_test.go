@@ -71,7 +71,7 @@ func TestTree(t *testing.T) {
 		{"names are cleaned", []layerOf{{file("./a//b", "1"), file("/c", "2"), file("x/../d", "3")}}, "a d , a/b f 1, c f 2, d f 3", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			img, err := new(filetree.Memory).Image(t.Context(), image(t, test.layers...))
+			img, err := new(filetree.Cache).Image(t.Context(), image(t, test.layers...))
 			if test.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), test.fails) || pratique.KindOf(err) != pratique.Corrupt {
 					t.Fatalf("got %v (kind %v), want an error about %q", err, pratique.KindOf(err), test.fails)
@@ -89,7 +89,7 @@ func TestTree(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	img, err := new(filetree.Memory).Image(t.Context(), image(t, layerOf{
+	img, err := new(filetree.Cache).Image(t.Context(), image(t, layerOf{
 		file("d/e/f", "1"), sym("abs", "/d"), sym("rel", "d/e"), sym("d/up", "../../../d/e"), sym("chain", "abs/up/f"),
 		sym("loop", "loop"), sym("a/ping", "pong"), sym("a/pong", "ping"), sym("dangling", "no"), sym("via", "rel/../e"), sym("self", "."),
 	}))
@@ -116,7 +116,7 @@ func TestResolve(t *testing.T) {
 // TestBaseIsPutTogetherOnce: whatever is remembered of other images, the answer is that of a memory without any.
 func TestBaseIsPutTogetherOnce(t *testing.T) {
 	base := []layerOf{{file("lib/a", "1"), file("lib/b", "1"), sym("l", "lib")}, {file("etc/x", "1")}}
-	memory := new(filetree.Memory)
+	memory := new(filetree.Cache)
 	for _, upper := range [][]layerOf{
 		{{file("app", "1")}}, {{gone("lib/.wh.a"), file("etc/y", "2")}}, {{file("lib/a", "3")}, {gone("lib/.wh.b")}}, {}, {{gone(".wh.lib")}}, {{file("app", "1")}},
 		{{file("lib/a", "3")}, {file("lib/c", "3")}, {file("lib/d", "3")}},
@@ -126,7 +126,7 @@ func TestBaseIsPutTogetherOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := new(filetree.Memory).Image(t.Context(), img)
+		want, err := new(filetree.Cache).Image(t.Context(), img)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func drawn(data []byte) []layerOf {
 // agrees compares the tree of layers with what the model makes of them. It reports whether there was something to compare.
 func agrees(t testing.TB, all []layerOf) bool {
 	t.Helper()
-	img, err := new(filetree.Memory).Image(t.Context(), image(t, all...))
+	img, err := new(filetree.Cache).Image(t.Context(), image(t, all...))
 	want := onOverlay(all)
 	if err != nil || want == nil {
 		return false

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// clean returns the elements of a path from the root, without empty ones and dots; ".." is resolved lexically.
+// clean returns the elements of a path from the root, without empty ones and dots; ".." is resolved
+// lexically.
 func clean(name string) []string {
 	var parts []string
 	for _, part := range split(name) {

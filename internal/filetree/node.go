@@ -15,44 +15,46 @@ const (
 	pending // in a layer: a hard link to a file of a lower layer
 )
 
-// Node is what lies at one path. It does not change once its tree is made.
+// Node is a file or directory in a tree. It does not change once its tree is built.
 type Node struct {
 	Kind Kind
-	// File is the content of a regular file, Link where a symbolic link leads.
+	// File is the content of a regular file, Link the target of a symbolic link.
 	File *File
 	Link string
-	// Entry is the index of the header that made the node in its layer, -1 if a directory is only implied.
+	// Entry is the index of the node's header in its layer, -1 for a directory that is only
+	// implied.
 	Entry int
 
 	children map[string]*Node
-	owner    *fold // who may change the children
+	owner    *builder // may change the children
 	opaque   bool
-	early    bool // a directory that its content implied before a header named it, if one ever did
-	replaced bool // a directory that took the place of something else in the same layer
-	marked   bool // a directory with removals, pending links or opaque directories in it
-	moved    bool // its header has another name: it led through a link
+	implied  bool // a directory that its content implied before it had a header, if it ever had one
+	replaced bool // a directory that replaced something else in its layer
+	marked   bool // a directory that contains removals, pending links or opaque directories
+	moved    bool // its header has another name, which leads through a link
 }
 
 // File is the content of a regular file, which may have several names.
 type File struct {
 	Layer *Layer
 	Entry int // of the header with the content
-	// Mode is what the last header that named it says.
+	// Mode is that of the last header that names the file.
 	Mode uint32
-	// Names are its paths in the layer, if it has several or another one than its header says, in the order of the headers.
+	// Names are its paths in the layer, in the order of the headers; nil if it only has the name in
+	// its header.
 	Names []Name
 }
 
-// Name is one path of a file, and the header that gave it.
+// Name is a path of a file, with the index of its header.
 type Name struct {
 	Path  string
 	Entry int
 }
 
-// Head is the header with the content.
+// Head returns the header with the content.
 func (f *File) Head() Entry { return f.Layer.Entries[f.Entry] }
 
-// Children are what a directory holds, in no order.
+// Children returns the content of a directory, in no order.
 func (n *Node) Children() iter.Seq2[string, *Node] {
 	return func(yield func(string, *Node) bool) {
 		for name, c := range n.children {

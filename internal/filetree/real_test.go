@@ -17,13 +17,13 @@ func BenchmarkReal(b *testing.B) {
 	base, node := imagetest.Load(b, data+"/images", "base:1"), imagetest.Load(b, data+"/images", "app-node:1")
 	b.Run("new base", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := new(filetree.Memory).Image(b.Context(), base); err != nil {
+			if _, err := new(filetree.Cache).Image(b.Context(), base); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("known image", func(b *testing.B) {
-		known := new(filetree.Memory)
+		known := new(filetree.Cache)
 		for b.Loop() {
 			if _, err := known.Image(b.Context(), node); err != nil {
 				b.Fatal(err)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// ErrLoop is the error of a path that leads through more symbolic links than Linux follows.
+// ErrLoop is the error of a path with more symbolic links than Linux follows.
 var ErrLoop = errors.New("too many symbolic links")
 
-// Lookup returns what lies at a path by itself, without following any link; nil if nothing does.
+// Lookup returns the node at a path without following links; nil if nothing exists there.
 func (t *Tree) Lookup(name string) *Node {
 	at := t.root
 	for name != "" && at != nil {
@@ -19,8 +19,9 @@ func (t *Tree) Lookup(name string) *Node {
 	return at
 }
 
-// resolve follows all links that a path leads through, as Linux does for a process whose root the tree is, and returns
-// the path without links and what lies there; the node is nil if nothing does. Each name costs a step.
+// resolve follows all links in a path, as Linux does for a process whose root is the tree, and
+// returns the path without links and its node; the node is nil if nothing exists there. Each name
+// costs a step.
 func (t *Tree) resolve(name string, step func(n int) error) (real string, n *Node, err error) {
 	names, nodes := []string{}, []*Node{t.root}
 	rest := split(name)

@@ -1,9 +1,10 @@
-// Package filetree says what a container would find where: it reads the headers of an image's layers and puts the
-// layers over each other as runtimes do. The last of two entries with one path wins, links are resolved inside a layer and
-// across layers, and an image that runtimes unpack differently, where that matters, is an error.
+// Package filetree computes the file system that a container sees: it reads the headers of an
+// image's layers and merges the layers as runtimes do. The last of two entries with one path wins,
+// and links are resolved within a layer and across layers. If runtimes unpack an image differently,
+// and that matters, it is an error.
 //
-// The rules are those of containerd, Docker and CRI-O on overlayfs: each layer is unpacked into an empty directory, and the
-// directories are laid over each other.
+// The rules are those of containerd, Docker and CRI-O on overlayfs: each layer is unpacked into an
+// empty directory, and the directories are merged.
 package filetree
 
 import (
@@ -18,26 +19,26 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Entry is one header of a layer's tar stream.
+// Entry is a header of a layer's tar stream.
 type Entry struct {
-	// Name is clean and has no slash in front; that of the root is empty.
+	// Name is clean and has no leading slash; the root's is empty.
 	Name string
-	// Link is where a symbolic or hard link leads, as it is written.
+	// Link is the target of a symbolic or hard link, as written.
 	Link string
 	Type byte // a type flag of archive/tar
 	Mode fs.FileMode
 	Size int64
-	// Head and End are where its headers begin and where its content, with padding, ends in the stream.
+	// Head and End are the offsets at which its headers begin and its content, with padding, ends.
 	Head, End int64
 }
 
 const (
 	opRead   = "read file tree"
 	tarBlock = 512
-	// window is read at once: a header, and those that follow it closely.
-	window = 4 << 10
-	// askEvery is how many headers are read before the context is asked again.
-	askEvery = 1 << 12
+	// windowSize is the size of a read: a header, and often the following ones.
+	windowSize = 4 << 10
+	// checkInterval is the number of headers between two checks of the context.
+	checkInterval = 1 << 12
 )
 
 // scan lists the headers of a tar stream of size bytes. Content is skipped.
@@ -46,7 +47,7 @@ func scan(ctx context.Context, from io.ReaderAt, size int64) ([]Entry, error) {
 	stream := tar.NewReader(at)
 	var all []Entry
 	for {
-		if len(all)%askEvery == 0 && ctx.Err() != nil {
+		if len(all)%checkInterval == 0 && ctx.Err() != nil {
 			return nil, pratique.Wrap(pratique.Unavailable, opRead, "", context.Cause(ctx))
 		}
 		at.head = -1
@@ -73,15 +74,16 @@ func scan(ctx context.Context, from io.ReaderAt, size int64) ([]Entry, error) {
 	}
 }
 
-// cursor reads and seeks in a file without a system call for each header, and notes where the first block that is read
-// after head was set to -1 begins: a header is read as a whole block, and nothing before it is.
+// cursor reads and seeks in a file without a system call for each header. It records the offset of
+// the first block that is read after head was set to -1: headers are read as whole blocks, and
+// nothing before them is.
 type cursor struct {
 	from   io.ReaderAt
 	size   int64
 	at     int64
 	head   int64
-	buffer [window]byte
-	start  int64 // where the buffer begins
+	buffer [windowSize]byte
+	start  int64 // offset of the buffer
 	have   int
 	failed error
 }
@@ -95,7 +97,7 @@ func (c *cursor) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if c.at < c.start || c.at >= c.start+int64(c.have) {
-		n, err := c.from.ReadAt(c.buffer[:min(window, c.size-c.at)], c.at)
+		n, err := c.from.ReadAt(c.buffer[:min(windowSize, c.size-c.at)], c.at)
 		if n == 0 {
 			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -10,21 +10,21 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Item is one entry of a stream that is made of a layer.
+// Item is an entry of a rewritten layer.
 type Item struct {
 	Path string
-	// Entry is the header that it comes from. With AsIs, header and content are copied unchanged.
+	// Entry is the original header. With AsIs, header and content are copied unchanged.
 	Entry Entry
 	AsIs  bool
-	// Content is the file whose content it has, which may be another layer's; nil if it has what belongs to Entry.
+	// Content is the file with its content, which may be another layer's; nil for the content of
+	// Entry.
 	Content *File
-	// Type and Link, if set, replace what Entry says: a link, or an empty file.
+	// Type and Link, if set, replace those of Entry: for a link, or an empty file.
 	Type byte
 	Link string
 }
 
-// Open returns a tar stream of the items, in their order, from the files of the image's layers. Items that are AsIs are not
-// copied in memory.
+// Open returns a tar stream of the items, in order. Items that are AsIs are not copied in memory.
 func (i *Image) Open(l *Layer, items []Item) (io.ReadCloser, error) {
 	s := &stream{image: i, layer: l, rest: items, files: map[pratique.Digest]*os.File{}}
 	if _, err := s.file(l); err != nil {
@@ -33,7 +33,7 @@ func (i *Image) Open(l *Layer, items []Item) (io.ReadCloser, error) {
 	return s, nil
 }
 
-// OpenFile returns the content of a file. What was read of the layer before can be read again, so an error is of kind
+// OpenFile returns the content of a file. The layer was readable before, so an error is
 // Unavailable.
 func (i *Image) OpenFile(f *File) (io.ReadCloser, error) {
 	layer, err := i.Open(f.Layer, []Item{{Path: "content", Content: f}})
@@ -50,8 +50,8 @@ func (i *Image) OpenFile(f *File) (io.ReadCloser, error) {
 	}{content, layer}, nil
 }
 
-// OpenWhole returns a layer as it is.
-func (i *Image) OpenWhole(l *Layer) (io.ReadCloser, error) {
+// OpenLayer returns the unchanged layer.
+func (i *Image) OpenLayer(l *Layer) (io.ReadCloser, error) {
 	f, err := os.Open(i.paths[l.DiffID])
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer", l.DiffID.String(), err)
@@ -59,7 +59,7 @@ func (i *Image) OpenWhole(l *Layer) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// stream is a tar stream in the making: one piece after the other.
+// stream produces a tar stream piece by piece.
 type stream struct {
 	image *Image
 	layer *Layer
@@ -96,7 +96,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// piece returns the next item, or all the next ones that are AsIs and adjacent in the layer.
+// piece returns the next item, or all following ones that are AsIs and adjacent in the layer.
 func (s *stream) piece() (io.Reader, error) {
 	item := s.rest[0]
 	s.rest = s.rest[1:]
@@ -115,7 +115,7 @@ func (s *stream) piece() (io.Reader, error) {
 	return io.NewSectionReader(f, item.Entry.Head, end-item.Entry.Head), nil
 }
 
-// rewrite gives an item a header of its own.
+// rewrite returns an item with a new header.
 func (s *stream) rewrite(item Item) (io.Reader, error) {
 	if item.Type != 0 {
 		return header(&tar.Header{Typeflag: item.Type, Name: item.Path, Linkname: item.Link, Mode: 0o777})
@@ -131,14 +131,14 @@ func (s *stream) rewrite(item Item) (io.Reader, error) {
 	content := tar.NewReader(io.NewSectionReader(f, at.Head, at.End-at.Head))
 	h, err := content.Next()
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Corrupt, opRead, shown(item.Path), err)
+		return nil, pratique.Wrap(pratique.Corrupt, opRead, quoteName(item.Path), err)
 	}
 	h = &tar.Header{
 		Typeflag: h.Typeflag, Name: item.Path, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
 		Devmajor: h.Devmajor, Devminor: h.Devminor,
 	}
-	if h.Size > at.End-at.Head { // it would be written with its holes filled
-		return nil, pratique.Errorf(pratique.Exhausted, opRead, "%s is a sparse file of %d bytes that has to be read by another name", shown(item.Path), h.Size)
+	if h.Size > at.End-at.Head { // it would be written without holes
+		return nil, pratique.Errorf(pratique.Exhausted, opRead, "%s is a sparse file of %d bytes that has to be read by another name", quoteName(item.Path), h.Size)
 	}
 	if h.Typeflag == tar.TypeDir {
 		h.Name += "/"
@@ -157,7 +157,7 @@ func header(h *tar.Header) (io.Reader, error) {
 	h.Format = tar.FormatPAX
 	var out bytes.Buffer
 	if err := tar.NewWriter(&out).WriteHeader(h); err != nil {
-		return nil, pratique.Wrap(pratique.Corrupt, opRead, shown(h.Name), err)
+		return nil, pratique.Wrap(pratique.Corrupt, opRead, quoteName(h.Name), err)
 	}
 	return &out, nil
 }

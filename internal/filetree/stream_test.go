@@ -20,7 +20,7 @@ func TestStream(t *testing.T) {
 	long := strings.Repeat("d/", 80) + "long"
 	entries := layerOf{dir("d"), file("d/a", strings.Repeat("a", 700)), file(long, "b"), sym("d/l", "a"), file("empty", ""), hard("d/h", "d/a"), file("end", "c")}
 	of := image(t, entries)
-	img, err := new(filetree.Memory).Image(t.Context(), of)
+	img, err := new(filetree.Cache).Image(t.Context(), of)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestWork(t *testing.T) {
 	for range 3000 {
 		entries = append(entries, file(through+"f", ""))
 	}
-	_, err := new(filetree.Memory).Image(t.Context(), image(t, entries))
+	_, err := new(filetree.Cache).Image(t.Context(), image(t, entries))
 	if pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("got %v, want an error of kind exhausted", err)
 	}
@@ -113,11 +113,11 @@ func TestScanErrors(t *testing.T) {
 		if err := os.WriteFile(path, body, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := new(filetree.Memory).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: path}}}); err == nil {
+		if _, err := new(filetree.Cache).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: path}}}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := new(filetree.Memory).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: "/no/such/file"}}}); err == nil {
+	if _, err := new(filetree.Cache).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: "/no/such/file"}}}); err == nil {
 		t.Error("a file that is not there: no error")
 	}
 }
@@ -126,7 +126,7 @@ func TestScanErrors(t *testing.T) {
 // kept.
 func TestMemoryIsBounded(t *testing.T) {
 	layer := func() *filetree.Layer { return &filetree.Layer{Entries: make([]filetree.Entry, 200_000)} }
-	memory := new(filetree.Memory)
+	memory := new(filetree.Cache)
 	for range 5 {
 		memory.Hold(layer())
 		if _, err := memory.Image(t.Context(), image(t, layerOf{hard("b", "a")})); err == nil {
@@ -136,11 +136,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	if n := memory.Held(); n > 300_000 {
 		t.Errorf("%d headers are kept", n)
 	}
-	var derived filetree.Derived[int]
+	var derived filetree.PerLayer[int]
 	made, first := 0, layer()
 	derive := func(*filetree.Layer) int { made++; return made }
 	for want, l := range []*filetree.Layer{first, first, layer(), first} {
-		derived.Of(l, derive)
+		derived.Get(l, derive)
 		if want = []int{1, 1, 2, 3}[want]; made != want { // the second one had the first one forgotten
 			t.Errorf("derived %d times, want %d", made, want)
 		}

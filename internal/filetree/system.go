@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// System reports whether a path is where package managers keep their databases, or where a distribution says which one
-// it is: what decides against which advisories an image is matched.
-func System(name string) bool {
+// IsSystemPath reports whether a path belongs to a package database or identifies the distribution,
+// so that it decides about the advisories for an image.
+func IsSystemPath(name string) bool {
 	switch dir, file := path.Split(name); dir {
 	case "etc/", "usr/lib/":
 		return strings.HasSuffix(file, "-release") || file == "debian_version" || file == "issue"

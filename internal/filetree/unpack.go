@@ -14,23 +14,26 @@ const (
 	whiteout       = ".wh."
 	whiteoutMeta   = ".wh..wh."
 	whiteoutOpaque = ".wh..wh..opq"
-	// maxLinks is how many symbolic links Linux follows for one path.
+	// maxLinks is the number of symbolic links that Linux follows in a path.
 	maxLinks = 40
-	// maxSteps bounds the work on one layer and on one image: real ones of a million files take a tenth.
+	// maxSteps bounds the work for a layer and for an image: real ones with a million files take a
+	// tenth.
 	maxSteps = 1 << 26
 )
 
-// Layer is what one layer leaves in an empty directory. It depends on nothing else.
+// Layer is the content of a layer when it is unpacked into an empty directory. It depends on
+// nothing else.
 type Layer struct {
 	DiffID  pratique.Digest
 	Entries []Entry
 	root    *Node
-	// popped are directories out of which a link of this layer goes up again, though this layer does not have them.
-	popped  []string
-	linked  []*File // files with Names
-	moved   bool    // some header led through a link
-	again   bool    // some entry took the place of another one
-	pending []*Node // hard links to lower layers, also those that were replaced
+	// upFrom are directories that a link of this layer goes up from, although this layer does not
+	// have them.
+	upFrom      []string
+	linked      []*File // files with Names
+	moved       bool    // the name of some header leads through a link
+	overwritten bool    // some entry replaces another one
+	pending     []*Node // hard links to lower layers, including replaced ones
 }
 
 // Files visits the layer's regular files.
@@ -42,7 +45,7 @@ func (l *Layer) Files(visit func(path string, n *Node)) {
 	})
 }
 
-// Nodes visits all that the layer brings, without its whiteouts.
+// Nodes visits all files and directories of the layer, without whiteouts.
 func (l *Layer) Nodes(visit func(path string, n *Node)) {
 	l.root.walk("", func(path string, n *Node) {
 		if n.Kind < removal {
@@ -51,7 +54,7 @@ func (l *Layer) Nodes(visit func(path string, n *Node)) {
 	})
 }
 
-// Lookup returns what the layer has at a path by itself; nil if nothing, or a whiteout.
+// Lookup returns the layer's node at a path; nil if there is none, or a whiteout.
 func (l *Layer) Lookup(name string) *Node {
 	tree := Tree{root: l.root}
 	if n := tree.Lookup(name); n != nil && n.Kind < removal {
@@ -60,7 +63,8 @@ func (l *Layer) Lookup(name string) *Node {
 	return nil
 }
 
-// Removals are the paths that the layer removes, and the directories of which it hides what lower layers have in them.
+// Removals returns the paths that the layer removes, and the directories whose content in lower
+// layers it hides.
 func (l *Layer) Removals() (removed, opaque []string) {
 	if !l.root.marked {
 		return nil, nil
@@ -78,7 +82,7 @@ func (l *Layer) Removals() (removed, opaque []string) {
 	return removed, opaque
 }
 
-// LinksDown are the paths of hard links that lead to lower layers.
+// LinksDown returns the paths of hard links to lower layers.
 func (l *Layer) LinksDown() []string {
 	var all []string
 	if len(l.pending) > 0 {
@@ -92,12 +96,12 @@ func (l *Layer) LinksDown() []string {
 	return all
 }
 
-// Linked are the files that have several names in the layer, or another one than their header says.
+// Linked returns the files with several names, or another one than in their header.
 func (l *Layer) Linked() []*File { return l.linked }
 
-// Plain reports whether each header says what lies at its own name, so that a reader who takes headers for what they
-// say is not misled. Hard links have to be followed all the same.
-func (l *Layer) Plain() bool { return !l.moved && !l.again && len(l.pending) == 0 }
+// Plain reports whether each header describes the file at its own name, so that headers can be read
+// literally. Hard links have to be followed all the same.
+func (l *Layer) Plain() bool { return !l.moved && !l.overwritten && len(l.pending) == 0 }
 
 func errLayer(format string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "unpack layer", format, args...)
@@ -108,21 +112,21 @@ type unpacker struct {
 	steps int
 }
 
-// unpack puts the entries of a layer where a runtime would, one after the other. What no runtime can unpack is an error of
-// kind Corrupt, and so is what they unpack differently; a layer that takes too much work is Exhausted.
+// unpack processes the entries of a layer in order, as a runtime does. If no runtime can unpack it,
+// or if they do so differently, the error is Corrupt; if it takes too much work, it is Exhausted.
 func unpack(diffID pratique.Digest, entries []Entry) (*Layer, error) {
 	u := &unpacker{layer: &Layer{DiffID: diffID, Entries: entries, root: &Node{children: map[string]*Node{}, Entry: -1}}}
 	for i, e := range entries {
 		if err := u.add(i, e); err != nil {
-			return nil, pratique.Wrap(pratique.Unknown, "unpack layer", shown(e.Name), err)
+			return nil, pratique.Wrap(pratique.Unknown, "unpack layer", quoteName(e.Name), err)
 		}
 	}
 	u.name()
 	return u.layer, nil
 }
 
-// shown bounds and quotes a name for messages.
-func shown(name string) string {
+// quoteName bounds and quotes a name for messages.
+func quoteName(name string) string {
 	const most = 200
 	if len(name) > most {
 		name = name[:most] + "…"
@@ -139,13 +143,13 @@ func (u *unpacker) step() error {
 
 func (u *unpacker) add(i int, e Entry) error {
 	if e.Name == "" || e.Type == tar.TypeXGlobalHeader {
-		return nil // the root is there
+		return nil // the root exists
 	}
 	parts := strings.Split(e.Name, "/")
 	dir, base := parts[:len(parts)-1], parts[len(parts)-1]
 	for _, part := range dir {
 		if strings.HasPrefix(part, whiteoutMeta) {
-			u.layer.again = true
+			u.layer.overwritten = true
 			return nil
 		}
 		if strings.HasPrefix(part, whiteout) {
@@ -153,8 +157,8 @@ func (u *unpacker) add(i int, e Entry) error {
 		}
 	}
 	if strings.HasPrefix(base, whiteoutMeta) && base != whiteoutOpaque {
-		u.layer.again = true
-		return nil // what AUFS kept for itself
+		u.layer.overwritten = true
+		return nil // internal files of AUFS
 	}
 	place, err := u.resolve(dir)
 	if err != nil {
@@ -190,7 +194,7 @@ func (u *unpacker) add(i int, e Entry) error {
 	return u.put(parent, base, n)
 }
 
-// put gives a name to a node, in place of what had it before.
+// put gives a name to a node, and replaces what had it before.
 func (u *unpacker) put(parent *Node, base string, n *Node) error {
 	before := parent.children[base]
 	switch {
@@ -199,10 +203,10 @@ func (u *unpacker) put(parent *Node, base string, n *Node) error {
 		before.Entry, before.moved = n.Entry, n.moved
 		return nil
 	case before.Kind == removal && n.Kind == Directory:
-		// On overlayfs the directory of a lower layer would show through it.
-		return errLayer("the layer removes it and makes a directory of it, and runtimes differ in what is left")
+		// On overlayfs the content of a lower layer's directory would be visible.
+		return errLayer("the layer removes it and makes it a directory, and runtimes differ in what is left")
 	default:
-		u.layer.again = true
+		u.layer.overwritten = true
 		n.replaced = n.Kind == Directory
 	}
 	parent.children[base] = n
@@ -214,7 +218,7 @@ func (u *unpacker) remove(i int, at place, parent *Node, name string) error {
 		return errLayer("a whiteout that names nothing")
 	}
 	if before := parent.children[name]; before != nil && before.Kind != removal {
-		return errLayer("the layer holds %s and removes it afterwards, and runtimes differ in what is left", shown(name))
+		return errLayer("the layer holds %s and removes it afterwards, and runtimes differ in what is left", quoteName(name))
 	}
 	u.layer.moved = u.layer.moved || at.moved
 	parent.children[name] = &Node{Kind: removal, Entry: i, moved: at.moved}
@@ -222,14 +226,14 @@ func (u *unpacker) remove(i int, at place, parent *Node, name string) error {
 	return nil
 }
 
-// link makes a hard link: another name for a file, or for a symbolic link.
+// link adds a hard link: another name for a file, or for a symbolic link.
 func (u *unpacker) link(i int, e Entry, at place, base string) error {
 	parent, err := u.make(at)
 	if err != nil {
 		return err
 	}
-	if before := parent.children[base]; before != nil { // it goes before the link is made, as runtimes have it
-		u.layer.again = true
+	if before := parent.children[base]; before != nil { // runtimes remove it before they make the link
+		u.layer.overwritten = true
 		delete(parent.children, base)
 		if before.Kind == removal {
 			parent.children[base] = before
@@ -262,7 +266,7 @@ func (u *unpacker) link(i int, e Entry, at place, base string) error {
 			return err
 		}
 	case to.Kind == Directory || to.Kind == removal:
-		return errLayer("a hard link to %s, which is a directory or was removed: no runtime can make it", shown(goal))
+		return errLayer("a hard link to %s, which is a directory or was removed: no runtime can make it", quoteName(goal))
 	default:
 		n.Kind, n.File, n.Link = to.Kind, to.File, to.Link
 		if to.Kind == pending {
@@ -277,29 +281,31 @@ func (u *unpacker) link(i int, e Entry, at place, base string) error {
 	return u.put(parent, base, n)
 }
 
-// showsThrough is an error if a path of a lower layer is hidden by this one, so that no runtime could link to it.
+// showsThrough is an error if this layer hides a path of a lower layer, so that no runtime could
+// link to it.
 func (u *unpacker) showsThrough(names []string) error {
 	at := u.layer.root
 	for _, name := range names {
 		if at.Kind != Directory || at.opaque || at.replaced {
-			return errLayer("a hard link to %s, which this layer hides", shown(strings.Join(names, "/")))
+			return errLayer("a hard link to %s, which this layer hides", quoteName(strings.Join(names, "/")))
 		}
 		if at = at.children[name]; at == nil {
 			return nil
 		}
 	}
-	return errLayer("a hard link to %s, which this layer hides", shown(strings.Join(names, "/")))
+	return errLayer("a hard link to %s, which this layer hides", quoteName(strings.Join(names, "/")))
 }
 
-// place is a directory: the real names that lead to it, and the node of each, the root's first; nil where there is nothing
-// yet. moved says that a link led there.
+// place is a directory: the real names that lead to it, and their nodes, beginning with the root; a
+// node is nil if there is none yet. moved reports that the path led through a link.
 type place struct {
 	names []string
 	nodes []*Node
 	moved bool
 }
 
-// resolve follows the links of this layer on the way to a directory. What is missing is taken as it is written.
+// resolve follows the links of this layer in the path of a directory. Missing elements are kept as
+// written.
 func (u *unpacker) resolve(parts []string) (place, error) {
 	at := place{nodes: []*Node{u.layer.root}}
 	rest := slices.Clone(parts)
@@ -312,7 +318,7 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 		if head == ".." {
 			if n := len(at.names); n > 0 {
 				if at.nodes[n] == nil {
-					u.layer.popped = append(u.layer.popped, strings.Join(at.names, "/"))
+					u.layer.upFrom = append(u.layer.upFrom, strings.Join(at.names, "/"))
 				}
 				at.names, at.nodes = at.names[:n-1], at.nodes[:n]
 			}
@@ -327,7 +333,7 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 			continue
 		}
 		if next.Kind != Symlink {
-			return place{}, errLayer("%s is on its way and is no directory", shown(join(strings.Join(at.names, "/"), head)))
+			return place{}, errLayer("%s is on its way and is no directory", quoteName(join(strings.Join(at.names, "/"), head)))
 		}
 		if links++; links > maxLinks {
 			return place{}, errLayer("more than %d symbolic links lead to it", maxLinks)
@@ -341,7 +347,7 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 	return at, nil
 }
 
-// make adds the directories of a place that are missing.
+// make adds the missing directories of a place.
 func (u *unpacker) make(at place) (*Node, error) {
 	for i, n := range at.nodes {
 		if n != nil {
@@ -350,7 +356,7 @@ func (u *unpacker) make(at place) (*Node, error) {
 		if err := u.step(); err != nil {
 			return nil, err
 		}
-		dir := &Node{children: map[string]*Node{}, Entry: -1, early: true}
+		dir := &Node{children: map[string]*Node{}, Entry: -1, implied: true}
 		if err := u.put(at.nodes[i-1], at.names[i-1], dir); err != nil {
 			return nil, err
 		}
@@ -365,7 +371,7 @@ func (u *unpacker) mark(at place) {
 	}
 }
 
-// name lists the names of files that have several, or another one than their header says.
+// name collects the names of files that have several, or another one than in their header.
 func (u *unpacker) name() {
 	l := u.layer
 	names := map[*File][]Name{}

@@ -62,8 +62,8 @@ func (z *Reader) copyStored() error {
 var order = [...]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
 const (
-	mostLiterals  = 286
-	mostDistances = 30
+	maxLiterals  = 286
+	maxDistances = 30
 )
 
 // dynamic reads the codes of a block.
@@ -72,10 +72,10 @@ func (z *Reader) dynamic() error {
 		return err
 	}
 	literals, distances, codes := int(z.take(5))+257, int(z.take(5))+1, int(z.take(4))+4 //nolint:gosec // a few bits
-	if literals > mostLiterals || distances > mostDistances {
+	if literals > maxLiterals || distances > maxDistances {
 		return corrupt("too many codes")
 	}
-	var lengths [mostLiterals + mostDistances]uint8
+	var lengths [maxLiterals + maxDistances]uint8
 	var first [len(order)]uint8
 	for _, at := range order[:codes] {
 		if err := z.need(3); err != nil {

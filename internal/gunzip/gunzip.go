@@ -1,9 +1,9 @@
-// Package gunzip decompresses gzip streams faster than the general libraries do. Layers are gzip, and while one
-// is fetched for the first time everything else waits for this. It accepts and refuses what compress/gzip
-// accepts and refuses, members in a row included.
+// Package gunzip decompresses gzip streams faster than the general libraries. Layers are gzip, and
+// everything else waits while a layer is fetched for the first time. It accepts and refuses the
+// same streams as compress/gzip, including concatenated members.
 //
-// The decoder follows the design of libdeflate: a 64-bit buffer of bits that is refilled eight bytes at a time, and
-// tables that give value, length and number of extra bits of a symbol in one look-up.
+// The decoder follows the design of libdeflate: a 64-bit bit buffer that is refilled eight bytes at
+// a time, and tables that give value, length and number of extra bits of a symbol in one look-up.
 package gunzip
 
 import (
@@ -18,35 +18,35 @@ const (
 	inSize  = 256 << 10
 	window  = 32 << 10
 	outSize = window + 128<<10
-	// slack is room behind what was written, for copies of eight bytes that go beyond their end, and for the
-	// longest match.
+	// slack is space after the output, for copies of eight bytes that go beyond their end, and for
+	// the longest match.
 	slack = 258 + 16
 )
 
-// errCorrupt is wrapped by every error that the stream is to blame for.
+// errCorrupt is wrapped by all errors that are the stream's fault.
 var errCorrupt = errors.New("damaged gzip stream")
 
 func corrupt(what string) error { return fmt.Errorf("%w: %s", errCorrupt, what) }
 
 // Reader decompresses a gzip stream.
 type Reader struct {
-	// Member, if set, is called at the start of each member but the first, with its place in the stream and how many bytes
-	// were decoded before it. Its error ends the reading.
+	// Member, if set, is called at the start of each member but the first, with its offset in the
+	// stream and the number of bytes decoded before it. Its error ends the reading.
 	Member func(in, out int64) error
 
 	src io.Reader
-	err error // what Read returns when there is nothing left to give
+	err error // what Read returns when the output is used up
 
 	in    []byte
-	base  int64 // where in begins in the stream
-	total int64 // bytes of the members before this one, and of this one so far
+	base  int64 // offset of in
+	total int64 // decoded bytes of this and all earlier members
 	pos   int   // of the next byte that is not in bits
 	ended error
 	bits  uint64
-	n     uint // bits that count; those above are what follows, or zero
+	n     uint // valid bits; those above are the following ones, or zero
 	out   []byte
-	r, w  int                 // what is decoded and not given away is out[r:w]
-	low   int                 // matches may not refer to what is before, which is another member's
+	r, w  int                 // out[r:w] is decoded and not returned yet
+	low   int                 // matches must not refer to earlier bytes, of another member
 	state func(*Reader) error // nil at the end of a member
 
 	final  bool
@@ -56,7 +56,7 @@ type Reader struct {
 	tables tables
 }
 
-// NewReader reads the first header from src. It reads ahead of what it needs.
+// NewReader reads the first header from src. It reads ahead.
 func NewReader(src io.Reader) (*Reader, error) {
 	z := &Reader{src: src, in: make([]byte, 0, inSize), out: make([]byte, outSize+slack)}
 	if err := z.header(); err != nil {
@@ -83,7 +83,7 @@ func (z *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// slide keeps what matches may refer to, and makes room behind it.
+// slide keeps the window of matches, and frees the space after it.
 func (z *Reader) slide() {
 	if z.w > window {
 		copy(z.out, z.out[z.w-window:z.w])
@@ -118,8 +118,8 @@ func (z *Reader) account(start int) {
 	z.size += uint32(z.w - start) //nolint:gosec // modulo 2^32, as the trailer has it
 }
 
-// more reads from the source behind what is buffered. It returns false at the end, or after an error, which
-// is in z.ended then.
+// more appends to the buffered input. It returns false at the end, or after an error, which is then
+// in z.ended.
 func (z *Reader) more() bool {
 	if z.ended != nil {
 		return false
@@ -143,7 +143,7 @@ func (z *Reader) more() bool {
 	}
 }
 
-// early is the error for a stream that is not over and has no more bytes.
+// early is the error for a stream that ends too early.
 func (z *Reader) early() error {
 	if z.ended != nil && !errors.Is(z.ended, io.EOF) {
 		return z.ended
@@ -151,7 +151,7 @@ func (z *Reader) early() error {
 	return io.ErrUnexpectedEOF
 }
 
-// need makes at least n bits count, n at most 48.
+// need makes at least n bits valid, n at most 48.
 func (z *Reader) need(n uint) error {
 	for z.n < n {
 		if z.pos == len(z.in) && !z.more() {
@@ -171,7 +171,7 @@ func (z *Reader) take(n uint) uint64 {
 	return v
 }
 
-// align drops the bits up to the next byte, and gives the whole bytes back that are in the buffer.
+// align drops the bits up to the next byte, and gives whole bytes in the bit buffer back.
 func (z *Reader) align() {
 	z.pos -= int(z.n / 8)
 	z.bits, z.n = 0, 0
@@ -186,7 +186,7 @@ func (z *Reader) byte() (byte, error) {
 	return b, nil
 }
 
-// trailer checks a member against its sum and length, and goes on with the next if there is one.
+// trailer checks a member against its checksum and length, and continues with the next one, if any.
 func (z *Reader) trailer() error {
 	z.align()
 	var t [8]byte
@@ -200,7 +200,7 @@ func (z *Reader) trailer() error {
 		return corrupt("checksum or length is wrong")
 	}
 	if z.pos == len(z.in) && !z.more() {
-		return z.ended // usually io.EOF: the proper end
+		return z.ended // usually io.EOF
 	}
 	if z.Member != nil {
 		if err := z.Member(z.base+int64(z.pos), z.total); err != nil {
@@ -222,7 +222,7 @@ const (
 	flagComment   = 1 << 4
 )
 
-// header reads the header of a member. Names and comments say nothing here.
+// header reads the header of a member. Names and comments are ignored.
 func (z *Reader) header() error {
 	h := headerReader{z: z}
 	magic := h.bytes(10)
@@ -253,7 +253,7 @@ func (z *Reader) header() error {
 	return h.err
 }
 
-// headerReader sums what it reads and keeps the first error.
+// headerReader computes the checksum of what it reads, and keeps the first error.
 type headerReader struct {
 	z   *Reader
 	crc uint32
@@ -272,11 +272,11 @@ func (h *headerReader) bytes(n int) []byte {
 	return all
 }
 
-// mostText is the longest name or comment that compress/gzip reads.
-const mostText = 512
+// maxText is the longest name or comment that compress/gzip reads.
+const maxText = 512
 
 func (h *headerReader) text() {
-	for range mostText {
+	for range maxText {
 		if b := h.bytes(1); h.err != nil || b[0] == 0 {
 			return
 		}

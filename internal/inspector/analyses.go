@@ -11,16 +11,16 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// cachedFiles are the analyses of layers as a child has them: it reads what the parent knows, and leaves what it
-// found itself in the directory of the job.
-type cachedFiles struct {
+// analysisFiles are the analyses of layers in a child: it reads those that the parent has, and
+// writes its own to the job's directory.
+type analysisFiles struct {
 	known  map[string]string
 	dir    string
 	stored []pratique.Digest
 }
 
-// Load implements [scanner.Cache]. A file that cannot be read is as good as none.
-func (k *cachedFiles) Load(layer pratique.Digest) ([]byte, bool) {
+// Load implements [scanner.Cache]. A file that cannot be read counts as missing.
+func (k *analysisFiles) Load(layer pratique.Digest) ([]byte, bool) {
 	path, ok := k.known[layer.String()]
 	if !ok {
 		return nil, false
@@ -30,17 +30,17 @@ func (k *cachedFiles) Load(layer pratique.Digest) ([]byte, bool) {
 }
 
 // Store implements [scanner.Cache].
-func (k *cachedFiles) Store(layer pratique.Digest, analysis []byte) error {
+func (k *analysisFiles) Store(layer pratique.Digest, analysis []byte) error {
 	if slices.Contains(k.stored, layer) {
 		return nil
 	}
 	k.stored = append(k.stored, layer)
-	return store(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
+	return writeDocument(filepath.Join(k.dir, fileAnalysis(layer)), analysis)
 }
 
-// fingerprint is what the analysis of a layer depends on: the analyzer, the Java database in which jars
-// are looked up, and the domain. A child that an image took over may lie about every layer that it is
-// given, so what it says is for images of the same domain only.
+// fingerprint identifies what the analysis of a layer depends on: the analyzer, the Java database
+// and the domain. A compromised child may lie about every layer that it is given, so its analyses
+// are used for images of the same domain only.
 func (p *Pool) fingerprint(java *scanner.DatabaseDir, domain string) string {
 	fingerprint := p.cfg.Fingerprint + " for=" + domain
 	if java != nil {
@@ -49,9 +49,9 @@ func (p *Pool) fingerprint(java *scanner.DatabaseDir, domain string) string {
 	return fingerprint
 }
 
-// lend has the analyses of an image's layers stay where they are until release is called, and returns their
-// files by diff id.
-func (p *Pool) lend(img layers.Image, fingerprint string) (files map[string]string, release func()) {
+// pinAnalyses keeps the analyses of an image's layers on disk until release is called, and returns
+// their files by diff id.
+func (p *Pool) pinAnalyses(img layers.Image, fingerprint string) (files map[string]string, release func()) {
 	files = map[string]string{}
 	var releases []func()
 	release = func() {
@@ -75,24 +75,25 @@ func (p *Pool) lend(img layers.Image, fingerprint string) (files map[string]stri
 	return files, release
 }
 
-// keep takes the analyses that a child left in dir. The child may be lying: only layers are taken that the image
-// has and that were not known, so that what is known cannot be replaced. Whatever is in the way of keeping one is
-// no error, for the child's answer stands without it; a layer that the image does not have is.
-func (p *Pool) keep(img layers.Image, fingerprint string, known map[string]string, analyzed []pratique.Digest, dir string) error {
+// storeAnalyses stores the analyses that a child left in dir. The child may be compromised, so only
+// analyses of unknown layers of the image are stored: known ones cannot be replaced. A failure to
+// store one is no error, since the child's answer is valid without it; a layer that the image does
+// not have is an error.
+func (p *Pool) storeAnalyses(img layers.Image, fingerprint string, known map[string]string, analyzed []pratique.Digest, dir string) error {
 	if p.cfg.Analyses == nil {
 		return nil
 	}
 	for _, layer := range analyzed {
 		if !slices.ContainsFunc(img.Layers, func(l layers.Layer) bool { return l.DiffID == layer }) {
-			return errGarbage
+			return errProtocol
 		}
 	}
 	for _, layer := range analyzed {
 		if known[layer.String()] != "" {
 			continue
 		}
-		body, err := document(dir, fileAnalysis(layer), maxAnalysis)
-		if errors.Is(err, errGarbage) {
+		body, err := readDocument(dir, fileAnalysis(layer), maxAnalysis)
+		if errors.Is(err, errProtocol) {
 			return err
 		}
 		if err == nil {

@@ -44,7 +44,7 @@ func remember(img layers.Image, cache scanner.Cache) (string, error) {
 	case "large":
 		return "", os.Truncate(file, maxAnalysis+1)
 	case "fails":
-		return "", pratique.Errorf(pratique.Corrupt, "analyse", "half of it is not readable")
+		return "", pratique.Errorf(pratique.Corrupt, "analyze", "half of it is not readable")
 	}
 	return strings.Join(all, ", "), nil
 }

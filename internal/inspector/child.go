@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,16 +16,17 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 )
 
-// startTimeout is how long a child may take until it is ready: a second, and many on a busy machine, because it
-// builds a license scanner.
+// startTimeout is how long a child may take to start: a second, and much longer on a busy machine,
+// because it builds a license scanner.
 const startTimeout = 3 * time.Minute
 
-// watchEvery is how often the memory of a working child is looked at.
-const watchEvery = 50 * time.Millisecond
+// watchInterval is how often the memory of a working child is checked.
+const watchInterval = 50 * time.Millisecond
 
-// child is one process that parses images, used by one goroutine at a time.
+// child is a process that parses images. It is used by one goroutine at a time.
 type child struct {
 	cmd    *exec.Cmd
 	dir    string
@@ -32,20 +34,20 @@ type child struct {
 	out    *os.File
 	stderr *tail
 	ready  bool
-	// domain is that of the images that it has parsed; empty if there is none.
+	// domain is that of the images it has parsed; empty if there is none.
 	domain string
-	// since is when it was used last, or started.
+	// since is when it was last used, or started.
 	since time.Time
-	// readable is where the directories that it may read lay when it was started.
+	// readable is where the directories that it may read were when it started.
 	readable []string
 	// gone is closed when the process has ended and was waited for.
 	gone chan struct{}
-	// reaped says that the process id may belong to somebody else by now.
+	// reaped is set when the process id may have been reused.
 	mu     sync.Mutex
 	reaped bool
 }
 
-// spawn starts a child that keeps its files in dir, which must not exist.
+// spawn starts a child with its files in dir, which must not exist.
 func spawn(cfg Config, dir string) (*child, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -58,32 +60,33 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: readable(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: resolve(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
-	// A lazier garbage collector saves a fifth of the CPU time; thrift, and GOMEMLIMIT at last, make it work when there is
-	// little memory. The number of processors has to be given, as a child cannot look.
+	// Lazy garbage collection saves a fifth of the CPU time; limitHeap and GOMEMLIMIT bound it. A confined child cannot
+	// find out the number of processors.
 	c.cmd.Env = []string{
 		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
 		"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
 	}
-	if cfg.Confinement == ConfineOff {
-		c.cmd.Env = append(c.cmd.Env, envUnconfined)
+	if cfg.Confinement == confine.Off {
+		c.cmd.Env = append(c.cmd.Env, confine.EnvOff)
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = childIn, childOut, c.stderr
 	c.cmd.SysProcAttr = attributes()
-	// A grandchild that keeps standard error open must not keep Wait from returning.
+	// A grandchild that keeps standard error open must not block Wait.
 	c.cmd.WaitDelay = time.Second
 	started := make(chan error, 1)
-	go c.live(cfg, started)
+	go c.superviseThread(cfg, started)
 	err = <-started
 	closeErr := errors.Join(childIn.Close(), childOut.Close())
 	if c.cmd.Process == nil {
 		return nil, errors.Join(err, closeErr, in.Close(), out.Close(), os.RemoveAll(dir))
 	}
-	if err == nil && cfg.Confinement != ConfineOff {
-		// Without /proc, for example, it fails; the parent watches memory and bytes all the same.
-		if limitErr := limitProcess(c.cmd.Process.Pid, cfg); cfg.Confinement == ConfineRequire {
+	if err == nil && cfg.Confinement != confine.Off {
+		// Half, so that one large file ends the call and not the child. If it fails, for example without /proc, the parent
+		// watches memory and bytes all the same.
+		if limitErr := confine.Limit(c.cmd.Process.Pid, cfg.WrittenBytes/2); cfg.Confinement == confine.Require {
 			err = limitErr
 		}
 	}
@@ -94,10 +97,10 @@ func spawn(cfg Config, dir string) (*child, error) {
 	return c, nil
 }
 
-// live starts the child and waits for its end, on a thread of its own: Linux kills the child when the thread that
-// started it ends, and what confines the thread confines the child. The thread is not given back, so it ends with
-// live.
-func (c *child) live(cfg Config, started chan<- error) {
+// superviseThread starts the child and waits for its end, on a thread of its own: Linux kills the
+// child when the thread that started it ends, and the confinement of the thread is inherited. The
+// thread is not unlocked, so it ends with this function.
+func (c *child) superviseThread(cfg Config, started chan<- error) {
 	runtime.LockOSThread()
 	started <- c.launch(cfg)
 	if c.cmd.Process != nil {
@@ -105,19 +108,34 @@ func (c *child) live(cfg Config, started chan<- error) {
 	}
 }
 
-// launch starts the child from this thread. That it gets no descriptors of others is a part of its confinement.
+// launch starts the child from this thread, without inherited descriptors.
 func (c *child) launch(cfg Config) error {
-	if err := SealDescriptors(); err != nil && cfg.Confinement == ConfineRequire {
+	if err := confine.SealDescriptors(); err != nil && cfg.Confinement == confine.Require {
 		return err
 	}
-	if err := confineThread(cfg, c.dir); err != nil {
+	if err := confine.Thread(cfg.Confinement, confine.Access{Command: cfg.Command[0], Dir: c.dir, Readable: cfg.Readable}); err != nil {
 		return err
 	}
 	return c.cmd.Start()
 }
 
-// reap waits for the child's end. What the child had started is killed while the child's process id, which is
-// the group's too, is still taken.
+// resolve returns where the directories are now, without links; "" for one that is missing.
+func resolve(dirs []string) []string {
+	found := make([]string, len(dirs))
+	for i, dir := range dirs {
+		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+			found[i] = resolved
+		}
+	}
+	return found
+}
+
+// outdated reports whether a directory that the child may read was replaced, or made, since it started: the child cannot
+// read the new one.
+func (c *child) outdated(cfg Config) bool { return !slices.Equal(c.readable, resolve(cfg.Readable)) }
+
+// reap waits for the child's end. It kills the child's group while the process id, which is the
+// group's, cannot be reused.
 func (c *child) reap() {
 	defer close(c.gone)
 	ended := awaitExit(c.cmd.Process.Pid)
@@ -127,7 +145,7 @@ func (c *child) reap() {
 	}
 	c.reaped = ended
 	c.mu.Unlock()
-	_ = c.cmd.Wait() // how it ended is in ProcessState
+	_ = c.cmd.Wait() // the result is in ProcessState
 }
 
 // stop kills the child, waits for its end and deletes its files. It may be called again.
@@ -138,7 +156,7 @@ func (c *child) stop() {
 	}
 	c.mu.Unlock()
 	<-c.gone
-	// Errors of closing and deleting concern nobody's result any more.
+	// Errors of closing and deleting do not matter any more.
 	_ = c.in.Close()
 	_ = c.out.Close()
 	_ = os.RemoveAll(c.dir)
@@ -154,10 +172,11 @@ func (c *child) alive() bool {
 	}
 }
 
-// errNotAsked marks failures from before the child had the whole request: they say nothing about the image.
-var errNotAsked = errors.New("the child did not begin")
+// errNotStarted marks failures before the child had the whole request: the image is not at fault.
+var errNotStarted = errors.New("the child did not begin")
 
-// exchange sends req and waits for its answer, within the limits. After an error the child is not usable.
+// exchange sends req and waits for the answer, within the limits. After an error the child cannot
+// be used any more.
 func (c *child) exchange(ctx context.Context, cfg Config, req request) (response, error) {
 	if err := c.await(ctx, cfg); err != nil {
 		return response{}, err
@@ -167,12 +186,12 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 	done := make(chan error, 1)
 	go func() {
 		if err := writeFrame(c.in, req); err != nil {
-			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			done <- fmt.Errorf("%w: %w", errNotStarted, err)
 			return
 		}
 		var a accepted
 		if err := readFrame(c.out, &a); err != nil {
-			done <- fmt.Errorf("%w: %w", errNotAsked, err)
+			done <- fmt.Errorf("%w: %w", errNotStarted, err)
 			return
 		}
 		done <- readFrame(c.out, &resp)
@@ -182,7 +201,7 @@ func (c *child) exchange(ctx context.Context, cfg Config, req request) (response
 		return response{}, err
 	}
 	if resp.ID != req.ID {
-		return response{}, fmt.Errorf("%w: answer %d to question %d", errGarbage, resp.ID, req.ID)
+		return response{}, fmt.Errorf("%w: answer %d to request %d", errProtocol, resp.ID, req.ID)
 	}
 	return resp, nil
 }
@@ -197,31 +216,32 @@ func (c *child) await(ctx context.Context, cfg Config) error {
 	go func() { done <- readFrame(c.out, &h) }()
 	err := c.watch(ctx, done, Config{Timeout: startTimeout})
 	if err == nil && h.Protocol != protocol {
-		err = fmt.Errorf("%w: protocol %q, want %q", errGarbage, h.Protocol, protocol)
+		err = fmt.Errorf("%w: protocol %q, want %q", errProtocol, h.Protocol, protocol)
 	}
-	if err == nil && cfg.Confinement == ConfineRequire && !slices.Contains(h.Confined, partSeccomp) {
-		err = fmt.Errorf("%w: it has no %s", errUnconfined, partSeccomp)
+	if err == nil && cfg.Confinement == confine.Require && !slices.Contains(h.Confined, confine.Seccomp) {
+		err = fmt.Errorf("%w: it has no %s", confine.ErrUnavailable, confine.Seccomp)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: it did not start: %w", errNotAsked, err)
+		return fmt.Errorf("%w: it did not start: %w", errNotStarted, err)
 	}
 	c.ready = true
 	return nil
 }
 
-// The limits beyond which watch kills a child. What it holds and writes is its own, so no neighbor is in it.
+// The limits at which watch kills a child. They count the child's own memory and writes only.
 var (
 	errTimeout = errors.New("it took too long")
 	errMemory  = errors.New("it used too much memory")
 	errWritten = errors.New("it wrote too much")
 )
 
-// watch waits for done, and kills the child when ctx ends, time is up, it holds too much memory or has written too
-// much. It returns after done was received in every case: killing closes the pipes that the sender waits for.
+// watch waits for done. It kills the child when ctx ends or the child exceeds its time, memory or
+// written bytes. It always receives from done before it returns: killing the child closes the pipes
+// on which the sender waits.
 func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error {
 	timer := time.NewTimer(cfg.Timeout)
 	defer timer.Stop()
-	ticker := time.NewTicker(watchEvery)
+	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		var reason error
@@ -233,21 +253,21 @@ func (c *child) watch(ctx context.Context, done <-chan error, cfg Config) error 
 		case <-timer.C:
 			reason = fmt.Errorf("%w: more than %s", errTimeout, cfg.Timeout)
 		case <-ticker.C:
-			reason = c.excess(cfg)
+			reason = c.overLimit(cfg)
 		}
 		if reason != nil {
 			c.stop()
-			// Why it was stopped says more than how it ended, but that it never began.
-			if err := <-done; errors.Is(err, errNotAsked) && errors.Is(reason, errTimeout) {
-				return fmt.Errorf("%w: %w", errNotAsked, reason)
+			// The reason for stopping it is the better error, unless it never began.
+			if err := <-done; errors.Is(err, errNotStarted) && errors.Is(reason, errTimeout) {
+				return fmt.Errorf("%w: %w", errNotStarted, reason)
 			}
 			return reason
 		}
 	}
 }
 
-// excess says which limit the child is beyond.
-func (c *child) excess(cfg Config) error {
+// overLimit returns the error of the limit that the child exceeds.
+func (c *child) overLimit(cfg Config) error {
 	pid := c.cmd.Process.Pid
 	if bytes, ok := resident(pid); ok && cfg.MemoryBytes > 0 && bytes > cfg.MemoryBytes {
 		return fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
@@ -258,17 +278,19 @@ func (c *child) excess(cfg Config) error {
 	return nil
 }
 
-// errCrash marks the end of a child that nobody asked for.
+// errCrash marks a child that ended by itself.
 var errCrash = errors.New("the child died")
 
-// errKilled marks the end of a child that somebody else killed. It may have been the neighbors' memory.
+// errKilled marks a child that was killed by somebody else, perhaps because other processes used up
+// the memory.
 var errKilled = errors.New("it was killed from outside, as the kernel does when memory runs out")
 
-// errForbidden marks the end of a child that made a system call which no parser makes.
+// errForbidden marks a child that made a system call which no parser makes.
 var errForbidden = errors.New("it tried what no parser does")
 
-// blame stops the child after an error of exchange, classes the error and adds what the child had to say.
-func (c *child) blame(err error) error {
+// classify stops the child after an error of exchange, and returns the error with a kind and with
+// what the child wrote to standard error.
+func (c *child) classify(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = c.crash(err)
 	}
@@ -277,18 +299,18 @@ func (c *child) blame(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return pratique.Wrap(pratique.Unavailable, "run inspector", "", err)
-	case errors.Is(err, errNotAsked):
+	case errors.Is(err, errNotStarted):
 		kind = pratique.Unavailable
 	case errors.Is(err, errTimeout), errors.Is(err, errMemory), errors.Is(err, errWritten):
 		kind = pratique.Exhausted
 	}
-	if said := c.stderr.String(); said != "" {
-		err = fmt.Errorf("%w; it said: %s", err, said)
+	if output := c.stderr.String(); output != "" {
+		err = fmt.Errorf("%w; it wrote: %s", err, output)
 	}
 	return &pratique.Error{Op: "run inspector", Kind: kind, Err: err}
 }
 
-// crash says how a child ended that closed its side of the conversation.
+// crash describes how a child ended that closed its output.
 func (c *child) crash(err error) error {
 	select {
 	case <-c.gone:
@@ -304,15 +326,16 @@ func (c *child) crash(err error) error {
 			reason = errForbidden
 		}
 	}
-	if errors.Is(err, errNotAsked) {
+	if errors.Is(err, errNotStarted) {
 		return fmt.Errorf("%w, %w: %s", err, reason, state)
 	}
 	return fmt.Errorf("%w: %s", reason, state)
 }
 
-// document reads a file that the child left in the directory of a job. The child parses hostile bytes, so the
-// name is not followed out of the directory, and what is not a regular file is not opened to be waited for.
-func document(dir, name string, most int64) ([]byte, error) {
+// readDocument reads a file that the child left in the job's directory. The child may be
+// compromised, so links do not lead out of the directory, and files that would block when opened
+// are refused.
+func readDocument(dir, name string, most int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
@@ -323,7 +346,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errGarbage, err)
+		return nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
@@ -331,7 +354,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s is not a file", errGarbage, name)
+		return nil, fmt.Errorf("%w: %s is not a file", errProtocol, name)
 	}
 	if info.Size() > most {
 		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), most)
@@ -339,7 +362,7 @@ func document(dir, name string, most int64) ([]byte, error) {
 	body := make([]byte, info.Size())
 	switch _, err := io.ReadFull(f, body); {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fmt.Errorf("%w: %s got shorter", errGarbage, name)
+		return nil, fmt.Errorf("%w: %s got shorter", errProtocol, name)
 	case err != nil:
 		return nil, pratique.Wrap(pratique.Unavailable, "read document", "", err)
 	}

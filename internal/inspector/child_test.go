@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		parent(os.Args[3])
 	}
 	f := fake{taken: new(bool)}
-	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Memory), Fingerprint: fingerprint}
+	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Cache), Fingerprint: fingerprint}
 	if len(os.Args) > 2 && os.Args[2] == "unchecked" {
 		c.Full = nil
 	}
@@ -88,7 +88,7 @@ func (f fake) Analyze(ctx context.Context, img layers.Image, cache scanner.Cache
 	}
 	content, err := os.ReadFile(img.Layers[0].Path)
 	if err != nil {
-		return scanner.Analysis{}, pratique.Wrap(pratique.Unavailable, "analyse", "", err)
+		return scanner.Analysis{}, pratique.Wrap(pratique.Unavailable, "analyze", "", err)
 	}
 	if *f.taken = *f.taken || strings.HasPrefix(img.Subject.Repository.Path, "evil/"); *f.taken {
 		for _, l := range img.Layers {
@@ -174,7 +174,7 @@ func act(ctx context.Context, what string) error {
 		}()
 	case "need":
 		needed := touched(200 << 20)
-		time.Sleep(10 * watchEvery)
+		time.Sleep(10 * watchInterval)
 		if err := syscall.Munmap(needed); err != nil {
 			panic(err)
 		}
@@ -202,7 +202,7 @@ func act(ctx context.Context, what string) error {
 		}
 		os.Exit(5)
 	case "refuse":
-		return &pratique.Error{Op: "analyse image", Subject: "it", Kind: pratique.Exhausted, Err: errors.New("too deep " + strings.Repeat("y", 1<<16))}
+		return &pratique.Error{Op: "analyze image", Subject: "it", Kind: pratique.Exhausted, Err: errors.New("too deep " + strings.Repeat("y", 1<<16))}
 	case "environment":
 		return fmt.Errorf("environment: %s", strings.Join(os.Environ(), " "))
 	case "announce":

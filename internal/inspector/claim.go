@@ -14,13 +14,12 @@ const (
 	lockName   = "lock"
 )
 
-// claimTime is how old a directory without a held lock has to be to count as left behind: between making a
-// directory and locking it, another pool must not take it for one of these.
+// claimTime is how old a directory without a held lock has to be before it counts as abandoned. A
+// pool needs the time between making its directory and locking it.
 const claimTime = time.Minute
 
-// claim makes a directory for one pool and locks it, and deletes those in base whose owner is gone: a process
-// that is killed cannot clean up, and what its children had unpacked would stay. The kernel drops the lock
-// with the process.
+// claim makes and locks a directory for a pool. It deletes the directories in base whose owner is
+// gone: a killed process cannot clean up. The kernel drops the lock with the process.
 func claim(base string) (root string, lock *os.File, err error) {
 	if err := sweep(base); err != nil {
 		return "", nil, err
@@ -55,8 +54,8 @@ func sweep(base string) error {
 	return nil
 }
 
-// abandoned reports whether nobody holds the lock in root. Where that cannot be found out, for example
-// because root belongs to another user, it is somebody's.
+// abandoned reports whether nobody holds the lock in root. If that cannot be determined, for
+// example because root belongs to another user, it is not abandoned.
 func abandoned(root string) bool {
 	info, err := os.Lstat(root)
 	if err != nil || !info.IsDir() || time.Since(info.ModTime()) < claimTime {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 )
 
 // attack does what code of an attacker in a parser would try.
@@ -155,7 +156,7 @@ func fill(what string) error {
 }
 
 func TestAttacks(t *testing.T) {
-	if has := probe(); len(has.Missing) > 0 {
+	if has := confine.Probe(); len(has.Missing) > 0 {
 		t.Skipf("this kernel confines less: %s", has)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -168,7 +169,7 @@ func TestAttacks(t *testing.T) {
 	if err := os.WriteFile(shared, []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := startPool(t, Config{Confinement: ConfineRequire, WrittenBytes: 32 << 20, Timeout: 20 * time.Second})
+	p := startPool(t, Config{Confinement: confine.Require, WrittenBytes: 32 << 20, Timeout: 20 * time.Second})
 	outside := filepath.Join(t.TempDir(), "outside")
 	for _, test := range []struct {
 		does string
@@ -229,7 +230,7 @@ func TestAttacks(t *testing.T) {
 
 // TestChildThatLeavesItsGroup checks that a child can be killed, and waited for, from wherever it went.
 func TestChildThatLeavesItsGroup(t *testing.T) {
-	p := startPool(t, Config{Confinement: ConfineOff, Timeout: 2 * time.Second})
+	p := startPool(t, Config{Confinement: confine.Off, Timeout: 2 * time.Second})
 	_, err := p.Inspect(t.Context(), imageThat(t, "flee"))
 	if pratique.KindOf(err) != pratique.Exhausted || !errors.Is(err, errTimeout) {
 		t.Errorf("error %v", err)
@@ -239,7 +240,7 @@ func TestChildThatLeavesItsGroup(t *testing.T) {
 
 // TestProcessOfChild looks at what the kernel says of a child, and that the parent is as free as before.
 func TestProcessOfChild(t *testing.T) {
-	if has := probe(); len(has.Missing) > 0 {
+	if has := confine.Probe(); len(has.Missing) > 0 {
 		t.Skipf("this kernel confines less: %s", has)
 	}
 	p := startPool(t, Config{})
@@ -295,19 +296,19 @@ func TestProcessOfChild(t *testing.T) {
 }
 
 func TestConfinementThatIsDemanded(t *testing.T) {
-	if has := probe(); len(has.Missing) > 0 {
+	if has := confine.Probe(); len(has.Missing) > 0 {
 		t.Skipf("this kernel confines less: %s", has)
 	}
 	// This child sets no filter, as on a machine where it cannot.
-	p := startPool(t, Config{Command: []string{os.Args[0], verb, "unfiltered"}, Confinement: ConfineRequire})
+	p := startPool(t, Config{Command: []string{os.Args[0], verb, "unfiltered"}, Confinement: confine.Require})
 	_, err := p.Inspect(t.Context(), imageThat(t, "behave"))
 	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "cannot be confined") || !strings.Contains(err.Error(), "seccomp") {
 		t.Errorf("error %v", err)
 	}
-	if got := p.Confinement(); !slices.Contains(got.Active, partSeccomp) || len(got.Missing) != 0 || !strings.Contains(got.String(), "landlock") {
+	if got := p.Confinement(); !slices.Contains(got.Active, confine.Seccomp) || len(got.Missing) != 0 || !strings.Contains(got.String(), "landlock") {
 		t.Errorf("confinement %s", got)
 	}
-	off := startPool(t, Config{Confinement: ConfineOff})
+	off := startPool(t, Config{Confinement: confine.Off})
 	if _, err := off.Inspect(t.Context(), imageThat(t, "read:etc/passwd")); err != nil {
 		t.Errorf("unconfined: %v", err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// java is the Java database that a child has to use now, nil for none.
+// java returns the current Java database, nil for none.
 func (p *Pool) java() (*scanner.DatabaseDir, error) {
 	if p.cfg.Java == nil {
 		return nil, nil
@@ -20,7 +20,7 @@ func (p *Pool) java() (*scanner.DatabaseDir, error) {
 	return &db, pratique.Wrap(pratique.Unavailable, "inspect image", "", err)
 }
 
-// useJava is the child's side of it.
+// useJava makes an analyzer use the database of a request.
 func useJava(a scanner.Analyzer, db *scanner.DatabaseDir) error {
 	user, can := a.(scanner.JavaUser)
 	switch {
@@ -29,7 +29,7 @@ func useJava(a scanner.Analyzer, db *scanner.DatabaseDir) error {
 	case can:
 		return user.UseJava(scanner.DatabaseDir{})
 	case db != nil:
-		return pratique.Errorf(pratique.Internal, "inspect image", "this scanner knows no Java database")
+		return pratique.Errorf(pratique.Internal, "inspect image", "this scanner has no Java database")
 	default:
 		return nil
 	}

@@ -13,27 +13,28 @@ import (
 	"sync/atomic"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
 )
 
 var errClosed = errors.New("the pool is closed")
 
-// Pool keeps children and gives each one piece of work at a time. Its methods may be called by any number of
-// goroutines; those that find no idle child wait.
+// Pool keeps children and gives each one request at a time. Its methods may be called concurrently;
+// calls wait for an idle child.
 type Pool struct {
-	cfg      Config
-	root     string
-	lock     *os.File
-	idle     chan *child   // nil stands for a child that could not be started
-	again    chan struct{} // held by the call that is made again
-	ctx      context.Context
-	cancel   context.CancelFunc
-	mu       sync.Mutex
-	closed   bool
-	working  sync.WaitGroup
-	serial   atomic.Int64
-	requests atomic.Int64
+	cfg        Config
+	root       string
+	lock       *os.File
+	idle       chan *child   // nil is a place without a child
+	afterCrash chan struct{} // held by a call after a crash
+	ctx        context.Context
+	cancel     context.CancelFunc
+	mu         sync.Mutex
+	closed     bool
+	working    sync.WaitGroup
+	serial     atomic.Int64
+	requests   atomic.Int64
 }
 
 // New checks cfg. Nothing runs before [Pool.Start].
@@ -67,18 +68,19 @@ func New(cfg Config) (*Pool, error) {
 		}
 		cfg.Readable[i] = abs
 	}
-	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), again: make(chan struct{}, 1)}, nil
+	return &Pool{cfg: cfg, idle: make(chan *child, cfg.Children), afterCrash: make(chan struct{}, 1)}, nil
 }
 
-// Start starts the children and returns while they warm up; the first call waits for that. They live until
-// [Pool.Close], not until ctx ends. The error is Unavailable when the command cannot be run. Call it once.
+// Start starts the children and returns while they warm up; the first call waits for that. They
+// live until [Pool.Close], not until ctx ends. The error is Unavailable if the command cannot be
+// run. Call it once.
 func (p *Pool) Start(ctx context.Context) error {
 	const op = "start inspector"
 	if err := ctx.Err(); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	if has := probe(); p.cfg.Confinement == ConfineRequire && len(has.Missing) > 0 {
-		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", errUnconfined, strings.Join(has.Missing, ", "))
+	if has := confine.Probe(); p.cfg.Confinement == confine.Require && len(has.Missing) > 0 {
+		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", confine.ErrUnavailable, strings.Join(has.Missing, ", "))
 	}
 	base, err := filepath.Abs(cmp.Or(p.cfg.TempDir, os.TempDir()))
 	if err != nil {
@@ -114,20 +116,20 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// Confinement says how far this machine can confine the children of a pool, and nothing if they are not to be.
-func (p *Pool) Confinement() Confined {
-	if p.cfg.Confinement == ConfineOff {
-		return Confined{}
+// Confinement returns the parts of the confinement that this machine has, and none if it is off.
+func (p *Pool) Confinement() confine.Parts {
+	if p.cfg.Confinement == confine.Off {
+		return confine.Parts{}
 	}
-	return probe()
+	return confine.Probe()
 }
 
 func (p *Pool) spawn() (*child, error) {
 	return spawn(p.cfg, filepath.Join(p.root, fmt.Sprintf("child-%d", p.serial.Add(1))))
 }
 
-// Close kills the children, waits for the calls that were running to fail, and deletes the pool's files. It
-// may be called again.
+// Close kills the children, waits for running calls to fail, and deletes the pool's files. It may
+// be called again.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	if p.closed || p.cancel == nil {
@@ -148,13 +150,13 @@ func (p *Pool) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "stop inspector", "", err)
 }
 
-// Inspect has a child analyze img and make its SBOMs. The error is Exhausted when the child ran over its time, its
-// memory or what it may write, Died when it ended for another reason, Corrupt when it could not parse the image,
-// Unavailable when this machine was in the way; after a crash it quotes what the child said last. The next call gets a
-// fresh child.
+// Inspect makes a child analyze img and generate its SBOMs. The error is Exhausted if the child
+// exceeded its time, memory or disk limits, Died if it ended for another reason, Corrupt if it
+// could not parse the image, and Unavailable for a problem of this machine. After a crash it quotes
+// the child's standard error, and the next call gets a fresh child.
 func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	if p.cfg.MatchOnly {
-		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes match, and never see an image")
+		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes only match, and never parse an image")
 	}
 	img.Layers = slices.Clone(img.Layers)
 	for i := range img.Layers {
@@ -170,14 +172,14 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	}
 	domain := p.cfg.Domain(img.Subject)
 	fingerprint := p.fingerprint(java, domain)
-	known, release := p.lend(img, fingerprint)
+	known, release := p.pinAnalyses(img, fingerprint)
 	defer release()
 	chosen := p.cfg.Shadow != nil && p.cfg.Shadow(img.Subject)
 	var result Result
 	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen, Fingerprint: p.cfg.Fingerprint, Analyses: known}
 	err = p.do(ctx, domain, req, func(resp response, dir string) error {
 		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() || (resp.Inspected.Checked != nil) != chosen {
-			return errGarbage
+			return errProtocol
 		}
 		in := resp.Inspected
 		if err := checkInspected(in); err != nil {
@@ -188,16 +190,16 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 			result.JavaDatabase, result.JavaUpdatedAt = java.Digest, java.UpdatedAt
 		}
 		var err error
-		if result.SPDX, err = document(dir, fileSPDX, maxDocument); err != nil {
+		if result.SPDX, err = readDocument(dir, fileSPDX, maxDocument); err != nil {
 			return err
 		}
-		if result.CycloneDX, err = document(dir, fileCycloneDX, maxDocument); err != nil {
+		if result.CycloneDX, err = readDocument(dir, fileCycloneDX, maxDocument); err != nil {
 			return err
 		}
 		if in.Checked != nil {
 			result.Shadow = &Shadow{Generated: *in.Checked, Full: digestsOf(result.SPDX, result.CycloneDX)}
 		}
-		return p.keep(img, fingerprint, known, in.Analyzed, dir)
+		return p.storeAnalyses(img, fingerprint, known, in.Analyzed, dir)
 	})
 	if err != nil {
 		return Result{}, pratique.Wrap(pratique.Unknown, "inspect image", img.Subject.String(), err)
@@ -205,8 +207,9 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	return result, nil
 }
 
-// Match has a child match inventories, at least one, against the database in db.Dir, and returns the reports in the
-// same order. The child has parsed no image. What is not an answer is Internal; otherwise errors are those of Inspect.
+// Match makes a child match inventories, at least one, against the database in db.Dir, and returns
+// the reports in the same order. The child has parsed no image. An invalid answer is Internal;
+// other errors are those of Inspect.
 func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	const op = "match inventory"
 	dir, err := filepath.Abs(db.Dir)
@@ -217,12 +220,12 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	var reports []pratique.Report
 	err = p.do(ctx, domainMatch, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
 		if len(resp.Reports) != len(inventories) {
-			return errGarbage
+			return errProtocol
 		}
 		reports = resp.Reports
 		return nil
 	})
-	if errors.Is(err, errGarbage) {
+	if errors.Is(err, errProtocol) {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	if err != nil {
@@ -231,31 +234,31 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	return reports, nil
 }
 
-// Served counts the requests to children so far.
-func (p *Pool) Served() int64 { return p.requests.Load() }
+// Requests counts the requests to children so far.
+func (p *Pool) Requests() int64 { return p.requests.Load() }
 
-// domainMatch is the domain of those that match inventories: no image's.
+// domainMatch is the domain of children that match; no image has it.
 const domainMatch = "match"
 
-// do gives req to an idle child and what it answers to take, with the directory where its documents lie. The child has
-// done nothing before but for the same domain, and nothing at all if the call is made again.
-func (p *Pool) do(ctx context.Context, domain string, req request, take func(resp response, dir string) error) error {
-	ctx, leave, err := p.enter(ctx)
+// do gives req to an idle child, and its answer to accept, with the job's directory. The child is
+// unused, or was used for the same domain only; after a crash it is unused.
+func (p *Pool) do(ctx context.Context, domain string, req request, accept func(resp response, dir string) error) error {
+	ctx, leave, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	p.requests.Add(1)
-	again, wanted := isAgain(ctx), domain
+	again, wanted := isAfterCrash(ctx), domain
 	if again {
-		next, err := p.wait(ctx)
+		next, err := p.acquireAfterCrash(ctx)
 		if err != nil {
 			return err
 		}
 		defer next()
-		wanted = "" // one that has done nothing suits best
+		wanted = "" // an unused child is best
 	}
-	c, err := p.take(ctx, wanted)
+	c, err := p.acquire(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -266,16 +269,16 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 	}
 	const attempts = 2
 	for range attempts {
-		if c, err = p.fit(c); err != nil {
+		if c, err = p.usable(c); err != nil {
 			return pratique.Wrap(pratique.Unavailable, "start inspector", "", err)
 		}
 		fresh := c.domain == ""
 		if fresh {
 			c.domain = domain
 		}
-		err = p.run(ctx, c, req, take)
-		// A child that died while it was idle is not this request's fault, and one may be full of what came before.
-		if innocent := errors.Is(err, errNotAsked) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
+		err = p.run(ctx, c, req, accept)
+		// The request is not to blame for a child that died idle, or for memory that earlier requests left.
+		if innocent := errors.Is(err, errNotStarted) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
 			break
 		}
 	}
@@ -283,13 +286,13 @@ func (p *Pool) do(ctx context.Context, domain string, req request, take func(res
 		c = discard(c)
 	}
 	if ctx.Err() == nil {
-		c, _ = p.fit(c) // warm a replacement now; if that fails, the next call tries again and says why
+		c, _ = p.usable(c) // start a replacement now; if that fails, the next call tries again and reports it
 	}
 	return err
 }
 
-// enter counts a call, and ties its context to the pool's.
-func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
+// begin counts a call, and ends its context with the pool's.
+func (p *Pool) begin(ctx context.Context) (context.Context, func(), error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || p.cancel == nil {
@@ -305,8 +308,9 @@ func (p *Pool) enter(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// fit returns c, or a new child if c is dead or has grown so big that the next image would be blamed for it.
-func (p *Pool) fit(c *child) (*child, error) {
+// usable returns c, or a new child if c is dead, outdated, or so big that the next image would be
+// blamed for it.
+func (p *Pool) usable(c *child) (*child, error) {
 	if c != nil && c.alive() && !c.outdated(p.cfg) {
 		if bytes, ok := resident(c.cmd.Process.Pid); !ok || bytes <= p.cfg.MemoryBytes/2 {
 			return c, nil
@@ -316,7 +320,7 @@ func (p *Pool) fit(c *child) (*child, error) {
 	return p.spawn()
 }
 
-// discard stops c, if there is one.
+// discard stops c, if there is one, and returns nil.
 func discard(c *child) *child {
 	if c != nil {
 		c.stop()
@@ -324,8 +328,8 @@ func discard(c *child) *child {
 	return nil
 }
 
-// run does one job with c. When it returns c is either ready for the next one or stopped.
-func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp response, dir string) error) error {
+// run does one job with c. When it returns, c is either ready for the next one or stopped.
+func (p *Pool) run(ctx context.Context, c *child, req request, accept func(resp response, dir string) error) error {
 	req.ID = p.serial.Add(1)
 	req.Dir = filepath.Join(c.dir, fmt.Sprintf("job-%d", req.ID))
 	if err := os.Mkdir(req.Dir, 0o700); err != nil {
@@ -333,12 +337,12 @@ func (p *Pool) run(ctx context.Context, c *child, req request, take func(resp re
 	}
 	resp, err := c.exchange(ctx, p.cfg, req)
 	if err != nil {
-		return c.blame(err) // stopping the child deleted the directory
+		return c.classify(err) // stopping the child deleted the directory
 	}
 	if resp.Failure != nil {
 		err = resp.Failure.err()
-	} else if err = take(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
-		err = c.blame(err)
+	} else if err = accept(resp, req.Dir); err != nil && pratique.KindOf(err) == pratique.Unknown {
+		err = c.classify(err)
 	}
 	if removeErr := os.RemoveAll(req.Dir); err == nil && removeErr != nil {
 		err = pratique.Wrap(pratique.Unavailable, "run inspector", "", removeErr)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/scanner"
@@ -142,7 +143,7 @@ func TestChildrenGoWrong(t *testing.T) {
 
 // TestLink: what the kernel does not keep a child from, the parent does not fall for.
 func TestLink(t *testing.T) {
-	p := startPool(t, Config{Confinement: ConfineOff})
+	p := startPool(t, Config{Confinement: confine.Off})
 	if _, err := p.Inspect(t.Context(), imageThat(t, "link")); pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "escapes") {
 		t.Errorf("error %v", err)
 	}
@@ -150,7 +151,7 @@ func TestLink(t *testing.T) {
 }
 
 func TestGrandchild(t *testing.T) {
-	p := startPool(t, Config{Confinement: ConfineOff})
+	p := startPool(t, Config{Confinement: confine.Off})
 	_, err := p.Inspect(t.Context(), imageThat(t, "family"))
 	if pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "exit status 5") {
 		t.Errorf("error %v", err)
@@ -225,10 +226,15 @@ func TestKilledFromOutside(t *testing.T) {
 	p.idle <- c
 	killed := make(chan error, 1)
 	go func() {
-		time.Sleep(300 * time.Millisecond)
+		for t.Context().Err() == nil {
+			if _, err := os.Stat(filepath.Join(c.dir, "announced")); err == nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 		killed <- syscall.Kill(c.cmd.Process.Pid, syscall.SIGKILL)
 	}()
-	_, err := p.Inspect(t.Context(), imageThat(t, "hang"))
+	_, err := p.Inspect(t.Context(), imageThat(t, "announce"))
 	if pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "killed from outside") {
 		t.Errorf("error %v", err)
 	}
@@ -288,7 +294,9 @@ func TestClose(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(300 * time.Millisecond)
+	for len(p.idle) > 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}

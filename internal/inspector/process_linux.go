@@ -2,7 +2,6 @@ package inspector
 
 import (
 	"bytes"
-	"math"
 	"os"
 	"os/exec"
 	"strconv"
@@ -11,38 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes puts a child into a process group of its own, so that all it started is killed with it, and lets
-// the kernel kill it when the thread that starts it ends. That thread is the child's, see live.
+// attributes puts a child into its own process group, so that everything it started is killed with
+// it, and makes the kernel kill it when the thread that starts it ends, see superviseThread.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// SealDescriptors keeps the descriptors that this process was given from reaching the programs that it starts. Those
-// that Go opens are closed there anyway; whoever started the service may have left others open.
-func SealDescriptors() error {
-	const first = 3
-	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
-		return nil
-	}
-	all, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
-	if err != nil {
-		return err
-	}
-	for _, item := range all {
-		if fd, err := strconv.Atoi(item.Name()); err == nil && fd >= first {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
-
 // killGroup kills the child and everything in its process group.
 func killGroup(cmd *exec.Cmd) {
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // already gone is fine too
-	_ = cmd.Process.Kill()                              // it may have gone to another group
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended
+	_ = cmd.Process.Kill()                              // it may have changed its group
 }
 
-// awaitExit waits until a process has ended and leaves it to be waited for; false if that cannot be done.
+// awaitExit waits until a process has ended, without reaping it; false if that is not possible.
 func awaitExit(pid int) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -52,8 +32,9 @@ func awaitExit(pid int) bool {
 	}
 }
 
-// resident returns the bytes of memory that a process holds for itself. Pages of mapped files are left out:
-// the kernel drops them when it needs the room, and a vulnerability database is hundreds of megabytes of them.
+// resident returns the memory that belongs to a process alone. Pages of mapped files are not
+// counted: the kernel drops them when it needs memory, and a vulnerability database has hundreds of
+// megabytes of them.
 func resident(pid int) (int64, bool) {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
@@ -78,8 +59,8 @@ func resident(pid int) (int64, bool) {
 	return total, total > 0
 }
 
-// written returns how many bytes a process has written, to whatever it was. What it wrote through mapped memory
-// counts once it is on its way to a disk.
+// written returns how many bytes a process has written anywhere. Writes to mapped memory count once
+// they are on their way to disk.
 func written(pid int) int64 {
 	io, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/io")
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pratique-dev/pratique/internal/confine"
 )
 
 // TestInheritedDescriptors: what somebody left open for the service (exec 9</secret; pratique serve) does not reach the
@@ -21,7 +23,7 @@ func TestInheritedDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	c, err := spawn(Config{Command: []string{os.Args[0], verb}, MemoryBytes: 1 << 30, Confinement: ConfineOff}, filepath.Join(t.TempDir(), "child"))
+	c, err := spawn(Config{Command: []string{os.Args[0], verb}, MemoryBytes: 1 << 30, Confinement: confine.Off}, filepath.Join(t.TempDir(), "child"))
 	if err != nil {
 		t.Fatal(err)
 	}

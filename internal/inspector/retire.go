@@ -2,11 +2,11 @@ package inspector
 
 import "time"
 
-// retireAfter is for how long a child is idle before it is ended. Another one is started in about a
-// second when it is needed.
+// retireAfter is how long a child is idle before it is stopped. Starting another one takes about a
+// second.
 const retireAfter = 20 * time.Second
 
-// release makes a child that was in use idle.
+// release makes a child idle.
 func (p *Pool) release(c *child) {
 	if c != nil {
 		c.since = time.Now()
@@ -14,7 +14,7 @@ func (p *Pool) release(c *child) {
 	p.idle <- c
 }
 
-// retireIdle ends children that nobody needs, until the pool is closed.
+// retireIdle stops idle children until the pool is closed.
 func (p *Pool) retireIdle() {
 	tick := time.NewTicker(retireAfter / 4)
 	defer tick.Stop()
@@ -28,8 +28,8 @@ func (p *Pool) retireIdle() {
 	}
 }
 
-// retire ends the children that have been idle since then or longer. The one that was used last stays,
-// so that one at least is warm.
+// retire stops the children that have been idle since then or longer, except the one that was used
+// last, so that at least one stays warm.
 func (p *Pool) retire(then time.Time) {
 	var idle []*child
 	for range len(p.idle) {

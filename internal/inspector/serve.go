@@ -15,6 +15,7 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/agreement"
 	"github.com/pratique-dev/pratique/internal/atrest"
+	"github.com/pratique-dev/pratique/internal/confine"
 	"github.com/pratique-dev/pratique/internal/filetree"
 	"github.com/pratique-dev/pratique/internal/layers"
 	"github.com/pratique-dev/pratique/internal/pkgdb"
@@ -22,36 +23,37 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Child is what a child works with. One that matches only has neither analyzer nor generator.
+// Child holds what a child works with. A child that only matches has neither analyzer nor
+// generator.
 type Child struct {
 	Analyzer  scanner.Analyzer
 	Matcher   scanner.Matcher
 	Generator sbom.Generator
-	// Full makes the same SBOMs in another way, to check those of Generator; nil if there is none.
+	// Full makes the same SBOMs in another way, to check Generator; nil if there is none.
 	Full sbom.Generator
-	// Trees are those that analyzer and generator read; nobody needs them to match.
-	Trees *filetree.Memory
-	// Fingerprint names the analyzer, its version and its options.
+	// Trees are shared by analyzer and generator; matching needs none.
+	Trees *filetree.Cache
+	// Fingerprint identifies the analyzer, its version and its options.
 	Fingerprint string
 }
 
-// Serve is the child's side: it answers requests from in on out, one after the other, until in ends, which is
-// when the parent is gone. It owns the process: the directory for temporary files is set anew for each
-// request, what libraries print to standard output goes to standard error, and system calls that parsing does not
-// need are closed for good.
+// Serve is the child's side: it answers requests from in on out, one at a time, until in ends
+// because the parent is gone. It owns the process: it sets the temporary directory for each
+// request, redirects what libraries print to standard output to standard error, and gives up system
+// calls that parsing does not need.
 func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 	const op = "serve inspector"
 	if out == io.Writer(os.Stdout) {
 		os.Stdout = os.Stderr
 	}
-	if err := writeFrame(out, hello{Protocol: protocol, Confined: confineSelf()}); err != nil {
+	if err := writeFrame(out, hello{Protocol: protocol, Confined: confine.Self()}); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	serving, end := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer end()
-	beside.Go(func() { atrest.GiveBack(serving) })
+	beside.Go(func() { atrest.ReleaseMemory(serving) })
 	s := &server{c}
 	for ctx.Err() == nil {
 		var req request
@@ -66,7 +68,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, c Child) error {
 		if err := os.Setenv("TMPDIR", req.Dir); err != nil {
 			return pratique.Wrap(pratique.Internal, op, "", err)
 		}
-		stop := thrift(ctx)
+		stop := limitHeap(ctx)
 		resp := s.answer(ctx, req)
 		stop()
 		resp.ID = req.ID
@@ -107,8 +109,8 @@ func (s *server) answer(ctx context.Context, req request) response {
 	}
 }
 
-// inspect lets the scanner and the SBOM generator read the same layer files side by side, once what both would misread
-// has been looked for.
+// inspect checks the package databases, and then runs the scanner and the SBOM generator
+// concurrently on the same layer files.
 func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
 	if req.Fingerprint != s.Fingerprint {
@@ -126,7 +128,7 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		kept := cachedFiles{known: req.Analyses, dir: dir}
+		kept := analysisFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
 		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras, kept.stored
 		return err
@@ -138,8 +140,8 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 		}
 		result.Packages, result.Checked, catalog = docs.Packages, checked, docs.Catalog
 		return errors.Join(
-			store(filepath.Join(dir, fileSPDX), docs.SPDX),
-			store(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
+			writeDocument(filepath.Join(dir, fileSPDX), docs.SPDX),
+			writeDocument(filepath.Join(dir, fileCycloneDX), docs.CycloneDX),
 		)
 	})
 	if err := group.Wait(); err != nil {
@@ -160,11 +162,11 @@ func (s *server) screen(ctx context.Context, img layers.Image) (distroless bool,
 	return distroless, pratique.Wrap(layers.KindOf(ctx, err), "inspect image", img.Subject.String(), err)
 }
 
-func store(path string, body []byte) error {
+func writeDocument(path string, body []byte) error {
 	return pratique.Wrap(pratique.Unavailable, "store document", "", os.WriteFile(path, body, 0o600))
 }
 
-// imageConfig reads what policies and people ask of an image's configuration.
+// imageConfig reads the parts of an image's configuration that policies and users need.
 func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	file, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
 	if err != nil {
@@ -180,7 +182,7 @@ func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	return c, checkConfig(c)
 }
 
-// platform is what the configuration says, which is what an image runs on; the manifest list only repeats it.
+// platform is that of the configuration, by which an image runs; an index only repeats it.
 func platform(img layers.Image, file *v1.ConfigFile) pratique.Platform {
 	if file.OS == "" || file.Architecture == "" {
 		return img.Platform

@@ -11,14 +11,13 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// Shadow compares the SBOMs of an image as the generator made them with those that were made in full.
-// The latter are used.
+// Shadow compares the SBOMs of the regular generator with those made in full. The latter are used.
 type Shadow struct{ Generated, Full DocumentDigests }
 
 // Equal reports whether both are the same bytes.
 func (s Shadow) Equal() bool { return s.Generated == s.Full }
 
-// DocumentDigests are those of both SBOMs.
+// DocumentDigests are the digests of both SBOMs.
 type DocumentDigests struct {
 	SPDX      pratique.Digest `json:"spdx"`
 	CycloneDX pratique.Digest `json:"cyclonedx"`
@@ -28,9 +27,9 @@ func digestsOf(spdx, cycloneDX []byte) DocumentDigests {
 	return DocumentDigests{SPDX: pratique.DigestOf(spdx), CycloneDX: pratique.DigestOf(cycloneDX)}
 }
 
-// Sample chooses the images that are checked: about one in OneIn, by their digest, so that an image
-// that is inspected again is chosen again. The seed keeps people from making images that are not
-// chosen; it stays in the parent.
+// Sample chooses about one in OneIn images for a check, by digest, so that an image is chosen again
+// when it is inspected again. The seed is secret, so that nobody can make images that are not
+// chosen.
 type Sample struct {
 	Seed  []byte
 	OneIn int // none are chosen if it is below 1
@@ -46,22 +45,22 @@ func (s Sample) Has(image pratique.Digest) bool {
 	return binary.BigEndian.Uint64(mac.Sum(nil))%uint64(s.OneIn) == 0
 }
 
-// generate makes the SBOMs. If the image was chosen they are made a second time in full, which is the
-// result; checked are the digests of what the generator had made.
+// generate makes the SBOMs. For a chosen image they are made a second time in full, and returned
+// with the digests of the first ones.
 func (s *server) generate(ctx context.Context, img layers.Image, chosen bool) (docs sbom.Documents, checked *DocumentDigests, err error) {
 	docs, err = s.Generator.Generate(ctx, img)
 	if err != nil || !chosen {
 		return docs, nil, err
 	}
 	if s.Full == nil {
-		return docs, nil, pratique.Errorf(pratique.Internal, "check sbom", "this process has nothing to compare with")
+		return docs, nil, pratique.Errorf(pratique.Internal, "check sbom", "this process has no full generator")
 	}
 	made := digestsOf(docs.SPDX, docs.CycloneDX)
 	if docs, err = s.Full.Generate(ctx, img); err != nil {
 		return docs, nil, err
 	}
 	if made != digestsOf(docs.SPDX, docs.CycloneDX) {
-		s.Generator = s.Full // what was wrong once is not asked again
+		s.Generator = s.Full // it was wrong once, so it is not used again
 	}
 	return docs, &made, nil
 }

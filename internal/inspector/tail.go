@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// tail keeps the start and the end of what a child writes to standard error: a Go crash names its reason
-// first and says where at length after that.
+// tail keeps the start and the end of a child's standard error: a Go crash states its reason first,
+// and then prints a long trace.
 type tail struct {
 	mu   sync.Mutex
 	head []byte

@@ -12,14 +12,14 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// maxFrame bounds one message in either direction. Inventories and reports travel in messages; the SBOMs,
-// which are bigger, as files in the directory of the job.
+// maxFrame bounds one message. Inventories and reports are sent in messages; the larger SBOMs as
+// files in the job's directory.
 const maxFrame = 128 << 20
 
 // maxDocument bounds one of these files.
 const maxDocument = 256 << 20
 
-// maxAnalysis bounds the analysis of one layer; one that is larger is not kept.
+// maxAnalysis bounds the analysis of one layer; a larger one is not kept.
 const maxAnalysis = 64 << 20
 
 // The files of a job.
@@ -31,13 +31,13 @@ const (
 // fileAnalysis is the file with the analysis of one layer.
 func fileAnalysis(layer pratique.Digest) string { return "analysis-" + layer.Hex() + ".json" }
 
-// protocol is sent by a child when it is ready; the parent refuses another one.
+// protocol is sent by a child when it is ready; the parent refuses any other.
 const protocol = "pratique-inspector/4"
 
 // hello is the first message of a child.
 type hello struct {
 	Protocol string `json:"protocol"`
-	// Confined are the parts of the confinement that the child has set itself.
+	// Confined are the parts of the confinement that the child has set.
 	Confined []string `json:"confined,omitempty"`
 }
 
@@ -47,33 +47,34 @@ const (
 	opMatch   = "match"
 )
 
-// request is what the parent asks. The image is set for opInspect, and the Java database if one is to be used;
-// inventories and database for opMatch.
+// request is a request of the parent. Image, and Java if there is a database, belong to opInspect;
+// Inventories and Database to opMatch.
 type request struct {
 	ID int64  `json:"id"`
 	Op string `json:"op"`
-	// Dir is the directory of this job: documents and temporary files go there, and the parent deletes it.
+	// Dir is the job's directory for documents and temporary files; the parent deletes it.
 	Dir   string        `json:"dir"`
 	Image *layers.Image `json:"image,omitempty"`
-	// Java is the Java database to look jars up in.
+	// Java is the Java database.
 	Java *scanner.DatabaseDir `json:"java,omitempty"`
-	// Shadow says that the SBOMs are to be made in full, too.
+	// Shadow asks for SBOMs made in full as well.
 	Shadow bool `json:"shadow,omitempty"`
-	// Fingerprint is that of the known analyses of layers; a child with another one refuses. Analyses are
-	// their files by diff id, which the child may read; none is there for a layer that is not known.
+	// Fingerprint belongs to the known analyses; a child with another one refuses. Analyses are
+	// their files by diff id.
 	Fingerprint string               `json:"fingerprint,omitempty"`
 	Analyses    map[string]string    `json:"analyses,omitempty"`
 	Inventories []pratique.Inventory `json:"inventories,omitempty"`
 	Database    *scanner.DatabaseDir `json:"database,omitempty"`
 }
 
-// accepted says that a child has read a whole request and begins with it. What goes wrong before that is not
+// accepted says that a child has read a request and begins with it. Failures before that are not
 // the image's fault.
 type accepted struct {
 	ID int64 `json:"id"`
 }
 
-// response is the answer to the request with the same id: exactly one of the three is set.
+// response answers the request with the same id. Exactly one of Inspected, Reports and Failure is
+// set.
 type response struct {
 	ID        int64      `json:"id"`
 	Inspected *inspected `json:"inspected,omitempty"`
@@ -84,14 +85,14 @@ type response struct {
 
 type inspected struct {
 	pratique.Inspection
-	// Checked are the digests of what the generator made if the SBOMs were made in full after that. They
-	// are there if and only if the request asked for it.
+	// Checked are the digests of the regular generator's SBOMs, if the request asked for SBOMs made
+	// in full.
 	Checked *DocumentDigests `json:"checked,omitempty"`
-	// Analyzed are the diff ids of layers whose analyses lie in the directory of the job.
+	// Analyzed are the diff ids of the analyses in the job's directory.
 	Analyzed []pratique.Digest `json:"analyzed,omitempty"`
 }
 
-// failure is a pratique.Error on its way.
+// failure is a [pratique.Error] in a message.
 type failure struct {
 	Op      string        `json:"op"`
 	Subject string        `json:"subject,omitempty"`
@@ -99,16 +100,16 @@ type failure struct {
 	Message string        `json:"message"`
 }
 
-// mostMessage bounds what a parser says about hostile input, in bytes.
-const mostMessage = 2048
+// maxMessage bounds an error message, which may quote hostile input, in bytes.
+const maxMessage = 2048
 
 func toFailure(op string, err error) *failure {
-	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: pratique.Excerpt(err.Error(), mostMessage)}
+	f := &failure{Op: op, Kind: pratique.KindOf(err), Message: pratique.Excerpt(err.Error(), maxMessage)}
 	var e *pratique.Error
 	if errors.As(err, &e) {
 		f.Op, f.Subject = e.Op, e.Subject
 		if e.Err != nil {
-			f.Message = pratique.Excerpt(e.Err.Error(), mostMessage)
+			f.Message = pratique.Excerpt(e.Err.Error(), maxMessage)
 		}
 	}
 	return f
@@ -118,7 +119,7 @@ func (f *failure) err() error {
 	return &pratique.Error{Op: f.Op, Subject: f.Subject, Kind: f.Kind, Err: errors.New(f.Message)}
 }
 
-// writeFrame writes v as JSON behind its length, four bytes big-endian.
+// writeFrame writes v as JSON, preceded by its length in four bytes, big-endian.
 func writeFrame(w io.Writer, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -140,9 +141,9 @@ func readFrame(r io.Reader, v any) error {
 	}
 	size := binary.BigEndian.Uint32(head[:])
 	if size > maxFrame {
-		return fmt.Errorf("%w: message of %d bytes, at most %d are read", errGarbage, size, maxFrame)
+		return fmt.Errorf("%w: message of %d bytes, at most %d are read", errProtocol, size, maxFrame)
 	}
-	// LimitReader and not a buffer of that size: a length is easily made up.
+	// No buffer of that size: the length may be made up.
 	body, err := io.ReadAll(io.LimitReader(r, int64(size)))
 	if err != nil {
 		return err
@@ -151,10 +152,10 @@ func readFrame(r io.Reader, v any) error {
 		return io.ErrUnexpectedEOF
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%w: %w", errGarbage, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	return nil
 }
 
-// errGarbage marks bytes that are not the protocol.
-var errGarbage = errors.New("not a message")
+// errProtocol marks data that violates the protocol.
+var errProtocol = errors.New("not a message")

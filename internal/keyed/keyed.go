@@ -1,20 +1,27 @@
-// Package keyed has a mutex for each subject that somebody works on. It holds within one process. Unlike for a
-// [sync.Mutex], waiting ends with the context.
+// Package keyed has a mutex for each key, such as a subject. It holds within one process. Unlike for a [sync.Mutex],
+// waiting ends with the context.
 package keyed
 
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/pratique-dev/pratique"
 )
 
-// Mutex is a mutex for each subject. The zero value is ready.
-type Mutex struct {
+// Key is the type of a key.
+type Key interface {
+	comparable
+	fmt.Stringer
+}
+
+// Mutex is a mutex for each key. The zero value is ready.
+type Mutex[K Key] struct {
 	mu   sync.Mutex
-	held map[pratique.Subject]*lock
+	held map[K]*lock
 }
 
 type lock struct {
@@ -23,16 +30,16 @@ type lock struct {
 	users int
 }
 
-// Lock waits for the subject's lock and returns the function that frees it. If ctx ends first the error is Unavailable.
-func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), err error) {
+// Lock waits for the key's lock and returns the function that frees it. If ctx ends first the error is Unavailable.
+func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 	m.mu.Lock()
-	entry := m.held[s]
+	entry := m.held[key]
 	if entry == nil {
 		entry = &lock{slot: make(chan struct{}, 1)}
 		if m.held == nil {
-			m.held = map[pratique.Subject]*lock{}
+			m.held = map[K]*lock{}
 		}
-		m.held[s] = entry
+		m.held[key] = entry
 	}
 	entry.users++
 	m.mu.Unlock()
@@ -41,7 +48,7 @@ func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), er
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if entry.users--; entry.users == 0 {
-			delete(m.held, s)
+			delete(m.held, key)
 		}
 	}
 	select {
@@ -49,29 +56,29 @@ func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), er
 		return func() { <-entry.slot; forget() }, nil
 	case <-ctx.Done():
 		forget()
-		return nil, pratique.Wrap(pratique.Unavailable, "wait for other work on", s.String(), context.Cause(ctx))
+		return nil, pratique.Wrap(pratique.Unavailable, "wait for other work on", key.String(), context.Cause(ctx))
 	}
 }
 
-// Held reports whether somebody has the subject's lock now. It is a hint: the answer may be old at once.
-func (m *Mutex) Held(s pratique.Subject) bool {
+// Held reports whether somebody has the key's lock now. It is a hint: the answer may be old at once.
+func (m *Mutex[K]) Held(key K) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.held[s] != nil
+	return m.held[key] != nil
 }
 
-// LockAll waits for the locks of all subjects, and returns the function that frees them. They are taken in one order, so that
-// callers whose subjects overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
-func (m *Mutex) LockAll(ctx context.Context, subjects ...pratique.Subject) (unlock func(), err error) {
-	sorted := slices.SortedFunc(slices.Values(subjects), func(a, b pratique.Subject) int { return cmp.Compare(a.String(), b.String()) })
+// LockAll waits for the locks of all keys, and returns the function that frees them. They are taken in one order, so that
+// callers whose keys overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
+func (m *Mutex[K]) LockAll(ctx context.Context, keys ...K) (unlock func(), err error) {
+	sorted := slices.SortedFunc(slices.Values(keys), func(a, b K) int { return cmp.Compare(a.String(), b.String()) })
 	var held []func()
 	unlock = func() {
 		for _, free := range slices.Backward(held) {
 			free()
 		}
 	}
-	for _, s := range slices.Compact(sorted) {
-		free, err := m.Lock(ctx, s)
+	for _, key := range slices.Compact(sorted) {
+		free, err := m.Lock(ctx, key)
 		if err != nil {
 			unlock()
 			return nil, err

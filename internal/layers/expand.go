@@ -23,8 +23,9 @@ import (
 const (
 	opExpand   = "expand layer"
 	copyBuffer = 256 << 10
-	// maxWindow bounds the memory for one zstd stream, of which there may be four for each image that is fetched. The
-	// encoder of container tools (klauspost/compress) uses 32 MiB at most, zstd itself 8 unless told otherwise.
+	// maxWindow bounds the memory of one zstd stream. Up to four streams per image are open at a
+	// time. The encoder of container tools (klauspost/compress) uses at most 32 MiB, zstd itself 8
+	// by default.
 	maxWindow = 32 << 20
 )
 
@@ -33,10 +34,11 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// expanded is what expand found: the length of the tar stream in bytes, how many headers it has, and where in the
-// compressed bytes its parts are.
+// expanded is the result of expand: digests, the length of the tar stream, the number of its
+// headers, and where in the compressed bytes its parts are.
 type expanded struct {
-	// digest and diffID are the sha256 sums of the compressed bytes and of the tar stream, by whatever name they were asked for.
+	// digest and diffID are the sha256 digests of the compressed bytes and of the tar stream,
+	// whatever algorithm the manifest uses.
 	digest, diffID pratique.Digest
 
 	size    int64
@@ -44,27 +46,33 @@ type expanded struct {
 	blob    toc.Blob
 }
 
-// expand reads a layer to its end, writes its tar stream to w, and returns what it found if all of it is as
-// wanted. Reading, hashing what is read and decompressing go on beside hashing, looking at and writing what comes
-// out of it.
+// form describes the compressed form that was expanded, whose tar stream is in a file, once its table of contents agrees.
+func (e expanded) form(ctx context.Context, want Descriptor, tar io.ReaderAt) (compressed, error) {
+	table, err := toc.Check(ctx, e.blob, tar, e.size)
+	return compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size, Table: table, SHA256: e.digest, DiffID: e.diffID}, err
+}
+
+// expand reads a layer to its end and writes its tar stream to w. It returns what it found if
+// digests and sizes match. Reading, hashing and decompressing the input run concurrently with
+// checking, hashing and writing the output.
 func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
 	var found expanded
-	in := &measured{ctx: ctx, r: body, left: want.Size, hash: newNaming(want.ID())}
-	source := readAhead(in)
-	sum := newNaming(want.diffID())
+	in := &verifyingReader{ctx: ctx, r: body, left: want.Size, hash: newContentHash(want.ID())}
+	source := newReadAheadReader(in)
+	sum := newContentHash(want.diffID())
 	limits := s.Limits.withDefaults()
-	out := &guarded{limits: limits, in: source}
+	out := &expansionLimit{limits: limits, in: source}
 	seen := newHeaders(limits.Entries)
 	err := decompress(source, want.MediaType, &found.blob, out.admit, io.MultiWriter(seen, sum, w))
-	// What follows the compressed stream, or follows the damage in it, belongs to the digest. What we refused
-	// needs no reading to its end.
+	// The digest covers all bytes, also those after the compressed stream or after damage. A layer that we
+	// refused is not read to its end.
 	var ours *pratique.Error
 	if refused := errors.As(err, &ours); !refused {
-		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // in.err says it
+		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // the error is in in.err
 	}
 	source.Close()
 	if in.err != nil {
-		return expanded{}, in.err // the network's fault, whatever the decompressor made of it
+		return expanded{}, in.err // a network error, whatever the decompressor made of it
 	}
 	if ours != nil {
 		return expanded{}, ours
@@ -72,14 +80,14 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	switch {
 	case in.read != want.Size:
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
-	case !in.hash.fits():
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the bytes have digest %s", in.hash.digest())
+	case !in.hash.matches():
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the compressed bytes have digest %s", in.hash.digest())
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "zstd with a window of more than %d MiB", maxWindow>>20)
+		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "the zstd window is larger than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
-	if !sum.fits() {
+	if !sum.matches() {
 		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", sum.digest(), want.diffID())
 	}
 	found.digest, found.diffID = in.hash.digest(), sum.digest()
@@ -88,8 +96,8 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	return found, seen.end()
 }
 
-// decompress goes by the first bytes, as runtimes do. A layer that is declared plain and is compressed all
-// the same is refused, because on that they do not agree.
+// decompress detects the compression from the first bytes, as runtimes do. Runtimes disagree on a
+// layer that is declared as plain and is compressed, so that is refused.
 func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int) error, out io.Writer) (err error) {
 	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	buffered := bufio.NewReaderSize(in, copyBuffer)
@@ -109,7 +117,7 @@ func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int
 			return err
 		}
 		blob.Starts = append(blob.Starts, toc.Start{})
-		z.Member = func(in, out int64) error { return noteStart(blob, in, out) }
+		z.Member = func(in, out int64) error { return addStart(blob, in, out) }
 		from = z
 	case blob.Zstd:
 		z, err := newFrames(buffered, blob)
@@ -122,30 +130,32 @@ func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int
 	return pump(from, admit, out)
 }
 
-// mostStarts bounds the members or frames of a layer. Those for lazy runtimes have one or a few for each file.
-const mostStarts = 4_000_000
+// maxStarts bounds the members or frames of a layer. Layers for lazy runtimes have one or a few for
+// each file.
+const maxStarts = 4_000_000
 
-// noteStart keeps where a member or a frame begins.
-func noteStart(blob *toc.Blob, in, out int64) error {
-	if len(blob.Starts) == mostStarts {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "it is made of more than %d streams", mostStarts)
+// addStart records where a member or a frame begins.
+func addStart(blob *toc.Blob, in, out int64) error {
+	if len(blob.Starts) == maxStarts {
+		return pratique.Errorf(pratique.Exhausted, opExpand, "more than %d compressed streams", maxStarts)
 	}
 	blob.Starts = append(blob.Starts, toc.Start{In: in, Out: out})
 	return nil
 }
 
-// measured hashes and counts what it reads, ends with the context, and never reads more than one byte too many.
-type measured struct {
+// verifyingReader hashes and counts what it reads, ends with its context, and reads at most one
+// byte too many.
+type verifyingReader struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
 	read int64
-	hash *naming
-	tail []byte // the last bytes of those read
-	err  error  // what the reader failed with, other than its end
+	hash *contentHash
+	tail []byte // the last bytes that were read
+	err  error  // the first error other than io.EOF
 }
 
-func (m *measured) Read(p []byte) (int, error) {
+func (m *verifyingReader) Read(p []byte) (int, error) {
 	if m.err != nil {
 		return 0, m.err
 	}
@@ -175,7 +185,7 @@ func (m *measured) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *measured) keepTail(p []byte) {
+func (m *verifyingReader) keepTail(p []byte) {
 	if len(p) < toc.TailBytes {
 		m.tail = append(m.tail, p...)
 		p = m.tail[max(0, len(m.tail)-toc.TailBytes):]
@@ -184,20 +194,20 @@ func (m *measured) keepTail(p []byte) {
 	m.tail = append(m.tail[:0], p...)
 }
 
-// guarded stops a stream that grows beyond the limits while it grows.
-type guarded struct {
+// expansionLimit stops a stream as soon as it grows beyond the limits.
+type expansionLimit struct {
 	limits  Limits
-	in      *ahead
+	in      *readAheadReader
 	written int64
 }
 
-func (g *guarded) admit(n int) error {
+func (g *expansionLimit) admit(n int) error {
 	g.written += int64(n)
 	if g.written > g.limits.ExpandedBytes {
-		return errWider("the limit of", g.limits.ExpandedBytes)
+		return errExpands("the limit of", g.limits.ExpandedBytes)
 	}
-	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.given {
-		return errWider(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.given)
+	if g.written > g.limits.RatioFloor && g.written/g.limits.Ratio > g.in.consumed {
+		return errExpands(fmt.Sprintf("%d times its", g.limits.Ratio), g.in.consumed)
 	}
 	return nil
 }

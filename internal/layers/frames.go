@@ -13,17 +13,18 @@ import (
 	"github.com/pratique-dev/pratique/internal/toc"
 )
 
-// frames decompresses a zstd stream frame by frame, and notes where each begins. Skippable frames are for zstd:chunked
-// alone, which has a few at the end: decoders do not look at them, and lazy runtimes at nothing else.
+// frames decompresses a zstd stream frame by frame and records where each frame begins. Only
+// zstd:chunked may have skippable frames, a few at the end: decoders ignore them, while lazy
+// runtimes rely on them.
 type frames struct {
 	in   *bufio.Reader
 	blob *toc.Blob
 	z    *zstd.Decoder
-	at   int64 // bytes taken of in
+	at   int64 // bytes read from in
 	out  int64
 	open bool
 
-	left     int64 // bytes of the frame that can be given before the next header of a block
+	left     int64 // bytes of the frame before the next block header
 	blocks   bool  // more blocks follow these
 	checksum bool
 }
@@ -61,7 +62,7 @@ func (f *frames) Read(p []byte) (int, error) {
 	}
 }
 
-// begin goes to the next frame with data; io.EOF is the end of the stream.
+// begin moves to the next frame with data; io.EOF is the end of the stream.
 func (f *frames) begin() error {
 	for {
 		head, err := f.in.Peek(8)
@@ -82,12 +83,13 @@ func (f *frames) begin() error {
 			return errors.New("skippable frames that are not those of zstd:chunked: data follows them")
 		default:
 			f.header(head[4])
-			return noteStart(f.blob, f.at, f.out)
+			return addStart(f.blob, f.at, f.out)
 		}
 	}
 }
 
-// skip takes a skippable frame. The first may be a table of contents and the last a footer, so these are kept.
+// skip reads a skippable frame. The first may be a table of contents and the last a footer, so
+// their content is kept.
 func (f *frames) skip(size int64) error {
 	const footer = 64
 	if len(f.blob.Skipped) == 3 {
@@ -98,8 +100,8 @@ func (f *frames) skip(size int64) error {
 	}
 	skipped := toc.Frame{At: f.at + 8, Size: size}
 	first := len(f.blob.Skipped) == 0
-	if first && size > toc.MostFrame {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "a table of contents of %d bytes, at most %d are read", size, toc.MostFrame)
+	if first && size > toc.MaxFrame {
+		return pratique.Errorf(pratique.Exhausted, opExpand, "a table of contents of %d bytes, at most %d are read", size, toc.MaxFrame)
 	}
 	var err error
 	if first || size <= footer {
@@ -120,7 +122,7 @@ func (f *frames) skip(size int64) error {
 	return err
 }
 
-// header works out from its descriptor how long the header of a frame is.
+// header computes the length of a frame's header from its descriptor.
 func (f *frames) header(descriptor byte) {
 	single := descriptor>>5&1 == 1
 	size := int64(5) + []int64{0, 1, 2, 4}[descriptor&3] + []int64{0, 2, 4, 8}[descriptor>>6]
@@ -130,7 +132,7 @@ func (f *frames) header(descriptor byte) {
 	f.left, f.blocks, f.checksum = size, true, descriptor>>2&1 == 1
 }
 
-// frame is one frame of a stream, as it was.
+// frame reads the compressed bytes of one frame.
 type frame struct{ *frames }
 
 // Read implements [io.Reader].
@@ -152,7 +154,7 @@ func (f frame) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// block makes the next block, or the checksum, available.
+// block moves to the next block, or to the checksum.
 func (f frame) block() error {
 	switch {
 	case f.blocks:

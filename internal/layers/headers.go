@@ -11,38 +11,40 @@ import (
 
 const (
 	tarBlock = 512
-	// maxSpecial bounds the records in front of an entry: long names, extended headers. archive/tar reads no more.
+	// maxSpecial bounds the records before an entry: long names and extended headers. archive/tar
+	// has the same bound.
 	maxSpecial = 1 << 20
-	// No system can make a path of more bytes (PATH_MAX), and no real image nests its directories so deeply.
+	// PATH_MAX of Linux, and more nested directories than any real image has.
 	maxPathBytes = 4096
 	maxPathDepth = 512
 )
 
-// headers looks at the headers of a tar stream that passes through its Write, and refuses what no parser should see:
-// too many entries, sizes below zero, paths too long or too deep, headers that archive/tar would not read, entries that
-// runtimes do not take alike, anything behind the end mark. It keeps one header at most, and skips over content.
+// headers checks the headers of the tar stream that is written to it, and refuses what no parser
+// should see: too many entries, negative sizes, paths that are too long or too deep, headers that
+// archive/tar would not read, entries that runtimes interpret differently, and data after the end
+// marker. It keeps at most one header in memory and skips content.
 type headers struct {
-	most    int64
+	limit   int64
 	entries int64
 
 	block   [tarBlock]byte
-	have    int   // bytes of block that are there
+	have    int   // bytes in block
 	skip    int64 // bytes until the next header
 	special []byte
-	kind    byte  // the type of the record that special collects, 0 if none
-	missing int   // bytes that special still needs
+	kind    byte  // the type of the record in special, 0 if none
+	missing int   // bytes still to be read into special
 	size    int64 // from an extended header, for the next entry; -1 if it gave none
 	zero    bool  // the last block was all zeros
 	ended   bool
 
-	// What extended headers and long names say of the next entry, empty if nothing.
+	// The names in extended headers and long-name records for the next entry.
 	path, link, sparse, longName, longLink []byte
 
-	name  []byte // room for the name in a header, and for the parts of a path
-	parts []part
+	name  []byte // reused for the name in a header
+	parts []part // reused for the parts of a path
 }
 
-func newHeaders(most int64) *headers { return &headers{most: most, size: -1} }
+func newHeaders(most int64) *headers { return &headers{limit: most, size: -1} }
 
 func (h *headers) Write(p []byte) (int, error) {
 	n := len(p)
@@ -83,7 +85,8 @@ func (h *headers) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// end checks that the stream ended between two entries. The end mark may be missing, as for archive/tar.
+// end checks that the stream ended between two entries. The end marker may be missing, as for
+// archive/tar.
 func (h *headers) end() error {
 	if !h.ended && (h.have > 0 || h.skip > 0 || h.missing > 0 || h.kind != 0) {
 		return errTar("the tar stream ends within an entry")
@@ -97,7 +100,7 @@ func errTar(format string, args ...any) error {
 
 var zeroBlock [tarBlock]byte
 
-// header reads one block where a header has to be.
+// header checks a block that has to be a header.
 func (h *headers) header() error {
 	b := h.block[:]
 	if bytes.Equal(b, zeroBlock[:]) {
@@ -107,10 +110,10 @@ func (h *headers) header() error {
 	if h.zero {
 		return errTar("a block of zeros between two entries")
 	}
-	if h.entries++; h.entries > h.most {
-		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.most)
+	if h.entries++; h.entries > h.limit {
+		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.limit)
 	}
-	if !sumHolds(b) {
+	if !checksumMatches(b) {
 		return errTar("header %d has a wrong checksum", h.entries)
 	}
 	size, ok := tarNumber(b[124:136])
@@ -149,7 +152,7 @@ func (h *headers) header() error {
 	return nil
 }
 
-// entry checks a header together with its extensions, and forgets these.
+// entry checks a header with its extensions, and resets these.
 func (h *headers) entry(b []byte, kind byte, size int64) error {
 	e := h.assemble(b, kind, size)
 	err := h.check(&e)
@@ -158,7 +161,7 @@ func (h *headers) entry(b []byte, kind byte, size int64) error {
 	return err
 }
 
-// assemble puts a header and its extensions together, as archive/tar does.
+// assemble merges a header and its extensions as archive/tar does.
 func (h *headers) assemble(b []byte, kind byte, size int64) tarEntry {
 	h.name = ustarName(b, h.name)
 	e := tarEntry{kind: kind, size: size, name: h.name, link: cString(b[157:257]), sparse: h.sparse}
@@ -179,13 +182,13 @@ func (h *headers) assemble(b []byte, kind byte, size int64) tarEntry {
 		minor, _ := tarNumber(b[337:345])
 		e.noDevice = major == 0 && minor == 0
 	}
-	if kind == 0 && bytes.HasSuffix(e.name, []byte("/")) { // as it was before directories had a type
+	if kind == 0 && bytes.HasSuffix(e.name, []byte("/")) { // old archives have no type for directories
 		e.kind = '5'
 	}
 	return e
 }
 
-// record takes what an extended header or a long name says.
+// record reads an extended header or a long-name record.
 func (h *headers) record() error {
 	kind := h.kind
 	h.kind = 0
@@ -198,7 +201,7 @@ func (h *headers) record() error {
 		}
 		return checkPath(name)
 	}
-	// Each takes the place of the one before it; after a global header, which stands for itself, everything is forgotten.
+	// A record replaces the previous one; a global header resets everything.
 	h.size, h.path, h.link, h.sparse = -1, h.path[:0], h.link[:0], h.sparse[:0]
 	if kind == 'g' {
 		h.longName, h.longLink = h.longName[:0], h.longLink[:0]
@@ -210,9 +213,9 @@ func (h *headers) record() error {
 		}
 		rest = after
 		switch {
-		case kind == 'g' && changes(key):
-			return errTar("a global header says %.100q of files, on which readers do not agree", key)
-		case overlays(key):
+		case kind == 'g' && changesFile(key):
+			return errTar("a global header with %.100q, which readers interpret differently", key)
+		case isOverlayAttribute(key):
 			return errTar("an extended attribute that changes what an overlay file system shows: %.100q", key)
 		}
 		switch key {
@@ -220,9 +223,9 @@ func (h *headers) record() error {
 			if err := checkPath(value); err != nil {
 				return err
 			}
-			h.say(key, value)
+			h.setPath(key, value)
 		case "size":
-			if len(value) == 0 { // takes back what an earlier record said
+			if len(value) == 0 { // resets an earlier record
 				h.size = -1
 				continue
 			}
@@ -236,8 +239,8 @@ func (h *headers) record() error {
 	return nil
 }
 
-// say keeps a path that an extended header gives; an empty one takes back what an earlier record said.
-func (h *headers) say(key string, value []byte) {
+// setPath keeps a path of an extended header; an empty one resets an earlier record.
+func (h *headers) setPath(key string, value []byte) {
 	switch key {
 	case "path":
 		h.path = append(h.path[:0], value...)
@@ -262,7 +265,7 @@ func checkPath(path []byte) error {
 	return nil
 }
 
-// paxRecord takes "LENGTH KEY=VALUE\n" off the front of b.
+// paxRecord splits "LENGTH KEY=VALUE\\n" off the front of b.
 func paxRecord(b []byte) (key string, value, rest []byte, ok bool) {
 	digits, _, found := bytes.Cut(b, []byte(" "))
 	n, err := strconv.Atoi(string(digits))
@@ -309,8 +312,8 @@ func tarNumber(field []byte) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// sumHolds compares the checksum of a header, of which there are two ways of adding.
-func sumHolds(b []byte) bool {
+// checksumMatches compares the checksum of a header, which writers compute in two ways.
+func checksumMatches(b []byte) bool {
 	want, ok := tarNumber(b[148:156])
 	var unsigned, signed int64
 	for i, c := range b {

@@ -4,8 +4,9 @@ package layers
 
 import "github.com/pratique-dev/pratique"
 
-// Image is one platform image that lies on this machine: its manifest and configuration as the registry
-// gave them, and its layers as tar files in a [Store]. It travels as JSON to the process that parses it.
+// Image is one platform image on this machine: its manifest and configuration as the registry
+// returned them, and its layers as tar files in a [Store]. It is sent as JSON to the process that
+// parses it.
 type Image struct {
 	Subject   pratique.Subject  `json:"subject"`
 	Platform  pratique.Platform `json:"platform"`
@@ -20,13 +21,14 @@ type Image struct {
 type Layer struct {
 	Digest pratique.Digest `json:"digest"`
 	DiffID pratique.Digest `json:"diffID"`
-	// DigestName and DiffIDName are what the manifest and the configuration call it, where that is by sha512.
+	// DigestName and DiffIDName are the names in the manifest and in the configuration, if these
+	// use sha512.
 	DigestName pratique.ContentID `json:"digestName,omitzero"`
 	DiffIDName pratique.ContentID `json:"diffIDName,omitzero"`
 	MediaType  string             `json:"mediaType"`
-	// Size is the compressed size in bytes, as the manifest says and the store checked.
+	// Size is the compressed size in bytes, as the store checked it.
 	Size int64 `json:"size"`
-	// Entries is how many headers the tar stream has; 0 when it was not counted.
+	// Entries is the number of headers in the tar stream.
 	Entries int64 `json:"entries,omitempty"`
 	// Path is the file with the decompressed tar stream. It stays until the image is released.
 	Path string `json:"path"`

@@ -6,28 +6,28 @@ import (
 	"unicode/utf8"
 )
 
-// What a name says is settled here once for every runtime: containerd, Docker and containers/storage clean a name, and
-// take one whose last part begins with ".wh." for a whiteout. What they do not agree on is refused, since nobody could
-// say what runs: names that lead out of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing
-// or of everything, the private names of AUFS, entries that only one of them unpacks.
+// containerd, Docker and containers/storage clean names, and treat a name whose last part begins with ".wh." as a
+// whiteout. Names that they interpret differently are refused, because it is not known what would run: names that lead out
+// of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing or of everything, the private names
+// of AUFS, and entries that only one of them unpacks.
 const (
 	whiteout = ".wh."
 	opaque   = ".wh..wh..opq"
 )
 
-// part is one part of a path: its first byte, and the one after its last.
+// part is one element of a path: the index of its first byte, and of the one after its last.
 type part struct{ from, to int }
 
-// place is where a name leads within the image: its parts, without those that clean away.
-type place struct {
-	name  []byte
-	parts []part
-	out   bool // it leads out
+// cleanPath is a name after cleaning, as its elements.
+type cleanPath struct {
+	name    []byte
+	parts   []part
+	escapes bool // it leads out of the image
 }
 
-// locate cleans a name as path.Clean does. The parts are appended to room.
-func locate(name []byte, room []part) place {
-	p := place{name: name, parts: room[:0]}
+// parsePath cleans a name as path.Clean does. It reuses the memory of parts.
+func parsePath(name []byte, parts []part) cleanPath {
+	p := cleanPath{name: name, parts: parts[:0]}
 	absolute := len(name) > 0 && name[0] == '/'
 	for from := 0; from < len(name); {
 		to := bytes.IndexByte(name[from:], '/')
@@ -41,7 +41,7 @@ func locate(name []byte, room []part) place {
 			if n := len(p.parts); n > 0 {
 				p.parts = p.parts[:n-1]
 			} else if !absolute { // there is nothing above the root
-				p.out = true
+				p.escapes = true
 			}
 		default:
 			p.parts = append(p.parts, part{from, to})
@@ -51,16 +51,17 @@ func locate(name []byte, room []part) place {
 	return p
 }
 
-func (p place) root() bool { return len(p.parts) == 0 }
+func (p cleanPath) isRoot() bool { return len(p.parts) == 0 }
 
-// base is the last part.
-func (p place) base() []byte {
+// base is the last element.
+func (p cleanPath) base() []byte {
 	last := p.parts[len(p.parts)-1]
 	return p.name[last.from:last.to]
 }
 
-// hidden is the first part that has the prefix of a whiteout, -1 if none has.
-func (p place) hidden() int {
+// whiteoutPart is the index of the first element with the prefix of a whiteout, -1 if there is
+// none.
+func (p cleanPath) whiteoutPart() int {
 	for i, at := range p.parts {
 		if bytes.HasPrefix(p.name[at.from:at.to], []byte(whiteout)) {
 			return i
@@ -69,16 +70,16 @@ func (p place) hidden() int {
 	return -1
 }
 
-// tarEntry is what a header says after its extensions.
+// tarEntry is a header merged with its extensions.
 type tarEntry struct {
 	kind       byte
 	size       int64
 	name, link []byte
 	sparse     []byte // another name, which extended headers give to a sparse file
-	noDevice   bool   // the numbers of a device are 0 and 0
+	noDevice   bool   // a device with the numbers 0 and 0
 }
 
-// check refuses an entry that runtimes do not take, or do not take alike.
+// check refuses an entry that runtimes refuse or interpret differently.
 func (h *headers) check(e *tarEntry) error {
 	if strings.IndexByte("\x00"+"0123456", e.kind) < 0 {
 		return errTar("an entry of type %q, which no runtime takes: %.200q", e.kind, e.name)
@@ -101,14 +102,14 @@ func (h *headers) check(e *tarEntry) error {
 }
 
 func (h *headers) checkName(e *tarEntry, name []byte) error {
-	at := locate(name, h.parts)
+	at := parsePath(name, h.parts)
 	h.parts = at.parts
 	switch {
 	case len(name) == 0:
 		return errTar("an entry without a name")
-	case at.out:
+	case at.escapes:
 		return errTar("a name that leads out of the image: %.200q", name)
-	case at.root():
+	case at.isRoot():
 		if e.kind != '5' {
 			return errTar("an entry that puts something else in the place of the root directory: %.200q", name)
 		}
@@ -116,7 +117,7 @@ func (h *headers) checkName(e *tarEntry, name []byte) error {
 	case e.kind == '0' && name[len(name)-1] == '/':
 		return errTar("a file whose name ends with a slash, which is a directory for some readers: %.200q", name)
 	}
-	hidden := at.hidden()
+	hidden := at.whiteoutPart()
 	if hidden >= 0 {
 		if err := checkWhiteout(e, at, hidden); err != nil {
 			return err
@@ -125,21 +126,21 @@ func (h *headers) checkName(e *tarEntry, name []byte) error {
 	if e.kind != '1' {
 		return nil
 	}
-	target := locate(e.link, at.parts)
+	target := parsePath(e.link, at.parts)
 	h.parts = target.parts
 	switch {
-	case target.out:
+	case target.escapes:
 		return errTar("a hard link %.200q to something out of the image: %.200q", name, e.link)
-	case target.root():
+	case target.isRoot():
 		return errTar("a hard link %.200q to the root directory, or to nothing", name)
-	case hidden < 0 && target.hidden() >= 0:
+	case hidden < 0 && target.whiteoutPart() >= 0:
 		return errTar("a hard link %.200q to a whiteout: %.200q", name, e.link)
 	}
 	return nil
 }
 
-// checkWhiteout takes empty files, and hard links, by which AUFS made them.
-func checkWhiteout(e *tarEntry, at place, hidden int) error {
+// checkWhiteout accepts empty files, and hard links, which AUFS used.
+func checkWhiteout(e *tarEntry, at cleanPath, hidden int) error {
 	base := string(at.base())
 	switch of := strings.TrimPrefix(base, whiteout); {
 	case hidden < len(at.parts)-1:
@@ -160,12 +161,12 @@ func checkWhiteout(e *tarEntry, at place, hidden int) error {
 	return nil
 }
 
-// checkGlobal refuses a global header that stands for more than itself. Some readers apply it to the entries that follow
-// and some do not; and containerd deletes what has the header's own name.
+// checkGlobal refuses a global header with an unusual name. Some readers apply such a header to the
+// following entries and some do not, and containerd deletes the file with its name.
 func (h *headers) checkGlobal(name []byte) error {
-	at := locate(name, h.parts)
+	at := parsePath(name, h.parts)
 	h.parts = at.parts
-	if !at.out && !at.root() {
+	if !at.escapes && !at.isRoot() {
 		base := string(at.base())
 		if base == "pax_global_header" || base == "@PaxHeader" || strings.HasPrefix(base, "GlobalHead") {
 			return nil
@@ -174,8 +175,8 @@ func (h *headers) checkGlobal(name []byte) error {
 	return errTar("a global header with the name of something else: %.200q", name)
 }
 
-// changes reports whether a record of a global header says what a file is.
-func changes(key string) bool {
+// changesFile reports whether a record of a global header would change a file.
+func changesFile(key string) bool {
 	switch key {
 	case "path", "linkpath", "size", "uid", "gid", "uname", "gname":
 		return true
@@ -183,15 +184,17 @@ func changes(key string) bool {
 	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") || strings.HasPrefix(key, "LIBARCHIVE.")
 }
 
-// overlays reports whether an extended attribute tells an overlay file system to show something else.
-func overlays(key string) bool {
+// isOverlayAttribute reports whether an extended attribute makes an overlay file system show
+// something else.
+func isOverlayAttribute(key string) bool {
 	key, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 	return ok && (strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.") ||
 		strings.Contains(key, "fuseoverlayfs."))
 }
 
-// ustarName appends the name that is in a header itself to room, as archive/tar reads it.
-func ustarName(b, room []byte) []byte {
+// ustarName returns the name in a header itself, as archive/tar reads it. It reuses the memory of
+// buffer.
+func ustarName(b, buffer []byte) []byte {
 	var prefix []byte
 	switch magic := string(b[257:265]); {
 	case strings.HasPrefix(magic, "ustar\x00") && string(b[508:]) == "tar\x00":
@@ -203,11 +206,11 @@ func ustarName(b, room []byte) []byte {
 			prefix = text
 		}
 	}
-	room = room[:0]
+	buffer = buffer[:0]
 	if len(prefix) > 0 {
-		room = append(append(room, prefix...), '/')
+		buffer = append(append(buffer, prefix...), '/')
 	}
-	return append(room, cString(b[:100])...)
+	return append(buffer, cString(b[:100])...)
 }
 
 func gnuTime(field []byte) bool {

@@ -145,9 +145,9 @@ func TestNames(t *testing.T) {
 		"other attributes":           {one(t, '0', "x", "", pax("SCHILY.xattr.security.capability", "\x01\x00"), pax("LIBARCHIVE.creationtime", "1")), ""},
 
 		"global comment":            {append(record(t, 'g', pax("comment", "3f5a")), one(t, '0', "x", "")...), ""},
-		"global path":               {append(record(t, 'g', pax("path", "etc/passwd")), one(t, '0', "x", "")...), "global header says"},
-		"global owner":              {append(record(t, 'g', pax("uid", "0")), one(t, '0', "x", "")...), "global header says"},
-		"global attribute":          {append(record(t, 'g', pax("SCHILY.xattr.user.x", "0")), one(t, '0', "x", "")...), "global header says"},
+		"global path":               {append(record(t, 'g', pax("path", "etc/passwd")), one(t, '0', "x", "")...), "a global header with"},
+		"global owner":              {append(record(t, 'g', pax("uid", "0")), one(t, '0', "x", "")...), "a global header with"},
+		"global attribute":          {append(record(t, 'g', pax("SCHILY.xattr.user.x", "0")), one(t, '0', "x", "")...), "a global header with"},
 		"global, named like a file": {forge(append(record(t, 'g', pax("comment", "x")), one(t, '0', "x", "")...), func(b []byte) { clear(b[:100]); copy(b, "etc/passwd") }), "name of something else"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,12 +173,12 @@ func FuzzLocate(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		at := locate([]byte(name), nil)
+		at := parsePath([]byte(name), nil)
 		want := path.Clean(name)
-		if out := want == ".." || strings.HasPrefix(want, "../"); out != at.out {
-			t.Fatalf("%q cleaned is %q, out: %v", name, want, at.out)
+		if out := want == ".." || strings.HasPrefix(want, "../"); out != at.escapes {
+			t.Fatalf("%q cleaned is %q, out: %v", name, want, at.escapes)
 		}
-		if at.out {
+		if at.escapes {
 			return
 		}
 		var parts []string
@@ -188,8 +188,8 @@ func FuzzLocate(f *testing.F) {
 		if got := strings.Join(parts, "/"); got != strings.TrimPrefix(strings.TrimPrefix(want, "/"), ".") && got != strings.TrimPrefix(want, "/") {
 			t.Fatalf("%q is %q, want %q", name, got, want)
 		}
-		if at.root() != (want == "." || want == "/") {
-			t.Fatalf("%q is the root: %v", name, at.root())
+		if at.isRoot() != (want == "." || want == "/") {
+			t.Fatalf("%q is the root: %v", name, at.isRoot())
 		}
 	})
 }

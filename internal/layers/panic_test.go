@@ -33,7 +33,10 @@ func TestPanics(t *testing.T) {
 	s := openStore(t, t.TempDir(), 0)
 	bad := describe(plainLayer, raw, raw)
 	for what, fails := range map[string]func() error{
-		"fetching":  func() error { _, err := io.Copy(io.Discard, readAhead(panics{bytes.NewReader(raw)})); return err },
+		"fetching": func() error {
+			_, err := io.Copy(io.Discard, newReadAheadReader(panics{bytes.NewReader(raw)}))
+			return err
+		},
 		"inflating": func() error { return pump(panics{bytes.NewReader(raw)}, all, io.Discard) },
 		"admitting": func() error {
 			return pump(bytes.NewReader(raw), func(int) error { panic("what was that") }, io.Discard)

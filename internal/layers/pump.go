@@ -7,11 +7,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// pumpBuffers is how many buffers of copyBuffer bytes are between the two sides of pump.
+// pumpBuffers is the number of buffers between the two sides of pump.
 const pumpBuffers = 4
 
-// pump copies from to to, and asks admit before it hands on n bytes. Reading and admitting happen here, writing beside
-// it; both have ended when pump returns. The error is the writer's if it has one, since that one ended the reading.
+// pump copies from to to, and calls admit before it passes on n bytes. It reads in this goroutine
+// and writes in another one; both have ended when it returns. The writer's error comes first, since
+// it stops the reader.
 func pump(from io.Reader, admit func(n int) error, to io.Writer) error {
 	full, empty := make(chan []byte, pumpBuffers), make(chan []byte, pumpBuffers)
 	failed := make(chan struct{})
@@ -44,7 +45,7 @@ func write(to io.Writer, b []byte) (err error) {
 	return err
 }
 
-// fill reads from into buffers, of which it makes as few as serve, and sends them to full.
+// fill reads from into buffers and sends them to full. It allocates buffers only as needed.
 func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte, failed <-chan struct{}) (err error) {
 	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	made := 0
@@ -80,7 +81,8 @@ func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-c
 	}
 }
 
-// readFull is io.ReadFull with the reader's own errors, which tell an end from a cut.
+// readFull is io.ReadFull, but returns the reader's own errors, which distinguish an end from a
+// truncation.
 func readFull(r io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var more int

@@ -13,15 +13,15 @@ import (
 type Source interface {
 	// Image reads the manifest and the configuration of one platform image.
 	Image(ctx context.Context, subject pratique.Subject) (Remote, error)
-	// Layer opens the compressed bytes of one layer, which need not be checked yet.
+	// Layer opens the compressed bytes of one layer; they need not be verified yet.
 	Layer(ctx context.Context, repo pratique.Repository, d Descriptor) (io.ReadCloser, error)
-	// Has returns nil if the repository has the layer, without its bytes. It is asked about layers that are known
-	// from another repository.
+	// Has returns nil if the repository has the layer. It is called for layers that are known from
+	// another repository.
 	Has(ctx context.Context, repo pratique.Repository, d Descriptor) error
 }
 
-// Remote is one platform image in a registry. The manifest has the subject's digest, the configuration the
-// digest that the manifest names, and there are as many diff ids as layers.
+// Remote is one platform image in a registry. The manifest has the subject's digest, the
+// configuration the digest in the manifest, and there are as many diff ids as layers.
 type Remote struct {
 	Subject   pratique.Subject
 	Platform  pratique.Platform
@@ -32,31 +32,33 @@ type Remote struct {
 	Layers []Descriptor
 }
 
-// Descriptor is what a manifest and a configuration say of one layer.
+// Descriptor describes one layer, as manifest and configuration do.
 type Descriptor struct {
-	// Digest is that of the compressed bytes, of which there are Size; DiffID that of the tar stream.
+	// Digest is that of the Size compressed bytes, DiffID that of the tar stream.
 	Digest    pratique.Digest
 	DiffID    pratique.Digest
 	MediaType string
 	Size      int64
-	// Annotations are those of the layer in the manifest; lazy runtimes go by some.
+	// Annotations are the layer's in the manifest; lazy runtimes read some.
 	Annotations map[string]string
-	// DigestName and DiffIDName are set where the manifest or the configuration goes by sha512. Then the digest is not known
-	// until the bytes have been read, and Digest or DiffID only stands for the name; see [Named].
+	// DigestName and DiffIDName are set if the manifest or the configuration uses sha512. Then the
+	// sha256 digest is not known before the bytes have been read, and Digest or DiffID stands for
+	// the name; see [DigestFor].
 	DigestName pratique.ContentID
 	DiffIDName pratique.ContentID
 }
 
-// Named returns the digest that stands for a name of content in a [Descriptor], and the name itself if it is not of sha256.
-// For sha512 that is the first half of the sum: no content has it as its digest, unless both algorithms are broken.
-func Named(id pratique.ContentID) (pratique.Digest, pratique.ContentID) {
+// DigestFor returns the digest that stands for a content id in a [Descriptor], and the id itself if
+// it is not sha256. For sha512 it is the first half of the sum: no content has that as its digest
+// unless both algorithms are broken.
+func DigestFor(id pratique.ContentID) (pratique.Digest, pratique.ContentID) {
 	if d, ok := id.Digest(); ok {
 		return d, pratique.ContentID{}
 	}
 	return pratique.DigestFromSum([sha256.Size]byte(id.Sum())), id
 }
 
-// ID is the name by which a registry has the compressed bytes.
+// ID is the registry's name of the compressed bytes.
 func (d Descriptor) ID() pratique.ContentID { return nameOf(d.Digest, d.DigestName) }
 
 func (d Descriptor) diffID() pratique.ContentID { return nameOf(d.DiffID, d.DiffIDName) }
@@ -68,8 +70,8 @@ func nameOf(d pratique.Digest, name pratique.ContentID) pratique.ContentID {
 	return d.ContentID()
 }
 
-// The media types of layers that hold files. In a compressed one the first bytes say how it is compressed,
-// for runtimes go by these too.
+// The media types of layers of files. The compression of a compressed layer is detected from its first bytes, as runtimes
+// do.
 var (
 	plainTypes = []string{
 		"application/vnd.oci.image.layer.v1.tar",
@@ -88,7 +90,7 @@ var (
 	}
 )
 
-// Known reports whether the media type is that of a layer of files which a [Store] can expand.
-func Known(mediaType string) bool {
+// IsLayerType reports whether a [Store] can expand layers of a media type.
+func IsLayerType(mediaType string) bool {
 	return slices.Contains(plainTypes, mediaType) || slices.Contains(compressedTypes, mediaType)
 }

@@ -21,13 +21,12 @@ var (
 	_ v1.Layer = (*diskLayer)(nil)
 )
 
-// errCompressed answers who asks for compressed bytes: the store keeps the decompressed layers only.
 var errCompressed = errors.New("the layer store keeps decompressed layers only")
 
-// V1 returns the image as go-containerregistry sees images, over the layer files on disk. Nothing is fetched:
-// manifest and configuration are the stored bytes, Uncompressed opens the layer's tar file, Compressed is an
-// error. The layers have to be those of the manifest and of the configuration, in the same order, and the
-// manifest has to be the subject's; otherwise the error is Corrupt.
+// V1 returns the image for go-containerregistry, over the layer files on disk. Nothing is fetched:
+// manifest and configuration are the stored bytes, Uncompressed opens the layer's tar file,
+// Compressed is an error. If manifest, configuration and layers do not belong together, or the
+// manifest is not the subject's, the error is Corrupt.
 func (i Image) V1() (v1.Image, error) {
 	const op = "open image"
 	if got := pratique.DigestOf(i.Manifest); got != i.Subject.Digest {
@@ -59,8 +58,8 @@ type diskImage struct {
 	layers   []v1.Layer
 }
 
-// check compares configuration and layers with what the manifest and the configuration name, and puts sha256 in place of
-// other names, so that every scanner goes by one name. The raw documents stay as they are.
+// check compares configuration and layers with the manifest, and replaces other names by sha256
+// digests, so that all scanners use the same name. The raw documents do not change.
 func (d *diskImage) check() error {
 	if id, err := pratique.ParseContentID(d.manifest.Config.Digest.String()); err != nil || !id.Of(d.image.Config) {
 		return errors.New("the configuration is not the one that the manifest names")
@@ -121,8 +120,8 @@ func (d *diskImage) find(match func(Layer) bool, h v1.Hash) (v1.Layer, error) {
 	return nil, pratique.Errorf(pratique.NotFound, "find layer", "%s is not a layer of %s", h, d.image.Subject)
 }
 
-// diskLayer is a v1.Layer over a [Layer]. Trivy asks by reflection what its pointer points to, so it has to
-// stay a pointer to a struct.
+// diskLayer is a v1.Layer over a [Layer]. Trivy inspects it by reflection, so it has to be a
+// pointer to a struct.
 type diskLayer struct{ layer Layer }
 
 func (d *diskLayer) Digest() (v1.Hash, error) { return hash(d.layer.Digest), nil }
@@ -147,10 +146,11 @@ func (d *diskLayer) MediaType() (types.MediaType, error) {
 
 func hash(d pratique.Digest) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: d.Hex()} }
 
-// KindOf classes what a parser of images reports. Trouble of this machine may pass and is Unavailable: no room, too many
-// open files, no directory for temporary files, ctx ended. A file that grew beyond what a parser may write is Exhausted.
-// Everything else is the image's and stays: Corrupt, also when it had a parser ask for a file that is not there or that it
-// may not read. An error that carries a kind keeps it, as that of a layer file does.
+// KindOf classifies an error of a parser of images. Temporary problems of this machine are
+// Unavailable: no disk space, too many open files, no temporary directory, a canceled context. A
+// file that grew beyond what a parser may write is Exhausted. Everything else is Corrupt: the image
+// is at fault, also if it made a parser open a file that is missing or forbidden. An error that has
+// a kind keeps it.
 func KindOf(ctx context.Context, err error) pratique.Kind {
 	if kind := pratique.KindOf(err); kind != pratique.Unknown {
 		return kind
@@ -161,16 +161,25 @@ func KindOf(ctx context.Context, err error) pratique.Kind {
 	if errors.Is(err, syscall.EFBIG) { // the process may not make larger files
 		return pratique.Exhausted
 	}
-	for _, passing := range []error{
-		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
-	} {
-		if errors.Is(err, passing) {
-			return pratique.Unavailable
-		}
+	if IsMachineError(err) {
+		return pratique.Unavailable
 	}
 	if _, statErr := os.Stat(os.TempDir()); errors.Is(err, fs.ErrNotExist) && statErr != nil {
 		return pratique.Unavailable
 	}
 	return pratique.Corrupt
+}
+
+// IsMachineError reports whether an error is a temporary problem of this machine, and not the image's. A missing file is
+// not: parsers look for many that an image need not have.
+func IsMachineError(err error) bool {
+	for _, e := range []error{
+		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

@@ -2,16 +2,17 @@ package localimage
 
 import "fmt"
 
-// Limits bound what a compressed file may unpack to; zero values mean the layer store's defaults.
+// Limits bound what a compressed file may expand to; zero values mean the layer store's defaults.
 type Limits struct {
-	// Bytes is the most altogether; 20 GiB, as for one layer.
+	// Bytes is the total; 20 GiB, as for one layer.
 	Bytes int64
-	// Ratio is how many times larger than the file it may become, once it is larger than RatioFloor; 200 times, 1 GiB.
+	// Ratio is how many times larger than the file it may be, once it is larger than RatioFloor;
+	// 200 times, 1 GiB.
 	Ratio      int64
 	RatioFloor int64
 }
 
-// most is what a file of so many bytes may unpack to, and why no more.
+// most returns what a file of so many bytes may expand to, and why.
 func (l Limits) most(size int64) (bytes int64, why string) {
 	if l.Bytes <= 0 {
 		l.Bytes = 20 << 30

@@ -1,6 +1,6 @@
-// Package localimage serves an image that lies in a file as a registry on this machine, so that it goes the way of
-// any other image, with the same checks and limits. It reads OCI layouts, as directories and as tar files, and what
-// docker save writes; compressed or not.
+// Package localimage serves an image in a file as a registry on this machine, so that it is
+// processed like any other image, with the same checks and limits. It reads OCI layouts, as
+// directories and tar files, and the output of docker save, compressed or not.
 package localimage
 
 import (
@@ -22,14 +22,14 @@ import (
 
 const (
 	op = "open image file"
-	// route is the repository under which the image is served.
+	// route is the repository of the image.
 	route = "local/image"
-	// mostDocument bounds what is read into memory: the registry client refuses bigger manifests anyway.
-	mostDocument = 4 << 20
-	refName      = "org.opencontainers.image.ref.name"
+	// maxDocument bounds documents in memory: the registry client refuses larger manifests anyway.
+	maxDocument = 4 << 20
+	refName     = "org.opencontainers.image.ref.name"
 )
 
-// Server is a registry with one image in it.
+// Server is a registry with one image.
 type Server struct {
 	store  *store
 	top    descriptor
@@ -39,7 +39,7 @@ type Server struct {
 	done   chan struct{}
 }
 
-// descriptor is what an index says of a manifest.
+// descriptor is an entry of an index.
 type descriptor struct {
 	MediaType   string             `json:"mediaType"`
 	Digest      pratique.ContentID `json:"digest"`
@@ -47,9 +47,10 @@ type descriptor struct {
 	Annotations map[string]string  `json:"annotations,omitempty"`
 }
 
-// Serve serves the image in a file or directory until [Server.Close]. Behind the path may stand :NAME or @DIGEST, to
-// choose one of several. A compressed file is unpacked below tempDir, within limits. Errors are Exhausted, at one of these,
-// Unavailable, when ctx ends, or Invalid: there is no such image.
+// Serve serves the image in a file or directory until [Server.Close]. The path may end with :NAME
+// or @DIGEST, to choose one of several images. A compressed file is unpacked below tempDir, within
+// limits. The error is Exhausted beyond these, Unavailable when ctx ends, and Invalid if there is
+// no such image.
 func Serve(ctx context.Context, image, tempDir string, limits Limits) (*Server, error) {
 	path, name := split(image)
 	opened, err := openStore(ctx, path, tempDir, limits)
@@ -80,14 +81,14 @@ func Serve(ctx context.Context, image, tempDir string, limits Limits) (*Server, 
 	return s, nil
 }
 
-// Ref is where the image is served.
+// Ref is the reference of the image.
 func (s *Server) Ref() pratique.ImageRef {
 	return pratique.ImageRef{Repository: pratique.Repository{Registry: s.host, Path: route}}.WithContentID(s.top.Digest)
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Repository is a name for the image that is the same each time: localhost, and the name of the file.
+// Repository is a reproducible name for the image: localhost, and the name of the file.
 func (s *Server) Repository() pratique.Repository {
 	name, _, _ := strings.Cut(strings.ToLower(filepath.Base(s.path)), ".")
 	if name = strings.Trim(notInNames.ReplaceAllString(name, "-"), "-"); name == "" {
@@ -96,14 +97,14 @@ func (s *Server) Repository() pratique.Repository {
 	return pratique.Repository{Registry: "localhost", Path: name}
 }
 
-// Close stops the server and removes what it had unpacked.
+// Close stops the server and deletes what it unpacked.
 func (s *Server) Close() error {
 	err := s.server.Close()
 	<-s.done
 	return errors.Join(err, s.store.close())
 }
 
-// split takes the choice off a path, if there is nothing of the whole name.
+// split separates the choice from a path, unless there is a file of the whole name.
 func split(image string) (path, name string) {
 	if _, err := os.Stat(image); err == nil {
 		return image, ""
@@ -170,11 +171,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Docker-Content-Digest", digest.String())
 	}
 	if r.Method == http.MethodGet {
-		_, _ = io.Copy(w, body) // the client checks what arrives
+		_, _ = io.Copy(w, body) // the client checks the content
 	}
 }
 
-// mediaType is what the index or the manifest itself says.
+// mediaType returns the media type in the index or in the manifest itself.
 func (s *Server) mediaType(digest pratique.ContentID) string {
 	if digest == s.top.Digest && s.top.MediaType != "" {
 		return s.top.MediaType
@@ -199,9 +200,9 @@ func (s *Server) mediaType(digest pratique.ContentID) string {
 
 // readAll reads a small document.
 func readAll(r io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, mostDocument+1))
-	if err == nil && len(raw) > mostDocument {
-		err = fmt.Errorf("a document of more than %d bytes", mostDocument)
+	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
+	if err == nil && len(raw) > maxDocument {
+		err = fmt.Errorf("a document of more than %d bytes", maxDocument)
 	}
 	return raw, err
 }

@@ -20,23 +20,23 @@ import (
 	"github.com/pratique-dev/pratique/internal/contextio"
 )
 
-// store gives the blobs of an image file by their digests.
+// store has the blobs of an image file, by digest.
 type store struct {
 	manifests []descriptor
-	// dir is that of a layout; archive is a tar file, and entries its files.
+	// dir is a layout's directory; archive is a tar file, with its entries.
 	dir     string
 	archive *os.File
 	entries map[string]section
 	blobs   map[pratique.ContentID]section
-	made    map[pratique.ContentID][]byte // documents that the file lacks
+	made    map[pratique.ContentID][]byte // documents that are not in the file
 	temp    string                        // a file to be removed
 }
 
-// section is a file within the archive.
+// section is a file in the archive.
 type section struct{ offset, size int64 }
 
-// mostEntries bounds the files of an archive. An image has a few for each layer.
-const mostEntries = 100_000
+// maxEntries bounds the files of an archive. An image has a few for each layer.
+const maxEntries = 100_000
 
 func openStore(ctx context.Context, file, tempDir string, limits Limits) (*store, error) {
 	info, err := os.Stat(file)
@@ -71,7 +71,7 @@ func (s *store) close() error {
 	return err
 }
 
-// openArchive notes where the files of a tar file are. A compressed one is unpacked first.
+// openArchive records the offsets of the files in a tar file. A compressed one is unpacked first.
 func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Limits) (err error) {
 	if s.archive, err = os.Open(file); err != nil {
 		return err
@@ -89,8 +89,8 @@ func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Li
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil && n == mostEntries {
-			err = pratique.Errorf(pratique.Exhausted, op, "more than %d files", mostEntries)
+		if err == nil && n == maxEntries {
+			err = pratique.Errorf(pratique.Exhausted, op, "more than %d files", maxEntries)
 		}
 		if err != nil {
 			return fmt.Errorf("not an image: %w", err)
@@ -115,8 +115,8 @@ func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Li
 	return nil
 }
 
-// inflate unpacks the archive into a file of its own, which may be as large as all layers, but no larger than layers
-// may become: the archive is checked for nothing yet.
+// inflate unpacks the archive into a file of its own, which may be as large as all layers, but no
+// larger: nothing of the archive has been checked yet.
 func (s *store) inflate(ctx context.Context, tempDir string, limits Limits) error {
 	info, err := s.archive.Stat()
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *store) index() error {
 	return nil
 }
 
-// dockerSave makes the manifests that the format of docker save lacks.
+// dockerSave makes the manifests, which the format of docker save does not have.
 func (s *store) dockerSave() error {
 	r, err := s.file("manifest.json")
 	if err != nil {
@@ -213,7 +213,7 @@ func (s *store) dockerSave() error {
 	return nil
 }
 
-// blob hashes a file of the archive, which is a blob from then on.
+// blob hashes a file of the archive and adds it as a blob.
 func (s *store) blob(name, mediaType string) (descriptor, error) {
 	at, ok := s.entries[path.Clean(name)]
 	if !ok {
@@ -232,7 +232,7 @@ func (s *store) blob(name, mediaType string) (descriptor, error) {
 	return d, nil
 }
 
-// open opens a blob. Nobody has checked that it has that digest.
+// open opens a blob, whose digest has not been checked.
 func (s *store) open(d pratique.ContentID) (io.ReadCloser, int64, error) {
 	if raw, ok := s.made[d]; ok {
 		return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil

@@ -1,5 +1,5 @@
-// Package outbound makes the connections that leave this service alike: which certificate authorities are trusted beside
-// those of the system, and which proxy is asked.
+// Package outbound configures all outgoing connections alike: the certificate authorities to trust
+// in addition to the system's, and the proxy.
 package outbound
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Setup makes a transport use the proxy of the environment, and trust the certificates in ca, in PEM, beside those of the
-// system. Without any it trusts those of the system alone. The error is of kind Invalid.
+// Setup makes a transport use the proxy of the environment, and trust the PEM certificates in ca in
+// addition to the system's. The error is of kind Invalid.
 func Setup(t *http.Transport, ca []byte) error {
 	t.Proxy = Proxy()
 	if len(ca) == 0 {
@@ -31,14 +31,14 @@ func Setup(t *http.Transport, ca []byte) error {
 	return nil
 }
 
-// Proxy chooses the proxy of a request by HTTPS_PROXY, HTTP_PROXY and NO_PROXY as they are now; nil is none. What is on this
-// machine is always asked directly.
+// Proxy chooses the proxy of a request by HTTPS_PROXY, HTTP_PROXY and NO_PROXY as they are now; nil
+// is none. Loopback addresses never use a proxy.
 func Proxy() func(*http.Request) (*url.URL, error) {
 	choose := httpproxy.FromEnvironment().ProxyFunc()
 	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }
 }
 
-// ProxyVariable returns the variable of the environment that names a proxy; it is empty if none does.
+// ProxyVariable returns the environment variable that names a proxy; empty if none does.
 func ProxyVariable() string {
 	switch c := httpproxy.FromEnvironment(); {
 	case c.HTTPSProxy != "":
@@ -49,12 +49,12 @@ func ProxyVariable() string {
 	return ""
 }
 
-// pool returns the authorities of the system and those in the text, every part of which has to be a certificate.
+// pool returns the system's authorities and those in ca, which must only have certificates.
 func pool(ca []byte) (*x509.CertPool, error) {
 	const op = "read certificate authority"
 	all, err := x509.SystemCertPool()
 	if err != nil {
-		all = x509.NewCertPool() // a machine without any
+		all = x509.NewCertPool() // the machine has none
 	}
 	found := 0
 	for block, rest := pem.Decode(ca); block != nil; block, rest = pem.Decode(rest) {
@@ -74,12 +74,12 @@ func pool(ca []byte) (*x509.CertPool, error) {
 	return all, nil
 }
 
-// Explain adds to an error about a certificate whose authority is not known what to do about it: the key of the
-// configuration that names it.
+// Explain adds the remedy to an error about an unknown certificate authority: the configuration key
+// for it.
 func Explain(err error, key string) error {
 	var unknown x509.UnknownAuthorityError
 	if !errors.As(err, &unknown) {
 		return err
 	}
-	return fmt.Errorf("%w: nobody whom this machine trusts has signed its certificate; if it is your own, name that of its authority (PEM) in %s", err, key)
+	return fmt.Errorf("%w: this machine does not trust the authority of its certificate; if it is your own, add the authority's certificate (PEM) to %s", err, key)
 }

@@ -33,7 +33,7 @@ func TestSetup(t *testing.T) {
 	if err := ask(own); err != nil {
 		t.Error(err)
 	}
-	if err := Explain(ask(nil), "registries[].ca"); err == nil || !strings.Contains(err.Error(), "in registries[].ca") {
+	if err := Explain(ask(nil), "registries[].ca"); err == nil || !strings.Contains(err.Error(), "to registries[].ca") {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	if err := errors.New("no route"); !errors.Is(Explain(err, "ca"), err) {

@@ -48,7 +48,7 @@ func (g tags) Digest(_ context.Context, ref pratique.ImageRef) (pratique.Digest,
 	return d, nil
 }
 
-func (g tags) Naming(_ context.Context, s pratique.Subject) (named []string, err error) {
+func (g tags) TagsOf(_ context.Context, s pratique.Subject) (named []string, err error) {
 	for tag, d := range g.tagged {
 		if d == s.Digest {
 			named = append(named, tag)

@@ -1,5 +1,5 @@
-// Package pkgdb refuses package databases that a package manager reads otherwise than both engines do. The engines are
-// compared with each other, so what they misread alike shows nowhere else.
+// Package pkgdb refuses package databases that a package manager reads differently from both
+// engines. The engines are compared with each other, so an error that both make would go unnoticed.
 package pkgdb
 
 import (
@@ -15,10 +15,10 @@ import (
 
 const (
 	op = "read package database"
-	// mostLine is how much of a line is looked at: all that counts is at its beginning.
-	mostLine = 4 << 10
-	// mostShown bounds what is shown of a name: it comes from the image.
-	mostShown = 120
+	// maxLine is the part of a line that is read: everything relevant is at its beginning.
+	maxLine = 4 << 10
+	// maxShown bounds a name in a message: it comes from the image.
+	maxShown = 120
 )
 
 const (
@@ -28,18 +28,18 @@ const (
 	rpmDB      = "rpmdb.sqlite"
 )
 
-// rpmDirs are where rpm may have its database.
+// rpmDirs are the directories in which rpm may have its database.
 func rpmDirs() []string { return []string{"var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"} }
 
-// rpmLogs are the ends of the names of the files in which SQLite has what is not in the database yet, or not any more.
+// rpmLogs are the suffixes of SQLite's files with changes that are not in the database yet.
 func rpmLogs() []string { return []string{"-wal", "-journal"} }
 
-// dirs are the directories of which every file may count.
+// dirs are the directories of which every file may matter.
 func dirs() []string {
 	return []string{"var/lib/dpkg/", statusDir, updatesDir, "lib/apk/db/", "usr/lib/apk/db/"}
 }
 
-// checkOf is what a file in one of dirs has to pass by its path; nil if it is no package database.
+// checkOf returns the check for a file in one of dirs; nil if it is not a package database.
 func checkOf(name string) func(string, io.Reader) error {
 	switch dir, file := path.Split(name); dir {
 	case "var/lib/dpkg/":
@@ -66,12 +66,12 @@ func checkOf(name string) func(string, io.Reader) error {
 	return nil
 }
 
-// Check reads a file of a package manager by the path that it has in an image. It is an error of kind Corrupt, which names
-// file, line and package, if the package manager reads it otherwise than the engines. Other files pass. Of a line it
-// keeps little, and of a file no more than a stanza.
+// Check reads a package manager's file, given its path in an image. If the package manager reads it
+// differently from the engines, the error is Corrupt and names file, line and package. Other files
+// pass. It keeps at most a stanza in memory.
 func Check(name string, r io.Reader) error {
 	if check := checkOf(name); check != nil {
-		return check(pratique.Excerpt(name, mostShown), r)
+		return check(pratique.Excerpt(name, maxShown), r)
 	}
 	return nil
 }
@@ -80,14 +80,14 @@ func corrupt(format string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, op, format, args...)
 }
 
-// checkUpdate is of a file of dpkg's journal, which dpkg reads after its status.
+// checkUpdate checks a file of dpkg's journal, which dpkg reads after its status.
 func checkUpdate(name string, r io.Reader) error {
-	return checkEmpty(name, r, "dpkg takes from there what is not in its status yet: run dpkg --configure -a")
+	return checkEmpty(name, r, "dpkg has changes there that are not in its status yet: run dpkg --configure -a")
 }
 
-// checkLog is of SQLite's logs, out of which it brings a database up to date when rpm opens it.
+// checkLog checks SQLite's logs, which SQLite applies when rpm opens the database.
 func checkLog(name string, r io.Reader) error {
-	return checkEmpty(name, r, "rpm takes from there what is not in its database: run rpmdb --rebuilddb, or let rpm end before the layer is made")
+	return checkEmpty(name, r, "rpm has changes there that are not in its database yet: run rpmdb --rebuilddb, or let rpm end before the layer is made")
 }
 
 func checkEmpty(name string, r io.Reader, why string) error {
@@ -100,10 +100,10 @@ func checkEmpty(name string, r io.Reader, why string) error {
 	return corrupt("%s: %s", name, why)
 }
 
-// checkLines hands out the lines of a file with their numbers, from 1 on, without their ends. Of a line that is too long it
-// hands out mostLine bytes.
+// checkLines calls check with each line and its number, beginning with 1, without the line end. Of
+// a longer line it passes maxLine bytes.
 func checkLines(r io.Reader, check func(n int, line string) error) error {
-	lines := bufio.NewReaderSize(r, mostLine)
+	lines := bufio.NewReaderSize(r, maxLine)
 	for n := 1; ; n++ {
 		head, err := lines.ReadSlice('\n')
 		line := strings.TrimSuffix(string(head), "\n")

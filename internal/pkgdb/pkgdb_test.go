@@ -21,7 +21,7 @@ func deb(name, status string) string {
 func TestCheck(t *testing.T) {
 	ok := deb("bash", "install ok installed")
 	musl := "C:Q1x=\nP:musl\nV:1.2-r0\nA:x86_64\no:musl\nF:lib\nR:ld.so\n\n"
-	wide := strings.Repeat(" ", 2*mostLine)
+	wide := strings.Repeat(" ", 2*maxLine)
 	for name, test := range map[string]struct{ path, text, fails string }{
 		"installed":              {dpkgStatus, ok, ""},
 		"held":                   {dpkgStatus, ok + deb("x", "hold ok installed"), ""},
@@ -41,23 +41,23 @@ func TestCheck(t *testing.T) {
 		"removed, to be set up":  {dpkgStatus, deb("openssl", "purge ok triggers-pending"), "line 2: dpkg is asked"},
 		"the last stanza":        {dpkgStatus, "Status: purge ok installed\nPackage: openssl", "line 1: dpkg is asked to remove openssl"},
 		"distroless":             {statusDir + "openssl", deb("openssl", "purge ok installed"), "var/lib/dpkg/status.d/openssl, line 2: dpkg is asked"},
-		"a status of two words":  {dpkgStatus, deb("openssl", "purge ok"), "line 2: the status of openssl is none"},
-		"a status of two lines":  {dpkgStatus, deb("openssl", "install\n\tok purge installed"), "none that dpkg writes"},
-		"a long status":          {dpkgStatus, deb("openssl", wide+"purge ok installed"), "none that dpkg writes"},
-		"a status of long lines": {dpkgStatus, deb("openssl", "x"+strings.Repeat("\n "+wide, 2)+"\n purge ok installed"), "none that dpkg writes"},
+		"a status of two words":  {dpkgStatus, deb("openssl", "purge ok"), "line 2: dpkg never writes this status"},
+		"a status of two lines":  {dpkgStatus, deb("openssl", "install\n\tok purge installed"), "dpkg never writes this status"},
+		"a long status":          {dpkgStatus, deb("openssl", wide+"purge ok installed"), "dpkg never writes this status"},
+		"a status of long lines": {dpkgStatus, deb("openssl", "x"+strings.Repeat("\n "+wide, 2)+"\n purge ok installed"), "dpkg never writes this status"},
 		"letters":                {dpkgStatus, deb("openssl", "xdeinstall ok installed"), "dpkg is asked to remove openssl"},
 		"another case":           {dpkgStatus, ok + "Package: x\nInstalled-size: 1\n", "line 11: dpkg writes Installed-Size"},
 		"no hyphen":              {dpkgStatus, "Package: x\nInstalledSize: 1\n", "line 2: dpkg writes Installed-Size"},
 		"a space":                {dpkgStatus, "Package: x\nVersion : 1\n", "line 2: dpkg writes Version"},
-		"twice":                  {dpkgStatus, "Package: x\nVersion: 1\nVersion: 2\n", "line 3: the field Version stands twice"},
+		"twice":                  {dpkgStatus, "Package: x\nVersion: 1\nVersion: 2\n", "line 3: the field Version occurs twice"},
 		"lists of files":         {statusDir + "x.md5sums", "purge: 1\npackage: 2\n", ""},
 		"another file":           {"var/lib/dpkg/available", "package: x\n", ""},
 
-		"journal":          {updatesDir + "0000", ok, "var/lib/dpkg/updates/0000: dpkg takes"},
+		"journal":          {updatesDir + "0000", ok, "var/lib/dpkg/updates/0000: dpkg has changes"},
 		"empty journal":    {updatesDir + "0000", "", ""},
 		"dpkg's own files": {updatesDir + "tmp.i", ok, ""},
-		"log":              {"usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "x", "usr/lib/sysimage/rpm/rpmdb.sqlite-wal: rpm takes"},
-		"rollback":         {"var/lib/rpm/rpmdb.sqlite-journal", "x", "rpm takes"},
+		"log":              {"usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "x", "usr/lib/sysimage/rpm/rpmdb.sqlite-wal: rpm has changes"},
+		"rollback":         {"var/lib/rpm/rpmdb.sqlite-journal", "x", "rpm has changes"},
 		"empty log":        {"var/lib/rpm/rpmdb.sqlite-wal", "", ""},
 		"shared memory":    {"var/lib/rpm/rpmdb.sqlite-shm", "x", ""},
 
@@ -66,9 +66,9 @@ func TestCheck(t *testing.T) {
 		"an early origin":    {apkDB, musl + "P:openssl\no:openssl\nV:1\n", "lib/apk/db/installed, line 10: o: comes before P: or V: in the stanza of openssl"},
 		"an origin first":    {"usr/" + apkDB, "o:a\nP:a\nV:1\n", "line 1: o: comes"},
 		"an origin alone":    {apkDB, musl + "P:a\no:a\n", "o: comes before"},
-		"two names":          {apkDB, "P:a\nV:1\nP:b\n", "line 3: P: stands twice in the stanza of a"},
-		"two versions":       {apkDB, "P:a\nV:1\nV:2\n", "V: stands twice"},
-		"two origins":        {apkDB, "P:a\nV:1\no:a\no:b\n", "o: stands twice"},
+		"two names":          {apkDB, "P:a\nV:1\nP:b\n", "line 3: P: occurs twice in the stanza of a"},
+		"two versions":       {apkDB, "P:a\nV:1\nV:2\n", "V: occurs twice"},
+		"two origins":        {apkDB, "P:a\nV:1\no:a\no:b\n", "o: occurs twice"},
 		"a short line":       {apkDB, "P:a\nV:1\nx\nP:b\nV:2\no:b\n", ""},
 		"a long line":        {apkDB, "P:a\nD:" + wide + "\nV:1\no:a\n", ""},
 		"names are bounded":  {apkDB, "P:" + wide + strings.Repeat("x", 10) + "\no:a\n", "of : have"},
@@ -131,14 +131,14 @@ func TestScreen(t *testing.T) {
 		"a directory":          {[]files{{dpkgStatus + "/x": odd}}, "", false},
 		"journal":              {[]files{{dpkgStatus: ok, updatesDir + "0001": ok}}, "updates/0001", false},
 		"rpm":                  {[]files{{"var/lib/rpm/rpmdb.sqlite": "x", "var/lib/rpm/rpmdb.sqlite-wal": "", "var/lib/rpm/rpmdb.sqlite-shm": "x"}}, "", false},
-		"log":                  {[]files{{"usr/share/rpm/rpmdb.sqlite": "x"}, {"usr/share/rpm/rpmdb.sqlite-wal": "x"}}, "usr/share/rpm/rpmdb.sqlite-wal: rpm takes", false},
+		"log":                  {[]files{{"usr/share/rpm/rpmdb.sqlite": "x"}, {"usr/share/rpm/rpmdb.sqlite-wal": "x"}}, "usr/share/rpm/rpmdb.sqlite-wal: rpm has changes", false},
 		"log of no database":   {[]files{{"var/lib/rpm/rpmdb.sqlite-wal": "x"}}, "", false},
 		"log of a linked file": {[]files{{"var/lib/rpm/rpmdb.sqlite": imagetest.Symlink + "/opt/db", "opt/db": "x", "opt/db-journal": "x"}}, "var/lib/rpm/rpmdb.sqlite-journal: rpm", false},
 		"log in a linked directory": {[]files{{"usr/lib/sysimage/rpm/rpmdb.sqlite": "x", "usr/lib/sysimage/rpm/rpmdb.sqlite-wal": "x",
-			"var/lib/rpm": imagetest.Symlink + "../../usr/lib/sysimage/rpm"}}, "rpm takes", false},
+			"var/lib/rpm": imagetest.Symlink + "../../usr/lib/sysimage/rpm"}}, "rpm has changes", false},
 		"apk": {[]files{{apkDB: "P:a\no:a\nV:1\n"}}, apkDB + ", line 2", false},
 	} {
-		img, err := new(filetree.Memory).Image(t.Context(), imagetest.Build(t, test.layers...))
+		img, err := new(filetree.Cache).Image(t.Context(), imagetest.Build(t, test.layers...))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -172,14 +172,14 @@ func FuzzCheck(f *testing.F) {
 			}
 			errs[name] = err
 		}
-		if len(text) >= mostLine {
+		if len(text) >= maxLine {
 			return
 		}
 		for stanza := range strings.SplitSeq(text, "\n\n") {
 			dpkg, apk := map[string]string{}, map[string]bool{}
 			bad := false
 			for line := range strings.SplitSeq(stanza, "\n") {
-				if field, value, ok := strings.Cut(line, ":"); ok && slices.Contains(known(), field) {
+				if field, value, ok := strings.Cut(line, ":"); ok && slices.Contains(knownFields(), field) {
 					_, twice := dpkg[field]
 					bad = bad || twice
 					dpkg[field] = value

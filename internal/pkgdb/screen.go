@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// Screen checks the package databases of an image where a container finds them. distroless says that dpkg's packages are in
-// var/lib/dpkg/status.d alone, which dpkg itself does not read.
+// Screen checks the package databases of an image, at the paths that a container sees. distroless
+// reports that dpkg's packages are in var/lib/dpkg/status.d only, which dpkg itself does not read.
 func Screen(img *filetree.Image) (distroless bool, err error) {
 	s := screen{img}
 	found := map[string]bool{}
@@ -44,7 +44,7 @@ func Screen(img *filetree.Image) (distroless bool, err error) {
 
 type screen struct{ img *filetree.Image }
 
-// list returns the package databases of a directory by name.
+// list returns the package databases in a directory, by name.
 func (s screen) list(dir string) ([]string, error) {
 	_, n, err := s.resolve(dir)
 	if err != nil || n == nil || n.Kind != filetree.Directory {
@@ -59,7 +59,8 @@ func (s screen) list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// rpm checks what lies beside a database. SQLite looks for it beside the file, not beside a link to it.
+// rpm checks the logs beside a database. SQLite looks for them beside the file, not beside a link
+// to it.
 func (s screen) rpm(db string) error {
 	n, real, err := s.file(db)
 	if err != nil || n == nil {
@@ -82,7 +83,8 @@ func (s screen) rpm(db string) error {
 	return nil
 }
 
-// file returns the regular file at the end of a path, nil if there is none, and its path without links.
+// file returns the regular file at the end of a path, nil if there is none, and its path without
+// links.
 func (s screen) file(name string) (n *filetree.Node, real string, err error) {
 	real, n, err = s.resolve(name)
 	if err != nil || n == nil || n.Kind != filetree.Regular {
@@ -91,7 +93,8 @@ func (s screen) file(name string) (n *filetree.Node, real string, err error) {
 	return n, real, nil
 }
 
-// resolve takes a circle of links for nothing, as package managers do. Whether one may be there is for the engines to say.
+// resolve treats a loop of links as a missing file, as package managers do. The engines decide
+// whether it is allowed.
 func (s screen) resolve(name string) (real string, n *filetree.Node, err error) {
 	real, n, err = s.img.Resolve(strings.TrimSuffix(name, "/"))
 	if errors.Is(err, filetree.ErrLoop) {
@@ -100,7 +103,7 @@ func (s screen) resolve(name string) (real string, n *filetree.Node, err error) 
 	return real, n, err
 }
 
-// check checks a file as the one at name.
+// check checks a file by its name.
 func (s screen) check(name string, n *filetree.Node) (err error) {
 	content, err := s.img.OpenFile(n.File)
 	if err != nil {

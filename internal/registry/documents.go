@@ -6,41 +6,41 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// maxDocumentBytes is what the client keeps in memory, so that inspecting a subject does not ask again for
-// what resolving it has just read.
+// maxDocumentBytes bounds the documents in memory. They spare the inspection of a subject the
+// requests that resolving it has just made.
 const maxDocumentBytes = 16 << 20
 
-// filed is a document in a repository.
-type filed struct {
+// documentKey identifies a document in a repository.
+type documentKey struct {
 	repository pratique.Repository
 	id         pratique.ContentID
 }
 
-// documents remembers manifests and configurations by repository and digest; the oldest go first. The
-// repository is part of the key because access is given per repository.
-type documents struct {
+// documentCache keeps manifests and configurations by repository and digest; the oldest are dropped
+// first. The key has the repository because access is granted per repository.
+type documentCache struct {
 	mu    sync.Mutex
-	held  map[filed]document
-	order []filed
+	held  map[documentKey]document
+	order []documentKey
 	bytes int
 }
 
-func (d *documents) get(repo pratique.Repository, id pratique.ContentID) (document, bool) {
+func (d *documentCache) get(repo pratique.Repository, id pratique.ContentID) (document, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	doc, ok := d.held[filed{repo, id}]
+	doc, ok := d.held[documentKey{repo, id}]
 	return doc, ok
 }
 
-func (d *documents) put(repo pratique.Repository, id pratique.ContentID, doc document) {
+func (d *documentCache) put(repo pratique.Repository, id pratique.ContentID, doc document) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := filed{repo, id}
+	key := documentKey{repo, id}
 	if _, ok := d.held[key]; ok || len(doc.raw) > maxDocumentBytes/4 {
 		return
 	}
 	if d.held == nil {
-		d.held = map[filed]document{}
+		d.held = map[documentKey]document{}
 	}
 	d.held[key], d.order, d.bytes = doc, append(d.order, key), d.bytes+len(doc.raw)
 	for d.bytes > maxDocumentBytes {

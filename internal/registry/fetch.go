@@ -18,68 +18,69 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// stallAfter ends a download that makes no progress; a slow one may take as long as its context allows.
+// stallAfter ends a download without progress; a slow one may take as long as its context allows.
 const stallAfter = time.Minute
 
 const maxRedirects = 5
 
-// accept is every manifest type there is, so that a registry never converts and never hides: what cannot be
-// used is refused here, with a reason.
+// accept lists all manifest types, so that a registry neither converts nor hides a manifest. What
+// cannot be used is refused here, with a reason.
 var accept = strings.Join([]string{
 	pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerList, pratique.TypeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
 }, ", ")
 
-// question is one request to a repository.
-type question struct {
+// apiRequest is a request to a repository.
+type apiRequest struct {
 	method, kind, id string
-	// query is that of the URL, without the question mark.
+	// query is the URL's, without the question mark.
 	query string
-	// unless is the value of If-None-Match; with one, 304 is an answer and no error.
-	unless string
-	// once leaves repeating after trouble on the way to the caller, for those who keep to a budget of requests.
-	once bool
+	// ifNoneMatch makes the request conditional; then 304 is no error.
+	ifNoneMatch string
+	// noRetry leaves retries to the caller, for callers with a budget of requests.
+	noRetry bool
 }
 
-// request sends one request and returns the answer to a 200. The body ends with an error of ours.
+// request sends a request and returns the answer with status 200. Reading the body fails with a
+// [pratique.Error].
 func (c *Client) request(ctx context.Context, t target, method, kind, id string) (*http.Response, error) {
-	return c.ask(ctx, t, question{method: method, kind: kind, id: id})
+	return c.do(ctx, t, apiRequest{method: method, kind: kind, id: id})
 }
 
-// ask is request for questions that want more. Errors of registries that say how long to wait have a
-// [Throttled] in their chain.
-func (c *Client) ask(ctx context.Context, t target, q question) (*http.Response, error) {
+// do is request with all options. If a registry says how long to wait, the error has a [Throttled]
+// in its chain.
+func (c *Client) do(ctx context.Context, t target, q apiRequest) (*http.Response, error) {
 	op, subject := q.method+" "+q.kind, t.repo.String()+" "+q.id
 	rt, err := c.login(ctx, t, transport.PullScope, pullSessionAge)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := q.request(ctx, t)
+	req, err := q.build(ctx, t)
 	if err != nil {
 		cancel(nil)
 		return nil, pratique.Wrap(pratique.Invalid, op, subject, err)
 	}
-	client := &http.Client{Transport: rt, CheckRedirect: fewRedirects}
+	client := &http.Client{Transport: rt, CheckRedirect: limitRedirects}
 	resp, err := client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return nil, fault(op, subject, err)
+		return nil, toError(op, subject, err)
 	}
 	good := []int{http.StatusOK}
-	if q.unless != "" {
+	if q.ifNoneMatch != "" {
 		good = append(good, http.StatusNotModified)
 	}
 	if err := transport.CheckError(resp, good...); err != nil {
 		_ = resp.Body.Close() // the error says more
 		cancel(nil)
-		return nil, fault(op, subject, err)
+		return nil, toError(op, subject, err)
 	}
 	resp.Body = newStream(ctx, cancel, resp.Body, c.stall, op, subject)
 	return resp, nil
 }
 
-func (q question) request(ctx context.Context, t target) (*http.Request, error) {
-	if q.once {
+func (q apiRequest) build(ctx context.Context, t target) (*http.Request, error) {
+	if q.noRetry {
 		ctx = context.WithValue(ctx, onceKey{}, true)
 	}
 	u := url.URL{Scheme: t.host.registry.Scheme(), Host: t.host.registry.RegistryStr(),
@@ -91,23 +92,24 @@ func (q question) request(ctx context.Context, t target) (*http.Request, error) 
 	if q.kind == "manifests" {
 		req.Header.Set("Accept", accept)
 	}
-	// Some registries compress whatever they are not told to leave as it is.
+	// Some registries compress unless they are told not to.
 	req.Header.Set("Accept-Encoding", "identity")
-	if q.unless != "" {
-		req.Header.Set("If-None-Match", q.unless)
+	if q.ifNoneMatch != "" {
+		req.Header.Set("If-None-Match", q.ifNoneMatch)
 	}
 	return req, nil
 }
 
-// fewRedirects leaves the question where to the guard, which sees every request.
-func fewRedirects(_ *http.Request, via []*http.Request) error {
+// limitRedirects bounds redirects. The guard decides where they may lead, since it sees every
+// request.
+func limitRedirects(_ *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return pratique.Errorf(pratique.Unavailable, "follow redirects", "stopped after %d", maxRedirects)
 	}
 	return nil
 }
 
-// stream is a body whose errors carry a kind and which gives up when no bytes come.
+// stream is a body whose errors have a kind, and which fails if no bytes come for a while.
 type stream struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
@@ -132,7 +134,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	if cause := context.Cause(s.ctx); cause != nil {
 		err = cause
 	}
-	return n, fault(s.op, s.subject, err)
+	return n, toError(s.op, s.subject, err)
 }
 
 func (s *stream) Close() error {
@@ -141,33 +143,34 @@ func (s *stream) Close() error {
 	return s.body.Close()
 }
 
-// document is a manifest as it came: the bytes, and the type the registry gave it.
+// document is a manifest as it was received: the bytes, and the registry's type for them.
 type document struct {
 	raw         []byte
 	contentType string
 }
 
-// manifest gets one by tag or digest. want is zero for a tag; otherwise the bytes have that name.
+// manifest reads a manifest by tag or digest. want is zero for a tag; otherwise the bytes must have
+// that digest.
 func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.ContentID) (document, error) {
-	return c.readManifest(ctx, t, question{method: http.MethodGet, kind: "manifests", id: id}, want)
+	return c.readManifest(ctx, t, apiRequest{method: http.MethodGet, kind: "manifests", id: id}, want)
 }
 
-// alsoBySHA256 makes sure that a manifest which was found by a digest of another algorithm is there by its sha256 digest, too:
-// signatures, attestations and commits name it so.
-func (c *Client) alsoBySHA256(ctx context.Context, t target, doc document, id pratique.ContentID) error {
+// requireSHA256 checks that a manifest which was found by a digest of another algorithm is also
+// available by its sha256 digest, which signatures, attestations and commits use.
+func (c *Client) requireSHA256(ctx context.Context, t target, doc document, id pratique.ContentID) error {
 	if _, ok := id.Digest(); ok || id.IsZero() {
 		return nil
 	}
 	own := pratique.DigestOf(doc.raw).ContentID()
 	_, err := c.manifest(ctx, t, own.String(), own)
 	if pratique.KindOf(err) == pratique.NotFound {
-		return pratique.Errorf(pratique.Invalid, opParse, "the registry has %s, and does not have it as %s, by which it would be signed and deployed: push it under a tag", id, own)
+		return pratique.Errorf(pratique.Invalid, opParse, "the registry has %s, but not as %s, by which it would be signed and deployed: push it under a tag", id, own)
 	}
 	return err
 }
 
-func (c *Client) readManifest(ctx context.Context, t target, q question, want pratique.ContentID) (document, error) {
-	resp, err := c.ask(ctx, t, q)
+func (c *Client) readManifest(ctx context.Context, t target, q apiRequest, want pratique.ContentID) (document, error) {
+	resp, err := c.do(ctx, t, q)
 	if err != nil {
 		return document{}, err
 	}
@@ -189,7 +192,8 @@ func (c *Client) readManifest(ctx context.Context, t target, q question, want pr
 	return doc, nil
 }
 
-// manifestOf is manifest for a subject. It may answer from memory: what a digest names never changes.
+// manifestOf reads a manifest by digest. It may be answered from memory, since such a manifest
+// never changes.
 func (c *Client) manifestOf(ctx context.Context, t target, id pratique.ContentID) (document, error) {
 	if doc, ok := c.documents.get(t.repo, id); ok {
 		return doc, nil
@@ -197,14 +201,14 @@ func (c *Client) manifestOf(ctx context.Context, t target, id pratique.ContentID
 	return c.manifest(ctx, t, id.String(), id)
 }
 
-// config gets an image's configuration and checks it against its descriptor.
+// config reads an image's configuration and checks it against its descriptor.
 func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, error) {
 	id, err := d.id()
 	if err != nil {
 		return nil, err
 	}
 	if d.Size > c.limits.ManifestBytes {
-		return nil, tooBig("image configuration", c.limits.ManifestBytes)
+		return nil, errTooLarge("image configuration", c.limits.ManifestBytes)
 	}
 	if doc, ok := c.documents.get(t.repo, id); ok {
 		return doc.raw, nil
@@ -226,18 +230,18 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 	return raw, nil
 }
 
-// Layer opens the compressed stream of one layer. It is not checked against its digest here, since who reads
-// it to the end hashes it anyway; it never gives more than d.Size bytes. Reading it fails with errors of kind
-// Unavailable when the network does, and when no bytes come for a minute. Close it in any case: it holds one
-// of the registry's slots.
+// Layer opens the compressed stream of a layer. Its digest is not checked here, since the reader of
+// the stream hashes it anyway; it never has more than d.Size bytes. A read fails with kind
+// Unavailable on a network error, and if no bytes come for a minute. Close it in any case: it holds
+// one of the registry's slots.
 func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.Descriptor) (io.ReadCloser, error) {
 	t, err := c.target(repo)
 	if err != nil {
 		return nil, err
 	}
-	free, err := t.host.pace.enter(ctx, t.host.pace.layers)
+	free, err := t.host.throttle.acquire(ctx, t.host.throttle.layers)
 	if err != nil {
-		return nil, fault("fetch layer", d.ID().String(), err)
+		return nil, toError("fetch layer", d.ID().String(), err)
 	}
 	resp, err := c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
 	if err != nil {
@@ -245,7 +249,7 @@ func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.D
 		return nil, err
 	}
 	mismatch := &pratique.Error{Op: "fetch layer", Subject: d.ID().String(), Kind: pratique.Corrupt,
-		Err: fmt.Errorf("the registry sends another number of bytes than the manifest's %d", d.Size)}
+		Err: fmt.Errorf("the registry does not send the %d bytes of the manifest", d.Size)}
 	if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
 		_ = resp.Body.Close() // refused unread
 		free()
@@ -266,7 +270,7 @@ func (l *layerStream) Close() error {
 	return l.body.Close()
 }
 
-// readDocument reads a small document, also from a registry that compresses it although it was told not to.
+// readDocument reads a small document, also if the registry compresses it against our request.
 func readDocument(resp *http.Response, what string, limit int64) ([]byte, error) {
 	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
 	case "", "identity":
@@ -282,7 +286,7 @@ func readDocument(resp *http.Response, what string, limit int64) ([]byte, error)
 		}
 		return raw, err
 	default:
-		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sends it in the encoding %q, and was asked for none", pratique.Clip(encoding))
+		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sent the encoding %q, which was not requested", pratique.Clip(encoding))
 	}
 }
 
@@ -293,7 +297,7 @@ func readAll(r io.Reader, what string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if n > limit {
-		return nil, tooBig(what, limit)
+		return nil, errTooLarge(what, limit)
 	}
 	return b.Bytes(), nil
 }

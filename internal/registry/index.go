@@ -11,20 +11,22 @@ import (
 )
 
 const (
-	// maxIndexDepth is how many indexes may stand within one another.
+	// maxIndexDepth bounds the nesting of indexes.
 	maxIndexDepth = 3
-	// indexFetches is how many entries of one index are read at a time.
+	// indexFetches is the number of entries of an index that are read at a time.
 	indexFetches = 4
 )
 
-// indexReader finds out what an index makes a runtime run. It is the one place that decides what is left out.
+// indexReader finds out what a runtime may run from an index. Only this type decides what is left
+// out.
 //
-// A runtime picks an entry by its platform, fetches it by its digest and goes by the bytes: what the index says the
-// entry's type is, what it says the entry is about, and how it is annotated hide nothing. So every entry is fetched,
-// and goes one of three ways: it is an image that can be inspected; it is left out, because its platform is
-// unknown/unknown, which no runtime asks for, or because no runtime can run its bytes; or it is named as uninspected.
+// A runtime chooses an entry by its platform, fetches it by digest and uses the bytes. The entry's
+// media type, subject and annotations in the index do not prevent that. So every entry is fetched,
+// with one of three results: an image that can be inspected; nothing, because its platform is
+// unknown/unknown, which no runtime asks for, or because no runtime can run its bytes; or an
+// uninspected entry.
 //
-// The bounds hold for the index and all indexes within it together.
+// The bounds apply to the index and all nested indexes together.
 type indexReader struct {
 	client  *Client
 	target  target
@@ -33,11 +35,11 @@ type indexReader struct {
 	bytes   int64
 }
 
-// listing is what an index, or one entry of it, comes to.
+// listing is the result of an index, or of one entry.
 type listing struct {
 	children    []pratique.Child
 	uninspected []pratique.Uninspected
-	// unwanted counts the images that run on none of the platforms that the configuration asks for.
+	// unwanted counts the images for platforms that are not configured.
 	unwanted int
 }
 
@@ -55,10 +57,10 @@ func (l *listing) add(other listing) {
 	l.unwanted += other.unwanted
 }
 
-// index reads the entries of an index, in its order. Of what is around it, above is the platform under which a runtime
-// finds it.
+// index reads the entries of an index, in order. above is the platform by which a runtime finds
+// this index.
 func (r *indexReader) index(ctx context.Context, m manifest, above platform, depth int) (listing, error) {
-	if err := r.count(len(m.Manifests)); err != nil {
+	if err := r.addEntries(len(m.Manifests)); err != nil {
 		return listing{}, err
 	}
 	entries := make([]listing, len(m.Manifests))
@@ -81,41 +83,41 @@ func (r *indexReader) index(ctx context.Context, m manifest, above platform, dep
 	return all, nil
 }
 
-// entry reads one entry. Trouble on the way is an error, since the next try may find out more; what stays as it is
-// makes the entry uninspected.
+// entry reads one entry. A temporary failure is an error, since the next attempt may succeed; a
+// permanent one makes the entry uninspected.
 func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, depth int) (listing, error) {
-	said := above
+	listed := above
 	if d.Platform != nil {
 		if d.Platform.unknown() {
 			return listing{}, nil
 		}
-		if !d.Platform.silent() {
-			said = *d.Platform
+		if !d.Platform.empty() {
+			listed = *d.Platform
 		}
 	}
-	found, own, err := r.look(ctx, d, said, depth)
+	found, own, err := r.read(ctx, d, listed, depth)
 	if err == nil {
 		return found, nil
 	}
 	if r.exceeded() {
 		return listing{}, err
 	}
-	if !r.client.wants(said, own) {
+	if !r.client.wantsPlatform(listed, own) {
 		return listing{unwanted: 1}, nil
 	}
 	if kind := pratique.KindOf(err); kind != pratique.Invalid && kind != pratique.NotFound && kind != pratique.Exhausted {
 		return listing{}, err
 	}
-	platform := said.name()
+	platform := listed.name()
 	if platform == "" {
 		platform = own.name()
 	}
 	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
 }
 
-// look fetches an entry and goes by its bytes. With an error it returns the platform that the image's own configuration
-// names, as far as it was read.
-func (r *indexReader) look(ctx context.Context, d descriptor, said platform, depth int) (found listing, own platform, err error) {
+// read fetches an entry and evaluates its bytes. With an error it also returns the platform in the
+// image's configuration, if that was read.
+func (r *indexReader) read(ctx context.Context, d descriptor, listed platform, depth int) (found listing, own platform, err error) {
 	id, err := d.id()
 	if err != nil {
 		return listing{}, own, err
@@ -124,7 +126,7 @@ func (r *indexReader) look(ctx context.Context, d descriptor, said platform, dep
 	if err != nil {
 		return listing{}, own, err
 	}
-	if err := r.spend(len(doc.raw)); err != nil {
+	if err := r.addBytes(len(doc.raw)); err != nil {
 		return listing{}, own, err
 	}
 	m, err := parse(doc)
@@ -135,16 +137,16 @@ func (r *indexReader) look(ctx context.Context, d descriptor, said platform, dep
 		if depth == maxIndexDepth {
 			return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "indexes within indexes, more than %d deep", maxIndexDepth)
 		}
-		found, err = r.index(ctx, m, said, depth+1)
+		found, err = r.index(ctx, m, listed, depth+1)
 		return found, own, err
 	case m.inert():
 		return listing{}, own, nil
 	case !m.runnable():
-		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "a runtime may run it, and it is no image that can be inspected: %s", m.notImage())
+		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "a runtime may run it, but it is not an image that can be inspected: %s", m.notImage())
 	}
 	descriptors, err := r.client.descriptors(m)
 	if err != nil {
-		// Its configuration may still say for what platform it is.
+		// Its configuration may still name the platform.
 		if cfg, e := r.config(ctx, m); e == nil {
 			own = cfg.platform
 		}
@@ -158,13 +160,13 @@ func (r *indexReader) look(ctx context.Context, d descriptor, said platform, dep
 	if err := cfg.setDiffIDs(descriptors); err != nil {
 		return listing{}, own, err
 	}
-	if !r.client.wants(said, own) {
+	if !r.client.wantsPlatform(listed, own) {
 		return listing{unwanted: 1}, own, nil
 	}
-	if err := r.client.alsoBySHA256(ctx, r.target, doc, id); err != nil {
+	if err := r.client.requireSHA256(ctx, r.target, doc, id); err != nil {
 		return listing{}, own, err
 	}
-	child, err := newChild(pratique.DigestOf(doc.raw), said, own)
+	child, err := newChild(pratique.DigestOf(doc.raw), listed, own)
 	return listing{children: []pratique.Child{child}}, own, err
 }
 
@@ -173,15 +175,16 @@ func (r *indexReader) config(ctx context.Context, m manifest) (config, error) {
 	if err != nil {
 		return config{}, err
 	}
-	if err := r.spend(len(raw)); err != nil {
+	if err := r.addBytes(len(raw)); err != nil {
 		return config{}, err
 	}
 	return parseConfig(raw)
 }
 
-// newChild names the platform as the index does, if it does so in full, else as the configuration does.
-func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error) {
-	child := pratique.Child{Digest: digest, Platform: said.name()}
+// newChild takes the platform from the index if that names it in full, otherwise from the
+// configuration.
+func newChild(digest pratique.Digest, listed, own platform) (pratique.Child, error) {
+	child := pratique.Child{Digest: digest, Platform: listed.name()}
 	configured, err := own.text()
 	switch {
 	case err != nil:
@@ -192,23 +195,23 @@ func newChild(digest pratique.Digest, said, own platform) (pratique.Child, error
 		child.Configured = configured
 	}
 	if child.Platform == "" {
-		return child, pratique.Errorf(pratique.Invalid, opParse, "nothing says for which platform it is")
+		return child, pratique.Errorf(pratique.Invalid, opParse, "neither the index nor the configuration names the platform")
 	}
 	return child, nil
 }
 
-// count counts entries before they are read.
-func (r *indexReader) count(entries int) error {
+// addEntries counts entries before they are read.
+func (r *indexReader) addEntries(entries int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counted += entries; r.counted > r.client.limits.IndexChildren {
-		return pratique.Errorf(pratique.Exhausted, opParse, "the index names %d manifests, those of indexes within it counted, the limit is %d (inspect.indexEntries)",
+		return pratique.Errorf(pratique.Exhausted, opParse, "the index names %d manifests, including nested indexes, the limit is %d (inspect.indexEntries)",
 			r.counted, r.client.limits.IndexChildren)
 	}
 	return nil
 }
 
-func (r *indexReader) spend(bytes int) error {
+func (r *indexReader) addBytes(bytes int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bytes += int64(bytes); r.bytes > r.client.limits.IndexBytes {
@@ -217,18 +220,19 @@ func (r *indexReader) spend(bytes int) error {
 	return nil
 }
 
-// exceeded reports whether the index as a whole is too large, and not one entry.
+// exceeded reports whether the index as a whole is too large, rather than one entry.
 func (r *indexReader) exceeded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counted > r.client.limits.IndexChildren || r.bytes > r.client.limits.IndexBytes
 }
 
-// wants reports whether an image may be run on one of the platforms that the configuration asks for. Runtimes go by
-// what the index says; an image that calls itself wanted counts all the same.
-func (c *Client) wants(said, own platform) bool {
-	if len(c.platforms) == 0 || said.silent() {
+// wantsPlatform reports whether an image may run on a configured platform. Runtimes use the
+// platform in the index, but an image whose own configuration names a configured platform counts as
+// well.
+func (c *Client) wantsPlatform(listed, own platform) bool {
+	if len(c.platforms) == 0 || listed.empty() {
 		return true
 	}
-	return slices.ContainsFunc(c.platforms, said.raw().MayRunOn) || !own.silent() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
+	return slices.ContainsFunc(c.platforms, listed.raw().MayRunOn) || !own.empty() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
 }

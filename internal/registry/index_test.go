@@ -312,7 +312,7 @@ func TestIndex(t *testing.T) {
 			s.index("v1", entry(s.image(at("", ""), nil), onAMD))
 		}, want{children: []string{"linux/amd64"}}},
 		"nobody says anything": {func(s shelf) { s.index("v1", entry(s.image(at("", ""), nil), nil)) },
-			want{uninspected: []string{": nothing says for which platform"}}},
+			want{uninspected: []string{": neither the index nor the configuration names the platform"}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

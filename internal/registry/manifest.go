@@ -11,7 +11,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The media types of manifests that are asked for and that are no images; the others are nouns.
+// The media types of manifests that are requested and are not images; package pratique has the others.
 const (
 	typeOCIArtifact   = "application/vnd.oci.artifact.manifest.v1+json"
 	typeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
@@ -27,7 +27,7 @@ type descriptor struct {
 	Size      int64     `json:"size"`
 	URLs      []string  `json:"urls"`
 	Platform  *platform `json:"platform"`
-	// Annotations are looked at for layers only.
+	// Annotations are read for layers only.
 	Annotations map[string]string `json:"annotations"`
 }
 
@@ -39,7 +39,7 @@ func (d descriptor) id() (pratique.ContentID, error) {
 	return id, pratique.Wrap(pratique.Invalid, opParse, "", err)
 }
 
-// platform is what an index says of a child, and what a configuration says of its image.
+// platform is the platform of an index entry, or of an image's configuration.
 type platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
@@ -48,7 +48,7 @@ type platform struct {
 
 var platformPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// text returns "os/architecture[/variant]", empty if nothing is said.
+// text returns "os/architecture[/variant]", or "" if neither is set.
 func (p platform) text() (pratique.Platform, error) {
 	if p.OS == "" && p.Architecture == "" {
 		return "", nil
@@ -65,7 +65,7 @@ func (p platform) text() (pratique.Platform, error) {
 	return pratique.Platform(strings.Join(parts, "/")), nil
 }
 
-// name is the text of a platform that is named in full, and empty for one that is not, or is no platform.
+// name is text for a complete and valid platform, "" for any other.
 func (p platform) name() pratique.Platform {
 	text, err := p.text()
 	if err != nil {
@@ -74,18 +74,19 @@ func (p platform) name() pratique.Platform {
 	return text
 }
 
-// raw is "os/architecture/variant"; what is not said is empty. It is for comparing, not for showing.
+// raw returns "os/architecture/variant" with empty parts, for comparisons.
 func (p platform) raw() pratique.Platform {
 	return pratique.Platform(p.OS + "/" + p.Architecture + "/" + p.Variant)
 }
 
-// silent reports that neither the operating system nor the architecture is named, so that any may be meant.
-func (p platform) silent() bool { return p.OS == "" && p.Architecture == "" }
+// empty reports whether neither operating system nor architecture is set, so that any may be meant.
+func (p platform) empty() bool { return p.OS == "" && p.Architecture == "" }
 
-// unknown is what BuildKit gives its attestation manifests, so that no runtime ever chooses them.
+// unknown reports whether this is the platform of BuildKit's attestation manifests, which no
+// runtime chooses.
 func (p platform) unknown() bool { return p == platform{OS: "unknown", Architecture: "unknown"} }
 
-// manifest is an image manifest or an index: whichever fields are set.
+// manifest is an image manifest or an index, depending on the fields.
 type manifest struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
@@ -94,19 +95,19 @@ type manifest struct {
 	Layers        []descriptor    `json:"layers"`
 	Manifests     []descriptor    `json:"manifests"`
 	FSLayers      json.RawMessage `json:"fsLayers"`
-	// typed says that the bytes have the media type, and that it is no guess.
+	// typed is set if the document itself names the media type.
 	typed bool
 }
 
-// parse reads a manifest whose bytes have the right digest. The bytes alone say what it is, since the digest covers
-// them; what the registry calls it counts only where they say nothing. A document that is both an index and an image
-// is refused: two readers could take it for different things.
+// parse reads a manifest whose digest was verified. Only the bytes say what it is, since the digest
+// covers them; the registry's content type is used if they do not. A document that is both an index
+// and an image is refused, because two readers could interpret it differently.
 func parse(doc document) (manifest, error) {
 	var m manifest
 	refuse := func(format string, args ...any) (manifest, error) {
 		return manifest{}, pratique.Errorf(pratique.Invalid, opParse, format, args...)
 	}
-	if err := unambiguous(doc.raw, shapeManifest); err != nil {
+	if err := checkUnambiguous(doc.raw, shapeManifest); err != nil {
 		return refuse("%w", err)
 	}
 	if err := json.Unmarshal(doc.raw, &m); err != nil {
@@ -120,10 +121,10 @@ func parse(doc document) (manifest, error) {
 	}
 	m.typed = m.MediaType != ""
 	if !m.typed {
-		m.MediaType = m.guess(doc.contentType)
+		m.MediaType = m.guessType(doc.contentType)
 	}
 	if m.isIndex() && (m.Config != nil || m.Layers != nil) || m.isImageManifest() && m.Manifests != nil {
-		return refuse("media type %s does not fit the content", m.MediaType)
+		return refuse("media type %s does not match the content", m.MediaType)
 	}
 	if m.isImageManifest() && m.Config == nil {
 		return refuse("an image manifest without a configuration")
@@ -131,11 +132,12 @@ func parse(doc document) (manifest, error) {
 	return m, nil
 }
 
-// guess is the media type of a manifest that does not say its own: what the registry calls it, if that may be.
-func (m manifest) guess(contentType string) string {
+// guessType returns the media type of a manifest that does not name its own: the registry's content
+// type if it is plausible.
+func (m manifest) guessType(contentType string) string {
 	header, _, err := mime.ParseMediaType(contentType)
 	switch {
-	case err != nil: // then it says nothing
+	case err != nil: // no content type
 	case m.Manifests != nil && pratique.IsIndexType(header), m.Manifests == nil && pratique.IsManifestType(header):
 		return header
 	}
@@ -151,8 +153,8 @@ func (m manifest) isIndex() bool { return pratique.IsIndexType(m.MediaType) }
 
 func (m manifest) isImageManifest() bool { return pratique.IsManifestType(m.MediaType) }
 
-// notImage says why nobody is meant to run this, or nothing for an image or an index. An artifact type or a "subject"
-// keeps no runtime from running an image, and so they do not count.
+// notImage says why this is not meant to be run; it is empty for an image or an index. An artifact
+// type or a subject does not stop a runtime from running an image, so neither counts.
 func (m manifest) notImage() string {
 	switch {
 	case m.isIndex():
@@ -170,13 +172,13 @@ func (m manifest) notImage() string {
 	}
 }
 
-// runnable reports whether this is an image manifest as it should be.
+// runnable reports whether this is a regular image manifest.
 func (m manifest) runnable() bool { return !m.isIndex() && m.notImage() == "" }
 
-// inert reports that certainly no runtime can run this, whatever an index says of it: it names nothing to run; or it
-// says that it is an OCI manifest, its configuration is of a type that nobody takes for an image's, and none of its
-// layers is of a type that somebody unpacks. A Docker manifest, or one that does not say what it is, is never inert:
-// containers/image runs those with any configuration.
+// inert reports whether certainly no runtime can run this, whatever an index says: either it names
+// nothing to run; or it is an OCI manifest whose configuration has a type that no runtime accepts,
+// and no layer has a type that a runtime unpacks. A Docker manifest, and one without a media type,
+// is never inert: containers/image runs those with any configuration.
 func (m manifest) inert() bool {
 	if m.Config == nil && m.Layers == nil && m.Manifests == nil {
 		return true
@@ -187,15 +189,15 @@ func (m manifest) inert() bool {
 	return !slices.ContainsFunc(m.Layers, func(d descriptor) bool { return mayUnpack(d.MediaType) })
 }
 
-// mayConfigure reports whether some runtime takes a configuration of that type for an image's. Docker goes by
-// prefixes, and takes what old registries call everything; containerd converts the latter, and can be told to take
-// others, such as those of WebAssembly.
+// mayConfigure reports whether some runtime accepts a configuration of that type for an image.
+// Docker compares prefixes, and accepts the types that old registries use for everything;
+// containerd converts those, and can be configured to accept others, such as WebAssembly's.
 func mayConfigure(mediaType string) bool {
 	t := strings.ToLower(mediaType)
 	return slices.Contains([]string{"", "application/octet-stream", "application/json", "text/html"}, t) || runnableFamily(t)
 }
 
-// mayUnpack reports whether some runtime makes files of a layer of that type.
+// mayUnpack reports whether some runtime unpacks a layer of that type.
 func mayUnpack(mediaType string) bool {
 	return mediaType == "" || runnableFamily(strings.ToLower(mediaType))
 }

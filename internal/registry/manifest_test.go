@@ -44,7 +44,7 @@ func TestAmbiguity(t *testing.T) {
 
 func check(t *testing.T, raw string, s *shape, want string) {
 	t.Helper()
-	err := unambiguous([]byte(raw), s)
+	err := checkUnambiguous([]byte(raw), s)
 	if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 		t.Errorf("%s: %v, want %q", raw, err, want)
 	}

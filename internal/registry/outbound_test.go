@@ -57,7 +57,7 @@ func wantAnswer(t *testing.T, err error, kind pratique.Kind, text string) {
 func TestOwnAuthority(t *testing.T) {
 	t.Parallel()
 	address, ca := secureRegistry(t)
-	wantAnswer(t, listTags(t, Host{Name: address, TLS: true}, "team/app"), pratique.Unavailable, "in registries[].ca")
+	wantAnswer(t, listTags(t, Host{Name: address, TLS: true}, "team/app"), pratique.Unavailable, "to registries[].ca")
 	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "team/app"), pratique.NotFound, "404")
 	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "closed/app"), pratique.Denied, "set registries[].username and password")
 	if _, err := New(Config{Hosts: []Host{{Name: address, CA: []byte("no PEM")}}}); pratique.KindOf(err) != pratique.Invalid {
@@ -108,5 +108,5 @@ func TestProxy(t *testing.T) {
 	if len(proxy.asked) == 0 || proxy.asked[0] != "CONNECT example.com:443" {
 		t.Errorf("the proxy was asked for %v", proxy.asked)
 	}
-	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied, "sends us to cdn.example.net, which is asked by a proxy: name that host in redirectHosts")
+	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied, "redirects to cdn.example.net, which is reached by a proxy: add that host to redirectHosts")
 }

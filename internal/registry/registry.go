@@ -1,10 +1,10 @@
-// Package registry is the only place that reads images from registries. It resolves what somebody said to
-// what is meant, refuses what is not a container image, and hands out the bytes of manifests, configurations
-// and layers within limits.
+// Package registry is the only package that reads images from registries. It resolves image
+// references to subjects, refuses what is not a container image, and returns manifests,
+// configurations and layers within limits.
 //
-// It contacts the configured hosts, and hosts that these send it to, and no other: a payload that names a
-// registry nobody configured gets nowhere. Credentials are those of the configuration, never those of the
-// environment, and are sent to the host they belong to and to its token servers alone.
+// It contacts only the configured hosts and hosts to which these redirect: a payload that names
+// another registry is refused. Credentials come from the configuration only, never from the
+// environment, and are sent only to their host and its token servers.
 package registry
 
 import (
@@ -22,24 +22,26 @@ import (
 
 // Host is one registry that may be contacted.
 type Host struct {
-	// Name is the host with its port, if it has one, as subjects are to spell it.
+	// Name is the host with its port, if it has one, as subjects spell it.
 	Name string
-	// Aliases are other names by which payloads call the same registry. They are mapped to Name and are never
-	// contacted themselves.
+	// Aliases are other names of the same registry in payloads. They are mapped to Name and never
+	// contacted.
 	Aliases []string
 	// PlainHTTP means without TLS. It is the default of loopback hosts, unless TLS is set.
 	PlainHTTP, TLS bool
 	// Username and Password are both set, or both empty for anonymous access.
 	Username, Password string
-	// CA are certificates, in PEM, of authorities that are trusted for this registry beside those of the system.
+	// CA are PEM certificates of authorities to trust for this registry, in addition to the
+	// system's.
 	CA []byte
-	// TokenHosts are the hosts, other than Name, whose token servers may see the credentials. Those of Docker
-	// Hub and GitLab are known.
+	// TokenHosts are other hosts whose token servers may receive the credentials. Those of Docker
+	// Hub and GitLab are built in.
 	TokenHosts []string
-	// RedirectHosts are hosts at private addresses that may serve this registry's bytes, for example an object
-	// store. Hosts at public addresses need not be named, unless a proxy is asked for them. Neither gets credentials.
+	// RedirectHosts are hosts at private addresses that may serve this registry's blobs, for
+	// example an object store. Hosts at public addresses need not be listed, unless a proxy is used
+	// for them. Neither receive credentials.
 	RedirectHosts []string
-	// Concurrency is how many requests may be under way at a time, half of them downloads of layers; 16.
+	// Concurrency is the number of concurrent requests, of which half may be layer downloads; 16.
 	Concurrency int
 }
 
@@ -47,8 +49,8 @@ type Host struct {
 type Limits struct {
 	// ManifestBytes is for one manifest and for one configuration; 4 MiB.
 	ManifestBytes int64
-	// IndexChildren is the number of manifests that an index names, of whatever sort, those of indexes within it
-	// counted; 64. IndexBytes is for those manifests and their configurations together; 32 MiB.
+	// IndexChildren bounds the manifests in an index, including nested indexes; 64. IndexBytes
+	// bounds those manifests and their configurations together; 32 MiB.
 	IndexChildren int
 	IndexBytes    int64
 	// Layers is the number of layers of one image; 256.
@@ -57,14 +59,14 @@ type Limits struct {
 	LayerBytes, ImageBytes int64
 }
 
-// Config says which registries there are. The zero value refuses every image.
+// Config lists the registries. The zero value refuses every image.
 type Config struct {
 	Hosts []Host
 	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its gate.
 	UserAgent string
 	Limits    Limits
-	// Platforms are what images are run on: the images of an index that certainly run on none of them are left out.
-	// Empty leaves out none.
+	// Platforms are the platforms on which images run: images of an index that run on none of them
+	// are left out. Empty means all platforms.
 	Platforms []pratique.Platform
 }
 
@@ -76,20 +78,20 @@ type Client struct {
 	platforms []pratique.Platform
 	stall     time.Duration
 	sessions  sessions
-	documents documents
-	present   present
+	documents documentCache
+	present   presenceCache
 }
 
-// host is a configured host, ready to be asked.
+// host is a configured host with its connections.
 type host struct {
 	Host
 	registry name.Registry
 	names    []name.Option
-	pace     *pace
+	throttle *throttle
 	guard    *guard
 }
 
-// tokenServers are well-known token servers on another host than their registry.
+// tokenServers are well-known token servers on other hosts than their registry.
 var tokenServers = map[string]string{
 	"index.docker.io":      "auth.docker.io",
 	"registry-1.docker.io": "auth.docker.io",
@@ -145,7 +147,7 @@ func (h Host) prepare() (*host, error) {
 		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", pratique.Clip(h.Name))
 	}
 	h.PlainHTTP = h.PlainHTTP || !h.TLS && loopback(h.Name)
-	ready := &host{Host: h, pace: newPace(h.Name, h.Concurrency)}
+	ready := &host{Host: h, throttle: newThrottle(h.Name, h.Concurrency)}
 	if h.PlainHTTP {
 		ready.names = []name.Option{name.Insecure}
 	}
@@ -189,7 +191,8 @@ type target struct {
 	name name.Repository
 }
 
-// target looks the registry up, exactly as written: a suffix or pattern match would send credentials astray.
+// target looks up the registry by its exact name: a suffix or pattern match could send credentials
+// to the wrong host.
 func (c *Client) target(repo pratique.Repository) (target, error) {
 	if err := repo.Validate(); err != nil {
 		return target{}, &pratique.Error{Op: "find registry", Kind: pratique.Invalid, Err: err}

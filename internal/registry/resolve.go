@@ -10,10 +10,11 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Resolve finds out what a ref means now: by its digest if it has one, else by its tag. The manifest is read once and
-// hashed; of an index every image is listed that runs on a platform of the configuration, and what could not be looked into;
-// of a single image the platform is read from its configuration. What is not a container image comes back with NotImage
-// set, not as an error. The subject bears the configured name of the registry, also if the ref used an alias.
+// Resolve resolves a reference, by its digest if it has one, otherwise by its tag. The manifest is
+// read once and hashed. For an index, the result lists every image for a configured platform, and
+// the entries that could not be inspected; for a single image, the platform comes from its
+// configuration. If it is not a container image, NotImage is set; that is not an error. The subject
+// has the registry's configured name, even if the reference used an alias.
 func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.Manifest, error) {
 	const op = "resolve image"
 	if err := ref.Validate(); err != nil {
@@ -27,14 +28,14 @@ func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.M
 	return m, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-// resolve goes by the id if there is one, else by the tag.
+// resolve uses the id if there is one, otherwise the tag.
 func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.ContentID) (pratique.Manifest, error) {
 	if !id.IsZero() {
 		tag = id.String()
 	}
 	doc, err := c.manifest(ctx, t, tag, id)
 	if err == nil {
-		err = c.alsoBySHA256(ctx, t, doc, id)
+		err = c.requireSHA256(ctx, t, doc, id)
 	}
 	if err != nil {
 		return pratique.Manifest{}, err
@@ -62,8 +63,8 @@ func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.
 	return found, nil
 }
 
-// platform is what an image's configuration says. The layers are looked at too, so that an image that cannot
-// be inspected is refused at once.
+// platform reads the platform from an image's configuration. It checks the layers too, so that an
+// image that cannot be inspected is refused early.
 func (c *Client) platform(ctx context.Context, t target, m manifest) (pratique.Platform, error) {
 	if _, err := c.descriptors(m); err != nil {
 		return "", err
@@ -79,7 +80,7 @@ func (c *Client) platform(ctx context.Context, t target, m manifest) (pratique.P
 	return cfg.text()
 }
 
-// list reads what an index names.
+// list reads the entries of an index.
 func (c *Client) list(ctx context.Context, t target, m manifest, found *pratique.Manifest) error {
 	r := &indexReader{client: c, target: t}
 	all, err := r.index(ctx, m, platform{}, 1)
@@ -91,14 +92,14 @@ func (c *Client) list(ctx context.Context, t target, m manifest, found *pratique
 	case len(all.children)+len(all.uninspected) > 0:
 		return nil
 	case all.unwanted > 0:
-		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the platforms %v that the configuration asks for", c.platforms)
+		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the platforms %v that are configured", c.platforms)
 	}
 	found.NotImage = "index without a platform image"
 	return nil
 }
 
-// Image reads the manifest and the configuration of one platform image and lists its layers, all within the
-// limits. An index and what cannot be run are refused as Invalid.
+// Image reads the manifest and the configuration of a platform image and lists its layers, within
+// the limits. An index, and anything that cannot be run, is Invalid.
 func (c *Client) Image(ctx context.Context, subject pratique.Subject) (layers.Remote, error) {
 	img, err := c.image(ctx, subject)
 	return img, pratique.Wrap(pratique.Unknown, "read image", subject.String(), err)
@@ -148,7 +149,7 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 	}, nil
 }
 
-// descriptors checks the layers of an image manifest; their diff ids are still missing.
+// descriptors checks the layers of an image manifest. Their diff ids are set later.
 func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 	if len(m.Layers) > c.limits.Layers {
 		return nil, pratique.Errorf(pratique.Exhausted, opParse, "%d layers, the limit is %d (inspect.layers)", len(m.Layers), c.limits.Layers)
@@ -161,10 +162,10 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 			return nil, err
 		}
 		if len(d.URLs) > 0 {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is to be fetched from elsewhere (%s), as those of Windows are: foreign layers are not read",
+			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is a foreign layer, as in Windows images, to be fetched from %s: foreign layers are not read",
 				id, pratique.Clip(strings.Join(d.URLs, " ")))
 		}
-		if !layers.Known(d.MediaType) {
+		if !layers.IsLayerType(d.MediaType) {
 			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, pratique.Clip(d.MediaType))
 		}
 		sum += d.Size
@@ -173,13 +174,13 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 				id, d.Size, sum, c.limits.LayerBytes, c.limits.ImageBytes)
 		}
 		layer := layers.Descriptor{MediaType: d.MediaType, Size: d.Size, Annotations: d.Annotations}
-		layer.Digest, layer.DigestName = layers.Named(id)
+		layer.Digest, layer.DigestName = layers.DigestFor(id)
 		all = append(all, layer)
 	}
 	return all, nil
 }
 
-// config is the part of an image's configuration that says what its layers are.
+// config is the part of an image's configuration that describes its layers.
 type config struct {
 	platform
 	RootFS struct {
@@ -190,7 +191,7 @@ type config struct {
 
 func parseConfig(raw []byte) (config, error) {
 	var cfg config
-	err := unambiguous(raw, shapeConfig)
+	err := checkUnambiguous(raw, shapeConfig)
 	if err == nil {
 		err = json.Unmarshal(raw, &cfg)
 	}
@@ -211,7 +212,7 @@ func (c config) setDiffIDs(all []layers.Descriptor) error {
 		if err != nil {
 			return pratique.Wrap(pratique.Invalid, op, "", err)
 		}
-		all[i].DiffID, all[i].DiffIDName = layers.Named(id)
+		all[i].DiffID, all[i].DiffIDName = layers.DigestFor(id)
 	}
 	return nil
 }

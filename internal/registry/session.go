@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// Tokens live for a minute where the server does not say. Reading renews them by itself; an upload whose
-	// token runs out half-way cannot be repeated by the transport, so those sessions are made anew before.
+	// Tokens live for a minute unless the server says otherwise. Reads renew them automatically, but the transport
+	// cannot repeat an upload whose token expires, so sessions for uploads are renewed earlier.
 	pullSessionAge = 10 * time.Minute
 	pushSessionAge = 45 * time.Second
 	maxSessions    = 1024
 )
 
-// sessions holds the authenticated transports, one for each repository and scope: registries give tokens
-// per repository.
+// sessions holds the authenticated transports, one for each repository and scope, since registries
+// issue tokens per repository.
 type sessions struct {
 	mu   sync.Mutex
 	open map[sessionKey]*session
@@ -48,7 +48,7 @@ func (s *sessions) get(key sessionKey) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil || len(s.open) >= maxSessions {
-		// Forgetting all is rare and costs one login for each repository in use.
+		// Dropping all is rare and costs one login for each repository in use.
 		s.open = map[sessionKey]*session{}
 	}
 	entry, ok := s.open[key]
@@ -66,7 +66,7 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 	case s.lock <- struct{}{}:
 		defer func() { <-s.lock }()
 	case <-ctx.Done():
-		return nil, fault("log in to registry", t.host.Name, ctx.Err())
+		return nil, toError("log in to registry", t.host.Name, ctx.Err())
 	}
 	if s.transport != nil && time.Since(s.madeAt) < age {
 		return s.transport, nil
@@ -74,13 +74,13 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 	base := transport.NewUserAgent(retryReads(t.host.guard), c.userAgent)
 	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base, []string{t.name.Scope(scope)})
 	if err != nil {
-		return nil, loginFault(t.host.Host, err)
+		return nil, loginError(t.host.Host, err)
 	}
 	s.transport, s.madeAt = made, time.Now()
 	return made, nil
 }
 
-// credentials are those of the configuration; there is no fallback to a keychain on purpose.
+// credentials come from the configuration. There is deliberately no fallback to a keychain.
 func (h *host) credentials() authn.Authenticator {
 	if h.Username == "" {
 		return authn.Anonymous
@@ -88,9 +88,9 @@ func (h *host) credentials() authn.Authenticator {
 	return &authn.Basic{Username: h.Username, Password: h.Password}
 }
 
-// RemoteOptions returns what reading and writing signatures in a repository needs: the authenticated
-// transport for pull and push, with its connections, its token and its guards. The options hold ctx, so make
-// them for one job; make a [remote.Pusher] per job too, because it remembers uploads for ever.
+// RemoteOptions returns the options for reading and writing signatures in a repository: a transport
+// that is authenticated for pull and push and goes through the guard. The options hold ctx, so make
+// them for one job; make a [remote.Pusher] for each job too, because it remembers uploads forever.
 func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([]remote.Option, []name.Option, error) {
 	t, err := c.target(repo)
 	if err != nil {
@@ -103,7 +103,8 @@ func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([
 	return []remote.Option{remote.WithContext(ctx), remote.WithTransport(rt)}, t.host.names, nil
 }
 
-// Transport is the transport of [Client.RemoteOptions], for those who make requests of their own.
+// Transport returns the transport of [Client.RemoteOptions], for callers that make their own
+// requests.
 func (c *Client) Transport(ctx context.Context, repo pratique.Repository) (http.RoundTripper, error) {
 	t, err := c.target(repo)
 	if err != nil {
@@ -112,8 +113,8 @@ func (c *Client) Transport(ctx context.Context, repo pratique.Repository) (http.
 	return c.login(ctx, t, transport.PushScope, pushSessionAge)
 }
 
-// readRetries repeats requests that change nothing and have no body; uploads are repeated by those who hold
-// the bytes.
+// readRetries retries requests without a body that change nothing. Uploads are retried by the code
+// that has the bytes.
 type readRetries struct {
 	once, repeated http.RoundTripper
 }
@@ -121,13 +122,13 @@ type readRetries struct {
 func retryReads(inner http.RoundTripper) http.RoundTripper {
 	return &readRetries{once: inner, repeated: transport.NewRetry(inner,
 		transport.WithRetryBackoff(transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
-		transport.WithRetryPredicate(passing),
-		// Not 429: waiting for that is the queue's business.
+		transport.WithRetryPredicate(isTransient),
+		// Not 429: the queue waits for that.
 		transport.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout))}
 }
 
-// onceKey marks the contexts of requests that are not to be repeated.
+// onceKey marks the contexts of requests that must not be retried.
 type onceKey struct{}
 
 // RoundTrip implements [http.RoundTripper].
@@ -138,8 +139,8 @@ func (r *readRetries) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.repeated.RoundTrip(req)
 }
 
-// passing reports errors that the next moment may not have.
-func passing(err error) bool {
+// isTransient reports whether a retry may succeed.
+func isTransient(err error) bool {
 	var status *transport.Error
 	if errors.As(err, &status) {
 		return status.Temporary()

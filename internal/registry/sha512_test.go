@@ -114,7 +114,7 @@ func TestSHA512InAnIndex(t *testing.T) {
 	// Nothing can be signed by a digest that the registry does not serve.
 	delete(s.manifests, digest.String())
 	got, err = client(t, s.fake, Config{}).Resolve(t.Context(), ref(s.fake, "v1"))
-	want{uninspected: []string{"linux/amd64: does not have it as sha256:"}}.check(t, got, err)
+	want{uninspected: []string{"linux/amd64: but not as sha256:"}}.check(t, got, err)
 	id, _ := pratique.ParseContentID(long)
 	_, err = client(t, s.fake, Config{}).Resolve(t.Context(), ref(s.fake, "").WithContentID(id))
 	wantKind(t, err, pratique.Invalid)

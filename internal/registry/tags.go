@@ -15,7 +15,8 @@ import (
 
 const (
 	opTags = "list tags"
-	// pageTags is what is asked for; ECR refuses more. Registries may give fewer, or all they have.
+	// pageTags is the requested page size; ECR refuses more. Registries may return fewer tags, or
+	// all of them.
 	pageTags     = 1000
 	maxPageBytes = 16 << 20
 	maxPageTags  = 100_000
@@ -23,11 +24,11 @@ const (
 	maxETag      = 256
 )
 
-// Tags returns one page of the list of a repository's tags: at most 100,000 names within 16 MiB. After is the Next
-// of the page before, empty for the first; an ETag makes the question conditional, empty asks in any case. Each
-// call is one request, after a login if there is no session; trouble on the way is left to the caller. NotFound says
-// that there is no such repository, RateLimited comes with a [Throttled] if the registry said how long to wait, and
-// Corrupt is a list that cannot be read or followed.
+// Tags returns one page of a repository's tags: at most 100,000 names in 16 MiB. after is the Next
+// of the previous page, empty for the first; an etag makes the request conditional. Each call is
+// one request, plus a login if there is no session, and is not retried. The error is NotFound if
+// there is no such repository, RateLimited with a [Throttled] if the registry said how long to
+// wait, and Corrupt if the list cannot be read or continued.
 func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error) {
 	t, err := c.target(repo)
 	if err != nil {
@@ -46,7 +47,7 @@ func (c *Client) tags(ctx context.Context, t target, after, etag string) (pratiq
 		return pratique.TagPage{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
 			len(query), len(etag), maxQuery, maxETag)
 	}
-	resp, err := c.ask(ctx, t, question{method: http.MethodGet, kind: "tags", id: "list", query: query, unless: etag, once: true})
+	resp, err := c.do(ctx, t, apiRequest{method: http.MethodGet, kind: "tags", id: "list", query: query, ifNoneMatch: etag, noRetry: true})
 	if err != nil {
 		return pratique.TagPage{}, err
 	}
@@ -62,7 +63,7 @@ func (c *Client) tags(ctx context.Context, t target, after, etag string) (pratiq
 		return pratique.TagPage{}, err
 	}
 	if page.Next == query {
-		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags, "the page is said to be followed by itself")
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags, "the next page is this page")
 	}
 	return page, nil
 }
@@ -75,7 +76,7 @@ func readPage(resp *http.Response, repo pratique.Repository) (pratique.TagPage, 
 	var list struct {
 		Tags []string `json:"tags"`
 	}
-	err = unambiguous(raw, shapeTags)
+	err = checkUnambiguous(raw, shapeTags)
 	if err == nil {
 		err = json.Unmarshal(raw, &list)
 	}
@@ -104,8 +105,8 @@ var link = regexp.MustCompile(`<([^>]*)>\s*((?:;[^,<]*)*)`)
 
 var relNext = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?next"?\s*(;|$)`)
 
-// nextQuery takes the query of the next page's URL, and nothing else of it: the registry and the path are known.
-// What cannot be followed is an error, since the tags behind it would be missed.
+// nextQuery returns the query of the link to the next page; registry and path are known. A link
+// that cannot be followed is an error, since the following tags would be missed.
 func nextQuery(headers []string) (string, error) {
 	for _, header := range headers {
 		for _, found := range link.FindAllStringSubmatch(header, -1) {
@@ -123,30 +124,31 @@ func nextQuery(headers []string) (string, error) {
 			if n, err := strconv.Atoi(values.Get("n")); values.Has("n") && (err != nil || n < 1) {
 				values.Set("n", strconv.Itoa(pageTags)) // GHCR's links ask for pages without tags
 			}
-			return values.Encode(), nil // encoded anew, so that nothing but a query gets into the request
+			return values.Encode(), nil // encoded again, so that only a query gets into the request
 		}
 	}
 	return "", nil
 }
 
-// Digest asks what a tag names now; for a ref without a tag, whether the digest is still there; and for a ref with a digest
-// of another algorithm what that names. NotFound says that it is gone.
+// Digest returns the digest that a tag names now. For a reference without a tag it checks that the
+// digest still exists, and for a digest of another algorithm it returns the sha256 digest. The
+// error is NotFound if there is none.
 func (c *Client) Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
 	d, _, err := c.digest(ctx, ref, pratique.Digest{}, nil)
 	return d, err
 }
 
-// DigestIfChanged is Digest for those who know what the tag named before, and reports whether it names something
-// else now. The request is conditional, so that most registries need not look further; a zero digest makes it
-// unconditional. Where registries do not tell digests, the manifest is read, by a second request. Each is sent once:
-// trouble on the way is left to the caller, with a [Throttled] in its error if the registry said how long to wait.
-// Before each spend is called, for a budget of requests; no request follows an error of it.
+// DigestIfChanged is Digest with the previously known digest, and reports whether it changed. The
+// request is conditional, which is cheaper for most registries, unless known is zero. If the
+// registry does not return digests, a second request reads the manifest. Requests are not retried;
+// the error has a [Throttled] if the registry said how long to wait. spend is called before each
+// request, for a budget; if it fails, no request is sent.
 func (c *Client) DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
 	d pratique.Digest, changed bool, err error) {
 	return c.digest(ctx, ref, known, spend)
 }
 
-// digest sends each request once if there is a budget to spend.
+// digest does not retry if there is a budget.
 func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
 	pratique.Digest, bool, error) {
 	const op = "look up tag"
@@ -157,14 +159,14 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	if err != nil {
 		return pratique.Digest{}, false, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 	}
-	q := question{method: http.MethodHead, kind: "manifests", id: ref.Tag, once: spend != nil}
+	q := apiRequest{method: http.MethodHead, kind: "manifests", id: ref.Tag, noRetry: spend != nil}
 	var want pratique.ContentID
 	if ref.Tag == "" || !ref.Other.IsZero() {
 		want = ref.ContentID()
 		q.id = want.String()
 	}
 	if !known.IsZero() {
-		q.unless = fmt.Sprintf("%q", known)
+		q.ifNoneMatch = fmt.Sprintf("%q", known)
 	}
 	if spend == nil {
 		spend = func(context.Context) error { return nil }
@@ -172,44 +174,44 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	var d pratique.Digest
 	if ref.Other.IsZero() {
 		d, err = c.headDigest(ctx, t, q, known, want, spend)
-	} else { // only the bytes tell the sum that we go by
+	} else { // only the bytes have the sha256 digest
 		d, err = c.getDigest(ctx, t, q, want, spend)
 	}
 	return d, err == nil && d != known, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-func (c *Client) headDigest(ctx context.Context, t target, q question, known pratique.Digest, want pratique.ContentID,
+func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known pratique.Digest, want pratique.ContentID,
 	spend func(context.Context) error) (pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
-	resp, err := c.ask(ctx, t, q)
+	resp, err := c.do(ctx, t, q)
 	if kind := pratique.KindOf(err); kind == pratique.NotFound || kind == pratique.Invalid {
-		// Nexus and some proxies answer HEAD as if nothing were there.
+		// Nexus and some proxies answer HEAD with 404.
 		return c.getDigest(ctx, t, q, want, spend)
 	}
 	if err != nil {
 		return pratique.Digest{}, err
 	}
 	_ = resp.Body.Close() // the answer to HEAD has none
-	// Of a digest of another algorithm only the bytes tell the sum that we go by.
-	if said := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); said != "" && !strings.HasPrefix(said, "sha512:") {
-		d, err := pratique.ParseDigest(said)
+	// A sha512 digest does not tell the sha256 digest.
+	if named := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); named != "" && !strings.HasPrefix(named, "sha512:") {
+		d, err := pratique.ParseDigest(named)
 		return d, pratique.Wrap(pratique.Invalid, "read digest", "", err)
 	}
 	if resp.StatusCode == http.StatusNotModified {
 		return known, nil
 	}
-	return c.getDigest(ctx, t, q, want, spend) // the header is optional: then only the bytes tell
+	return c.getDigest(ctx, t, q, want, spend) // the header is optional
 }
 
-// getDigest reads the manifest that a question by HEAD was about. Its bytes have the name want, unless that is zero.
-func (c *Client) getDigest(ctx context.Context, t target, q question, want pratique.ContentID, spend func(context.Context) error) (
+// getDigest reads the manifest. Its bytes must have the digest want, unless that is zero.
+func (c *Client) getDigest(ctx context.Context, t target, q apiRequest, want pratique.ContentID, spend func(context.Context) error) (
 	pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
 	}
-	q.method, q.unless = http.MethodGet, ""
+	q.method, q.ifNoneMatch = http.MethodGet, ""
 	doc, err := c.readManifest(ctx, t, q, want)
 	if err != nil {
 		return pratique.Digest{}, err

@@ -17,8 +17,8 @@ import (
 
 const opGuard = "guard registry request"
 
-// newTransport makes a long-lived transport; with publicOnly it refuses to connect to addresses that are not
-// on the public internet, whatever name they were found under.
+// newTransport returns a long-lived transport. With publicOnly it connects only to addresses on the
+// public internet, whatever their name.
 func newTransport(publicOnly bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	if publicOnly {
@@ -33,14 +33,14 @@ func newTransport(publicOnly bool) *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		// Digests are over the bytes as stored. Go would ask for gzip and undo it behind our back.
+		// Digests cover the stored bytes. Go would request gzip and decompress it silently.
 		DisableCompression: true,
 	}
 }
 
-// reserved are the address blocks that netip has no name for and that lead into private networks, directly
-// or by translation.
-var reserved = []netip.Prefix{
+// reservedPrefixes are address blocks that lead into private networks, directly or by translation,
+// and for which netip has no method.
+var reservedPrefixes = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT, also used inside clouds
 	netip.MustParsePrefix("192.0.0.0/24"),
@@ -54,7 +54,7 @@ var reserved = []netip.Prefix{
 	netip.MustParsePrefix("fec0::/10"),      // site-local
 }
 
-// checkPublic runs after the name is resolved, so a name that changes its address between check and use
+// checkPublic is called with the resolved address, so a name that changes its address after a check
 // gains nothing.
 func checkPublic(address string) error {
 	ap, err := netip.ParseAddrPort(address)
@@ -63,19 +63,20 @@ func checkPublic(address string) error {
 	}
 	addr := ap.Addr().Unmap().WithZone("")
 	inside := !addr.IsGlobalUnicast() || addr.IsPrivate() ||
-		slices.ContainsFunc(reserved, func(p netip.Prefix) bool { return p.Contains(addr) })
+		slices.ContainsFunc(reservedPrefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 	if inside {
 		return pratique.Errorf(pratique.Denied, opGuard,
-			"the registry sends us to the private address %s: name that host in redirectHosts if it belongs to the registry", addr)
+			"the registry redirects to the private address %s: add that host to redirectHosts if it belongs to the registry", addr)
 	}
 	return nil
 }
 
-// guard is the transport of one configured host. Whatever the host answers (redirects, token realms, upload
-// locations), requests with credentials or bodies leave for the host itself and its token servers only.
+// guard is the transport of one configured host. Whatever the host answers (redirects, token
+// realms, upload locations), requests with credentials or bodies are only sent to the host itself
+// and its token servers.
 type guard struct {
 	host            *host
-	own             string // host[:port] as it stands in URLs
+	own             string // host[:port] as in URLs
 	trusted, public http.RoundTripper
 	proxy           func(*http.Request) (*url.URL, error)
 	manifestBytes   int64
@@ -88,39 +89,39 @@ func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *
 // RoundTrip implements [http.RoundTripper].
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !g.host.PlainHTTP && req.URL.Scheme == "http" && authority(req.URL) == g.own && g.host.registry.Scheme() == "http" {
-		// The library takes loopback and private addresses for plain ones.
+		// The library assumes plain HTTP for loopback and private addresses.
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "https"
 	}
 	transport, err := g.route(req)
 	if err != nil {
-		return nil, refused(req, err)
+		return nil, closeBody(req, err)
 	}
 	if g.host.PlainHTTP && authority(req.URL) == g.own && req.URL.Scheme != "http" {
-		// Tried first by the library; asking a plain server for TLS costs a round trip and says nothing.
+		// The library tries TLS first, which costs a round trip and is pointless.
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "http"
 	}
-	leave, err := g.host.pace.enter(req.Context(), g.host.pace.slots)
+	release, err := g.host.throttle.acquire(req.Context(), g.host.throttle.slots)
 	if err != nil {
-		return nil, refused(req, err)
+		return nil, closeBody(req, err)
 	}
 	sent := time.Now()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		leave()
+		release()
 		return nil, err
 	}
-	if err := g.host.pace.heed(resp, sent, time.Now()); err != nil {
-		leave()
+	if err := g.host.throttle.observe(resp, sent, time.Now()); err != nil {
+		release()
 		return nil, err
 	}
-	hold(req, resp, leave)
+	releaseOnClose(req, resp, release)
 	return g.bound(req, resp)
 }
 
-// refused keeps the contract of RoundTripper for a request that is not sent.
-func refused(req *http.Request, err error) error {
+// closeBody keeps the contract of RoundTripper for a request that is not sent.
+func closeBody(req *http.Request, err error) error {
 	if req.Body != nil {
 		_ = req.Body.Close() // nothing was read from it
 	}
@@ -130,9 +131,9 @@ func refused(req *http.Request, err error) error {
 func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	to := authority(req.URL)
 	if req.URL.Scheme != "https" && !g.host.PlainHTTP {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s leads to %s without TLS: set plainHTTP if that is meant", g.own, pratique.Clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s redirects to %s without TLS: set plainHTTP if that is intended", g.own, pratique.Clip(to))
 	}
-	// The header can name another host than the address; it decides who answers behind a proxy.
+	// The Host header can differ from the address, and a proxy routes by it.
 	if req.Host != "" && req.Host != req.URL.Host {
 		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s", pratique.Clip(req.Host), pratique.Clip(to))
 	}
@@ -141,7 +142,7 @@ func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	}
 	if req.Header.Get("Authorization") != "" {
 		return nil, pratique.Errorf(pratique.Denied, opGuard,
-			"registry %s asks to send credentials to %s: name that host in tokenHosts if it is its token server", g.own, pratique.Clip(to))
+			"registry %s asks to send credentials to %s: add that host to tokenHosts if it is its token server", g.own, pratique.Clip(to))
 	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s", g.own, req.Method, pratique.Clip(to))
@@ -149,15 +150,15 @@ func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	if slices.Contains(g.host.RedirectHosts, to) {
 		return g.trusted, nil
 	}
-	// Whoever asks by a proxy does not learn the address, so nobody could check that it is a public one.
+	// With a proxy the address is not known here, so it cannot be checked.
 	if proxy, err := g.proxy(req); err != nil || proxy != nil {
 		return nil, pratique.Errorf(pratique.Denied, opGuard,
-			"the registry sends us to %s, which is asked by a proxy: name that host in redirectHosts if it serves this registry's blobs", pratique.Clip(to))
+			"the registry redirects to %s, which is reached by a proxy: add that host to redirectHosts if it serves this registry's blobs", pratique.Clip(to))
 	}
 	return g.public, nil
 }
 
-// authority is the host with its port, without the port that the scheme implies.
+// authority is the host with its port, unless the scheme implies the port.
 func authority(u *url.URL) string {
 	port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
 	if port == "" {
@@ -166,7 +167,7 @@ func authority(u *url.URL) string {
 	return strings.TrimSuffix(u.Host, port)
 }
 
-// bound limits what libraries read into memory whole.
+// bound limits documents that libraries read into memory as a whole.
 func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, error) {
 	whole := strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/")
 	if !whole || req.Method == http.MethodHead {
@@ -174,17 +175,18 @@ func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, e
 	}
 	if resp.ContentLength > g.manifestBytes {
 		_ = resp.Body.Close() // refused unread
-		return nil, tooBig("manifest", g.manifestBytes)
+		return nil, errTooLarge("manifest", g.manifestBytes)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: tooBig("manifest", g.manifestBytes)}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: errTooLarge("manifest", g.manifestBytes)}
 	return resp, nil
 }
 
-func tooBig(what string, limit int64) error {
+func errTooLarge(what string, limit int64) error {
 	return pratique.Errorf(pratique.Exhausted, "read "+what, "larger than the limit of %d bytes", limit)
 }
 
-// boundedBody fails with err, where [io.LimitedReader] would pretend that the body ends.
+// boundedBody fails with err beyond its limit, while [io.LimitedReader] would report the end of the
+// body.
 type boundedBody struct {
 	io.ReadCloser
 	left int64

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Bounds of a connection. A webhook's sender and an API client finish a request in seconds; whoever does not
-// is broken or hostile. The write bound leaves room for downloading a large SBOM over a slow line.
+// Bounds of a connection. Senders of webhooks and API clients finish a request in seconds; others are broken or hostile.
+// The write bound allows for downloading a large SBOM over a slow connection.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second
@@ -22,13 +22,13 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// Grace is how long requests under way may take after the context has ended.
+// Grace is how long running requests may take after the context has ended.
 const Grace = 10 * time.Second
 
-// Run serves handler on the listener until ctx ends. Then it takes no more connections, ends the context of
-// every request, and waits for the requests under way: a handler that waits for something to happen should
-// answer with what it knows when its context ends, one that has to finish should go on without it. Connections
-// that are still busy after [Grace] are cut off; that is no error.
+// Run serves handler on the listener until ctx ends. Then it accepts no more connections, ends the
+// context of every request, and waits for running requests: a handler that waits for an event
+// should answer with what it has when its context ends; one that has to finish should continue.
+// Connections that are still busy after [Grace] are closed; that is no error.
 func Run(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	return run(ctx, listener, handler, Grace)
 }
@@ -41,10 +41,10 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, grace
 		BaseContext: func(net.Listener) context.Context { return requests },
 		Handler:     handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		// The log of net/http repeats what clients send, as often as they like.
+		// net/http logs what clients send, without a bound.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	// Only once no request can follow: a client that gets its answer at once would ask again at once.
+	// Only when no request can follow: a client that gets an early answer would ask again at once.
 	server.RegisterOnShutdown(stopWaiting)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -58,7 +58,7 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, grace
 	err := server.Shutdown(patience)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
-		_ = server.Close() // closes the connections, and has nothing to say about those that were lost
+		_ = server.Close() // its errors do not matter any more
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) && err == nil {
 		err = served

@@ -8,14 +8,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// exporter sends the figures of one scrape.
+// exporter sends the metrics of one scrape.
 type exporter struct {
 	descs map[string]*prometheus.Desc
 	out   chan<- prometheus.Metric
 	now   time.Time
 }
 
-// age is that of a time, in seconds; 0 if there is none.
+// age is the time since t, in seconds; 0 if t is zero.
 func (e exporter) age(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
@@ -33,7 +33,7 @@ func (e exporter) counter(name string, value uint64, labels ...string) {
 
 func (e exporter) send(name string, kind prometheus.ValueType, value float64, labels []string) {
 	for i := range labels {
-		labels[i] = text(labels[i])
+		labels[i] = labelValue(labels[i])
 	}
 	metric, err := prometheus.NewConstMetric(e.descs[name], kind, value, labels...)
 	if err != nil {

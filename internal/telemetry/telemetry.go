@@ -1,7 +1,7 @@
-// Package telemetry names the figures of the service in one place and gives them to Prometheus.
+// Package telemetry defines the metrics of the service and exports them to Prometheus.
 //
-// The rules of install/alerts.yaml are made of these names; a test keeps the two together. No label ever has a
-// value that a sender can choose: the number of series is bounded by the configuration.
+// The rules of install/alerts.yaml use their names; a test compares the two. No label has a value
+// that a sender can choose: the configuration bounds the number of series.
 package telemetry
 
 import (
@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// scrapes is how many may be under way at once; more are answered 503.
-	scrapes = 4
-	// maxOutcomes bounds the different outcomes; what comes after them is counted as other.
+	// maxScrapes bounds concurrent scrapes; further ones are answered with 503.
+	maxScrapes = 4
+	// maxOutcomes bounds the outcomes; further ones are counted as other.
 	maxOutcomes = 100
 	unknown     = "unknown"
 	other       = "other"
@@ -32,9 +32,9 @@ const (
 // outcome is the form of an outcome: accepted, ignored:pull, dropped:host, refused:503.
 var outcome = regexp.MustCompile(`^(accepted|(ignored|dropped):[a-z0-9-]{1,32}|refused:[1-5][0-9]{2})$`)
 
-// begun returns the outcomes that every receiver has from the start, as 0. An alert on an increase does not see
-// the first of a series that begins with it.
-func begun() []string {
+// initialOutcomes are the outcomes that every receiver has from the start, with 0. An alert on an
+// increase does not notice the first increment of a new series.
+func initialOutcomes() []string {
 	return []string{
 		"accepted", "ignored:duplicate",
 		"dropped:body-too-large", "dropped:unreadable", "dropped:too-many-events", "dropped:host", "dropped:repository",
@@ -43,7 +43,7 @@ func begun() []string {
 	}
 }
 
-// Metrics has the service's figures in a registry of its own. It is safe for concurrent use.
+// Metrics has the service's metrics in its own registry. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	events   *prometheus.CounterVec
@@ -56,8 +56,8 @@ type Metrics struct {
 	outcomes  map[string]bool
 }
 
-// New makes the figures of the service, and those of the Go runtime and the process. The version is what
-// pratique_build_info says.
+// New makes the metrics of the service, of the Go runtime and of the process. pratique_build_info
+// has the version.
 func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -84,7 +84,7 @@ func New(version string) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "pratique_build_info",
 		Help:        "Always 1; the labels say which build runs. During an update look whether all instances have the same.",
-		ConstLabels: prometheus.Labels{"version": text(version), "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": labelValue(version), "goversion": runtime.Version()},
 	})
 	build.Set(1)
 	m.shadow.WithLabelValues(equal)
@@ -96,25 +96,25 @@ func New(version string) *Metrics {
 	return m
 }
 
-// Handler answers a scrape in the exposition format. What cannot be read is left out, and
-// pratique_source_up says so.
+// Handler answers a scrape. Metrics that cannot be read are missing, and pratique_source_up says
+// so.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: scrapes,
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes,
 	})
 }
 
-// Targets says which deploy targets are configured, so that they are 0 from now on.
+// Targets sets the configured deploy targets, so that their metrics are 0 from now on.
 func (m *Metrics) Targets(names ...string) {
 	for _, name := range names {
-		m.problems.WithLabelValues(text(name))
+		m.problems.WithLabelValues(labelValue(name))
 	}
 }
 
 // DeployProblem counts a place of a configured target that could not be edited.
-func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(text(target)).Inc() }
+func (m *Metrics) DeployProblem(target string) { m.problems.WithLabelValues(labelValue(target)).Inc() }
 
-// ShadowSBOM counts an image whose SBOMs were made in full as well, and whether both were equal.
+// ShadowSBOM counts an image whose SBOMs were made in full as well, by whether both were equal.
 func (m *Metrics) ShadowSBOM(same bool) {
 	result := different
 	if same {
@@ -123,30 +123,30 @@ func (m *Metrics) ShadowSBOM(same bool) {
 	m.shadow.WithLabelValues(result).Inc()
 }
 
-// Receivers says which receivers are configured. Their most telling outcomes are 0 from now on. Events of
-// receivers that were not named here are counted under the receiver "unknown".
+// Receivers sets the configured receivers. Their most important outcomes are 0 from now on. Events
+// of other receivers are counted under the receiver "unknown".
 func (m *Metrics) Receivers(names ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range names {
 		m.receivers[name] = true
-		for _, o := range begun() {
+		for _, o := range initialOutcomes() {
 			m.outcomes[o] = true
-			m.events.WithLabelValues(text(name), o)
+			m.events.WithLabelValues(labelValue(name), o)
 		}
 	}
 }
 
-// Webhook counts n events of a receiver. The outcome is one of accepted, ignored:<reason>,
-// dropped:<reason> and refused:<status>, a reason being a word of a closed list such as "pull" or "host";
-// what has another form is counted as other. An n below 1 counts nothing.
+// Webhook counts n events of a receiver. The outcome is accepted, ignored:<reason>,
+// dropped:<reason> or refused:<status>, with a reason from a closed list such as "pull" or "host";
+// other forms are counted as other.
 func (m *Metrics) Webhook(receiver, outcome string, n int) {
 	if n > 0 {
 		m.events.WithLabelValues(m.receiver(receiver), m.outcome(outcome)).Add(float64(n))
 	}
 }
 
-// WebhookDuration counts the answer to one request: its HTTP status and the time it took.
+// WebhookDuration records the time to answer a request, by HTTP status.
 func (m *Metrics) WebhookDuration(receiver string, status int, d time.Duration) {
 	code := other
 	if status >= 100 && status <= 599 {
@@ -161,7 +161,7 @@ func (m *Metrics) receiver(name string) string {
 	if !m.receivers[name] {
 		return unknown
 	}
-	return text(name)
+	return labelValue(name)
 }
 
 func (m *Metrics) outcome(o string) string {
@@ -174,5 +174,5 @@ func (m *Metrics) outcome(o string) string {
 	return o
 }
 
-// text makes a label value of a configured name: the format allows UTF-8 only.
-func text(s string) string { return strings.ToValidUTF8(s, "?") }
+// labelValue makes a label value of a configured name: the format requires UTF-8.
+func labelValue(s string) string { return strings.ToValidUTF8(s, "?") }

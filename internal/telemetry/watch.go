@@ -10,37 +10,38 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// readTimeout bounds the reading of all sources for one scrape. Prometheus waits 10 s by default.
+// readTimeout bounds reading all sources for a scrape. Prometheus waits 10 s by default.
 const readTimeout = 5 * time.Second
 
-// Sources are read at each scrape, one after another, and possibly by several scrapes at once. They must
-// return when their context ends. One that is nil is not part of this role, and has no figures.
+// Sources are read at each scrape, one after another, and possibly by several scrapes concurrently.
+// They must return when their context ends. A nil source does not belong to this role, and has no
+// metrics.
 type Sources struct {
 	Outbox    func(context.Context) (pratique.OutboxFigures, error)
 	Queues    func(context.Context) ([]pratique.QueueFigures, error)
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]Repository, error)
-	// Pauses are for how long each registry is left in peace, by its name; 0 if it may be asked.
+	// Pauses are the remaining pauses of the registries, by name; 0 if a registry is not paused.
 	Pauses func(context.Context) (map[string]time.Duration, error)
 	Rescan func(context.Context) (Rescan, error)
-	// Projections are what is derived from the ledger, by name.
+	// Projections are the projections of the ledger, by name.
 	Projections func(context.Context) (map[string]Projection, error)
 	Denials     func(context.Context) (Denials, error)
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// Unread is told when a source could not be read and could before, or cannot be read for another reason; nil ignores
-	// it. The figures themselves only say that they are missing.
+	// Unread is called when a source cannot be read, and again when the error changes; nil ignores
+	// it. The metrics only show that it is missing.
 	Unread func(source string, err error)
 }
 
-// Projection is something that is derived from the ledger.
+// Projection is a projection of the ledger.
 type Projection struct {
-	// Behind counts the facts that it has not read yet; Rebuilds how often it did not belong to the ledger, and was made
-	// again, while the process runs.
+	// Behind counts the facts that it has not read yet, Rebuilds how often it was rebuilt in this
+	// process because it did not belong to the ledger.
 	Behind, Rebuilds uint64
 }
 
-// Denials are the verdicts that deny and that the registry does not show yet.
+// Denials are the denying verdicts that the registry does not show yet.
 type Denials struct {
 	Pending int
 	// OldestAge is the time since the oldest of them; 0 if there is none.
@@ -49,17 +50,18 @@ type Denials struct {
 
 // Database is the vulnerability database in use.
 type Database struct {
-	// Age is the time since it was made, Limit the age at which nothing is allowed any more.
+	// Age is the time since it was built, Limit the age at which nothing is allowed any more.
 	Age, Limit time.Duration
-	// Digest is that of its file, NextUpdate when its publisher wanted to make the next one; zero if not known.
+	// Digest is that of its file, NextUpdate the publisher's time for the next one; zero if not
+	// known.
 	Digest     string
 	NextUpdate time.Time
 }
 
-// Rescan is how far matching against the newest database has come.
+// Rescan is the progress of matching against the newest database.
 type Rescan struct {
 	pratique.Rescan
-	// Running is since when it goes on, or should; 0 if it is over.
+	// Running is how long it has been running, or should have been; 0 if it is finished.
 	Running time.Duration
 }
 
@@ -67,34 +69,34 @@ type Rescan struct {
 type Repository struct {
 	// Name is its registry and path.
 	Name string
-	// LastSuccess is when a sweep last ended well; zero if none has.
+	// LastSuccess is the end of the last successful sweep; zero if there is none.
 	LastSuccess time.Time
 	// Interval is the time between two sweeps.
 	Interval time.Duration
-	// News counts the pushes that no webhook had told of, Failures the sweeps that ended with an error. Both
-	// only rise while the process runs.
+	// News counts the pushes that no webhook reported, Failures the failed sweeps. Both only grow
+	// in a process.
 	News, Failures uint64
 }
 
-// watcher collects the figures of the sources.
-type watcher struct {
+// collector collects the metrics of the sources.
+type collector struct {
 	sources Sources
 	descs   map[string]*prometheus.Desc
 
 	mu     sync.Mutex
-	unread map[string]string // why a source could not be read the last time, by its name
+	unread map[string]string // the last error of each source that could not be read
 }
 
-// figure is one exported figure of a source.
-type figure struct {
+// metric is a metric of a source.
+type metric struct {
 	name, help string
 	labels     []string
 }
 
-func figures() []figure {
+func metrics() []metric {
 	priority, repository := []string{"stage", "priority"}, []string{"repository"}
-	return []figure{
-		{"pratique_source_up", "1 if the figures of this source could be read for this scrape, else 0 and they are missing: look at the log of the service.", []string{"source"}},
+	return []metric{
+		{"pratique_source_up", "1 if the metrics of this source could be read for this scrape, else 0 and they are missing: look at the log of the service.", []string{"source"}},
 		{"pratique_outbox_waiting_events", "Events that are safe on disk and not in the queue yet. If they stay, NATS does not answer: look at it.", nil},
 		{"pratique_outbox_unresolved_pushes", "Pushes whose sender gave no digest, and whose tag was not read from the registry yet. If they stay, look at the registry and the credentials for it.", nil},
 		{"pratique_outbox_set_aside_events", "Events that the queue refused for good. Each is in the log with its reason; evaluate the image by hand.", nil},
@@ -102,18 +104,18 @@ func figures() []figure {
 		{"pratique_outbox_limit_bytes", "Bytes that may wait in the outbox: raise the limit or bring NATS back before they are used up.", nil},
 		{"pratique_outbox_oldest_age_seconds", "Age of the oldest event that waits to be put into the queue. Above two minutes NATS does not answer, or takes less than comes in: look at it.", nil},
 		{"pratique_outbox_oldest_unresolved_age_seconds", "Age of the oldest push whose tag was not read from the registry yet. Above minutes look at the registry, its rate limit, and the credentials for it.", nil},
-		{"pratique_outbox_stored_events_total", "Events that were stored as news.", nil},
+		{"pratique_outbox_stored_events_total", "New events that were stored, without duplicates.", nil},
 		{"pratique_outbox_duplicate_events_total", "Events that were known already. Many are normal: senders report one push up to 26 times.", nil},
 		{"pratique_outbox_forwarded_events_total", "Events that the queue has acknowledged.", nil},
 		{"pratique_outbox_refused_full_total", "Requests that were refused because the outbox was full. Some senders do not try again: bring NATS back and reconcile.", nil},
 		{"pratique_outbox_failed_commits_total", "Writes of the outbox that failed and did no harm: the disk is full. After a sync that fails the service ends.", nil},
 		{"pratique_queue_messages", "Messages in the queue of a stage: running are being worked on or wait for another attempt. If waiting rises without end, add workers.", append(priority, "state")},
 		{"pratique_queue_oldest_age_seconds", "How long the oldest message has been in the queue of a stage, attempts included. If it rises while something runs, add workers; if nothing runs, pratique jobs says why.", priority},
-		{"pratique_database_age_seconds", "Age of the vulnerability database in use. It is made anew every few hours: if it rises, look at its download.", nil},
+		{"pratique_database_age_seconds", "Age of the vulnerability database in use. A new one is built every few hours: if it rises, look at its download.", nil},
 		{"pratique_database_info", "1, with the digest of the vulnerability database in use.", []string{"digest"}},
 		{"pratique_database_next_update_timestamp_seconds", "When the publisher of the database wanted to make the next one, in seconds since 1970; 0 if it does not say.", nil},
 		{"pratique_database_limit_seconds", "Age of the database at which every image is denied.", nil},
-		{"pratique_registry_paused_seconds", "For how long the registry is left in peace, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
+		{"pratique_registry_paused_seconds", "How long the registry is still paused, because it asked for that or failed several times in a row; its jobs wait. If it stays above 0, look at its limits, and at registries[].concurrency.", []string{"registry"}},
 		{"pratique_rescan_running_seconds", "For how long known images are being matched against the newest vulnerability database, or that cannot begin; 0 if it is over. If it rises for hours, look at the log, and at the children.", nil},
 		{"pratique_rescan_lists", "Package lists: all that are known, those that the newest database affects, those matched again so far, and those that could not be, which are tried again with the next database. The log names the lists.", []string{"state"}},
 		{"pratique_rescan_images", "Images of the newest database: touched were looked at, changed have other findings and are evaluated again, newly-affected have new ones. Those set aside could not be looked at, keep their old reports, and are named by pratique status and by facts.", []string{"state"}},
@@ -123,33 +125,32 @@ func figures() []figure {
 		{"pratique_projection_rebuilds_total", "How often the index or the inventory did not belong to the ledger, and was made again. The ledger lost facts, or was replaced: look at NATS and its disk.", []string{"projection"}},
 		{"pratique_reconcile_last_success_timestamp_seconds", "When a sweep of the repository last ended well, in seconds since 1970; 0 if none has. If it is old, look at the registry and the credentials for it.", repository},
 		{"pratique_reconcile_interval_seconds", "Time between two sweeps of the repository.", repository},
-		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had told of. If it rises, a webhook is missing or broken.", repository},
+		{"pratique_reconcile_news_total", "Pushes that a sweep found and no webhook had known of. If it rises, a webhook is missing or broken.", repository},
 		{"pratique_reconcile_failures_total", "Sweeps of the repository that ended with an error; the log says which.", repository},
 	}
 }
 
-// Watch exports the figures of the sources from now on. It may be called once; a second call is an error of
-// the kind Internal.
+// Watch exports the metrics of the sources from now on. A second call is an error of kind Internal.
 func (m *Metrics) Watch(s Sources) error {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
-	w := &watcher{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
-	for _, f := range figures() {
+	w := &collector{sources: s, descs: map[string]*prometheus.Desc{}, unread: map[string]string{}}
+	for _, f := range metrics() {
 		w.descs[f.name] = prometheus.NewDesc(f.name, f.help, f.labels, nil)
 	}
 	return pratique.Wrap(pratique.Internal, "watch", "", m.registry.Register(w))
 }
 
 // Describe implements [prometheus.Collector].
-func (w *watcher) Describe(out chan<- *prometheus.Desc) {
+func (w *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range w.descs {
 		out <- desc
 	}
 }
 
 // Collect implements [prometheus.Collector].
-func (w *watcher) Collect(out chan<- prometheus.Metric) {
+func (w *collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	e := exporter{w.descs, out, w.sources.Now()}
@@ -163,28 +164,28 @@ func (w *watcher) Collect(out chan<- prometheus.Metric) {
 	read(ctx, w, e, "denials", w.sources.Denials, e.denials)
 }
 
-// tell reports a source that cannot be read, once for each reason.
-func (w *watcher) tell(source string, err error) {
+// reportUnread reports a source that cannot be read, once for each error.
+func (w *collector) reportUnread(source string, err error) {
 	why := ""
 	if err != nil {
 		why = err.Error()
 	}
 	w.mu.Lock()
-	told := w.unread[source] == why
+	known := w.unread[source] == why
 	w.unread[source] = why
 	w.mu.Unlock()
-	if err != nil && !told && w.sources.Unread != nil {
+	if err != nil && !known && w.sources.Unread != nil {
 		w.sources.Unread(source, err)
 	}
 }
 
-// read asks one source and exports what it says, and whether it said something.
-func read[T any](ctx context.Context, w *watcher, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
+// read reads a source and exports its metrics, and whether it could be read.
+func read[T any](ctx context.Context, w *collector, e exporter, name string, source func(context.Context) (T, error), export func(T)) {
 	if source == nil {
 		return
 	}
 	value, err := source(ctx)
-	w.tell(name, err)
+	w.reportUnread(name, err)
 	if err != nil {
 		e.gauge("pratique_source_up", 0, name)
 		return

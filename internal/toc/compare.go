@@ -16,14 +16,14 @@ import (
 	"github.com/pratique-dev/pratique/internal/contextio"
 )
 
-// comparison goes through a tar and its table side by side: builders write the entries of the table in the order of the
-// tar.
+// comparison walks over a tar and its table in parallel: builders write the entries of the table in
+// the order of the tar.
 type comparison struct {
 	table  *table
 	starts []Start
 	tar    io.ReaderAt
-	end    int64 // where the entry of the table is in the tar, -1 if it is not there
-	inner  bool  // contents may start within a member
+	end    int64 // offset of the table's own entry in the tar, -1 if there is none
+	inner  bool  // content may start within a member
 	names  names
 }
 
@@ -67,7 +67,8 @@ func (c *comparison) run(ctx context.Context, size int64) error {
 	return err
 }
 
-// one compares an entry of the tar, whose content is at, with the next of the table.
+// one compares an entry of the tar, whose content is at an offset, with the next entry of the
+// table.
 func (c *comparison) one(ctx context.Context, h *tar.Header, at int64) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return errTable("a layer for lazy runtimes with a global header")
@@ -97,7 +98,7 @@ func (c *comparison) one(ctx context.Context, h *tar.Header, at int64) error {
 	return c.content(ctx, h, e, at)
 }
 
-// differs names a field in which a header and an entry differ; it is empty if there is none.
+// differs returns the first field in which a header and an entry differ; "" if there is none.
 func differs(h *tar.Header, e *entry) string {
 	kind := typeNames[h.Typeflag]
 	link := h.Typeflag == tar.TypeLink || h.Typeflag == tar.TypeSymlink
@@ -135,9 +136,9 @@ func differs(h *tar.Header, e *entry) string {
 	return ""
 }
 
-// content compares where the table says that the content of a file is, piece by piece, with where it is, and the digests
-// by which runtimes take a piece from another layer with its bytes. No more than two pieces are in memory: a table may have
-// millions.
+// content compares, piece by piece, the offsets in the table with the real ones, and the digests by
+// which runtimes take a piece from another layer with its bytes. At most two pieces are in memory:
+// a table may have millions.
 func (c *comparison) content(ctx context.Context, h *tar.Header, first *entry, at int64) error {
 	next, err := c.piece(h)
 	if err != nil {
@@ -186,7 +187,7 @@ func (c *comparison) content(ctx context.Context, h *tar.Header, first *entry, a
 	return nil
 }
 
-// piece takes the next entry of the table if it is a further piece of the file; nil if it is not.
+// piece returns the next entry if it is a further piece of the file, otherwise nil.
 func (c *comparison) piece(h *tar.Header) (*entry, error) {
 	next, err := c.table.peek()
 	if err != nil || next == nil || next.Type != "chunk" {
@@ -199,7 +200,8 @@ func (c *comparison) piece(h *tar.Header) (*entry, error) {
 	return next, nil
 }
 
-// compareBytes compares a piece of size bytes, which is at in the tar, and returns its digest. What it reads goes to also, too.
+// compareBytes compares a piece of size bytes at an offset of the tar, and returns its digest. It
+// also writes the bytes to also.
 func (c *comparison) compareBytes(ctx context.Context, h *tar.Header, p *entry, at, size int64, also io.Writer) (string, error) {
 	start, ok := c.start(p.Offset)
 	if !ok || p.InnerOffset < 0 || p.InnerOffset != 0 && !c.inner || start > at || start+p.InnerOffset != at {
@@ -231,7 +233,7 @@ func digestOf(sum hash.Hash) string {
 	return pratique.DigestFromSum([sha256.Size]byte(sum.Sum(nil))).String()
 }
 
-// start is where in the tar a member or frame at that place begins.
+// start returns the offset in the tar at which the member or frame at an offset of the blob begins.
 func (c *comparison) start(in int64) (out int64, ok bool) {
 	i, ok := slices.BinarySearchFunc(c.starts, in, func(s Start, in int64) int { return cmp.Compare(s.In, in) })
 	if !ok {

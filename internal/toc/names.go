@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// names remembers the paths of a layer by their hashes. A table is read as a map, a tar entry by entry: where one path
-// comes twice, lies beneath something that is no directory, or is taken away and given again, the two readings need not
-// end at the same tree. Two paths with one hash can only make it refuse too much.
+// names remembers the paths of a layer by their hashes. A table is read as a map, a tar entry by
+// entry: if a path occurs twice, is below something that is not a directory, or is removed and
+// added again, the results may differ. A hash collision can only make it refuse too much.
 type names struct {
 	seed  maphash.Seed
 	known map[uint64]use
@@ -19,8 +19,8 @@ type use uint8
 
 const (
 	directory use = 1 << iota // an entry that is a directory
-	other                     // an entry that is not, or what a whiteout takes away
-	above                     // something is beneath it
+	other                     // any other entry, or a path that a whiteout removes
+	above                     // something is below it
 )
 
 func (n *names) add(h *tar.Header) error {
@@ -40,7 +40,7 @@ func (n *names) add(h *tar.Header) error {
 			return refuse()
 		}
 		if n.known[key]&above != 0 {
-			break // and so is everything above it
+			break // and its parents are known, too
 		}
 		n.known[key] |= above
 	}

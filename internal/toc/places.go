@@ -16,7 +16,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The footers of eStargz, of stargz before it, and of a table that is in another image; each is an empty gzip member.
+// The footers of eStargz, of its predecessor stargz, and of a table in another image; each is an empty gzip member.
 const (
 	stargzFooter   = 51
 	oldFooter      = 47
@@ -26,9 +26,9 @@ const (
 	tableName      = "stargz.index.json"
 )
 
-// The magic of the footers of zstd:chunked, as containers/storage and as stargz-snapshotter write it. Which word of a footer
-// it is depends on its size: stargz-snapshotter and containers/storage before 1.47 write 40 bytes, the latter wrote 56 for
-// some months after that, and has written 64 since.
+// The magic of the footers of zstd:chunked, as containers/storage and stargz-snapshotter write it. Its position depends on
+// the size of the footer: stargz-snapshotter and containers/storage before 1.47 write 40 bytes; the latter wrote 56 for some
+// months after that, and has written 64 since.
 var chunkedMagic = [][]byte{[]byte("GNUlInUx"), []byte("GnUlInUx")}
 
 func magicAt(footer []byte) []byte {
@@ -41,14 +41,14 @@ func magicAt(footer []byte) []byte {
 	return nil
 }
 
-// findFooter looks for a footer of eStargz in the last bytes, as snapshotters do: whatever the bytes before it are. What
-// could be taken for a footer and is none of a layer in that form is refused.
+// findFooter looks for a footer of eStargz in the last bytes, whatever precedes them, as
+// snapshotters do. Bytes that could be mistaken for a footer are refused.
 func findFooter(b Blob) (at int64, footer int, err error) {
 	for _, size := range []int{stargzFooter, oldFooter, externalFooter} {
 		if len(b.Tail) < size {
 			continue
 		}
-		// Only the header is read; nothing that panics, as the library's own does without an extra field.
+		// Only the header is read. The library's own function panics without an extra field.
 		z, err := gzip.NewReader(bytes.NewReader(b.Tail[len(b.Tail)-size:]))
 		if err != nil || !bytes.HasSuffix(z.Extra, []byte(stargz)) && !bytes.HasSuffix(z.Extra, []byte(external)) {
 			continue
@@ -75,8 +75,8 @@ func findFooter(b Blob) (at int64, footer int, err error) {
 	return at, footer, nil
 }
 
-// checkStargz reads the table of an eStargz layer. It is the last entry of the tar, in the last member with data, and the
-// footer is a member of its own behind it.
+// checkStargz reads the table of an eStargz layer. It is the last entry of the tar, in the last
+// member with data; the footer is a member of its own after that.
 func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.ReaderAt, size int64) (Found, error) {
 	n := len(b.Starts)
 	if n < 2 || b.Starts[n-1] != (Start{In: b.Size - int64(footer), Out: size}) || b.Starts[n-2].In != at {
@@ -88,7 +88,7 @@ func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.Re
 	if err != nil || h.Name != tableName || h.Typeflag != tar.TypeReg {
 		return Found{}, errTable("its footer points to something other than %s", tableName)
 	}
-	if h.Size > mostJSON {
+	if h.Size > maxJSON {
 		return Found{}, errLarge()
 	}
 	table := newTable(ctx, r)
@@ -99,9 +99,9 @@ func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.Re
 	return Found{Digest: table.digest()}, nil
 }
 
-// checkChunked reads the table of a zstd:chunked layer: the first of two or three skippable frames at its end. The last
-// is the footer; between them may be the description of the tar (tar-split), which containers/storage compares with the
-// table by itself and does not unpack.
+// checkChunked reads the table of a zstd:chunked layer: the first of two or three skippable frames
+// at its end. The last one is the footer; between them may be the description of the tar
+// (tar-split), which containers/storage compares with the table itself and does not unpack.
 func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (Found, error) {
 	n := len(b.Skipped)
 	first, last := b.Skipped[0], b.Skipped[n-1]
@@ -124,15 +124,15 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 		}
 		found.Split = fmt.Sprintf("%d:%d:", split.At, split.Size)
 	}
-	if word(2) > mostJSON || word(2) < 0 {
+	if word(2) > maxJSON || word(2) < 0 {
 		return Found{}, errLarge()
 	}
-	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MostFrame))
+	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MaxFrame))
 	if err != nil {
 		return Found{}, errTable("%w", err)
 	}
 	defer z.Close()
-	table := newTable(ctx, io.LimitReader(z, mostJSON+1))
+	table := newTable(ctx, io.LimitReader(z, maxJSON+1))
 	c := comparison{table: table, starts: b.Starts, tar: stream, end: -1}
 	if err := c.run(ctx, size); err != nil {
 		return Found{}, err
@@ -145,8 +145,8 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 }
 
 func errLarge() error {
-	return pratique.Errorf(pratique.Exhausted, op, "a table of more than %d bytes", mostJSON)
+	return pratique.Errorf(pratique.Exhausted, op, "a table of more than %d bytes", maxJSON)
 }
 
-// same reports whether two spellings are one name for readers that do not tell case apart.
+// same reports whether two spellings are one name for readers that ignore case.
 func same(a, b string) bool { return a != b && strings.EqualFold(a, b) }

@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// entry is one entry of a table, in the fields that both formats have.
+// entry is an entry of a table, with the fields that both formats have.
 type entry struct {
 	Type     string            `json:"type"`
 	Name     string            `json:"name"`
@@ -35,15 +35,15 @@ type entry struct {
 	ChunkType   string `json:"chunkType"`
 }
 
-// meaningful are the names in a table and in its entries that matter. Readers differ in how they take another spelling of
-// one, or one that comes twice.
+// meaningful are the relevant names in a table and in its entries. Readers differ in how they treat
+// another spelling, or a duplicate.
 var meaningful = []string{
 	"entries", "type", "name", "linkName", "mode", "size", "uid", "gid", "devMajor", "devMinor", "xattrs", "digest", "offset", "endOffset",
 	"innerOffset", "chunkOffset", "chunkSize", "chunkDigest", "chunkType", "version", "tarSplitDigest",
 }
 
-// mostFields bounds the names in one object of a table. The formats have about 20.
-const mostFields = 100
+// maxFields bounds the names in an object of a table. The formats have about 20.
+const maxFields = 100
 
 // table reads the entries of a table one by one.
 type table struct {
@@ -52,7 +52,7 @@ type table struct {
 	sum   hash.Hash
 	open  bool
 	seen  []string
-	ahead *entry // read and not taken
+	ahead *entry // read but not consumed
 	last  bool
 }
 
@@ -62,12 +62,12 @@ func newTable(ctx context.Context, r io.Reader) *table {
 	return t
 }
 
-// digest is that of all bytes, which were read when the last entry was.
+// digest returns the digest of all bytes; they were read with the last entry.
 func (t *table) digest() pratique.Digest {
 	return pratique.DigestFromSum([sha256.Size]byte(t.sum.Sum(nil)))
 }
 
-// peek is the next entry, nil at the end.
+// peek returns the next entry, nil at the end.
 func (t *table) peek() (*entry, error) {
 	if t.ahead != nil || t.last {
 		return t.ahead, nil
@@ -92,7 +92,7 @@ func (t *table) next() (*entry, error) {
 		switch {
 		case err != nil:
 			return nil, errJSON(err)
-		case token == nil: // null, for a layer of nothing
+		case token == nil: // null, for an empty layer
 			_, err := t.until("")
 			return nil, err
 		case token != json.Delim('['):
@@ -110,7 +110,7 @@ func (t *table) next() (*entry, error) {
 	return nil, err
 }
 
-// until reads the names of the table up to one that is wanted, or to its end and everything behind it.
+// until reads the names of the table up to a wanted one, or to the end of the document.
 func (t *table) until(wanted string) (bool, error) {
 	for t.dec.More() {
 		name, err := fieldName(t.dec, &t.seen)
@@ -145,7 +145,8 @@ func (t *table) delimiter(want json.Delim) error {
 	return nil
 }
 
-// fieldName reads the name of a field, and refuses one that two readers would take for different things.
+// fieldName reads the name of a field, and refuses one that two readers would interpret
+// differently.
 func fieldName(dec *json.Decoder, seen *[]string) (string, error) {
 	token, err := dec.Token()
 	if err != nil {
@@ -163,8 +164,8 @@ func fieldName(dec *json.Decoder, seen *[]string) (string, error) {
 	if slices.Contains(*seen, name) {
 		return "", errTable("a field %.100q that comes twice", name)
 	}
-	if len(*seen) == mostFields {
-		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields", mostFields)
+	if len(*seen) == maxFields {
+		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields", maxFields)
 	}
 	*seen = append(*seen, name)
 	return name, nil
@@ -203,7 +204,7 @@ func errJSON(err error) error {
 	return errTable("the table of contents cannot be read: %w", err)
 }
 
-// boundedReader counts, ends with the context, and refuses what is too large.
+// boundedReader counts bytes, ends with its context, and refuses tables that are too large.
 type boundedReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -215,7 +216,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		return 0, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	n, err := b.r.Read(p)
-	if b.n += int64(n); b.n > mostJSON {
+	if b.n += int64(n); b.n > maxJSON {
 		return n, errLarge()
 	}
 	return n, err

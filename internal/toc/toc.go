@@ -1,7 +1,7 @@
-// Package toc compares the table of contents from which lazy runtimes read a layer with the tar from which everybody else
-// reads it. eStargz (stargz-snapshotter, containers/storage) and zstd:chunked (containers/storage, stargz-snapshotter) have
-// such tables. A node that goes by one never looks at the tar, so a table that says something else shows other files than
-// those that were inspected.
+// Package toc compares the table of contents that lazy runtimes read with the tar that all others
+// read. eStargz (stargz-snapshotter, containers/storage) and zstd:chunked (containers/storage,
+// stargz-snapshotter) have such tables. A node that uses one never reads the tar, so a different
+// table would show other files than those that were inspected.
 package toc
 
 import (
@@ -14,43 +14,44 @@ import (
 
 const (
 	op = "read table of contents"
-	// TailBytes is how many of the last bytes of a blob a footer can have.
+	// TailBytes is the largest size of a footer at the end of a blob.
 	TailBytes = 64
-	// MostFrame bounds the compressed table of a zstd:chunked layer, and mostJSON a table in any form, as
-	// containers/storage does.
-	MostFrame = 48 << 20
-	mostJSON  = 150 << 20
+	// MaxFrame bounds the compressed table of a zstd:chunked layer, and maxJSON a table in any
+	// form, as in containers/storage.
+	MaxFrame = 48 << 20
+	maxJSON  = 150 << 20
 )
 
-// Start is where a member of a gzip stream or a frame of a zstd stream begins: in the blob, and in the tar.
+// Start is the beginning of a gzip member or a zstd frame: its offsets in the blob and in the tar.
 type Start struct{ In, Out int64 }
 
-// Frame is a skippable frame of a zstd stream: the place and length of its content, and the content itself where it may
-// be a table or a footer.
+// Frame is a skippable frame of a zstd stream: offset and size of its content, and the content
+// itself if that may be a table or a footer.
 type Frame struct {
 	At, Size int64
 	Content  []byte
 }
 
-// Blob is what one reading of a compressed layer found.
+// Blob is what was recorded while a compressed layer was read.
 type Blob struct {
-	// Size is the number of its bytes, and Tail the last of them, up to TailBytes.
+	// Size is its size, and Tail its last bytes, up to TailBytes.
 	Size int64
 	Tail []byte
-	// Gzip and Zstd say how it is compressed, if it is.
+	// Gzip and Zstd are set by its compression.
 	Gzip, Zstd bool
-	// Starts are those of all members or frames with data, in order.
+	// Starts are the beginnings of all members or frames with data, in order.
 	Starts []Start
-	// Skipped are the skippable frames behind them.
+	// Skipped are the skippable frames after them.
 	Skipped []Frame
 }
 
-// Found is what a layer turned out to have. Its zero value is a layer without a table.
+// Found is the table of a layer. The zero value is a layer without one.
 type Found struct {
 	// Digest is that of the table as JSON.
 	Digest pratique.Digest `json:"digest,omitzero"`
-	// Checksum is the digest of the compressed table of a zstd:chunked layer, Position where that is, and Split where
-	// the description of its tar is, as annotations say it, without its length when expanded.
+	// Checksum is the digest of the compressed table of a zstd:chunked layer, Position its
+	// position, and Split the position of the tar's description, in the form of the annotations,
+	// without the expanded size.
 	Checksum pratique.Digest `json:"checksum,omitzero"`
 	Position string          `json:"position,omitempty"`
 	Split    string          `json:"split,omitempty"`
@@ -60,9 +61,9 @@ func errTable(format string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, op, format, args...)
 }
 
-// Check finds the table of a layer, if it has one, and compares it with the tar of size bytes. A table that can be found,
-// with or without annotations, and does not agree is Corrupt, and so is whatever could be taken for a table. A table too
-// large to be read is Exhausted.
+// Check finds the table of a layer, if there is one, and compares it with the tar of size bytes. A
+// table that differs is Corrupt, with or without annotations, and so is anything that could be
+// mistaken for a table. A table that is too large is Exhausted.
 func Check(ctx context.Context, b Blob, tar io.ReaderAt, size int64) (Found, error) {
 	at, footer, err := findFooter(b)
 	switch {
@@ -84,8 +85,8 @@ const (
 	chunkedOld = "io.containers.zstd-chunked."
 )
 
-// Agree compares the annotations of a layer with what was found in it. A snapshotter does what they say, also where nobody
-// could check it; those are Invalid.
+// Agree compares the annotations of a layer with its table. A snapshotter follows them even if
+// nobody could check them, so those are Invalid.
 func (f Found) Agree(annotations map[string]string) error {
 	for key, value := range annotations {
 		want, known := "", false

@@ -22,17 +22,17 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// namespace is the start of the SPDX document namespaces. It names documents and need not answer.
+// namespace is the prefix of SPDX document namespaces. It is a name, and need not resolve.
 const namespace = "https://github.com/pratique-dev/pratique/spdx/"
 
-// stamp is what makes a document unique, derived from what it describes and from the tool that made it.
+// stamp makes a document unique. It is derived from the image and the tool.
 type stamp struct {
 	id   uuid.UUID
 	made time.Time
 }
 
-// stampOf takes the image's time of creation for the document's: when it was really made would differ between
-// two equal runs. Images without one, and reproducible builds that say 1970 or year 1, get the epoch.
+// stampOf uses the image's creation time: the real time would differ between equal runs. Images
+// without one, and reproducible builds with 1970 or year 1, get the epoch.
 func stampOf(img layers.Image, tool pratique.Tool) (stamp, error) {
 	config, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
 	if err != nil {
@@ -54,7 +54,8 @@ func encodeSPDX(doc *spdx.Document, stamp stamp) ([]byte, error) {
 	return writeSPDX(*doc)
 }
 
-// writeSPDX writes the lists, which are nearly all of a document, side by side, and after everything else.
+// writeSPDX encodes the lists, which are nearly all of a document, concurrently, and appends them
+// to the rest.
 func writeSPDX(doc spdx.Document) ([]byte, error) {
 	lists := []struct {
 		name    string
@@ -87,7 +88,7 @@ func writeSPDX(doc spdx.Document) ([]byte, error) {
 	return append(out, "}\n"...), nil
 }
 
-// sortSPDX orders what Syft collects from maps.
+// sortSPDX sorts what Syft collects from maps.
 func sortSPDX(doc *spdx.Document) {
 	slices.SortStableFunc(doc.Packages, func(a, b *spdx.Package) int {
 		return cmp.Or(

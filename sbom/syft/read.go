@@ -17,22 +17,22 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Open reads the headers of an image's layers as they are. cleanup closes their files and deletes
-// what was made beside them. Ask [Generator.ReadsAsMeant] first.
+// Open reads the headers of an image's layers without changes. cleanup closes the files and deletes
+// temporary ones. Call [Generator.ReadsCorrectly] first.
 func Open(ctx context.Context, img layers.Image) (read *image.Image, cleanup func() error, err error) {
 	return open(ctx, img, nil)
 }
 
-// Source is an image that was read, for Syft.
+// Source returns an image for Syft.
 func Source(img layers.Image, read *image.Image) source.Source {
 	return stereoscopesource.New(read, stereoscopesource.ImageConfig{Reference: img.Subject.String()})
 }
 
-// rewriter writes some layers of an image to files that it names by their index, and returns which
-// ones.
+// rewriter writes some layers of an image to files, whose names depend on the index, and returns
+// the indexes of these.
 type rewriter func(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error)
 
-// open reads the layers, but for those that rewrite makes files of.
+// open reads the layers, except those that rewrite has written to files.
 func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Image, cleanup func() error, err error) {
 	disk, err := img.V1()
 	if err != nil {
@@ -52,8 +52,8 @@ func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Ima
 	return read, cleanup, nil
 }
 
-// layerDir makes a directory where stereoscope finds the decompressed layers, so that it does not
-// copy them: links under the names that it would give its copies.
+// layerDir makes the directory in which stereoscope expects the decompressed layers, with links to
+// our files, so that it does not copy them.
 func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image, rewrite rewriter) (string, error) {
 	dir, err := temp.NewDirectory("layers")
 	if err != nil {

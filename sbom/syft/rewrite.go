@@ -16,20 +16,19 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Syft's reader of images takes the name in a header as the place of the file, looks for the target
-// of a hard link in the same layer only, and resolves ".." in a link without following other links.
-// Layers that it would misread for one of these reasons are rewritten.
+// Syft takes the name in a header literally, looks for the target of a hard link in the same layer only, and resolves ".." in
+// a link without following other links. Layers that it would misread for one of these reasons are rewritten.
 
-// normal is what is to be known of one layer for that.
-type normal struct {
-	// plain says that Syft reads the layer as it is meant, whatever lies below it.
+// layerTraits decide whether Syft misreads a layer.
+type layerTraits struct {
+	// plain reports that Syft reads the layer correctly, whatever the layers below.
 	plain bool
-	// climbing are symbolic links that go up on their way, where the letters may lie.
-	climbing []string
+	// upwardLinks are symbolic links with ".." after a name, which Syft may resolve incorrectly.
+	upwardLinks []string
 }
 
-func normalOf(l *filetree.Layer) normal {
-	n := normal{plain: l.Plain()}
+func traitsOf(l *filetree.Layer) layerTraits {
+	n := layerTraits{plain: l.Plain()}
 	l.Nodes(func(name string, node *filetree.Node) {
 		if node.Entry < 0 {
 			return
@@ -39,35 +38,35 @@ func normalOf(l *filetree.Layer) normal {
 			n.plain = n.plain && to != nil && to.Kind == node.Kind && to.File == node.File && to.Link == node.Link
 		}
 		if at := strings.LastIndex(node.Link, ".."); node.Kind == filetree.Symlink && at > 0 && strings.Trim(node.Link[:at], "./") != "" {
-			n.climbing = append(n.climbing, name)
+			n.upwardLinks = append(n.upwardLinks, name)
 		}
 	})
 	return n
 }
 
-// files puts the layers of an image over each other, and says what Syft would make of each.
-func (g *Generator) files(ctx context.Context, img layers.Image) (*filetree.Image, []normal, error) {
+// files merges the layers of an image, and returns the traits of each.
+func (g *Generator) files(ctx context.Context, img layers.Image) (*filetree.Image, []layerTraits, error) {
 	files, err := g.trees.Image(ctx, img)
 	if err != nil {
 		return nil, nil, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	all := make([]normal, len(files.Layers))
+	all := make([]layerTraits, len(files.Layers))
 	for i, l := range files.Layers {
-		all[i] = g.normal.Of(l, normalOf)
+		all[i] = g.traits.Get(l, traitsOf)
 	}
 	return files, all, nil
 }
 
-// ReadsAsMeant reports whether Syft reads an image's layers as a runtime unpacks them.
-func (g *Generator) ReadsAsMeant(ctx context.Context, img layers.Image) (bool, error) {
+// ReadsCorrectly reports whether Syft reads an image's layers as a runtime unpacks them.
+func (g *Generator) ReadsCorrectly(ctx context.Context, img layers.Image) (bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
 		return false, err
 	}
 	for _, n := range all {
-		misled, err := misleading(files, n)
+		misled, err := misreadLinks(files, n)
 		if err != nil || !n.plain || len(misled) > 0 {
 			return false, err
 		}
@@ -75,11 +74,11 @@ func (g *Generator) ReadsAsMeant(ctx context.Context, img layers.Image) (bool, e
 	return true, nil
 }
 
-// misleading are the climbing links of a layer that lead elsewhere than their letters say, with where they lead: from the
-// root on, and "" if nowhere.
-func misleading(files *filetree.Image, n normal) (map[string]string, error) {
+// misreadLinks returns the upward links of a layer that Syft resolves incorrectly, with their
+// targets from the root; "" if there is none.
+func misreadLinks(files *filetree.Image, n layerTraits) (map[string]string, error) {
 	found := map[string]string{}
-	for _, name := range n.climbing {
+	for _, name := range n.upwardLinks {
 		node := files.Tree.Lookup(name)
 		if node == nil || node.Kind != filetree.Symlink {
 			continue
@@ -88,15 +87,15 @@ func misleading(files *filetree.Image, n normal) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		letters := path.Clean(node.Link)
-		if !strings.HasPrefix(letters, "/") {
-			letters = path.Join("/", path.Dir(name), letters)
+		lexical := path.Clean(node.Link)
+		if !strings.HasPrefix(lexical, "/") {
+			lexical = path.Join("/", path.Dir(name), lexical)
 		}
-		taken, also, err := resolve(files, letters)
+		guessed, found2, err := resolve(files, lexical)
 		if err != nil {
 			return nil, err
 		}
-		if real != taken || there != also {
+		if real != guessed || there != found2 {
 			if found[name] = ""; there {
 				found[name] = "/" + real
 			}
@@ -113,10 +112,10 @@ func resolve(files *filetree.Image, name string) (real string, there bool, err e
 	return real, n != nil, err
 }
 
-// whiteout marks a name that a layer removes.
+// whiteout is the prefix of the name of a removed file.
 const whiteout = ".wh."
 
-// items lists a layer as Syft is to read it.
+// items lists the entries of a rewritten layer.
 func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) []filetree.Item {
 	type placed struct {
 		entry int
@@ -165,15 +164,15 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 	return out
 }
 
-// rewritten is the [rewriter] of those layers that Syft would misread.
-func (g *Generator) rewritten(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
+// rewriteMisread is a [rewriter] of the layers that Syft would misread.
+func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
 		return nil, err
 	}
 	done := map[int]bool{}
 	for i, l := range files.Layers {
-		misled, err := misleading(files, all[i])
+		misled, err := misreadLinks(files, all[i])
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +187,7 @@ func (g *Generator) rewritten(ctx context.Context, img layers.Image, name func(i
 	return done, nil
 }
 
-// write makes a layer's file.
+// write writes a rewritten layer to a file.
 func write(ctx context.Context, name string, files *filetree.Image, l *filetree.Layer, items []filetree.Item) error {
 	body, err := files.Open(l, items)
 	if err != nil {

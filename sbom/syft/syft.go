@@ -1,10 +1,9 @@
-// Package syft makes SBOMs with Syft as a library: one pass over all layers on disk, written as
-// SPDX 2.3 and as CycloneDX 1.6. The packages are those of the syft command line of the same
-// version. What Syft draws at random or takes from the clock is derived from the image, so one
-// image gives the same bytes every time. Nothing is fetched and no tool is run: enrichment that
-// needs either is off.
+// Package syft makes SBOMs with Syft as a library: it reads all layers on disk once, and writes
+// SPDX 2.3 and CycloneDX 1.6. The packages are those of the syft command line of the same version.
+// Random values and times are derived from the image, so an image always gives the same bytes.
+// Nothing is downloaded and no tool is run: enrichment that needs either is off.
 //
-// The package sbom/syft/incremental builds on this one. It reads less, and has to give the same.
+// Package sbom/syft/incremental builds on this one. It reads less, and has to give the same result.
 package syft
 
 import (
@@ -36,23 +35,23 @@ var _ sbom.Generator = (*Generator)(nil)
 // op names the operation in errors.
 const op = "generate sbom"
 
-// Generator makes SBOMs. It may be used by several goroutines.
+// Generator makes SBOMs. It is safe for concurrent use.
 type Generator struct {
 	tool   pratique.Tool
 	config *syft.CreateSBOMConfig
-	trees  *filetree.Memory
+	trees  *filetree.Cache
 	mu     sync.Mutex
-	normal filetree.Derived[normal]
-	// licenses carries Syft's license scanner, which Syft takes from a context only. To build one
-	// costs almost a second of CPU, more than most images do.
+	traits filetree.PerLayer[layerTraits]
+	// licenses carries Syft's license scanner, which Syft only takes from a context. Building one
+	// costs almost a second of CPU, more than most images.
 	licenses context.Context
 }
 
-// New builds a generator, and with it the license scanner: about 0.8 s of CPU. The trees of images
-// may be shared with others that read them; nil gives the generator its own.
-func New(trees *filetree.Memory) (*Generator, error) {
+// New builds a generator with its license scanner: about 0.8 s of CPU. trees may be shared with
+// other readers of the images; nil means the generator's own.
+func New(trees *filetree.Cache) (*Generator, error) {
 	if trees == nil {
-		trees = new(filetree.Memory)
+		trees = new(filetree.Cache)
 	}
 	g := &Generator{tool: tool(), trees: trees}
 	g.config = config().WithTool(g.tool.Name, g.tool.Version)
@@ -64,7 +63,7 @@ func New(trees *filetree.Memory) (*Generator, error) {
 	return g, nil
 }
 
-// Tool names Syft and the version that is built in.
+// Tool returns Syft and its version.
 func (g *Generator) Tool() pratique.Tool { return g.tool }
 
 func tool() pratique.Tool {
@@ -81,9 +80,9 @@ func tool() pratique.Tool {
 	return t
 }
 
-// Generate implements [sbom.Generator]. The error is Corrupt when the image cannot be parsed,
-// Unavailable when this machine is in the way (no space, no layer file) or ctx ends. Temporary files
-// go below the system's directory for them and are deleted before it returns.
+// Generate implements [sbom.Generator]. The error is Corrupt if the image cannot be parsed, and
+// Unavailable for a problem of this machine (no space, no layer file) and if ctx ends. Temporary
+// files are deleted before it returns.
 func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
 	catalog, err := g.all(ctx, img)
 	if err != nil {
@@ -92,9 +91,9 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	return g.Write(img, Catalog{SBOM: catalog})
 }
 
-// all catalogs all layers. Layers that Syft would misread are rewritten for it.
+// all catalogs all layers, of which some may have been rewritten.
 func (g *Generator) all(ctx context.Context, img layers.Image) (found *syftsbom.SBOM, err error) {
-	read, cleanup, err := open(ctx, img, g.rewritten)
+	read, cleanup, err := open(ctx, img, g.rewriteMisread)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +101,8 @@ func (g *Generator) all(ctx context.Context, img layers.Image) (found *syftsbom.
 	return g.Catalog(ctx, Source(img, read), g.config)
 }
 
-// Catalog runs Syft. Syft is not told that ctx ends: it would return while it still reads, and leave
-// packages out without an error. What it made after the end is not returned.
+// Catalog runs Syft. ctx is not passed to Syft, which would return while it still reads, and leave
+// out packages without an error. If ctx ended, the result is dropped.
 func (g *Generator) Catalog(ctx context.Context, src source.Source, cfg *syft.CreateSBOMConfig) (*syftsbom.SBOM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -115,15 +114,15 @@ func (g *Generator) Catalog(ctx context.Context, src source.Source, cfg *syft.Cr
 	return found, err
 }
 
-// Catalog is what was found in an image. Packages and Model give what Syft would make of the SBOM;
-// if they are nil, Syft makes it.
+// Catalog is the result of cataloging an image. Packages and Model return what Syft derives from
+// the SBOM; if they are nil, Syft derives it.
 type Catalog struct {
 	*syftsbom.SBOM
 	Packages func() []pkg.Package
 	Model    func() *spdx.Document
 }
 
-// Write writes what was found in an image in both formats.
+// Write writes a catalog in both formats.
 func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 	stamp, err := stampOf(img, g.tool)
 	if err != nil {
@@ -147,7 +146,7 @@ func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 		return err
 	})
 	all.Go(func() (err error) {
-		docs.CycloneDX, err = encodeCycloneDX(detached(c.SBOM), stamp)
+		docs.CycloneDX, err = encodeCycloneDX(cloneRelationships(c.SBOM), stamp)
 		return err
 	})
 	all.Go(func() error {
@@ -161,17 +160,20 @@ func (g *Generator) Write(img layers.Image, c Catalog) (sbom.Documents, error) {
 	return docs, nil
 }
 
-// ModelOf is Syft's SPDX model of a catalog.
-func ModelOf(s *syftsbom.SBOM) *spdx.Document { return spdxhelpers.ToFormatModel(detached(s)) }
+// ModelOf returns Syft's SPDX model of a catalog.
+func ModelOf(s *syftsbom.SBOM) *spdx.Document {
+	return spdxhelpers.ToFormatModel(cloneRelationships(s))
+}
 
-// detached is a catalog with relationships of its own: both formats sort them, at the same time.
-func detached(s *syftsbom.SBOM) syftsbom.SBOM {
+// cloneRelationships returns a catalog with its own relationships: both formats sort them
+// concurrently.
+func cloneRelationships(s *syftsbom.SBOM) syftsbom.SBOM {
 	out := *s
 	out.Relationships = slices.Clone(s.Relationships)
 	return out
 }
 
-// entries are the packages as they are compared with the scanner's.
+// entries returns the packages for the comparison with the scanner's.
 func entries(packages []pkg.Package) []sbom.Entry {
 	all := make([]sbom.Entry, len(packages))
 	for i, p := range packages {
@@ -185,8 +187,8 @@ func entries(packages []pkg.Package) []sbom.Entry {
 	return all
 }
 
-// Config is how Syft runs: its defaults, with everything off that asks the network, the host's own
-// caches or a tool.
+// Config returns Syft's configuration: the defaults, without anything that uses the network, caches
+// of the host or a tool.
 func (g *Generator) Config() *syft.CreateSBOMConfig { return g.config }
 
 func config() *syft.CreateSBOMConfig {
@@ -200,12 +202,12 @@ func config() *syft.CreateSBOMConfig {
 		WithResolveTransitiveDependencies(false)
 	cfg := syft.DefaultCreateSBOMConfig().WithPackagesConfig(p)
 	cfg.Search.Scope = source.SquashedScope
-	// As the command line has it; SPDX 2.3 asks for SHA-1 of each file.
+	// As in the command line; SPDX 2.3 requires the SHA-1 of each file.
 	cfg.Files = cfg.Files.WithHashers(crypto.SHA1, crypto.SHA256)
 	return cfg
 }
 
-// valuesContext is a call's context that also knows the values of another one.
+// valuesContext is a context with the values of another one.
 type valuesContext struct {
 	context.Context
 	values context.Context

@@ -13,14 +13,15 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// Apply implements [projection.Store]: it takes facts over, and moves the position, in one transaction.
-// What a fact names and the store does not have is left out: such an image is inspected again at its
-// next push. The error is Unavailable if the store or the file is in the way; then nothing was applied.
-func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error {
-	docs := newDocuments(e.cfg)
+// Apply implements [projection.Store]: it applies facts and moves the position, in one transaction.
+// If a fact names a document that is missing, it is skipped: the image is inspected again at its
+// next push. The error is Unavailable for a problem with the store or the file; then nothing was
+// applied.
+func (p *Projection) Apply(ctx context.Context, entries []pratique.Entry) error {
+	docs := newDocuments(p.cfg)
 	for {
-		err := e.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
-			r, err := progress(tx)
+		err := p.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
+			r, err := getProgress(tx)
 			if err != nil {
 				return err
 			}
@@ -44,8 +45,8 @@ func (e *Projection) Apply(ctx context.Context, entries []pratique.Entry) error 
 	}
 }
 
-// writer is one transaction that writes. database is the digest of the one in use, zero before the first.
-// Docs are set where facts are applied.
+// writer is a write transaction. database is the digest of the one in use, zero before the first.
+// docs is set while facts are applied.
 type writer struct {
 	tx       *bbolt.Tx
 	docs     *documents
@@ -63,29 +64,29 @@ func (w writer) apply(f pratique.Fact) error {
 		if body.Inventory.IsZero() {
 			return nil // an index
 		}
-		return w.change(f.Subject, func(id uint32, s *subject) error { return w.holds(id, s, body.Inventory) })
+		return w.updateSubject(f.Subject, func(id uint32, s *subject) error { return w.setInventory(id, s, body.Inventory) })
 	case *pratique.Scanned:
-		return w.change(f.Subject, func(id uint32, s *subject) error { return w.scanned(id, s, body, f.Event) })
+		return w.updateSubject(f.Subject, func(id uint32, s *subject) error { return w.scanned(id, s, body, f.Event) })
 	case *pratique.Evaluated:
-		return w.change(f.Subject, func(id uint32, s *subject) error {
+		return w.updateSubject(f.Subject, func(id uint32, s *subject) error {
 			s.Evaluated = true
-			if err := w.stale(id, s); err != nil {
+			if err := w.markIfOutdated(id, s); err != nil {
 				return err
 			}
-			return w.children(id, w.staleChild)
+			return w.children(id, w.markChildIfOutdated)
 		})
 	}
 	return nil
 }
 
-// pushed takes over an event, unless it is a sweep's and somebody reported the image before: what sweeps find takes the
-// place of no push.
+// pushed records a push, unless it was found by a sweep and a sender reported an earlier one:
+// sweeps do not replace pushes.
 func (s *subject) pushed(e pratique.Event) {
 	if e.RefreshOnly && !s.RefreshOnly && s.Ref != (pratique.ImageRef{}) {
 		return
 	}
 	s.Ref, s.PushedAt, s.RefreshOnly = e.Ref, e.OccurredAt, e.RefreshOnly
-	// A sender's clock that is ahead does not count; see pipeline.
+	// The sender's clock may be ahead; see pipeline.
 	if s.PushedAt.IsZero() || s.PushedAt.After(e.ReceivedAt) {
 		s.PushedAt = e.ReceivedAt
 	}
@@ -95,17 +96,17 @@ func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
 	if about != r.Manifest.Subject || r.Manifest.NotImage != "" {
 		return nil
 	}
-	return w.change(about, func(id uint32, s *subject) error {
+	return w.updateSubject(about, func(id uint32, s *subject) error {
 		s.pushed(r.Event)
 		for _, c := range r.Manifest.Children {
 			child, err := w.subjectID(about.Sibling(c.Digest))
 			if err != nil {
 				return err
 			}
-			if err := w.tx.Bucket(bucketParents).Put(slices.Concat(number(child), number(id)), []byte{}); err != nil {
+			if err := w.tx.Bucket(bucketParents).Put(slices.Concat(encodeNumber(child), encodeNumber(id)), []byte{}); err != nil {
 				return err
 			}
-			if err := w.tx.Bucket(bucketChildren).Put(slices.Concat(number(id), number(child)), []byte{}); err != nil {
+			if err := w.tx.Bucket(bucketChildren).Put(slices.Concat(encodeNumber(id), encodeNumber(child)), []byte{}); err != nil {
 				return err
 			}
 		}
@@ -113,150 +114,152 @@ func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
 	})
 }
 
-// stale marks an image whose report was made with another database than the one in use.
-func (w writer) stale(id uint32, s *subject) error {
+// markIfOutdated marks an image as stale if its report was made with another database than the one
+// in use.
+func (w writer) markIfOutdated(id uint32, s *subject) error {
 	if s.Inventory == 0 || s.Database == w.database {
 		return nil
 	}
-	return w.mark(id, false)
+	return w.markStale(id, false)
 }
 
-// mark has an image looked at. One that is to be refreshed stays so.
-func (w writer) mark(id uint32, refresh bool) error {
+// markStale marks an image as stale. An image that needs a refresh keeps that mark.
+func (w writer) markStale(id uint32, refresh bool) error {
 	b := w.tx.Bucket(bucketStale)
 	switch {
 	case refresh:
-		return b.Put(number(id), []byte{1})
-	case b.Get(number(id)) != nil:
+		return b.Put(encodeNumber(id), []byte{1})
+	case b.Get(encodeNumber(id)) != nil:
 		return nil
 	}
-	return b.Put(number(id), []byte{})
+	return b.Put(encodeNumber(id), []byte{})
 }
 
-// holds notes that an image has an inventory.
-func (w writer) holds(id uint32, s *subject, inventory pratique.Digest) error {
+// setInventory sets the inventory of an image.
+func (w writer) setInventory(id uint32, s *subject, inventory pratique.Digest) error {
 	n, err := w.inventory(inventory)
 	if err != nil || n == s.Inventory {
 		return err
 	}
 	images := w.tx.Bucket(bucketImages)
-	if err := images.Delete(slices.Concat(number(s.Inventory), number(id))); err != nil {
+	if err := images.Delete(slices.Concat(encodeNumber(s.Inventory), encodeNumber(id))); err != nil {
 		return err
 	}
 	s.Inventory = n
-	return images.Put(slices.Concat(number(n), number(id)), []byte{})
+	return images.Put(slices.Concat(encodeNumber(n), encodeNumber(id)), []byte{})
 }
 
-// scanned takes a report over. What it says of lists of which nothing is known holds for the database in use, if it
-// was made with that; else they are to be matched.
+// scanned records a report. For lists without known findings it is valid if it was made with the
+// database in use; otherwise they have to be matched.
 func (w writer) scanned(id uint32, s *subject, m *pratique.Scanned, event string) error {
 	s.reported(event, m.Database.Digest)
-	// Making a lost report again gives the same one, and then an image that was set aside is dealt with.
-	if m.Report == s.Report && w.tx.Bucket(bucketAside).Get(number(id)) == nil {
-		return w.stale(id, s)
+	// A lost report that is made again is the same, and then an image that was set aside is done.
+	if m.Report == s.Report && w.tx.Bucket(bucketAside).Get(encodeNumber(id)) == nil {
+		return w.markIfOutdated(id, s)
 	}
 	found, err := w.docs.reports.get(m.Report)
 	if err != nil {
 		return err
 	}
-	if err := w.holds(id, s, m.Inventory); err != nil {
+	if err := w.setInventory(id, s, m.Inventory); err != nil {
 		return err
 	}
 	s.Report, s.Findings = m.Report, found
-	if m.Database.Digest == w.database { // a push has dealt with it
-		if err := w.tx.Bucket(bucketAside).Delete(number(id)); err != nil {
+	if m.Database.Digest == w.database { // a push has processed it
+		if err := w.tx.Bucket(bucketAside).Delete(encodeNumber(id)); err != nil {
 			return err
 		}
 	}
-	lists, marked := w.lists(s.Inventory), w.tx.Bucket(bucketStale).Get(number(id)) != nil
+	lists, marked := w.lists(s.Inventory), w.tx.Bucket(bucketStale).Get(encodeNumber(id)) != nil
 	for i, list := range lists {
 		if len(found) != len(lists) {
 			break // not a report on this inventory
 		}
 		if m.Database.Digest == w.database {
-			err = w.know(list, found[i])
-		} else if _, known := findings(w.tx, list); !known {
-			err = w.tx.Bucket(bucketPending).Put(number(list), []byte{})
+			err = w.setFindings(list, found[i])
+		} else if _, known := listFindings(w.tx, list); !known {
+			err = w.tx.Bucket(bucketPending).Put(encodeNumber(list), []byte{})
 		}
 		if err != nil && !lost(err) {
 			return err
 		}
 	}
 	if m.Database.Digest == w.database && !marked {
-		// What this report says for the first time makes other images stale, but not this one.
-		return w.tx.Bucket(bucketStale).Delete(number(id))
+		// New findings in this report make other images stale, but not this one.
+		return w.tx.Bucket(bucketStale).Delete(encodeNumber(id))
 	}
-	return w.stale(id, s)
+	return w.markIfOutdated(id, s)
 }
 
-// know notes the findings of a list for the database in use, read from their document.
-func (w writer) know(list uint32, d pratique.Digest) error {
-	if known, ok := findings(w.tx, list); ok && known == d {
-		return w.tx.Bucket(bucketPending).Delete(number(list))
+// setFindings records the findings of a list for the database in use, from their document.
+func (w writer) setFindings(list uint32, d pratique.Digest) error {
+	if known, ok := listFindings(w.tx, list); ok && known == d {
+		return w.tx.Bucket(bucketPending).Delete(encodeNumber(list))
 	}
 	a, err := w.docs.findings.get(d)
 	if err != nil {
 		return err
 	}
 	if a.incomplete {
-		if w.tx.Bucket(bucketUnmatched).Get(number(list)) != nil {
+		if w.tx.Bucket(bucketUnmatched).Get(encodeNumber(list)) != nil {
 			return nil // with the database in use
 		}
-		return w.tx.Bucket(bucketPending).Put(number(list), []byte{})
+		return w.tx.Bucket(bucketPending).Put(encodeNumber(list), []byte{})
 	}
-	return w.answer(list, d, slices.Clone(a.vulnerabilities))
+	return w.recordFindings(list, d, slices.Clone(a.vulnerabilities))
 }
 
-// answer notes what was found in a list. Images whose reports say something else become stale. A vulnerability that
-// the list had before and has no more stays in the index, where it costs a match one day.
-func (w writer) answer(list uint32, d pratique.Digest, vulnerabilities []string) error {
+// recordFindings records the findings of a list. Images whose reports differ become stale. A
+// vulnerability that the list no longer has stays in the index; some day that costs a match.
+func (w writer) recordFindings(list uint32, d pratique.Digest, vulnerabilities []string) error {
 	for _, name := range [][]byte{bucketPending, bucketUnmatched} {
-		if err := w.tx.Bucket(name).Delete(number(list)); err != nil {
+		if err := w.tx.Bucket(name).Delete(encodeNumber(list)); err != nil {
 			return err
 		}
 	}
-	before, known := findings(w.tx, list)
+	before, known := listFindings(w.tx, list)
 	if known && before == d {
 		return nil
 	}
 	b := w.tx.Bucket(bucketList)
-	digest := b.Get(number(list))
+	digest := b.Get(encodeNumber(list))
 	if len(digest) < boltfile.DigestSize {
 		return errDamaged
 	}
-	if err := b.Put(number(list), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
+	if err := b.Put(encodeNumber(list), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
 		return err
 	}
 	slices.Sort(vulnerabilities)
 	for _, id := range slices.Compact(vulnerabilities) {
-		if err := w.tx.Bucket(bucketVulns).Put(numbered(append([]byte(id), 0), list), []byte{}); err != nil {
+		if err := w.tx.Bucket(bucketVulns).Put(appendNumber(append([]byte(id), 0), list), []byte{}); err != nil {
 			return err
 		}
 	}
-	return posted(w.tx.Bucket(bucketHolders), number(list), w.markImages)
+	return eachPosting(w.tx.Bucket(bucketHolders), encodeNumber(list), w.markImages)
 }
 
-// markImages makes all images of an inventory stale, and has the other platforms of their indexes refreshed.
+// markImages marks all images of an inventory as stale, and the other platforms of their indexes
+// for a refresh.
 func (w writer) markImages(inventory uint32) error {
-	prefix := number(inventory)
+	prefix := encodeNumber(inventory)
 	c := w.tx.Bucket(bucketImages).Cursor()
 	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		id := numberOf(k[4:])
-		if err := w.mark(id, false); err != nil {
+		id := decodeNumber(k[4:])
+		if err := w.markStale(id, false); err != nil {
 			return err
 		}
-		if err := w.siblings(id, func(other uint32) error { return w.mark(other, true) }); err != nil {
+		if err := w.siblings(id, func(other uint32) error { return w.markStale(other, true) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// inventory returns the id of an inventory, and takes it and its lists over if they are new.
+// inventory returns the id of an inventory, and adds it with its lists if it is new.
 func (w writer) inventory(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketInventories)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
-		return numberOf(id), nil
+		return decodeNumber(id), nil
 	}
 	digests, err := w.docs.inventories.get(d)
 	if err != nil {
@@ -275,69 +278,69 @@ func (w writer) inventory(d pratique.Digest) (uint32, error) {
 			return 0, err
 		}
 		lists = append(lists, list)
-		value = append(value, number(list)...)
+		value = append(value, encodeNumber(list)...)
 	}
 	if missing != nil {
 		return 0, missing
 	}
-	id, err := next(known)
+	id, err := nextID(known)
 	if err != nil {
 		return 0, err
 	}
 	for _, list := range lists {
-		if err := post(w.tx.Bucket(bucketHolders), number(list), id); err != nil {
+		if err := addPosting(w.tx.Bucket(bucketHolders), encodeNumber(list), id); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.tx.Bucket(bucketInventory).Put(number(id), value); err != nil {
+	if err := w.tx.Bucket(bucketInventory).Put(encodeNumber(id), value); err != nil {
 		return 0, err
 	}
-	return id, known.Put(boltfile.DigestKey(d), number(id))
+	return id, known.Put(boltfile.DigestKey(d), encodeNumber(id))
 }
 
-// lists returns the lists of an inventory, in its order.
+// lists returns the lists of an inventory, in order.
 func (w writer) lists(inventory uint32) []uint32 {
 	var lists []uint32
-	v := w.tx.Bucket(bucketInventory).Get(number(inventory))
+	v := w.tx.Bucket(bucketInventory).Get(encodeNumber(inventory))
 	for ; len(v) >= boltfile.DigestSize+4; v = v[:len(v)-4] {
-		lists = append(lists, numberOf(v[len(v)-4:]))
+		lists = append(lists, decodeNumber(v[len(v)-4:]))
 	}
 	slices.Reverse(lists)
 	return lists
 }
 
-// list returns the id of a list, and takes it over with its names if it is new.
+// list returns the id of a list, and adds it with its names if it is new.
 func (w writer) list(d pratique.Digest) (uint32, error) {
 	known := w.tx.Bucket(bucketLists)
 	if id := known.Get(boltfile.DigestKey(d)); id != nil {
-		return numberOf(id), nil
+		return decodeNumber(id), nil
 	}
 	keys, err := w.docs.keys.get(d)
 	if err != nil {
 		return 0, err
 	}
-	id, err := next(known)
+	id, err := nextID(known)
 	if err != nil {
 		return 0, err
 	}
 	for _, key := range keys {
-		if err := post(w.tx.Bucket(bucketNames), key, id); err != nil {
+		if err := addPosting(w.tx.Bucket(bucketNames), key, id); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.tx.Bucket(bucketList).Put(number(id), boltfile.DigestKey(d)); err != nil {
+	if err := w.tx.Bucket(bucketList).Put(encodeNumber(id), boltfile.DigestKey(d)); err != nil {
 		return 0, err
 	}
-	return id, known.Put(boltfile.DigestKey(d), number(id))
+	return id, known.Put(boltfile.DigestKey(d), encodeNumber(id))
 }
 
-// hashed makes keys of one length. Two that meet cost a match.
-func hashed(key string) []byte {
+// hashKey makes keys of one length. A collision costs a match.
+func hashKey(key string) []byte {
 	sum := sha256.Sum256([]byte(key))
 	return sum[:12]
 }
 
-func next(b *bbolt.Bucket) (uint32, error) {
+func nextID(b *bbolt.Bucket) (uint32, error) {
 	n, err := b.NextSequence()
 	if err == nil && n > 1<<31 {
 		err = errDamaged

@@ -9,31 +9,30 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// documents are those that facts name, as far as the inventory has to know them. They are loaded between
-// transactions, so that whoever else writes does not wait for the store: a transaction that meets one
-// that is not loaded goes on, to find what else is missing, is given up, and is tried again when all
-// that is here.
+// documents are the documents that facts name. They are loaded between transactions, so that other
+// writers do not wait for the store: a transaction that needs a missing one continues, to find out
+// what else is missing, and is rolled back and repeated when all are loaded.
 type documents struct {
-	inventories shelf[[]pratique.Digest] // their lists
-	keys        shelf[[][]byte]          // of lists, hashed
-	reports     shelf[[]pratique.Digest] // the documents of their findings
-	findings    shelf[answer]
+	inventories documentLoader[[]pratique.Digest] // their lists
+	keys        documentLoader[[][]byte]          // of lists, hashed
+	reports     documentLoader[[]pratique.Digest] // the documents of their findings
+	findings    documentLoader[matchResult]
 }
 
-// answer is what a match of a list gave.
-type answer struct {
-	// incomplete says that the scanner failed on the list.
+// matchResult is the result of matching a list.
+type matchResult struct {
+	// incomplete reports that the scanner failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
 
 func newDocuments(c Config) *documents {
 	return &documents{
-		inventories: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		inventories: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
 			_, lists, err := scanner.InventoryLists(ctx, c.Documents, d)
 			return lists, err
 		}),
-		keys: newShelf(func(ctx context.Context, d pratique.Digest) ([][]byte, error) {
+		keys: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([][]byte, error) {
 			doc, err := scanner.LoadListDocument(ctx, c.Documents, d)
 			if err != nil {
 				return nil, err
@@ -42,17 +41,17 @@ func newDocuments(c Config) *documents {
 			slices.Sort(keys)
 			all := make([][]byte, len(keys))
 			for i, key := range keys {
-				all[i] = hashed(key)
+				all[i] = hashKey(key)
 			}
 			return all, nil
 		}),
-		reports: newShelf(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		reports: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
 			_, found, err := scanner.ReportHeader(ctx, c.Documents, d)
 			return found, err
 		}),
-		findings: newShelf(func(ctx context.Context, d pratique.Digest) (answer, error) {
+		findings: newDocumentLoader(func(ctx context.Context, d pratique.Digest) (matchResult, error) {
 			all, covered, err := scanner.LoadCores(ctx, c.Documents, d)
-			a := answer{incomplete: err == nil && covered.Failed()}
+			a := matchResult{incomplete: err == nil && covered.Failed()}
 			for _, f := range all {
 				a.vulnerabilities = append(a.vulnerabilities, f.ID)
 			}
@@ -61,12 +60,12 @@ func newDocuments(c Config) *documents {
 	}
 }
 
-// complete reports whether nothing was asked for that is not loaded.
+// complete reports whether all documents that were needed are loaded.
 func (d *documents) complete() bool {
 	return len(d.inventories.missing)+len(d.keys.missing)+len(d.reports.missing)+len(d.findings.missing) == 0
 }
 
-// load loads what was asked for.
+// load loads the missing documents.
 func (d *documents) load(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{d.inventories.load, d.keys.load, d.reports.load, d.findings.load} {
 		if err := load(ctx); err != nil {
@@ -76,25 +75,24 @@ func (d *documents) load(ctx context.Context) error {
 	return nil
 }
 
-// shelf holds documents of one sort.
-type shelf[T any] struct {
+// documentLoader loads documents of one kind.
+type documentLoader[T any] struct {
 	read    func(ctx context.Context, d pratique.Digest) (T, error)
-	here    map[pratique.Digest]loaded[T]
+	loaded  map[pratique.Digest]loadResult[T]
 	missing []pratique.Digest
 }
 
-// loaded is what is known of a document; err says that it is not there, or not what it should be.
-type loaded[T any] struct {
+// loadResult is a document, or the error that it is missing or invalid.
+type loadResult[T any] struct {
 	value T
 	err   error
 }
 
-func newShelf[T any](read func(context.Context, pratique.Digest) (T, error)) shelf[T] {
-	return shelf[T]{read: read, here: map[pratique.Digest]loaded[T]{}}
+func newDocumentLoader[T any](read func(context.Context, pratique.Digest) (T, error)) documentLoader[T] {
+	return documentLoader[T]{read: read, loaded: map[pratique.Digest]loadResult[T]{}}
 }
 
-// lostError is about a document that is not there, or not what it should be. What it would have told is
-// left out.
+// lostError is the error for a document that is missing or invalid. Its content is skipped.
 type lostError struct{ error }
 
 func (l lostError) Unwrap() error { return l.error }
@@ -104,12 +102,12 @@ func lost(err error) bool {
 	return errors.As(err, &l)
 }
 
-// errNotLoaded takes the place of a document that is not loaded yet. The transaction goes on as it does
-// without a document that is lost, and is given up.
+// errNotLoaded is the error for a document that is not loaded yet. The transaction continues as for
+// a lost document, and is rolled back.
 var errNotLoaded = lostError{errors.New("a document is not loaded yet")}
 
-func (s *shelf[T]) get(d pratique.Digest) (T, error) {
-	l, ok := s.here[d]
+func (s *documentLoader[T]) get(d pratique.Digest) (T, error) {
+	l, ok := s.loaded[d]
 	if !ok {
 		s.missing = append(s.missing, d)
 		l.err = errNotLoaded
@@ -117,9 +115,9 @@ func (s *shelf[T]) get(d pratique.Digest) (T, error) {
 	return l.value, l.err
 }
 
-func (s *shelf[T]) load(ctx context.Context) error {
+func (s *documentLoader[T]) load(ctx context.Context) error {
 	for _, d := range s.missing {
-		if _, ok := s.here[d]; ok {
+		if _, ok := s.loaded[d]; ok {
 			continue // asked for twice
 		}
 		value, err := s.read(ctx, d)
@@ -131,7 +129,7 @@ func (s *shelf[T]) load(ctx context.Context) error {
 				return err
 			}
 		}
-		s.here[d] = loaded[T]{value, err}
+		s.loaded[d] = loadResult[T]{value, err}
 	}
 	s.missing = nil
 	return nil

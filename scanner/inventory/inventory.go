@@ -1,9 +1,11 @@
-// Package inventory remembers what the images that were ever inspected hold, for one purpose: when the vulnerability
-// database changes, to say what has to be matched again, and whose answer that changes. It is a projection of the
-// ledger and of the inventories and reports that facts name, in one bbolt file; it can be deleted and is made again.
+// Package inventory records the packages of all images that were inspected, for one purpose: when
+// the vulnerability database changes, it knows what has to be matched again, and which images that
+// affects. It is a projection of the ledger and of the inventories and reports that facts name, in
+// one bbolt file, which can be deleted and is made again.
 //
-// It lies beside the index and not in it. The index answers people, belongs to the query role and is written by nobody
-// else; the inventory belongs to the inspect role, which asks it at every push, and writes back how far rescanning is.
+// It is not part of the index. The index answers queries and belongs to the query role, which alone
+// writes it; the inventory belongs to the inspect role, which reads it at every push, and records
+// the progress of rescanning.
 package inventory
 
 import (
@@ -54,7 +56,8 @@ var errDamaged = boltfile.Damaged("the inventory contradicts itself")
 type Config struct {
 	// Documents are the inventories and reports that facts name.
 	Documents scanner.Documents
-	// Keys names what a match of a list looks up, as [rescan.Delta] does, from its [scanner.ListDocument].
+	// Keys returns the keys of what a match of a list looks up, as in [rescan.Delta], from its
+	// [scanner.ListDocument].
 	Keys func(list pratique.Inventory) []string
 }
 
@@ -64,7 +67,7 @@ type Projection struct {
 	cfg  Config
 }
 
-// Open opens the file, and makes it if it is not there. The errors are those of [projection.OpenFile].
+// Open opens the file, and makes it if it is missing. Errors are those of [projection.OpenFile].
 func Open(path string, cfg Config) (*Projection, error) {
 	file, err := projection.OpenFile(path, schema())
 	if err != nil {
@@ -77,24 +80,24 @@ func Open(path string, cfg Config) (*Projection, error) {
 func Remove(path string) error { return projection.RemoveFile(path, schema()) }
 
 // Close waits for open transactions and closes the file.
-func (e *Projection) Close() error { return e.file.Close() }
+func (p *Projection) Close() error { return p.file.Close() }
 
 // At implements [projection.Store].
-func (e *Projection) At() (at uint64, mark string, err error) { return e.file.At() }
+func (p *Projection) At() (at uint64, mark string, err error) { return p.file.At() }
 
 // Reset implements [projection.Store].
-func (e *Projection) Reset() error { return e.file.Reset() }
+func (p *Projection) Reset() error { return p.file.Reset() }
 
-// Rescan returns how far rescanning has come; its To has no digest before it was begun for the first time.
-func (e *Projection) Rescan() (r pratique.Rescan, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err = progress(tx)
+// Rescan returns the progress of rescanning; its To has no digest before the first one.
+func (p *Projection) Rescan() (r pratique.Rescan, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
+		r, err = getProgress(tx)
 		return err
 	})
 	return r, err
 }
 
-func progress(tx *bbolt.Tx) (r pratique.Rescan, err error) {
+func getProgress(tx *bbolt.Tx) (r pratique.Rescan, err error) {
 	_, err = boltfile.GetJSON(tx.Bucket(bucketState), keyRescan, &r)
 	return r, err
 }
@@ -103,10 +106,11 @@ func putProgress(tx *bbolt.Tx, r pratique.Rescan) error {
 	return boltfile.PutJSON(tx.Bucket(bucketState), keyRescan, r)
 }
 
-// Findings returns the document of a list's findings if it is known to hold for the database. That costs one look-up.
-func (e *Projection) Findings(list, database pratique.Digest) (d pratique.Digest, known bool, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
-		r, err := progress(tx)
+// Findings returns the document of a list's findings if it is known to be valid for the database.
+// It costs one look-up.
+func (p *Projection) Findings(list, database pratique.Digest) (d pratique.Digest, known bool, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
+		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -114,15 +118,16 @@ func (e *Projection) Findings(list, database pratique.Digest) (d pratique.Digest
 		if id == nil || tx.Bucket(bucketPending).Get(id) != nil {
 			return nil
 		}
-		d, known = findings(tx, numberOf(id))
+		d, known = listFindings(tx, decodeNumber(id))
 		return nil
 	})
 	return d, known, err
 }
 
-// findings is what is known of a list, for the database in use unless the list is to be matched again.
-func findings(tx *bbolt.Tx, list uint32) (pratique.Digest, bool) {
-	v := tx.Bucket(bucketList).Get(number(list))
+// listFindings returns the known findings of a list; they are valid for the database in use unless
+// the list is pending.
+func listFindings(tx *bbolt.Tx, list uint32) (pratique.Digest, bool) {
+	v := tx.Bucket(bucketList).Get(encodeNumber(list))
 	if len(v) != 2*boltfile.DigestSize {
 		return pratique.Digest{}, false
 	}

@@ -665,7 +665,7 @@ func TestPostings(t *testing.T) {
 		b := tx.Bucket(bucketNames)
 		for n := uint32(1); n < 20_000; n += 1 + random.Uint32N(3) {
 			key := fmt.Sprintf("key-%d", random.IntN(5))
-			if err := errors.Join(post(b, []byte(key), n), post(b, []byte(key), n)); err != nil {
+			if err := errors.Join(addPosting(b, []byte(key), n), addPosting(b, []byte(key), n)); err != nil {
 				return err
 			}
 			want[key] = append(want[key], n)
@@ -675,13 +675,13 @@ func TestPostings(t *testing.T) {
 	w.do(w.e.file.View("look", func(tx *bbolt.Tx) error {
 		for key, numbers := range want {
 			var got []uint32
-			if err := posted(tx.Bucket(bucketNames), []byte(key), func(n uint32) error { got = append(got, n); return nil }); err != nil {
+			if err := eachPosting(tx.Bucket(bucketNames), []byte(key), func(n uint32) error { got = append(got, n); return nil }); err != nil {
 				return err
 			}
 			if !slices.Equal(got, numbers) {
 				t.Errorf("%s: %d numbers, want %d", key, len(got), len(numbers))
 			}
 		}
-		return posted(tx.Bucket(bucketNames), []byte("key-"), func(n uint32) error { return fmt.Errorf("a part of a key has %d", n) })
+		return eachPosting(tx.Bucket(bucketNames), []byte("key-"), func(n uint32) error { return fmt.Errorf("a part of a key has %d", n) })
 	}))
 }

@@ -7,42 +7,42 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A posting is a key with ascending numbers, kept in chunks: the chunk's key is the key and its first number, its value
-// the last number and the differences in between. So adding a number writes one small value, and a million pairs are
+// A posting list is a key with ascending numbers, stored in chunks: a chunk's key is the key and its first number, its value
+// is the last number and the differences in between. So adding a number writes one small value, and a million pairs take
 // a few megabytes.
 
-// mostChunk bounds the value of a chunk, in bytes.
-const mostChunk = 512
+// maxChunk bounds the value of a chunk, in bytes.
+const maxChunk = 512
 
-func number(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+func encodeNumber(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
-func numbered(key []byte, n uint32) []byte { return append(bytes.Clone(key), number(n)...) }
+func appendNumber(key []byte, n uint32) []byte { return append(bytes.Clone(key), encodeNumber(n)...) }
 
-func numberOf(raw []byte) uint32 { return binary.BigEndian.Uint32(raw) }
+func decodeNumber(raw []byte) uint32 { return binary.BigEndian.Uint32(raw) }
 
-// post adds n, which is larger than every number of the key so far, or the last of them.
-func post(b *bbolt.Bucket, key []byte, n uint32) error {
+// addPosting adds n, which must be the last number of the key, or larger.
+func addPosting(b *bbolt.Bucket, key []byte, n uint32) error {
 	k, v := lastChunk(b, key)
-	if k == nil || len(v) >= mostChunk {
-		if k != nil && numberOf(v) >= n {
+	if k == nil || len(v) >= maxChunk {
+		if k != nil && decodeNumber(v) >= n {
 			return nil
 		}
-		return b.Put(numbered(key, n), number(n))
+		return b.Put(appendNumber(key, n), encodeNumber(n))
 	}
-	last := numberOf(v)
+	last := decodeNumber(v)
 	if last >= n {
 		return nil
 	}
 	chunk := binary.AppendUvarint(bytes.Clone(v), uint64(n-last))
-	copy(chunk, number(n))
+	copy(chunk, encodeNumber(n))
 	return b.Put(bytes.Clone(k), chunk)
 }
 
 func lastChunk(b *bbolt.Bucket, key []byte) (k, v []byte) {
 	c := b.Cursor()
-	if k, v = c.Seek(numbered(key, 0xffffffff)); k == nil {
+	if k, v = c.Seek(appendNumber(key, 0xffffffff)); k == nil {
 		k, v = c.Last()
-	} else if !bytes.Equal(k, numbered(key, 0xffffffff)) {
+	} else if !bytes.Equal(k, appendNumber(key, 0xffffffff)) {
 		k, v = c.Prev()
 	}
 	if len(k) != len(key)+4 || !bytes.HasPrefix(k, key) {
@@ -51,11 +51,11 @@ func lastChunk(b *bbolt.Bucket, key []byte) (k, v []byte) {
 	return k, v
 }
 
-// posted calls fn with every number of a key, in order.
-func posted(b *bbolt.Bucket, key []byte, fn func(n uint32) error) error {
+// eachPosting calls fn with each number of a key, in order.
+func eachPosting(b *bbolt.Bucket, key []byte, fn func(n uint32) error) error {
 	c := b.Cursor()
 	for k, v := c.Seek(key); len(k) == len(key)+4 && bytes.HasPrefix(k, key); k, v = c.Next() {
-		n := numberOf(k[len(key):])
+		n := decodeNumber(k[len(key):])
 		if err := fn(n); err != nil {
 			return err
 		}

@@ -11,12 +11,11 @@ import (
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// Begin makes db the database in use. The lists that the delta from the one before affects are to be matched again, in
-// addition to those that still were; for all others what is known of them goes on to hold. Of lists of which nothing is
-// known nothing goes on to hold either.
-func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
-	err = e.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
-		before, err := progress(tx)
+// Begin makes db the database in use. The lists that the delta affects become pending, in addition
+// to those that still are; the known findings of all others stay valid.
+func (p *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
+	err = p.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
+		before, err := getProgress(tx)
 		if err != nil {
 			return err
 		}
@@ -25,15 +24,15 @@ func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) 
 			Names: len(d.Names), Vulnerabilities: len(d.Vulnerabilities),
 		}
 		todo := tx.Bucket(bucketPending)
-		mark := func(list uint32) error { return todo.Put(number(list), []byte{}) }
-		if err := affected(tx, d, mark); err != nil {
+		mark := func(list uint32) error { return todo.Put(encodeNumber(list), []byte{}) }
+		if err := eachAffected(tx, d, mark); err != nil {
 			return err
 		}
 		c := todo.Cursor()
 		for k, _ := c.First(); k != nil; k, _ = c.Next() {
 			r.Affected++
 		}
-		if err := again(tx); err != nil {
+		if err := retrySetAside(tx); err != nil {
 			return err
 		}
 		r.Lists = int(tx.Bucket(bucketLists).Sequence()) //nolint:gosec // far below
@@ -42,12 +41,12 @@ func (e *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) 
 	return r, err
 }
 
-// again has the images looked at that could not be dealt with before.
-func again(tx *bbolt.Tx) error {
+// retrySetAside marks the images that were set aside as stale.
+func retrySetAside(tx *bbolt.Tx) error {
 	w := writer{tx: tx}
 	c := tx.Bucket(bucketAside).Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		if err := w.mark(numberOf(k), false); err != nil {
+		if err := w.markStale(decodeNumber(k), false); err != nil {
 			return err
 		}
 	}
@@ -62,19 +61,19 @@ func again(tx *bbolt.Tx) error {
 	return nil
 }
 
-// affected calls mark with every list that a delta affects, some more than once.
-func affected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) error {
+// eachAffected calls mark with every list that a delta affects, some more than once.
+func eachAffected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) error {
 	c := tx.Bucket(bucketList).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if d.Everything == "" && len(v) > boltfile.DigestSize {
 			continue
 		}
-		if err := mark(numberOf(k)); err != nil {
+		if err := mark(decodeNumber(k)); err != nil {
 			return err
 		}
 	}
 	for _, name := range d.Names {
-		if err := posted(tx.Bucket(bucketNames), hashed(name), mark); err != nil {
+		if err := eachPosting(tx.Bucket(bucketNames), hashKey(name), mark); err != nil {
 			return err
 		}
 	}
@@ -82,7 +81,7 @@ func affected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) error 
 	for _, id := range d.Vulnerabilities {
 		prefix := append([]byte(id), 0)
 		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			if err := mark(numberOf(k[len(k)-4:])); err != nil {
+			if err := mark(decodeNumber(k[len(k)-4:])); err != nil {
 				return err
 			}
 		}
@@ -90,17 +89,17 @@ func affected(tx *bbolt.Tx, d rescan.Delta, mark func(list uint32) error) error 
 	return nil
 }
 
-// Pending returns at most limit lists to be matched again.
-func (e *Projection) Pending(limit int) (lists []rescan.List, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Pending returns at most limit lists that have to be matched.
+func (p *Projection) Pending(limit int) (lists []rescan.List, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketPending).Cursor()
 		for k, _ := c.First(); k != nil && len(lists) < limit; k, _ = c.Next() {
 			v := tx.Bucket(bucketList).Get(k)
 			if len(v) < boltfile.DigestSize {
 				return errDamaged
 			}
-			list := rescan.List{ID: rescan.ListID(numberOf(k)), Digest: boltfile.DigestFromKey(v)}
-			list.Findings, _ = findings(tx, numberOf(k))
+			list := rescan.List{ID: rescan.ListID(decodeNumber(k)), Digest: boltfile.DigestFromKey(v)}
+			list.Findings, _ = listFindings(tx, decodeNumber(k))
 			lists = append(lists, list)
 		}
 		return nil
@@ -108,24 +107,25 @@ func (e *Projection) Pending(limit int) (lists []rescan.List, err error) {
 	return lists, err
 }
 
-// Matched takes over what was found in lists with database. It does nothing if another one is in use by now. Of a list
-// that could not be matched nothing is known from then on, and its images are stale: they get reports that say so. The
-// next push of one tries again, and so does the next database.
-func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) error {
-	return e.file.Update("keep matches", func(tx *bbolt.Tx) error {
-		r, err := progress(tx)
+// Matched records the results of matching lists with database, unless another one is in use by now.
+// If a list could not be matched, its findings are unknown from then on, and its images become
+// stale: they get reports that say so. The next push of one tries again, and so does the next
+// database.
+func (p *Projection) Matched(database pratique.Digest, all []rescan.ListResult) error {
+	return p.file.Update("keep matches", func(tx *bbolt.Tx) error {
+		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
 		w := writer{tx: tx, database: database}
 		for _, m := range all {
-			key := number(uint32(m.ID))
+			key := encodeNumber(uint32(m.ID))
 			if tx.Bucket(bucketPending).Get(key) == nil {
-				continue // a push was faster
+				continue // done by a push
 			}
 			r.Matched++
 			if m.Failed == "" {
-				if err := w.answer(uint32(m.ID), m.Findings, m.Vulnerabilities); err != nil {
+				if err := w.recordFindings(uint32(m.ID), m.Findings, m.Vulnerabilities); err != nil {
 					return err
 				}
 				continue
@@ -144,7 +144,7 @@ func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) 
 			if err := boltfile.PutJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
 				return err
 			}
-			if err := posted(tx.Bucket(bucketHolders), key, w.markImages); err != nil {
+			if err := eachPosting(tx.Bucket(bucketHolders), key, w.markImages); err != nil {
 				return err
 			}
 		}
@@ -152,35 +152,35 @@ func (e *Projection) Matched(database pratique.Digest, all []rescan.ListResult) 
 	})
 }
 
-// unmatched is a list that could not be matched with the database in use: why, and the document that says so in place of
-// findings, if there is one.
+// unmatched is a list that could not be matched with the database in use: the reason, and the
+// document that replaces its findings, if there is one.
 type unmatched struct {
 	Findings pratique.Digest `json:"findings,omitzero"`
 	Why      string          `json:"why"`
 }
 
-// Stale returns about limit images whose newest report may say something else than the database in use. The platforms
-// of an index come together, so that it is evaluated when all of them are dealt with.
-func (e *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Stale returns about limit images whose newest report may be outdated. The platforms of an index
+// are returned together, so that it is evaluated when all of them are done.
+func (p *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w, taken := writer{tx: tx}, map[uint32]bool{}
 		take := func(id uint32) error {
-			v := tx.Bucket(bucketStale).Get(number(id))
+			v := tx.Bucket(bucketStale).Get(encodeNumber(id))
 			if v == nil || taken[id] {
 				return nil
 			}
 			taken[id] = true
-			o, err := w.describe(id)
+			o, err := w.staleImage(id)
 			o.Refresh = len(v) > 0
 			all = append(all, o)
 			return err
 		}
 		c := tx.Bucket(bucketStale).Cursor()
 		for k, _ := c.First(); k != nil && len(all) < limit; k, _ = c.Next() {
-			if err := take(numberOf(k)); err != nil {
+			if err := take(decodeNumber(k)); err != nil {
 				return err
 			}
-			if err := w.siblings(numberOf(k), take); err != nil {
+			if err := w.siblings(decodeNumber(k), take); err != nil {
 				return err
 			}
 		}
@@ -189,7 +189,8 @@ func (e *Projection) Stale(limit int) (all []rescan.StaleImage, err error) {
 	return all, err
 }
 
-func (w writer) describe(id uint32) (rescan.StaleImage, error) {
+// staleImage describes a stale image.
+func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 	s, err := w.subject(id)
 	if err != nil {
 		return rescan.StaleImage{}, err
@@ -198,12 +199,12 @@ func (w writer) describe(id uint32) (rescan.StaleImage, error) {
 		ID: rescan.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Previous: s.Previous,
 		Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated,
 	}
-	if v := w.tx.Bucket(bucketInventory).Get(number(s.Inventory)); len(v) >= boltfile.DigestSize {
+	if v := w.tx.Bucket(bucketInventory).Get(encodeNumber(s.Inventory)); len(v) >= boltfile.DigestSize {
 		o.Inventory = boltfile.DigestFromKey(v)
 	}
 	for _, list := range w.lists(s.Inventory) {
-		now, known := findings(w.tx, list)
-		if v := w.tx.Bucket(bucketUnmatched).Get(number(list)); !known && v != nil {
+		now, known := listFindings(w.tx, list)
+		if v := w.tx.Bucket(bucketUnmatched).Get(encodeNumber(list)); !known && v != nil {
 			var failed unmatched
 			if err := boltfile.DecodeJSON(v, &failed); err != nil {
 				return o, err
@@ -220,8 +221,8 @@ func (w writer) describe(id uint32) (rescan.StaleImage, error) {
 		o.Evaluate = append(o.Evaluate, rescan.Push{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
 	}
 	c := w.tx.Bucket(bucketParents).Cursor()
-	for k, _ := c.Seek(number(id)); bytes.HasPrefix(k, number(id)); k, _ = c.Next() {
-		parent, err := w.subject(numberOf(k[4:]))
+	for k, _ := c.Seek(encodeNumber(id)); bytes.HasPrefix(k, encodeNumber(id)); k, _ = c.Next() {
+		parent, err := w.subject(decodeNumber(k[4:]))
 		if err != nil {
 			return o, err
 		}
@@ -232,11 +233,12 @@ func (w writer) describe(id uint32) (rescan.StaleImage, error) {
 	return o, nil
 }
 
-// Update takes over what became of stale images, and counts: changed had other findings, worse had new ones. An
-// image that became stale again meanwhile, by another database or report, stays so.
-func (e *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, worse int) error {
-	return e.file.Update("keep reports", func(tx *bbolt.Tx) error {
-		r, err := progress(tx)
+// Update records the results for stale images and counts them: changed images have other findings,
+// affected ones have new findings. An image that became stale again meanwhile, by another database
+// or report, stays so.
+func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, affected int) error {
+	return p.file.Update("keep reports", func(tx *bbolt.Tx) error {
+		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
 			return err
 		}
@@ -249,27 +251,27 @@ func (e *Projection) Update(database pratique.Digest, all []rescan.ImageResult, 
 			if one.Event != "" {
 				s.Report, s.Findings = one.Report, one.Findings
 				s.reported(one.Event, database)
-				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), number(uint32(one.ID)), s); err != nil {
+				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), encodeNumber(uint32(one.ID)), s); err != nil {
 					return err
 				}
 			} else if s.Report != one.Report {
 				continue
 			}
-			if err := tx.Bucket(bucketStale).Delete(number(uint32(one.ID))); err != nil {
+			if err := tx.Bucket(bucketStale).Delete(encodeNumber(uint32(one.ID))); err != nil {
 				return err
 			}
-			if err := putAside(tx, &r, one); err != nil {
+			if err := putSetAside(tx, &r, one); err != nil {
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+worse
+		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+affected
 		return putProgress(tx, r)
 	})
 }
 
-// putAside notes that an image could not be dealt with, or that it was.
-func putAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error {
-	b, key := tx.Bucket(bucketAside), number(uint32(one.ID))
+// putSetAside records whether an image is set aside.
+func putSetAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error {
+	b, key := tx.Bucket(bucketAside), encodeNumber(uint32(one.ID))
 	if one.Failed == "" {
 		return b.Delete(key)
 	}
@@ -279,13 +281,13 @@ func putAside(tx *bbolt.Tx, r *pratique.Rescan, one rescan.ImageResult) error {
 	return b.Put(key, []byte(one.Failed))
 }
 
-// Aside returns at most limit of the images that could not be dealt with since the database in use came.
-func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
-	err = e.file.View("read inventory", func(tx *bbolt.Tx) error {
+// Aside returns at most limit of the images that were set aside for the database in use.
+func (p *Projection) Aside(limit int) (all []pratique.Aside, err error) {
+	err = p.file.View("read inventory", func(tx *bbolt.Tx) error {
 		w := writer{tx: tx}
 		c := tx.Bucket(bucketAside).Cursor()
 		for k, reason := c.First(); k != nil && len(all) < limit; k, reason = c.Next() {
-			s, err := w.subject(numberOf(k))
+			s, err := w.subject(decodeNumber(k))
 			if err != nil {
 				return err
 			}
@@ -296,10 +298,10 @@ func (e *Projection) Aside(limit int) (all []pratique.Aside, err error) {
 	return all, err
 }
 
-// Finish notes that nothing is left to do for database, if that is so.
-func (e *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
-	err = e.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
-		if r, err = progress(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
+// Finish records that rescanning for database is finished, if nothing is left to do.
+func (p *Projection) Finish(database pratique.Digest, now time.Time) (r pratique.Rescan, err error) {
+	err = p.file.Update("finish rescanning", func(tx *bbolt.Tx) error {
+		if r, err = getProgress(tx); err != nil || r.To.Digest != database || !r.FinishedAt.IsZero() {
 			return err
 		}
 		for _, name := range [][]byte{bucketPending, bucketStale} {

@@ -14,20 +14,19 @@ type Totals struct {
 	Fixable int
 }
 
-// Added are findings that were not there before: how many, and the gravest of them, at most
-// [pratique.MaxAffected].
+// Added are new findings: their number, and the most severe ones, at most [pratique.MaxAffected].
 type Added struct {
-	Total   int
-	Gravest []pratique.AffectedFinding
+	Total      int
+	MostSevere []pratique.AffectedFinding
 }
 
-// Difference is what differs between the findings of two reports, with the totals of the second.
+// Difference is the difference between the findings of two reports, with the totals of the second.
 type Difference struct {
 	Added
 	Totals
 }
 
-// Compare returns the difference between findings before and now.
+// Compare returns the difference between two sets of findings.
 func Compare(before, now []scanner.FindingCore) Difference {
 	return Difference{added(before, now), totals(now)}
 }
@@ -43,13 +42,13 @@ func totals(found []scanner.FindingCore) Totals {
 	return t
 }
 
-// identity is what makes findings of two reports the same one, whatever else differs.
+// identity identifies a finding across reports.
 type identity struct{ id, pkg, installed, path string }
 
-// mostName bounds the texts of a finding in a fact, in bytes: an image chooses them.
-const mostName = 160
+// maxName bounds the texts of a finding in a fact, in bytes: an image chooses them.
+const maxName = 160
 
-// added returns the findings in now that are not in before, the gravest first.
+// added returns the findings in now that are not in before, the most severe first.
 func added(before, now []scanner.FindingCore) Added {
 	known := make(map[identity]bool, len(before))
 	for _, f := range before {
@@ -63,12 +62,12 @@ func added(before, now []scanner.FindingCore) Added {
 		}
 		known[id] = true
 		all = append(all, pratique.AffectedFinding{
-			ID: pratique.Excerpt(f.ID, mostName), Package: pratique.Excerpt(f.Package, mostName),
-			Installed: pratique.Excerpt(f.Installed, mostName), Fixed: pratique.Excerpt(f.Fixed, mostName), Severity: f.Severity,
+			ID: pratique.Excerpt(f.ID, maxName), Package: pratique.Excerpt(f.Package, maxName),
+			Installed: pratique.Excerpt(f.Installed, maxName), Fixed: pratique.Excerpt(f.Fixed, maxName), Severity: f.Severity,
 		})
 	}
 	slices.SortStableFunc(all, func(a, b pratique.AffectedFinding) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package))
 	})
-	return Added{Total: len(all), Gravest: slices.Clone(all[:min(len(all), pratique.MaxAffected)])}
+	return Added{Total: len(all), MostSevere: slices.Clone(all[:min(len(all), pratique.MaxAffected)])}
 }

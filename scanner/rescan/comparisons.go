@@ -12,21 +12,21 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Comparisons compare the findings of reports, and remember the result: images that share lists share the
-// difference, too. The zero value is ready.
+// Comparisons compares the findings of reports, and caches the results: images that share lists
+// also share the differences. The zero value is ready.
 type Comparisons struct {
-	totals memo[Totals] // by the document of a list's findings
-	added  memo[Added]  // by the documents of which none is on both sides
+	totals cache[Totals] // by the document of a list's findings
+	added  cache[Added]  // by the documents that are on one side only
 }
 
-// Learn remembers how a list's findings differ from those before.
-func (c *Comparisons) Learn(before, now pratique.Digest, d Difference) {
+// Put caches how a list's findings differ from the previous ones.
+func (c *Comparisons) Put(before, now pratique.Digest, d Difference) {
 	c.totals.put(now.Hex(), d.Totals)
-	c.added.put(comparison([]pratique.Digest{before}, []pratique.Digest{now}), d.Added)
+	c.added.put(comparisonKey([]pratique.Digest{before}, []pratique.Digest{now}), d.Added)
 }
 
-// Compare returns the difference between two reports, each given by the documents of its lists' findings.
-// Of those before, none counts if one is gone or damaged.
+// Compare returns the difference between two reports, each given by the documents of its lists'
+// findings. If a previous document is missing or damaged, all of them are ignored.
 func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, before, now []pratique.Digest) (Difference, error) {
 	d := Difference{Totals: Totals{Counts: pratique.Counts{}}}
 	for _, list := range now {
@@ -42,11 +42,11 @@ func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, befor
 		}
 		d.Fixable += t.Fixable
 	}
-	gone, come := without(before, now), without(now, before)
+	gone, come := minus(before, now), minus(now, before)
 	var err error
-	d.Added, err = c.added.get(comparison(gone, come), func() (Added, error) {
+	d.Added, err = c.added.get(comparisonKey(gone, come), func() (Added, error) {
 		old, err := loadAll(ctx, from, gone)
-		if err != nil && !lost(err) {
+		if err != nil && !missingOrDamaged(err) {
 			return Added{}, err
 		}
 		found, err := loadAll(ctx, from, come)
@@ -55,12 +55,12 @@ func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, befor
 	return d, err
 }
 
-// without returns the digests of all that are not in others.
-func without(all, others []pratique.Digest) []pratique.Digest {
+// minus returns the digests in all that are not in others.
+func minus(all, others []pratique.Digest) []pratique.Digest {
 	return slices.DeleteFunc(slices.Clone(all), func(d pratique.Digest) bool { return slices.Contains(others, d) })
 }
 
-func comparison(gone, come []pratique.Digest) string {
+func comparisonKey(gone, come []pratique.Digest) string {
 	var key strings.Builder
 	for _, d := range gone {
 		key.WriteString(d.Hex())
@@ -72,33 +72,33 @@ func comparison(gone, come []pratique.Digest) string {
 	return key.String()
 }
 
-// memo remembers values, and has those that several goroutines want at once made once.
-type memo[T any] struct {
-	mu     sync.Mutex // not held while a value is made
-	values map[string]T
-	making singleflight.Group
+// cache caches values, and computes a value once for concurrent callers.
+type cache[T any] struct {
+	mu       sync.Mutex // not held while a value is made
+	values   map[string]T
+	inFlight singleflight.Group
 }
 
-// mostRemembered bounds a memo. Far fewer values are in use at once.
-const mostRemembered = 10_000
+// maxRemembered bounds a cache. Far fewer values are in use at a time.
+const maxRemembered = 10_000
 
-func (m *memo[T]) put(key string, value T) {
+func (m *cache[T]) put(key string, value T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.values == nil || len(m.values) >= mostRemembered {
+	if m.values == nil || len(m.values) >= maxRemembered {
 		m.values = map[string]T{}
 	}
 	m.values[key] = value
 }
 
-func (m *memo[T]) get(key string, make func() (T, error)) (T, error) {
+func (m *cache[T]) get(key string, make func() (T, error)) (T, error) {
 	m.mu.Lock()
 	value, ok := m.values[key]
 	m.mu.Unlock()
 	if ok {
 		return value, nil
 	}
-	made, err, _ := m.making.Do(key, func() (any, error) {
+	made, err, _ := m.inFlight.Do(key, func() (any, error) {
 		value, err := make()
 		if err == nil {
 			m.put(key, value)

@@ -6,33 +6,35 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Delta is what differs between two databases, as far as it can change the answer of a match.
+// Delta is the difference between two databases, as far as it can affect a match.
 type Delta struct {
-	// Everything says why every list may be affected; empty if the rest says it all.
+	// Everything says why every list may be affected; empty if Names and Vulnerabilities are
+	// complete.
 	Everything string
-	// Names are the keys of the packages about which advisories differ. The adapter that made the delta
-	// makes the same keys of a list's packages.
+	// Names are the keys of the packages whose advisories differ. The adapter makes the same keys
+	// for the packages of a list.
 	Names []string
-	// Vulnerabilities are the ids of those whose details differ. They concern the lists that have them.
+	// Vulnerabilities are the ids whose details differ. They affect the lists that have them.
 	Vulnerabilities []string
 }
 
-// ListID is the number that an inventory gives to a list.
+// ListID identifies a list in an inventory projection.
 type ListID uint32
 
-// SubjectID is the number that an inventory gives to an image, or to an index of images.
+// SubjectID identifies an image, or an index, in an inventory projection.
 type SubjectID uint32
 
 // List is a stored list that has to be matched again.
 type List struct {
 	ID ListID
-	// Digest is that of its document. Findings is the document of what was found in it with the database
-	// before; zero if that is not known.
+	// Digest is that of its document. Findings is the document of its findings with the previous
+	// database; zero if that is not known.
 	Digest, Findings pratique.Digest
 }
 
-// ListResult is what was found in a list: the document of its findings, and the ids of the vulnerabilities
-// in it. Failed says why it could not be matched, and then Findings is a document that says so, or zero.
+// ListResult is the result of matching a list: the document of its findings, and the ids of their
+// vulnerabilities. Failed says why it could not be matched; then Findings is a document that says
+// so, or zero.
 type ListResult struct {
 	ID              ListID
 	Findings        pratique.Digest
@@ -40,46 +42,51 @@ type ListResult struct {
 	Failed          string
 }
 
-// StaleImage is an image whose newest report may not be what the database in use gives. It comes with what
-// is needed to tell, and to have it evaluated again.
+// StaleImage is an image whose newest report may be outdated, with what is needed to find out, and
+// to have it evaluated again.
 type StaleImage struct {
 	ID      SubjectID
 	Subject pratique.Subject
-	// Inventory is the newest, Report the newest about it.
+	// Inventory is the newest one, Report the newest one about it.
 	Inventory, Report pratique.Digest
-	// Event is the work that the report was made for, Previous the work for the report before it.
+	// Event is the work that made the report, Previous the work that made the report before it.
 	Event, Previous string
-	// Database is the one that the report names.
+	// Database is the database of the report.
 	Database pratique.Digest
-	// Before are the findings of the report, Now those with the database in use; both by the inventory's lists.
+	// Before are the findings of the report, Now those with the database in use, both by the
+	// inventory's lists.
 	Before, Now []pratique.Digest
-	// Refresh says that the report has to name the database in use even if it finds the same. Another
-	// platform of the same index is going to be evaluated, and the age of the database counts there, too.
+	// Refresh requests a report that names the database in use even if the findings are the same:
+	// another platform of the same index is being evaluated, and the age of the database counts
+	// there, too.
 	Refresh bool
-	// Evaluated says whether there is a verdict. Without one, the work that will evaluate the image is under way.
+	// Evaluated reports whether there is a verdict. Without one, the first evaluation is still
+	// under way.
 	Evaluated bool
-	// Unmatched says why one of its lists could not be matched. Now is empty if no document says so.
+	// Unmatched says why one of its lists could not be matched. Now is empty if no document says
+	// so.
 	Unmatched string
-	// Evaluate are the pushes to evaluate again: those of the image, and of the indexes around it.
+	// Evaluate are the pushes to evaluate again: those of the image, and of indexes that contain
+	// it.
 	Evaluate []Push
 }
 
-// Push is a subject and the newest push of it.
+// Push is a subject with its newest push.
 type Push struct {
 	Subject pratique.Subject
 	Ref     pratique.ImageRef
 	At      time.Time
-	// RefreshOnly says that no sender reported it: only sweeps found it.
+	// RefreshOnly reports that only sweeps found it, no sender reported it.
 	RefreshOnly bool
 }
 
-// ImageResult is what became of a stale image: the report that holds now.
+// ImageResult is what was done for a stale image: the report that is valid now.
 type ImageResult struct {
 	ID       SubjectID
 	Report   pratique.Digest
 	Findings []pratique.Digest
-	// Event is empty if the report is the one from before.
+	// Event is empty if the report did not change.
 	Event string
-	// Failed says why the image is set aside until the next database. Empty if it was dealt with.
+	// Failed says why the image is set aside until the next database; empty if it was processed.
 	Failed string
 }

@@ -43,7 +43,7 @@ func rescanned(t *testing.T, i rescan.StaleImage, p pratique.Rescan) rescan.Outc
 		t.Fatalf("its report holds: %v", err)
 	}
 	o, err := i.Rescanned(p, header, rescan.Difference{
-		Added: rescan.Added{Total: 1, Gravest: []pratique.AffectedFinding{{ID: "CVE-1"}}}, Totals: rescan.Totals{Counts: pratique.Counts{}},
+		Added: rescan.Added{Total: 1, MostSevere: []pratique.AffectedFinding{{ID: "CVE-1"}}}, Totals: rescan.Totals{Counts: pratique.Counts{}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,13 +211,13 @@ func TestCompareReports(t *testing.T) {
 				continue
 			}
 			if err != nil || d.Added.Total != test.added || d.Counts.Total() != test.total || d.Fixable != test.fixable ||
-				test.gravest != "" && d.Gravest[0].ID != test.gravest {
+				test.gravest != "" && d.MostSevere[0].ID != test.gravest {
 				t.Errorf("%s: %+v, %v", name, d, err)
 			}
 		}
 	}
 	clear(docs)
-	c.Learn(digest("x"), digest("y"), rescan.Difference{Added: rescan.Added{Total: 5}})
+	c.Put(digest("x"), digest("y"), rescan.Difference{Added: rescan.Added{Total: 5}})
 	if d, err := c.Compare(t.Context(), docs, []pratique.Digest{base, digest("x")}, []pratique.Digest{base, digest("y")}); err != nil || d.Added.Total != 5 {
 		t.Errorf("what was learned is read: %+v, %v", d, err)
 	}

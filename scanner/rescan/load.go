@@ -7,8 +7,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// LoadQuestion returns what to ask about a stored list. If what was found in it before is gone or damaged,
-// that is the whole list.
+// LoadQuestion returns the question about a stored list. If the previous findings are missing or
+// damaged, it is about the whole list.
 func LoadQuestion(ctx context.Context, from scanner.Documents, l List, change *Change) (Question, error) {
 	list, err := scanner.LoadListDocument(ctx, from, l.Digest)
 	if err != nil {
@@ -19,7 +19,7 @@ func LoadQuestion(ctx context.Context, from scanner.Documents, l List, change *C
 	}
 	previous, err := loadPrevious(ctx, from, l.Findings, change)
 	switch {
-	case lost(err):
+	case missingOrDamaged(err):
 		return Ask(list, nil, change)
 	case err != nil:
 		return Question{}, err
@@ -53,8 +53,8 @@ func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest)
 	return out, nil
 }
 
-// lost says whether a document is gone or damaged.
-func lost(err error) bool {
+// missingOrDamaged reports whether a document is missing or damaged.
+func missingOrDamaged(err error) bool {
 	kind := pratique.KindOf(err)
 	return kind == pratique.NotFound || kind == pratique.Corrupt
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Findings is what is found in a list with the new database.
+// Findings are the findings of a list with the new database.
 type Findings struct {
-	// Digest is that of the document that stands for the findings. Documents have to be stored before
-	// anything names it; there is none if it is the document from before.
+	// Digest is that of the document that represents the findings. Documents have to be stored
+	// before anything names them; there are none if the findings did not change.
 	Digest          pratique.Digest
 	Documents       []scanner.Document
 	Vulnerabilities []string
-	// Difference is from what was found before; nil if that is not known.
+	// Difference is from the previous findings; nil if these are not known.
 	Difference *Difference
 }
 
-// merge puts the answers in the place of what was found before in the packages that were asked about.
+// merge replaces the previous findings of the queried packages by the answers.
 func (q Question) merge(answers []*answer) (Findings, error) {
 	if !q.partial {
 		return q.result(answers[0].found, answers[0].covered)
@@ -42,7 +42,7 @@ func (q Question) merge(answers []*answer) (Findings, error) {
 			n, err := strconv.Atoi(f.UID)
 			if err != nil || n < 0 || n >= len(query.locations) {
 				return Findings{}, pratique.Errorf(pratique.Internal, "match inventory",
-					"%s is found in package %q of %d", f.ID, f.UID, len(query.locations))
+					"%s is in package %q of %d", f.ID, f.UID, len(query.locations))
 			}
 			f.Layer, f.UID = query.locations[n].Layer, query.locations[n].UID
 			now = append(now, f)
@@ -54,7 +54,7 @@ func (q Question) merge(answers []*answer) (Findings, error) {
 	}
 	all := append(others, now...)
 	slices.SortStableFunc(all, scanner.CompareCores)
-	// The delta names all lists of which the coverage may differ as a whole, so this one's is as before.
+	// The delta names all lists whose coverage may have changed, so this one's has not.
 	return q.result(all, q.previous.Coverage)
 }
 
@@ -83,8 +83,8 @@ func ids(found []scanner.FindingCore) []string {
 	return all
 }
 
-// Failed is what is found in a list on which the matcher failed: a document that says so takes the place of
-// the findings, so that its images do not keep what was found before.
+// Failed returns the findings of a list that the matcher failed on: a document that says so, so
+// that its images do not keep the previous findings.
 func Failed(list scanner.ListDocument) (Findings, error) {
 	covered := scanner.FailedCoverage(list.Inventory)
 	docs, err := scanner.EncodeFindings(nil, &covered)

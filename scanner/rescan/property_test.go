@@ -84,7 +84,7 @@ func (db toyDatabase) match(inv pratique.Inventory) pratique.Report {
 
 // toyLookup knows how the toy matcher looks packages up. It asks for more than it would have to.
 var toyLookup = rescan.Lookup{
-	Concerned: func(list pratique.Inventory, keys, packages map[string]bool) (numbers []int, ok bool) {
+	AffectedPackages: func(list pratique.Inventory, keys, packages map[string]bool) (numbers []int, ok bool) {
 		l := list.Lists[0]
 		if l.Class == pratique.ClassOS || keys["type "+l.Type] {
 			return nil, false
@@ -247,7 +247,7 @@ func (w *world) request(some []stored, change *rescan.Change, next toyDatabase) 
 	}
 	request := rescan.NewRequest(questions, change)
 	var reports []pratique.Report
-	for _, inv := range request.Open() {
+	for _, inv := range request.Pending() {
 		if !slices.ContainsFunc(some, func(s stored) bool { return within(inv, s.inv) }) {
 			w.t.Errorf("what is asked is not in any list: %+v", inv)
 		}
@@ -256,10 +256,10 @@ func (w *world) request(some []stored, change *rescan.Change, next toyDatabase) 
 		}
 		reports = append(reports, next.match(inv))
 	}
-	if err := request.Answer(reports); err != nil {
+	if err := request.SetReports(reports); err != nil {
 		w.t.Fatal(err)
 	}
-	if open := request.Open(); len(open) > 0 {
+	if open := request.Pending(); len(open) > 0 {
 		w.t.Errorf("asked again: %+v", open)
 	}
 	for i, s := range some {

@@ -5,22 +5,23 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// answer is what the matcher found in one query. Coverage is nil if the query was asked before, for another
-// list: that of packages does not count.
+// answer is what the matcher found for a query. Coverage is nil if the query was answered for
+// another list: for packages it does not matter.
 type answer struct {
 	found   []scanner.FindingCore
 	covered *pratique.Coverage
 }
 
-// Request puts the questions about several lists to the matcher at once.
+// Request asks the matcher several questions at once.
 type Request struct {
 	questions []Question
 	change    *Change
-	// answers are by question and query, nil where it is not known.
+	// answers are by question and query; nil if not known.
 	answers [][]*answer
-	// keys and open belong to what Open returned: for each inventory its key, and where it was asked.
-	keys []pratique.Digest
-	open [][]position
+	// keys and positions belong to the result of Pending: the key of each inventory, and the
+	// queries that it answers.
+	keys      []pratique.Digest
+	positions [][]position
 }
 
 // position is a query of a question.
@@ -35,17 +36,18 @@ func NewRequest(questions []Question, change *Change) *Request {
 	return r
 }
 
-// Open returns what has to be matched, each query once. What another request has asked meanwhile is not in it.
-func (r *Request) Open() []pratique.Inventory {
+// Pending returns what has to be matched, each query once. Queries that another request has
+// answered are not in it.
+func (r *Request) Pending() []pratique.Inventory {
 	var all []pratique.Inventory
 	known := map[pratique.Digest]int{}
-	r.keys, r.open = nil, nil
+	r.keys, r.positions = nil, nil
 	for i, q := range r.questions {
 		for j, query := range q.Queries {
 			if r.answers[i][j] != nil {
 				continue
 			}
-			if found, ok := r.change.recall(query.key); ok {
+			if found, ok := r.change.cached(query.key); ok {
 				r.answers[i][j] = &answer{found: found}
 				continue
 			}
@@ -53,34 +55,33 @@ func (r *Request) Open() []pratique.Inventory {
 			if !ok || query.key.IsZero() {
 				n = len(all)
 				known[query.key] = n
-				all, r.keys, r.open = append(all, query.Inventory), append(r.keys, query.key), append(r.open, nil)
+				all, r.keys, r.positions = append(all, query.Inventory), append(r.keys, query.key), append(r.positions, nil)
 			}
-			r.open[n] = append(r.open[n], position{i, j})
+			r.positions[n] = append(r.positions[n], position{i, j})
 		}
 	}
 	return all
 }
 
-// Answer takes over the reports on what Open returned last, in that order.
-func (r *Request) Answer(reports []pratique.Report) error {
-	if len(reports) != len(r.open) {
-		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(r.open))
+// SetReports sets the reports on the last result of Pending, in order.
+func (r *Request) SetReports(reports []pratique.Report) error {
+	if len(reports) != len(r.positions) {
+		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(r.positions))
 	}
 	for n, report := range reports {
 		found, err := scanner.Cores(report.Findings)
 		if err != nil {
 			return err
 		}
-		r.change.remember(r.keys[n], found)
-		for _, at := range r.open[n] {
+		r.change.cache(r.keys[n], found)
+		for _, at := range r.positions[n] {
 			r.answers[at.question][at.query] = &answer{found, report.Coverage}
 		}
 	}
 	return nil
 }
 
-// Findings returns what is found in the list of the question with that number. All that is open must have
-// been answered.
+// Findings returns the findings of the list of a question. All of Pending must have been answered.
 func (r *Request) Findings(question int) (Findings, error) {
 	return r.questions[question].merge(r.answers[question])
 }

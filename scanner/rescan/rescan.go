@@ -1,7 +1,8 @@
-// Package rescan decides what a change of the vulnerability database means: what the matcher has to be asked
-// about a package list, what is found in the list by the answers, and what becomes of the images that hold
-// it. The result is always that of matching everything again. It reads documents, and writes nothing. It is
-// also the contract with the inventory, which remembers what is left to do.
+// Package rescan decides what a change of the vulnerability database means: what to ask the matcher
+// about a package list, what the answers mean for the list's findings, and what to do about the
+// images that have the list. The result is always the same as if everything was matched again. The
+// package reads documents and writes nothing. It is also the contract with the inventory
+// projection, which knows what is left to do.
 package rescan
 
 import (
@@ -12,55 +13,55 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Previous is what was found in a list with the database before.
+// Previous are the findings of a list with the previous database.
 type Previous struct {
-	// Document stands for the findings.
+	// Document represents the findings.
 	Document pratique.Digest
 	Findings []scanner.FindingCore
 	Coverage *pratique.Coverage
 }
 
-// Question is what the matcher has to be asked about one list.
+// Question is what to ask the matcher about a list.
 type Question struct {
-	// Queries are matched by themselves. There is none if nothing of the list is concerned.
+	// Queries are matched separately. There are none if the change does not affect the list.
 	Queries []Query
-	// partial says that the queries are packages of the list, and not the whole list.
+	// partial reports that the queries are packages of the list, and not the whole list.
 	partial bool
 	// previous is nil if it is not known.
 	previous *Previous
 }
 
-// Query is a list that is matched by itself: a whole one, or packages of one.
+// Query is a list that is matched separately: a whole one, or packages of one.
 type Query struct {
 	Inventory pratique.Inventory
-	// key is zero for a whole list. Queries with the same key have the same answer, whatever list they are
-	// from: their packages have no layer, and their UIDs are numbers of locations.
+	// key is zero for a whole list. Queries with the same key have the same answer, whatever list
+	// they are from: their packages have no layer, and their UIDs are indexes of locations.
 	key       pratique.Digest
 	locations []scanner.Location
 }
 
 func (q Query) packageName() string { return q.Inventory.Lists[0].Packages[0].Name }
 
-// Ask returns what to ask about a list. Without what was found before, or a change that says what differs,
-// that is the whole list.
+// Ask returns the question about a list. Without previous findings or a change it is about the
+// whole list.
 func Ask(list scanner.ListDocument, previous *Previous, change *Change) (Question, error) {
-	if numbers, ok := change.concerned(list.Inventory, previous); ok {
-		concerned, err := list.Only(numbers)
+	if indexes, ok := change.affectedPackages(list.Inventory, previous); ok {
+		affected, err := list.DecodeOnly(indexes)
 		if err != nil {
 			return Question{}, err
 		}
-		if change.comparable(concerned) {
-			queries, err := divide(concerned)
+		if change.comparable(affected) {
+			queries, err := splitByName(affected)
 			return Question{Queries: queries, partial: true, previous: previous}, err
 		}
 	}
-	whole, err := list.Whole()
+	whole, err := list.Decode()
 	return Question{Queries: []Query{{Inventory: whole}}, previous: previous}, err
 }
 
-// divide makes queries of packages of one list. Packages with the same name stay together: the matcher
-// drops repeated findings among them.
-func divide(inv pratique.Inventory) ([]Query, error) {
+// splitByName makes a query for the packages with each name: the matcher removes duplicate findings
+// among them.
+func splitByName(inv pratique.Inventory) ([]Query, error) {
 	var queries []Query
 	list := inv.Lists[0]
 	byName := map[string][]pratique.Package{}

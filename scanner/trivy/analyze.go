@@ -24,11 +24,11 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Analyze implements [scanner.Analyzer]. The error is Corrupt when the image, or a package database of its operating
-// system, cannot be parsed, or when it names two releases, Unavailable when this machine is in the way (no space, no
-// layer file) or ctx ends.
+// Analyze implements [scanner.Analyzer]. The error is Corrupt if the image, or a package database
+// of its operating system, cannot be parsed, or if it names two releases; it is Unavailable for a
+// problem of this machine (no space, no layer file), and if ctx ends.
 func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.Cache) (scanner.Analysis, error) {
-	const op = "analyse image"
+	const op = "analyze image"
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	disk, err := img.V1()
@@ -41,24 +41,24 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 	}
 	defer s.layers.trim(maxWeight)
 	tree := s.tree(files)
-	view := newView(s.layers, s.hider, img, tree, known)
-	s.swallowed.clear()
+	view := newImageCache(s.layers, s.redactor, img, tree, known)
+	s.logErrors.reset()
 	detail, err := s.detail(ctx, trivyImage{Image: disk, name: img.Subject.String(), tree: tree}, view)
 	if cleanErr := cleanTemp(); err == nil {
 		err = cleanErr
 	}
 	if err == nil {
-		// Trivy logs what goes wrong with a single file and goes on. It does so too when ctx ends.
-		err = cmp.Or(ctx.Err(), s.swallowed.trouble())
+		// Trivy logs the failure of a single file and continues, also when ctx ends.
+		err = cmp.Or(ctx.Err(), s.logErrors.machineError())
 	}
 	if err == nil {
-		err = view.unread(ctx, s.swallowed)
+		err = view.checkDatabasesRead(ctx, s.logErrors)
 	}
 	if err == nil {
-		err = s.settle(files, &detail)
+		err = s.checkRelease(files, &detail)
 	}
 	if err != nil {
-		view.forget()
+		view.discard()
 		return scanner.Analysis{}, pratique.Wrap(layers.KindOf(ctx, err), op, img.Subject.String(), err)
 	}
 	analysis := scanner.Analysis{}
@@ -69,12 +69,12 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 	return analysis, view.store()
 }
 
-// detail analyses the layers that are not known and lays all of them over each other.
-func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftypes.ArtifactDetail, error) {
+// detail analyzes the layers that are not cached and merges all layers.
+func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) (ftypes.ArtifactDetail, error) {
 	if s.cfg.looksFor(pratique.ExtraSecrets) {
-		// Trivy leaves secrets out of the layers that it takes for the base image's, which hangs on the image.
-		// What is kept of a layer must not: all of it is analysed here, and view leaves those secrets out.
-		if _, err := s.inspect(ctx, withoutHistory{img}, layersOnly{view}); err != nil {
+		// Trivy does not look for secrets in layers of the base image, which depends on the image. What is cached must
+		// not depend on it: all layers are analyzed, and the cache leaves those secrets out.
+		if _, err := s.inspect(ctx, withoutHistory{img}, withoutConfig{view}); err != nil {
 			return ftypes.ArtifactDetail{}, err
 		}
 		config, err := img.ConfigFile()
@@ -94,8 +94,8 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftype
 	detail, err := applier.NewApplier(view).ApplyLayers(ctx, ref.ID, slices.Concat(ref.BlobIDs, keys))
 	switch {
 	case errors.Is(err, analyzer.ErrUnknownOS):
-		// No distribution, no error: images from scratch have none. As Trivy does, packages without an OS
-		// are kept, and an Alpine repository file stands in for the release file.
+		// Images from scratch have no distribution. As in Trivy, packages without an OS are kept, and an Alpine
+		// repository file replaces the release file.
 		if len(detail.Packages) > 0 {
 			detail.OS = ftypes.OS{Family: familyNone}
 		}
@@ -103,17 +103,17 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *view) (ftype
 			detail.OS = ftypes.OS{Family: detail.Repository.Family, Name: detail.Repository.Release}
 		}
 	case errors.Is(err, analyzer.ErrNoPkgsDetected):
-		// A distribution without packages. Whether that is acceptable is for a policy to say: the inventory
-		// names the OS and has no list for it.
+		// A distribution without packages: the inventory names the OS and has no list for it. A policy decides.
 	case err != nil:
 		return ftypes.ArtifactDetail{}, err
 	}
 	return detail, nil
 }
 
-// analyzeLinked analyses the files to which only links lead, and returns the keys of what was found.
-func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *view) ([]string, error) {
-	all, err := img.tree.findLinked(s.readers)
+// analyzeLinked analyzes the files that can only be reached by links, and returns the cache keys of
+// the results.
+func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *imageCache) ([]string, error) {
+	all, err := img.tree.findLinked(s.analyzers)
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +124,12 @@ func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *view)
 			return nil, pratique.Errorf(pratique.Internal, "follow links", "they lead to no layer of the image")
 		}
 		of := linkedImage{trivyImage: img, linked: l}
-		ref, err := s.inspectWith(ctx, of, linkedView{view: view, layer: view.layers[at]}, readersOption(s.option))
+		ref, err := s.inspectWith(ctx, of, linkedCache{imageCache: view, layer: view.layers[at]}, packageOption(s.option))
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, ref.BlobIDs...)
-		view.streams = append(view.streams, streamed{
+		view.streams = append(view.streams, readStream{
 			open: of.open, info: view.linked[ref.BlobIDs[0]],
 			hasApk: slices.ContainsFunc(l.items, func(i filetree.Item) bool { return isApk(i.Path) }),
 		})
@@ -149,7 +149,7 @@ func (s *Scanner) inspectWith(ctx context.Context, img ftypes.Image, c cache.Art
 	return a.Inspect(ctx)
 }
 
-// cleanTemp empties Trivy's temporary directory, whose name it settles once per process.
+// cleanTemp empties Trivy's temporary directory, which Trivy chooses once per process.
 func cleanTemp() error {
 	dir := xos.TempDir()
 	entries, err := os.ReadDir(dir)

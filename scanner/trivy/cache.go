@@ -13,12 +13,13 @@ import (
 
 var errNotCached = errors.New("not in the layer cache")
 
-// maxWeight bounds what the cache keeps between images, counted in packages and installed files; the files
-// are most of it, at about a hundred bytes each.
+// maxWeight bounds the cache between images, in packages and installed files; most of it are files,
+// of about a hundred bytes each.
 const maxWeight = 1_000_000
 
-// layerCache remembers the analysis of layers, by the key that Trivy derives from their diff id, so that a
-// known base image is not read again. It grows while an image is analysed and is trimmed after it.
+// layerCache keeps the analysis of layers, by Trivy's key, which is derived from the diff id, so
+// that a known base image is not read again. It grows while an image is analyzed and is trimmed
+// afterwards.
 type layerCache struct {
 	mu       sync.Mutex
 	blobs    map[string]*cachedLayer
@@ -36,7 +37,7 @@ func newLayerCache() *layerCache {
 	return &layerCache{blobs: map[string]*cachedLayer{}, artifact: map[string]ftypes.ArtifactInfo{}}
 }
 
-// trim forgets the images, and the layers used longest ago until the rest is light enough.
+// trim removes the images, and the least recently used layers beyond the limit.
 func (c *layerCache) trim(limit int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,7 +65,7 @@ func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs 
 	_, known := c.artifact[artifactID]
 	var missing []string
 	for _, id := range blobIDs {
-		// An image may have one layer twice; Trivy must not analyse it twice at the same time.
+		// An image may have a layer twice; Trivy must not analyze both concurrently.
 		if c.blobs[id] == nil && !slices.Contains(missing, id) {
 			missing = append(missing, id)
 		}
@@ -84,7 +85,7 @@ func (c *layerCache) put(id string, info ftypes.BlobInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clock++
-	c.blobs[id] = &cachedLayer{info: info, weight: weigh(info), used: c.clock}
+	c.blobs[id] = &cachedLayer{info: info, weight: weight(info), used: c.clock}
 }
 
 func (c *layerCache) has(id string) bool {
@@ -92,7 +93,7 @@ func (c *layerCache) has(id string) bool {
 	return ok
 }
 
-// peek returns the cached analysis itself, to be read only.
+// peek returns the cached analysis itself, which must not be changed.
 func (c *layerCache) peek(id string) (ftypes.BlobInfo, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,8 +129,8 @@ func (c *layerCache) GetArtifact(_ context.Context, id string) (ftypes.ArtifactI
 	return info, nil
 }
 
-// GetBlob implements [cache.LocalArtifactCache]. Packages are copied, because applying layers writes into
-// them what holds for one image only: the layer that a package came from, its identifiers.
+// GetBlob implements [cache.LocalArtifactCache]. Packages are copied, because merging layers writes
+// into them what depends on the image: the package's layer and its identifiers.
 func (c *layerCache) GetBlob(_ context.Context, id string) (ftypes.BlobInfo, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,7 +168,7 @@ func (c *layerCache) Clear(context.Context) error {
 	return nil
 }
 
-func weigh(info ftypes.BlobInfo) int {
+func weight(info ftypes.BlobInfo) int {
 	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses) + 10*(len(info.Secrets)+len(info.Misconfigurations))
 	for _, p := range info.PackageInfos {
 		for _, pkg := range p.Packages {

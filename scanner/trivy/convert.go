@@ -12,11 +12,10 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// typeThirdParty is the type of the list of packages that the package manager knows but the distribution did
-// not make, as they say themselves.
+// typeThirdParty is the type of the list of packages that claim not to be the distribution's.
 const typeThirdParty = "third-party"
 
-// toInventory keeps of an analysed image what matching reads.
+// toInventory keeps of an analyzed image what matching needs.
 func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
 	inv := pratique.Inventory{Scanner: Tool(), OS: toOS(d)}
 	var own, foreign []pratique.Package
@@ -98,7 +97,7 @@ func toPackage(p ftypes.Package) pratique.Package {
 	if p.BuildInfo != nil {
 		out.ContentSets, out.NVR, out.BuildArch = p.BuildInfo.ContentSets, p.BuildInfo.Nvr, p.BuildInfo.Arch
 	}
-	out.Licenses = slices.Clone(out.Licenses) // Trivy's own stay whole
+	out.Licenses = slices.Clone(out.Licenses) // Trim must not change Trivy's
 	scanner.Trim(&out)
 	return out
 }
@@ -110,8 +109,8 @@ func fromPackage(p pratique.Package) ftypes.Package {
 		Licenses: p.Licenses, Modularitylabel: p.Modularity, Maintainer: p.Maintainer, FilePath: p.FilePath,
 		Dev: p.Dev, Indirect: p.Indirect,
 		Layer: ftypes.Layer{Digest: p.Layer.Digest.String(), DiffID: p.Layer.DiffID.String()},
-		// The PURL travels in the BOM reference, a string that matching hands through: parsing it to a PURL
-		// and printing it again would be work without a reader, and not every one survives it.
+		// The PURL is passed in the BOM reference, a string that matching does not change: not every PURL survives
+		// parsing and printing.
 		Identifier: ftypes.PkgIdentifier{UID: p.UID, BOMRef: p.PURL},
 	}
 	if len(p.ContentSets) > 0 || p.NVR != "" || p.BuildArch != "" {
@@ -120,7 +119,7 @@ func fromPackage(p pratique.Package) ftypes.Package {
 	return out
 }
 
-// toLayer drops digests that are not sha256: nothing matches by them.
+// toLayer drops digests that are not sha256; matching does not use them.
 func toLayer(l ftypes.Layer) pratique.LayerID {
 	var id pratique.LayerID
 	if d, err := pratique.ParseDigest(l.Digest); err == nil {

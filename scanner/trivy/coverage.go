@@ -14,16 +14,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy looks a package up in the buckets of its release or ecosystem, and finds nothing where there is no such bucket.
-// That must not pass for a clean package, so the buckets are looked for here.
+// Trivy looks a package up in the buckets of its release or ecosystem. If there is no bucket it finds nothing, which must not
+// look like a clean package. So the buckets are checked here.
 
-// familyNone is what Trivy calls the operating system of packages whose image does not name one.
+// familyNone is Trivy's operating system for packages of an image without one.
 const familyNone = "none"
 
-// coverage says for what of inv the open database has advisories.
+// coverage returns what the open database has advisories for, among the packages of inv.
 func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage, err error) {
 	err = trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
-		db := advised{tx, newRedHat(tx)}
+		db := advisoryDB{tx, newRedHat(tx)}
 		c.OS = db.operatingSystem(ctx, inv)
 		for _, l := range inv.Lists {
 			if l.Class == pratique.ClassLanguage {
@@ -37,14 +37,14 @@ func coverage(ctx context.Context, inv pratique.Inventory) (c pratique.Coverage,
 	return c, err
 }
 
-// advised is a database that is asked what it has advisories for.
-type advised struct {
+// advisoryDB is a database of advisories.
+type advisoryDB struct {
 	tx     *bolt.Tx
 	redHat redHat
 }
 
-// has says whether there is a bucket with something in it.
-func (db advised) has(bucket string) bool {
+// hasEntries reports whether a bucket exists and is not empty.
+func (db advisoryDB) hasEntries(bucket string) bool {
 	b := db.tx.Bucket([]byte(bucket))
 	if b == nil {
 		return false
@@ -53,19 +53,19 @@ func (db advised) has(bucket string) bool {
 	return k != nil
 }
 
-// buckets returns those with something in them whose names begin so.
-func (db advised) buckets(prefix string) []*bolt.Bucket {
+// buckets returns the non-empty buckets with a prefix.
+func (db advisoryDB) buckets(prefix string) []*bolt.Bucket {
 	var all []*bolt.Bucket
 	c := db.tx.Cursor()
 	for k, _ := c.Seek([]byte(prefix)); bytes.HasPrefix(k, []byte(prefix)); k, _ = c.Next() {
-		if db.has(string(k)) {
+		if db.hasEntries(string(k)) {
 			all = append(all, db.tx.Bucket(k))
 		}
 	}
 	return all
 }
 
-func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
+func (db advisoryDB) operatingSystem(ctx context.Context, inv pratique.Inventory) pratique.OSCoverage {
 	family := ftypes.OSType(inv.OS.Family)
 	os := pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name}
 	for _, l := range inv.Lists {
@@ -81,13 +81,13 @@ func (db advised) operatingSystem(ctx context.Context, inv pratique.Inventory) p
 	if !ok {
 		return os
 	}
-	os.Supported = slices.ContainsFunc(r.buckets, db.has)
+	os.Supported = slices.ContainsFunc(r.buckets, db.hasEntries)
 	os.EndOfLifeAt = r.endOfLife(ctx)
 	return os
 }
 
-// distribution says which packages of a list of the distribution were not matched.
-func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
+// distribution returns the packages of a distribution's list that were not matched.
+func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
 	none := func(n int, reason pratique.UnmatchedReason) []pratique.Unmatched {
 		if n == 0 {
 			return nil
@@ -105,9 +105,9 @@ func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pr
 	if !covered.Supported {
 		return none(all, pratique.UnmatchedNoAdvisories)
 	}
-	odd := db.oddOS(r, l)
+	some := db.unmatchedOS(r, l)
 	if l.Type == typeThirdParty {
-		return append(none(all, pratique.UnmatchedThirdParty), odd...)
+		return append(none(all, pratique.UnmatchedThirdParty), some...)
 	}
 	lacking := 0
 	if isRedHat(os.Family) {
@@ -117,28 +117,29 @@ func (db advised) distribution(os pratique.OS, covered pratique.OSCoverage, l pr
 			}
 		}
 	}
-	return append(none(lacking, pratique.UnmatchedNoAdvisories), odd...)
+	return append(none(lacking, pratique.UnmatchedNoAdvisories), some...)
 }
 
-// application says which packages of a list of an application were not matched.
-func (db advised) application(l pratique.PackageList) []pratique.Unmatched {
+// application returns the packages of an application's list that were not matched.
+func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
 	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
 	if eco, ok := ecosystemOf(l.Type); ok {
 		if buckets := db.buckets(string(eco) + "::"); len(buckets) > 0 {
-			return odds(eco, buckets, l)
+			return unmatchedInApplication(eco, buckets, l)
 		}
 		u.Reason = pratique.UnmatchedNoAdvisories
 	}
 	return []pratique.Unmatched{u}
 }
 
-// named says whether there is an advisory about a package in one of some buckets.
-func named(buckets []*bolt.Bucket, pkg string) bool {
+// hasAdvisory reports whether one of the buckets has an advisory for a package.
+func hasAdvisory(buckets []*bolt.Bucket, pkg string) bool {
 	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool { return b.Bucket([]byte(pkg)) != nil })
 }
 
-// namedOS says whether there is one about a package of a release, or its source, in a module or in none.
-func (db advised) namedOS(r release, p pratique.Package) bool {
+// hasOSAdvisory reports whether there is an advisory for a package of a release, or for its source,
+// with or without a module.
+func (db advisoryDB) hasOSAdvisory(r release, p pratique.Package) bool {
 	for _, bucket := range r.buckets {
 		b := db.tx.Bucket([]byte(bucket))
 		if b == nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// scannerOf is Trivy's name of a section.
+// scannerOf returns Trivy's name for a kind of extra findings.
 func scannerOf(s pratique.ExtraKind) types.Scanner {
 	switch s {
 	case pratique.ExtraSecrets:
@@ -31,7 +31,7 @@ func scannerOf(s pratique.ExtraKind) types.Scanner {
 	}
 }
 
-// extras reports on what was analysed beside packages; nil if nothing was asked for.
+// extras returns the extra findings of an analyzed image; nil if none are configured.
 func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pratique.Extras, error) {
 	wanted := s.cfg.extras()
 	if len(wanted) == 0 {
@@ -47,9 +47,9 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 	for _, section := range wanted {
 		options.Scanners = append(options.Scanners, scannerOf(section))
 	}
-	detail.Applications = slices.Clone(detail.Applications) // Trivy takes packages for development out of them
-	// Nothing here needs a database: vulnerabilities are not among the scanners.
-	service := local.NewService(applied{detail}, nil, nil, vulnerability.Client{})
+	detail.Applications = slices.Clone(detail.Applications) // Trivy removes development packages from them
+	// No database is needed: the scanners do not include vulnerabilities.
+	service := local.NewService(fixedApplier{detail}, nil, nil, vulnerability.Client{})
 	response, err := service.Scan(ctx, "", "", nil, options)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 		return nil, err
 	}
 	for _, r := range results {
-		if err := s.hider.add(out, r); err != nil {
+		if err := s.redactor.add(out, r); err != nil {
 			return nil, err
 		}
 	}
@@ -67,14 +67,14 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 	return out, nil
 }
 
-// applied is an applier whose work is done.
-type applied struct{ detail ftypes.ArtifactDetail }
+// fixedApplier returns layers that were merged before.
+type fixedApplier struct{ detail ftypes.ArtifactDetail }
 
-func (a applied) ApplyLayers(context.Context, string, []string) (ftypes.ArtifactDetail, error) {
+func (a fixedApplier) ApplyLayers(context.Context, string, []string) (ftypes.ArtifactDetail, error) {
 	return a.detail, nil
 }
 
-// licenseCategories are the command line's defaults.
+// licenseCategories returns the defaults of the command line.
 func licenseCategories() map[ftypes.LicenseCategory][]string {
 	return map[ftypes.LicenseCategory][]string{
 		ftypes.CategoryForbidden:    expression.ForbiddenLicenses,
@@ -86,9 +86,9 @@ func licenseCategories() map[ftypes.LicenseCategory][]string {
 	}
 }
 
-// add turns one of Trivy's results into ours, without what quotes the image. The command that made a layer is left
-// out for that reason, too.
-func (h hider) add(out *pratique.Extras, r types.Result) error {
+// add converts a result of Trivy, without quotes from the image. The command that made a layer is
+// left out for that reason, too.
+func (h redactor) add(out *pratique.Extras, r types.Result) error {
 	for _, f := range r.Secrets {
 		severity, err := severityOf(f.Severity)
 		if err != nil {
@@ -126,7 +126,7 @@ func severityOf(name string) (pratique.Severity, error) {
 	return pratique.ParseSeverity(cmp.Or(name, dbtypes.SeverityUnknown.String()))
 }
 
-// sortExtras orders for people: gravest first. Equal findings are equal bytes in every order that Trivy gives.
+// sortExtras orders findings by severity, and makes equal findings equal bytes.
 func sortExtras(s *pratique.Extras) {
 	slices.SortStableFunc(s.Secrets, func(a, b pratique.Secret) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.StartLine, b.StartLine),

@@ -36,8 +36,8 @@ func withSections(t *testing.T, extras ...pratique.ExtraKind) *Scanner {
 	s := newScanner(t)
 	cfg := Config{Extras: extras}
 	more := &Scanner{
-		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees, readers: s.readers, normal: s.normal,
-		hider: s.hider, swallowed: s.swallowed, now: s.now,
+		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees, analyzers: s.analyzers, normalized: s.normalized,
+		redactor: s.redactor, logErrors: s.logErrors, now: s.now,
 	}
 	if cfg.looksFor(pratique.ExtraMisconfigurations) {
 		var err error
@@ -149,7 +149,7 @@ func TestExtras(t *testing.T) {
 
 	s.layers.trim(0)
 	if diff := cmp.Diff(got, extrasOf(t, s, withoutFiles(t, img), stored), digests); diff != "" {
-		t.Error("from stored analyses (-analysed +stored)\n", diff)
+		t.Error("from stored analyses (-analyzed +stored)\n", diff)
 	}
 }
 
@@ -244,7 +244,7 @@ func commandLine(t *testing.T, binary, dir string) *pratique.Extras {
 		if r.Target == dir {
 			r.Target = "" // the image's configuration
 		}
-		if err := newHider().add(extras, r); err != nil {
+		if err := newRedactor().add(extras, r); err != nil {
 			t.Fatal(err)
 		}
 	}

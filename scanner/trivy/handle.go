@@ -16,20 +16,20 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// details is the bucket of a Trivy database with one entry for each vulnerability.
+// details is the bucket with an entry for each vulnerability.
 const details = "vulnerability"
 
-// lockTimeout is how long to wait for a database that somebody is writing; nobody should be.
+// lockTimeout bounds the wait for a database that is being written, which should not happen.
 const lockTimeout = 2 * time.Second
 
-// handle guards trivy-db's one, package-wide database handle.
+// handle guards the database handle of trivy-db, which is a package variable.
 type handle struct {
 	temp string
 	open scanner.DatabaseDir
 	link string
 }
 
-// use makes db the open database. After an error none is open.
+// use opens db, unless it is open. After an error no database is open.
 func (h *handle) use(db scanner.DatabaseDir) error {
 	if h.link != "" && h.open.Dir == db.Dir && h.open.Digest == db.Digest {
 		return nil
@@ -40,20 +40,19 @@ func (h *handle) use(db scanner.DatabaseDir) error {
 	if db.Version != 0 && db.Version != trivydb.SchemaVersion {
 		return fmt.Errorf("database of schema %d, want %d", db.Version, trivydb.SchemaVersion)
 	}
-	err := guard(func() error {
-		if err := h.init(db); err != nil {
-			return err
-		}
-		return notEmpty()
-	})
+	err := recoverPanic(func() error { return h.init(db) })
+	if err == nil {
+		// Separately, because trivy-db turns panics on faults off when it has opened a database.
+		err = recoverPanic(notEmpty)
+	}
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
 	return nil
 }
 
-// init opens db read-only, through a link of our own: when trivy-db meets a damaged file it deletes it, and
-// that has to be the link and not a file that others use.
+// init opens db read-only, through a symbolic link of ours: trivy-db deletes a damaged file, which
+// must not be a file that others use.
 func (h *handle) init(db scanner.DatabaseDir) error {
 	file, err := filepath.Abs(trivydb.Path(db.Dir))
 	if err != nil {
@@ -77,9 +76,9 @@ func (h *handle) init(db scanner.DatabaseDir) error {
 	return nil
 }
 
-// guard turns a panic of f into an error. A damaged database makes bbolt panic, and one that is cut short
-// while it is open makes the memory behind it fault.
-func guard(f func() error) (err error) {
+// recoverPanic turns a panic of f into an error. bbolt panics on a damaged database, and reading
+// one that is truncated while it is open faults.
+func recoverPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -89,7 +88,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// notEmpty refuses a file that is a database but holds no vulnerabilities: every image would pass.
+// notEmpty refuses a database without vulnerabilities: every image would pass.
 func notEmpty() error {
 	return trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(details))

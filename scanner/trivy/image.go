@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// trivyImage is a v1.Image with the names that Trivy asks for; none of them reaches an inventory.
+// trivyImage is a v1.Image with the names that Trivy needs; none of them reaches an inventory.
 type trivyImage struct {
 	v1.Image
 	name string
@@ -29,21 +29,21 @@ func (i trivyImage) ID() (string, error) {
 	return h.String(), err
 }
 
-// LayerByDiffID returns the layer as Trivy is to read it.
+// LayerByDiffID returns the layer as Trivy should read it.
 func (i trivyImage) LayerByDiffID(h v1.Hash) (v1.Layer, error) {
 	l, err := i.Image.LayerByDiffID(h)
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(i.tree.layers, func(n *normal) bool { return n.layer.DiffID.String() == h.String() })
+	at := slices.IndexFunc(i.tree.layers, func(n *normalLayer) bool { return n.layer.DiffID.String() == h.String() })
 	if at < 0 {
 		return nil, pratique.Errorf(pratique.Internal, "open layer", "%s has no tree", h)
 	}
 	return &readLayer{l, func() (io.ReadCloser, error) { return i.tree.layers[at].open(i.tree.image) }}, nil
 }
 
-// readLayer has to be a pointer to a struct, see [layers.Image.V1]. It reads in larger steps than the tar reader, which
-// takes a system call for every header.
+// readLayer has to be a pointer to a struct, see [layers.Image.V1]. It buffers, since the tar
+// reader makes a system call for each header.
 type readLayer struct {
 	v1.Layer
 	open func() (io.ReadCloser, error)
@@ -62,7 +62,7 @@ func (l *readLayer) Uncompressed() (io.ReadCloser, error) {
 	}{bufio.NewReaderSize(r, layerBuffer), r}, nil
 }
 
-// withoutHistory is an image of which no layer is taken for a base image's.
+// withoutHistory is an image without a base image.
 type withoutHistory struct{ trivyImage }
 
 func (i withoutHistory) ConfigFile() (*v1.ConfigFile, error) {
@@ -73,13 +73,13 @@ func (i withoutHistory) ConfigFile() (*v1.ConfigFile, error) {
 	return config, err
 }
 
-// linkedImage has one layer: the files of one of the image's layers to which only links lead.
+// linkedImage has one layer: those files of a layer that can only be reached by links.
 type linkedImage struct {
 	trivyImage
 	linked linked
 }
 
-// id stands for the layer: whose files under which names.
+// id identifies the files of the layer and their names.
 func (i linkedImage) id() v1.Hash {
 	var all strings.Builder
 	all.WriteString(i.linked.layer.layer.DiffID.String())

@@ -16,8 +16,8 @@ import (
 
 var _ scanner.JavaUser = (*Scanner)(nil)
 
-// UseJava implements [scanner.JavaUser]. What was found in layers with another Java database is forgotten. The
-// error is Unavailable: the database is not there.
+// UseJava implements [scanner.JavaUser]. It drops analyses that were made with another Java
+// database. The error is Unavailable if the database is missing.
 func (s *Scanner) UseJava(db scanner.DatabaseDir) error {
 	const op = "use Java database"
 	s.mu.Lock()
@@ -25,7 +25,7 @@ func (s *Scanner) UseJava(db scanner.DatabaseDir) error {
 	if db.Dir == s.java.Dir && db.Digest == s.java.Digest {
 		return nil
 	}
-	cache := s.temp // where New left the one that is used otherwise
+	cache := s.temp // where New put the empty one
 	if db.Dir != "" {
 		var err error
 		if cache, err = os.MkdirTemp(s.temp, "java-"); err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// TestJavaDatabase: a jar that says nothing of itself is known by its SHA-1, from the image on that is analysed
+// TestJavaDatabase: a jar that says nothing of itself is known by its SHA-1, from the image on that is analyzed
 // after the database has come, and no longer when it is gone.
 func TestJavaDatabase(t *testing.T) {
 	content := jar(t, map[string]string{"org/example/A.class": "x"})

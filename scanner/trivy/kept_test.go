@@ -237,19 +237,19 @@ func TestPartialAnalysesAreNotStored(t *testing.T) {
 
 // TestSwallowedTrouble checks that errors which Trivy logs and goes on after are heard, if they are the machine's.
 func TestSwallowedTrouble(t *testing.T) {
-	heard := newScanner(t).swallowed
+	heard := newScanner(t).logErrors
 	for _, logger := range []*log.Logger{log.WithPrefix("analyzer"), log.WithPrefix("image config")} {
 		for err, want := range map[error]bool{
 			syscall.ENOSPC: true, syscall.EMFILE: true, context.Canceled: true, fs.ErrNotExist: false, errors.New("no such format"): false,
 		} {
-			heard.clear()
+			heard.reset()
 			logger.DebugContext(t.Context(), "Analysis error", log.Err(fmt.Errorf("while it was read: %w", err)))
-			if got := errors.Is(heard.trouble(), err); got != want {
+			if got := errors.Is(heard.machineError(), err); got != want {
 				t.Errorf("%v is heard: %v, want %v", err, got, want)
 			}
 		}
 	}
-	heard.clear()
+	heard.reset()
 }
 
 func TestMaker(t *testing.T) {
@@ -273,7 +273,7 @@ func TestMaker(t *testing.T) {
 		}
 		seen[m] = extras
 	}
-	// Licenses stand in the packages, which are analysed in any case.
+	// Licenses stand in the packages, which are analyzed in any case.
 	plain, _ := Config{}.Fingerprint()
 	licenses, err := Config{Extras: []pratique.ExtraKind{pratique.ExtraLicenses}}.Fingerprint()
 	if err != nil || licenses != plain {

@@ -13,64 +13,66 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// tree is an image as its container sees it, and each of its layers as Trivy is to read it.
+// tree is an image as its container sees it, with each layer as Trivy should read it.
 type tree struct {
-	image  *filetree.Image
-	layers []*normal // as the image has them
-	of     map[*filetree.Layer]*normal
+	image   *filetree.Image
+	layers  []*normalLayer // as the image has them
+	byLayer map[*filetree.Layer]*normalLayer
 }
 
 func (s *Scanner) tree(img *filetree.Image) *tree {
-	t := &tree{image: img, of: map[*filetree.Layer]*normal{}}
+	t := &tree{image: img, byLayer: map[*filetree.Layer]*normalLayer{}}
 	for _, l := range img.Layers {
-		if t.of[l] == nil {
-			t.of[l] = s.normal.Of(l, s.readers.normalize)
+		if t.byLayer[l] == nil {
+			t.byLayer[l] = s.normalized.Get(l, s.analyzers.normalize)
 		}
-		t.layers = append(t.layers, t.of[l])
+		t.layers = append(t.layers, t.byLayer[l])
 	}
 	return t
 }
 
-// shows reports whether a path of the image is that very file.
+// shows reports whether a path of the image is that file.
 func (t *tree) shows(name string, f *filetree.File) bool {
 	n := t.image.Tree.Lookup(name)
 	return n != nil && n.File == f
 }
 
-// linked are files of one layer under names by which Trivy would read them, had it followed links.
+// linked are files of one layer, with the names by which Trivy would read them if it followed
+// links.
 type linked struct {
-	layer *normal
+	layer *normalLayer
 	items []filetree.Item
 }
 
-// linker looks for what is in an image under a name that only a link gives it.
+// linker finds files that can only be reached by links.
 type linker struct {
-	tree    *tree
-	readers *readers
-	done    map[*filetree.File]roles // what the files are read for, with what was found so far
-	found   map[*normal][]filetree.Item
+	tree      *tree
+	analyzers *analyzers
+	done      map[*filetree.File]roles // the roles for which files are read already
+	found     map[*normalLayer][]filetree.Item
 }
 
-// findLinked finds the files that Trivy would read at a path to which only a link leads: a symbolic one, one to another
-// layer, or one of several names of which the one that is read was removed. A file that is read for the same purpose
-// under another name is left out: it would be reported twice, and not as by Trivy itself.
-func (t *tree) findLinked(r *readers) ([]linked, error) {
-	l := linker{tree: t, readers: r, done: map[*filetree.File]roles{}, found: map[*normal][]filetree.Item{}}
+// findLinked finds files that Trivy would read at a path that only a link leads to: a symbolic
+// link, a hard link to another layer, or a hard link whose other name, by which the file is read,
+// was removed. A file that is read for the same purpose under another name is left out: it would be
+// reported twice, unlike by Trivy.
+func (t *tree) findLinked(r *analyzers) ([]linked, error) {
+	l := linker{tree: t, analyzers: r, done: map[*filetree.File]roles{}, found: map[*normalLayer][]filetree.Item{}}
 	for _, name := range t.candidates(r) {
 		if err := l.follow(name, true); err != nil {
 			return nil, err
 		}
 	}
 	for _, n := range t.layers {
-		for _, name := range n.down {
+		for _, name := range n.linksDown {
 			if at := t.image.Tree.Lookup(name); at != nil && at.Kind == filetree.Regular {
-				l.need(name, at.File, at.File.Mode)
+				l.add(name, at.File, at.File.Mode)
 			}
 		}
-		for _, f := range n.spare {
+		for _, f := range n.otherNames {
 			for _, name := range f.Names {
 				if t.shows(name.Path, f) {
-					l.need(name.Path, f, f.Mode)
+					l.add(name.Path, f, f.Mode)
 				}
 			}
 		}
@@ -83,8 +85,8 @@ func (t *tree) findLinked(r *readers) ([]linked, error) {
 	return all, nil
 }
 
-// candidates are the paths behind which a link may lead to something that counts.
-func (t *tree) candidates(r *readers) []string {
+// candidates returns the paths at which a link may lead to a relevant file.
+func (t *tree) candidates(r *analyzers) []string {
 	all := slices.Concat(slices.Collect(maps.Keys(r.fixed)), packageDirs())
 	for _, n := range t.layers {
 		all = append(all, n.links...)
@@ -93,14 +95,14 @@ func (t *tree) candidates(r *readers) []string {
 	return slices.Compact(all)
 }
 
-// follow takes up what lies at the end of a path, and in directories what lies directly in them.
+// follow adds the file at the end of a path; for a directory, the files in it.
 func (l *linker) follow(name string, into bool) error {
 	if n := l.tree.image.Tree.Lookup(name); n != nil && n.Kind != filetree.Symlink {
-		return nil // it is there by itself; so are files in it, and links in it are candidates
+		return nil // not behind a link; nor are its files, and its links are candidates
 	}
 	real, n, err := l.tree.image.Resolve(name)
 	switch {
-	case errors.Is(err, filetree.ErrLoop) && (filetree.System(name) || slices.Contains(packageDirs(), name)):
+	case errors.Is(err, filetree.ErrLoop) && (filetree.IsSystemPath(name) || slices.Contains(packageDirs(), name)):
 		return pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
 	case errors.Is(err, filetree.ErrLoop):
 		return nil
@@ -109,7 +111,7 @@ func (l *linker) follow(name string, into bool) error {
 	case n == nil || real == name:
 		return nil
 	case n.Kind == filetree.Regular:
-		l.need(name, n.File, 0)
+		l.add(name, n.File, 0)
 	case n.Kind == filetree.Directory && into:
 		var in []string
 		for child := range n.Children() {
@@ -125,32 +127,32 @@ func (l *linker) follow(name string, into bool) error {
 	return nil
 }
 
-// need takes up a file under a name, unless it is read for the same purposes already. Without a mode only what its name
-// says counts: whether it is a program is seen under its own.
-func (l *linker) need(name string, f *filetree.File, mode uint32) {
-	left := l.readers.of(name, mode).without(l.readAs(f))
+// add adds a file under a name, unless it is read for the same roles already. A mode of 0 leaves
+// executables aside: they are read under their own names.
+func (l *linker) add(name string, f *filetree.File, mode uint32) {
+	left := l.analyzers.roles(name, mode).without(l.rolesOf(f))
 	if len(left) == 0 {
 		return
 	}
 	l.done[f].add(left)
-	n := l.tree.of[f.Layer]
+	n := l.tree.byLayer[f.Layer]
 	l.found[n] = append(l.found[n], filetree.Item{Path: name, Content: f})
 }
 
-// readAs are the purposes for which a file is read under the names that the image still shows.
-func (l *linker) readAs(f *filetree.File) roles {
+// rolesOf returns the roles for which a file is read under the names that the image still shows.
+func (l *linker) rolesOf(f *filetree.File) roles {
 	if done, ok := l.done[f]; ok {
 		return done
 	}
 	done := roles{}
-	if names, several := l.tree.of[f.Layer].read[f]; several {
+	if names, several := l.tree.byLayer[f.Layer].read[f]; several {
 		for name, as := range names {
 			if l.tree.shows(name, f) {
 				done.add(as)
 			}
 		}
 	} else if name := f.Head().Name; l.tree.shows(name, f) {
-		done.add(l.readers.of(name, f.Mode))
+		done.add(l.analyzers.roles(name, f.Mode))
 	}
 	l.done[f] = done
 	return done

@@ -120,12 +120,12 @@ func TestLinkedReleases(t *testing.T) {
 // TestSystemPlaces: every path at which Trivy looks for a package database or a release is one where runtimes must not
 // disagree.
 func TestSystemPlaces(t *testing.T) {
-	r := newScanner(t).readers
+	r := newScanner(t).analyzers
 	if len(r.fixed) < 20 || len(r.releases) < 10 {
 		t.Fatalf("Trivy looks at %d paths, %d of releases: too few to be true", len(r.fixed), len(r.releases))
 	}
 	for name := range r.fixed {
-		if !filetree.System(name) && !isElsewhere(name) {
+		if !filetree.IsSystemPath(name) && !isElsewhere(name) {
 			t.Errorf("%s is not among the places of the system", name)
 		}
 	}
@@ -133,12 +133,12 @@ func TestSystemPlaces(t *testing.T) {
 		"lib/apk/db/installed": "apk", "var/lib/dpkg/status": "dpkg packages", "var/lib/dpkg/status.d/x": "dpkg packages",
 		"var/lib/dpkg/available": "dpkg available", "etc/os-release": "os-release", "srv/lib.jar": "jar", "x/package.json": "node-pkg",
 	} {
-		if got := r.of(name, 0); len(got) != 1 || !got[want] {
+		if got := r.roles(name, 0); len(got) != 1 || !got[want] {
 			t.Errorf("%s is read as %v, want %s", name, got, want)
 		}
 	}
-	if got := r.of("bin/x", 0o755); !got["gobinary"] || len(r.of("bin/x", 0)) != 0 {
-		t.Errorf("a program is read as %v, and %v if it is none", got, r.of("bin/x", 0))
+	if got := r.roles("bin/x", 0o755); !got["gobinary"] || len(r.roles("bin/x", 0)) != 0 {
+		t.Errorf("a program is read as %v, and %v if it is none", got, r.roles("bin/x", 0))
 	}
 }
 

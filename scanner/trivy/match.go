@@ -24,8 +24,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Match implements [scanner.Matcher]. The error is Unavailable when the database is missing, damaged, empty or
-// of another schema, because the next one may be sound, and Internal when matching itself goes wrong.
+// Match implements [scanner.Matcher]. If the database is missing, damaged, empty or of another
+// schema the error is Unavailable, because the next one may be valid. If matching fails it is
+// Internal.
 func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
 	const op = "match inventory"
 	s.mu.Lock()
@@ -39,13 +40,13 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	}
 	var results types.Results
 	var covered pratique.Coverage
-	err = guard(func() (err error) {
+	err = recoverPanic(func() (err error) {
 		if covered, err = coverage(ctx, inv); err != nil {
 			return err
 		}
 		known, err := matchable(inv)
 		if err == nil {
-			results, err = match(ctx, asOwn(toTarget(known)))
+			results, err = match(ctx, withoutThirdParty(toTarget(known)))
 		}
 		return err
 	})
@@ -75,11 +76,12 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	return report, nil
 }
 
-// asOwn has packages looked up that say that somebody else than the distribution made them. Trivy leaves them out, but what
-// a package says of its maker is not proven: one that has the name of the distribution's own is evaluated as that.
-func asOwn(target types.ScanTarget) types.ScanTarget {
+// withoutThirdParty makes Trivy match packages that claim not to be the distribution's. Trivy
+// leaves them out, but the claim is not proven: a package with the name of one of the
+// distribution's is matched as that.
+func withoutThirdParty(target types.ScanTarget) types.ScanTarget {
 	if target.OS.Family == ftypes.Amazon && strings.TrimSpace(target.OS.Name) == "" {
-		target.OS = ftypes.OS{} // Trivy falls over it; coverage says that nothing was matched
+		target.OS = ftypes.OS{} // Trivy would fail; the coverage says that nothing was matched
 	}
 	for i := range target.Packages {
 		target.Packages[i].Repository.Class = ftypes.RepositoryClassUnknown
@@ -87,7 +89,7 @@ func asOwn(target types.ScanTarget) types.ScanTarget {
 	return target
 }
 
-// match does what Trivy's command line does between the layers and the report.
+// match does what Trivy's command line does between merging layers and reporting.
 func match(ctx context.Context, target types.ScanTarget) (types.Results, error) {
 	service := local.NewService(nil, ospkg.NewScanner(osdetector.WithSupplier(ownDriver)), langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
 	results, _, err := service.ScanTarget(ctx, target, types.ScanOptions{
@@ -102,7 +104,7 @@ func match(ctx context.Context, target types.ScanTarget) (types.Results, error) 
 	return results, filter(ctx, results)
 }
 
-// filter lets every severity through; it is what removes duplicates, and checks that passed.
+// filter keeps all severities; it removes duplicates, and checks that passed.
 func filter(ctx context.Context, results types.Results) error {
 	all := result.FilterOptions{Severities: []dbtypes.Severity{
 		dbtypes.SeverityUnknown, dbtypes.SeverityLow, dbtypes.SeverityMedium, dbtypes.SeverityHigh, dbtypes.SeverityCritical,
@@ -135,7 +137,8 @@ func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding,
 	return f, nil
 }
 
-// target is Trivy's name of a result, less the image's name, which an inventory does not know.
+// target returns Trivy's name of a result without the image's name, which an inventory does not
+// have.
 func target(r types.Result) string {
 	if r.Class == types.ClassOSPkg {
 		return strings.Trim(strings.TrimSpace(r.Target), "()")
@@ -143,7 +146,7 @@ func target(r types.Result) string {
 	return r.Target
 }
 
-// pathOf is the file that a finding points to: the package's own, or that of the list it is in.
+// pathOf returns the file of a finding: the package's own, or that of its list.
 func pathOf(r types.Result, v types.DetectedVulnerability) string {
 	if v.PkgPath != "" || r.Class == types.ClassOSPkg || r.Target == langpkg.PkgTargets[r.Type] {
 		return v.PkgPath

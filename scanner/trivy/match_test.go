@@ -106,6 +106,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 		"garbage":            {file([]byte("garbage")), pratique.Unavailable},
 		"empty file":         {file(nil), pratique.Unavailable},
 		"cut short":          {file(whole[:len(whole)/2]), pratique.Unavailable},
+		"cut to its header":  {file(whole[:2*os.Getpagesize()]), pratique.Unavailable}, // reading on faults
 		"no bucket":          {scanner.DatabaseDir{Dir: bare}, pratique.Unavailable},
 		"no vulnerability":   {scanner.DatabaseDir{Dir: empty}, pratique.Unavailable},
 		"another schema":     {scanner.DatabaseDir{Dir: good.Dir, Database: pratique.Database{Version: 3}}, pratique.Unavailable},
@@ -126,7 +127,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// detailOf is a target as the detail of an analysed image. The PURL, which a target carries as a string, is
+// detailOf is a target as the detail of an analyzed image. The PURL, which a target carries as a string, is
 // put back where analysis leaves it.
 func detailOf(t *testing.T, target types.ScanTarget) ftypes.ArtifactDetail {
 	t.Helper()

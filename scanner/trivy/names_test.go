@@ -12,7 +12,7 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/scanner/trivy/delta"
 )
 
 // TestNamesAreThoseOfTrivy: the database package uses nothing of Trivy's, so its tables are held against Trivy's here.
@@ -25,7 +25,7 @@ func TestNamesAreThoseOfTrivy(t *testing.T) {
 		ftypes.Hex, ftypes.Bitnami, ftypes.Julia, ftypes.K8sUpstream, ftypes.EKS, ftypes.OCP,
 	}
 	keys := func(listType, name string) []string {
-		return database.Keys(pratique.Inventory{Lists: []pratique.PackageList{
+		return delta.Keys(pratique.Inventory{Lists: []pratique.PackageList{
 			{Class: pratique.ClassLanguage, Type: listType, Packages: []pratique.Package{{Name: name}}},
 		}})
 	}
@@ -39,7 +39,7 @@ func TestNamesAreThoseOfTrivy(t *testing.T) {
 		if scope, _, _ := strings.Cut(keys(string(lang), "x")[0], "\x00"); scope != want {
 			t.Errorf("%s: scope %s, Trivy's ecosystem is %s", lang, scope, want)
 		}
-		// However Trivy normalises a name, the two are filed alike.
+		// However Trivy normalizes a name, the two are filed alike.
 		for _, name := range []string{"Flask_SQLAlchemy", "https://github.com/A/B.git", "github.com/A/B", "Org.Example:Lib_x"} {
 			normal := vulnerability.NormalizePkgName(ecosystem.Type(want), name)
 			if a, b := keys(string(lang), name), keys(string(lang), normal); strings.Join(a, " ") != strings.Join(b, " ") {
@@ -56,7 +56,7 @@ func TestNamesAreThoseOfTrivy(t *testing.T) {
 		ftypes.RedHat, ftypes.Rocky, ftypes.SLEMicro, ftypes.SLES, ftypes.Ubuntu, ftypes.Wolfi,
 	} {
 		part := pratique.Inventory{OS: pratique.OS{Family: string(family)}, Lists: []pratique.PackageList{{Class: pratique.ClassOS, Type: string(family)}}}
-		if strings.HasPrefix(database.Keys(part)[0], "?") {
+		if strings.HasPrefix(delta.Keys(part)[0], "?") {
 			t.Errorf("%s has no scope", family)
 		}
 	}

@@ -16,18 +16,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// parallelFiles is the number of files of one layer, and of layers, that Trivy looks at together: its default.
+// parallelFiles is Trivy's default for concurrent files, and concurrent layers.
 const parallelFiles = 5
 
 func (c Config) looksFor(s pratique.ExtraKind) bool { return slices.Contains(c.Extras, s) }
 
-// extras returns the extras that are looked for, in the order of [pratique.ExtraKinds].
+// extras returns the configured kinds, in the order of [pratique.ExtraKinds].
 func (c Config) extras() []pratique.ExtraKind {
 	return slices.DeleteFunc(pratique.ExtraKinds(), func(s pratique.ExtraKind) bool { return !c.looksFor(s) })
 }
 
-// option is what the command line's image scan for vulnerabilities and the extras amounts to. Licenses need
-// no analyser more: they stand in the packages.
+// option is equivalent to the command line's options for vulnerabilities and the configured extras.
+// Licenses need no analyzer: the packages have them.
 func (c Config) option() artifact.Option {
 	disabled := []analyzer.Type{
 		analyzer.TypeApkCommand, analyzer.TypeLicenseFile, analyzer.TypeExecutable, analyzer.TypeRpmArchive,
@@ -43,7 +43,7 @@ func (c Config) option() artifact.Option {
 		disabled = append(disabled, analyzer.TypeSecret, analyzer.TypeImageConfigSecret)
 	}
 	if c.looksFor(pratique.ExtraMisconfigurations) {
-		// Terraform's parser fetches modules from wherever a file in the image says.
+		// Terraform's parser fetches modules from URLs in the image.
 		disabled = append(disabled, analyzer.TypeTerraform, analyzer.TypeTerraformPlanJSON, analyzer.TypeTerraformPlanSnapshot)
 		option.MisconfScannerOption = misconf.ScannerOption{Namespaces: rego.BuiltinNamespaces()}
 	} else {
@@ -54,11 +54,12 @@ func (c Config) option() artifact.Option {
 	return option
 }
 
-// Fingerprint names what an analysis of a layer hangs on: this version of Trivy, its analysers and their versions,
-// and the options that decide what they look for. It is Trivy's own key, less the layer. An analysis that
-// was made for another fingerprint must not be given to a [Scanner], nor one that was made with another Java database.
+// Fingerprint identifies what the analysis of a layer depends on: the version of Trivy, its
+// analyzers and their versions, and the options. It is Trivy's own key without the layer. A
+// [Scanner] must not be given analyses with another fingerprint, or those made with another Java
+// database.
 func (c Config) Fingerprint() (string, error) {
-	const op = "name the analyser"
+	const op = "name the analyzer"
 	option := c.option()
 	group, err := analyzer.NewAnalyzerGroup(option.AnalyzerOptions())
 	if err != nil {
@@ -68,7 +69,7 @@ func (c Config) Fingerprint() (string, error) {
 	if err != nil {
 		return "", pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	// The number is ours: it changes when what is kept does, or when it has to be made again.
+	// Our own version: it changes when cached analyses change, or have to be made again.
 	const layout = 3
 	key, err := cache.CalcKey("", layout, group.AnalyzerVersions(), handlers.Versions(), option)
 	if err != nil {

@@ -12,20 +12,20 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// mostOSRelease is how long an os-release may be, in bytes. Real ones have less than a kilobyte.
-const mostOSRelease = 64 << 10
+// maxOSRelease bounds an os-release file, in bytes. Real ones have less than a kilobyte.
+const maxOSRelease = 64 << 10
 
-// osRelease is what a distribution says of itself in the file of that name.
+// osRelease is the content of the file of that name.
 type osRelease struct {
-	path    string // as a program would open it; empty if there is none
+	path    string // as a program opens it; empty if there is none
 	id      string
 	like    []string // distributions that it is derived from
 	version string
-	assigns bool // it says something
+	assigns bool // it has at least one assignment
 }
 
-// name is what to call the distribution; empty if there is no os-release. "linux" is what the manual has for those
-// that do not say, and "none" is no name: it stands for images without a distribution.
+// name is the name of the distribution; empty if there is no os-release. "linux" is the documented
+// default, and "none" is not used: it stands for images without a distribution.
 func (r osRelease) name() string {
 	switch {
 	case r.id != "" && r.id != familyNone:
@@ -37,11 +37,11 @@ func (r osRelease) name() string {
 	}
 }
 
-// osReleasePaths are where programs look for the file, the first one first.
+// osReleasePaths are the paths that programs try, in order.
 func osReleasePaths() []string { return []string{"etc/os-release", "usr/lib/os-release"} }
 
-// osRelease reads the file that a program in the container would read, wherever links lead. One without an ID gives way to
-// one that has it.
+// osRelease reads the file that a program in the container would read, following links. A file with
+// an ID takes precedence over one without.
 func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
 	for _, name := range osReleasePaths() {
 		f, err := regular(img, name)
@@ -51,10 +51,10 @@ func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
 		if f == nil {
 			continue
 		}
-		known := s.said.Of(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
+		known := s.osReleases.Get(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
 		r, ok := known[f]
 		if !ok {
-			text, err := readSmall(img, name, f, mostOSRelease)
+			text, err := readSmall(img, name, f, maxOSRelease)
 			if err != nil {
 				return osRelease{}, err
 			}
@@ -68,7 +68,7 @@ func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
 	return found, nil
 }
 
-// regular returns the regular file to which a path leads, nil if there is none.
+// regular returns the regular file that a path leads to, nil if there is none.
 func regular(img *filetree.Image, name string) (*filetree.File, error) {
 	_, n, err := img.Resolve(name)
 	switch {
@@ -97,7 +97,8 @@ func readSmall(img *filetree.Image, name string, f *filetree.File, most int64) (
 	return string(text), pratique.Wrap(pratique.Unknown, op, name, err)
 }
 
-// parseOSRelease takes the last assignment to a name, as a shell does. It allows the blanks that Trivy allows.
+// parseOSRelease uses the last assignment to a name, as a shell does. It accepts the same spaces as
+// Trivy.
 func parseOSRelease(text string) (r osRelease) {
 	for line := range strings.Lines(text) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
@@ -105,7 +106,7 @@ func parseOSRelease(text string) (r osRelease) {
 			continue
 		}
 		r.assigns = true
-		switch value = word(value); strings.TrimSpace(key) {
+		switch value = shellWord(value); strings.TrimSpace(key) {
 		case "ID":
 			r.id = value
 		case "ID_LIKE":
@@ -117,8 +118,8 @@ func parseOSRelease(text string) (r osRelease) {
 	return r
 }
 
-// word is the first word of a shell's command line, without its quotes.
-func word(text string) string {
+// shellWord returns the first word of a shell's command line, without quotes.
+func shellWord(text string) string {
 	var out strings.Builder
 	var quote rune
 	escaped := false

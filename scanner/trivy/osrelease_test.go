@@ -87,7 +87,7 @@ func TestReleasesAgree(t *testing.T) {
 		"another repository":         {imagetest.Files{etc: alpine319, "etc/alpine-release": "3.19.1\n", repositories: apk("v3.8")}, "etc/alpine-release says alpine 3.19.1, etc/apk/repositories says alpine 3.8: "},
 		"another repository alone":   {imagetest.Files{"etc/alpine-release": "3.19.1\n", repositories: apk("v3.8")}, "etc/alpine-release says alpine 3.19.1, etc/apk/repositories says alpine 3.8: "},
 		"a repository of nobody":     {imagetest.Files{etc: "ID=void\n", repositories: apk("v3.8")}, "etc/os-release says void, etc/apk/repositories says alpine 3.8: "},
-		"an os-release without end":  {imagetest.Files{etc: debian12 + strings.Repeat("#", mostOSRelease), "etc/debian_version": "12.11\n"}, "the limit is"},
+		"an os-release without end":  {imagetest.Files{etc: debian12 + strings.Repeat("#", maxOSRelease), "etc/debian_version": "12.11\n"}, "the limit is"},
 		"an os-release in a circle":  {imagetest.Files{etc: link("b"), "etc/b": link("os-release")}, "etc/os-release lead in a circle"},
 		"what counts is the last ID": {imagetest.Files{etc: "ID=alpine\n" + debian12, "etc/alpine-release": "3.19.1\n"}, "etc/os-release says debian 12, etc/alpine-release says alpine 3.19.1: "},
 	} {

@@ -52,7 +52,7 @@ func TestRealImages(t *testing.T) {
 		cold := time.Since(start)
 		start = time.Now()
 		again := analyzeWith(t, img, nil)
-		t.Logf("%s: %d packages, analysed in %v, again in %v", name, inv.Packages(), cold, time.Since(start))
+		t.Logf("%s: %d packages, analyzed in %v, again in %v", name, inv.Packages(), cold, time.Since(start))
 		if diff := cmp.Diff(inv, again, digests); diff != "" {
 			t.Errorf("%s: the second inventory differs (-first +second)\n%s", name, diff)
 		}
@@ -61,7 +61,7 @@ func TestRealImages(t *testing.T) {
 		stored := analyzeWith(t, withoutFiles(t, img), kept)
 		t.Logf("%s: from %d stored analyses of %d bytes in %v", name, len(kept), kept.size(), time.Since(start))
 		if diff := cmp.Diff(inv, stored, digests); diff != "" {
-			t.Errorf("%s: the inventory from stored analyses differs (-analysed +stored)\n%s", name, diff)
+			t.Errorf("%s: the inventory from stored analyses differs (-analyzed +stored)\n%s", name, diff)
 		}
 		for db, dir := range dbs {
 			want := oracle(t, filepath.Join(data, "oracle", name+"."+db+".json"))

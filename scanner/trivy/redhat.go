@@ -17,13 +17,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Advisories of Red Hat hold for products, which it names by CPE. Trivy takes the repositories ("content sets") that a
-// package's layer says it was installed from, or the build that the layer says it is, looks up which products these are, and
-// finds nothing of any other. But a file in the image is all that says so: one that names a repository of another release, or
-// one of additional packages only, would make the advisories of the release itself vanish.
+// Red Hat's advisories apply to products, which have CPEs. A layer names the repositories ("content sets") of its packages, or
+// its build. Trivy looks up their products, and ignores the advisories of all others. But that is only a file in the image:
+// one that names a repository of another release, or of additional packages only, would hide the advisories of the release
+// itself.
 
 // The tables of the database about Red Hat's products.
 const (
+	// The tables about Red Hat's products.
 	redHatProducts     = "Red Hat CPE"
 	redHatRepositories = "repository"
 	redHatBuilds       = "nvr"
@@ -34,25 +35,25 @@ func isRedHat(family string) bool {
 	return family == string(ftypes.RedHat) || family == string(ftypes.CentOS)
 }
 
-// redHat looks up products in the database, each table entry once.
+// redHat looks products up in the database, each table entry once.
 type redHat struct {
 	products *bolt.Bucket        // nil if the database has none
 	known    map[[2]string][]cpe // by table and name
 }
 
-// cpe is a product by its name, cpe:/o:redhat:enterprise_linux:9::baseos, less what does not count.
+// cpe is the relevant part of a product's name, cpe:/o:redhat:enterprise_linux:9::baseos.
 type cpe struct{ product, major, edition string }
 
-// counted is the number that Trivy takes off the name of a content set.
-var counted = regexp.MustCompile(`__\d+$`)
+// setNumber is the suffix that Trivy removes from the name of a content set.
+var setNumber = regexp.MustCompile(`__\d+$`)
 
 func newRedHat(tx *bolt.Tx) redHat {
 	return redHat{products: tx.Bucket([]byte(redHatProducts)), known: map[[2]string][]cpe{}}
 }
 
-// repository are the products of a content set; none if the database does not know it.
+// repository returns the products of a content set; none if it is unknown.
 func (r redHat) repository(set string) []cpe {
-	return r.in(redHatRepositories, counted.ReplaceAllString(set, ""))
+	return r.in(redHatRepositories, setNumber.ReplaceAllString(set, ""))
 }
 
 func (r redHat) in(table, name string) []cpe {
@@ -63,7 +64,7 @@ func (r redHat) in(table, name string) []cpe {
 		if json.Unmarshal(r.get(table, name), &numbers) == nil {
 			for _, n := range numbers {
 				var text string
-				_ = json.Unmarshal(r.get(redHatNames, strconv.Itoa(n)), &text) // a product without a name is none of the release's
+				_ = json.Unmarshal(r.get(redHatNames, strconv.Itoa(n)), &text) // a product without a name is not the release's
 				found = append(found, parseCPE(text))
 			}
 		}
@@ -97,23 +98,24 @@ func parseCPE(text string) cpe {
 	return cpe{at(3), version.Major(at(4)), at(6)}
 }
 
-// ofRelease says whether a product belongs to a release of the operating system: it is the operating system itself, one of
-// the streams that are supported for longer (rhel_eus, rhel_aus, rhel_e4s, …), what comes beside it (rhel_extras), or made
-// for it ("el9").
+// ofRelease reports whether a product belongs to a release of the operating system: it is the
+// operating system, an extended-support stream (rhel_eus, rhel_aus, rhel_e4s, …), an addition
+// (rhel_extras), or made for it ("el9").
 func (c cpe) ofRelease(major string) bool {
 	return (c.product == "enterprise_linux" || strings.HasPrefix(c.product, "rhel_")) && c.major == major || c.edition == "el"+major
 }
 
-// stands says whether the advisories of one product take the place of another's: a stream that is supported for longer has
-// its own for the same packages.
-func (c cpe) stands(other cpe) bool {
+// supersedes reports whether the advisories of a product replace those of another one: an
+// extended-support stream has its own for the same packages.
+func (c cpe) supersedes(other cpe) bool {
 	stream := c.product == other.product || other.product == "enterprise_linux" && strings.HasPrefix(c.product, "rhel_")
 	return stream && c.major == other.major && c.edition == other.edition
 }
 
-// repositories are the content sets by which a package is looked up: those that it names, and those of the release that they
-// do not take the place of. own says whether it names one of the release, or none at all; found is false if the database
-// knows none of them, on which Trivy gives up.
+// repositories returns the content sets by which a package is looked up: its own, and those of the
+// release that these do not supersede. own reports whether the package names a product of the
+// release, or none at all; found is false if the database knows none of them, in which case Trivy
+// fails.
 func (r redHat) repositories(os pratique.OS, p pratique.Package) (sets []string, own, found bool) {
 	major := version.Major(os.Name)
 	if len(p.ContentSets) == 0 && p.NVR == "" && p.BuildArch == "" {
@@ -132,7 +134,7 @@ func (r redHat) repositories(os pratique.OS, p pratique.Package) (sets []string,
 			continue
 		}
 		found = true
-		if !slices.ContainsFunc(products, func(c cpe) bool { return slices.ContainsFunc(theirs, c.stands) }) {
+		if !slices.ContainsFunc(products, func(c cpe) bool { return slices.ContainsFunc(theirs, c.supersedes) }) {
 			sets = append(sets, set)
 		}
 	}
@@ -140,8 +142,8 @@ func (r redHat) repositories(os pratique.OS, p pratique.Package) (sets []string,
 	return sets, own, found || len(products) > 0
 }
 
-// defaultContentSets are the repositories of a release: those that Trivy takes for packages which do not say where they
-// are from, and the same of the releases that it has no table for.
+// defaultContentSets are the repositories of a release that Trivy uses for packages without any,
+// and equivalent ones for releases that it has no table for.
 func defaultContentSets(major string) []string {
 	switch n, err := strconv.Atoi(major); {
 	case err != nil || n < 6:
@@ -153,8 +155,8 @@ func defaultContentSets(major string) []string {
 	}
 }
 
-// matchable has packages of Red Hat looked up in the repositories that count, and leaves out those on which Trivy would give
-// up. These are among the unmatched.
+// matchable sets the repositories by which Red Hat's packages are looked up, and removes packages
+// for which Trivy would fail. Those are unmatched.
 func matchable(inv pratique.Inventory) (out pratique.Inventory, err error) {
 	if !isRedHat(inv.OS.Family) {
 		return inv, nil

@@ -33,18 +33,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// release is one of an operating system that Trivy matches.
+// release is a release of an operating system that Trivy matches.
 type release struct {
 	family ftypes.OSType
 	driver driver.Driver
-	// buckets are where Trivy looks its packages up; it is supported if there is one of them.
+	// buckets are the buckets of its advisories; the release is supported if one of them exists.
 	buckets []string
-	// versions are those whose support counts: all have to be supported.
+	// versions are the versions that all have to be supported by the vendor.
 	versions []string
 }
 
-// releaseOf knows what Trivy's drivers do with each family; ok is false for those without a driver. CoreOS has one, which
-// does nothing.
+// releaseOf returns what Trivy's driver of the family uses; ok is false if there is no driver, or
+// one that does nothing, as for CoreOS.
 func releaseOf(os pratique.OS) (r release, ok bool) {
 	name := os.Name
 	at := func(d driver.Driver, buckets ...bucket.Bucket) (release, bool) {
@@ -67,7 +67,7 @@ func releaseOf(os pratique.OS) (r release, ok bool) {
 		return r, ok
 	case ftypes.Amazon:
 		if strings.TrimSpace(name) == "" {
-			return release{}, false // Trivy's driver wants a version
+			return release{}, false // Trivy's driver requires a version
 		}
 		return at(amazon.NewScanner(), bucket.NewAmazon(amazonRelease(name)))
 	case ftypes.Azure:
@@ -102,7 +102,7 @@ func releaseOf(os pratique.OS) (r release, ok bool) {
 		return at(suse.NewScanner(suse.SUSEEnterpriseLinuxMicro), bucket.NewSUSELinuxEnterpriseMicro(name))
 	case ftypes.Ubuntu:
 		if os.Extended {
-			// As long as the release itself is supported, it is the one that is looked up.
+			// While the release itself is supported, Trivy looks that up.
 			plain := bucket.NewUbuntu(name)
 			name += "-ESM"
 			return at(ubuntu.NewScanner(), bucket.NewUbuntu(name), plain)
@@ -115,7 +115,7 @@ func releaseOf(os pratique.OS) (r release, ok bool) {
 	}
 }
 
-// alpineStream is the release of the packages: that of the repository, if the image names one.
+// alpineStream is the release of the packages: the repository's, if the image names one.
 func alpineStream(os pratique.OS) string {
 	stream := os.RepositoryRelease
 	if strings.Count(stream, ".") > 1 {
@@ -127,7 +127,7 @@ func alpineStream(os pratique.OS) string {
 	return stream
 }
 
-// amazonRelease takes whatever is none of the later releases for the first.
+// amazonRelease treats everything except the later releases as the first one.
 func amazonRelease(name string) string {
 	switch major := version.Major(strings.Fields(name)[0]); major {
 	case "2", "2022", "2023":
@@ -137,10 +137,11 @@ func amazonRelease(name string) string {
 	}
 }
 
-// endOfLife is when support of a release ends: the last second in which Trivy takes it for supported, zero if it never
-// ends or nobody says. Trivy compares with a clock, so it is asked at different times.
+// endOfLife returns the last second in which Trivy considers a release supported; zero if support
+// never ends or the end is unknown. Trivy compares with a clock, so it is asked for different
+// times.
 func (r release) endOfLife(ctx context.Context) (first time.Time) {
-	// Trivy writes the years 3000 and 9999 for what is not announced.
+	// Trivy uses the years 3000 and 9999 if the end is not announced.
 	begin, never := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2900, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, v := range r.versions {
 		supported := func(at time.Time) bool { return r.driver.IsSupportedVersion(clock.With(ctx, at), r.family, v) }

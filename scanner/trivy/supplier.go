@@ -14,13 +14,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Some suppliers patch packages of others: root.io, Seal Security, RapidFort. Trivy tells their packages by what these say of
-// themselves, a version or a name, and looks them up among what the supplier publishes, in place of what the distribution or
-// the ecosystem does; one such package of a distribution decides for all of them. Anybody can say so, and where the supplier
-// publishes nothing, nothing is found. So no supplier is ever chosen. What has the name of the original is evaluated as that;
-// what a supplier renamed is not matched.
+// Some suppliers patch packages of others: root.io, Seal Security, RapidFort. Trivy recognizes such packages by version or
+// name, and uses the supplier's advisories instead of those of the distribution or ecosystem; one such package of a
+// distribution decides for all. Anybody can claim that, and without advisories nothing is found. So no supplier is ever
+// chosen. A package with the original name is matched as the original; one that a supplier renamed is not matched.
 
-// ownDriver takes the place of Trivy's suppliers: it is asked before them, and gives the driver of the distribution.
+// ownDriver is called before Trivy's suppliers, and returns the driver of the distribution.
 func ownDriver(os ftypes.OS, _ []ftypes.Package) driver.Driver {
 	r, ok := releaseOf(pratique.OS{Family: string(os.Family), Name: os.Name})
 	if !ok {
@@ -29,11 +28,13 @@ func ownDriver(os ftypes.OS, _ []ftypes.Package) driver.Driver {
 	return r.driver
 }
 
-// withoutSuppliers ends that Trivy chooses one for packages of applications, in this process.
-func withoutSuppliers() { library.DeregisterSupplier(string(ftypes.SupplierSeal)) }
+// disableSuppliers keeps Trivy from choosing a supplier for packages of applications, in this
+// process.
+func disableSuppliers() { library.DeregisterSupplier(string(ftypes.SupplierSeal)) }
 
-// renamed says whether a package of an application has a name that Seal gives to what it patched.
-func renamed(eco ecosystem.Type, name string) bool {
+// renamedBySupplier reports whether a package of an application has a name that Seal gives to
+// patched packages.
+func renamedBySupplier(eco ecosystem.Type, name string) bool {
 	switch eco {
 	case ecosystem.Maven:
 		rest, ok := strings.CutPrefix(name, "seal.sp")
@@ -49,7 +50,7 @@ func renamed(eco ecosystem.Type, name string) bool {
 	}
 }
 
-// renamedOS says the same of a package of a distribution, as Trivy does.
-func renamedOS(family ftypes.OSType, p pratique.Package) bool {
+// renamedBySupplierOS reports the same for a package of a distribution, as Trivy does.
+func renamedBySupplierOS(family ftypes.OSType, p pratique.Package) bool {
 	return seal.Supplier(ftypes.OS{Family: family}, []ftypes.Package{{Name: p.Name, SrcName: p.SrcName}}) != nil
 }

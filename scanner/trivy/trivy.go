@@ -1,18 +1,20 @@
 //go:build goexperiment.jsonv2
 
-// Package trivy scans with Trivy as a library: it analyses the layers of an image on disk into an inventory
-// and matches inventories against a Trivy database. The findings are those of `trivy image --scanners vuln`
-// of the same version with its default, precise detection, but for those that hang on what packages say of their makers:
-// see asOwn, ownDriver and redHat. Secrets, misconfigurations and licenses are looked
-// for only where [Config] asks for them. Nothing here ever uses the network.
+// Package trivy scans with Trivy as a library: it analyzes the layers of an image on disk into an
+// inventory, and matches inventories against a Trivy database. The findings are those of `trivy
+// image --scanners vuln` of the same version with its default, precise detection, except where they
+// depend on what packages claim about their vendors: see withoutThirdParty, ownDriver and redHat.
+// Secrets, misconfigurations and licenses are only looked for if [Config] says so. The network is
+// never used.
 //
-// Trivy keeps its logger, its temporary directory, its Java database and its vulnerability database in
-// package variables. So a process has one [Scanner], made before anything else runs; that process should be
-// a child that parses images and nothing else.
+// Trivy keeps its logger, its temporary directory and its databases in package variables. So a
+// process has one [Scanner], made before anything else runs, and should be a child that only parses
+// images.
 //
-// Without a Java database (see [Scanner.UseJava]) a jar is known by the pom.properties inside it and by nothing else.
-// What Trivy would look up by SHA-1, by manifest or by file name is then missing from the inventory, and no
-// finding is reported for it: among others Spring's own jars, which Gradle builds without pom.properties.
+// Without a Java database (see [Scanner.UseJava]) a jar is only identified by the pom.properties in
+// it. Jars that Trivy would identify by SHA-1, manifest or file name are then missing from the
+// inventory, and have no findings: among others Spring's own jars, which Gradle builds without
+// pom.properties.
 package trivy
 
 import (
@@ -44,49 +46,49 @@ var (
 
 // Config of a [Scanner]. The zero value is usable.
 type Config struct {
-	// Extras are what is looked for beside packages.
+	// Extras are the kinds of extra findings to look for.
 	Extras []pratique.ExtraKind
-	// Trees are shared with whoever else reads the same images; without them the scanner has its own.
-	Trees *filetree.Memory
+	// Trees are shared with other readers of the same images; nil means the scanner's own.
+	Trees *filetree.Cache
 }
 
-// Scanner analyses images and matches inventories, one call at a time. It remembers what it found in the
-// layers it saw lately, and keeps the vulnerability database of the last match open.
+// Scanner analyzes images and matches inventories, one call at a time. It caches the analyses of
+// recent layers, and keeps the database of the last match open.
 type Scanner struct {
-	mu        sync.Mutex
-	cfg       Config
-	option    artifact.Option
-	temp      string
-	layers    *layerCache
-	trees     *filetree.Memory
-	readers   *readers
-	normal    *filetree.Derived[*normal]
-	said      filetree.Derived[map[*filetree.File]osRelease]
-	hider     hider
-	swallowed *swallowed
-	handle    handle
-	java      scanner.DatabaseDir // of the last UseJava
-	now       func() time.Time
+	mu         sync.Mutex
+	cfg        Config
+	option     artifact.Option
+	temp       string
+	layers     *layerCache
+	trees      *filetree.Cache
+	analyzers  *analyzers
+	normalized *filetree.PerLayer[*normalLayer]
+	osReleases filetree.PerLayer[map[*filetree.File]osRelease]
+	redactor   redactor
+	logErrors  *logErrors
+	handle     handle
+	java       scanner.DatabaseDir // of the last UseJava
+	now        func() time.Time
 }
 
-// New prepares Trivy in this process: it takes the default logger, which Trivy writes to, and makes a directory
-// below the system's for temporary files, which [Scanner.Close] deletes. now stamps the reports. The checks for
-// misconfigurations are compiled here, if they are asked for.
+// New prepares Trivy in this process: it takes over the default logger, which Trivy uses, and makes
+// a directory for temporary files, which [Scanner.Close] deletes. now is the clock of the reports.
+// Misconfiguration checks are compiled here, if they are configured.
 func New(cfg Config, now func() time.Time) (*Scanner, error) {
 	const op = "start trivy"
-	heard := &swallowed{}
-	slog.SetDefault(slog.New(heard))
-	withoutSuppliers()
+	logged := &logErrors{}
+	slog.SetDefault(slog.New(logged))
+	disableSuppliers()
 	temp, err := os.MkdirTemp("", "pratique-trivy-")
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	// Trivy settles its directory at first use, and the system's may be another one by then.
+	// Trivy chooses its directory at the first use, when the system's may have changed.
 	if dir := xos.TempDir(); dir == os.TempDir() {
 		err = errors.New("no directory for temporary files")
 	}
 	if err = errors.Join(err, prepareJava(temp)); err != nil {
-		_ = os.RemoveAll(temp) // the first error is the one to tell
+		_ = os.RemoveAll(temp) // the first error says more
 		return nil, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	option := cfg.option()
@@ -95,17 +97,17 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 			return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 		}
 	}
-	reads, err := newReaders(option)
+	reads, err := newAnalyzers(option)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", errors.Join(err, os.RemoveAll(temp)))
 	}
 	trees := cfg.Trees
 	if trees == nil {
-		trees = new(filetree.Memory)
+		trees = new(filetree.Cache)
 	}
 	return &Scanner{
-		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, readers: reads, normal: new(filetree.Derived[*normal]),
-		hider: newHider(), swallowed: heard, handle: handle{temp: temp}, now: now,
+		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, analyzers: reads, normalized: new(filetree.PerLayer[*normalLayer]),
+		redactor: newRedactor(), logErrors: logged, handle: handle{temp: temp}, now: now,
 	}, nil
 }
 
@@ -123,7 +125,7 @@ func (s *Scanner) Close() error {
 	return pratique.Wrap(pratique.Unavailable, "stop trivy", "", err)
 }
 
-// Tool names Trivy and the version that is built in.
+// Tool returns Trivy and its version.
 func Tool() pratique.Tool {
 	t := pratique.Tool{Name: "trivy", Version: "unknown"}
 	info, ok := debug.ReadBuildInfo()
@@ -138,8 +140,8 @@ func Tool() pratique.Tool {
 	return t
 }
 
-// prepareJava points Trivy to an empty Java database: with none at all it fails on the first jar. Updates are off, so
-// Trivy never tries to download one.
+// prepareJava gives Trivy an empty Java database: without any it fails on the first jar. Updates
+// are off, so Trivy never downloads one.
 func prepareJava(temp string) error {
 	if err := emptyJava(filepath.Join(temp, "java-db")); err != nil { // the name that Trivy expects below its cache directory
 		return err
@@ -155,7 +157,7 @@ func emptyJava(dir string) error {
 		return err
 	}
 	if err := db.Init(); err != nil {
-		_ = db.Close() // the first error is the one to tell
+		_ = db.Close() // the first error says more
 		return err
 	}
 	if err := db.Close(); err != nil {

@@ -24,16 +24,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy finds nothing in a package whose version it cannot compare, and logs that at most. So it is asked here which ones it
-// can. Whether it can does not depend on a database.
+// Trivy finds nothing in a package whose version it cannot compare, and at most logs that. So these packages are found here.
+// It does not depend on a database.
 
-// ecosystemOf is where Trivy looks the packages of a list up; ok is false if it does not.
+// ecosystemOf returns the ecosystem of a list; ok is false if Trivy has none.
 func ecosystemOf(listType string) (eco ecosystem.Type, ok bool) {
 	driver, ok := library.NewDriver(ftypes.LangType(listType))
 	return ecosystem.Type(driver.Type()), ok
 }
 
-// comparer is the one that Trivy uses for an ecosystem.
+// comparer returns Trivy's comparer of an ecosystem.
 func comparer(eco ecosystem.Type) compare.Comparer {
 	switch eco {
 	case ecosystem.RubyGems, ecosystem.Cocoapods:
@@ -51,14 +51,16 @@ func comparer(eco ecosystem.Type) compare.Comparer {
 	}
 }
 
-// compares says whether Trivy can compare a version of an ecosystem. Every version that it can is in one of the two ranges.
-func compares(eco ecosystem.Type, version string) bool {
+// comparable reports whether Trivy can compare a version. Every version that it can compare is in
+// one of the two ranges.
+func comparable(eco ecosystem.Type, version string) bool {
 	anything := dbtypes.Advisory{VulnerableVersions: []string{">=1", "<=1"}}
 	return version != "" && comparer(eco).IsVulnerable(version, anything)
 }
 
-// comparesOS says whether Trivy's driver of a family can compare the version of a package, and has a name to look it up by.
-func comparesOS(family string, p pratique.Package) bool {
+// comparableOS reports whether Trivy's driver of a family can compare the version of a package, and
+// look its name up.
+func comparableOS(family string, p pratique.Package) bool {
 	of := fromPackage(p)
 	installed, source := utils.FormatVersion(of), utils.FormatSrcVersion(of)
 	valid := func(c version.Comparer, v string) bool {
@@ -72,74 +74,74 @@ func comparesOS(family string, p pratique.Package) bool {
 		return valid(version.NewAPKComparer(), source)
 	case ftypes.Wolfi, ftypes.Chainguard, ftypes.MinimOS:
 		return valid(version.NewAPKComparer(), installed)
-	case ftypes.Amazon: // it has its packages' versions compared as Debian's
+	case ftypes.Amazon: // compares versions as Debian does
 		return valid(version.NewDEBComparer(), installed)
 	case ftypes.Bottlerocket:
 		return installed != ""
 	case ftypes.Azure, ftypes.CBLMariner, ftypes.Photon:
 		return p.SrcName != ""
-	case ftypes.Alma: // it leaves out packages of modules that do not say of which
+	case ftypes.Alma: // ignores packages of modules without the module's name
 		return !strings.Contains(p.Release, ".module_el") || p.Modularity != ""
 	default:
 		return true
 	}
 }
 
-// odd gathers the packages of one list that are not matched by themselves, though the list is. A package counts once with
-// each name and version.
-type odd struct {
-	list pratique.PackageList
-	all  []pratique.Unmatched
-	at   map[pratique.Unmatched]int
+// unmatchedPackages collects the packages of a list that are not matched although the list is, once
+// for each name and version.
+type unmatchedPackages struct {
+	list  pratique.PackageList
+	all   []pratique.Unmatched
+	index map[pratique.Unmatched]int
 }
 
-// mostNamed is how many packages of a list are named; the others are counted together, by reason.
-const mostNamed = 20
+// maxNamed bounds the packages of a list that are named; further ones are counted by reason.
+const maxNamed = 20
 
-func (o *odd) add(p pratique.Package, version string, reason pratique.UnmatchedReason) {
+func (o *unmatchedPackages) add(p pratique.Package, version string, reason pratique.UnmatchedReason) {
 	const most = 100 // bytes of a text, which is the image's
 	u := pratique.Unmatched{Class: o.list.Class, Type: o.list.Type, Path: o.list.Path, Reason: reason}
 	key := u
 	key.Name, key.Version = pratique.Excerpt(p.Name, most), pratique.Excerpt(version, most)
-	if o.at == nil {
-		o.at = map[pratique.Unmatched]int{}
+	if o.index == nil {
+		o.index = map[pratique.Unmatched]int{}
 	}
-	at, ok := o.at[key]
-	if !ok && len(o.all) >= mostNamed {
+	at, ok := o.index[key]
+	if !ok && len(o.all) >= maxNamed {
 		key = u
-		at, ok = o.at[key]
+		at, ok = o.index[key]
 	}
 	if !ok {
 		at = len(o.all)
-		o.at[key], o.all = at, append(o.all, key)
+		o.index[key], o.all = at, append(o.all, key)
 	}
 	o.all[at].Packages++
 }
 
-// odds are the packages of a list of an ecosystem that are not matched, though the ecosystem is. Its advisories are in
-// buckets.
-func odds(eco ecosystem.Type, buckets []*bolt.Bucket, l pratique.PackageList) []pratique.Unmatched {
-	found := odd{list: l}
+// unmatchedInApplication returns the unmatched packages of an application's list. The buckets are
+// its ecosystem's.
+func unmatchedInApplication(eco ecosystem.Type, buckets []*bolt.Bucket, l pratique.PackageList) []pratique.Unmatched {
+	found := unmatchedPackages{list: l}
 	for _, p := range l.Packages {
 		name := vulnerability.NormalizePkgName(eco, p.Name)
 		switch {
-		case renamed(eco, name):
+		case renamedBySupplier(eco, name):
 			found.add(p, p.Version, pratique.UnmatchedSupplier)
-		case named(buckets, name) && !compares(eco, p.Version): // comparing costs more
+		case hasAdvisory(buckets, name) && !comparable(eco, p.Version): // comparing is slower
 			found.add(p, p.Version, pratique.UnmatchedVersion)
 		}
 	}
 	return found.all
 }
 
-// oddOS is odds for packages of a release.
-func (db advised) oddOS(r release, l pratique.PackageList) []pratique.Unmatched {
-	found := odd{list: l}
+// unmatchedOS returns the unmatched packages of a distribution's list.
+func (db advisoryDB) unmatchedOS(r release, l pratique.PackageList) []pratique.Unmatched {
+	found := unmatchedPackages{list: l}
 	for _, p := range l.Packages {
 		switch {
-		case renamedOS(r.family, p):
+		case renamedBySupplierOS(r.family, p):
 			found.add(p, cmp.Or(p.Version, p.SrcVersion), pratique.UnmatchedSupplier)
-		case !comparesOS(string(r.family), p) && db.namedOS(r, p):
+		case !comparableOS(string(r.family), p) && db.hasOSAdvisory(r, p):
 			found.add(p, utils.FormatVersion(fromPackage(p)), pratique.UnmatchedVersion)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
-	"github.com/pratique-dev/pratique/scanner/trivy/database"
+	"github.com/pratique-dev/pratique/scanner/trivy/delta"
 )
 
 // against is an advisory of an ecosystem about versions before one.
@@ -116,7 +116,7 @@ func TestManyVersionsThatAreNotCompared(t *testing.T) {
 			t.Errorf("a version of %d bytes", len(u.Version))
 		}
 	}
-	if len(all) != mostNamed+1 || n != 500 || all[0].Packages != 2 || all[mostNamed].Name != "" {
+	if len(all) != maxNamed+1 || n != 500 || all[0].Packages != 2 || all[maxNamed].Name != "" {
 		t.Errorf("%d entries of %d packages: %+v", len(all), n, all)
 	}
 }
@@ -205,8 +205,8 @@ func TestComparersAreTrivys(t *testing.T) {
 				found[f.PackageID] = true
 			}
 			for _, v := range versions {
-				if can := compares(eco, v); can != found[v] || database.Plain(string(listType), v) && !can {
-					t.Errorf("%q: taken for comparable %t, for plain %t; Trivy finds something %t", v, can, database.Plain(string(listType), v), found[v])
+				if can := comparable(eco, v); can != found[v] || delta.Comparable(string(listType), v) && !can {
+					t.Errorf("%q: taken for comparable %t, for plain %t; Trivy finds something %t", v, can, delta.Comparable(string(listType), v), found[v])
 				}
 			}
 		})

@@ -35,7 +35,7 @@ type Stage struct {
 	// subjects lets one worker at a time work on a subject, and on the images of an index. CI often
 	// pushes one digest under two tags at the same moment; the second worker then finds the facts of
 	// the first.
-	subjects keyed.Mutex
+	subjects keyed.Mutex[pratique.Subject]
 }
 
 // Store attaches signed objects to images in their registry. It is the part of an [oci.Store] that

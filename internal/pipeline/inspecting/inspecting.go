@@ -43,7 +43,7 @@ type Stage struct {
 
 	// subjects lets one worker at a time work on a subject. CI often pushes one digest under two
 	// tags at the same moment; the second worker then finds the facts of the first.
-	subjects keyed.Mutex
+	subjects keyed.Mutex[pratique.Subject]
 }
 
 // Resolver finds the manifest behind a ref, and decides which images of an index are left out.

@@ -101,7 +101,7 @@ func (s *Stage) scan(ctx context.Context, w pipeline.Work, image pratique.Subjec
 	}
 	return &pratique.Scanned{
 		Report: doc.Digest, Inventory: inventory, Database: db.Database, Counts: report.Counts(),
-		Fixable: scanner.Fixable(report.Findings), StartedAt: started, ScannedAt: s.Now().UTC(),
+		Fixable: scanner.CountFixable(report.Findings), StartedAt: started, ScannedAt: s.Now().UTC(),
 	}, nil
 }
 

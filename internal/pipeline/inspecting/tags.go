@@ -14,8 +14,8 @@ type Tags interface {
 	// Digest returns the sha256 digest of the manifest that a tag, or a digest of another algorithm,
 	// names now. The error is NotFound if there is no such tag or manifest.
 	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
-	// Naming returns the tags that name the subject now.
-	Naming(ctx context.Context, s pratique.Subject) ([]string, error)
+	// TagsOf returns the tags that name the subject now.
+	TagsOf(ctx context.Context, s pratique.Subject) ([]string, error)
 }
 
 // publishTags publishes a push as one push for each tag that names its digest, because the sender
@@ -30,7 +30,7 @@ func (s *Stage) publishTags(ctx context.Context, w pipeline.Work) error {
 	if _, over, err := s.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 		return err // the message was redelivered
 	}
-	tags, err := s.Tags.Naming(ctx, w.Subject)
+	tags, err := s.Tags.TagsOf(ctx, w.Subject)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (b batch) request(ctx context.Context, lists []rescan.List, results []resca
 		}
 	}
 	request := rescan.NewRequest(questions, change)
-	if len(request.Open()) > 0 {
+	if len(request.Pending()) > 0 {
 		if err := b.send(ctx, request); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (b batch) request(ctx context.Context, lists []rescan.List, results []resca
 			return err
 		}
 		if found.Difference != nil {
-			b.comparisons.Learn(l.Findings, found.Digest, *found.Difference)
+			b.comparisons.Put(l.Findings, found.Digest, *found.Difference)
 		}
 		results[i] = rescan.ListResult{ID: l.ID, Findings: found.Digest, Vulnerabilities: found.Vulnerabilities}
 	}
@@ -110,7 +110,7 @@ func (b batch) send(ctx context.Context, request *rescan.Request) error {
 	case <-ctx.Done():
 		return pratique.Wrap(pratique.Unavailable, "wait for the matcher", "", context.Cause(ctx))
 	}
-	open := request.Open()
+	open := request.Pending()
 	if len(open) == 0 {
 		return nil
 	}
@@ -118,7 +118,7 @@ func (b batch) send(ctx context.Context, request *rescan.Request) error {
 	if err != nil {
 		return err
 	}
-	return request.Answer(reports)
+	return request.SetReports(reports)
 }
 
 // unmatched is the result for a list that the matcher failed on. If its document is lost, too, the

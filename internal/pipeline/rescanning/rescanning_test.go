@@ -116,7 +116,7 @@ func (c *inventory) run() {
 			return c.delta, nil
 		},
 		Lookup: rescan.Lookup{
-			Concerned: func(list pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
+			AffectedPackages: func(list pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
 				for i, p := range list.Lists[0].Packages {
 					if names[p.Name] {
 						concerned = append(concerned, i)

@@ -59,7 +59,7 @@ func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.
 		if o.Changed {
 			changed++
 		}
-		if o.Worse {
+		if o.NewFindings {
 			worse++
 		}
 		if o.Result.Failed != "" {

@@ -13,44 +13,44 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// base is an image that was cataloged, with everything that decides whether an image on top of it has
-// the same catalog and more. It does not change. If it lies on another base itself, it holds only
-// what the layers above that one added.
+// base is an image that was cataloged, with everything that decides whether an image built on it
+// has the same catalog and more. It is immutable. If it is built on another base, it only has what
+// the layers above that one added.
 type base struct {
-	below *base // nil if all of it was cataloged at once
+	below *base // nil if it was cataloged as a whole
 	chain []pratique.Digest
-	// layers describe all layers; the fields after it are about those above below.
+	// layers describe all layers; the following fields are about those above below.
 	layers  []image.LayerMetadata
 	catalog *syftsbom.SBOM
 	found   packageSet // of catalog
 	paths   paths
-	names   map[string]struct{} // the last parts of all paths
-	// missing are the places where nothing is, although a lookup or a link led there. A file that
-	// appears at one of them changes an answer.
+	names   map[string]struct{} // the last elements of all paths
+	// missing are paths of look-ups and links at which nothing exists. A file that appears there
+	// changes an answer.
 	missing map[string]struct{}
-	// linked are the directories to which a link leads: what lies in them has more than one path.
+	// linked are directories that a link leads to: their files have more than one path.
 	linked map[string]struct{}
-	// globs are the patterns that came from what was found.
+	// globs are the patterns that depended on what was found.
 	globs []string
-	// answers and contents are what was found by name in the lowest base, and what small files among
-	// these hold.
+	// answers are the results of look-ups by name in the lowest base, contents are the small files
+	// among them.
 	answers  map[string][]file.Location
 	contents map[file.Coordinates][]byte
 	model    *model
 }
 
-// newBase completes b, which lies on low, with what was asked about it. It is nil for an image whose
-// links go in circles: nobody can say what such a lookup answers.
+// newBase completes b, which is built on low, with what was asked about it. It is nil for an image
+// with link loops, since such look-ups have no defined answer.
 func newBase(low *base, b base, asked, always *trace) *base {
 	b.below = low
 	b.names, b.missing, b.linked = map[string]struct{}{}, map[string]struct{}{}, map[string]struct{}{}
-	b.globs = asked.dynamic(always)
+	b.globs = asked.ownGlobs(always)
 	b.answers, b.contents = asked.answers, asked.contents
 	if low != nil {
 		b.answers, b.contents = low.answers, low.contents
 	}
 	if b.model == nil {
-		b.model = &model{of: b.sbom}
+		b.model = &model{source: b.sbom}
 	}
 	for p, e := range b.paths.here {
 		b.names[path.Base(p)] = struct{}{}
@@ -81,7 +81,7 @@ func newBase(low *base, b base, asked, always *trace) *base {
 	return &b
 }
 
-// any reports whether something is true of a base, or of one below it.
+// any reports whether a condition holds for a base or for one below it.
 func (b *base) any(is func(b *base) bool) bool {
 	for ; b != nil; b = b.below {
 		if is(b) {
@@ -91,7 +91,7 @@ func (b *base) any(is func(b *base) bool) bool {
 	return false
 }
 
-// packages are those of all its layers.
+// packages returns those of all its layers.
 func (b *base) packages() []pkg.Package {
 	if b.below == nil {
 		return b.found.packages
@@ -99,7 +99,7 @@ func (b *base) packages() []pkg.Package {
 	return slices.Concat(b.below.packages(), b.found.packages)
 }
 
-// sbom is the catalog of all its layers.
+// sbom returns the catalog of all its layers.
 func (b *base) sbom() *syftsbom.SBOM {
 	if b.below == nil {
 		return b.catalog
@@ -107,7 +107,7 @@ func (b *base) sbom() *syftsbom.SBOM {
 	return description{b.catalog.Source}.describes(merge(b.below.sbom(), b.catalog, b.packages()))
 }
 
-// chainOf lists an image's layers by their diff ids, lowest first.
+// chainOf returns an image's diff ids, lowest layer first.
 func chainOf(img layers.Image) []pratique.Digest {
 	chain := make([]pratique.Digest, len(img.Layers))
 	for i, l := range img.Layers {

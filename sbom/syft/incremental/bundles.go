@@ -24,9 +24,9 @@ func withBundles(cfg *syft.CreateSBOMConfig) *syft.CreateSBOMConfig {
 		WithCatalogers(pkgcataloging.NewAlwaysEnabledCatalogerReference(bundles{inner}))
 }
 
-// bundles is Syft's cataloger of .NET dependencies. It is shown only those programs that contain the
-// mark of a .NET bundle: in others it finds nothing. Syft itself copies every program of an image
-// into memory to look for that mark, which took a tenth of all time and memory.
+// bundles is Syft's cataloger of .NET dependencies, limited to executables that contain the marker
+// of a .NET bundle: it finds nothing in others. Syft itself copies every executable into memory to
+// look for the marker, which took a tenth of all time and memory.
 type bundles struct{ pkg.Cataloger }
 
 // Catalog implements [pkg.Cataloger].
@@ -34,13 +34,13 @@ func (b bundles) Catalog(ctx context.Context, resolver file.Resolver) ([]pkg.Pac
 	return b.Cataloger.Catalog(ctx, marked{Resolver: resolver, mark: bundleMark()})
 }
 
-// bundleMark is what .NET puts into a program that carries its libraries: the SHA-256 of this text.
+// bundleMark is the marker of an executable with its libraries: the SHA-256 of this text.
 func bundleMark() []byte {
 	sum := sha256.Sum256([]byte(".net core bundle\n"))
 	return sum[:]
 }
 
-// marked lists the files of a type that have the mark in them, and those that cannot be read.
+// marked lists the files of a type that contain the marker, and those that cannot be read.
 type marked struct {
 	file.Resolver
 	mark []byte
@@ -65,24 +65,23 @@ func (m marked) FilesByMIMEType(types ...string) ([]file.Location, error) {
 func (m marked) has(l file.Location, buffer []byte) bool {
 	body, err := m.Resolver.FileContentsByLocation(l)
 	if err != nil {
-		return true // the cataloger says what is wrong with it
+		return true // the cataloger reports the error
 	}
 	defer func() { _ = body.Close() }() // only read
-	found, err := contains(io.LimitReader(body, mostSearched+1), m.mark, buffer)
+	found, err := contains(io.LimitReader(body, maxSearched+1), m.mark, buffer)
 	return found || err != nil
 }
 
 const (
 	// searchBuffer fits into a processor's cache.
 	searchBuffer = 256 << 10
-	// mostSearched is how much of a file Syft itself searches at most. Of a larger one it says that it
-	// did not.
-	mostSearched = 500_000_000
+	// maxSearched is how much of a file Syft searches. For a larger one it reports an error.
+	maxSearched = 500_000_000
 )
 
 var errNotSearched = errors.New("too large to be searched")
 
-// contains reports whether r has mark in it, which must be shorter than buffer.
+// contains reports whether r contains mark, which must be shorter than buffer.
 func contains(r io.Reader, mark, buffer []byte) (bool, error) {
 	kept, all := 0, int64(0)
 	for {
@@ -92,19 +91,19 @@ func contains(r io.Reader, mark, buffer []byte) (bool, error) {
 		switch {
 		case holds(have, mark):
 			return true, nil
-		case all > mostSearched:
+		case all > maxSearched:
 			return false, errNotSearched
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return false, nil
 		case err != nil:
 			return false, err
 		}
-		kept = copy(buffer, have[len(have)-len(mark)+1:]) // the mark may lie across two readings
+		kept = copy(buffer, have[len(have)-len(mark)+1:]) // the mark may span two reads
 	}
 }
 
-// holds is bytes.Contains. It looks for a byte of the mark that is rare in programs, if there is one:
-// the first byte of the mark of bundles is everywhere in programs for x86.
+// holds is bytes.Contains, but searches for a byte of the mark that is rare in executables: the
+// first byte of the bundle marker is everywhere in x86 code.
 func holds(b, mark []byte) bool {
 	const seldom = 0xae
 	within := max(0, bytes.IndexByte(mark, seldom))

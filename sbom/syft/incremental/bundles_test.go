@@ -47,7 +47,7 @@ func TestContains(t *testing.T) {
 	if _, err := contains(iotest.ErrReader(broken), mark, buffer); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := contains(io.LimitReader(zeros{}, mostSearched+1), mark, make([]byte, 1<<20)); !errors.Is(err, errNotSearched) {
+	if _, err := contains(io.LimitReader(zeros{}, maxSearched+1), mark, make([]byte, 1<<20)); !errors.Is(err, errNotSearched) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -7,20 +7,19 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// cache keeps the images that were cataloged last, by their layers. The zero value is empty.
+// cache has the images that were cataloged last, by their layers. The zero value is empty.
 type cache struct {
 	mu    sync.Mutex
-	bases []*base // the one used last is last
+	bases []*base // least recently used first
 }
 
 const (
-	// mostBases and mostPaths bound a cache. Together its images have so many paths, at about 150
-	// bytes each.
-	mostBases = 16
-	mostPaths = 300_000
+	// maxBases and maxPaths bound a cache. A path takes about 150 bytes.
+	maxBases = 16
+	maxPaths = 300_000
 )
 
-// find returns the known image with the most layers that the image is built on, and nil if there is
+// find returns the cached image with the most layers that an image is built on, nil if there is
 // none.
 func (c *cache) find(chain []pratique.Digest) *base {
 	c.mu.Lock()
@@ -38,7 +37,7 @@ func (c *cache) find(chain []pratique.Digest) *base {
 	return found
 }
 
-// use puts a base at the end of the list, after those that it lies on.
+// use moves a base to the end of the list, after the bases below it.
 func (c *cache) use(b *base) {
 	if b.below != nil {
 		c.use(b.below)
@@ -48,7 +47,7 @@ func (c *cache) use(b *base) {
 	}
 }
 
-// shared is the number of lowest layers that the image has in common with a known one.
+// shared returns the number of lowest layers that an image shares with a cached one.
 func (c *cache) shared(chain []pratique.Digest) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,10 +62,10 @@ func (c *cache) shared(chain []pratique.Digest) int {
 	return most
 }
 
-// add remembers an image; nil is nothing. An image whose base is not in the cache any more is not
-// remembered: it would keep the base alive, beyond the bound.
+// add caches an image, unless it is nil. If its base is no longer cached, neither is the image: it
+// would keep the base in memory, beyond the bound.
 func (c *cache) add(b *base) {
-	if b == nil || len(b.paths.here) > mostPaths {
+	if b == nil || len(b.paths.here) > maxPaths {
 		return
 	}
 	c.mu.Lock()
@@ -81,7 +80,7 @@ func (c *cache) add(b *base) {
 		c.drop(c.bases[at])
 	}
 	c.bases = append(c.bases, b)
-	for len(c.bases) > mostBases || c.paths() > mostPaths {
+	for len(c.bases) > maxBases || c.paths() > maxPaths {
 		c.drop(c.bases[0])
 	}
 }
@@ -94,7 +93,7 @@ func (c *cache) paths() int {
 	return total
 }
 
-// drop forgets a base, and those that lie on it.
+// drop removes a base, and those built on it.
 func (c *cache) drop(gone *base) {
 	c.bases = slices.DeleteFunc(c.bases, func(b *base) bool {
 		return b.any(func(below *base) bool { return below == gone })

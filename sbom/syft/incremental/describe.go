@@ -22,10 +22,10 @@ func metadata(read *image.Image) []image.LayerMetadata {
 	return all
 }
 
-// description is what Syft says of an image as a whole.
+// description is Syft's description of an image as a whole.
 type description struct{ source.Description }
 
-// describe is the description of an image whose layers were read before.
+// describe returns the description of an image whose layers were read before.
 func describe(img layers.Image, meta []image.LayerMetadata) (description, error) {
 	disk, err := img.V1()
 	if err != nil {
@@ -55,7 +55,7 @@ func describe(img layers.Image, meta []image.LayerMetadata) (description, error)
 		return description{}, err
 	}
 	for i, m := range meta {
-		// The same layer may be compressed otherwise here.
+		// The same layer may be compressed differently here.
 		if m.MediaType, err = all[i].MediaType(); err != nil {
 			return description{}, err
 		}
@@ -65,7 +65,7 @@ func describe(img layers.Image, meta []image.LayerMetadata) (description, error)
 	return description{plain.Source(img, unread).Describe()}, nil
 }
 
-// describes is a catalog made that of the image described.
+// describes returns a catalog with this description.
 func (d description) describes(s *syftsbom.SBOM) *syftsbom.SBOM {
 	out := *s
 	out.Source = d.Description
@@ -74,15 +74,14 @@ func (d description) describes(s *syftsbom.SBOM) *syftsbom.SBOM {
 		switch r.From.(type) {
 		case pkg.Package, *pkg.Package, file.Coordinates:
 		default:
-			out.Relationships[i].From = identified(d.ID)
+			out.Relationships[i].From = imageID(d.ID)
 		}
 	}
 	return &out
 }
 
-// identified stands for the image in relationships, as Syft's own type does: it has an id and
-// nothing else.
-type identified artifact.ID
+// imageID represents the image in relationships, as a type of Syft does that only has an id.
+type imageID artifact.ID
 
 // ID implements [artifact.Identifiable].
-func (i identified) ID() artifact.ID { return artifact.ID(i) }
+func (i imageID) ID() artifact.ID { return artifact.ID(i) }

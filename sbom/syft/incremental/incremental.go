@@ -1,15 +1,15 @@
-// Package incremental makes the SBOMs of sbom/syft and reads less for them. It remembers the images
-// that it cataloged last. Of an image that lies on one of these it catalogs the layers above only,
-// if that provably gives the same; otherwise it reads everything.
+// Package incremental makes the same SBOMs as sbom/syft, and reads less. It caches the images that
+// it cataloged last. For an image built on one of these it only catalogs the layers above, if that
+// provably gives the same result; otherwise it reads everything.
 //
-// The proof rests on one property of Syft: a cataloger learns of an image only by asking a resolver.
-// So the package records the questions that were asked about a base image. It then looks whether the
-// layers above could change an answer (disturb.go), answers what is asked about the upper layers for
-// the whole image (upper.go), and checks that the two catalogs add up (merge.go). What it may
-// believe of Syft's catalogers depends on Syft's version: a test fails when that changes, until
+// The proof rests on one property of Syft: a cataloger learns about an image only by asking a
+// resolver. So the package records the questions about a base image. Then it checks whether the
+// layers above could change an answer (conflict.go), answers questions about the upper layers for
+// the whole image (upper.go), and checks that the two catalogs can be merged (merge.go). What is
+// known about Syft's catalogers depends on Syft's version: a test fails when that changes, until
 // testdata/catalogers.txt is approved again. Decision 0026 has the reasons.
 //
-// To believe nothing of this, turn it off: inspect.incrementalSBOM.
+// inspect.incrementalSBOM turns it off.
 package incremental
 
 import (
@@ -33,16 +33,16 @@ import (
 
 var _ sbom.Generator = (*Generator)(nil)
 
-// Generator makes SBOMs. It may be used by several goroutines.
+// Generator makes SBOMs. It is safe for concurrent use.
 type Generator struct {
 	full   *plain.Generator
 	config *syft.CreateSBOMConfig
 	cache  cache
-	// always is what Syft asks about every image, even one without files.
-	always *trace
+	// baseline is what Syft asks about every image, even one without files.
+	baseline *trace
 }
 
-// New builds a generator that gives what full gives.
+// New builds a generator with the same results as full.
 func New(full *plain.Generator) (*Generator, error) {
 	g := &Generator{full: full, config: withBundles(full.Config())}
 	always := newTrace()
@@ -53,7 +53,7 @@ func New(full *plain.Generator) (*Generator, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, "start syft", "", err)
 	}
-	g.always = always
+	g.baseline = always
 	return g, nil
 }
 
@@ -65,15 +65,15 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	fail := func(err error) (sbom.Documents, error) {
 		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), "generate sbom", img.Subject.String(), err)
 	}
-	if err := ctx.Err(); err != nil { // a known image is not read, so nothing else would notice
+	if err := ctx.Err(); err != nil { // a cached image is not read, so nothing else checks ctx
 		return fail(err)
 	}
-	asMeant, err := g.full.ReadsAsMeant(ctx, img)
+	asMeant, err := g.full.ReadsCorrectly(ctx, img)
 	if err != nil {
 		return fail(err)
 	}
 	if !asMeant {
-		// What such layers hold depends on those below them, so nothing of it can be remembered.
+		// The content of such layers depends on those below, so it cannot be cached.
 		return g.full.Generate(ctx, img)
 	}
 	found, err := g.catalog(ctx, img)
@@ -100,8 +100,8 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	return docs, nil
 }
 
-// result is the catalog of an image. model makes Syft's SPDX model of it, remember what the cache
-// keeps of it, which is nil if there is nothing to keep.
+// result is the catalog of an image. model makes Syft's SPDX model of it, remember returns what to
+// cache, nil for nothing.
 type result struct {
 	whole    *syftsbom.SBOM
 	packages []pkg.Package
@@ -109,13 +109,13 @@ type result struct {
 	remember func() *base
 }
 
-// catalog finds the packages in an image.
+// catalog finds the packages of an image.
 func (g *Generator) catalog(ctx context.Context, img layers.Image) (result, error) {
 	chain := chainOf(img)
 	base := g.cache.find(chain)
 	if base == nil {
 		if n := g.cache.shared(chain); n > 0 {
-			// This is the second image with these layers at the bottom; there will be more.
+			// This is the second image with these lowest layers, so more will come.
 			lower, err := subimage(img, 0, n)
 			if err != nil {
 				return result{}, err
@@ -137,36 +137,36 @@ func (g *Generator) catalog(ctx context.Context, img layers.Image) (result, erro
 	return g.all(ctx, img, newTrace())
 }
 
-// all catalogs all layers, and records what is asked about them.
+// all catalogs all layers, and records the questions.
 func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ result, err error) {
 	read, cleanup, err := plain.Open(ctx, img)
 	if err != nil {
 		return result{}, err
 	}
 	defer func() { err = errors.Join(err, cleanup()) }()
-	whole, err := g.full.Catalog(ctx, observed{
+	whole, err := g.full.Catalog(ctx, wrappedSource{
 		Source: plain.Source(img, read),
 		wrap:   func(r file.Resolver) file.Resolver { return &recorder{Resolver: r, trace: asked} },
 	}, g.config)
 	if err != nil {
 		return result{}, err
 	}
-	found, model := packagesOf(whole), &model{of: func() *syftsbom.SBOM { return whole }}
+	found, model := packagesOf(whole), &model{source: func() *syftsbom.SBOM { return whole }}
 	return result{
 		whole: whole, packages: found.packages, model: model.document,
 		remember: func() *base {
-			if g.always == nil || len(img.Layers) == 0 {
+			if g.baseline == nil || len(img.Layers) == 0 {
 				return nil
 			}
 			return newBase(nil, base{
 				chain: chainOf(img), catalog: whole, found: found, model: model, layers: metadata(read), paths: paths{here: pathsOf(read)},
-			}, asked, g.always)
+			}, asked, g.baseline)
 		},
 	}, nil
 }
 
-// onBase catalogs the layers above a known image. If it says why not, and there is no error, the
-// image has to be read whole.
+// onBase catalogs the layers above a cached image. If why is not empty, the whole image has to be
+// read.
 func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ result, why string, err error) {
 	n := len(low.chain)
 	if n == len(img.Layers) {
@@ -209,12 +209,12 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		return result{}, "", err
 	}
 	all := pathsOf(read)
-	added, why := low.disturbed(read, all, resolver)
+	added, why := low.conflict(read, all, resolver)
 	if why != "" {
 		return result{}, why, nil
 	}
-	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), always: g.always}
-	above, err := g.full.Catalog(ctx, observed{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
+	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), baseline: g.baseline}
+	above, err := g.full.Catalog(ctx, wrappedSource{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
 	if why := view.refused(); why != "" {
 		return result{}, "it asks for " + why, nil
 	}
@@ -222,17 +222,17 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		return result{}, "", err
 	}
 	found := packagesOf(above)
-	if why := addUp(low, above, found, ids); why != "" {
+	if why := checkMerge(low, above, found, ids); why != "" {
 		return result{}, why, nil
 	}
 	packages := slices.Concat(low.packages(), found.packages)
 	return result{
 		whole: about.describes(merge(low.sbom(), above, packages)), packages: packages,
-		model: func() *spdx.Document { return low.model.under(plain.ModelOf(above)) },
+		model: func() *spdx.Document { return low.model.addTo(plain.ModelOf(above)) },
 		remember: func() *base {
 			return newBase(low, base{
 				chain: chainOf(img), catalog: above, found: found, layers: meta, paths: paths{here: all, below: &low.paths},
-			}, view.trace, g.always)
+			}, view.trace, g.baseline)
 		},
 	}, "", nil
 }

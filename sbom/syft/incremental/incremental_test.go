@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // forgetful is a generator that knows no image yet.
 func forgetful() *Generator {
-	return &Generator{full: generator.full, config: generator.config, always: generator.always}
+	return &Generator{full: generator.full, config: generator.config, baseline: generator.baseline}
 }
 
 // debian is a base with what upper layers can run into: a package database that owns files, directories behind
@@ -86,7 +86,7 @@ func checkSame(t testing.TB, img layers.Image, below int) string {
 		t.Fatal(err)
 	}
 	why := "layers of it are rewritten"
-	asMeant, err := g.full.ReadsAsMeant(t.Context(), img)
+	asMeant, err := g.full.ReadsCorrectly(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestOnAKnownBase(t *testing.T) {
 		}, why: "leads into the base"},
 		"a link up and down":        {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b/../../usr/share/nodejs"}}, why: "rewritten"},
 		"a link to everything":      {upper: []imagetest.Files{{"app/root": imagetest.Symlink + "/"}}, why: "leads into the base"},
-		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "circle"},
+		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "is in a loop"},
 		"a hard link into the base": {upper: []imagetest.Files{{"app/package.json": imagetest.Hardlink + "usr/share/nodejs/base/package.json"}}, why: "rewritten"},
 		"the base's layer again":    {upper: []imagetest.Files{{"app/x": "y"}, debian(t)}, why: "layer of the base again"},
 		"the same package as below": {upper: []imagetest.Files{{"opt/copy/package.json": npm("base")}}},
@@ -302,14 +302,14 @@ func TestCacheIsBounded(t *testing.T) {
 	chain := func(n int) []pratique.Digest {
 		return chainOf(layers.Image{Layers: imagetest.Build(t, imagetest.Files{"f": fmt.Sprint(n)}).Layers})
 	}
-	for n := range mostBases + 3 {
+	for n := range maxBases + 3 {
 		c.add(&base{chain: chain(n)})
 	}
-	if len(c.bases) != mostBases {
-		t.Errorf("%d images kept, want %d", len(c.bases), mostBases)
+	if len(c.bases) != maxBases {
+		t.Errorf("%d images kept, want %d", len(c.bases), maxBases)
 	}
 	big := entries{}
-	for n := range mostPaths - 1 {
+	for n := range maxPaths - 1 {
 		big[fmt.Sprint(n)] = entry{}
 	}
 	c.add(&base{chain: chain(100), paths: paths{here: big}})

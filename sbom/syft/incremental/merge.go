@@ -9,10 +9,10 @@ import (
 	syftsbom "github.com/anchore/syft/syft/sbom"
 )
 
-// perFile names catalogers that take each file for itself: what they make of one does not depend on
-// what else they found. Those that perTree names relate what they find, so they may find something
-// in the base or above it, but not in both. Of all others nothing is known. Both lists were approved
-// for the version of Syft in testdata/catalogers.txt.
+// perFile names catalogers that treat each file separately: the result for a file does not depend
+// on other files. perTree names those that relate what they find, so they may find something in the
+// base or above it, but not in both. Nothing is known about others. Both lists were approved for
+// the version of Syft in testdata/catalogers.txt.
 func perFile() []string {
 	return []string{
 		"go-module-binary-cataloger", "cargo-auditable-binary-cataloger", "javascript-package-cataloger",
@@ -26,13 +26,13 @@ func perTree() []string {
 	}
 }
 
-// packageSet is the packages of a catalog. Syft copies each one by reflection whenever they are
+// packageSet has the packages of a catalog. Syft copies each by reflection whenever they are
 // listed.
 type packageSet struct {
 	packages []pkg.Package
 	ids      map[artifact.ID]struct{}
-	finders  map[string]struct{} // the catalogers that found them
-	elf      bool                // some come from ELF package notes
+	finders  map[string]struct{} // names of catalogers
+	elf      bool                // some are from ELF package notes
 }
 
 func packagesOf(s *syftsbom.SBOM) packageSet {
@@ -46,9 +46,9 @@ func packagesOf(s *syftsbom.SBOM) packageSet {
 	return c
 }
 
-// addUp says why the catalogs of a base and of the layers above it do not add up to that of the
-// image; "" if they do. layers are the ids of the layers above.
-func addUp(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
+// checkMerge returns why the catalogs of a base and of the layers above cannot be merged; "" if
+// they can. layers are the ids of the layers above.
+func checkMerge(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
 	for _, check := range []func() string{
 		func() string { return unapproved(low, above) },
 		func() string { return overlap(low, above) },
@@ -61,7 +61,7 @@ func addUp(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]
 	return ""
 }
 
-// merge adds two catalogs up. packages are those of both.
+// merge merges two catalogs. packages are those of both.
 func merge(lower, upper *syftsbom.SBOM, packages []pkg.Package) *syftsbom.SBOM {
 	low, high := lower.Artifacts, upper.Artifacts
 	return &syftsbom.SBOM{
@@ -91,7 +91,7 @@ func union[K comparable, V any](low, high map[K]V) map[K]V {
 	return all
 }
 
-// unapproved says which cataloger stands in the way.
+// unapproved returns why a cataloger prevents the merge; "" if none does.
 func unapproved(low *base, above packageSet) (why string) {
 	for name := range above.finders {
 		if slices.Contains(perFile(), name) || slices.Contains(perTree(), name) && !low.any(func(b *base) bool { _, both := b.found.finders[name]; return both }) {
@@ -102,8 +102,8 @@ func unapproved(low *base, above packageSet) (why string) {
 	return ""
 }
 
-// overlap says what base and upper layers have in common that Syft would have made one of, or
-// related.
+// overlap returns what base and upper layers share that Syft would have merged or related; "" for
+// nothing.
 func overlap(low *base, above packageSet) (why string) {
 	switch {
 	case low.any(func(b *base) bool { return b.found.elf }): // their libraries are looked for everywhere
@@ -128,7 +128,7 @@ func overlap(low *base, above packageSet) (why string) {
 	return ""
 }
 
-// outside says what the upper layers' catalog names that does not lie in them.
+// outside returns what the upper layers' catalog refers to outside of these layers; "" for nothing.
 func outside(s *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
 	for _, c := range s.AllCoordinates() {
 		if _, ok := layers[c.FileSystemID]; !ok {

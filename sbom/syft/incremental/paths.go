@@ -8,24 +8,24 @@ import (
 	"github.com/anchore/stereoscope/pkg/image"
 )
 
-// paths is what lies where in an image whose lower layers may have paths of their own.
+// paths are the paths of an image, whose lower layers may have paths of their own.
 type paths struct {
 	here  entries
-	below *paths // nil if there is nothing below
+	below *paths // nil if this is all
 }
 
-// entries are what lies where: absolute clean paths with what is there. Directories that no layer
-// lists are in it, too.
+// entries maps absolute clean paths to what exists there, including directories that no layer
+// lists.
 type entries map[string]entry
 
 type entry struct {
 	dir bool
-	// link is where a symbolic or hard link leads, as the layer has it; "" for everything else.
+	// link is the target of a symbolic or hard link, as written; "" for everything else.
 	link string
 	hard bool
 }
 
-// at returns what is at a path, links not followed.
+// at returns what exists at a path, without following links.
 func (p *paths) at(name string) (e entry, there bool) {
 	for ; p != nil; p = p.below {
 		if e, there = p.here[name]; there {
@@ -56,11 +56,11 @@ func pathsOf(img *image.Image) entries {
 	return all
 }
 
-// mostLinks is how many links in a row are followed.
-const mostLinks = 64
+// maxLinks bounds the links that are followed.
+const maxLinks = 64
 
-// resolve follows all links that a path leads through and returns where it ends, whether or not
-// something is there; ok is false for paths that go in circles.
+// resolve follows all links in a path and returns where it ends, whether or not something exists
+// there; ok is false for loops.
 func (p *paths) resolve(name string) (end string, ok bool) {
 	rest, at := split(name), "/"
 	for links := 0; len(rest) > 0; {
@@ -76,7 +76,7 @@ func (p *paths) resolve(name string) (end string, ok bool) {
 			at = next
 			continue
 		}
-		if links++; links > mostLinks {
+		if links++; links > maxLinks {
 			return "", false
 		}
 		if e.hard || strings.HasPrefix(e.link, "/") {
@@ -87,7 +87,7 @@ func (p *paths) resolve(name string) (end string, ok bool) {
 	return at, true
 }
 
-// split returns the names in a path, without empty ones and dots.
+// split returns the elements of a path, without empty ones and dots.
 func split(name string) []string {
 	var parts []string
 	for _, part := range strings.Split(name, "/") {
@@ -98,13 +98,13 @@ func split(name string) []string {
 	return parts
 }
 
-// under reports whether name or one of the directories that lead to it is in the set.
+// under reports whether name or one of its parents is in the set.
 func under(name string, set map[string]struct{}) bool {
 	_, ok := nearest(name, set)
 	return ok
 }
 
-// nearest is the longest of name and the directories that lead to it which is in the set.
+// nearest returns the longest of name and its parents that is in the set.
 func nearest(name string, set map[string]struct{}) (string, bool) {
 	for ; ; name = path.Dir(name) {
 		if _, ok := set[name]; ok {
@@ -116,16 +116,17 @@ func nearest(name string, set map[string]struct{}) (string, bool) {
 	}
 }
 
-// clean is a path as [entries] has it.
+// clean returns a path in the form of [entries].
 func clean(p string) string { return path.Clean("/" + p) }
 
-// special are the characters that make a pattern out of a name.
+// special are the characters of patterns.
 const special = `*?[{\`
 
-// literalName reports whether a pattern is just a name.
+// literalName reports whether a pattern is a plain name.
 func literalName(pattern string) bool { return !strings.ContainsAny(pattern, special) }
 
-// literal is the directory in which a pattern can match: what comes before its first special character.
+// literal returns the directory in which a pattern can match: the part before its first special
+// character.
 func literal(pattern string) string {
 	if at := strings.IndexAny(pattern, special); at >= 0 {
 		pattern = pattern[:at]

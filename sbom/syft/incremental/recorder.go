@@ -10,7 +10,7 @@ import (
 	"github.com/anchore/syft/syft/source"
 )
 
-// recorder writes down what is asked of a resolver.
+// recorder records what is asked of a resolver.
 type recorder struct {
 	file.Resolver
 	trace *trace
@@ -37,8 +37,7 @@ func (r *recorder) FilesByPath(paths ...string) ([]file.Location, error) {
 	})
 }
 
-// each looks paths up one by one and leaves out files that were found before, as Syft's resolvers
-// do.
+// each looks up paths one by one and removes duplicates, as Syft's resolvers do.
 func each(paths []string, lookup func(string) ([]file.Location, error)) ([]file.Location, error) {
 	if len(paths) == 1 {
 		return lookup(paths[0])
@@ -58,8 +57,7 @@ func each(paths []string, lookup func(string) ([]file.Location, error)) ([]file.
 	return all, nil
 }
 
-// RelativeFileByPath implements [file.PathResolver]. In a squashed image it is a lookup like any
-// other.
+// RelativeFileByPath implements [file.PathResolver]. In a squashed image it is an ordinary look-up.
 func (r *recorder) RelativeFileByPath(_ file.Location, p string) *file.Location {
 	found, err := r.FilesByPath(p)
 	if err != nil || len(found) == 0 {
@@ -92,15 +90,15 @@ func (r *recorder) AllLocations(ctx context.Context) <-chan file.Location {
 // FileContentsByLocation implements [file.ContentResolver].
 func (r *recorder) FileContentsByLocation(l file.Location) (io.ReadCloser, error) {
 	body, err := r.Resolver.FileContentsByLocation(l)
-	if err != nil || !r.trace.wants(l.Coordinates) {
+	if err != nil || !r.trace.shouldKeep(l.Coordinates) {
 		return body, err
 	}
-	// The reader is handed on as it is: catalogers copy a file into memory if they cannot seek in it.
+	// The reader itself is returned: catalogers copy files into memory that are not seekable.
 	file, ok := body.(readSeekerAt)
 	if !ok {
 		return body, nil
 	}
-	if content, err := small(file); err == nil && content != nil {
+	if content, err := readSmall(file); err == nil && content != nil {
 		r.trace.content(l.Coordinates, content)
 	}
 	return body, nil
@@ -111,14 +109,14 @@ type readSeekerAt interface {
 	io.Seeker
 }
 
-// small returns what is in a file of at most mostContent bytes, and nil for a larger one: a cataloger
-// that asks for that again has the image read whole.
-func small(f readSeekerAt) ([]byte, error) {
+// readSmall returns the content of a file of at most maxContent bytes, nil for a larger one: if a
+// cataloger asks for that again, the whole image is read.
+func readSmall(f readSeekerAt) ([]byte, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if _, backErr := f.Seek(0, io.SeekStart); err == nil {
 		err = backErr
 	}
-	if err != nil || size > mostContent {
+	if err != nil || size > maxContent {
 		return nil, err
 	}
 	content := make([]byte, size)
@@ -129,16 +127,16 @@ func small(f readSeekerAt) ([]byte, error) {
 	return content, err
 }
 
-// observed is a source whose files are asked for through wrap. It describes another image if
-// description is set.
-type observed struct {
+// wrappedSource is a source with a wrapped resolver. If description is set, it describes another
+// image.
+type wrappedSource struct {
 	source.Source
 	wrap        func(file.Resolver) file.Resolver
 	description *source.Description
 }
 
 // FileResolver implements [source.Source].
-func (o observed) FileResolver(scope source.Scope) (file.Resolver, error) {
+func (o wrappedSource) FileResolver(scope source.Scope) (file.Resolver, error) {
 	r, err := o.Source.FileResolver(scope)
 	if err != nil {
 		return nil, err
@@ -147,7 +145,7 @@ func (o observed) FileResolver(scope source.Scope) (file.Resolver, error) {
 }
 
 // Describe implements [source.Source].
-func (o observed) Describe() source.Description {
+func (o wrappedSource) Describe() source.Description {
 	if o.description != nil {
 		return *o.description
 	}

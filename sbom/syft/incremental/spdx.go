@@ -15,16 +15,16 @@ import (
 	plain "github.com/pratique-dev/pratique/sbom/syft"
 )
 
-// model is Syft's SPDX model of an image. To make it takes twice as long as to write it, and each
-// package and file stands in it for itself, so that of a base is made once.
+// model is Syft's SPDX model of an image. Making it takes twice as long as writing it, and packages
+// and files in it are independent, so a base's is made once.
 type model struct {
-	of   func() *syftsbom.SBOM
-	kept atomic.Pointer[part] // nil until it is made
+	source func() *syftsbom.SBOM
+	kept   atomic.Pointer[part] // nil until it is made
 }
 
 // document makes the model of the image itself.
 func (m *model) document() *spdx.Document {
-	doc := plain.ModelOf(m.of())
+	doc := plain.ModelOf(m.source())
 	m.kept.CompareAndSwap(nil, partOf(doc))
 	return doc
 }
@@ -37,8 +37,8 @@ func (m *model) part() *part {
 	return m.kept.Load()
 }
 
-// under adds the model to that of the layers above, which becomes that of the whole image.
-func (m *model) under(doc *spdx.Document) *spdx.Document {
+// addTo adds the model to that of the layers above, which becomes the model of the whole image.
+func (m *model) addTo(doc *spdx.Document) *spdx.Document {
 	low, root := m.part(), rootOf(doc)
 	for _, p := range low.packages {
 		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
@@ -59,7 +59,7 @@ func (m *model) under(doc *spdx.Document) *spdx.Document {
 	return doc
 }
 
-// rootOf is the image, which the document describes.
+// rootOf returns the image, which the document describes.
 func rootOf(doc *spdx.Document) (root common.ElementID) {
 	for _, r := range doc.Relationships {
 		if r.RefA.ElementRefID == doc.SPDXIdentifier {
@@ -69,8 +69,8 @@ func rootOf(doc *spdx.Document) (root common.ElementID) {
 	return root
 }
 
-// holdFiles makes the image contain the files that no package contains, with a code over their
-// digests, as Syft does.
+// holdFiles makes the image contain the files that no package contains, with a verification code,
+// as Syft does.
 func holdFiles(doc *spdx.Document, root common.ElementID) {
 	files := map[common.ElementID]bool{}
 	for _, f := range doc.Files {
@@ -107,7 +107,7 @@ func holdFiles(doc *spdx.Document, root common.ElementID) {
 	doc.Packages[at].FilesAnalyzed = true
 }
 
-// part is what the model of an image says of what is in it, and not of the image itself.
+// part is the content of an image in its model, without the image itself.
 type part struct {
 	packages      []*spdx.Package
 	files         []*spdx.File

@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// subimage is an image of the layers from index from up to, but not including, index to. Its
-// configuration names these layers only, and keeps everything else.
+// subimage returns an image of the layers from index from up to, but not including, index to. Its
+// configuration lists these layers only.
 func subimage(img layers.Image, from, to int) (layers.Image, error) {
 	config, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
 	if err != nil {

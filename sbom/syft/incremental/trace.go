@@ -8,24 +8,25 @@ import (
 	"github.com/anchore/syft/syft/file"
 )
 
-// mostContent bounds one file whose content is kept with a trace, mostContents all of them.
+// maxContent bounds one file whose content is kept with a trace, maxContents all of them.
 const (
-	mostContent  = 16 << 10
-	mostContents = 1 << 20
+	// maxContent bounds a file whose content is kept in a trace, maxContents all of them.
+	maxContent  = 16 << 10
+	maxContents = 1 << 20
 )
 
-// trace is what catalogers asked about an image. What they find depends on the answers and on nothing
-// else, so the same answers give the same catalog.
+// trace records what catalogers asked about an image. Their results depend on the answers only, so
+// equal answers give the same catalog.
 type trace struct {
 	mu      sync.Mutex
 	lookups map[string]struct{} // paths asked for by name
 	globs   map[string]struct{}
 	types   map[string]struct{} // MIME types
-	all     bool                // the whole list of files was asked for
-	// answers is what was found by name; contents is what small files among these hold, such as a
-	// release file.
+	all     bool                // the list of all files was requested
+	// answers are the results of look-ups by name; contents are the small files among them, such as
+	// a release file.
 	answers  map[string][]file.Location
-	absent   map[string]struct{} // what was not found by name
+	absent   map[string]struct{} // names that were not found
 	named    map[file.Coordinates]struct{}
 	contents map[file.Coordinates][]byte
 	size     int // bytes of contents
@@ -47,13 +48,13 @@ func (t *trace) look(paths ...string) {
 	}
 }
 
-// answered returns what was found by a name before. Syft asks for each file of each package more
+// answered returns the result of an earlier look-up. Syft looks up each file of each package more
 // than once.
 func (t *trace) answered(p string) (found []file.Location, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if found, ok = t.answers[p]; ok {
-		return copies(found), true
+		return cloneLocations(found), true
 	}
 	_, ok = t.absent[p]
 	return nil, ok
@@ -66,7 +67,7 @@ func (t *trace) answer(p string, found []file.Location) {
 		t.absent[p] = struct{}{}
 		return
 	}
-	t.answers[p] = copies(found)
+	t.answers[p] = cloneLocations(found)
 	for _, l := range found {
 		t.named[l.Coordinates] = struct{}{}
 	}
@@ -94,9 +95,8 @@ func (t *trace) list() {
 	t.all = true
 }
 
-// dynamic lists the patterns of t that are not among those of an image without files: they came from
-// what was found.
-func (t *trace) dynamic(always *trace) []string {
+// ownGlobs returns the patterns that are not in the baseline: they depended on what was found.
+func (t *trace) ownGlobs(always *trace) []string {
 	var found []string
 	for p := range t.globs {
 		if _, ok := always.globs[p]; !ok {
@@ -106,13 +106,13 @@ func (t *trace) dynamic(always *trace) []string {
 	return found
 }
 
-// wants reports whether a file was found by name and its content may be kept.
-func (t *trace) wants(c file.Coordinates) bool {
+// shouldKeep reports whether the content of a file should be kept.
+func (t *trace) shouldKeep(c file.Coordinates) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, named := t.named[c]
 	_, known := t.contents[c]
-	return named && !known && t.size < mostContents
+	return named && !known && t.size < maxContents
 }
 
 func (t *trace) content(c file.Coordinates, content []byte) {
@@ -122,8 +122,8 @@ func (t *trace) content(c file.Coordinates, content []byte) {
 	t.size += len(content)
 }
 
-// copies are locations that may be annotated without changing the others.
-func copies(locations []file.Location) []file.Location {
+// cloneLocations copies locations, so that their annotations can be changed.
+func cloneLocations(locations []file.Location) []file.Location {
 	out := slices.Clone(locations)
 	for i := range out {
 		out[i].Annotations = maps.Clone(out[i].Annotations)

@@ -11,21 +11,21 @@ import (
 	"github.com/anchore/syft/syft/file"
 )
 
-// upperResolver shows an image whose base is known. What is listed or searched for is found in the
-// upper layers only; what is asked for by name is answered for the whole image. A question that it
-// cannot answer in this way it refuses; then everything that was found is worthless.
+// upperResolver resolves for an image whose base is cached. Lists and searches only cover the upper
+// layers; look-ups by name are answered for the whole image. A question that it cannot answer is
+// refused, and then the result is not used.
 type upperResolver struct {
-	file.Resolver // of the upper layers
-	base          *base
-	added         map[string]struct{}
-	layers        map[string]struct{} // the ids of the upper layers
-	trace, always *trace
+	file.Resolver   // of the upper layers
+	base            *base
+	added           map[string]struct{}
+	layers          map[string]struct{} // the ids of the upper layers
+	trace, baseline *trace
 
 	mu  sync.Mutex
 	why string
 }
 
-// errRefused is what a cataloger gets. It may ignore it, so refuse keeps the question.
+// errRefused is returned to a cataloger. It may ignore it, so refuse keeps the question.
 var errRefused = errors.New("it cannot be answered without the base")
 
 func (u *upperResolver) refuse(question string) {
@@ -40,7 +40,7 @@ func (u *upperResolver) refused() string {
 	return u.why
 }
 
-// where says which part has a path: the upper layers, or the base, with what is there.
+// where returns which part has a path: the upper layers, or the base with its entry.
 func (u *upperResolver) where(p string) (upper bool, e entry, there bool) {
 	name := clean(p)
 	if under(name, u.added) {
@@ -77,7 +77,7 @@ func (u *upperResolver) filesByPath(p string) ([]file.Location, error) {
 		return u.Resolver.FilesByPath(p)
 	}
 	if found, ok := u.base.answers[p]; ok {
-		return copies(found), nil
+		return cloneLocations(found), nil
 	}
 	if there && !e.dir {
 		u.refuse(p)
@@ -95,15 +95,15 @@ func (u *upperResolver) RelativeFileByPath(_ file.Location, p string) *file.Loca
 	return &found[0]
 }
 
-// FilesByGlob implements [file.PathResolver]. A pattern that every image is searched for was answered
-// for the base when that was cataloged; any other one must not match there.
+// FilesByGlob implements [file.PathResolver]. The patterns of the baseline were answered for the
+// base when that was cataloged; other ones must not match there.
 func (u *upperResolver) FilesByGlob(patterns ...string) ([]file.Location, error) {
 	if len(patterns) == 1 && literalName(patterns[0]) {
 		return u.FilesByPath(patterns[0])
 	}
 	u.trace.glob(patterns...)
 	for _, p := range patterns {
-		if _, ok := u.always.globs[p]; !ok && !under(literal(p), u.added) && u.base.mayMatch(p) {
+		if _, ok := u.baseline.globs[p]; !ok && !under(literal(p), u.added) && u.base.mayMatch(p) {
 			u.refuse(p)
 		}
 	}
@@ -114,7 +114,7 @@ func (u *upperResolver) FilesByGlob(patterns ...string) ([]file.Location, error)
 func (u *upperResolver) FilesByMIMEType(types ...string) ([]file.Location, error) {
 	u.trace.mime(types...)
 	for _, t := range types {
-		if _, ok := u.always.types[t]; !ok {
+		if _, ok := u.baseline.types[t]; !ok {
 			u.refuse("type " + t)
 		}
 	}
@@ -124,7 +124,7 @@ func (u *upperResolver) FilesByMIMEType(types ...string) ([]file.Location, error
 // AllLocations implements [file.LocationResolver].
 func (u *upperResolver) AllLocations(ctx context.Context) <-chan file.Location {
 	u.trace.list()
-	if !u.always.all {
+	if !u.baseline.all {
 		u.refuse("all files")
 	}
 	return u.Resolver.AllLocations(ctx)

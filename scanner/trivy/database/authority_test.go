@@ -27,7 +27,7 @@ func TestOwnAuthority(t *testing.T) {
 	sources := []string{host + "/" + path}
 	_, err := open(t, Config{Sources: sources, Hosts: []Host{{Name: host, TLS: true}}}).Update(t.Context())
 	wantKind(t, err, pratique.Unavailable)
-	if !strings.Contains(err.Error(), "in database.ca, or in registries[].ca of its host") {
+	if !strings.Contains(err.Error(), "to database.ca, or in registries[].ca of its host") {
 		t.Errorf("does not say what to do: %v", err)
 	}
 	mustUpdate(t, open(t, Config{Sources: sources, Hosts: []Host{{Name: host, TLS: true, CA: ca}}}), true, "CVE-2026-0001")

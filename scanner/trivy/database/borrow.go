@@ -13,12 +13,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Borrow finds the newest sound generation in cfg.Dir, which another process may own and keep up to date, and
-// keeps it there until release is called, which may be done more than once. It writes nothing and asks nobody.
-// Without a generation the error is Unavailable.
+// Borrow finds the newest valid generation in cfg.Dir, which another process may own and update,
+// and keeps it there until release is called, which may be done more than once. It writes nothing
+// and contacts nobody. Without a generation the error is Unavailable.
 func Borrow(cfg Config) (g Generation, release func(), err error) {
 	kind := cfg.Kind.orDefault()
-	const attempts = 5 // the owner may be replacing it just now
+	const attempts = 5 // the owner may be replacing it
 	for range attempts {
 		if g, release, err = borrow(kind, cfg.Dir); err == nil {
 			return g, release, nil
@@ -29,14 +29,14 @@ func Borrow(cfg Config) (g Generation, release func(), err error) {
 }
 
 func borrow(kind Kind, root string) (Generation, func(), error) {
-	names, err := pointed(root)
+	names, err := readPointer(root)
 	if err == nil && len(names) == 0 {
 		err = errors.New("there is none: pratique db update, or pratique db import FILE")
 	}
 	for _, name := range names {
 		dir := filepath.Join(root, name)
 		var release func()
-		if release, err = hold(dir); err != nil {
+		if release, err = lockShared(dir); err != nil {
 			continue
 		}
 		var found stored
@@ -48,17 +48,17 @@ func borrow(kind Kind, root string) (Generation, func(), error) {
 	return Generation{}, nil, err
 }
 
-// hold keeps a generation from being removed: its metadata.json, which is never replaced, is locked by those
-// who read it, and the owner removes a generation only while nobody has that lock.
-func hold(dir string) (release func(), err error) {
+// lockShared keeps a generation from being removed. Readers lock its metadata.json, which is never
+// replaced, and the owner removes a generation only while nobody holds that lock.
+func lockShared(dir string) (release func(), err error) {
 	path := filepath.Join(dir, metadataFile)
-	lock := flock.New(path, flock.SetFlag(os.O_RDONLY)) // the reader need not be allowed to write
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY)) // readers may lack write permission
 	locked, err := lock.TryRLock()
 	if err == nil && !locked {
 		err = fmt.Errorf("%s is being removed", dir)
 	}
 	if err == nil {
-		_, err = os.Stat(path) // it may have gone between opening and locking
+		_, err = os.Stat(path) // it may have been removed between opening and locking
 	}
 	if err != nil {
 		_ = lock.Close() // the first error says more
@@ -67,12 +67,12 @@ func hold(dir string) (release func(), err error) {
 	return func() { _ = lock.Close() }, nil // nothing was written
 }
 
-// removeUnlessBorrowed removes a generation. Whoever comes meanwhile finds it whole or not at all.
+// removeUnlessBorrowed removes a generation. Another process finds all of it or nothing.
 func removeUnlessBorrowed(dir string) error {
 	lock := flock.New(filepath.Join(dir, metadataFile), flock.SetFlag(os.O_RDONLY))
 	defer func() { _ = lock.Close() }() // nothing was written
 	switch locked, err := lock.TryLock(); {
-	case errors.Is(err, fs.ErrNotExist): // damaged, and of no use to anybody
+	case errors.Is(err, fs.ErrNotExist): // damaged, so nobody uses it
 	case err != nil:
 		return err
 	case !locked:

@@ -22,7 +22,7 @@ func TestBorrow(t *testing.T) {
 	next := func(i int) Generation {
 		t.Helper()
 		id := fmt.Sprintf("CVE-2026-000%d", i)
-		if _, err := owner.Do(t.Context(), Wish{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))}); err != nil {
+		if _, err := owner.Do(t.Context(), Request{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))}); err != nil {
 			t.Fatal(err)
 		}
 		return mustHold(t, owner, id)
@@ -71,10 +71,10 @@ func TestBorrowWhilePruning(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Dir: t.TempDir()}
 	owner := open(t, cfg)
-	var files []Wish
+	var files []Request
 	for i := range 12 {
 		id := fmt.Sprintf("CVE-2026-00%02d", i)
-		files = append(files, Wish{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))})
+		files = append(files, Request{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))})
 	}
 	if _, err := owner.Do(t.Context(), files[0]); err != nil {
 		t.Fatal(err)

@@ -21,15 +21,14 @@ import (
 
 const (
 	partialPrefix = "partial-"
-	// partialAge is how long an interrupted download is worth keeping; by then there is a newer database.
+	// partialAge is how long an interrupted download is kept; by then there is a newer database.
 	partialAge = 7 * 24 * time.Hour
-	// mostAttempts bounds how often one look goes on with a download that keeps breaking off.
-	mostAttempts = 10
+	// maxAttempts bounds how often one update resumes a download that keeps breaking off.
+	maxAttempts = 10
 )
 
-// fetch brings the layer into a file of the store that is named after its digest, and returns its path once
-// all of it is there and has that digest. What an interrupted download left is gone on with, whoever it came
-// from; it is believed only as a whole.
+// fetch downloads the layer into a file that is named by its digest, and returns the path once the
+// file is complete and has that digest. It resumes an interrupted download from any source.
 func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string, error) {
 	op := s.cfg.Kind.op("download")
 	path := filepath.Join(s.cfg.Dir, partialPrefix+d.Digest.Hex)
@@ -40,7 +39,7 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 	if err != nil {
 		return "", pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	defer func() { _ = f.Close() }() // what is in it is hashed
+	defer func() { _ = f.Close() }() // the content is hashed
 	for attempt := 1; ; attempt++ {
 		before, err := f.Seek(0, io.SeekEnd)
 		if err == nil && before > d.Size {
@@ -52,15 +51,15 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 		if before == d.Size {
 			break
 		}
-		if err = s.more(ctx, a, d, f, before); err == nil {
+		if err = s.downloadFrom(ctx, a, d, f, before); err == nil {
 			break
 		}
 		after, seekErr := f.Seek(0, io.SeekEnd)
 		if pratique.KindOf(err) == pratique.Corrupt {
-			_ = f.Truncate(0) // begin anew the next time
+			_ = f.Truncate(0) // the next attempt starts over
 			return "", err
 		}
-		if seekErr != nil || after <= before || attempt == mostAttempts || ctx.Err() != nil {
+		if seekErr != nil || after <= before || attempt == maxAttempts || ctx.Err() != nil {
 			return "", err
 		}
 	}
@@ -69,15 +68,15 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 		return "", pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != d.Digest.Hex {
-		_ = os.Remove(path) // the next download begins anew
+		_ = os.Remove(path) // the next download starts over
 		return "", pratique.Errorf(pratique.Corrupt, op, "got %d bytes with digest sha256:%s, want %s", d.Size, got, d.Digest)
 	}
 	return path, nil
 }
 
-// more asks for the bytes of the layer from offset on and appends what comes. A source that does not know
-// ranges sends all of it, and then the file begins anew.
-func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
+// downloadFrom requests the layer's bytes from an offset and appends them. If a source does not
+// support ranges and sends all bytes, the file is overwritten.
+func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
 	op := s.cfg.Kind.op("download")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -94,18 +93,18 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return fault(op, because(ctx, err))
+		return registryError(op, causeOf(ctx, err))
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read is checked by its digest
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return pratique.Errorf(pratique.Corrupt, op, "the source has no byte %d of %d", offset, d.Size)
 	}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
-		return fault(op, err)
+		return registryError(op, err)
 	}
 	if resp.StatusCode == http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
 		if resp.StatusCode == http.StatusPartialContent {
-			return pratique.Errorf(pratique.Corrupt, op, "the source sent other bytes than were asked for: %.80q", resp.Header.Get("Content-Range"))
+			return pratique.Errorf(pratique.Corrupt, op, "the source sent another range than requested: %.80q", resp.Header.Get("Content-Range"))
 		}
 		if offset, err = 0, f.Truncate(0); err != nil {
 			return pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -114,7 +113,7 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	disk := &noted{w: f}
+	disk := &errWriter{w: f}
 	total := offset
 	body := readerFunc(func(p []byte) (int, error) {
 		n, err := resp.Body.Read(p)
@@ -125,30 +124,30 @@ func (s *Store) more(ctx context.Context, a artifact, d v1.Descriptor, f *os.Fil
 		}
 		return n, err
 	})
-	// One byte too many is enough to know.
+	// One byte too many suffices to detect a longer body.
 	_, err = io.Copy(disk, io.LimitReader(body, d.Size-offset+1))
 	switch {
 	case disk.err != nil:
 		return pratique.Wrap(pratique.Unavailable, op, "", disk.err)
 	case err != nil:
-		return fault(op, because(ctx, err))
+		return registryError(op, causeOf(ctx, err))
 	case total > d.Size:
-		return pratique.Errorf(pratique.Corrupt, op, "more than the %d bytes of %s came", d.Size, d.Digest)
+		return pratique.Errorf(pratique.Corrupt, op, "got more than the %d bytes of %s", d.Size, d.Digest)
 	case total < d.Size:
 		return pratique.Errorf(pratique.Unavailable, op, "the connection ended after %d of %d bytes", total, d.Size)
 	}
 	return nil
 }
 
-// because prefers the reason for which a context was ended over the error that this made.
-func because(ctx context.Context, err error) error {
+// causeOf returns the cause if the context has ended, otherwise err.
+func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
-// removePartials removes the downloads that were broken off, but for one: there is never more than that.
+// removePartials removes all interrupted downloads but one.
 func (s *Store) removePartials(but string) error {
 	paths, err := filepath.Glob(filepath.Join(s.cfg.Dir, partialPrefix+"*"))
 	for _, path := range paths {

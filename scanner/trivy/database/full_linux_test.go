@@ -20,7 +20,7 @@ func TestFullDisk(t *testing.T) {
 	src := newFlaky(t, layer)
 	cfg := Config{Sources: []string{src.ref}, Dir: dir}
 	s := open(t, cfg)
-	if _, err := s.Do(t.Context(), Wish{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Hour)))}); err != nil {
+	if _, err := s.Do(t.Context(), Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Hour)))}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

@@ -23,8 +23,8 @@ const (
 	tempPrefix  = "tmp-"
 )
 
-// stored is a generation as its record on disk says. Manifests are the artifacts, by digest, that were found
-// to hold this very database, so that it is not downloaded again.
+// stored is the record of a generation on disk. Manifests are the digests of artifacts with this
+// database, which need not be downloaded.
 type stored struct {
 	Database  pratique.Database `json:"database"`
 	Manifests []pratique.Digest `json:"manifests"`
@@ -39,20 +39,20 @@ func (s *Store) load() error {
 	if err := s.removeLeftovers(); err != nil {
 		return err
 	}
-	names, err := pointed(s.cfg.Dir)
+	names, err := readPointer(s.cfg.Dir)
 	for _, name := range names {
 		if g, err := s.cfg.Kind.verify(filepath.Join(s.cfg.Dir, name)); err == nil {
 			s.current = &g
 			break
 		}
 	}
-	s.plan = readSchedule(s.cfg.Dir)
+	s.schedule = readSchedule(s.cfg.Dir)
 	return err
 }
 
-// pointed lists what the pointer in dir names: the newest generation and the one before, which takes over if
-// the newest is damaged.
-func pointed(dir string) ([]string, error) {
+// readPointer returns the generations that the pointer in dir names: the newest one, and the one
+// before, which is used if the newest is damaged.
+func readPointer(dir string) ([]string, error) {
 	pointer, err := os.ReadFile(filepath.Join(dir, pointerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -64,7 +64,7 @@ func pointed(dir string) ([]string, error) {
 	return names, err
 }
 
-// readRecord reads what is written down about a generation.
+// readRecord reads the record of a generation.
 func (k Kind) readRecord(dir string) (stored, error) {
 	var g stored
 	raw, err := os.ReadFile(filepath.Join(dir, recordFile))
@@ -80,7 +80,7 @@ func (k Kind) readRecord(dir string) (stored, error) {
 	return g, nil
 }
 
-// verify reads a generation back and hashes it.
+// verify reads the record of a generation and hashes the database.
 func (k Kind) verify(dir string) (stored, error) {
 	g, err := k.readRecord(dir)
 	if err != nil {
@@ -115,8 +115,9 @@ func (s *Store) removeLeftovers() error {
 	return nil
 }
 
-// commit gives the files in tmp their name and makes them the current generation. Everything is on disk
-// before the pointer moves, so that after a power failure it names something whole.
+// commit renames the directory tmp to the generation's name and makes it the current one.
+// Everything is synced before the pointer moves, so after a power failure the pointer names a
+// complete generation.
 func (s *Store) commit(tmp string, g stored, meta metadata) error {
 	if err := writeJSON(filepath.Join(tmp, metadataFile), meta); err != nil {
 		return err
@@ -128,17 +129,17 @@ func (s *Store) commit(tmp string, g stored, meta metadata) error {
 		return err
 	}
 	final := filepath.Join(s.cfg.Dir, g.Database.Digest.Hex())
-	if err := os.RemoveAll(final); err != nil { // only a damaged one that was passed over can be there
+	if err := os.RemoveAll(final); err != nil { // it can only be a damaged one
 		return err
 	}
 	if err := os.Rename(tmp, final); err != nil {
 		return err
 	}
 	keep := []string{g.Database.Digest.Hex()}
-	if old := s.peek(); old != nil {
+	if old := s.inUse(); old != nil {
 		keep = append(keep, old.Database.Digest.Hex())
 	}
-	if err := s.point(keep); err != nil {
+	if err := s.writePointer(keep); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -147,27 +148,23 @@ func (s *Store) commit(tmp string, g stored, meta metadata) error {
 	return s.prune(keep)
 }
 
-func (s *Store) peek() *stored {
+func (s *Store) inUse() *stored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
 }
 
-// also notes that other artifacts hold the current database, and that a later build has given the same.
-func (s *Store) also(manifests []pratique.Digest, meta metadata) error {
-	g := *s.peek()
+// addManifests records that other artifacts hold the current database, and the times of a later
+// build.
+func (s *Store) addManifests(manifests []pratique.Digest, meta metadata) error {
+	g := *s.inUse()
 	if meta.UpdatedAt.After(g.Database.UpdatedAt) {
 		g.Database.UpdatedAt, g.Database.NextUpdate = meta.UpdatedAt.UTC(), meta.NextUpdate.UTC()
 	} else if len(manifests) == 0 {
 		return nil
 	}
 	g.Manifests = append(slices.Clone(g.Manifests), manifests...)
-	dir := g.generation(s.cfg.Dir).Dir
-	tmp := filepath.Join(s.cfg.Dir, tempPrefix+recordFile)
-	if err := writeJSON(tmp, g); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
+	if err := s.replaceJSON(filepath.Join(g.generation(s.cfg.Dir).Dir, recordFile), g); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -176,7 +173,7 @@ func (s *Store) also(manifests []pratique.Digest, meta metadata) error {
 	return nil
 }
 
-func (s *Store) point(names []string) error {
+func (s *Store) writePointer(names []string) error {
 	tmp := filepath.Join(s.cfg.Dir, tempPrefix+pointerFile)
 	if err := writeSynced(tmp, []byte(strings.Join(names, "\n")+"\n")); err != nil {
 		return err
@@ -187,8 +184,9 @@ func (s *Store) point(names []string) error {
 	return durable.SyncDir(s.cfg.Dir)
 }
 
-// prune removes all generations but those named (the current one, and the one that matches may still read) and those
-// that the configuration keeps. One that another process has borrowed stays until the next time.
+// prune removes all generations except those in keep (the current one and the previous one, which
+// running matches may read), and those of the configuration. A borrowed one stays until the next
+// time.
 func (s *Store) prune(keep []string) error {
 	if s.cfg.Keep != nil {
 		for _, d := range s.cfg.Keep() {
@@ -216,6 +214,15 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	return writeSynced(path, raw)
+}
+
+// replaceJSON replaces a file below the store's directory, by renaming a new one.
+func (s *Store) replaceJSON(path string, v any) error {
+	tmp := filepath.Join(s.cfg.Dir, tempPrefix+filepath.Base(path))
+	if err := writeJSON(tmp, v); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
 }
 
 func writeSynced(path string, raw []byte) error {

@@ -21,33 +21,33 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// staged is a database that was taken from a file and lies in a directory of ours with its metadata.json.
+// staged is a database that was read from a file into a directory of ours.
 type staged struct {
 	source    string
 	manifests []pratique.Digest
 }
 
-// importFile takes a database from a file or a directory, under the conditions of a download.
-func (s *Store) importFile(w Wish) (bool, error) {
+// importFile imports a database from a file or a directory, with the same checks as a download.
+func (s *Store) importFile(w Request) (bool, error) {
 	op := s.cfg.Kind.op("import")
 	if s.cfg.StaticDir != "" {
-		return false, pratique.Errorf(pratique.Invalid, op, "database.dir is kept up to date by somebody else: %s", s.cfg.StaticDir)
+		return false, pratique.Errorf(pratique.Invalid, op, "database.dir is updated by somebody else: %s", s.cfg.StaticDir)
 	}
 	tmp, err := os.MkdirTemp(s.cfg.Dir, tempPrefix)
 	if err != nil {
 		return false, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	defer func() { _ = os.RemoveAll(tmp) }() // what is left of it goes at the next start
+	defer func() { _ = os.RemoveAll(tmp) }() // leftovers are removed at the next start
 	from, err := s.cfg.Kind.stage(w.File, w.Ref, tmp, s.cfg.MaxBytes, s.now())
 	if err != nil {
 		return false, err
 	}
-	return s.takeStaged(tmp, from, w.Force)
+	return s.installStaged(tmp, from, w.Force)
 }
 
-// takeStaged makes what was staged in dir the current generation. Nothing is believed that was found out before,
-// perhaps by another process.
-func (s *Store) takeStaged(dir string, from staged, force bool) (bool, error) {
+// installStaged makes a staged database the current generation. It repeats the checks, which
+// another process may have made.
+func (s *Store) installStaged(dir string, from staged, force bool) (bool, error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
 	op := s.cfg.Kind.op("import")
@@ -59,12 +59,12 @@ func (s *Store) takeStaged(dir string, from staged, force bool) (bool, error) {
 	if err != nil {
 		return false, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
-	return s.take(dir, unpacked{digest: digest, metadata: raw},
+	return s.install(dir, unpacked{digest: digest, metadata: raw},
 		origin{source: from.source, manifests: from.manifests, force: force})
 }
 
-// stage finds the database in a file or a directory, checks it as far as that goes without knowing which one is
-// in use, and puts it into dir.
+// stage reads the database of a file or a directory into dir, and checks it as far as possible
+// without the current one.
 func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (staged, error) {
 	op := k.op("import")
 	abs, err := filepath.Abs(file)
@@ -78,7 +78,7 @@ func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (stage
 	s := staged{source: abs}
 	var got unpacked
 	switch {
-	case info.IsDir() && exists(filepath.Join(abs, "index.json")):
+	case info.IsDir() && fileExists(filepath.Join(abs, "index.json")):
 		got, s.manifests, err = k.fromLayout(os.DirFS(abs), ref, dir, maxBytes)
 	case info.IsDir():
 		got, err = k.fromDirectory(abs, dir, maxBytes)
@@ -97,12 +97,12 @@ func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (stage
 	return s, pratique.Wrap(pratique.Unavailable, op, "", writeSynced(filepath.Join(dir, metadataFile), got.metadata))
 }
 
-func exists(path string) bool {
+func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// fromDirectory copies the two files, as Trivy's own cache has them.
+// fromDirectory copies the two files, as in Trivy's own cache.
 func (k Kind) fromDirectory(from, dir string, maxBytes int64) (got unpacked, err error) {
 	for _, name := range []string{metadataFile, k.file} {
 		f, err := os.Open(filepath.Join(from, name))
@@ -128,7 +128,7 @@ func (k Kind) fromDirectory(from, dir string, maxBytes int64) (got unpacked, err
 	return got, nil
 }
 
-// fromFile tells a layer from an OCI layout that is packed as a tar file.
+// fromFile reads a layer, or a tar file of an OCI layout.
 func (k Kind) fromFile(file, ref, dir string, maxBytes int64) (unpacked, []pratique.Digest, error) {
 	got, layerErr := k.unpackFile(file, dir, maxBytes)
 	if layerErr == nil {
@@ -147,7 +147,7 @@ func (k Kind) fromFile(file, ref, dir string, maxBytes int64) (unpacked, []prati
 	return got, manifests, errors.Join(err, os.RemoveAll(layout))
 }
 
-// untarLayout unpacks the files of an OCI layout, and nothing else, and says whether there was an index.
+// untarLayout unpacks only the files of an OCI layout, and reports whether there was an index.
 func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -174,7 +174,7 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 		if h.Typeflag != tar.TypeReg || (name != "index.json" && (path.Dir(name) != "blobs/sha256" || hexErr != nil)) {
 			continue
 		}
-		to := filepath.Join(dir, filepath.FromSlash(name)) // one of two shapes, so it stays below dir
+		to := filepath.Join(dir, filepath.FromSlash(name)) // checked above, so it stays below dir
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return false, err
 		}
@@ -182,7 +182,7 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		_, err = io.Copy(out, files) //nolint:gosec // all that comes is bounded above
+		_, err = io.Copy(out, files) //nolint:gosec // bounded above
 		if err := errors.Join(err, out.Close()); err != nil {
 			return false, err
 		}
@@ -192,7 +192,7 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 
 const refName = "org.opencontainers.image.ref.name"
 
-// fromLayout unpacks the database of an OCI layout. Every digest on the way is checked.
+// fromLayout unpacks the database of an OCI layout. It checks every digest.
 func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacked, []pratique.Digest, error) {
 	op := k.op("import")
 	raw, err := readBounded(layout, "index.json")
@@ -230,7 +230,7 @@ func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacke
 	return got, []pratique.Digest{digest}, err
 }
 
-// fromBlob checks a layer's digest before anything of it is looked at.
+// fromBlob checks a layer's digest before it unpacks it.
 func (k Kind) fromBlob(layout fs.FS, d v1.Descriptor, dir string, maxBytes int64) (unpacked, error) {
 	op := k.op("import")
 	f, err := layout.Open("blobs/sha256/" + d.Digest.Hex)

@@ -91,7 +91,7 @@ func TestImport(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(plain, metadataFile), metadataJSON(2, today), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for what, w := range map[string]Wish{
+	for what, w := range map[string]Request{
 		"the layer":          {File: write(t, "db.tar.gz", layer)},
 		"a layout":           {File: one},
 		"a layout, packed":   {File: write(t, "db.tar", tarOf(t, one))},
@@ -157,35 +157,35 @@ func TestImportRefuses(t *testing.T) {
 	}
 	blob := "blobs/sha256/" + pratique.DigestOf(layer).Hex()
 	tests := map[string]struct {
-		w    Wish
+		w    Request
 		want pratique.Kind
 	}{
-		"no file":         {Wish{File: filepath.Join(t.TempDir(), "none")}, pratique.Invalid},
-		"empty directory": {Wish{File: t.TempDir()}, pratique.Invalid},
-		"text":            {Wish{File: write(t, "x", []byte("hello"))}, pratique.Invalid},
-		"a tar of others": {Wish{File: write(t, "x", archive(t, file{"x", nil}))}, pratique.Invalid},
-		"older":           {Wish{File: write(t, "x", good(t, "CVE-2026-0000", today.Add(-time.Hour)))}, pratique.Stale},
-		"from the future": {Wish{File: write(t, "x", good(t, "CVE-2026-0009", today.Add(48*time.Hour)))}, pratique.Invalid},
-		"no advisories":   {Wish{File: write(t, "x", good(t, "", today.Add(time.Minute)))}, pratique.Invalid},
-		"wrong type":      {Wish{File: layoutOf(t, "application/vnd.oci.image.layer.v1.tar+gzip", map[string][]byte{"a": layer})}, pratique.Corrupt},
-		"wrong name":      {Wish{File: sound, Ref: "b"}, pratique.Invalid},
-		"no blob":         {Wish{File: damage(func(dir string) { _ = os.Remove(filepath.Join(dir, blob)) })}, pratique.Invalid},
-		"wrong blob":      {Wish{File: damage(func(dir string) { spoil(filepath.Join(dir, blob)) })}, pratique.Corrupt},
-		"wrong manifest":  {Wish{File: damage(func(dir string) { spoil(manifest(dir)) })}, pratique.Corrupt},
-		"index junk":      {Wish{File: damage(func(dir string) { _ = os.WriteFile(filepath.Join(dir, "index.json"), []byte("x"), 0o600) })}, pratique.Invalid},
+		"no file":         {Request{File: filepath.Join(t.TempDir(), "none")}, pratique.Invalid},
+		"empty directory": {Request{File: t.TempDir()}, pratique.Invalid},
+		"text":            {Request{File: write(t, "x", []byte("hello"))}, pratique.Invalid},
+		"a tar of others": {Request{File: write(t, "x", archive(t, file{"x", nil}))}, pratique.Invalid},
+		"older":           {Request{File: write(t, "x", good(t, "CVE-2026-0000", today.Add(-time.Hour)))}, pratique.Stale},
+		"from the future": {Request{File: write(t, "x", good(t, "CVE-2026-0009", today.Add(48*time.Hour)))}, pratique.Invalid},
+		"no advisories":   {Request{File: write(t, "x", good(t, "", today.Add(time.Minute)))}, pratique.Invalid},
+		"wrong type":      {Request{File: layoutOf(t, "application/vnd.oci.image.layer.v1.tar+gzip", map[string][]byte{"a": layer})}, pratique.Corrupt},
+		"wrong name":      {Request{File: sound, Ref: "b"}, pratique.Invalid},
+		"no blob":         {Request{File: damage(func(dir string) { _ = os.Remove(filepath.Join(dir, blob)) })}, pratique.Invalid},
+		"wrong blob":      {Request{File: damage(func(dir string) { spoil(filepath.Join(dir, blob)) })}, pratique.Corrupt},
+		"wrong manifest":  {Request{File: damage(func(dir string) { spoil(manifest(dir)) })}, pratique.Corrupt},
+		"index junk":      {Request{File: damage(func(dir string) { _ = os.WriteFile(filepath.Join(dir, "index.json"), []byte("x"), 0o600) })}, pratique.Invalid},
 	}
 	for _, kept := range []int{1, 2, 3, 10, 18, 100, 200, 300, len(layer) - 200, len(layer) - 9, len(layer) - 8, len(layer) - 4, len(layer) - 1} {
 		name := "cut to " + time.Duration(kept).String()
 		tests[name] = struct {
-			w    Wish
+			w    Request
 			want pratique.Kind
-		}{Wish{File: write(t, "db.tar.gz", layer[:kept])}, pratique.Invalid}
+		}{Request{File: write(t, "db.tar.gz", layer[:kept])}, pratique.Invalid}
 	}
 	for what, test := range tests {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, Config{MaxBytes: 1 << 20})
-			if _, err := s.Do(t.Context(), Wish{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))}); err != nil {
+			if _, err := s.Do(t.Context(), Request{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))}); err != nil {
 				t.Fatal(err)
 			}
 			a, err := s.Do(t.Context(), test.w)
@@ -200,8 +200,8 @@ func TestImportRefuses(t *testing.T) {
 		})
 	}
 	s := open(t, Config{})
-	older := Wish{File: write(t, "x", good(t, "CVE-2026-0000", today.Add(-time.Hour))), Force: true}
-	for _, w := range []Wish{{File: write(t, "db.tar.gz", layer)}, older} {
+	older := Request{File: write(t, "x", good(t, "CVE-2026-0000", today.Add(-time.Hour))), Force: true}
+	for _, w := range []Request{{File: write(t, "db.tar.gz", layer)}, older} {
 		if a, err := s.Do(t.Context(), w); err != nil || !a.Changed {
 			t.Fatalf("%+v, %v", a, err)
 		}
@@ -226,10 +226,10 @@ func TestAsk(t *testing.T) {
 	}}
 	owner := open(t, cfg)
 	// The first look is not due yet, so that nothing but the wishes happens.
-	if err := owner.note(func(p *schedule) { p.LookedAt, p.TriedAt = today, today }); err != nil {
+	if err := owner.updateSchedule(func(p *schedule) { p.LookedAt, p.TriedAt = today, today }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := owner.Do(t.Context(), Wish{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Minute)))}); err != nil {
+	if _, err := owner.Do(t.Context(), Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Minute)))}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -238,12 +238,12 @@ func TestAsk(t *testing.T) {
 	if g := <-heard; !strings.Contains(g.Source, "x") {
 		t.Errorf("told %+v", g)
 	}
-	ask := func(w Wish) (Answer, error) { return Ask(t.Context(), cfg, w, clock) }
-	a, err := ask(Wish{})
+	ask := func(w Request) (Response, error) { return Send(t.Context(), cfg, w, clock) }
+	a, err := ask(Request{})
 	if err != nil || a.Changed || src.downloads() != 0 || !a.Due.After(today) {
 		t.Errorf("an update that is not due: %+v, %v", a, err)
 	}
-	a, err = ask(Wish{Force: true})
+	a, err = ask(Request{Force: true})
 	if err != nil || !a.Changed || src.downloads() != 1 {
 		t.Errorf("an update: %+v, %v", a, err)
 	}
@@ -251,10 +251,10 @@ func TestAsk(t *testing.T) {
 		t.Errorf("told %+v, answer %+v", g, a)
 	}
 	mustHold(t, owner, "CVE-2026-0002")
-	older := Wish{File: write(t, "older", good(t, "CVE-2026-0000", today.Add(-time.Hour)))}
+	older := Request{File: write(t, "older", good(t, "CVE-2026-0000", today.Add(-time.Hour)))}
 	_, err = ask(older)
 	wantKind(t, err, pratique.Stale)
-	_, err = ask(Wish{File: write(t, "junk", []byte("junk"))})
+	_, err = ask(Request{File: write(t, "junk", []byte("junk"))})
 	wantKind(t, err, pratique.Invalid)
 	older.Force = true
 	if a, err = ask(older); err != nil || !a.Changed {
@@ -268,7 +268,7 @@ func TestAsk(t *testing.T) {
 	// Nobody answers: the wish is taken back.
 	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
-	_, err = Ask(short, cfg, older, clock)
+	_, err = Send(short, cfg, older, clock)
 	wantKind(t, err, pratique.Unavailable)
 	if left, _ := os.ReadDir(filepath.Join(dir, requestDir)); len(left) != 0 {
 		t.Errorf("left: %v", left)

@@ -56,16 +56,16 @@ func TestJava(t *testing.T) {
 	// The other kind is refused, and so is a file that is no database or has no jars in it.
 	_, err = open(t, Config{Sources: []string{ref + ":1"}}).Update(t.Context())
 	wantKind(t, err, pratique.Corrupt)
-	_, err = s.Do(t.Context(), Wish{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))})
+	_, err = s.Do(t.Context(), Request{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))})
 	wantKind(t, err, pratique.Invalid)
-	_, err = s.Do(t.Context(), Wish{File: made(today)})
+	_, err = s.Do(t.Context(), Request{File: made(today)})
 	wantKind(t, err, pratique.Invalid)
 	if err := os.WriteFile(filepath.Join(dir, "trivy-java.db"), raw[:len(raw)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Do(t.Context(), Wish{File: dir})
+	_, err = s.Do(t.Context(), Request{File: dir})
 	wantKind(t, err, pratique.Invalid)
-	if a, err := s.Do(t.Context(), Wish{File: made(today.Add(time.Minute), lib, other)}); err != nil || !a.Changed {
+	if a, err := s.Do(t.Context(), Request{File: made(today.Add(time.Minute), lib, other)}); err != nil || !a.Changed {
 		t.Errorf("import: %+v, %v", a, err)
 	}
 	// Looking into a database leaves nothing beside it.

@@ -14,25 +14,24 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Kind is one of the databases that Trivy publishes; the zero value is that of vulnerabilities. What a store
-// does is the same for all of them.
+// Kind is one of Trivy's databases; the zero value is the vulnerability database.
 type Kind struct {
 	name      string // in messages
 	file      string // the database's own file, beside metadata.json
 	layerType string
 	schema    int
-	// inspect opens the file as Trivy will, and wants something in it.
+	// inspect opens the file as Trivy does, and refuses an empty one.
 	inspect func(path string) error
 }
 
-// Vulnerabilities is the database of advisories, which every match reads.
+// Vulnerabilities is the vulnerability database, which every match reads.
 func Vulnerabilities() Kind {
 	return Kind{
 		name: "vulnerability database", file: databaseFile, layerType: layerType, schema: schemaVersion, inspect: inspectAdvisories,
 	}
 }
 
-// Java is the database that knows jars by their SHA-1, which an analysis may read.
+// Java is the database that identifies jars by their SHA-1, for analysis.
 func Java() Kind {
 	return Kind{
 		name: "Java database", file: "trivy-java.db", layerType: "application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip",
@@ -40,7 +39,7 @@ func Java() Kind {
 	}
 }
 
-// String names the kind in words.
+// String returns the name of the kind.
 func (k Kind) String() string { return k.orDefault().name }
 
 func (k Kind) orDefault() Kind {
@@ -50,7 +49,7 @@ func (k Kind) orDefault() Kind {
 	return k
 }
 
-// op is the name of something done to a database of this kind.
+// op names an operation on a database of this kind.
 func (k Kind) op(verb string) string { return verb + " " + k.name }
 
 // metadata is Trivy's metadata.json.
@@ -61,7 +60,8 @@ type metadata struct {
 	DownloadedAt time.Time
 }
 
-// skew is how far the publisher's clock may be ahead of ours. A database from the future would never be too old.
+// skew is how far the publisher's clock may be ahead of ours. A database from the future would
+// never be too old.
 const skew = time.Hour
 
 func (k Kind) parseMetadata(raw []byte, now time.Time) (metadata, error) {
@@ -81,13 +81,13 @@ func (k Kind) parseMetadata(raw []byte, now time.Time) (metadata, error) {
 	return m, nil
 }
 
-// inspectAdvisories opens the file the way a match does and wants at least one vulnerability in it: an empty
-// database would let everything pass.
+// inspectAdvisories opens the file as a match does, and checks that it has a vulnerability: with an
+// empty database every image would pass.
 func inspectAdvisories(path string) (err error) {
 	refuse := func(format string, args ...any) error {
 		return pratique.Errorf(pratique.Invalid, "inspect vulnerability database", format, args...)
 	}
-	// bbolt maps the file; pages that are not there fault, and damaged ones panic.
+	// bbolt maps the file; missing pages fault, and damaged ones panic.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -111,9 +111,9 @@ func inspectAdvisories(path string) (err error) {
 	})
 }
 
-// inspectJars wants at least one jar in the file.
+// inspectJars checks that the file has a jar.
 func inspectJars(path string) error {
-	// immutable: nothing is written beside the file, whatever its header asks for.
+	// immutable: SQLite writes no files beside it, whatever its header says.
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: "mode=ro&immutable=1"}).String())
 	if err == nil {
 		defer func() { _ = db.Close() }() // only read

@@ -14,27 +14,28 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A process that does not own the directory leaves its wish in a folder there, and finds the answer beside it.
+// A process that does not own the directory puts a request into a subdirectory, and finds the response beside it.
 const (
-	requestDir    = "requests"
-	requestPrefix = "ask-"
-	answerPrefix  = "answer-"
-	requestFile   = "request.json"
-	// requestAge is how long what nobody came back for is kept.
+	requestDir     = "requests"
+	requestPrefix  = "ask-"
+	responsePrefix = "answer-"
+	requestFile    = "request.json"
+	// requestAge is how long a response is kept that nobody collects.
 	requestAge = 24 * time.Hour
 )
 
-// request is a wish: an import, if files lie beside it, or else an update.
-type request struct {
+// storedRequest is a request on disk: an import, with the files beside it, or an update.
+type storedRequest struct {
 	Import    bool              `json:"import,omitempty"`
 	Force     bool              `json:"force,omitempty"`
 	Source    string            `json:"source,omitempty"`
 	Manifests []pratique.Digest `json:"manifests,omitempty"`
 }
 
-// Answer is what became of a wish.
-type Answer struct {
-	// Changed says whether another database is in use than before, Due when the sources may be asked again.
+// Response is the result of a request.
+type Response struct {
+	// Changed reports whether another database is in use than before; Due is when the sources may
+	// be asked again.
 	Changed  bool              `json:"changed"`
 	Database pratique.Database `json:"database,omitzero"`
 	Due      time.Time         `json:"due,omitzero"`
@@ -42,9 +43,9 @@ type Answer struct {
 	Error    string            `json:"error,omitempty"`
 }
 
-// Do does what is wished: it imports the file, if one is named, or else updates from the sources, with force also
-// when that is not due.
-func (s *Store) Do(ctx context.Context, w Wish) (Answer, error) {
+// Do executes a request: it imports the file, if there is one, or updates from the sources; with
+// Force, also before that is due.
+func (s *Store) Do(ctx context.Context, w Request) (Response, error) {
 	var changed bool
 	var err error
 	switch {
@@ -55,60 +56,62 @@ func (s *Store) Do(ctx context.Context, w Wish) (Answer, error) {
 	default:
 		changed, err = s.UpdateIfDue(ctx)
 	}
-	return s.answer(changed), err
+	return s.response(changed), err
 }
 
-func (s *Store) answer(changed bool) Answer {
-	a := Answer{Changed: changed, Due: s.Due()}
+func (s *Store) response(changed bool) Response {
+	a := Response{Changed: changed, Due: s.Due()}
 	if g, err := s.Current(); err == nil {
 		a.Database = g.Database
 	}
 	return a
 }
 
-// Wish is what an operator wants of a database.
-type Wish struct {
-	// File is to be imported: see [Ask]. Ref chooses one of several in an OCI layout by its name.
+// Request is an operator's request.
+type Request struct {
+	// File is imported, see [Send]. Ref chooses one of several artifacts in an OCI layout by its
+	// name.
 	File, Ref string
-	// Force imports a database older than the one in use, or updates before that is due.
+	// Force imports an older database than the current one, or updates before that is due.
 	Force bool
 }
 
-// Ask has the process that owns cfg.Dir do what is wished, and waits for it until ctx ends. A file is looked at here, as a
-// download is, and there once more. It may be a layer as it was downloaded (.tar.gz), an OCI layout as a directory or
-// as a tar file, or a directory with the database's file and metadata.json.
-func Ask(ctx context.Context, cfg Config, w Wish, now func() time.Time) (Answer, error) {
+// Send makes the process that owns cfg.Dir execute a request, and waits for the response until ctx
+// ends. A file is checked here as a download is, and again by the owner. It may be a layer as it
+// was downloaded (.tar.gz), an OCI layout as a directory or tar file, or a directory with the
+// database file and metadata.json.
+func Send(ctx context.Context, cfg Config, w Request, now func() time.Time) (Response, error) {
 	cfg = cfg.withDefaults()
 	op := cfg.Kind.op("ask the service for the")
 	wrap := func(err error) error { return pratique.Wrap(pratique.Unavailable, op, cfg.Dir, err) }
 	base := filepath.Join(cfg.Dir, requestDir)
 	if err := os.MkdirAll(base, 0o700); err != nil {
-		return Answer{}, wrap(err)
+		return Response{}, wrap(err)
 	}
 	tmp, err := os.MkdirTemp(base, tempPrefix)
 	if err != nil {
-		return Answer{}, wrap(err)
+		return Response{}, wrap(err)
 	}
-	defer func() { _ = os.RemoveAll(tmp) }() // it was renamed, or is not wanted
-	r := request{Force: w.Force}
+	defer func() { _ = os.RemoveAll(tmp) }() // unless it was renamed
+	r := storedRequest{Force: w.Force}
 	if w.File != "" {
 		s, err := cfg.Kind.stage(w.File, w.Ref, tmp, cfg.MaxBytes, now())
 		if err != nil {
-			return Answer{}, err
+			return Response{}, err
 		}
 		r.Import, r.Source, r.Manifests = true, w.File, s.manifests
 	}
 	if err := writeJSON(filepath.Join(tmp, requestFile), r); err != nil {
-		return Answer{}, wrap(err)
+		return Response{}, wrap(err)
 	}
 	id := strings.TrimPrefix(filepath.Base(tmp), tempPrefix)
 	asked := filepath.Join(base, requestPrefix+id)
 	if err := os.Rename(tmp, asked); err != nil {
-		return Answer{}, wrap(err)
+		return Response{}, wrap(err)
 	}
-	a, err := await(ctx, filepath.Join(base, answerPrefix+id))
+	a, err := awaitResponse(ctx, filepath.Join(base, responsePrefix+id))
 	if err != nil {
-		return Answer{}, wrap(errors.Join(err, os.RemoveAll(asked)))
+		return Response{}, wrap(errors.Join(err, os.RemoveAll(asked)))
 	}
 	if a.Error != "" {
 		return a, &pratique.Error{Op: op, Kind: a.Kind, Err: errors.New(a.Error)}
@@ -116,25 +119,25 @@ func Ask(ctx context.Context, cfg Config, w Wish, now func() time.Time) (Answer,
 	return a, nil
 }
 
-func await(ctx context.Context, path string) (Answer, error) {
+func awaitResponse(ctx context.Context, path string) (Response, error) {
 	for {
 		raw, err := os.ReadFile(path)
 		if err == nil {
-			var a Answer
+			var a Response
 			return a, errors.Join(json.Unmarshal(raw, &a), os.Remove(path))
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return Answer{}, err
+			return Response{}, err
 		}
 		select {
 		case <-ctx.Done():
-			return Answer{}, fmt.Errorf("no answer: %w", context.Cause(ctx))
+			return Response{}, fmt.Errorf("no answer: %w", context.Cause(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// serveRequests does what other processes asked for. asked is true if there was something.
+// serveRequests executes the requests of other processes. asked reports whether there were any.
 func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 	if s.cfg.StaticDir != "" {
 		return false, nil
@@ -149,7 +152,7 @@ func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 		path := filepath.Join(base, item.Name())
 		if id, ok := strings.CutPrefix(item.Name(), requestPrefix); ok && ctx.Err() == nil {
 			asked = true
-			err = errors.Join(err, s.serveRequest(ctx, path, filepath.Join(base, answerPrefix+id)))
+			err = errors.Join(err, s.serveRequest(ctx, path, filepath.Join(base, responsePrefix+id)))
 		} else if info, statErr := item.Info(); statErr == nil && time.Since(info.ModTime()) > requestAge {
 			err = errors.Join(err, os.RemoveAll(path))
 		}
@@ -158,21 +161,20 @@ func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 }
 
 func (s *Store) serveRequest(ctx context.Context, dir, answer string) error {
-	changed, err := s.grant(ctx, dir)
+	changed, err := s.execute(ctx, dir)
 	if err != nil && ctx.Err() != nil {
-		return nil // the next start does it
+		return nil // it is executed after the next start
 	}
-	a := s.answer(changed)
+	a := s.response(changed)
 	if err != nil {
-		a.Kind, a.Error = pratique.KindOf(err), pratique.Excerpt(err.Error(), mostError)
+		a.Kind, a.Error = pratique.KindOf(err), pratique.Excerpt(err.Error(), maxError)
 	}
-	tmp := filepath.Join(filepath.Dir(answer), tempPrefix+filepath.Base(answer))
-	// Whoever asked is told; it is a failure of the service only if that cannot be done.
-	return errors.Join(writeJSON(tmp, a), os.Rename(tmp, answer), os.RemoveAll(dir))
+	// The requester gets the error; the service fails only if it cannot respond.
+	return errors.Join(s.replaceJSON(answer, a), os.RemoveAll(dir))
 }
 
-func (s *Store) grant(ctx context.Context, dir string) (changed bool, err error) {
-	var r request
+func (s *Store) execute(ctx context.Context, dir string) (changed bool, err error) {
+	var r storedRequest
 	raw, err := os.ReadFile(filepath.Join(dir, requestFile))
 	if err == nil {
 		err = json.Unmarshal(raw, &r)
@@ -181,10 +183,10 @@ func (s *Store) grant(ctx context.Context, dir string) (changed bool, err error)
 	case err != nil:
 		return false, pratique.Wrap(pratique.Invalid, s.cfg.Kind.op("read the request for the"), "", err)
 	case r.Import:
-		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil { // the directory becomes the generation
+		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil { // the directory becomes the generation's
 			return false, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("import"), "", err)
 		}
-		return s.takeStaged(dir, staged{source: r.Source, manifests: r.Manifests}, r.Force)
+		return s.installStaged(dir, staged{source: r.Source, manifests: r.Manifests}, r.Force)
 	case r.Force:
 		return s.Update(ctx)
 	default:

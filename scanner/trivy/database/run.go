@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// staticInterval is short, because looking costs two stat calls.
+	// staticInterval is short, because a check costs two stat calls.
 	staticInterval = 30 * time.Second
-	// requestInterval is how often the wishes of other processes are looked for, which costs one more.
+	// requestInterval is how often requests are checked for, which costs one more.
 	requestInterval = 500 * time.Millisecond
 )
 
-// Run updates as soon as that is due, and then whenever it is due again, a little later than that, so that many
-// instances do not come together; after a failure it comes back sooner, and less soon each time. In between it
-// does what other processes of this machine ask for. It ends, without an error, when ctx does.
+// Run updates when that is due, and again whenever it is, a little later, so that instances do not
+// update simultaneously; after a failure it retries sooner, with increasing delays. In between it
+// executes the requests of other processes. It returns nil when ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	teller := teller{store: s}
-	teller.tell(s.missing())
+	teller := notifier{store: s}
+	teller.notify(s.missingError())
 	next := s.next()
 	for {
 		if asked, err := s.serveRequests(ctx); asked {
-			teller.tell(err)
+			teller.notify(err)
 			next = s.next()
 		}
 		if !s.now().Before(next) && (s.cfg.StaticDir != "" || len(s.cfg.Sources) > 0) {
@@ -34,7 +34,7 @@ func (s *Store) Run(ctx context.Context) error {
 			if err == nil {
 				_, err = s.Current()
 			}
-			teller.tell(err)
+			teller.notify(err)
 			next = s.next()
 		}
 		pause := time.NewTimer(min(max(next.Sub(s.now()), time.Millisecond), requestInterval))
@@ -47,8 +47,8 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// missing says that there is no database where nobody will fetch one either.
-func (s *Store) missing() error {
+// missingError returns an error if there is no database and no source for one.
+func (s *Store) missingError() error {
 	if s.cfg.StaticDir != "" || len(s.cfg.Sources) > 0 {
 		return nil
 	}
@@ -56,45 +56,45 @@ func (s *Store) missing() error {
 	return err
 }
 
-// teller calls OnUpdate.
-type teller struct {
-	store *Store
-	told  pratique.Digest
+// notifier calls OnUpdate.
+type notifier struct {
+	store    *Store
+	notified pratique.Digest
 }
 
-func (t *teller) tell(err error) {
+func (t *notifier) notify(err error) {
 	inUse, missing := t.store.Current()
-	if t.store.cfg.OnUpdate == nil || (err == nil && (missing != nil || inUse.Digest == t.told)) {
+	if t.store.cfg.OnUpdate == nil || (err == nil && (missing != nil || inUse.Digest == t.notified)) {
 		return
 	}
 	t.store.cfg.OnUpdate(inUse, err)
-	t.told = inUse.Digest
+	t.notified = inUse.Digest
 }
 
-// next is when to look again: when that is due, and up to a tenth of the interval later; the nanoseconds of the
-// clock are random enough. The very first look is not put off.
+// next returns the time of the next check: when it is due, and up to a tenth of the interval later,
+// by the nanoseconds of the clock. The very first check is not delayed.
 func (s *Store) next() time.Time {
 	now := s.now()
 	if s.cfg.StaticDir != "" {
-		return now.Add(spread(min(s.cfg.Interval, staticInterval), now))
+		return now.Add(withJitter(min(s.cfg.Interval, staticInterval), now))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := s.plan.due(s.cfg, s.current, s.retry, now)
-	if s.plan.TriedAt.IsZero() {
+	due := s.schedule.due(s.cfg, s.current, s.retry, now)
+	if s.schedule.TriedAt.IsZero() {
 		return due
 	}
 	wait := s.cfg.Interval
-	if s.plan.Failures > 0 {
-		wait = s.plan.again(s.cfg, s.retry)
+	if s.schedule.Failures > 0 {
+		wait = s.schedule.retryDelay(s.cfg, s.retry)
 	}
 	if due.Before(now) {
 		due = now
 	}
-	return due.Add(spread(wait, now) - wait)
+	return due.Add(withJitter(wait, now) - wait)
 }
 
-// spread is d and up to a tenth more.
-func spread(d time.Duration, now time.Time) time.Duration {
+// withJitter returns d plus up to a tenth.
+func withJitter(d time.Duration, now time.Time) time.Duration {
 	return d + time.Duration(now.UnixNano())%(d/10+1)
 }

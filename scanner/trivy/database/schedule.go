@@ -13,34 +13,34 @@ import (
 
 const (
 	scheduleFile = "schedule.json"
-	// longestWait bounds what a source may ask for: a database that says it will be replaced in ten years, or a
-	// proxy that asks us to come back next month, must not end the updates.
-	longestWait = 24 * time.Hour
+	// maxWait bounds what a source may ask for: a database that names a next update in ten years,
+	// or a proxy with a Retry-After of a month, must not stop the updates.
+	maxWait = 24 * time.Hour
 )
 
-// schedule is what is known about past looks. It is kept on disk, so that a process that is started again and
-// again does not ask the sources each time.
+// schedule records past checks. It is stored, so that a process that is restarted repeatedly does
+// not ask the sources each time.
 type schedule struct {
-	// LookedAt is when a source last answered with a database that serves.
+	// LookedAt is when a source last answered with a valid database.
 	LookedAt time.Time `json:"lookedAt,omitzero"`
-	// TriedAt is when the newest look began, Failures the looks since LookedAt. A look is counted before it
-	// begins, so that one that kills the process counts, too.
+	// TriedAt is when the newest check began, Failures counts the checks since LookedAt. A check is
+	// counted before it begins, so one that kills the process counts, too.
 	TriedAt  time.Time `json:"triedAt,omitzero"`
 	Failures int       `json:"failures,omitempty"`
 	Error    string    `json:"error,omitempty"`
-	// Waits says for each source that asked for it when it may be asked again.
+	// Waits has the time at which each source that asked for a delay may be asked again.
 	Waits map[string]time.Time `json:"waits,omitempty"`
 }
 
-// due is when the sources should be looked at again: not before the database in use says that there will be
-// another one, not before the interval has passed, and after a failure a little later each time.
+// due returns when the sources should be asked again: not before the current database's next update
+// and not before the interval has passed, and after failures with increasing delays.
 func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time.Time) time.Time {
 	var at time.Time
 	switch {
 	case p.TriedAt.After(now.Add(skew)) || p.LookedAt.After(now.Add(skew)):
 		return now // our clock was set back
 	case p.Failures > 0:
-		at = p.TriedAt.Add(p.again(cfg, retry))
+		at = p.TriedAt.Add(p.retryDelay(cfg, retry))
 	case p.LookedAt.IsZero():
 	case current == nil:
 		at = p.LookedAt.Add(min(cfg.Interval, retry))
@@ -49,23 +49,23 @@ func (p schedule) due(cfg Config, current *stored, retry time.Duration, now time
 		if next := current.Database.NextUpdate; next.After(at) {
 			at = next
 		}
-		if most := p.LookedAt.Add(max(longestWait, cfg.Interval)); at.After(most) {
+		if most := p.LookedAt.Add(max(maxWait, cfg.Interval)); at.After(most) {
 			at = most
 		}
 	}
-	if free := p.free(cfg.Sources); free.After(at) {
+	if free := p.earliestWait(cfg.Sources); free.After(at) {
 		at = free
 	}
 	return at
 }
 
-// again is how long to wait after failures, the first of which is followed by a wait of retry.
-func (p schedule) again(cfg Config, retry time.Duration) time.Duration {
+// retryDelay returns the delay after failures; retry is the first one.
+func (p schedule) retryDelay(cfg Config, retry time.Duration) time.Duration {
 	return backoff.Backoff{Min: retry, Max: cfg.Interval}.Delay(p.Failures, 0)
 }
 
-// free is when the first of the sources may be asked.
-func (p schedule) free(sources []string) time.Time {
+// earliestWait returns when the first of the sources may be asked.
+func (p schedule) earliestWait(sources []string) time.Time {
 	var first time.Time
 	for i, s := range sources {
 		if until := p.Waits[s]; i == 0 || until.Before(first) {
@@ -77,7 +77,7 @@ func (p schedule) free(sources []string) time.Time {
 
 func readSchedule(dir string) schedule {
 	var p schedule
-	// What cannot be read is as if nobody had looked before.
+	// A schedule that cannot be read is an empty one.
 	if raw, err := os.ReadFile(filepath.Join(dir, scheduleFile)); err == nil {
 		if json.Unmarshal(raw, &p) != nil {
 			p = schedule{}
@@ -86,39 +86,35 @@ func readSchedule(dir string) schedule {
 	return p
 }
 
-// note changes the schedule, in memory and on disk.
-func (s *Store) note(change func(*schedule)) error {
+// updateSchedule changes the schedule in memory and on disk.
+func (s *Store) updateSchedule(change func(*schedule)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(&s.plan)
-	tmp := filepath.Join(s.cfg.Dir, tempPrefix+scheduleFile)
-	if err := writeJSON(tmp, s.plan); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(s.cfg.Dir, scheduleFile))
+	change(&s.schedule)
+	return s.replaceJSON(filepath.Join(s.cfg.Dir, scheduleFile), s.schedule)
 }
 
-// Due is when the sources may be looked at again.
+// Due returns when the sources may be asked again.
 func (s *Store) Due() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.plan.due(s.cfg, s.current, s.retry, s.now())
+	return s.schedule.due(s.cfg, s.current, s.retry, s.now())
 }
 
-// patience hears how long a source asks us to wait.
-type patience struct {
+// retryRecorder records the Retry-After of a source.
+type retryRecorder struct {
 	now   func() time.Time
 	mu    sync.Mutex
 	until time.Time
 }
 
-// listener is a transport whose answers patience hears.
-type listener struct {
-	*patience
+// recordingTransport passes the answers to a retryRecorder.
+type recordingTransport struct {
+	*retryRecorder
 	inner http.RoundTripper
 }
 
-func (p listener) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := p.inner.RoundTrip(r)
 	if err != nil || (resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable) {
 		return resp, err
@@ -131,8 +127,8 @@ func (p listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// heard returns what was asked since the last call, or zero.
-func (p *patience) heard() time.Time {
+// reset returns the time that was recorded since the last call, zero if there is none.
+func (p *retryRecorder) reset() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	until := p.until
@@ -140,9 +136,9 @@ func (p *patience) heard() time.Time {
 	return until
 }
 
-// retryAfter is when a source wants to be asked again, zero if it does not say.
+// retryAfter returns when a source may be asked again, zero if it does not say.
 func retryAfter(header http.Header, now time.Time) time.Time {
-	wait := min(backoff.FromHeader(header, now), longestWait)
+	wait := min(backoff.FromHeader(header, now), maxWait)
 	if wait <= 0 {
 		return time.Time{}
 	}

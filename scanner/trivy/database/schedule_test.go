@@ -158,7 +158,7 @@ func TestRetryAfter(t *testing.T) {
 	limited.set(nil)
 	limited.publish(t, good(t, "CVE-2026-0002", now))
 	mustUpdate(t, s, true, "CVE-2026-0002")
-	for value, want := range map[string]time.Duration{"": 0, "0": 0, "-5": 0, "soon": 0, "99999999": longestWait, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
+	for value, want := range map[string]time.Duration{"": 0, "0": 0, "-5": 0, "soon": 0, "99999999": maxWait, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
 		if got := retryAfter(http.Header{"Retry-After": {value}}, today); (want == 0) != got.IsZero() || (want > 0 && !got.Equal(today.Add(want))) {
 			t.Errorf("Retry-After %q: %s", value, got)
 		}
@@ -177,7 +177,7 @@ func TestJitter(t *testing.T) {
 	if first := s.next(); first.After(now) {
 		t.Errorf("the first look is put off until %s", first)
 	}
-	s.plan = schedule{LookedAt: today, TriedAt: today}
+	s.schedule = schedule{LookedAt: today, TriedAt: today}
 	s.current = &stored{}
 	seen := map[time.Time]bool{}
 	for i := range 50 {

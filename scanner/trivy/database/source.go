@@ -27,7 +27,7 @@ const (
 	stallAfter = time.Minute
 )
 
-// transport reaches the registry of a source, as its host says.
+// transport returns the transport for the registry of a source.
 func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	h := s.host(ref)
 	t := newTransport()
@@ -37,17 +37,18 @@ func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	if !h.TLS {
 		return t, nil
 	}
-	return secured{t, ref.Context().RegistryStr()}, nil
+	return tlsTransport{t, ref.Context().RegistryStr()}, nil
 }
 
-// secured asks one host over TLS: the library takes loopback and private addresses for plain ones.
-type secured struct {
+// tlsTransport uses TLS for one host: the library assumes plain HTTP for loopback and private
+// addresses.
+type tlsTransport struct {
 	*http.Transport
 	host string
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (t secured) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t tlsTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme == "http" && r.URL.Host == t.host {
 		r = r.Clone(r.Context())
 		r.URL.Scheme = "https"
@@ -66,7 +67,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// reference reads a source. The tag is the version of the schema unless it says otherwise.
+// reference parses a source. The default tag is the version of the schema.
 func (s *Store) reference(source string) (name.Reference, error) {
 	opts := []name.Option{name.WithDefaultTag(fmt.Sprint(s.cfg.Kind.schema))}
 	ref, err := name.ParseReference(source, opts...)
@@ -85,27 +86,26 @@ func (s *Store) host(ref name.Reference) Host {
 	return Host{}
 }
 
-// login keeps one session for the requests of one update.
+// login opens a session for the requests of one update.
 func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTripper, error) {
-	// Explicit also where anonymous: there is no keychain to fall back to.
+	// Explicitly anonymous, so there is no fallback to a keychain.
 	auth := authn.Anonymous
 	if h := s.host(ref); h.Username != "" {
 		auth = &authn.Basic{Username: h.Username, Password: h.Password}
 	}
-	// The next source is the better answer to a source in trouble, and one that says when to come back is not
-	// asked before.
+	// Few retries: if a source fails, the next one is tried.
 	direct, err := s.transport(ref)
 	if err != nil {
 		return nil, err
 	}
-	patient := transport.NewRetry(transport.NewUserAgent(listener{s.patience, direct}, "pratique"),
+	patient := transport.NewRetry(transport.NewUserAgent(recordingTransport{s.retryAfter, direct}, "pratique"),
 		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)
 	return transport.NewWithContext(ctx, ref.Context().Registry, auth, patient, []string{ref.Scope(transport.PullScope)})
 }
 
-// artifact is a database as one source offers it.
+// artifact is a database in one source.
 type artifact struct {
 	source   string
 	ref      name.Reference
@@ -114,8 +114,9 @@ type artifact struct {
 	manifest pratique.Digest
 }
 
-// find asks a source what it has, with a HEAD where it answers one: that costs no pull.
-func (s *Store) find(ctx context.Context, source string) (artifact, error) {
+// lookUp asks a source for its artifact, by HEAD if it supports that, which does not count as a
+// pull.
+func (s *Store) lookUp(ctx context.Context, source string) (artifact, error) {
 	op := s.cfg.Kind.op("look up")
 	ref, err := s.reference(source)
 	if err != nil {
@@ -123,43 +124,43 @@ func (s *Store) find(ctx context.Context, source string) (artifact, error) {
 	}
 	session, err := s.login(ctx, ref)
 	if err != nil {
-		return artifact{}, fault(op, err)
+		return artifact{}, registryError(op, err)
 	}
 	puller, err := remote.NewPuller(remote.WithTransport(session))
 	if err != nil {
 		return artifact{}, pratique.Wrap(pratique.Internal, op, "", err)
 	}
 	found, err := puller.Head(ctx, ref)
-	if err != nil && worthAGet(err) {
+	if err != nil && headUnsupported(err) {
 		var got *remote.Descriptor
 		if got, err = puller.Get(ctx, ref); err == nil {
 			found = &got.Descriptor
 		}
 	}
 	if err != nil {
-		return artifact{}, fault(op, err)
+		return artifact{}, registryError(op, err)
 	}
 	manifest, err := pratique.ParseDigest(found.Digest.String())
 	return artifact{source: source, ref: ref, puller: puller, client: &http.Client{Transport: session}, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
-// worthAGet tells registries that do not answer HEAD well from those that do not answer.
-func worthAGet(err error) bool {
+// headUnsupported reports whether the registry may only lack support for HEAD.
+func headUnsupported(err error) bool {
 	var status *transport.Error
 	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusMethodNotAllowed
 }
 
-// layer reads the manifest, which must name exactly one database of a bearable size.
+// layer reads the manifest, which must have exactly one database within the size limit.
 func (a artifact) layer(ctx context.Context, kind Kind, maxBytes int64) (v1.Descriptor, error) {
 	op := kind.op("read manifest of")
 	got, err := a.puller.Get(ctx, a.ref.Context().Digest(a.manifest.String()))
 	if err != nil {
-		return v1.Descriptor{}, fault(op, err)
+		return v1.Descriptor{}, registryError(op, err)
 	}
 	return kind.layer(got.Manifest, maxBytes)
 }
 
-// layer finds the one layer of an artifact that is a database of this kind.
+// layer returns the one layer of a manifest, which must be a database of this kind.
 func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
 	op := k.op("read manifest of")
 	m, err := v1.ParseManifest(bytes.NewReader(manifest))
@@ -175,8 +176,8 @@ func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
 	return m.Layers[0], nil
 }
 
-// fault gives an error of a registry its kind.
-func fault(op string, err error) error {
+// registryError gives an error of a registry its kind.
+func registryError(op string, err error) error {
 	kind := pratique.Unavailable
 	var status *transport.Error
 	var located *url.Error
@@ -192,14 +193,14 @@ func fault(op string, err error) error {
 		}
 		err = fmt.Errorf("registry answered %d %s", status.StatusCode, http.StatusText(status.StatusCode))
 		if kind == pratique.Denied {
-			err = fmt.Errorf("%w: name the host with username and password under registries, if it wants a login", err)
+			err = fmt.Errorf("%w: add the host with username and password to registries if it requires a login", err)
 		}
 	case errors.As(err, &located):
 		err = located.Err // the URL may be a signed one
 	}
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		err = fmt.Errorf("%w: name the host with plainHTTP: true under registries, if that is meant", err)
+		err = fmt.Errorf("%w: add the host with plainHTTP: true to registries if that is intended", err)
 	default:
 		err = outbound.Explain(err, "database.ca, or in registries[].ca of its host")
 	}

@@ -10,14 +10,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// static is what was found in the static directory, and what the files looked like then.
+// static is the database in the static directory, and the state of the files when it was read.
 type static struct {
-	seen  [2]look
-	found Generation
+	files      [2]fileState
+	generation Generation
 }
 
-// look is how a file looks from outside; when that changes, it is read again.
-type look struct {
+// fileState is the size and time of a file; when it changes, the file is read again.
+type fileState struct {
 	size     int64
 	modified time.Time
 }
@@ -31,63 +31,63 @@ func (s *Store) currentStatic() (Generation, error) {
 func (s *Store) updateStatic() (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.static.found.Digest
+	before := s.static.generation.Digest
 	now, err := s.readStatic()
 	return err == nil && now.Digest != before, err
 }
 
-// readStatic hashes the directory's files if they look different from the last time. The mutex is held, so
-// that those who come meanwhile wait for one answer.
+// readStatic hashes the files if their state changed. The mutex is held, so that concurrent callers
+// share the result.
 func (s *Store) readStatic() (Generation, error) {
 	dir := s.cfg.StaticDir
-	before, err := s.lookAt(dir)
+	before, err := s.statFiles(dir)
 	if err != nil {
-		return Generation{}, s.staticFault(err)
+		return Generation{}, s.staticError(err)
 	}
-	if !s.static.found.Digest.IsZero() && before == s.static.seen {
-		return s.static.found, nil
+	if !s.static.generation.Digest.IsZero() && before == s.static.files {
+		return s.static.generation, nil
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, metadataFile))
 	if err != nil {
-		return Generation{}, s.staticFault(err)
+		return Generation{}, s.staticError(err)
 	}
 	digest, err := hashFile(filepath.Join(dir, s.cfg.Kind.file))
 	if err != nil {
-		return Generation{}, s.staticFault(err)
+		return Generation{}, s.staticError(err)
 	}
 	meta, err := s.cfg.Kind.parseMetadata(raw, s.now())
 	if err == nil {
 		err = s.cfg.Kind.inspect(filepath.Join(dir, s.cfg.Kind.file))
 	}
-	after, lookErr := s.lookAt(dir)
+	after, lookErr := s.statFiles(dir)
 	if lookErr != nil || after != before {
-		return Generation{}, s.staticFault(errors.New("the files are being replaced"))
+		return Generation{}, s.staticError(errors.New("the files are being replaced"))
 	}
 	if err != nil {
-		// Not Invalid: somebody can put a better one there, and waiting work should then go on.
-		return Generation{}, s.staticFault(err)
+		// Not Invalid: the files may be replaced, and then the work should continue.
+		return Generation{}, s.staticError(err)
 	}
-	s.static = static{seen: before, found: Generation{Dir: dir, Database: pratique.Database{
+	s.static = static{files: before, generation: Generation{Dir: dir, Database: pratique.Database{
 		Digest: digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(), NextUpdate: meta.NextUpdate.UTC(),
 		DownloadedAt: meta.DownloadedAt.UTC(), Source: dir,
 	}}}
-	return s.static.found, nil
+	return s.static.generation, nil
 }
 
-func (s *Store) staticFault(err error) error {
+func (s *Store) staticError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return pratique.Errorf(pratique.Unavailable, s.cfg.Kind.op("open"), "%w: put %s and %s there", err, s.cfg.Kind.file, metadataFile)
 	}
 	return pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("open"), s.cfg.StaticDir, err)
 }
 
-func (s *Store) lookAt(dir string) (both [2]look, err error) {
+func (s *Store) statFiles(dir string) (both [2]fileState, err error) {
 	for i, name := range []string{s.cfg.Kind.file, metadataFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			return both, err
 		}
-		both[i] = look{size: info.Size(), modified: info.ModTime()}
+		both[i] = fileState{size: info.Size(), modified: info.ModTime()}
 	}
 	return both, nil
 }

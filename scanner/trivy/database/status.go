@@ -8,27 +8,29 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Status is what lies in a directory, for people.
+// Status is the state of a directory.
 type Status struct {
-	// Current is the database in use, nil if there is none; Generations are all that are kept, newest first.
+	// Current is the database in use, nil if there is none; Generations are all that are stored,
+	// newest first.
 	Current     *pratique.Database  `json:"current,omitempty"`
 	Generations []pratique.Database `json:"generations,omitempty"`
 	// LookedAt is when a source last answered, Due when the sources may be asked again.
 	LookedAt time.Time `json:"lookedAt,omitzero"`
 	Due      time.Time `json:"due,omitzero"`
-	// Failures are the looks since LookedAt that gave nothing, LastError is what the newest of them said.
+	// Failures counts the failed checks since LookedAt, LastError is the newest failure.
 	Failures  int    `json:"failures,omitempty"`
 	LastError string `json:"lastError,omitempty"`
-	// Waits says for each source that asked for it when it may be asked again.
+	// Waits has the time at which each source that asked for a delay may be asked again.
 	Waits map[string]time.Time `json:"waits,omitempty"`
-	// PartialBytes are those of a download that was broken off and will be gone on with.
+	// PartialBytes is the size of an interrupted download, which will be resumed.
 	PartialBytes int64 `json:"partialBytes,omitempty"`
 }
 
-// ReadStatus reads what lies in cfg.Dir, which another process may own. It writes nothing, and does not hash.
+// ReadStatus reads the state of cfg.Dir, which another process may own. It writes nothing, and does
+// not hash.
 func ReadStatus(cfg Config, now time.Time) (Status, error) {
 	cfg = cfg.withDefaults()
-	names, err := pointed(cfg.Dir)
+	names, err := readPointer(cfg.Dir)
 	if err != nil {
 		return Status{}, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("look at"), cfg.Dir, err)
 	}

@@ -16,14 +16,15 @@ import (
 
 const maxMetadataBytes = 64 << 10
 
-// unpacked is what a layer held: the digest of the database's file, which lies in the directory, and the metadata.
+// unpacked is the content of a layer: the digest of the database file, which is in the directory,
+// and the metadata.
 type unpacked struct {
 	digest   pratique.Digest
 	metadata []byte
 }
 
-// unpack reads a layer to its end and writes the database's file into dir. It succeeds only if the layer holds
-// the two files and nothing else; otherwise it is Invalid, and stays so.
+// unpack reads a layer to its end and writes the database file into dir. If the layer has other
+// files than the two, or lacks one, the error is Invalid.
 func (k Kind) unpack(layer io.Reader, dir string, maxBytes int64) (unpacked, error) {
 	op := k.op("unpack")
 	z, err := gzip.NewReader(layer)
@@ -34,7 +35,7 @@ func (k Kind) unpack(layer io.Reader, dir string, maxBytes int64) (unpacked, err
 	if err != nil {
 		return unpacked{}, err
 	}
-	// The checksum stands behind the archive's end. A layer is not padded with gigabytes.
+	// The checksum follows the end of the archive. Padding is bounded.
 	if n, err := io.Copy(io.Discard, io.LimitReader(z, maxMetadataBytes)); err != nil || n == maxMetadataBytes {
 		return unpacked{}, pratique.Errorf(pratique.Invalid, op, "damaged after the end of the archive: %w", err)
 	}
@@ -91,7 +92,7 @@ func (k Kind) write(r io.Reader, to string, size, maxBytes int64) (pratique.Dige
 		return pratique.Digest{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	sum := sha256.New()
-	disk := &noted{w: f}
+	disk := &errWriter{w: f}
 	_, err = io.Copy(io.MultiWriter(disk, sum), r)
 	if disk.err == nil && err != nil {
 		_ = f.Close() // nothing of it is kept
@@ -112,13 +113,13 @@ func (k Kind) readMetadata(r io.Reader, size int64) ([]byte, error) {
 	return raw, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
-// noted keeps the error of a write apart from those of what is written.
-type noted struct {
+// errWriter keeps write errors, to tell them from read errors.
+type errWriter struct {
 	w   io.Writer
 	err error
 }
 
-func (n *noted) Write(p []byte) (int, error) {
+func (n *errWriter) Write(p []byte) (int, error) {
 	written, err := n.w.Write(p)
 	n.err = err
 	return written, err

@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// UpdateIfDue is [Store.Update], unless it is too early to ask again.
+// UpdateIfDue is [Store.Update], unless that is not due yet.
 func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
 	if s.cfg.StaticDir == "" && len(s.cfg.Sources) > 0 && s.Due().After(s.now()) {
 		return false, nil
@@ -21,9 +21,10 @@ func (s *Store) UpdateIfDue(ctx context.Context) (changed bool, err error) {
 	return s.Update(ctx)
 }
 
-// Update looks for a new database now and takes it. The sources are asked in turn until one answers with the
-// database in use or a newer one; a source that is down, damaged or behind is passed over, and so is one that
-// asked us to wait. If all fail, the error names what each of them did, and the last good generation stays in use.
+// Update checks for a new database and installs it. The sources are asked in turn until one has the
+// current database or a newer one; sources that are down, damaged, outdated or asked us to wait are
+// skipped. If all fail, the error has the failure of each, and the last good generation stays in
+// use.
 func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
@@ -35,21 +36,21 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 	}
 	began := s.now().UTC()
 	var before schedule
-	if err := s.note(func(p *schedule) {
+	if err := s.updateSchedule(func(p *schedule) {
 		before = *p
 		p.TriedAt, p.Failures = began, p.Failures+1
 	}); err != nil {
 		return false, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("update"), "", err)
 	}
 	changed, err = s.updateOCI(ctx)
-	noteErr := s.note(func(p *schedule) {
+	noteErr := s.updateSchedule(func(p *schedule) {
 		switch {
 		case err == nil:
 			p.LookedAt, p.Failures, p.Error = began, 0, ""
-		case ctx.Err() != nil: // we were told to stop, which is no failure
+		case ctx.Err() != nil: // canceled, which is no failure
 			p.TriedAt, p.Failures = before.TriedAt, before.Failures
 		default:
-			p.Error = pratique.Excerpt(err.Error(), mostError)
+			p.Error = pratique.Excerpt(err.Error(), maxError)
 		}
 		s.last = err
 	})
@@ -62,7 +63,7 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 func (s *Store) updateOCI(ctx context.Context) (bool, error) {
 	var failures []error
 	for _, source := range s.cfg.Sources {
-		changed, err := s.askSource(ctx, source)
+		changed, err := s.trySource(ctx, source)
 		if err == nil {
 			return changed, nil
 		}
@@ -71,21 +72,21 @@ func (s *Store) updateOCI(ctx context.Context) (bool, error) {
 			break
 		}
 	}
-	return false, s.together(failures)
+	return false, s.joinFailures(failures)
 }
 
-// askSource updates from one source unless that asked us to wait, and hears if it does.
-func (s *Store) askSource(ctx context.Context, source string) (bool, error) {
+// trySource updates from one source, unless that asked us to wait, and records whether it does.
+func (s *Store) trySource(ctx context.Context, source string) (bool, error) {
 	s.mu.Lock()
-	until := s.plan.Waits[source]
+	until := s.schedule.Waits[source]
 	s.mu.Unlock()
-	if now := s.now(); until.After(now) && until.Before(now.Add(longestWait+skew)) {
-		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to come back at %s", until.Format(time.RFC3339))
+	if now := s.now(); until.After(now) && until.Before(now.Add(maxWait+skew)) {
+		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to wait until %s", until.Format(time.RFC3339))
 	}
-	s.patience.heard()
+	s.retryAfter.reset()
 	changed, err := s.updateFrom(ctx, source)
-	until = s.patience.heard()
-	noteErr := s.note(func(p *schedule) {
+	until = s.retryAfter.reset()
+	noteErr := s.updateSchedule(func(p *schedule) {
 		waits := map[string]time.Time{}
 		for _, known := range s.cfg.Sources {
 			if at, ok := p.Waits[known]; ok && known != source {
@@ -103,8 +104,8 @@ func (s *Store) askSource(ctx context.Context, source string) (bool, error) {
 	return changed, err
 }
 
-// together makes one error of several. Its kind is theirs if they agree.
-func (s *Store) together(failures []error) error {
+// joinFailures makes one error of several. Its kind is theirs if they have the same.
+func (s *Store) joinFailures(failures []error) error {
 	kind := pratique.KindOf(failures[0])
 	texts := make([]string, len(failures))
 	for i, err := range failures {
@@ -118,11 +119,11 @@ func (s *Store) together(failures []error) error {
 
 func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
 	op := s.cfg.Kind.op("update")
-	from, err := s.find(ctx, source)
+	from, err := s.lookUp(ctx, source)
 	if err != nil {
 		return false, err
 	}
-	if old := s.peek(); old != nil && slices.Contains(old.Manifests, from.manifest) {
+	if old := s.inUse(); old != nil && slices.Contains(old.Manifests, from.manifest) {
 		return false, nil
 	}
 	if err := s.rejected[from.manifest]; err != nil {
@@ -144,28 +145,28 @@ func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
 	got, err := s.cfg.Kind.unpackFile(file, tmp, s.cfg.MaxBytes)
 	changed := false
 	if err == nil {
-		changed, err = s.take(tmp, got, origin{source: source, manifests: []pratique.Digest{from.manifest}})
+		changed, err = s.install(tmp, got, origin{source: source, manifests: []pratique.Digest{from.manifest}})
 	}
 	if k := pratique.KindOf(err); k == pratique.Invalid || k == pratique.Stale {
-		// The bytes are what the source means to give; asking again gives the same.
+		// The source really has these bytes; another download would give the same.
 		s.rejected[from.manifest] = err
 	}
 	if pratique.KindOf(err) != pratique.Unavailable {
-		// Otherwise this machine was in the way, for example a full disk, and the bytes are good.
-		_ = os.Remove(file) // or the next download does it
+		// Unavailable is a problem of this machine, for example a full disk, and the download is good.
+		_ = os.Remove(file) // otherwise the next download does it
 	}
 	return changed, err
 }
 
-// origin is where a database comes from. force takes one that is older than that in use.
+// origin is where a database comes from. force accepts an older one than the current one.
 type origin struct {
 	source    string
 	manifests []pratique.Digest
 	force     bool
 }
 
-// take checks what was unpacked in tmp and makes it the current generation.
-func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
+// install checks what was unpacked into tmp and makes it the current generation.
+func (s *Store) install(tmp string, got unpacked, from origin) (bool, error) {
 	op := s.cfg.Kind.op("update")
 	now := s.now().UTC()
 	meta, err := s.cfg.Kind.parseMetadata(got.metadata, now)
@@ -175,9 +176,9 @@ func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
 	if err := s.cfg.Kind.inspect(filepath.Join(tmp, s.cfg.Kind.file)); err != nil {
 		return false, err
 	}
-	if old := s.peek(); old != nil {
+	if old := s.inUse(); old != nil {
 		if old.Database.Digest == got.digest {
-			return false, pratique.Wrap(pratique.Unavailable, op, "", s.also(from.manifests, meta))
+			return false, pratique.Wrap(pratique.Unavailable, op, "", s.addManifests(from.manifests, meta))
 		}
 		if meta.UpdatedAt.Before(old.Database.UpdatedAt) && !from.force {
 			return false, pratique.Errorf(pratique.Stale, op, "it is older than the one in use: built %s, in use %s", meta.UpdatedAt.UTC().Format(time.RFC3339), old.Database.UpdatedAt.UTC().Format(time.RFC3339))
@@ -195,5 +196,5 @@ func (s *Store) take(tmp string, got unpacked, from origin) (bool, error) {
 	return true, nil
 }
 
-// mostError bounds what is written down of an error, in bytes.
-const mostError = 2000
+// maxError bounds an error that is stored, in bytes.
+const maxError = 2000

@@ -69,7 +69,7 @@ func (l Limits) layerBytes(predicateType string) int64 {
 type Store struct {
 	registry wire.Registry
 	limits   Limits
-	locks    keyed.Mutex
+	locks    keyed.Mutex[pratique.Subject]
 }
 
 var _ oci.Store = (*Store)(nil)
