@@ -48,11 +48,11 @@ func newStation(t *testing.T, l *line) *station {
 		cancel()
 		t.Fatal(err)
 	}
-	if err := errors.Join(st.Inspector.Start(ctx), st.Matcher.Start(ctx)); err != nil {
+	if err := errors.Join(st.Inspect.Parsers.Start(ctx), st.Inspect.Matchers.Start(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return st.ProjectInventory(ctx) })
+	group.Go(func() error { return st.Inspect.FollowLedger(ctx) })
 	st.end = func() {
 		cancel()
 		if err := group.Wait(); err != nil {
@@ -68,24 +68,24 @@ func newStation(t *testing.T, l *line) *station {
 // rescan takes the newest database over and matches again until nothing is left to do.
 func (st *station) rescan(t *testing.T) (pratique.Rescan, time.Duration) {
 	t.Helper()
-	if _, err := st.Database.Update(t.Context()); err != nil {
+	if _, err := st.Inspect.Database.Update(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	db, err := st.CurrentDatabase()
+	db, err := st.Inspect.CurrentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	started := time.Now()
-	go func() { ended <- st.Rescanner().Run(ctx) }()
+	go func() { ended <- st.Inspect.Rescanner().Run(ctx) }()
 	var r pratique.Rescan
 	for r.To.Digest != db.Digest || r.FinishedAt.IsZero() {
 		if time.Since(started) > 5*time.Minute {
 			t.Fatalf("rescanning does not end: %+v\n%s", r, st.log.String())
 		}
 		time.Sleep(5 * time.Millisecond)
-		if r, err = st.Inventory.Rescan(); err != nil {
+		if r, err = st.Inspect.Inventory.Rescan(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +105,7 @@ func (st *station) awaitInventory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		at, _, err := st.Inventory.At()
+		at, _, err := st.Inspect.Inventory.At()
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("the inventory is at %d of %d: %v\n%s", at, end, err, st.log.String())
 		}
@@ -145,7 +145,7 @@ func TestRescanMissesNothing(t *testing.T) {
 	if r, _ := st.rescan(t); r.Everything == "" || r.Affected != 0 {
 		t.Errorf("an inventory without images: %+v", r)
 	}
-	db, err := st.CurrentDatabase()
+	db, err := st.Inspect.CurrentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestRescanMissesNothing(t *testing.T) {
 	zlib := vulndb.Advisory{ID: "CVE-2026-7005", Bucket: "debian 12", Package: "zlib", Fixed: "1:9", Title: "trouble in zlib", Severity: "HIGH"}
 	l.publish(time.Now().Add(-time.Hour), narrowed, graver, zlib, pip("CVE-2026-7006", "py_yaml", "1.0", "LOW"))
 	r, _ := st.rescan(t)
-	db, err = st.CurrentDatabase()
+	db, err = st.Inspect.CurrentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestRescanBench(t *testing.T) {
 	st := newStation(t, l)
 	defer st.end()
 	st.rescan(t)
-	db, err := st.CurrentDatabase()
+	db, err := st.Inspect.CurrentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestRescanBench(t *testing.T) {
 	kinds := map[string]int{"app-node": 35, "app-go": 30, "app-clean": 10, "app-flip": 10, "alpine-syn": 10, "base": 5}
 	names := []string{"app-node", "app-go", "app-clean", "app-flip", "alpine-syn", "base"}
 	for _, name := range names {
-		result, err := st.Inspector.Inspect(t.Context(), st.readableImage(t, imagetest.Load(t, filepath.Join(data, "images"), name+":1")))
+		result, err := st.Inspect.Parsers.Inspect(t.Context(), st.readableImage(t, imagetest.Load(t, filepath.Join(data, "images"), name+":1")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func TestRescanBench(t *testing.T) {
 	st.awaitInventory(t)
 	tree := &processTree{t: t, root: os.Getpid()}
 	l.push("mirror/trivy-db:2", fromLayout(t, published, "trivy-db-b:2"))
-	if _, err := st.Database.Update(t.Context()); err != nil {
+	if _, err := st.Inspect.Database.Update(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	tree.resetPeak()
@@ -254,7 +254,7 @@ func TestRescanBench(t *testing.T) {
 	cpu := tree.cpu() - before
 	memory := tree.peakMemory()
 	jobs := st.jobs(t)
-	if db, err = st.CurrentDatabase(); err != nil {
+	if db, err = st.Inspect.CurrentDatabase(); err != nil {
 		t.Fatal(err)
 	}
 	changed, worse := f.verify(db)
@@ -280,7 +280,7 @@ func TestRescanBench(t *testing.T) {
 func (st *station) readableImage(t *testing.T, img layers.Image) layers.Image {
 	t.Helper()
 	for i, l := range img.Layers {
-		path := filepath.Join(st.Readable()[0], "bench-"+filepath.Base(l.Path))
+		path := filepath.Join(st.Inspect.Readable()[0], "bench-"+filepath.Base(l.Path))
 		if err := os.Rename(l.Path, path); err != nil {
 			t.Fatal(err)
 		}

@@ -166,7 +166,7 @@ func (f *fleet) settleIn() {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if _, err := f.s.Blobs.Put(ctx, doc.Content); err != nil {
+		if _, err := f.s.Documents.Put(ctx, doc.Content); err != nil {
 			f.t.Fatal(err)
 		}
 		fact := func(k pratique.Fact) {
@@ -236,7 +236,7 @@ func (f *fleet) put() {
 }
 
 func (f *fleet) store(ctx context.Context, d scanner.Document) error {
-	_, err := f.s.Blobs.Put(ctx, d.Content)
+	_, err := f.s.Documents.Put(ctx, d.Content)
 	return err
 }
 
@@ -260,11 +260,11 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 			all := make([]pratique.Inventory, len(chunk))
 			for i, p := range chunk {
 				var err error
-				if all[i], err = scanner.LoadList(ctx, f.s.Blobs, p.Digest); err != nil {
+				if all[i], err = scanner.LoadList(ctx, f.s.Documents, p.Digest); err != nil {
 					return err
 				}
 			}
-			reports, err := f.s.Inspector.Match(ctx, all, db)
+			reports, err := f.s.Inspect.Parsers.Match(ctx, all, db)
 			if err != nil {
 				return err
 			}
@@ -333,7 +333,7 @@ func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		_, have, err := scanner.ReportHeader(ctx, f.s.Blobs, pratique.As[pratique.Scanned](matched).Report)
+		_, have, err := scanner.ReportHeader(ctx, f.s.Documents, pratique.As[pratique.Scanned](matched).Report)
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -97,16 +97,16 @@ func (l *line) serveWith(h service.Options) *service.Service {
 // update has the service take the database that was published last, and waits until all is matched against it.
 func (l *line) update(s *service.Service) pratique.Rescan {
 	l.t.Helper()
-	if _, err := s.Database.Update(l.t.Context()); err != nil {
+	if _, err := s.Inspect.Database.Update(l.t.Context()); err != nil {
 		l.t.Fatal(err)
 	}
-	want, err := s.Database.Current()
+	want, err := s.Inspect.Database.Current()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	var r pratique.Rescan
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if r, err = s.Inventory.Rescan(); err != nil {
+		if r, err = s.Inspect.Inventory.Rescan(); err != nil {
 			l.t.Fatal(err)
 		}
 		if r.To.Digest == want.Digest && !r.FinishedAt.IsZero() {
@@ -203,12 +203,12 @@ func TestNewDatabase(t *testing.T) {
 	}
 
 	// Of a push of a known image nothing is matched: its lists were, with this database.
-	served := s.Matcher.Served()
+	served := s.Inspect.Matchers.Served()
 	l.push("team/untouched:2.0", l.build(python("click", "8.0")))
 	l.await(untouched, "a match with the new database", func(i api.Image) bool {
 		return i.Database.Digest == r.To.Digest && i.State == pratique.StateAllowed
 	})
-	if now := s.Matcher.Served(); now != served {
+	if now := s.Inspect.Matchers.Served(); now != served {
 		t.Errorf("%d requests to children for a push of known lists", now-served)
 	}
 	l.checkMetrics(t)

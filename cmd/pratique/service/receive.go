@@ -6,87 +6,107 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/cmd/pratique/service/journal"
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
-	"github.com/pratique-dev/pratique/internal/pipeline"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue/feed"
 	"github.com/pratique-dev/pratique/queue/outbox"
+	"github.com/pratique-dev/pratique/queue/reconcile"
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// openIntake opens the outbox, which every push goes through, and checks the receivers.
-func (s *Service) openIntake(ctx context.Context) error {
+// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the senders' secrets.
+type Receive struct {
+	*Shared
+	receivers  []config.Receiver
+	registry   *registry.Client
+	outbox     *outbox.Outbox // which every push goes through
+	webhooks   *webhook.Handler
+	reconciler *reconcile.Reconciler
+	interval   time.Duration // of sweeps
+}
+
+// openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says when an image was evaluated
+// that was allowed and attested, zero for others: a sweep may find it without attestations.
+func openReceive(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, attested func(pratique.Subject) (time.Time, error)) (*Receive, error) {
+	r := &Receive{Shared: s, receivers: conf.Receivers, registry: registries}
 	var err error
-	s.outbox, err = outbox.Open(outbox.Config{
-		File: s.path("outbox.db"), MaxBytes: int64(s.conf.Queue.OutboxSize),
-		Now: s.now, Trouble: s.trouble(ctx, "outbox"),
+	r.outbox, err = outbox.Open(outbox.Config{
+		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now, Trouble: s.trouble(ctx, "outbox"),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.closers = append(s.closers, s.outbox.Close)
-	all, err := settings.Receivers(s.conf)
+	s.onClose(r.outbox.Close)
+	all, err := settings.Receivers(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, r := range all {
-		s.metrics.Receivers(r.Name)
+	for _, receiver := range all {
+		s.metrics.Receivers(receiver.Name)
 	}
-	s.webhooks, err = webhook.New(webhook.Config{
-		Receivers: all, Publisher: s.outbox, Now: s.now, OnDropped: s.dropped, Count: s.countWebhook,
-		OnRefused: s.refusedWebhook(), OnIgnored: s.ignoredPush(),
+	r.webhooks, err = webhook.New(webhook.Config{
+		Receivers: all, Publisher: r.outbox, Now: s.now, OnDropped: r.dropped, Count: r.count,
+		OnRefused: journal.Refused(s.log, s.now), OnIgnored: journal.Ignored(s.log, s.now),
 		Observe: s.metrics.WebhookDuration, OnError: func(receiver string, err error) {
 			s.log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("receiver", receiver), slog.String("error", err.Error()))
 		},
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	sweeping, err := settings.Reconcile(conf)
+	if err != nil {
+		return nil, err
+	}
+	r.interval = sweeping.Interval
+	sweeping.Now, sweeping.Trouble = s.now, s.trouble(ctx, "reconcile")
+	// A lost attestation is work for the line, whatever the outbox knows of the tag.
+	sweeping.Attested, sweeping.Restore = attested, s.intake(pratique.RoleReceive).Submit
+	r.reconciler, err = reconcile.New(sweeping, registries, r.outbox, r.outbox)
+	return r, err
 }
 
-// line is where the outbox puts what was acknowledged, and whom it asks what a tag names.
-func (s *Service) line() outbox.Line {
-	return outbox.Line{Forward: s.intake(pratique.RoleReceive).Publish, Resolve: s.registry.Digest}
-}
-
-// intake puts events into the line.
-func (s *Service) intake(role pratique.Role) *pipeline.Intake {
-	return &pipeline.Intake{Base: s.base(role), Batches: s.Broker}
-}
-
-// submit puts an event into the line, at once and whatever the outbox knows of its tag.
-func (s *Service) submit(ctx context.Context, e pratique.Event) error {
-	return s.intake(pratique.RoleQuery).Submit(ctx, e)
+// run takes pushes in until ctx ends.
+func (r *Receive) run(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		// Where the outbox puts what was acknowledged, and whom it asks what a tag names.
+		return r.outbox.Run(ctx, outbox.Line{Forward: r.intake(pratique.RoleReceive).Publish, Resolve: r.registry.Digest})
+	})
+	all.Go(func() error { return r.listenFeeds(ctx) })
+	all.Go(func() error { return r.rotateSecrets(ctx) })
+	all.Go(func() error { return r.reconciler.Run(ctx) })
+	return all.Wait()
 }
 
 // publish takes in pushes that the service found out about by itself, as if a sender had reported them.
-func (s *Service) publish(ctx context.Context, events []pratique.Event) error {
-	_, err := s.outbox.Publish(ctx, events)
+func (r *Receive) publish(ctx context.Context, events []pratique.Event) error {
+	_, err := r.outbox.Publish(ctx, events)
 	return err
 }
 
-// trouble logs what is tried again by itself.
-func (s *Service) trouble(ctx context.Context, part string) func(error) {
-	return func(err error) {
-		s.log.LogAttrs(ctx, slog.LevelWarn, part, slog.String("error", err.Error()))
-	}
-}
-
 // listenFeeds takes in the events that senders publish on NATS servers of their own.
-func (s *Service) listenFeeds(ctx context.Context) error {
+func (r *Receive) listenFeeds(ctx context.Context) error {
 	feeds, ctx := errgroup.WithContext(ctx)
-	for _, r := range s.conf.Receivers {
-		if r.NATS.URL == "" {
+	for _, sender := range r.receivers {
+		if sender.NATS.URL == "" {
 			continue
 		}
 		c := feed.Config{
-			Name: r.Name, URL: r.NATS.URL, Subject: r.NATS.Subject, Stream: r.NATS.Stream, Username: r.NATS.Username,
-			Password: r.NATS.Password.Text(), Credentials: r.NATS.Credentials.Value(), Trouble: s.trouble(ctx, "feed"),
+			Name: sender.Name, URL: sender.NATS.URL, Subject: sender.NATS.Subject, Stream: sender.NATS.Stream, Username: sender.NATS.Username,
+			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(), Trouble: r.trouble(ctx, "feed"),
 		}
 		feeds.Go(func() error {
 			return feed.Run(ctx, c, func(ctx context.Context, h http.Header, body []byte) error {
-				_, err := s.webhooks.Receive(ctx, r.Name, h, body)
+				_, err := r.webhooks.Receive(ctx, sender.Name, h, body)
 				return err
 			})
 		})
@@ -94,11 +114,21 @@ func (s *Service) listenFeeds(ctx context.Context) error {
 	return feeds.Wait()
 }
 
-// countWebhook counts outcomes; what there is to say about them is logged where more is known.
-func (s *Service) countWebhook(receiver, outcome string, n int) {
-	s.metrics.Webhook(receiver, outcome, n)
-	s.log.LogAttrs(context.Background(), slog.LevelDebug, "webhook",
+// count counts outcomes; what there is to say about them is logged where more is known.
+func (r *Receive) count(receiver, outcome string, n int) {
+	r.metrics.Webhook(receiver, outcome, n)
+	r.log.LogAttrs(context.Background(), slog.LevelDebug, "webhook",
 		slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
+}
+
+func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) {
+	var all []telemetry.Repository
+	for _, swept := range r.reconciler.Status() {
+		all = append(all, telemetry.Repository{
+			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval, News: swept.AllNews, Failures: swept.Failures,
+		})
+	}
+	return all, nil
 }
 
 // mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside it.
@@ -109,10 +139,10 @@ const (
 
 // dropped records what a sender was told to forget, in one fact for a request, and keeps its body: somebody may want to
 // see what was sent, or send it again.
-func (s *Service) dropped(ctx context.Context, r webhook.Refusal) error {
+func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 	var told []string
-	for _, d := range r.Drops {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped", slog.String("receiver", r.Receiver),
+	for _, d := range refusal.Drops {
+		r.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped", slog.String("receiver", refusal.Receiver),
 			slog.String("reason", d.Reason), slog.String("detail", d.Detail), slog.String("id", d.SenderID))
 		if d.Reason == webhook.ReasonRepository {
 			continue // ordinary on a registry that others use, too; the ledger keeps what may be an attack or a mistake
@@ -126,8 +156,8 @@ func (s *Service) dropped(ctx context.Context, r webhook.Refusal) error {
 		told = append(told[:mostTold], fmt.Sprintf("and %d more", more))
 	}
 	body := "no body"
-	if len(r.Body) > 0 && len(r.Body) <= mostKept {
-		digest, err := s.Blobs.Put(ctx, r.Body)
+	if len(refusal.Body) > 0 && len(refusal.Body) <= mostKept {
+		digest, err := r.Documents.Put(ctx, refusal.Body)
 		if err != nil {
 			return err
 		}
@@ -135,9 +165,9 @@ func (s *Service) dropped(ctx context.Context, r webhook.Refusal) error {
 	}
 	told = append(told, body)
 	message := strings.Join(told, "; ")
-	_, err := s.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
-		At: s.now().UTC(), By: "receive@" + s.base(pratique.RoleReceive).Instance,
-		Event: pratique.EventID(r.Receiver, pratique.ImageRef{}, message),
+	_, err := r.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
+		At: r.now().UTC(), By: "receive@" + r.instance,
+		Event: pratique.EventID(refusal.Receiver, pratique.ImageRef{}, message),
 		Body: &pratique.Failed{
 			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,
 		},

@@ -2,13 +2,14 @@ package service
 
 import (
 	"context"
-	"encoding/json"
+	"log/slog"
 	"path/filepath"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/cmd/pratique/adapter"
+	"github.com/pratique-dev/pratique/internal/backoff"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/internal/telemetry"
@@ -21,88 +22,92 @@ import (
 // lookEvery is how often a new database, or an image that became stale, is looked for.
 const lookEvery = time.Second
 
-func (s *Service) openInventory(ctx context.Context) error {
+func (i *Inspect) openInventory(ctx context.Context) (err error) {
 	open := func(path string) (*inventory.Projection, error) {
-		return inventory.Open(path, inventory.Config{Documents: s.Blobs, Keys: database.Keys})
+		return inventory.Open(path, inventory.Config{Documents: i.Documents, Keys: database.Keys})
 	}
-	var err error
-	if s.Inventory, err = openProjection(ctx, s, "inventory.db", open, inventory.Remove); err != nil {
-		return err
+	i.Inventory, i.remembering, err = openProjection(ctx, i.Shared, "inventory", open, inventory.Remove)
+	return err
+}
+
+// FollowLedger keeps the inventory up to date with the ledger. Documents may be out of reach for a while, and then it
+// waits: pushes do not need it.
+func (i *Inspect) FollowLedger(ctx context.Context) error {
+	for {
+		err := i.remembering.Follow(ctx, nil)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			i.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger", slog.String("error", err.Error()))
+		}
+		const pause = 5 * time.Second
+		if backoff.Sleep(ctx, pause) != nil {
+			return nil
+		}
 	}
-	s.closers = append(s.closers, s.Inventory.Close)
-	return nil
 }
 
 // Rescanner is the part of the inspect role that matches again when the database changes. It takes half of the
 // children at most, and they take a push before its next batch.
-func (s *Service) Rescanner() *pipeline.Rescan {
+func (i *Inspect) Rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
-		Base: s.base(pratique.RoleInspect), Lists: s.Inventory, Images: s.Inventory, Matcher: s.Matcher, Facts: adapter.Facts{Ledger: s.Ledger.For(pratique.RoleInspect), Broker: s.Broker},
-		Batches: s.Broker, Database: s.CurrentDatabase, Ready: s.remembering.Ready, Again: inspector.Again, Requests: max(1, s.conf.Inspect.Workers/2),
-		Every: lookEvery, Log: s.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
+		Base: i.base(pratique.RoleInspect), Lists: i.Inventory, Images: i.Inventory, Matcher: i.Matchers, Facts: adapter.Facts{Ledger: i.Ledger.For(pratique.RoleInspect), Broker: i.Broker},
+		Batches: i.Broker, Database: i.CurrentDatabase, Ready: i.remembering.Ready, Again: inspector.Again, Requests: max(1, i.conf.Inspect.Workers/2),
+		Every: lookEvery, Log: i.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
-			return database.Diff(ctx, filepath.Join(s.path("database"), from.Hex()), to.Dir)
+			return database.Diff(ctx, filepath.Join(i.path("database"), from.Hex()), to.Dir)
 		},
 	}
 }
 
-func (s *Service) CurrentDatabase() (scanner.DatabaseDir, error) {
-	g, err := s.Database.Current()
+func (i *Inspect) CurrentDatabase() (scanner.DatabaseDir, error) {
+	g, err := i.Database.Current()
 	return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err
 }
 
 // keptDatabase is the one that the next is compared to; it must stay on disk until then.
-func (s *Service) keptDatabase() []pratique.Digest {
-	if s.Inventory == nil {
+func (i *Inspect) keptDatabase() []pratique.Digest {
+	if i.Inventory == nil {
 		return nil
 	}
-	r, err := s.Inventory.Rescan()
+	r, err := i.Inventory.Rescan()
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
 	return []pratique.Digest{r.To.Digest}
 }
 
-// report is a report as the API gives it: whole, and with the time of the fact that names it.
-func (s *Service) report(ctx context.Context, of pratique.Scanned) ([]byte, error) {
-	r, err := scanner.LoadReport(ctx, s.Blobs, of)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := json.Marshal(r)
-	return raw, pratique.Wrap(pratique.Internal, "encode report", of.Report.String(), err)
-}
-
 // mostAside bounds the images that the status names; a metric counts all.
 const mostAside = 20
 
 // aboutRescan is the rescanning for the service's status.
-func (s *Service) aboutRescan() *api.Rescan {
-	r, err := s.Inventory.Rescan()
+func (i *Inspect) aboutRescan() *api.Rescan {
+	r, err := i.Inventory.Rescan()
 	if err != nil || r.To.Digest.IsZero() {
 		return nil
 	}
 	out := &api.Rescan{Rescan: r}
-	out.Aside, _ = s.Inventory.Aside(mostAside) // the counts are there
+	out.Aside, _ = i.Inventory.Aside(mostAside) // the counts are there
 	return out
 }
 
-func (s *Service) rescanFigures(context.Context) (telemetry.Rescan, error) {
-	r, err := s.Inventory.Rescan()
+func (i *Inspect) rescanFigures(context.Context) (telemetry.Rescan, error) {
+	r, err := i.Inventory.Rescan()
 	if err != nil {
 		return telemetry.Rescan{}, err
 	}
 	f := telemetry.Rescan{Rescan: r}
 	if !r.StartedAt.IsZero() && r.FinishedAt.IsZero() {
-		f.Running = s.age(r.StartedAt)
+		f.Running = i.age(r.StartedAt)
 	}
 	// One that cannot begin is as much behind as one that does not end.
-	if db, err := s.CurrentDatabase(); err == nil && db.Digest != r.To.Digest {
+	if db, err := i.CurrentDatabase(); err == nil && db.Digest != r.To.Digest {
 		since := db.DownloadedAt
 		if since.IsZero() {
 			since = db.UpdatedAt
 		}
-		f.Running = max(f.Running, s.age(since))
+		f.Running = max(f.Running, i.age(since))
 	}
 	return f, nil
 }

@@ -14,10 +14,10 @@ const RotateEvery = 5 * time.Second
 
 // rotateSecrets reads the files with receivers' secrets again and again. What cannot be read, or cannot be a secret,
 // changes nothing: the last good ones stay valid, and the log says so.
-func (s *Service) rotateSecrets(ctx context.Context) error {
+func (r *Receive) rotateSecrets(ctx context.Context) error {
 	last, said := map[string][]string{}, map[string]string{}
-	for _, r := range s.conf.Receivers {
-		last[r.Name] = settings.Secrets(r)
+	for _, sender := range r.receivers {
+		last[sender.Name] = settings.Secrets(sender)
 	}
 	tick := time.NewTicker(RotateEvery)
 	defer tick.Stop()
@@ -27,25 +27,25 @@ func (s *Service) rotateSecrets(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for _, r := range s.conf.Receivers {
-			if len(r.Secrets) == 0 || r.NATS.URL != "" {
+		for _, sender := range r.receivers {
+			if len(sender.Secrets) == 0 || sender.NATS.URL != "" {
 				continue
 			}
-			next, err := settings.RereadSecrets(r)
+			next, err := settings.RereadSecrets(sender)
 			switch {
 			case err != nil:
-			case slices.Equal(next, last[r.Name]):
-				said[r.Name] = ""
+			case slices.Equal(next, last[sender.Name]):
+				said[sender.Name] = ""
 				continue
 			default:
-				err = s.webhooks.SetSecrets(r.Name, next)
+				err = r.webhooks.SetSecrets(sender.Name, next)
 			}
 			if err == nil {
-				last[r.Name], said[r.Name] = next, ""
-				s.log.LogAttrs(ctx, slog.LevelInfo, "secrets changed", slog.String("receiver", r.Name), slog.Int("valid", len(next)))
-			} else if text := err.Error(); said[r.Name] != text {
-				said[r.Name] = text
-				s.log.LogAttrs(ctx, slog.LevelWarn, "secrets not changed", slog.String("receiver", r.Name), slog.String("error", text))
+				last[sender.Name], said[sender.Name] = next, ""
+				r.log.LogAttrs(ctx, slog.LevelInfo, "secrets changed", slog.String("receiver", sender.Name), slog.Int("valid", len(next)))
+			} else if text := err.Error(); said[sender.Name] != text {
+				said[sender.Name] = text
+				r.log.LogAttrs(ctx, slog.LevelWarn, "secrets not changed", slog.String("receiver", sender.Name), slog.String("error", text))
 			}
 		}
 	}

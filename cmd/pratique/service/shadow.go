@@ -18,16 +18,16 @@ import (
 const defaultShadow = 100
 
 // shadowSample chooses the images whose SBOMs are also made in full: none if all of them are.
-func (s *Service) shadowSample() (inspector.Sample, error) {
+func (i *Inspect) shadowSample() (inspector.Sample, error) {
 	sample := inspector.Sample{OneIn: defaultShadow}
-	if n := s.conf.Inspect.ShadowSBOM; n != nil {
+	if n := i.conf.Inspect.ShadowSBOM; n != nil {
 		sample.OneIn = *n
 	}
-	if !settings.IncrementalSBOM(s.conf.Inspect) {
+	if !settings.IncrementalSBOM(i.conf.Inspect) {
 		sample.OneIn = 0
 	}
 	var err error
-	sample.Seed, err = shadowSeed(s.path("shadow-seed"))
+	sample.Seed, err = shadowSeed(i.path("shadow-seed"))
 	return sample, err
 }
 
@@ -55,12 +55,12 @@ func shadowSeed(file string) ([]byte, error) {
 }
 
 // checkedSBOM counts an image whose SBOMs were made in full, too, and says so if they differ.
-func (s *Service) checkedSBOM(ctx context.Context, image pratique.Subject, shadow inspector.Shadow) {
-	s.metrics.ShadowSBOM(shadow.Equal())
+func (i *Inspect) checkedSBOM(ctx context.Context, image pratique.Subject, shadow inspector.Shadow) {
+	i.metrics.ShadowSBOM(shadow.Equal())
 	if shadow.Equal() {
 		return
 	}
-	s.log.LogAttrs(ctx, slog.LevelError, "an incremental SBOM differs from the full one, which is used: set inspect.incrementalSBOM to false, and report this",
+	i.log.LogAttrs(ctx, slog.LevelError, "an incremental SBOM differs from the full one, which is used: set inspect.incrementalSBOM to false, and report this",
 		slog.String("subject", image.String()),
 		slog.String("incrementalSPDX", shadow.Generated.SPDX.String()), slog.String("fullSPDX", shadow.Full.SPDX.String()),
 		slog.String("incrementalCycloneDX", shadow.Generated.CycloneDX.String()), slog.String("fullCycloneDX", shadow.Full.CycloneDX.String()))

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/inspector"
 	"github.com/pratique-dev/pratique/internal/telemetry"
 )
@@ -20,7 +19,7 @@ import (
 // TestShadowDiffers: a difference is counted, and logged with all digests.
 func TestShadowDiffers(t *testing.T) {
 	var out bytes.Buffer
-	s := &Service{metrics: telemetry.New("test"), log: slog.New(slog.NewTextHandler(&out, nil))}
+	s := &Inspect{Shared: &Shared{metrics: telemetry.New("test"), log: slog.New(slog.NewTextHandler(&out, nil))}}
 	digests := inspector.DocumentDigests{SPDX: pratique.DigestOf([]byte("1")), CycloneDX: pratique.DigestOf([]byte("2"))}
 	other := inspector.DocumentDigests{SPDX: pratique.DigestOf([]byte("3")), CycloneDX: digests.CycloneDX}
 	image := pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "team/app"}, Digest: digests.SPDX}
@@ -46,7 +45,7 @@ func TestShadowDiffers(t *testing.T) {
 
 // TestShadowSeed: the choice outlives the process, and differs between installations.
 func TestShadowSeed(t *testing.T) {
-	s := &Service{conf: config.Config{DataDir: t.TempDir()}}
+	s := &Inspect{Shared: &Shared{dataDir: t.TempDir()}}
 	first, err := s.shadowSample()
 	if err != nil || first.OneIn != defaultShadow || len(first.Seed) < 32 {
 		t.Fatalf("%+v, %v", first, err)
@@ -55,11 +54,11 @@ func TestShadowSeed(t *testing.T) {
 	if err != nil || !slices.Equal(first.Seed, again.Seed) {
 		t.Errorf("the next process chooses by another seed, %v", err)
 	}
-	other, err := (&Service{conf: config.Config{DataDir: t.TempDir()}}).shadowSample()
+	other, err := (&Inspect{Shared: &Shared{dataDir: t.TempDir()}}).shadowSample()
 	if err != nil || slices.Equal(first.Seed, other.Seed) {
 		t.Errorf("another installation chooses by the same seed, %v", err)
 	}
-	file := filepath.Join(s.conf.DataDir, "shadow-seed")
+	file := filepath.Join(s.dataDir, "shadow-seed")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}

@@ -14,10 +14,10 @@ import (
 // wakeInterval is how often config repositories are looked at that jobs wait for.
 const wakeInterval = 15 * time.Second
 
-// wakeDeployments brings jobs that wait for a config repository back as soon as it can be read again, or somebody has
+// wake brings jobs that wait for a config repository back as soon as it can be read again, or somebody has
 // committed to it: that may have been the repair. Only repositories that somebody waits for are looked at.
-func (s *Service) wakeDeployments(ctx context.Context) {
-	interval := s.hooks.WakeInterval
+func (d *Deploy) wake(ctx context.Context) {
+	interval := d.options.WakeInterval
 	if interval == 0 {
 		interval = wakeInterval
 	}
@@ -30,15 +30,15 @@ func (s *Service) wakeDeployments(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, repo := range s.repositories {
-			match := s.deploysTo(repo)
-			if _, last := s.Broker.Due(pratique.StageDeploy, match); last.Sub(s.now()) < interval { // zero is long ago
+		for _, repo := range d.repositories {
+			match := d.deploysTo(repo)
+			if _, last := d.Broker.Due(pratique.StageDeploy, match); last.Sub(d.now()) < interval { // zero is long ago
 				continue
 			}
 			before, known := tips[repo]
 			tips[repo] = tipOf(ctx, repo)
 			if tips[repo] != "" && (!known || tips[repo] != before) {
-				s.Broker.Wake(pratique.StageDeploy, match)
+				d.Broker.Wake(pratique.StageDeploy, match)
 			}
 		}
 	}
@@ -57,13 +57,13 @@ func tipOf(ctx context.Context, repo *gitrepo.Repo) (tip string) {
 }
 
 // deploysTo matches jobs that may write to a config repository.
-func (s *Service) deploysTo(repo *gitrepo.Repo) func(queue.Job) bool {
+func (d *Deploy) deploysTo(repo *gitrepo.Repo) func(queue.Job) bool {
 	return func(job queue.Job) bool {
 		w, err := pipeline.DecodeWork(job.Body)
 		if err != nil {
 			return false
 		}
-		for _, t := range s.targets {
+		for _, t := range d.targets {
 			if t.Repository == repo && (w.Target == t.Name || w.Target == "" && t.Matches(repositoryOf(w), w.Event.Ref.Tag)) {
 				return true
 			}

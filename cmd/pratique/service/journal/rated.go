@@ -1,4 +1,5 @@
-package service
+// Package journal says in the log what happens, in lines whose number nobody outside decides.
+package journal
 
 import (
 	"context"
@@ -10,24 +11,24 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// refusedWebhook logs requests that were refused, at most one a minute of a receiver and a status: a registry whose secret
+// Refused logs requests that were refused, at most one a minute of a receiver and a status: a registry whose secret
 // is wrong repeats its notification for ever, and anybody may ask for receivers that are not there.
-func (s *Service) refusedWebhook() func(webhook.Refused) {
-	lines := &rated{most: 1, now: s.now}
+func Refused(log *slog.Logger, now func() time.Time) func(webhook.Refused) {
+	lines := &rated{most: 1, now: now}
 	return func(r webhook.Refused) {
 		left, ok := lines.take(r.Receiver + " " + strconv.Itoa(r.Status))
 		if !ok {
 			return
 		}
 		attrs := append([]slog.Attr{slog.String("receiver", r.Receiver), slog.Int("status", r.Status), slog.String("reason", r.Detail)}, fromWhom(r.Sender)...)
-		s.log.LogAttrs(context.Background(), slog.LevelWarn, "webhook refused; others like it are logged once a minute", append(attrs, left...)...)
+		log.LogAttrs(context.Background(), slog.LevelWarn, "webhook refused; others like it are logged once a minute", append(attrs, left...)...)
 	}
 }
 
-// ignoredPush logs pushes that lead to nothing, some a minute of a receiver and a reason: somebody who waits for a verdict
+// Ignored logs pushes that lead to nothing, some a minute of a receiver and a reason: somebody who waits for a verdict
 // looks here.
-func (s *Service) ignoredPush() func(webhook.Ignored) {
-	lines := &rated{most: 20, now: s.now}
+func Ignored(log *slog.Logger, now func() time.Time) func(webhook.Ignored) {
+	lines := &rated{most: 20, now: now}
 	return func(i webhook.Ignored) {
 		left, ok := lines.take(i.Receiver + " " + i.Reason)
 		if !ok {
@@ -40,7 +41,7 @@ func (s *Service) ignoredPush() func(webhook.Ignored) {
 		attrs := append([]slog.Attr{
 			slog.String("receiver", i.Receiver), slog.String("image", i.Image), slog.Int("pushes", i.N), slog.String("reason", why),
 		}, fromWhom(i.Sender)...)
-		s.log.LogAttrs(context.Background(), slog.LevelInfo, "push ignored", append(attrs, left...)...)
+		log.LogAttrs(context.Background(), slog.LevelInfo, "push ignored", append(attrs, left...)...)
 	}
 }
 

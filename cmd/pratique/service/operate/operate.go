@@ -1,4 +1,5 @@
-package service
+// Package operate lists, cancels and requeues work for the API.
+package operate
 
 import (
 	"context"
@@ -8,12 +9,16 @@ import (
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/internal/pipeline"
 	"github.com/pratique-dev/pratique/queue"
+	"github.com/pratique-dev/pratique/queue/outbox"
 )
 
-// operator fits the queues, the outbox and the intake to the API.
-type operator struct {
-	*Service
-	intake *pipeline.Intake
+// Operator fits the queues and the intake to the API. Refused are the events that the queue will never take, Paused says how
+// long a registry is left in peace.
+type Operator struct {
+	Broker  *queue.Broker
+	Intake  *pipeline.Intake
+	Refused func() ([]outbox.Refused, error)
+	Paused  func(pratique.Repository) time.Duration
 }
 
 // mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and an outage may leave
@@ -23,9 +28,9 @@ const (
 	findTime   = 20 * time.Second
 )
 
-func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
 	if state == api.JobRefused {
-		refused, more, err = o.refused(limit)
+		refused, more, err = o.refusals(limit)
 		return nil, more, refused, err
 	}
 	all, looked := o.Broker.Jobs(ctx), 0
@@ -50,7 +55,7 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt, NextAttempt: q.Due}
 		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil { // what is no work of ours is listed by the id of its message
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
-			if wait := o.registry.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
+			if wait := o.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
 				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
 			}
 		}
@@ -58,15 +63,15 @@ func (o operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 	}
 	if state == "" {
 		var others bool
-		refused, others, err = o.refused(limit)
+		refused, others, err = o.refusals(limit)
 		more = more || others
 	}
 	return queued, more, refused, err
 }
 
-// nextAttempt returns when the work for an event comes back to a stage, zero if that is not known.
-func (s *Service) nextAttempt(stage, event string) time.Time {
-	next, _ := s.Broker.Due(pratique.Stage(stage), func(job queue.Job) bool {
+// NextAttempt returns when the work for an event comes back to a stage, zero if that is not known.
+func (o Operator) NextAttempt(stage, event string) time.Time {
+	next, _ := o.Broker.Due(pratique.Stage(stage), func(job queue.Job) bool {
 		w, err := pipeline.DecodeWork(job.Body)
 		return err == nil && w.Event.ID == event
 	})
@@ -80,9 +85,9 @@ func stateOf(q queue.Queued) string {
 	return api.JobWaiting
 }
 
-// refused are the last of those that the queue will never take.
-func (o operator) refused(limit int) (refused []api.Job, more bool, err error) {
-	aside, err := o.outbox.Refused()
+// refusals are the last of those that the queue will never take.
+func (o Operator) refusals(limit int) (refused []api.Job, more bool, err error) {
+	aside, err := o.Refused()
 	if len(aside) > limit {
 		aside, more = aside[len(aside)-limit:], true
 	}
@@ -94,15 +99,7 @@ func (o operator) refused(limit int) (refused []api.Job, more bool, err error) {
 	return refused, more, err
 }
 
-// repositoryOf is what the work reads from; zero for what is no work of ours.
-func repositoryOf(w pipeline.Work) pratique.Repository {
-	if w.Event.Ref.Repository.IsZero() {
-		return w.Subject.Repository
-	}
-	return w.Event.Ref.Repository
-}
-
-func (o operator) Find(ctx context.Context, id string) (pratique.Event, error) {
+func (o Operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
 	for q, err := range o.Broker.Jobs(ctx) {
@@ -116,8 +113,8 @@ func (o operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 	return pratique.Event{}, pratique.Wrap(pratique.NotFound, "find job", id, pratique.Errorf(pratique.NotFound, "find job", "there is no such job"))
 }
 
-func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
-	if err := o.intake.Cancel(ctx, e, s, by, reason); err != nil {
+func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+	if err := o.Intake.Cancel(ctx, e, s, by, reason); err != nil {
 		return err
 	}
 	// An inspection takes long and leaves nothing half done. The later stages stop by themselves.
@@ -128,6 +125,6 @@ func (o operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subje
 	return nil
 }
 
-func (o operator) Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error) {
-	return o.intake.Requeue(ctx, e, by)
+func (o Operator) Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error) {
+	return o.Intake.Requeue(ctx, e, by)
 }
