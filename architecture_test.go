@@ -158,6 +158,41 @@ func TestRemoteVerbsLinkNoEngine(t *testing.T) {
 	}
 }
 
+// parts are packages that hold something which only some roles of the service may: see the table in docs/ARCHITECTURE.md.
+// With each stand the files of cmd/pratique/service that may import it.
+var parts = map[string][]string{
+	"signer/key":             {"attest.go"},
+	"deploy/policy":          {"attest.go"},
+	"deploy/gitrepo":         {"deploy.go", "wake.go"},
+	"signer/oci/tags":        {"attest.go", "deploy.go"},
+	"queue/webhook":          {"receive.go"},
+	"queue/feed":             {"receive.go"},
+	"internal/layers":        {"inspect.go"},
+	"internal/inspector":     {"inspect.go", "rescan.go", "shadow.go"},
+	"scanner/trivy/database": {"inspect.go", "databases.go", "rescan.go"},
+	"attest/index":           {"query.go"},
+	"internal/registry":      {"service.go", "receive.go", "inspect.go", "attest.go", "deploy.go"},
+}
+
+// TestRolesHoldTheirParts: the parts of a role are opened and held in its own files.
+func TestRolesHoldTheirParts(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "cmd/pratique/service" {
+			continue
+		}
+		for _, f := range parse(t, p).files {
+			for _, spec := range f.Imports {
+				part := strings.TrimPrefix(strings.Trim(spec.Path.Value, `"`), module+"/")
+				if files, held := parts[part]; held && !contains(files, f.name) {
+					t.Errorf("%s/%s imports %s, which only %s may", p.ImportPath, f.name, part, strings.Join(files, " and "))
+				}
+			}
+		}
+		return
+	}
+	t.Error("there is no cmd/pratique/service")
+}
+
 // TestNothingBuiltIsKept: a program of hundreds of megabytes is committed in a moment, and every clone has it for ever.
 func TestNothingBuiltIsKept(t *testing.T) {
 	const most = 1 << 20
@@ -181,7 +216,7 @@ var large = map[string]struct {
 	"":                       {2800, "the nouns: types and their small methods, one file for each"},
 	"attest/api":             {2200, "one file for each resource of the API"},
 	"attest/index":           {1300, "one projection: its buckets are written in one transaction"},
-	"cmd/pratique/service":   {1700, "one file for each role and what they share"},
+	"cmd/pratique/service":   {1700, "one file for each role, and what they share; a package for each would export that"},
 	"deploy":                 {1800, "the gate: all that decides whether something is written stands in one place"},
 	"deploy/gitrepo":         {3000, "a Git client: sessions, packs and history share what they know of hostile servers"},
 	"deploy/policy":          {1700, "one engine, and the input that it is given"},

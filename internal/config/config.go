@@ -31,14 +31,17 @@ type Config struct {
 	// Platforms are what images are run on, for example linux/amd64. Children of an index that certainly do
 	// not run there are not inspected; default all are. What cannot be inspected of the others denies.
 	Platforms []pratique.Platform `yaml:"platforms"`
-	Inspect   Inspect             `yaml:"inspect"`
-	Database  Database            `yaml:"database"`
-	Policy    Policy              `yaml:"policy"`
-	Signing   Signing             `yaml:"signing"`
-	Deploy    Deploy              `yaml:"deploy"`
-	API       API                 `yaml:"api"`
-	Queue     Queue               `yaml:"queue"`
-	Evidence  Evidence            `yaml:"evidence"`
+	// Workers are those of each stage, Priorities how many of them one priority may have.
+	Workers    Workers    `yaml:"workers"`
+	Priorities Priorities `yaml:"priorities"`
+	Inspect    Inspect    `yaml:"inspect"`
+	Database   Database   `yaml:"database"`
+	Policy     Policy     `yaml:"policy"`
+	Signing    Signing    `yaml:"signing"`
+	Deploy     Deploy     `yaml:"deploy"`
+	API        API        `yaml:"api"`
+	Queue      Queue      `yaml:"queue"`
+	Evidence   Evidence   `yaml:"evidence"`
 
 	warnings []Problem
 }
@@ -162,8 +165,6 @@ type Sweep struct {
 
 // Inspect bounds the processes that parse images.
 type Inspect struct {
-	// Workers is how many images are inspected at a time; default the number of processors, at most 4.
-	Workers int `yaml:"workers"`
 	// Timeout is for one image; default 10m. Memory is for one process; default 2GiB.
 	Timeout Duration `yaml:"timeout"`
 	Memory  Size     `yaml:"memory"`
@@ -195,8 +196,16 @@ type Inspect struct {
 	// AnalysisStore bounds what is kept of what was found in single layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
 	// Scanners are what is looked for beside packages: secrets, misconfigurations, licenses. Default none.
-	Scanners   []pratique.ExtraKind `yaml:"scanners"`
-	Priorities Priorities           `yaml:"priorities"`
+	Scanners []pratique.ExtraKind `yaml:"scanners"`
+}
+
+// Workers are how many jobs each stage works on at a time.
+type Workers struct {
+	// Inspect is also how many processes parse images; default the number of processors, at most 4. Attest has as many by
+	// default, and Deploy two for each config repository: one commits, and one waits for it.
+	Inspect int `yaml:"inspect"`
+	Attest  int `yaml:"attest"`
+	Deploy  int `yaml:"deploy"`
 }
 
 // Priorities say how many of the workers of a stage may be busy with one priority. Pushes may have all.

@@ -37,7 +37,7 @@ receivers:
   - name: main
     registry: {{.Registry}}
     secrets: ["file:{{.Dir}}/webhook"]
-inspect: {workers: 1}
+workers: {inspect: 1}
 database: {dir: "{{.Dir}}/db"}
 api: {anonymousRead: true}
 `

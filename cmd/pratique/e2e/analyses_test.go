@@ -98,7 +98,7 @@ func analysisFiles(t *testing.T, l *line) []string {
 // TestSecretsAreDenied pushes an image with a token, which has no vulnerability, to a service that looks for secrets.
 func TestSecretsAreDenied(t *testing.T) {
 	t.Parallel()
-	l := newLine(t, lineOptions{inspect: ", scanners: [licenses, secrets]", policy: "  blockSecrets: true"})
+	l := newLine(t, lineOptions{inspect: "scanners: [licenses, secrets]", policy: "  blockSecrets: true"})
 	l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
 	token := "ghp_" + strings.Repeat("aPp1", 9)

@@ -34,7 +34,7 @@ reconcile:
   requestsPerMinute: 6000
   repositories:
     - repository: GITEA/acme/team/app
-inspect: {workers: 1}
+workers: {inspect: 1}
 database: {dir: "{{.Dir}}/db"}
 deploy:
   targets:

@@ -260,9 +260,9 @@ func TestHostileImages(t *testing.T) {
 		t.Skip("the limits on memory and time are for processes as they are; make test-hostile has its own run")
 	}
 	full := os.Getenv(envHostile) != ""
-	limits := "inspect: {workers: 2, timeout: 60s, memory: 768MiB, written: 512MiB, layerSize: 64MiB, inFlight: 256MiB, entries: 2000}\n"
+	limits := "workers: {inspect: 2}\ninspect: {timeout: 60s, memory: 768MiB, written: 512MiB, layerSize: 64MiB, inFlight: 256MiB, entries: 2000}\n"
 	if full {
-		limits = "inspect: {workers: 2, timeout: 5m}\n"
+		limits = "workers: {inspect: 2}\ninspect: {timeout: 5m}\n"
 	}
 	p := &plot{manifests: map[string]hostile.Image{}, blobs: map[string][]byte{}}
 	l := newLine(t, lineOptions{wrap: p.wrap, config: template.Must(template.New("").Parse(hostileConfig + limits))})
@@ -370,7 +370,7 @@ func TestDeadlyImage(t *testing.T) {
 		t.Skip("the race detector takes several times the memory that a child may use here")
 	}
 	p := &plot{manifests: map[string]hostile.Image{}, blobs: map[string][]byte{}}
-	limits := "inspect: {workers: 2, memory: 256MiB}\n"
+	limits := "workers: {inspect: 2}\ninspect: {memory: 256MiB}\n"
 	l := newLine(t, lineOptions{wrap: p.wrap, config: template.Must(template.New("").Parse(hostileConfig + limits))})
 	l.start("never")
 	l.awaitReady()

@@ -55,7 +55,7 @@ type lineOptions struct {
 	noDB     bool                            // no database yet
 	policy   string                          // YAML below policy:
 	extra    string                          // YAML at the top level
-	inspect  string                          // further keys of inspect, each behind a comma
+	inspect  string                          // keys of inspect
 	files    func(host string) fileSet       // further files of the config repository
 	onDisk   bool                            // the registry stores on disk, as real ones do
 	config   *template.Template              // another configuration than lineConfig
@@ -88,7 +88,8 @@ receivers:
     registry: {{.Registry}}
     repositories: ["team/**"]
     secrets: ["file:{{.Dir}}/webhook"]
-inspect: {workers: 1{{.Inspect}}}
+workers: {inspect: 1}
+inspect: { {{.Inspect}} }
 database: {dir: "{{.Dir}}/db"}
 policy:
   maxDatabaseAge: 72h

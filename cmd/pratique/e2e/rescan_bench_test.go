@@ -324,6 +324,6 @@ func (p *processTree) resetPeak() {
 func benchConfig(t *testing.T) *template.Template {
 	t.Helper()
 	text := databaseFromRegistry(t).Tree.Root.String()
-	text = strings.Replace(text, "workers: 1", "workers: 2", 1)
+	text = strings.Replace(text, "workers: {inspect: 1}", "workers: {inspect: 2}", 1)
 	return template.Must(template.New("").Parse(strings.Replace(text, "noSync: true", "noSync: false", 1)))
 }

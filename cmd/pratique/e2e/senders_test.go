@@ -48,7 +48,7 @@ receivers:
     registry: {{.Registry}}
     insecure: true
 {{.Extra}}
-inspect: {workers: 1}
+workers: {inspect: 1}
 database: {dir: "{{.Dir}}/db"}
 api:
   anonymousRead: true

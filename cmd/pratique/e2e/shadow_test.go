@@ -12,9 +12,9 @@ import (
 func TestShadow(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ inspect, counted string }{
-		"all are checked": {", shadowSBOM: 1", "2"},
-		"none is checked": {", shadowSBOM: 0", "0"},
-		"all are full":    {", incrementalSBOM: false, shadowSBOM: 1", "0"},
+		"all are checked": {"shadowSBOM: 1", "2"},
+		"none is checked": {"shadowSBOM: 0", "0"},
+		"all are full":    {"incrementalSBOM: false, shadowSBOM: 1", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLine(t, lineOptions{inspect: test.inspect})

@@ -28,7 +28,7 @@ reconcile:
   interval: 10h
   requestsPerMinute: 6000
   repositories: [{repository: {{.Registry}}/team/shop}]
-inspect: {workers: 1}
+workers: {inspect: 1}
 database: {dir: "{{.Dir}}/db"}
 deploy:
   targets:

@@ -44,7 +44,7 @@ type pendingDenials func(after pratique.Subject, limit int) ([]pipeline.PendingD
 
 // openAttest loads policy and signing key, or makes a pair where none is configured.
 func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, pending pendingDenials) (*Attest, error) {
-	a := &Attest{Shared: s, workers: conf.Inspect.Workers, registry: registries, pending: pending}
+	a := &Attest{Shared: s, workers: conf.Workers.Attest, registry: registries, pending: pending}
 	var err error
 	if a.policy, err = policy.Load(ctx, settings.Policy(conf.Policy)); err != nil {
 		return nil, err

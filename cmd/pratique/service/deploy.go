@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,7 @@ type Deploy struct {
 	registry *registry.Client
 	// repositories are those of the targets, each once.
 	repositories []*gitrepo.Repo
+	workers      int
 	targets      []deploy.Target
 	gate         *deploy.Gate
 	stage        *pipeline.Deploy
@@ -39,7 +41,7 @@ type Deploy struct {
 
 // openDeploy opens the config repositories, without talking to them.
 func openDeploy(s *Shared, conf config.Config, registries *registry.Client, profiles []pratique.Profile, records pipeline.Records) (*Deploy, error) {
-	d := &Deploy{Shared: s, registry: registries, records: records}
+	d := &Deploy{Shared: s, registry: registries, records: records, workers: conf.Workers.Deploy}
 	public := settings.PublicKeys(conf.Signing)
 	if len(public) == 0 {
 		own, err := os.ReadFile(filepath.Join(s.path(ownKeys), "cosign.pub"))
@@ -63,6 +65,7 @@ func openDeploy(s *Shared, conf config.Config, registries *registry.Client, prof
 	if err != nil {
 		return nil, err
 	}
+	d.workers = cmp.Or(d.workers, 2*len(d.repositories), 1)
 	d.gate, err = deploy.New(deploy.Config{
 		Targets: d.targets, Summaries: verify.NewReader(tags.NewStore(registries, tags.Limits{}), verifier), Tags: registries, Profiles: profiles,
 		Verifier: verifierID(s, conf), MaxAge: maxVerdictAge(conf), Ages: adapter.Ages{Ledger: s.Ledger}, Now: s.now,
@@ -71,10 +74,10 @@ func openDeploy(s *Shared, conf config.Config, registries *registry.Client, prof
 	return d, err
 }
 
-// work has two workers for each config repository: one has a turn, and another may wait for it. So those that are slow leave
-// workers to the others. A job that would find no turn stays in the queue, and none of its attempts is used up.
+// work has two workers for each config repository if nothing else is configured: one has a turn, and another may wait for
+// it. So those that are slow leave workers to the others. A job that would find no turn stays in the queue, and none of its attempts is used up.
 func (d *Deploy) work() queue.Work {
-	work := d.Shared.work(pratique.StageDeploy, max(2*len(d.repositories), 1), d.stage, d.registry.Paused)
+	work := d.Shared.work(pratique.StageDeploy, d.workers, d.stage, d.registry.Paused)
 	work.Hold = func(job queue.Job) time.Duration {
 		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
 		names := []string{w.Target}

@@ -96,7 +96,7 @@ func (i *Inspect) openPools(context.Context) error {
 		return err
 	}
 	common := inspector.Config{
-		Children: c.Workers, Timeout: c.Timeout.Std(settings.DefaultTimeout), Fingerprint: fingerprint,
+		Children: i.conf.Workers.Inspect, Timeout: c.Timeout.Std(settings.DefaultTimeout), Fingerprint: fingerprint,
 		MemoryBytes: c.Memory.Bytes(settings.DefaultMemory), TempDir: i.path("tmp"), WrittenBytes: c.Written.Bytes(0),
 		Confinement: settings.Confinement(c.Confinement),
 	}
@@ -158,7 +158,7 @@ func (i *Inspect) notReady(ctx context.Context) string {
 }
 
 func (i *Inspect) work() queue.Work {
-	work := i.Shared.work(pratique.StageInspect, i.conf.Inspect.Workers, i.stage, i.registry.Paused)
+	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, i.registry.Paused)
 	work.MaxDeaths = cmp.Or(i.options.Deaths, mostDeaths)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work

@@ -53,7 +53,7 @@ func (i *Inspect) FollowLedger(ctx context.Context) error {
 func (i *Inspect) Rescanner() *pipeline.Rescan {
 	return &pipeline.Rescan{
 		Base: i.base(pratique.RoleInspect), Lists: i.Inventory, Images: i.Inventory, Matcher: i.Matchers, Facts: adapter.Facts{Ledger: i.Ledger.For(pratique.RoleInspect), Broker: i.Broker},
-		Batches: i.Broker, Database: i.CurrentDatabase, Ready: i.remembering.Ready, Again: inspector.Again, Requests: max(1, i.conf.Inspect.Workers/2),
+		Batches: i.Broker, Database: i.CurrentDatabase, Ready: i.remembering.Ready, Again: inspector.Again, Requests: max(1, i.conf.Workers.Inspect/2),
 		Every: lookEvery, Log: i.log, Lookup: rescan.Lookup{Concerned: database.Concerned, Comparable: database.Plain},
 		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
 			return database.Diff(ctx, filepath.Join(i.path("database"), from.Hex()), to.Dir)

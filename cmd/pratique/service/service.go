@@ -62,7 +62,7 @@ func New(ctx context.Context, conf config.Config, log *slog.Logger, o Options) (
 	conf = settings.WithDefaults(conf)
 	s := &Service{conf: conf, Shared: &Shared{
 		dataDir: conf.DataDir, publicURL: conf.PublicURL, log: log, metrics: telemetry.New(settings.Version()), now: time.Now, options: o,
-		limits: map[pratique.Priority]int{pratique.PriorityManual: conf.Inspect.Priorities.Manual, pratique.PriorityRescan: conf.Inspect.Priorities.Rescan},
+		limits: map[pratique.Priority]int{pratique.PriorityManual: conf.Priorities.Manual, pratique.PriorityRescan: conf.Priorities.Rescan},
 	}}
 	defer func() {
 		if err != nil {

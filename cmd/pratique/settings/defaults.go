@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"runtime"
 	"time"
 
@@ -32,9 +33,8 @@ func WithDefaults(c config.Config) config.Config {
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
-	if c.Inspect.Workers == 0 {
-		c.Inspect.Workers = min(runtime.NumCPU(), mostDefaultWorkers)
-	}
+	c.Workers.Inspect = cmp.Or(c.Workers.Inspect, min(runtime.NumCPU(), mostDefaultWorkers))
+	c.Workers.Attest = cmp.Or(c.Workers.Attest, c.Workers.Inspect)
 	if len(c.Database.Sources) == 0 {
 		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2", "ghcr.io/aquasecurity/trivy-db:2"}
 	}
