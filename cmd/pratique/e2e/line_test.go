@@ -46,6 +46,7 @@ type line struct {
 	client     *client.Client
 	edges      edgeLog
 	env        []string // further environment of the processes that start makes
+	log        heard    // of the service that serve runs
 }
 
 // lineOptions change what newLine sets up.
@@ -201,18 +202,24 @@ var databaseMutex sync.Mutex
 // serve runs the service inside the test until stop is called, or the test ends.
 func (l *line) serve() (stop func()) {
 	l.t.Helper()
+	_, stop = l.serveWith(service.Options{Edge: l.edges.add, Queue: quick})
+	return stop
+}
+
+// serveWith is serve with these options, for tests that reach into the service.
+func (l *line) serveWith(o service.Options) (s *service.Service, stop func()) {
+	l.t.Helper()
 	conf, err := config.Load(l.configFile)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(testWriter{l.t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(testWriter{l.t}, &l.log), nil))
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	s, err := service.New(ctx, conf, log, service.Options{Edge: l.edges.add, Queue: quick})
-	if err != nil {
+	if s, err = service.New(ctx, conf, log, o); err != nil {
 		cancel()
 		l.t.Fatal(err)
 	}
+	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -224,7 +231,17 @@ func (l *line) serve() (stop func()) {
 		}
 	})
 	l.t.Cleanup(stop)
-	return stop
+	return s, stop
+}
+
+// awaitLog waits until the service has logged a text.
+func (l *line) awaitLog(text string) {
+	l.t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(l.log.String(), text); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("the log does not say %q", text)
+		}
+	}
 }
 
 type testWriter struct{ t testing.TB }

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
 	"github.com/pratique-dev/pratique/cmd/pratique/service"
-	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 )
@@ -63,34 +60,7 @@ func pip(id, pkg, below, severity string) vulndb.Advisory {
 // serveService is serve for tests that reach into the service.
 func (l *line) serveService() *service.Service {
 	l.t.Helper()
-	return l.serveWith(service.Options{Edge: l.edges.add, Queue: quick})
-}
-
-// serveWith runs the service with these hooks until the test ends.
-func (l *line) serveWith(h service.Options) *service.Service {
-	l.t.Helper()
-	conf, err := config.Load(l.configFile)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	log := slog.New(slog.NewTextHandler(testWriter{l.t}, nil))
-	ctx, cancel := context.WithCancel(context.Background())
-	s, err := service.New(ctx, conf, log, h)
-	if err != nil {
-		cancel()
-		l.t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	l.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			l.t.Error(err)
-		}
-		if err := s.Close(); err != nil {
-			l.t.Error(err)
-		}
-	})
+	s, _ := l.serveWith(service.Options{Edge: l.edges.add, Queue: quick})
 	return s
 }
 

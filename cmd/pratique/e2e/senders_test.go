@@ -19,7 +19,6 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api"
-	"github.com/pratique-dev/pratique/cmd/pratique/service"
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 	"github.com/pratique-dev/pratique/internal/testenv/natsserver"
 )
@@ -187,7 +186,7 @@ func TestSecretsRotate(t *testing.T) {
 	l.awaitState(later, pratique.StateDeployed)
 	// What can be no secret changes nothing.
 	l.write("webhook", "short\n")
-	time.Sleep(service.RotateEvery + time.Second)
+	l.awaitLog("secrets not changed")
 	l.write("webhook", string(right)) // post reads it
 	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "1.1", later)), nil); status != http.StatusOK {
 		t.Errorf("status %d", status)

@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
 )
 
-// RotateEvery is how soon a changed secret is valid.
-const RotateEvery = 5 * time.Second
+// rotateEvery is how soon a changed secret is valid.
+const rotateEvery = 5 * time.Second
 
 // rotateSecrets reads the files with receivers' secrets again and again. What cannot be read, or cannot be a secret,
 // changes nothing: the last good ones stay valid, and the log says so.
@@ -19,7 +19,7 @@ func (r *Receive) rotateSecrets(ctx context.Context) error {
 	for _, sender := range r.receivers {
 		last[sender.Name] = settings.Secrets(sender)
 	}
-	tick := time.NewTicker(RotateEvery)
+	tick := time.NewTicker(rotateEvery)
 	defer tick.Stop()
 	for {
 		select {
