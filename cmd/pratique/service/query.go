@@ -38,11 +38,14 @@ type Query struct {
 type elsewhere struct {
 	digest   func(context.Context, pratique.ImageRef) (pratique.Digest, error)
 	paused   func(pratique.Repository) time.Duration
-	outbox   *outbox.Outbox
+	refused  func() ([]outbox.Refused, error)
+	outbox   func() pratique.OutboxFigures
 	sweeps   *reconcile.Reconciler
 	places   func(context.Context, ...pratique.Repository) ([]pratique.TargetPlaces, error)
 	profiles []pratique.Profile
-	inspect  *Inspect
+	database func() (scanner.DatabaseDir, error)
+	rescan   func() *api.Rescan
+	notReady func(context.Context) string
 }
 
 func openQuery(ctx context.Context, s *Shared, conf config.Config) (*Query, error) {
@@ -70,13 +73,13 @@ func (q *Query) follow(ctx context.Context) error {
 // handler is that of /api/ and of the OpenAPI document.
 func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	intake := q.intake(pratique.RoleQuery)
-	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.outbox.Refused, Paused: others.paused}
+	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused, Paused: others.paused}
 	return api.New(api.Config{
 		Images: q.index, Events: q.index, Documents: q.Documents, Report: q.report, Submit: intake.Submit, Digest: others.digest,
 		Reconcile: adapter.Sweeps{Reconciler: others.sweeps}, Auth: q.auth, Now: q.now,
 		Operate: operator, Places: others.places, NextAttempt: operator.NextAttempt,
 		NotReady: func(ctx context.Context) string {
-			if not := others.inspect.notReady(ctx); not != "" {
+			if not := others.notReady(ctx); not != "" {
 				return not
 			}
 			return projected(ctx, "index", q.indexing) // answers would leave out what happened
@@ -90,11 +93,11 @@ func (q *Query) handler(others elsewhere) (http.Handler, error) {
 
 // describe tells about the service.
 func (q *Query) describe(ctx context.Context, others elsewhere) api.Service {
-	about := api.Service{Version: settings.Version(), Profiles: others.profiles, Rescan: others.inspect.aboutRescan()}
-	if db, err := others.inspect.CurrentDatabase(); err == nil {
+	about := api.Service{Version: settings.Version(), Profiles: others.profiles, Rescan: others.rescan()}
+	if db, err := others.database(); err == nil {
 		about.Database = &db.Database
 	}
-	box := others.outbox.Stats()
+	box := others.outbox()
 	about.Outbox = &box
 	var err error
 	if about.Queues, err = q.Broker.Pending(ctx); err != nil {

@@ -168,8 +168,10 @@ func (s *Service) warn(ctx context.Context) {
 // handler serves webhooks, the API and the probes on one port.
 func (s *Service) handler() (http.Handler, error) {
 	query, err := s.query.handler(elsewhere{
-		digest: s.registry.Digest, paused: s.registry.Paused, outbox: s.receive.outbox, sweeps: s.receive.reconciler, places: s.deploy.gate.Places,
-		profiles: s.attest.profiles(), inspect: s.Inspect,
+		digest: s.registry.Digest, paused: s.registry.Paused,
+		refused: s.receive.outbox.Refused, outbox: s.receive.outbox.Stats, sweeps: s.receive.reconciler,
+		places: s.deploy.gate.Places, profiles: s.attest.profiles(),
+		database: s.Inspect.CurrentDatabase, rescan: s.Inspect.aboutRescan, notReady: s.Inspect.notReady,
 	})
 	if err != nil {
 		return nil, err
