@@ -21,6 +21,7 @@ type Images struct {
 	Layers   *layers.Store
 }
 
+// Fetch implements [pipeline.Images].
 func (i Images) Fetch(ctx context.Context, s pratique.Subject) (layers.Image, func(), error) {
 	return i.Layers.Image(ctx, i.Registry, s)
 }
@@ -33,10 +34,12 @@ type Parser struct {
 	Shadow func(ctx context.Context, image pratique.Subject, s inspector.Shadow)
 }
 
+// Match implements [pipeline.Parser].
 func (p Parser) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
 	return p.Matcher.Match(ctx, parts, db)
 }
 
+// Inspect implements [pipeline.Parser].
 func (p Parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	if r.Shadow != nil {
@@ -51,10 +54,12 @@ func (p Parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspect
 // Analyses are what was found in single layers.
 type Analyses struct{ Store *analysiscache.Store }
 
+// Get returns what was found in a layer before.
 func (a Analyses) Get(layer pratique.Digest, fingerprint string) (string, func(), bool) {
 	return a.Store.Get(analysiscache.Key{Layer: layer, Fingerprint: fingerprint})
 }
 
+// Put keeps what was found in a layer.
 func (a Analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte) error {
 	return a.Store.Put(analysiscache.Key{Layer: layer, Fingerprint: fingerprint}, analysis)
 }
@@ -62,6 +67,7 @@ func (a Analyses) Put(layer pratique.Digest, fingerprint string, analysis []byte
 // Rules is the policy.
 type Rules struct{ *policy.Policy }
 
+// Evaluate implements [pipeline.Policy].
 func (r Rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Decision, error) {
 	input, err := policy.NewInput(e.Subject, e.Inspected, e.Report, e.Extras, e.Now)
 	if err != nil {
@@ -70,6 +76,7 @@ func (r Rules) Evaluate(ctx context.Context, e pipeline.Evidence) (pratique.Deci
 	return r.Policy.Evaluate(ctx, input)
 }
 
+// Worst implements [pipeline.Policy].
 func (Rules) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	return policy.Worst(all, uninspected)
 }

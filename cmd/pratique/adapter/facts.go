@@ -15,6 +15,7 @@ type Facts struct {
 	Broker *queue.Broker
 }
 
+// AppendAll appends facts in batches.
 func (f Facts) AppendAll(ctx context.Context, all []pratique.Fact) error {
 	entries := make([]queue.Entry, len(all))
 	for i, fact := range all {

@@ -8,6 +8,7 @@ import (
 // Sweeps fits the reconciler to the API.
 type Sweeps struct{ *reconcile.Reconciler }
 
+// Status implements [api.Reconciler].
 func (s Sweeps) Status() []api.Reconciliation {
 	var all []api.Reconciliation
 	for _, r := range s.Reconciler.Status() {

@@ -61,6 +61,7 @@ func (i *Inspect) Rescanner() *pipeline.Rescan {
 	}
 }
 
+// CurrentDatabase is the vulnerability database in use.
 func (i *Inspect) CurrentDatabase() (scanner.DatabaseDir, error) {
 	g, err := i.Database.Current()
 	return scanner.DatabaseDir{Database: g.Database, Dir: g.Dir}, err

@@ -28,6 +28,7 @@ const (
 	findTime   = 20 * time.Second
 )
 
+// Jobs implements [api.Operator].
 func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
 	if state == api.JobRefused {
 		refused, more, err = o.refusals(limit)
@@ -99,6 +100,7 @@ func (o Operator) refusals(limit int) (refused []api.Job, more bool, err error) 
 	return refused, more, err
 }
 
+// Find implements [api.Operator].
 func (o Operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
@@ -113,6 +115,7 @@ func (o Operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 	return pratique.Event{}, pratique.Wrap(pratique.NotFound, "find job", id, pratique.Errorf(pratique.NotFound, "find job", "there is no such job"))
 }
 
+// Cancel implements [api.Operator].
 func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
 	if err := o.Intake.Cancel(ctx, e, s, by, reason); err != nil {
 		return err
@@ -125,6 +128,7 @@ func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subje
 	return nil
 }
 
+// Requeue implements [api.Operator].
 func (o Operator) Requeue(ctx context.Context, e pratique.Event, by string) (pratique.Event, error) {
 	return o.Intake.Requeue(ctx, e, by)
 }
