@@ -68,11 +68,11 @@ func serveUntilCrash() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	settings, deaths := quick, 0
+	settings, crashes := quick, 0
 	if n, err := strconv.Atoi(os.Getenv(envAttempts)); err == nil {
-		settings.MaxAttempts, deaths = n, n
+		settings.MaxAttempts, crashes = n, n
 	}
-	if err := cli.Serve(ctx, conf, cli.NewLogger(conf.Log, os.Stderr), service.Options{Edge: edge, Queue: settings, Deaths: deaths}); err != nil {
+	if err := cli.Serve(ctx, conf, cli.NewLogger(conf.Log, os.Stderr), service.Options{Edge: edge, Queue: settings, Crashes: crashes}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return verb.Unknown
 	}

@@ -25,8 +25,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// mostDeaths is how many processes may die of one image, children or this one, without anybody knowing why.
-const mostDeaths = 2
+// mostCrashes is how many processes may die of one image, children or this one, without anybody knowing why.
+const mostCrashes = 2
 
 // Inspect finds what is in images, and again when a database changes. It keeps the databases, and what it has to remember:
 // layers, analyses, and the inventory. Its children parse; only they touch what an image has in it.
@@ -159,7 +159,7 @@ func (i *Inspect) notReady(ctx context.Context) string {
 
 func (i *Inspect) work() queue.Work {
 	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, i.registry.Paused)
-	work.MaxDeaths = cmp.Or(i.options.Deaths, mostDeaths)
+	work.MaxDeaths = cmp.Or(i.options.Crashes, mostCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work
 }

@@ -36,9 +36,9 @@ const StopGrace = 28 * time.Second
 type Options struct {
 	// Edge is called at every point where a crash could leave something half done.
 	Edge func(point string)
-	// Queue shortens waits, Deaths replaces mostDeaths.
-	Queue  queue.Config
-	Deaths int
+	// Queue shortens waits, Crashes replaces mostCrashes.
+	Queue   queue.Config
+	Crashes int
 	// WakeInterval replaces the constant.
 	WakeInterval time.Duration
 }
