@@ -229,7 +229,7 @@ type Report struct {
 	ScannedAt          time.Time `json:"scannedAt"`
 	DatabaseAgeSeconds int64     `json:"databaseAgeSeconds"`
 	OS                 OS        `json:"os,omitzero"`
-	// Coverage says for what there were advisories; nil in reports of early versions, which did not find that out.
+	// Coverage says for what there were advisories; nil if nobody found that out.
 	Coverage *Coverage `json:"coverage,omitempty"`
 	Findings []Finding `json:"findings"`
 }

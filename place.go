@@ -1,6 +1,8 @@
 package pratique
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -77,6 +79,16 @@ func (r *Record) forgetDrift(target string) {
 		}
 	}
 	r.Drifted = kept
+}
+
+// Supersede says that a commit put another digest in the subject's place. Only the fold of a [Deployment] finds that out: the
+// fact is about the other digest.
+func (r *Record) Supersede(by Digest, c *Commit) {
+	r.forgetDrift(c.Target)
+	r.Drifted = append(r.Drifted, Drifted{
+		Target: c.Target, Remote: c.Remote, Branch: c.Branch, State: StateSuperseded, Tip: c.ID,
+		Detail: fmt.Sprintf("commit %s put %s in its place", cmp.Or(c.ID, "unknown"), by),
+	})
 }
 
 // Standing returns the targets that hold the subject as far as the facts say, in the order in which it came to them.

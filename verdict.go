@@ -108,6 +108,8 @@ type Commit struct {
 	Target string `json:"target"`
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`
+	// Tag is the one for which the places ask that were written.
+	Tag string `json:"tag,omitempty"`
 	// ID is the hexadecimal id of the Git commit.
 	ID string `json:"id"`
 	// Created is true if the commit was made for the fact's event, and false if it was there before.

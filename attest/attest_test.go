@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/attesttest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -46,24 +46,13 @@ func golden(t *testing.T, name string, st pratique.Statement) {
 	}
 }
 
-func subject(t testing.TB) pratique.Subject {
-	t.Helper()
-	s, err := pratique.ParseSubject("registry.test/team/app@sha256:" + strings.Repeat("ab", 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-var evaluatedAt = time.Date(2026, 9, 1, 14, 0, 0, 0, time.FixedZone("somewhere", 7200))
-
 func digest(s string) pratique.Digest { return pratique.DigestOf([]byte(s)) }
 
 func report() pratique.Report {
 	return pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"), ScannedAt: evaluatedAt,
-		Database: pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: evaluatedAt.Add(-90 * time.Minute),
-			NextUpdate: evaluatedAt.Add(4 * time.Hour), Source: "registry.test/trivy-db:2"},
+		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"), ScannedAt: attesttest.EvaluatedAt(),
+		Database: pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: attesttest.EvaluatedAt().Add(-90 * time.Minute),
+			NextUpdate: attesttest.EvaluatedAt().Add(4 * time.Hour), Source: "registry.test/trivy-db:2"},
 		DatabaseAgeSeconds: 5400,
 		OS:                 pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{
@@ -76,7 +65,7 @@ func report() pratique.Report {
 				Class: pratique.ClassOS, Type: "debian", Target: "registry.test/team/app (debian 12.5)", Title: "a <title>", Description: "long",
 				PrimaryURL: "https://avd.test/1", References: []string{"https://a.test", "https://b.test"}, CWEs: []string{"CWE-79"},
 				CVSS:      map[string]pratique.CVSS{"nvd": {V3Vector: "CVSS:3.1/AV:N", V3Score: 9.8}, "ghsa": {V40Score: 9.1}},
-				Published: evaluatedAt.Add(-time.Hour), Modified: evaluatedAt.Add(-time.Minute),
+				Published: attesttest.EvaluatedAt().Add(-time.Hour), Modified: attesttest.EvaluatedAt().Add(-time.Minute),
 				DataSource: pratique.DataSource{ID: "debian", Name: "Debian", URL: "https://d.test"},
 				Layer:      pratique.LayerID{Digest: digest("layer"), DiffID: digest("diff")}},
 		},
@@ -85,7 +74,7 @@ func report() pratique.Report {
 
 func TestSPDX(t *testing.T) {
 	document := []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"app","packages":[{"name":"a"}]}`)
-	st, err := attest.SPDX(subject(t), document)
+	st, err := attest.SPDX(attesttest.Subject(), document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +85,7 @@ func TestSPDX(t *testing.T) {
 }
 
 func TestCycloneDX(t *testing.T) {
-	st, err := attest.CycloneDX(subject(t), []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
+	st, err := attest.CycloneDX(attesttest.Subject(), []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,24 +93,24 @@ func TestCycloneDX(t *testing.T) {
 }
 
 func TestDocumentsOfTheWrongKind(t *testing.T) {
-	noDigest := subject(t)
+	noDigest := attesttest.Subject()
 	noDigest.Digest = pratique.Digest{}
 	for name, c := range map[string]struct {
 		make     func(pratique.Subject, []byte) (pratique.Statement, error)
 		subject  pratique.Subject
 		document string
 	}{
-		"empty":          {attest.SPDX, subject(t), ``},
-		"no JSON":        {attest.SPDX, subject(t), `x`},
-		"list":           {attest.SPDX, subject(t), `[]`},
-		"CycloneDX":      {attest.SPDX, subject(t), `{"bomFormat":"CycloneDX","specVersion":"1.6"}`},
-		"SPDX 3":         {attest.SPDX, subject(t), `{"spdxVersion":"SPDX-3.0","SPDXID":"x"}`},
-		"a name twice":   {attest.SPDX, subject(t), `{"spdxVersion":"SPDX-2.3","spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
-		"cut":            {attest.SPDX, subject(t), `{"spdxVersion":"SPDX-2.3","SPDXID":"x`},
-		"no string":      {attest.SPDX, subject(t), `{"spdxVersion":"SPDX-2.3","SPDXID":{"a":1}}`},
+		"empty":          {attest.SPDX, attesttest.Subject(), ``},
+		"no JSON":        {attest.SPDX, attesttest.Subject(), `x`},
+		"list":           {attest.SPDX, attesttest.Subject(), `[]`},
+		"CycloneDX":      {attest.SPDX, attesttest.Subject(), `{"bomFormat":"CycloneDX","specVersion":"1.6"}`},
+		"SPDX 3":         {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-3.0","SPDXID":"x"}`},
+		"a name twice":   {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
+		"cut":            {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":"x`},
+		"no string":      {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":{"a":1}}`},
 		"no digest":      {attest.SPDX, noDigest, `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
-		"SPDX":           {attest.CycloneDX, subject(t), `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
-		"no specVersion": {attest.CycloneDX, subject(t), `{"bomFormat":"CycloneDX"}`},
+		"SPDX":           {attest.CycloneDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
+		"no specVersion": {attest.CycloneDX, attesttest.Subject(), `{"bomFormat":"CycloneDX"}`},
 	} {
 		if _, err := c.make(c.subject, []byte(c.document)); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)
@@ -131,7 +120,7 @@ func TestDocumentsOfTheWrongKind(t *testing.T) {
 
 func TestVulnerability(t *testing.T) {
 	in := attest.VulnerabilityInput{
-		Subject: subject(t), Report: report(), StartedAt: evaluatedAt.Add(-time.Second), Builder: "https://pratique.test", Event: "event-1",
+		Subject: attesttest.Subject(), Report: report(), StartedAt: attesttest.EvaluatedAt().Add(-time.Second), Builder: "https://pratique.test", Event: "event-1",
 	}
 	st, err := attest.Vulnerability(in)
 	if err != nil {
@@ -159,7 +148,7 @@ func TestVulnerabilityRefuses(t *testing.T) {
 	} {
 		r := report()
 		spoil(&r)
-		if _, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: subject(t), Report: r}); pratique.KindOf(err) != pratique.Invalid {
+		if _, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: attesttest.Subject(), Report: r}); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,43 +9,19 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/attesttest"
 )
 
-const verifierID = "https://pratique.test"
-
-func verdict(t testing.TB, outcome pratique.Outcome) attest.VSAInput {
-	v := pratique.Verdict{
-		Subject: subject(t), Outcome: outcome, EvaluatedAt: evaluatedAt,
-		Profile: pratique.Profile{Name: "default", Digest: digest("policy")},
-		Inputs:  []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
-		Notes:   []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
-	}
-	if outcome == pratique.Deny {
-		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1", Package: "libssl3"}}
-		v.Children = []pratique.ChildVerdict{{Child: pratique.Child{Digest: digest("child"), Platform: "linux/amd64"}, Outcome: pratique.Deny}}
-	}
-	return attest.VSAInput{Verdict: v, VerdictDigest: digest("verdict"), VerifierID: verifierID, Version: map[string]string{"pratique": "1.2.3"}}
-}
-
-func vsa(t testing.TB, in attest.VSAInput) pratique.Statement {
-	t.Helper()
-	st, err := attest.NewVSA(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 func TestVSA(t *testing.T) {
-	golden(t, "vsa-passed", vsa(t, verdict(t, pratique.Allow)))
-	in := verdict(t, pratique.Deny)
+	golden(t, "vsa-passed", attesttest.VSA(t, attesttest.Verdict(pratique.Allow)))
+	in := attesttest.Verdict(pratique.Deny)
 	in.Inputs = []attest.Resource{{URI: pratique.PredicateSPDX, Digest: digest("envelope")}}
-	golden(t, "vsa-failed", vsa(t, in))
+	golden(t, "vsa-failed", attesttest.VSA(t, in))
 }
 
 func TestVSAExtensionName(t *testing.T) {
 	var predicate map[string]json.RawMessage
-	if err := json.Unmarshal(vsa(t, verdict(t, pratique.Deny)).Predicate, &predicate); err != nil {
+	if err := json.Unmarshal(attesttest.VSA(t, attesttest.Verdict(pratique.Deny)).Predicate, &predicate); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(predicate[attest.ExtensionVerdict]), "CVE-2026-1") {
@@ -54,11 +30,11 @@ func TestVSAExtensionName(t *testing.T) {
 }
 
 func TestVSABoundsReasons(t *testing.T) {
-	in := verdict(t, pratique.Deny)
+	in := attesttest.Verdict(pratique.Deny)
 	for i := range 5000 {
 		in.Verdict.Reasons = append(in.Verdict.Reasons, pratique.Reason{Rule: "severity", Message: fmt.Sprint(i)})
 	}
-	st := vsa(t, in)
+	st := attesttest.VSA(t, in)
 	var got attest.VSAPredicate
 	err := json.Unmarshal(st.Predicate, &got)
 	if err != nil || got.Verdict.ReasonCount != 5001 || len(got.Verdict.Reasons) != 100 || len(st.Predicate) > 20000 {
@@ -76,7 +52,7 @@ func TestNewVSARefuses(t *testing.T) {
 		"no subject":         func(in *attest.VSAInput) { in.Verdict.Subject = pratique.Subject{} },
 		"input w/o digest":   func(in *attest.VSAInput) { in.Verdict.Inputs = []pratique.Input{{Kind: "report"}} },
 	} {
-		in := verdict(t, pratique.Allow)
+		in := attesttest.Verdict(pratique.Allow)
 		spoil(&in)
 		if _, err := attest.NewVSA(in); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
-// Bounds of what is done for one change in one target. Whoever can push to a config repository decides how much there
-// is, and a folder can stand in a tree many times.
+// Bounds of the work for one change in one target. People who can push to a config repository decide how much it holds, and one
+// folder can occur in a tree many times.
 const (
 	editTime    = time.Minute // for reading the history, for the edit, and for finding out how the change ends
 	editBytes   = 4 << 30     // that are looked at
@@ -23,14 +23,14 @@ const (
 	maxProblems = 50 // of those that wait, and of the others
 )
 
-// timely looks at files of a target, and fails with kind Denied if that takes longer than [editTime]: people can change
-// what is there, and then every push that waits is served.
+// timely runs look with a time limit. After [editTime] it fails with kind Denied: people can change the files, and then every
+// push that waits is tried again.
 func timely(ctx context.Context, look func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, editTime)
 	defer cancel()
 	err := look(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return pratique.Errorf(pratique.Denied, "edit", "looking at the files of the target took longer than %s: give it a path with fewer", editTime)
+		return pratique.Errorf(pratique.Denied, "edit", "reading the files of the target took longer than %s: give it a path with fewer files", editTime)
 	}
 	return err
 }
@@ -91,7 +91,7 @@ func (a *applying) file(ctx context.Context, f File) error {
 		return err
 	}
 	if a.made.changes = append(a.made.changes, r.Changes...); len(a.made.changes) > maxPlaces {
-		return pratique.Errorf(pratique.Exhausted, "edit", "%s: the image stands in more than %d places of the target up to here; give it a path with fewer", f.Path(), maxPlaces)
+		return pratique.Errorf(pratique.Exhausted, "edit", "%s: up to here the target has more than %d places of the image; give it a path with fewer files", f.Path(), maxPlaces)
 	}
 	a.made.places = append(a.made.places, r.Places...)
 	if slices.ContainsFunc(r.Changes, func(m pratique.FileChange) bool { return m.Old != m.New }) {
@@ -103,16 +103,16 @@ func (a *applying) file(ctx context.Context, f File) error {
 	return nil
 }
 
-// spend counts bytes that are looked at.
+// spend counts bytes that are read.
 func (a *applying) spend(f File, n int64) error {
 	if a.left -= n; a.left < 0 {
-		return pratique.Errorf(pratique.Exhausted, "edit", "%s: the files of the target have more than %d MiB up to here; give it a path with fewer", f.Path(), editBytes>>20)
+		return pratique.Errorf(pratique.Exhausted, "edit", "%s: up to here the files of the target have more than %d MiB; give it a path with fewer files", f.Path(), editBytes>>20)
 	}
 	return nil
 }
 
-// tooLarge looks whether a file that cannot be edited names the image. If it does, people have to make it smaller; if
-// its bytes are not even at hand, it is no file that anything would read as configuration.
+// tooLarge handles a file that is too large to be edited. If it names the image, people have to make it smaller. If its bytes
+// are not even at hand, no program would read it as configuration.
 func (a *applying) tooLarge(ctx context.Context, f File, cause error) error {
 	names, known := a.large[f.Content()]
 	if !known {
@@ -144,7 +144,7 @@ func (a *applying) tooLarge(ctx context.Context, f File, cause error) error {
 	return nil
 }
 
-// reason is what an error says, without what was done when it came.
+// reason returns the text of an error without its operations.
 func reason(err error) string {
 	var e *pratique.Error
 	for errors.As(err, &e) && e.Err != nil {
@@ -165,7 +165,7 @@ func (a *applying) problem(p pratique.Problem, waits bool) {
 	}
 }
 
-// counting counts what is read.
+// counting counts the bytes that are read.
 type counting struct {
 	r io.Reader
 	n int64
@@ -180,7 +180,7 @@ func (c *counting) Read(p []byte) (int, error) {
 // environmentNames are the names that folders of environments usually have.
 var environmentNames = []string{"dev", "development", "int", "integration", "live", "preprod", "preview", "prod", "production", "qa", "sandbox", "stage", "staging", "test", "testing", "uat"}
 
-// environments tells people if the target has no path and so writes to several environments at once.
+// environments reports a target that has no path and so writes to several environments at once.
 func (a *applying) environments() {
 	found := map[string]string{} // the first file of each
 	var names []string
@@ -199,13 +199,13 @@ func (a *applying) environments() {
 	}
 }
 
-// Bounds of what a commit's record names of its files. The commit has them all.
+// Bounds of the files that a fact about a commit lists. The commit has them all.
 const (
 	recordedFiles = 500
 	recordedBytes = 128 << 10
 )
 
-// excerpt is as much of the changes as a record may hold. Paths and old values are what others wrote.
+// excerpt bounds the changes for a fact. Others chose the paths and the old values.
 func excerpt(all []pratique.FileChange) []pratique.FileChange {
 	left := recordedBytes
 	for i, c := range all {

@@ -1,6 +1,6 @@
-// Package deploy turns an allowed image into commits in config repositories. It is the gate: whatever asks
-// for a change, the gate verifies the signed verification summary itself before it writes, and it refuses when
-// the tag has moved on. Which summary counts is the answer of package verify. Editing files is the job of package edit, pushing commits that of package gitrepo.
+// Package deploy turns an allowed image into commits in config repositories. It is the gate: before it writes, it verifies the
+// signed verification summary itself, and it refuses a change whose tag has moved on. Package verify decides which summary
+// counts, package edit edits files, and package gitrepo pushes commits.
 package deploy
 
 import (
@@ -58,7 +58,7 @@ type Summaries interface {
 	Summary(ctx context.Context, subject pratique.Subject) (verify.Summary, error)
 }
 
-// Tags says what a tag names now.
+// Tags resolves tags.
 type Tags interface {
 	// Digest returns the digest behind ref's tag, uncached; kind NotFound if the tag is gone.
 	Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
@@ -87,6 +87,6 @@ type TargetProblem struct {
 	Target string
 	pratique.Problem
 	// Waits is true if the place is, or may be, one of the image: then [Gate.Deploy] fails with kind Denied, and the
-	// change is to be tried again when people have changed the place. Other problems are told only.
+	// change is to be tried again when people have changed the place. Other problems are only reported.
 	Waits bool
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// end is how a change ended in one target, other than by an error.
+// end is how a change ended in one target without an error.
 type end struct {
 	// state is deployed if the tip of the branch holds the digest at every place of the target, allowed if there is no
 	// place for it, and otherwise superseded or reverted.
@@ -49,7 +49,7 @@ func holding(all []pratique.Place, c pratique.Change) int {
 	return n
 }
 
-// others returns what stands where the digest does not, with the commits that put it there, the newest commit first.
+// others returns the places that do not hold the digest, with the commits that last changed them, newest first.
 func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Place) ([]pratique.Place, error) {
 	var found []pratique.Place
 	for _, p := range all {
@@ -67,7 +67,7 @@ func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Plac
 	return found, nil
 }
 
-// date fills in since when each place is as it is. What it finds of a file holds for all places in it, so it looks once.
+// date fills in since when each place has its value. The answer is the same for all places of a file.
 func date(ctx context.Context, tip Tip, image edit.Image, places []pratique.Place) error {
 	type origin struct {
 		commit string
@@ -101,22 +101,22 @@ func since(ctx context.Context, tip Tip, image edit.Image, path string) (string,
 	}
 	return tip.Since(ctx, path, func(f File) (bool, error) {
 		before, err := placesIn(ctx, f, image)
-		return slices.EqualFunc(before, now, alike), err
+		return slices.EqualFunc(before, now, sameValue), err
 	})
 }
 
-// alike reports whether two places of one file name the same; on which line and in which entry they do, what stands above
-// them decides.
-func alike(a, b pratique.Place) bool {
+// sameValue reports whether two places of one file name the same image. Line and entry do not count: they change with what
+// stands above.
+func sameValue(a, b pratique.Place) bool {
 	a.Line, a.Object, a.Field = 0, pratique.Object{}, ""
 	b.Line, b.Object, b.Field = 0, pratique.Object{}, ""
 	return a == b
 }
 
-// inPlace is the end of a change that the tip holds already.
-func (g *Gate) inPlace(ctx context.Context, tip Tip, m *memory, made edits) (end, error) {
+// inPlace is the end of a change that the tip already holds.
+func (g *Gate) inPlace(ctx context.Context, tip Tip, m *branchHistory, made edits) (end, error) {
 	c := m.change
-	commit := pratique.Commit{Target: m.target.Name, Files: excerpt(made.changes)}
+	commit := pratique.Commit{Target: m.target.Name, Tag: c.Tag, Files: excerpt(made.changes)}
 	there := slices.Clone(made.places[:min(len(made.places), pratique.MaxPlaces)])
 	if err := date(ctx, tip, edit.ImageOf(c), there); err != nil {
 		return end{}, err
@@ -135,9 +135,9 @@ func (g *Gate) inPlace(ctx context.Context, tip Tip, m *memory, made edits) (end
 	return end{state: pratique.StateDeployed, commit: commit}, nil
 }
 
-// gone is the end of a change that was deployed before and is not what the branch holds by now. Nothing is written: a
-// person took it away, or what replaced it is newer.
-func (g *Gate) gone(ctx context.Context, tip Tip, m *memory, all []pratique.Place) (end, error) {
+// gone is the end of a change that was deployed before and that the branch no longer holds. Nothing is written: a person
+// removed it, or a newer image replaced it.
+func (g *Gate) gone(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
 	c, t := m.change, m.target
 	there, err := others(ctx, tip, c, all)
 	if err != nil {
@@ -157,11 +157,11 @@ func (g *Gate) gone(ctx context.Context, tip Tip, m *memory, all []pratique.Plac
 		switch {
 		case by != nil:
 			e.state = pratique.StateSuperseded
-			e.detail = fmt.Sprintf("commit %s deployed it, and commit %s replaced it: %s; to go back, revert that commit, or %s", m.last.ID, by.ID, standing(c, p, by.ID), back)
+			e.detail = fmt.Sprintf("commit %s deployed it, and commit %s replaced it: %s; to go back, revert that commit, or %s", m.last.ID, by.ID, describePlace(c, p, by.ID), back)
 		case p.Since != "":
-			e.detail = fmt.Sprintf("commit %s deployed it, and commit %s, which is not ours, took it away: %s; to have it back, revert that commit, or %s", m.last.ID, p.Since, standing(c, p, p.Since), back)
+			e.detail = fmt.Sprintf("commit %s deployed it, and commit %s, which is not ours, took it away: %s; to have it back, revert that commit, or %s", m.last.ID, p.Since, describePlace(c, p, p.Since), back)
 		default:
-			e.detail = fmt.Sprintf("commit %s deployed it, and somebody took it away: %s; to have it back, change it there, or %s", m.last.ID, standing(c, p, ""), back)
+			e.detail = fmt.Sprintf("commit %s deployed it, and somebody took it away: %s; to have it back, change it there, or %s", m.last.ID, describePlace(c, p, ""), back)
 		}
 	}
 	for i := range e.drift.Places {
@@ -176,8 +176,8 @@ func below(t Target) string {
 	return cmp.Or(t.Path, "the root")
 }
 
-// standing says what a place names.
-func standing(c pratique.Change, p pratique.Place, since string) string {
+// describePlace says what a place names.
+func describePlace(c pratique.Change, p pratique.Place, since string) string {
 	what := c.Subject.Repository.String()
 	if p.Tag != "" {
 		what += ":" + oneLine(p.Tag)

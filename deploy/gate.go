@@ -22,7 +22,7 @@ type Config struct {
 	Verifier string
 	// MaxAge is how old a summary may be, 24 hours if zero.
 	MaxAge time.Duration
-	// Ages tells when images were built, where nothing else says which of two is older. It may be nil.
+	// Ages returns when images were built. It is asked if nothing else shows which of two images is older. It may be nil.
 	Ages Ages
 	Now  func() time.Time
 }
@@ -30,7 +30,7 @@ type Config struct {
 // Gate turns changes into commits. It is safe for concurrent use if its parts are.
 type Gate struct {
 	c       Config
-	looking chan struct{} // has room for one who looks at places
+	looking chan struct{} // has room for one call of Places
 }
 
 // New checks the configuration.
@@ -58,7 +58,7 @@ func New(c Config) (*Gate, error) {
 	return &Gate{c: c, looking: make(chan struct{}, 1)}, nil
 }
 
-// errSuperseded leaves an edit without writing: the tag has moved on.
+// errSuperseded ends an edit without a commit because the tag has moved on.
 var errSuperseded = errors.New("superseded")
 
 // Targets returns the names of the targets that ask for an image under a tag, or why there are none.
@@ -86,10 +86,10 @@ func (g *Gate) Check(ctx context.Context, s pratique.Subject) error {
 	return pratique.Wrap(pratique.Unknown, "deploy", s.String(), err)
 }
 
-// Deploy writes the change to one target, by one commit. It believes nothing of the change but what it is about, Subject,
-// Tag and Event: the verification summary is read and checked here, and the tag is resolved again before the commit.
-// Verdict, VSA and Profile are ignored and may be zero; the commit's trailers name those of the summary that was verified.
-// A target that does not ask for the image, or is configured no longer, ends as allowed.
+// Deploy writes the change to one target in one commit. Of the change it uses what identifies it: Subject, Tag and Event. It
+// reads and checks the verification summary itself, and resolves the tag again before the commit. Verdict, VSA and Profile are
+// ignored and may be zero; the commit's trailers name those of the verified summary. A target that does not ask for the image,
+// or is no longer configured, ends as allowed.
 //
 // Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
 // the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
@@ -108,7 +108,7 @@ func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Ou
 	c.VSA, c.Profile, c.Verdict = vsa.Envelope, vsa.Profile, vsa.Verdict
 	t, ok := g.target(target)
 	if !ok || !t.Matches(c.Subject.Repository, c.Tag) {
-		return Outcome{State: pratique.StateAllowed, Detail: fmt.Sprintf("target %s asks no longer for %s:%s", target, c.Subject.Repository, c.Tag)}, nil
+		return Outcome{State: pratique.StateAllowed, Detail: fmt.Sprintf("target %s no longer asks for %s:%s", target, c.Subject.Repository, c.Tag)}, nil
 	}
 	e, problems, err := g.write(ctx, t, c)
 	out := Outcome{State: e.state, Drifted: e.drift, Problems: problems}
@@ -140,8 +140,8 @@ func (g *Gate) target(name string) (Target, bool) {
 	return g.c.Targets[i], true
 }
 
-// Busy returns for how long it makes no sense to begin a change of that target: it would fail, because its repository has
-// no turn or its server is not asked for a while. It is 0 if it can be written, or is unknown.
+// Busy returns for how long starting a change of the target makes no sense, because other updates of its repository are waiting
+// or its server is backing off. It is 0 if the target can be written, or is unknown.
 func (g *Gate) Busy(target string) time.Duration {
 	t, ok := g.target(target)
 	if !ok {
@@ -153,7 +153,7 @@ func (g *Gate) Busy(target string) time.Duration {
 	return 0
 }
 
-// noRefusal keeps the kinds that say that the gate refuses for the gate.
+// noRefusal replaces the kinds that are reserved for a refusal by the gate.
 func noRefusal(err error) error {
 	switch pratique.KindOf(err) {
 	case pratique.Unverified, pratique.Stale:
@@ -162,7 +162,7 @@ func noRefusal(err error) error {
 	return err
 }
 
-// check keeps text that came in a message out of files and commits unless it has the form it should have.
+// check validates the text of a change, which came in a message, before any of it gets into files and commits.
 func check(c pratique.Change) error {
 	if c.Subject.Digest.IsZero() {
 		return errors.New("the change names no digest")
@@ -185,19 +185,19 @@ func (g *Gate) verify(ctx context.Context, s pratique.Subject) (verify.Summary, 
 	const skew = 5 * time.Minute // between the clocks of two machines
 	switch {
 	case v.Outcome != pratique.Allow:
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it does not say that the image passed")
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "its result is not PASSED")
 	case v.Subject != s:
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it is about %s", v.Subject)
 	case !slices.Contains(g.c.Profiles, v.Profile):
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by profile %.200s, which is not in force here", v.Profile)
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made with profile %.200s, which is not accepted here", v.Profile)
 	case g.c.Verifier != "" && v.Verifier != g.c.Verifier:
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
 	case v.Envelope.IsZero():
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it has no digest")
 	case v.VerifiedAt.After(now.Add(skew)):
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it claims to be from the future, %s", v.VerifiedAt.UTC().Format(time.RFC3339))
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "its time is in the future: %s", v.VerifiedAt.UTC().Format(time.RFC3339))
 	case now.Sub(v.VerifiedAt) > g.c.MaxAge:
-		return verify.Summary{}, pratique.Errorf(pratique.Stale, op, "it is from %s, older than the %s allowed", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
+		return verify.Summary{}, pratique.Errorf(pratique.Stale, op, "it was made at %s, more than %s ago", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
 	}
 	return v, nil
 }
@@ -211,7 +211,7 @@ func (g *Gate) current(ctx context.Context, c pratique.Change) error {
 	case err != nil:
 		return pratique.Wrap(pratique.Unknown, "resolve tag again", ref.String(), err)
 	case now != c.Subject.Digest:
-		return fmt.Errorf("%w: %s is %s by now", errSuperseded, ref, now)
+		return fmt.Errorf("%w: %s now names %s", errSuperseded, ref, now)
 	}
 	return nil
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// mostHints bounds the hints of one answer.
-const mostHints = 10
+// maxHints bounds the hints of one answer.
+const maxHints = 10
 
 var errEnough = errors.New("enough")
 
-// hints says why a target has no place of a repository: its path is not on the branch, or files name the repository on
-// lines that nobody edits. Nothing is decided by it.
+// hints returns why a target has no place of a repository: its path is not on the branch, or files name the repository on
+// lines that are not edited. No decision depends on it.
 func hints(ctx context.Context, tip Tip, t Target, of pratique.Repository) ([]pratique.Problem, error) {
 	var found []pratique.Problem
 	files := 0
@@ -33,7 +33,7 @@ func hints(ctx context.Context, tip Tip, t Target, of pratique.Repository) ([]pr
 			return err
 		}
 		for _, line := range mentions(content, of.String()) {
-			if len(found) == mostHints {
+			if len(found) == maxHints {
 				return errEnough
 			}
 			found = append(found, pratique.Problem{Path: oneLine(f.Path()), Line: line, Reason: "names the image, and is not edited: mark the value, see docs/editing.md"})

@@ -13,11 +13,11 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// maxBelieved bounds how many commits of ours are looked into, whether they did what they say. Whether a commit is ours is
-// asked of every one that is shown and speaks of the image, so what others write does not use it up.
-const maxBelieved = 500
+// maxConfirmed bounds how many of our commits are checked against what their trailers claim. Commits of others do not count:
+// whether a commit is ours is checked first.
+const maxConfirmed = 500
 
-// claim is what the trailers of a commit say that it did. Anybody can write them.
+// claim is what the trailers of a commit claim. Anybody can write trailers.
 type claim struct {
 	Past
 	target, tag, event string
@@ -26,7 +26,7 @@ type claim struct {
 	pushed time.Time
 }
 
-// claimOf reads the trailers of a commit about the image. Ours name each of these things once.
+// claimOf reads the trailers of a commit about the image. Our commits have each trailer once.
 func claimOf(p Past, image pratique.Repository, now time.Time) (claim, bool) {
 	values := map[string]string{}
 	for _, tr := range p.Trailers {
@@ -52,27 +52,27 @@ func claimOf(p Past, image pratique.Repository, now time.Time) (claim, bool) {
 	return c, true
 }
 
-// memory is what the history of the branch says about the change's image.
-type memory struct {
+// branchHistory is what the history of the branch says about the change's image.
+type branchHistory struct {
 	target Target
 	change pratique.Change
 	now    time.Time
 
 	// last is the newest commit of ours for this target and tag; nil if there is none.
 	last *claim
-	// later are the commits of ours after it that speak of the image, in whatever target and under whatever tag, the newest
-	// first. Whether they did what they say is not known yet.
+	// later are our commits after it that name the image, in any target and under any tag, newest first. They are not confirmed
+	// yet.
 	later []claim
-	// rivals are those among them, and did it, for another tag of this target that was pushed later than the change's.
+	// rivals are the confirmed ones among them whose tag, another one of this target, was pushed after the change's.
 	rivals []claim
-	left   int // commits of ours that may still be looked into
-	// unsure is set when a bound was met: then nobody knows whether something newer was written.
+	left   int // how many commits may still be confirmed
+	// unsure is set when a bound was reached: then something newer may have been written.
 	unsure error
 }
 
 // read looks for the newest commit of ours for the change's tag, and reports whether it need not see more.
-func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
-	m.last, m.later, m.rivals, m.left, m.unsure = nil, nil, nil, maxBelieved, nil
+func (m *branchHistory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
+	m.last, m.later, m.rivals, m.left, m.unsure = nil, nil, nil, maxConfirmed, nil
 	for p := range past {
 		c, ok := claimOf(p, m.change.Subject.Repository, m.now)
 		if !ok {
@@ -81,17 +81,17 @@ func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
 		if err := ctx.Err(); err != nil {
 			return true, err
 		}
-		if !c.Ours() { // asked first: what others write must not use up what is there for ours
+		if !c.Ours() { // checked first, so that commits of others do not use up the bound
 			continue
 		}
 		here := c.target == oneLine(m.target.Name)
 		tagged := here && c.tag == m.change.Tag
 		pushedLater := here && !tagged && !m.change.PushedAt.IsZero() && c.pushed.After(m.change.PushedAt)
 		if tagged || pushedLater {
-			switch did, err := m.believe(ctx, c); {
+			switch did, err := m.confirm(ctx, c); {
 			case err != nil:
 				return true, err
-			case m.unsure != nil: // nothing can be believed any more
+			case m.unsure != nil:
 				return true, nil
 			case !did:
 				continue
@@ -109,17 +109,17 @@ func (m *memory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
 // errFound ends a search.
 var errFound = errors.New("found")
 
-// bound notes that there is more to find out than may be.
-func (m *memory) bound() {
-	m.unsure = pratique.Errorf(pratique.Denied, "read history", "more than %d commits of the branch are ours or in our name, and speak of %s, so it could not be found out whether something newer "+
-		"was written, and nothing is written; push the tag again, and if commits are not signed, give the target a signingKey, as anybody may write in our name without one",
-		maxBelieved, m.change.Subject.Repository)
+// exceeded records that the bound on confirmed commits was reached.
+func (m *branchHistory) exceeded() {
+	m.unsure = pratique.Errorf(pratique.Denied, "read history", "more than %d commits of the branch are in our name and name %s, so it could not be found out whether something newer was written, and nothing is written now; "+
+		"push the tag again, and if commits are not signed, set the target's signingKey: without one anybody can commit in our name",
+		maxConfirmed, m.change.Subject.Repository)
 }
 
-// believe reports whether a commit of ours did what it says: one of the files that it changed names the digest.
-func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
+// confirm reports whether one of our commits did what its trailers claim: one of the files that it changed names the digest.
+func (m *branchHistory) confirm(ctx context.Context, c claim) (bool, error) {
 	if m.left--; m.left < 0 {
-		m.bound()
+		m.exceeded()
 		return false, nil
 	}
 	prefix := m.target.Path
@@ -131,7 +131,7 @@ func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
 	if check(meant) != nil {
 		return false, nil
 	}
-	// Whether it did not, or nobody can tell, it counts for nothing.
+	// A commit that cannot be confirmed does not count.
 	_, err := c.Changed(ctx, prefix, func(f File) error {
 		places, err := placesIn(ctx, f, edit.ImageOf(meant))
 		if err != nil {
@@ -150,28 +150,28 @@ func (m *memory) believe(ctx context.Context, c claim) (bool, error) {
 	return false, err
 }
 
-// wrote finds the newest commit of ours, after the last one for the tag, that brought a digest or has that id.
-func (m *memory) wrote(ctx context.Context, d pratique.Digest, id string) (*claim, error) {
+// wrote finds our newest commit after the last one for the tag that wrote the digest or has the id.
+func (m *branchHistory) wrote(ctx context.Context, d pratique.Digest, id string) (*claim, error) {
 	for _, c := range m.later {
 		if (c.digest != d || c.target != oneLine(m.target.Name)) && (id == "" || c.ID != id) {
 			continue
 		}
-		if did, err := m.believe(ctx, c); err != nil || did {
+		if did, err := m.confirm(ctx, c); err != nil || did {
 			return &c, err
 		}
 	}
 	return nil, nil
 }
 
-// taken reports whether fewer places hold the digest than when our commit brought it. Otherwise those that do not are new,
-// or were repaired since, and nobody has decided about them.
-func (m *memory) taken(ctx context.Context, now []pratique.Place) (bool, error) {
+// removed reports whether fewer places hold the digest than right after our commit, so somebody removed it. If not, the places
+// without it are new, or were repaired since.
+func (m *branchHistory) removed(ctx context.Context, now []pratique.Place) (bool, error) {
 	held, err := places(ctx, m.last.Tree(), m.target, m.change)
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case err != nil:
-		return true, nil //nolint:nilerr // nobody can tell, and what a person may have done stands
+		return true, nil //nolint:nilerr // it may have been a person, whose edit stands
 	}
 	return holding(now, m.change) < holding(held, m.change), nil
 }

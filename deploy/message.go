@@ -52,7 +52,7 @@ func message(t Target, c pratique.Change, changes []pratique.FileChange) string 
 	return b.String()
 }
 
-// in says where a value is in its file, behind the line; nothing if that is not known.
+// in returns where in its file a value is, to follow the line number; empty if that is unknown.
 func in(o pratique.Object, field string) string {
 	if at := oneLine(o.At(field)); at != "" {
 		return " (" + at + ")"

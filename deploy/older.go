@@ -12,32 +12,32 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Ages says when images were built, as they themselves claim.
+// Ages returns when images were built, according to their configuration.
 type Ages interface {
 	// Created returns the time, zero if it is not known.
 	Created(ctx context.Context, s pratique.Subject) (time.Time, error)
 }
 
-// older returns why the image that somebody asks for is older than what stands in one of its places; empty if it is not,
-// or nobody knows. Whoever pushes a tag says by that which is the newest; whoever submits one says nothing of the kind.
-func (g *Gate) older(ctx context.Context, m *memory, there []pratique.Place) (string, error) {
+// older returns why the submitted image is older than the one in one of its places; empty if it is not, or that is unknown. A
+// push shows which image of a tag is the newest; a submission does not.
+func (g *Gate) older(ctx context.Context, m *branchHistory, there []pratique.Place) (string, error) {
 	c := m.change
 	for _, p := range there {
 		if p.Tag == c.Tag || p.Digest == c.Subject.Digest {
-			continue // which of two digests a tag means, the registry says
+			continue // the registry decides which of two digests a tag means
 		}
 		why, err := g.olderThan(ctx, m, p)
 		if err != nil {
 			return "", err
 		}
 		if why != "" {
-			return fmt.Sprintf("%s, which is newer than %s (%s); a token with rollback: true may go back", standing(c, p, p.Since), c.Tag, why), nil
+			return fmt.Sprintf("%s, which is newer than %s (%s); a token with rollback: true may go back", describePlace(c, p, p.Since), c.Tag, why), nil
 		}
 	}
 	return "", nil
 }
 
-func (g *Gate) olderThan(ctx context.Context, m *memory, p pratique.Place) (string, error) {
+func (g *Gate) olderThan(ctx context.Context, m *branchHistory, p pratique.Place) (string, error) {
 	c := m.change
 	if mine, theirs, ok := versions(c.Tag, p.Tag); ok && mine.compare(theirs) != 0 {
 		if mine.compare(theirs) < 0 {
@@ -76,8 +76,8 @@ func (g *Gate) olderThan(ctx context.Context, m *memory, p pratique.Place) (stri
 	return "", nil
 }
 
-// plausible reports whether an image may have been built then: builds that are to be reproducible write 1970 or 1980.
-func (m *memory) plausible(built time.Time) bool {
+// plausible reports whether a build time can be true: reproducible builds often write 1970 or 1980.
+func (m *branchHistory) plausible(built time.Time) bool {
 	return built.Year() > 2010 && !built.After(m.now)
 }
 

@@ -11,16 +11,16 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// Bounds of a look: how old an answer may be that is given again, and how many places and problems it lists.
+// Bounds of [Gate.Places]: how old a reused answer may be, and how many places it lists.
 const (
 	lookAge    = 2 * time.Second
 	shownLooks = 200
 )
 
-// Places says what every target that asks for one of the repositories holds of it now, at the tip of its branch. Where a
-// remote cannot be asked before the context ends, that is said in the answer, with what was known last.
+// Places returns what each target that asks for one of the repositories holds of it now, at the tip of its branch. If a remote
+// cannot be asked before the context ends, the answer says so and has what was known last.
 func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error) {
-	// Whoever asks often must not keep the gate from its work: one looks at a time, and between two the gate has its turn.
+	// Frequent callers must not keep the gate from its work: one looks at a time, so changes get the lock in between.
 	select {
 	case g.looking <- struct{}{}:
 		defer func() { <-g.looking }()
@@ -96,7 +96,7 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 		return nil
 	})
 	switch pratique.KindOf(err) {
-	case pratique.Denied, pratique.Exhausted: // people can mend it, and what can be read says something, too
+	case pratique.Denied, pratique.Exhausted: // people can fix it, and what can be read is still of use
 		for i := range found {
 			found[i].Problems = append(found[i].Problems, pratique.Problem{Path: oneLine(strings.Trim(t.Path, "/")), Reason: oneLine("not everything here can be read: " + err.Error())})
 		}
@@ -105,7 +105,7 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 	if err != nil {
 		return err
 	}
-	// People ask for one repository. Those who compare many need to know no more.
+	// Hints are for people, who ask for one repository at a time.
 	if len(wanted) == 1 && found[0].Count == 0 && len(found[0].Problems) == 0 {
 		if found[0].Hints, err = hints(ctx, tip, t, wanted[0].Repository); err != nil {
 			return err
@@ -121,8 +121,8 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 	return nil
 }
 
-// varied picks as many places, of each digest and pattern of tags the first one before all others, and leaves them in order. So
-// nobody can hide what a place names behind many others.
+// varied picks at most that many places in order, but the first one of each digest and tag pattern before all others, so that
+// nobody can hide one behind many others.
 func varied(all []pratique.Place, most int) []pratique.Place {
 	if len(all) <= most {
 		return all

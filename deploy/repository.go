@@ -11,8 +11,8 @@ import (
 
 // Viewer is one branch of a config repository that can be looked at. That takes no right to push.
 type Viewer interface {
-	// View shows the branch as it is. A state that was seen within maxAge is not asked for again. If the remote cannot be
-	// asked, an older state is shown, and Viewed says why; the error is that there is none, or that of see.
+	// View calls see with the tip of the branch. It reuses a state that is at most maxAge old. If the remote cannot be asked, see
+	// gets an older state, and Viewed.Failed is the reason. The error is that there is no state at all, or that of see.
 	View(ctx context.Context, maxAge time.Duration, see func(ctx context.Context, tip Tip) error) (Viewed, error)
 }
 
@@ -25,13 +25,13 @@ type Repository interface {
 	Update(ctx context.Context, u Update) (Pushed, error)
 }
 
-// Busy is implemented by repositories of which it can be told that an update makes no sense now.
+// Busy is implemented by repositories that know when an update makes no sense now.
 type Busy interface {
 	// Busy returns for how long, 0 if one can be made. It does not wait.
 	Busy() time.Duration
 }
 
-// Update is a commit wanted.
+// Update is a wanted commit.
 type Update struct {
 	// History is shown the commits of the branch before each Edit, newest first and at most 2,000, as far as they are at
 	// hand. If it returns false after the last one, more are fetched, once, and it is called again. It may be nil. What it
@@ -42,15 +42,15 @@ type Update struct {
 	Edit func(ctx context.Context, tip Tip) (Edit, error)
 }
 
-// Past is a commit of the branch. What it says it did counts only if it is ours and did it.
+// Past is a commit of the branch. Its trailers count only if it is ours and did what they claim.
 type Past struct {
 	// ID is hexadecimal, At the committer's time.
 	ID string
 	At time.Time
 	// Trailers are those of the last paragraph of the message, if that is not longer than ours are.
 	Trailers []Trailer
-	// Ours reports whether this service made it: where commits are signed, by the signature; otherwise by the committer,
-	// which proves little, as everybody may write any name there.
+	// Ours reports whether this service made it: by the signature where commits are signed, otherwise by the committer,
+	// which proves little, since anybody can write any name there.
 	Ours func() bool
 	// Changed visits the files below prefix that are not as in the commit's first parent, as the commit has them. It
 	// returns false if they are not known, because the parent is not at hand, or because they are too many.
@@ -65,7 +65,7 @@ type Tip interface {
 	// ID is hexadecimal.
 	ID() string
 	// Since follows the first parents from the tip and returns the oldest commit from which on the file is the same. The id
-	// is empty if the commits at hand do not tell.
+	// is empty if the commits at hand do not show it.
 	Since(ctx context.Context, path string, same func(File) (bool, error)) (id string, at time.Time, err error)
 }
 

@@ -9,20 +9,20 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// write brings the change to one target, or says how it ends there without a commit. The problems are those of the files
-// that were looked at, whatever the end.
+// write writes the change to one target, or returns how it ends there without a commit. The problems are those of all files
+// that were read, whatever the end.
 func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []TargetProblem, error) {
-	if err := g.current(ctx, c); err != nil { // before the lock too, to leave others alone
+	if err := g.current(ctx, c); err != nil { // also before the lock, so as not to delay others
 		return end{}, nil, err
 	}
 	var made edits
 	var e end
 	var unread error
 	now := g.c.Now()
-	if c.PushedAt.After(now) { // the clock of another process of ours; no commit may speak of what comes after it
+	if c.PushedAt.After(now) { // another process's clock; a commit must not name a time after its own
 		c.PushedAt = now
 	}
-	m := &memory{target: t, change: c, now: now}
+	m := &branchHistory{target: t, change: c, now: now}
 	u := Update{History: func(past iter.Seq[Past]) (enough bool) {
 		unread = timely(ctx, func(ctx context.Context) (err error) {
 			enough, err = m.read(ctx, past)
@@ -43,7 +43,7 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 			return Edit{}, err
 		}
 		err = timely(ctx, func(ctx context.Context) (err error) {
-			e, err = g.settled(ctx, tip, m, made)
+			e, err = g.endWithoutCommit(ctx, tip, m, made)
 			return err
 		})
 		if err != nil || e.state != "" {
@@ -57,7 +57,7 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 	}
 	if e.state == "" {
 		e.state = pratique.StateDeployed
-		e.commit = pratique.Commit{Target: t.Name, ID: p.Commit, Created: true, Files: excerpt(made.changes), At: p.At}
+		e.commit = pratique.Commit{Target: t.Name, Tag: c.Tag, ID: p.Commit, Created: true, Files: excerpt(made.changes), At: p.At}
 	}
 	e.commit.Remote, e.commit.Branch = p.Remote, p.Branch
 	if e.drift != nil {
@@ -66,9 +66,9 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 	return e, made.problems, nil
 }
 
-// settled returns how the change ends in a target where nothing is to be written; no state if something is. The tip has
-// the word: what the history says of earlier commits never makes an image deployed.
-func (g *Gate) settled(ctx context.Context, tip Tip, m *memory, made edits) (end, error) {
+// endWithoutCommit returns how the change ends if nothing is to be written; its state is empty if something is. The tip
+// decides: earlier commits alone never make an image deployed.
+func (g *Gate) endWithoutCommit(ctx context.Context, tip Tip, m *branchHistory, made edits) (end, error) {
 	c := m.change
 	before := m.last != nil && m.last.digest == c.Subject.Digest
 	switch {
@@ -81,22 +81,22 @@ func (g *Gate) settled(ctx context.Context, tip Tip, m *memory, made edits) (end
 	case len(made.files) == 0:
 		return g.inPlace(ctx, tip, m, made)
 	}
-	// Whoever may go back may undo what a person did, once for each time of asking.
+	// With the right to go back, a submission may undo what a person did, once.
 	again := c.AllowOlder && m.last != nil && m.last.event != c.Event
-	taken := false
+	removed := false
 	var e end
 	var err error
 	if before && !again {
-		if taken, err = m.taken(ctx, made.places); err != nil {
+		if removed, err = m.removed(ctx, made.places); err != nil {
 			return end{}, err
 		}
 	}
-	if taken {
+	if removed {
 		e, err = g.gone(ctx, tip, m, made.places)
 	} else if e, err = overtaken(ctx, tip, m, made.places); err == nil && e.state == "" && c.Asked && !c.AllowOlder {
-		e, err = g.goesBack(ctx, tip, m, made.places)
+		e, err = g.downgrade(ctx, tip, m, made.places)
 	}
-	if err == nil && e.state != "" && holds(made.places, c) { // only the tag beside it is another one
+	if err == nil && e.state != "" && holds(made.places, c) { // only the tag differs
 		return g.inPlace(ctx, tip, m, made)
 	}
 	if err == nil && e.state == "" { // it would be written
@@ -105,8 +105,8 @@ func (g *Gate) settled(ctx context.Context, tip Tip, m *memory, made edits) (end
 	return e, err
 }
 
-// unnamed is the end of what a sweep found where Git does not name the tag.
-func (g *Gate) unnamed(ctx context.Context, tip Tip, m *memory) (end, error) {
+// unnamed is the end of an image that a sweep found and whose tag Git does not name.
+func (g *Gate) unnamed(ctx context.Context, tip Tip, m *branchHistory) (end, error) {
 	plain := *m
 	plain.change.RefreshOnly = false
 	c := plain.change
@@ -122,11 +122,11 @@ func (g *Gate) unnamed(ctx context.Context, tip Tip, m *memory) (end, error) {
 		return end{state: pratique.StateAllowed}, err
 	}
 	return end{state: pratique.StateAllowed, detail: fmt.Sprintf("a sweep found it, and %s; pratique reconcile --deploy %s:%s writes it",
-		standing(c, there[0], there[0].Since), c.Subject.Repository, c.Tag)}, nil
+		describePlace(c, there[0], there[0].Since), c.Subject.Repository, c.Tag)}, nil
 }
 
-// goesBack is the end of a submission of what is older than what stands there.
-func (g *Gate) goesBack(ctx context.Context, tip Tip, m *memory, all []pratique.Place) (end, error) {
+// downgrade is the end of a submission of an image that is older than the one in place.
+func (g *Gate) downgrade(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
 	there, err := others(ctx, tip, m.change, all)
 	if err != nil {
 		return end{}, err
@@ -138,9 +138,9 @@ func (g *Gate) goesBack(ctx context.Context, tip Tip, m *memory, all []pratique.
 	return end{state: pratique.StateSuperseded, detail: why}, nil
 }
 
-// overtaken is the end of a change where a later push of another tag was written to one of its places. Others are not in
-// its way: markers may ask for different tags in different places of one target.
-func overtaken(ctx context.Context, tip Tip, m *memory, all []pratique.Place) (end, error) {
+// overtaken is the end of a change if a later push of another tag was written to one of its places. Pushes that were written
+// only to other places do not matter: markers can ask for different tags within one target.
+func overtaken(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
 	asked := map[string]bool{}
 	for _, r := range m.rivals {
 		other := m.change

@@ -45,7 +45,7 @@ const LedgerStream = "LEDGER"
 // Format is the format of messages and facts. A stream carries it as metadata. It changes when an older version's data
 // cannot be read any more.
 const (
-	Format    = "2"
+	Format    = "3"
 	formatKey = "pratique-format"
 )
 

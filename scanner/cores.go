@@ -131,8 +131,7 @@ func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]Fi
 	return all, nil
 }
 
-// LoadCores returns the findings of one list, and what was covered. Coverage is nil if an early version
-// stored them.
+// LoadCores returns the findings of one list, and what was covered.
 func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore, *pratique.Coverage, error) {
 	of, err := LoadListFindings(ctx, from, d)
 	if err != nil {

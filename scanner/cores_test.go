@@ -18,11 +18,11 @@ func covered() *pratique.Coverage {
 	}
 }
 
-// TestFindingsOfEarlyVersions are read, and do not say that anything was covered.
-func TestFindingsOfEarlyVersions(t *testing.T) {
+// TestFindingsSayWhatWasCovered: an earlier format, which did not, is refused.
+func TestFindingsSayWhatWasCovered(t *testing.T) {
 	docs := memory{}
-	list := docs.put([]byte(`{"format":"` + formatUncovered + `"}`))
-	if found, cover, err := LoadFindings(t.Context(), docs, list); err != nil || len(found) != 0 || cover != nil {
+	list := docs.put([]byte(`{"format":"pratique.findings/3"}`))
+	if found, cover, err := LoadFindings(t.Context(), docs, list); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("%v, %v, %v", found, cover, err)
 	}
 	made, err := FindingsDocuments(pratique.Report{Coverage: covered()})
@@ -33,8 +33,8 @@ func TestFindingsOfEarlyVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(whole.Content)}); err != nil || r.Coverage != nil {
-		t.Errorf("a report of which a list is early: %v, %v", r.Coverage, err)
+	if r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(whole.Content)}); pratique.KindOf(err) != pratique.Corrupt {
+		t.Errorf("a report of which a list is of an earlier format: %v, %v", r.Coverage, err)
 	}
 	if _, err := FindingsDocuments(pratique.Report{}); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("findings that do not say what was covered are stored: %v", err)

@@ -22,7 +22,6 @@ const (
 	formatInventory = "pratique.inventory/3"
 	formatList      = "pratique.part/1"
 	formatFindings  = "pratique.findings/4"
-	formatUncovered = "pratique.findings/3" // of early versions, which did not find out what was covered
 	formatCores     = "pratique.found/1"
 	formatReport    = "pratique.report/3"
 )
@@ -177,32 +176,19 @@ func LoadReport(ctx context.Context, from Documents, of pratique.Scanned) (prati
 	r.DatabaseAgeSeconds = int64(r.Database.Age(r.ScannedAt) / time.Second)
 	r.Database.DownloadedAt, r.Database.Source = of.Database.DownloadedAt, of.Database.Source
 	r.Findings = []pratique.Finding{}
-	covered, complete := pratique.Coverage{}, true
+	var covered pratique.Coverage
 	for _, digest := range lists {
 		findings, list, err := LoadFindings(ctx, from, digest)
 		if err != nil {
 			return pratique.Report{}, err
 		}
 		r.Findings = append(r.Findings, findings...)
-		if complete = complete && list != nil; complete {
-			covered.Join(*list)
-		}
+		covered.Join(*list)
 	}
 	SortFindings(r.Findings)
-	if complete {
-		r.Coverage = coverageOf(r, covered)
-	}
+	covered.OS.EndOfLife = covered.OS.EndedAt(r.ScannedAt)
+	r.Coverage = &covered
 	return r, nil
-}
-
-// coverageOf completes the coverage of the lists. Early versions made no list for a distribution without
-// packages.
-func coverageOf(r pratique.Report, c pratique.Coverage) *pratique.Coverage {
-	if c.OS == (pratique.OSCoverage{}) && r.OS.Family != "" {
-		c.OS = pratique.OSCoverage{Family: r.OS.Family, Version: r.OS.Name, Known: true}
-	}
-	c.OS.EndOfLife = c.OS.EndedAt(r.ScannedAt)
-	return &c
 }
 
 // FailedCoverage is the coverage of a list on which the scanner failed: nothing.
@@ -248,8 +234,7 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
 	err := json.Unmarshal(content, into)
-	// A document of an early version has no format, and its lists are whole.
-	if *format != want && !(want == formatFindings && *format == formatUncovered) {
+	if *format != want {
 		return corrupt(d, errors.New("it is no document of format "+want+
 			": one that another version of the program wrote is replaced by pushing or submitting the image again"))
 	}

@@ -18,7 +18,7 @@ type Location struct {
 }
 
 // ListFindings are the findings of a list as they are stored: the document of the cores, which is zero if
-// nothing was found, and a location for each. Coverage is nil if an early version stored them.
+// nothing was found, and a location for each.
 type ListFindings struct {
 	Cores     pratique.Digest
 	Locations []Location
@@ -76,12 +76,11 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 	if bad := slices.IndexFunc(doc.In, func(n int) bool { return n < 0 || n >= len(doc.Layers) }); bad >= 0 {
 		return ListFindings{}, corrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
 	}
-	of := ListFindings{Cores: doc.Cores, Locations: make([]Location, len(doc.In))}
+	of := ListFindings{
+		Cores: doc.Cores, Locations: make([]Location, len(doc.In)), Coverage: &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched},
+	}
 	for i, n := range doc.In {
 		of.Locations[i] = Location{doc.Layers[n], doc.UIDs[i]}
-	}
-	if doc.Format == formatFindings {
-		of.Coverage = &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched}
 	}
 	return of, nil
 }

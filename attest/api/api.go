@@ -56,6 +56,8 @@ type Config struct {
 	Images    Images
 	Events    Events
 	Documents Documents
+	// Deployments lists what is deployed where. [index.Index.Deployments] does; its errors carry kinds.
+	Deployments func(q index.DeploymentQuery) (index.DeploymentPage, error)
 	// Report returns the report that a fact names, whole: it is stored in documents that others share.
 	Report func(ctx context.Context, of pratique.Scanned) ([]byte, error)
 	// Submit makes an event durable and returns; its errors carry kinds.
@@ -140,6 +142,7 @@ func humaConfig() huma.Config {
 			Security: []map[string][]string{{"token": {}}},
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
+				{Name: "deployments", Description: "Which digests the targets hold"},
 				{Name: "submissions", Description: "Images to be evaluated because somebody asks"},
 				{Name: "jobs", Description: "Work that waits, runs or ended without an answer; cancel it, take it in anew"},
 				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook told of"},
@@ -156,6 +159,7 @@ func (s *service) register(api huma.API, mux *http.ServeMux) document {
 	s.registerImages(api)
 	s.registerDocuments(api)
 	s.registerPlaces(api)
+	s.registerDeployments(api)
 	s.registerSubmissions(api)
 	s.registerJobs(api)
 	s.registerReconciliations(api)

@@ -36,6 +36,7 @@ type Image struct {
 	VSA          pratique.Digest         `json:"vsa,omitzero"`
 	Attestations []pratique.Attestation  `json:"attestations,omitempty" doc:"What was read back from the registry and verified"`
 	Deployments  []pratique.Commit       `json:"deployments,omitempty" doc:"Commits that brought it, oldest first. What they wrote may have been replaced since: /places says what Git holds now"`
+	DeployedTo   []string                `json:"deployedTo,omitempty" doc:"The targets that hold it, as far as the facts say"`
 	Drifted      []pratique.Drifted      `json:"drifted,omitempty" doc:"The targets that do not hold the image any longer, as far as the facts say; /places says what they hold now"`
 	Problems     []pratique.PlaceProblem `json:"problems,omitempty" doc:"What could not be edited in the config repositories when this image was deployed"`
 	Failure      *pratique.Failed        `json:"failure,omitempty" doc:"The last attempt that could not find out"`
@@ -139,7 +140,7 @@ func linksOf(r pratique.Record) ImageLinks {
 func imageOf(r pratique.Record, now time.Time) Image {
 	img := Image{
 		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
-		State: r.State(), Deployments: r.Deployed, Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
+		State: r.State(), Deployments: r.Deployed, DeployedTo: r.Standing(), Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
 	}
 	if r.Resolved != nil {
 		img.Platform, img.Uninspected = r.Resolved.Manifest.Platform, r.Resolved.Manifest.Uninspected

@@ -134,7 +134,7 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	}
 	w := &world{t: t, ix: ix, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
 	config := api.Config{
-		Images: ix, Events: ix, Documents: w.blobs, Report: func(ctx context.Context, of pratique.Scanned) ([]byte, error) { return w.blobs.Get(ctx, of.Report) }, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
+		Images: ix, Events: ix, Documents: w.blobs, Deployments: ix.Deployments, Report: func(ctx context.Context, of pratique.Scanned) ([]byte, error) { return w.blobs.Get(ctx, of.Report) }, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
 				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: &database, Queues: queues,

@@ -15,7 +15,10 @@ import (
 // rebuilding.
 func (ix *Index) Apply(_ context.Context, entries []pratique.Entry) error {
 	return ix.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
-		b := &batch{tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{}, evaluated: map[pratique.Subject]bool{}}
+		b := &batch{
+			tx: tx, records: map[string]*pratique.Record{}, events: map[string]*EventStatus{},
+			evaluated: map[pratique.Subject]bool{}, deployments: map[string]*pratique.Deployment{},
+		}
 		for _, e := range fresh {
 			if err := b.apply(e); err != nil {
 				return err
@@ -27,10 +30,11 @@ func (ix *Index) Apply(_ context.Context, entries []pratique.Entry) error {
 
 // batch keeps what one transaction changes, so a record is encoded once however many facts it gets.
 type batch struct {
-	tx        *bbolt.Tx
-	records   map[string]*pratique.Record
-	events    map[string]*EventStatus
-	evaluated map[pratique.Subject]bool // those that got a verdict
+	tx          *bbolt.Tx
+	records     map[string]*pratique.Record
+	events      map[string]*EventStatus
+	evaluated   map[pratique.Subject]bool // those that got a verdict
+	deployments map[string]*pratique.Deployment
 }
 
 func (b *batch) apply(e pratique.Entry) error {
@@ -60,6 +64,9 @@ func (b *batch) apply(e pratique.Entry) error {
 	record.Fold(e.Seq, f)
 	if f.Kind() == pratique.FactEvaluated {
 		b.evaluated[f.Subject] = true
+	}
+	if err := b.applyDeployment(e.Seq, f); err != nil {
+		return err
 	}
 	if resolved := pratique.As[pratique.Resolved](f); resolved != nil {
 		return b.applyResolved(e.Seq, f, resolved)
@@ -154,6 +161,11 @@ func (b *batch) flush() error {
 	}
 	if err := b.markDenials(); err != nil {
 		return err
+	}
+	for key, d := range b.deployments {
+		if err := boltfile.PutJSON(b.tx.Bucket(bucketDeployments), []byte(key), d); err != nil {
+			return err
+		}
 	}
 	for id, s := range b.events {
 		if err := boltfile.PutJSON(b.tx.Bucket(bucketEvents), []byte(id), s); err != nil {

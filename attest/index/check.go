@@ -54,6 +54,7 @@ func Check(path string) (s Stats, problems []string, err error) {
 			c.list()
 			c.tags()
 			c.events()
+			c.deployments()
 			s = stats(tx)
 		}
 		problems = c.problems
@@ -143,6 +144,20 @@ func (c *checker) events() {
 			c.problem("event %q cannot be read: %v", k, err)
 		} else if listed := c.tx.Bucket(bucketDead).Get(k) != nil; listed != s.dead() {
 			c.problem("event %q, which is %s, is wrongly listed or missing among those without an answer", k, s.State)
+		}
+	})
+}
+
+func (c *checker) deployments() {
+	c.each(bucketDeployments, func(k, v []byte) {
+		var d pratique.Deployment
+		if err := boltfile.DecodeJSON(v, &d); err != nil || !bytes.Equal(k, deploymentKey(d.DeploymentKey)) {
+			c.problem("deployment %q cannot be read, or is another one: %v", k, err)
+		}
+		for _, r := range d.Present {
+			if s := (pratique.Subject{Repository: d.Repository, Digest: r.Digest}); c.tx.Bucket(bucketRecords).Get(subjectKey(s)) == nil {
+				c.problem("deployment %q holds %s, which has no record", k, s)
+			}
 		}
 	})
 }

@@ -4,31 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"iter"
-	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
-
-// Denial is a verdict that denies an image, and that has not taken effect everywhere. The image's registry does not show it
-// yet: the signature or the summary of an earlier verdict may still be there. Or the subject is an index whose own newest
-// verdict allows.
-type Denial struct {
-	Subject pratique.Subject `json:"subject"`
-	// Since is the time of the verdict, for an index that of its image's.
-	Since time.Time `json:"since"`
-	// Contradicted says that the subject is an index which is allowed, although an image in it is denied.
-	Contradicted bool `json:"contradicted,omitempty"`
-	// Cause is why the last attempt to attest it failed, if one did.
-	Cause string `json:"cause,omitempty"`
-	// Pushed is the newest push of the image, or of an index that lists it. It is zero if there is none.
-	Pushed pratique.Event  `json:"pushed,omitzero"`
-	Index  pratique.Digest `json:"index,omitzero"`
-	// Idle says that no work for that push goes on.
-	Idle bool `json:"idle"`
-}
 
 // Unattested says whether a record's newest verdict denies, and nothing was attested for it yet.
 func Unattested(r pratique.Record) bool {
@@ -151,7 +132,7 @@ func parentsOf(tx *bbolt.Tx, image pratique.Subject) iter.Seq[pratique.Subject] 
 
 // Denials returns at most limit of the denials that have not taken effect yet, those after the one of a subject; the zero subject
 // is before all. Next is where to go on; it is zero if these were the last.
-func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next pratique.Subject, err error) {
+func (ix *Index) Denials(after pratique.Subject, limit int) (all []pratique.PendingDenial, next pratique.Subject, err error) {
 	err = ix.view("list denials", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketDenials).Cursor()
 		k, _ := c.First()
@@ -172,7 +153,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 			} else if !found {
 				return errors.New("a denial has no record")
 			}
-			d := Denial{Subject: r.Subject, Since: r.Evaluated.Verdict.EvaluatedAt}
+			d := pratique.PendingDenial{Subject: r.Subject, Since: r.Evaluated.Verdict.EvaluatedAt}
 			if !Unattested(r) {
 				image, err := deniedImage(tx, r)
 				if err != nil {
@@ -183,10 +164,7 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 				}
 				d.Since, d.Contradicted = image.Evaluated.Verdict.EvaluatedAt, true
 			}
-			if f := r.Failed; f != nil && f.Stage == pratique.StageAttest {
-				d.Cause = f.Message
-			}
-			if err := d.find(tx, r); err != nil {
+			if err := findPush(tx, r, &d); err != nil {
 				return err
 			}
 			all = append(all, d)
@@ -196,10 +174,10 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []Denial, next 
 	return all, next, err
 }
 
-// find looks for the push whose work would attest the denial: the image's own, or that of an index around it.
-func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
+// findPush looks for the push whose work would attest a denial: the image's own, or that of an index that lists it.
+func findPush(tx *bbolt.Tx, r pratique.Record, d *pratique.PendingDenial) error {
 	if pushed(r) {
-		d.Pushed, d.Idle = r.Resolved.Event, idle(r)
+		d.Pushed, d.Push, d.Idle = r.Subject, r.Resolved.Event, idle(r)
 		return nil
 	}
 	for parent := range parentsOf(tx, r.Subject) {
@@ -207,7 +185,7 @@ func (d *Denial) find(tx *bbolt.Tx, r pratique.Record) error {
 		if found, err := boltfile.GetJSON(tx.Bucket(bucketRecords), subjectKey(parent), &p); err != nil {
 			return err
 		} else if found && pushed(p) {
-			d.Pushed, d.Index, d.Idle = p.Resolved.Event, parent.Digest, idle(p)
+			d.Pushed, d.Push, d.Idle = parent, p.Resolved.Event, idle(p)
 			return nil
 		}
 	}

@@ -22,7 +22,7 @@ func TestDenials(t *testing.T) {
 		apply(t, ix, entries(seq+1, facts...)...)
 		seq += uint64(len(facts))
 	}
-	pending := func(want ...Denial) {
+	pending := func(want ...pratique.PendingDenial) {
 		t.Helper()
 		got, next, err := ix.Denials(pratique.Subject{}, 10)
 		if err != nil || !next.IsZero() {
@@ -36,13 +36,13 @@ func TestDenials(t *testing.T) {
 	add(seen(e, index, pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}), evaluated(e.ID, child, pratique.Allow), attested(child, pratique.Allow))
 	pending()
 	add(evaluated(e.ID, child, pratique.Deny))
-	pending(Denial{Subject: child, Pushed: e, Index: index.Digest})
+	pending(pratique.PendingDenial{Subject: child, Pushed: index, Push: e})
 	why := failed(e, child, 1, true)
 	pratique.As[pratique.Failed](why).Stage, pratique.As[pratique.Failed](why).Message = "attest", "immutable"
 	add(why)
-	pending(Denial{Subject: child, Pushed: e, Index: index.Digest, Cause: "immutable"})
+	pending(pratique.PendingDenial{Subject: child, Pushed: index, Push: e})
 	add(settled(e, index, pratique.StateDenied))
-	pending(Denial{Subject: child, Pushed: e, Index: index.Digest, Cause: "immutable", Idle: true})
+	pending(pratique.PendingDenial{Subject: child, Pushed: index, Push: e, Idle: true})
 	if r, err := ix.Image(child); err != nil || !Unattested(r) {
 		t.Errorf("%+v, %v", r.Attested, err)
 	}
@@ -51,7 +51,7 @@ func TestDenials(t *testing.T) {
 	// One that was pushed by itself, and the summary of an older verdict does not count.
 	own := subject(repoB, "own")
 	add(seen(e, own), evaluated(e.ID, own, pratique.Deny), attested(own, pratique.Allow))
-	pending(Denial{Subject: own, Pushed: e})
+	pending(pratique.PendingDenial{Subject: own, Pushed: own, Push: e})
 	add(evaluated(e.ID, own, pratique.Allow))
 	pending()
 	if err := ix.Reset(); err != nil {
@@ -79,12 +79,12 @@ func TestContradictions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := slices.ContainsFunc(got, func(d Denial) bool { return d.Contradicted })
+		found := slices.ContainsFunc(got, func(d pratique.PendingDenial) bool { return d.Contradicted })
 		if found != want {
 			t.Errorf("after %d facts: %+v", seq, got)
 		}
 		for _, d := range got {
-			if d.Contradicted && (d.Subject != index || d.Pushed.ID != e.ID || !d.Idle) {
+			if d.Contradicted && (d.Subject != index || d.Push.ID != e.ID || !d.Idle) {
 				t.Errorf("%+v", d)
 			}
 		}

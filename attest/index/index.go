@@ -21,16 +21,18 @@ var (
 	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were canceled
 	bucketRejected  = []byte("rejected")  // position → why the fact could not be applied
 	bucketDenials   = []byte("denials")   // digest, repository → nothing; those that [Index.Denials] has to look at
+	// bucketDeployments has target, 0, repository → pratique.Deployment.
+	bucketDeployments = []byte("deployments")
 )
 
 var allBuckets = [][]byte{
 	bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents, bucketEvents, bucketDead, bucketRejected,
-	bucketDenials,
+	bucketDenials, bucketDeployments,
 }
 
 // schema describes the file; its version changes with any change of a bucket's keys or values.
 func schema() projection.Schema {
-	return projection.Schema{Name: "index", Version: 6, Buckets: allBuckets}
+	return projection.Schema{Name: "index", Version: 7, Buckets: allBuckets}
 }
 
 // Index is an open index file. Its methods may be called from several goroutines; there is one writer at a time.

@@ -2,8 +2,6 @@ package index
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -66,14 +64,11 @@ type Summary struct {
 // The error is of kind Invalid for a limit or a cursor that does not fit.
 func (ix *Index) List(q Query) (Page, error) {
 	const op = "list images"
-	limit := q.Limit
-	if limit == 0 {
-		limit = DefaultLimit
+	limit, err := pageLimit(op, q.Limit)
+	if err != nil {
+		return Page{}, err
 	}
-	if limit < 1 || limit > MaxLimit {
-		return Page{}, pratique.Errorf(pratique.Invalid, op, "limit %d is not between 1 and %d", q.Limit, MaxLimit)
-	}
-	before, err := q.decodeCursor()
+	before, err := q.before()
 	if err != nil {
 		return Page{}, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
@@ -83,7 +78,7 @@ func (ix *Index) List(q Query) (Page, error) {
 		examined := 0
 		for seq := range newestFirst(tx, q.Repository, before) {
 			if len(page.Items) == limit || examined == maxExamined {
-				page.Next = q.encodeCursor(before)
+				page.Next = encodeCursor(q.filters(), number(before))
 				return nil
 			}
 			examined++
@@ -127,31 +122,22 @@ func newestFirst(tx *bbolt.Tx, repository pratique.Repository, before uint64) fu
 	}
 }
 
-// A cursor is the version, eight bytes that name the filters, and the position before which to go on.
-const cursorVersion = 1
-
-func (q Query) fingerprint() []byte {
-	sum := sha256.Sum256(join([]byte(q.Repository.String()), []byte(q.State), []byte(q.Outcome)))
-	return sum[:8]
+func (q Query) filters() []byte {
+	return filters([]byte(q.Repository.String()), []byte(q.State), []byte(q.Outcome))
 }
 
-func (q Query) encodeCursor(before uint64) string {
-	raw := append([]byte{cursorVersion}, q.fingerprint()...)
-	return base64.RawURLEncoding.EncodeToString(append(raw, number(before)...))
-}
-
-func (q Query) decodeCursor() (before uint64, err error) {
-	if q.Cursor == "" {
+// before is the list position that the page begins before.
+func (q Query) before() (uint64, error) {
+	key, err := decodeCursor(q.Cursor, q.filters())
+	switch {
+	case err != nil:
+		return 0, err
+	case key == nil:
 		return 1<<64 - 1, nil
+	case len(key) != 8:
+		return 0, errForeignCursor
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(q.Cursor)
-	if err != nil || len(raw) != 17 || raw[0] != cursorVersion {
-		return 0, fmt.Errorf("the cursor is not one of this list: start again without it")
-	}
-	if !bytes.Equal(raw[1:9], q.fingerprint()) {
-		return 0, fmt.Errorf("the cursor belongs to a list with other filters: start again without it")
-	}
-	return binary.BigEndian.Uint64(raw[9:]), nil
+	return binary.BigEndian.Uint64(key), nil
 }
 
 func summarise(r pratique.Record) Summary {

@@ -36,7 +36,7 @@ func (g *generator) fact() pratique.Fact {
 	g.clock = g.clock.Add(time.Duration(g.random.IntN(3)) * time.Second)
 	s := g.subject()
 	id := fmt.Sprint("event", g.events)
-	switch g.random.IntN(9) {
+	switch g.random.IntN(10) {
 	case 0, 1:
 		g.events++
 		e := event(fmt.Sprint("event", g.events), s.Repository, fmt.Sprint("v", g.random.IntN(4)), g.clock)
@@ -65,10 +65,12 @@ func (g *generator) fact() pratique.Fact {
 		}
 		return f
 	case 6:
-		return pratique.Fact{Subject: s, Event: id, At: g.clock, Body: &pratique.Commit{Target: "t", ID: id}}
+		return pratique.Fact{Subject: s, Event: id, At: g.clock, Body: &pratique.Commit{Target: g.target(), Tag: fmt.Sprint("v", g.random.IntN(4)), ID: id}}
 	case 7:
 		e := event(fmt.Sprint("unresolved", g.events), s.Repository, "v1", g.clock)
 		return pratique.Fact{Event: e.ID, At: g.clock, Body: &e}
+	case 8:
+		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Drifted{Target: g.target(), State: pratique.StateReverted}}
 	default:
 		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Scanned{
 			Report: s.Digest, Counts: pratique.Counts{pratique.SeverityHigh: g.random.IntN(9)},
@@ -76,18 +78,23 @@ func (g *generator) fact() pratique.Fact {
 	}
 }
 
+func (g *generator) target() string { return []string{"t", "t2"}[g.random.IntN(2)] }
+
 // model is the index as plain maps, written for clarity alone.
 type model struct {
 	records map[pratique.Subject]*pratique.Record
 	events  map[string]*EventStatus
 	tags    map[pratique.ImageRef][]TagStep // oldest first
 	parents map[pratique.Subject]map[pratique.Subject]bool
+
+	deployments map[pratique.DeploymentKey]*pratique.Deployment
 }
 
 func newModel() *model {
 	return &model{
 		records: map[pratique.Subject]*pratique.Record{}, events: map[string]*EventStatus{},
 		tags: map[pratique.ImageRef][]TagStep{}, parents: map[pratique.Subject]map[pratique.Subject]bool{},
+		deployments: map[pratique.DeploymentKey]*pratique.Deployment{},
 	}
 }
 
@@ -117,6 +124,14 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 		m.records[f.Subject] = &pratique.Record{}
 	}
 	m.records[f.Subject].Fold(seq, f)
+	if key, ok := f.Deployment(); ok {
+		if m.deployments[key] == nil {
+			m.deployments[key] = &pratique.Deployment{}
+		}
+		for _, d := range m.deployments[key].Fold(seq, f) {
+			m.records[f.Subject.Sibling(d)].Supersede(f.Subject.Digest, pratique.As[pratique.Commit](f))
+		}
+	}
 	if pratique.As[pratique.Resolved](f) == nil {
 		return
 	}
@@ -196,6 +211,7 @@ func (m *model) compare(t *testing.T, ix *Index) {
 		equal(t, ref.String(), want[:min(len(want), maxHistory)], got)
 	}
 	m.compareLists(t, ix)
+	m.compareDeployments(t, ix)
 }
 
 func (m *model) compareLists(t *testing.T, ix *Index) {
@@ -365,12 +381,12 @@ func TestListRefuses(t *testing.T) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add(Query{}.encodeCursor(7))
+	f.Add(encodeCursor(Query{}.filters(), number(7)))
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, cursor string) {
-		before, err := Query{Cursor: cursor}.decodeCursor()
+		before, err := Query{Cursor: cursor}.before()
 		if err == nil && cursor != "" {
-			again, err := Query{Cursor: Query{}.encodeCursor(before)}.decodeCursor()
+			again, err := Query{Cursor: encodeCursor(Query{}.filters(), number(before))}.before()
 			if err != nil || again != before {
 				t.Fatal(again, before, err)
 			}

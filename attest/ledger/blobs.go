@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
-	"gocloud.dev/gcerrors"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -17,61 +15,77 @@ import (
 // maxBlob bounds a document, plain or compressed. The largest SBOMs seen are 30 MB.
 const maxBlob = 256 << 20
 
-// Blobs keeps documents, compressed with zstd, by the digest of their plain bytes.
+// Bucket keeps bytes by the digest of a document. It does not know what they are: [Blobs] compresses and checks them. Its errors
+// have kinds: NotFound for a digest that it has nothing for, Denied, RateLimited, or Unavailable for anything that may pass.
+// Package blobtest has the suite that every bucket passes.
+type Bucket interface {
+	// Read returns what was written last for the digest. Corrupt: that is more than most bytes.
+	Read(ctx context.Context, d pratique.Digest, most int64) ([]byte, error)
+	// Write replaces what there is for the digest. A reader gets all of the old bytes or all of the new ones. If the context
+	// has ended, nothing is written.
+	Write(ctx context.Context, d pratique.Digest, packed []byte) error
+	// Persist returns once what is there for the digest, whoever wrote it, would outlast a loss of power.
+	Persist(ctx context.Context, d pratique.Digest) error
+	Close() error
+}
+
+// Blobs keeps documents in a [Bucket], compressed with zstd, by the digest of their plain bytes.
 type Blobs struct {
-	packed store
+	packed Bucket
 	limit  int64
 	enc    *zstd.Encoder
 	dec    *zstd.Decoder
 }
 
-// store keeps compressed documents. Errors have no kind, unless it is known better than [kindOf] could.
-type store interface {
-	// read returns a document of at most so many bytes.
-	read(ctx context.Context, d pratique.Digest, most int64) ([]byte, error)
-	// write is atomic: a reader sees all of a document or none.
-	write(ctx context.Context, d pratique.Digest, packed []byte) error
-	// persist makes durable that a document is there, whoever wrote it.
-	persist(d pratique.Digest) error
-	close() error
-}
-
 // OpenBlobs opens a bucket: file:///var/lib/pratique/blobs (created if missing), mem://, or the URL of a driver
 // that the program imports. A URL that no driver knows is Invalid.
 func OpenBlobs(ctx context.Context, bucketURL string) (*Blobs, error) {
-	return openBlobs(ctx, bucketURL, maxBlob)
-}
-
-func openBlobs(ctx context.Context, bucketURL string, limit int64) (*Blobs, error) {
-	const op = "open blobs"
-	u, err := url.Parse(bucketURL)
+	bucket, err := openBucket(ctx, bucketURL)
 	if err != nil {
-		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
+		return nil, pratique.Wrap(pratique.Unknown, "open blobs", "", err)
 	}
-	b := &Blobs{limit: limit}
-	if u.Scheme == "file" {
-		if u.Host != "" && u.Host != "." || u.Path == "" {
-			return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), errors.New("want file:///directory or file://./directory"))
-		}
-		if b.packed, err = openFiles(filepath.FromSlash(u.Host + u.Path)); err != nil {
-			return nil, pratique.Wrap(pratique.Unavailable, op, u.Redacted(), err)
-		}
-	} else if b.packed, err = openBucket(ctx, bucketURL); err != nil {
-		return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), err)
-	}
-	if b.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
-		return nil, pratique.Wrap(pratique.Internal, op, "", err)
-	}
-	if b.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))); err != nil { //nolint:gosec // a limit is never negative
-		return nil, pratique.Wrap(pratique.Internal, op, "", err)
+	b, err := NewBlobs(bucket, maxBlob)
+	if err != nil {
+		return nil, errors.Join(err, bucket.Close())
 	}
 	return b, nil
+}
+
+// openBucket opens the bucket that a URL names.
+func openBucket(ctx context.Context, bucketURL string) (Bucket, error) {
+	const op = "open bucket"
+	u, err := url.Parse(bucketURL)
+	switch {
+	case err != nil:
+		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
+	case u.Scheme != "file":
+		b, err := openCloud(ctx, bucketURL)
+		return b, pratique.Wrap(pratique.Invalid, op, u.Redacted(), err)
+	case u.Host != "" && u.Host != "." || u.Path == "":
+		return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), errors.New("want file:///directory or file://./directory"))
+	}
+	b, err := openFiles(filepath.FromSlash(u.Host + u.Path))
+	return b, pratique.Wrap(pratique.Unavailable, op, u.Redacted(), err)
+}
+
+// NewBlobs keeps documents of at most limit bytes in a bucket, and closes it.
+func NewBlobs(bucket Bucket, limit int64) (*Blobs, error) {
+	const op = "open blobs"
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))) //nolint:gosec // a limit is never negative
+	if err != nil {
+		return nil, pratique.Wrap(pratique.Internal, op, "", err)
+	}
+	return &Blobs{packed: bucket, limit: limit, enc: enc, dec: dec}, nil
 }
 
 // Close closes the bucket.
 func (b *Blobs) Close() error {
 	b.dec.Close()
-	return errors.Join(b.enc.Close(), b.packed.close())
+	return errors.Join(b.enc.Close(), b.packed.Close())
 }
 
 // Put stores a document and returns its digest. A document that is there and whole is not written again; one
@@ -85,18 +99,18 @@ func (b *Blobs) Put(ctx context.Context, document []byte) (pratique.Digest, erro
 	_, err := b.Get(ctx, d)
 	switch kind := pratique.KindOf(err); {
 	case err == nil:
-		return d, b.persist(d)
+		return d, b.persist(ctx, d)
 	case kind != pratique.NotFound && kind != pratique.Corrupt:
 		return d, err
 	}
-	if err := b.packed.write(ctx, d, b.enc.EncodeAll(document, nil)); err != nil {
-		return d, pratique.Wrap(kindOf(err), op, d.String(), err)
+	if err := b.packed.Write(ctx, d, b.enc.EncodeAll(document, nil)); err != nil {
+		return d, pratique.Wrap(pratique.Unknown, op, d.String(), err)
 	}
-	return d, b.persist(d)
+	return d, b.persist(ctx, d)
 }
 
-func (b *Blobs) persist(d pratique.Digest) error {
-	return pratique.Wrap(pratique.Unavailable, "put blob", d.String(), b.packed.persist(d))
+func (b *Blobs) persist(ctx context.Context, d pratique.Digest) error {
+	return pratique.Wrap(pratique.Unknown, "put blob", d.String(), b.packed.Persist(ctx, d))
 }
 
 // Get returns the document with the digest. NotFound: there is none. Corrupt: what is there is not it.
@@ -106,9 +120,9 @@ func (b *Blobs) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
 		return nil, pratique.Errorf(pratique.NotFound, op, "no digest given")
 	}
 	// Incompressible bytes grow a little.
-	packed, err := b.packed.read(ctx, d, b.limit+b.limit/64+1024)
+	packed, err := b.packed.Read(ctx, d, b.limit+b.limit/64+1024)
 	if err != nil {
-		return nil, pratique.Wrap(kindOf(err), op, d.String(), err)
+		return nil, pratique.Wrap(pratique.Unknown, op, d.String(), err)
 	}
 	document, err := b.dec.DecodeAll(packed, nil)
 	if err != nil {
@@ -128,24 +142,4 @@ func key(d pratique.Digest) string {
 // tooLarge refuses what is beyond any document that was written.
 func tooLarge(size, most int64) error {
 	return pratique.Errorf(pratique.Corrupt, "read blob", "%d bytes, at most %d", size, most)
-}
-
-// kindOf classes what a driver says.
-func kindOf(err error) pratique.Kind {
-	if kind := pratique.KindOf(err); kind != pratique.Unknown {
-		return kind
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return pratique.NotFound
-	}
-	switch gcerrors.Code(err) {
-	case gcerrors.NotFound:
-		return pratique.NotFound
-	case gcerrors.PermissionDenied:
-		return pratique.Denied
-	case gcerrors.ResourceExhausted:
-		return pratique.RateLimited
-	default:
-		return pratique.Unavailable
-	}
 }

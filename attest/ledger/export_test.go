@@ -1,4 +1,4 @@
 package ledger
 
-// OpenBlobsLimited is OpenBlobs with another bound on documents, in bytes.
-var OpenBlobsLimited = openBlobs
+// OpenBucket opens the bucket that a URL names.
+var OpenBucket = openBucket

@@ -21,7 +21,7 @@ type files struct {
 	named sync.Map
 }
 
-func openFiles(dir string) (store, error) {
+func openFiles(dir string) (Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
@@ -29,17 +29,23 @@ func openFiles(dir string) (store, error) {
 	return &files{dir: dir}, err
 }
 
-func (f *files) close() error { return nil }
+func (f *files) Close() error { return nil }
 
 func (f *files) path(d pratique.Digest) string {
 	return filepath.Join(f.dir, filepath.FromSlash(key(d)))
 }
 
-func (f *files) read(ctx context.Context, d pratique.Digest, most int64) ([]byte, error) {
+// Read implements [Bucket].
+func (f *files) Read(ctx context.Context, d pratique.Digest, most int64) ([]byte, error) {
+	packed, err := read(ctx, f.path(d), most)
+	return packed, fileError("read file", err)
+}
+
+func read(ctx context.Context, path string, most int64) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	file, err := os.Open(f.path(d))
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +62,15 @@ func (f *files) read(ctx context.Context, d pratique.Digest, most int64) ([]byte
 	return packed, err
 }
 
-func (f *files) write(ctx context.Context, d pratique.Digest, packed []byte) error {
+// Write implements [Bucket].
+func (f *files) Write(ctx context.Context, d pratique.Digest, packed []byte) error {
+	return fileError("write file", write(ctx, f.path(d), packed))
+}
+
+func write(ctx context.Context, path string, packed []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	path := f.path(d)
 	// Beside the blob: a rename from another file system would fail.
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -84,9 +94,20 @@ func (f *files) write(ctx context.Context, d pratique.Digest, packed []byte) err
 	return nil
 }
 
-// persist syncs the names of a blob and of its directories. Directories are never deleted, so those of a directory are
+// fileError gives an error its kind. A file system tells little: nearly everything may pass.
+func fileError(op string, err error) error {
+	switch {
+	case pratique.KindOf(err) != pratique.Unknown:
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return pratique.Wrap(pratique.NotFound, op, "", err)
+	}
+	return pratique.Wrap(pratique.Unavailable, op, "", err)
+}
+
+// Persist implements [Bucket]. It syncs the names of a blob and of its directories. Directories are never deleted, so those of a directory are
 // synced once.
-func (f *files) persist(d pratique.Digest) error {
+func (f *files) Persist(_ context.Context, d pratique.Digest) error {
 	leaf := filepath.Dir(f.path(d))
 	dirs := []string{leaf}
 	_, named := f.named.Load(leaf)
@@ -95,7 +116,7 @@ func (f *files) persist(d pratique.Digest) error {
 	}
 	for _, dir := range dirs {
 		if err := durable.SyncDir(dir); err != nil {
-			return err
+			return fileError("sync directory", err)
 		}
 	}
 	if !named {

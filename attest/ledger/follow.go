@@ -39,13 +39,7 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.En
 	if err != nil {
 		return ended(ctx, err)
 	}
-	consumer, err := l.js.OrderedConsumer(ctx, StreamName, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
-	})
-	if err != nil {
-		return ended(ctx, pratique.Wrap(pratique.Unavailable, op, "", err))
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchEntries, batchBytes))
+	messages, err := l.messages(ctx, after+1)
 	if err != nil {
 		return ended(ctx, pratique.Wrap(pratique.Unavailable, op, "", err))
 	}
@@ -65,6 +59,17 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.En
 			return err
 		}
 	}
+}
+
+// messages delivers what lies on the subjects, or on all if none is named, from a position on and in order.
+func (l *Ledger) messages(ctx context.Context, from uint64, subjects ...string) (jetstream.MessagesContext, error) {
+	consumer, err := l.js.OrderedConsumer(ctx, StreamName, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: subjects,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchEntries, batchBytes))
 }
 
 // nextBatch waits for an entry and takes those that wait behind it.

@@ -1,10 +1,12 @@
 // Package ledger keeps what happened: facts on a JetStream stream that refuses to forget, and the documents
 // they name as blobs by digest.
 //
-// A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up.
-// Facts of which there is one for each event (received, completed, failed) have the event as a fifth part, those about a
-// deployment (deployed, drifted) the hash of the target, and an answer has both. So everything about one deployment is
-// ledger.*.*.<repository>.<target>. The digest and the repository are "none" while an event's ref is not resolved.
+// A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up. Facts of which
+// there is one for each event (received, completed, failed) have the event as a fifth part, and an answer also the hash of
+// the target. The digest and the repository are "none" while an event's ref is not resolved.
+//
+// A fact about a deployment (deployed, drifted) lies on ledger.deployment.<target>.<repository>.<kind>.<digest>, so all facts
+// of one deployment are one look-up, too. The digest is "none" if the fact concerns whatever is there.
 package ledger
 
 import (
@@ -116,7 +118,9 @@ func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.Fac
 	}
 	subject := joined(s, kind)
 	switch kind.About() {
-	case pratique.AboutEvent, pratique.AboutDeployment:
+	case pratique.AboutDeployment:
+		subject = deploymentSubject("*", s, kind)
+	case pratique.AboutEvent:
 		subject += ".*"
 	case pratique.AboutAnswer:
 		subject += ".*.*"
@@ -140,7 +144,7 @@ func (l *Ledger) Answered(ctx context.Context, s pratique.Subject, eventID, targ
 	if err != nil {
 		return pratique.Fact{}, false, err
 	}
-	return l.last(ctx, s, pratique.FactAnswered, joined(s, pratique.FactAnswered)+"."+token+"."+targetToken(target))
+	return l.last(ctx, s, pratique.FactAnswered, joined(s, pratique.FactAnswered)+"."+token+"."+hashToken(target))
 }
 
 // End returns the position of the newest fact; 0 if there is none.
@@ -234,10 +238,10 @@ func subjectFor(f pratique.Fact) (string, error) {
 		token, err := eventToken(f.Event)
 		return subject + "." + token, err
 	case pratique.AboutDeployment:
-		return subject + "." + targetToken(f.Target()), nil
+		return deploymentSubject(hashToken(f.Target()), f.Subject, kind), nil
 	case pratique.AboutAnswer:
 		token, err := eventToken(f.Event)
-		return subject + "." + token + "." + targetToken(f.Target()), err
+		return subject + "." + token + "." + hashToken(f.Target()), err
 	}
 	return subject, nil
 }
@@ -245,14 +249,25 @@ func subjectFor(f pratique.Fact) (string, error) {
 func joined(s pratique.Subject, kind pratique.FactKind) string {
 	digest, repository := none, none
 	if !s.IsZero() {
-		sum := sha256.Sum256([]byte(s.Repository.String()))
-		digest, repository = s.Digest.Hex(), hex.EncodeToString(sum[:8])
+		digest, repository = s.Digest.Hex(), hashToken(s.Repository.String())
 	}
 	return SubjectPrefix + "." + digest + "." + string(kind) + "." + repository
 }
 
-// targetToken makes one part of a subject of a target's name, which may hold anything.
-func targetToken(name string) string {
+func deploymentSubject(target string, s pratique.Subject, kind pratique.FactKind) string {
+	digest := none
+	if !s.Digest.IsZero() {
+		digest = s.Digest.Hex()
+	}
+	return deploymentPrefix(target, s.Repository) + string(kind) + "." + digest
+}
+
+func deploymentPrefix(target string, of pratique.Repository) string {
+	return SubjectPrefix + ".deployment." + target + "." + hashToken(of.String()) + "."
+}
+
+// hashToken makes one part of a subject of a name that may hold anything.
+func hashToken(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:8])
 }

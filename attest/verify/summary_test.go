@@ -4,66 +4,29 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/attesttest"
 	"github.com/pratique-dev/pratique/attest/verify"
 )
 
-const verifierID = "https://pratique.test"
-
-var (
-	evaluatedAt = time.Date(2026, 9, 1, 14, 0, 0, 0, time.FixedZone("somewhere", 7200))
-	byValue     = cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })
-)
+var byValue = cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })
 
 func digest(s string) pratique.Digest { return pratique.DigestOf([]byte(s)) }
 
-func subject(t testing.TB) pratique.Subject {
-	t.Helper()
-	s, err := pratique.ParseSubject("registry.test/team/app@sha256:" + strings.Repeat("ab", 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func verdict(t testing.TB, outcome pratique.Outcome) attest.VSAInput {
-	v := pratique.Verdict{
-		Subject: subject(t), Outcome: outcome, EvaluatedAt: evaluatedAt,
-		Profile: pratique.Profile{Name: "default", Digest: digest("policy")},
-		Inputs:  []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
-		Notes:   []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
-	}
-	if outcome == pratique.Deny {
-		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1", Package: "libssl3"}}
-		v.Children = []pratique.ChildVerdict{{Child: pratique.Child{Digest: digest("child"), Platform: "linux/amd64"}, Outcome: pratique.Deny}}
-	}
-	return attest.VSAInput{Verdict: v, VerdictDigest: digest("verdict"), VerifierID: verifierID, Version: map[string]string{"pratique": "1.2.3"}}
-}
-
-func vsa(t testing.TB, in attest.VSAInput) pratique.Statement {
-	t.Helper()
-	st, err := attest.NewVSA(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 // TestParse reads what is written with all fields.
 func TestParse(t *testing.T) {
-	in := verdict(t, pratique.Deny)
+	in := attesttest.Verdict(pratique.Deny)
 	in.Inputs = []attest.Resource{{URI: pratique.PredicateSPDX, Digest: digest("envelope")}}
-	got, err := verify.Parse(vsa(t, in))
+	got, err := verify.Parse(attesttest.VSA(t, in))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := verify.Summary{
-		Subject: subject(t), Verifier: verifierID, Version: in.Version, VerifiedAt: evaluatedAt.UTC(), Outcome: pratique.Deny,
+		Subject: attesttest.Subject(), Verifier: attesttest.VerifierID, Version: in.Version, VerifiedAt: attesttest.EvaluatedAt().UTC(), Outcome: pratique.Deny,
 		Profile: in.Verdict.Profile, Levels: []string{"FAILED"}, Inputs: in.Inputs,
 		Verdict: digest("verdict"), ReasonCount: 1, Reasons: in.Verdict.Reasons, Notes: in.Verdict.Notes,
 	}
@@ -75,7 +38,7 @@ func TestParse(t *testing.T) {
 // edited returns a passing statement with one text replaced; the text must be there.
 func edited(t *testing.T, old, new string) pratique.Statement {
 	t.Helper()
-	raw, err := json.Marshal(vsa(t, verdict(t, pratique.Allow)))
+	raw, err := json.Marshal(attesttest.VSA(t, attesttest.Verdict(pratique.Allow)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,16 +53,16 @@ func edited(t *testing.T, old, new string) pratique.Statement {
 }
 
 func TestParseIsStrict(t *testing.T) {
-	uri := `"resourceUri":"` + subject(t).String() + `"`
+	uri := `"resourceUri":"` + attesttest.Subject().String() + `"`
 	hexDigest := digest("policy").Hex()
 	for name, st := range map[string]pratique.Statement{
 		"another predicate type":    edited(t, `verification_summary/v1"`, `verification_summary/v2"`),
-		"no verifier":               edited(t, `"id":"`+verifierID+`"`, `"id":""`),
+		"no verifier":               edited(t, `"id":"`+attesttest.VerifierID+`"`, `"id":""`),
 		"verifier in capitals":      edited(t, `"verifier"`, `"Verifier"`),
 		"no resource":               edited(t, uri, `"x":1`),
 		"resource with a tag":       edited(t, `registry.test/team/app@`, `registry.test/team/app:v1@`),
 		"resource twice":            edited(t, uri, uri+","+uri),
-		"another subject digest":    edited(t, `{"sha256":"`+subject(t).Digest.Hex(), `{"sha256":"`+digest("x").Hex()),
+		"another subject digest":    edited(t, `{"sha256":"`+attesttest.Subject().Digest.Hex(), `{"sha256":"`+digest("x").Hex()),
 		"a second subject":          edited(t, `"subject":[`, `"subject":[{"name":"x","digest":{"sha256":"`+digest("x").Hex()+`"}},`),
 		"no time":                   edited(t, `"timeVerified":"2026-09-01T12:00:00Z",`, ``),
 		"time is a number":          edited(t, `"timeVerified":"2026-09-01T12:00:00Z"`, `"timeVerified":1`),
@@ -136,10 +99,10 @@ func TestParseIsStrict(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, outcome := range []pratique.Outcome{pratique.Allow, pratique.Deny} {
-		f.Add([]byte(vsa(f, verdict(f, outcome)).Predicate))
+		f.Add([]byte(attesttest.VSA(f, attesttest.Verdict(outcome)).Predicate))
 	}
 	f.Add([]byte(`null`))
-	subjectHex := subject(f).Digest.Hex()
+	subjectHex := attesttest.Subject().Digest.Hex()
 	f.Fuzz(func(t *testing.T, predicate []byte) {
 		st := pratique.Statement{
 			Type: attest.StatementType, PredicateType: pratique.PredicateVSA, Predicate: predicate,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest"
+	"github.com/pratique-dev/pratique/attest/attesttest"
 	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/signer"
 	"github.com/pratique-dev/pratique/signer/oci"
@@ -48,9 +49,9 @@ func summaries(sts ...pratique.Statement) evidence {
 
 func TestNewestSummaryCounts(t *testing.T) {
 	at := func(outcome pratique.Outcome, later time.Duration) pratique.Statement {
-		in := verdict(t, outcome)
-		in.Verdict.EvaluatedAt = evaluatedAt.Add(later)
-		return vsa(t, in)
+		in := attesttest.Verdict(outcome)
+		in.Verdict.EvaluatedAt = attesttest.EvaluatedAt().Add(later)
+		return attesttest.VSA(t, in)
 	}
 	for name, c := range map[string]struct {
 		all  []pratique.Statement
@@ -62,7 +63,7 @@ func TestNewestSummaryCounts(t *testing.T) {
 		"a new pass":              {[]pratique.Statement{at(pratique.Deny, 0), at(pratique.Allow, 1)}, 1, pratique.Allow},
 		"at one time":             {[]pratique.Statement{at(pratique.Allow, 0), at(pratique.Deny, 0), at(pratique.Allow, 0)}, 1, pratique.Deny},
 	} {
-		got, err := verify.NewReader(summaries(c.all...), nil).Summary(t.Context(), subject(t))
+		got, err := verify.NewReader(summaries(c.all...), nil).Summary(t.Context(), attesttest.Subject())
 		if err != nil || got.Envelope != digest(string(rune('a'+c.at))) || got.Signer != us || got.Outcome != c.want {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -80,7 +81,7 @@ func TestNewestSummaryCounts(t *testing.T) {
 		"one that cannot be read": {summaries(at(pratique.Allow, 0), pratique.Statement{}), pratique.Unverified},
 		"signed by nobody":        {unsigned, pratique.Unverified},
 	} {
-		got, err := verify.NewReader(c.evidence, nil).Summary(t.Context(), subject(t))
+		got, err := verify.NewReader(c.evidence, nil).Summary(t.Context(), attesttest.Subject())
 		if pratique.KindOf(err) != c.kind || !cmp.Equal(got, verify.Summary{}, byValue) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
@@ -114,7 +115,7 @@ func TestHolds(t *testing.T) {
 		"nothing that holds":        {evidence{err: pratique.Errorf(pratique.Unverified, "read", "x")}, []pratique.Attestation{summary}, false, pratique.Unknown},
 		"a registry without answer": {evidence{err: pratique.Errorf(pratique.Unavailable, "read", "x")}, []pratique.Attestation{summary}, false, pratique.Unavailable},
 	} {
-		got, err := verify.NewReader(c.evidence, nil).Holds(t.Context(), subject(t), c.attested)
+		got, err := verify.NewReader(c.evidence, nil).Holds(t.Context(), attesttest.Subject(), c.attested)
 		if got != c.want || (err != nil) != (c.kind != pratique.Unknown) || pratique.KindOf(err) != c.kind {
 			t.Errorf("%s: %t, %v", name, got, err)
 		}
@@ -130,8 +131,8 @@ func TestRegistry(t *testing.T) {
 	before, now := signertest.NewKey(1), signertest.NewKey(2)
 	write := func(k signertest.Key, outcome pratique.Outcome, later time.Duration) []pratique.Attestation {
 		t.Helper()
-		in := verdict(t, outcome)
-		in.Verdict.Subject, in.Verdict.EvaluatedAt = image, evaluatedAt.Add(later)
+		in := attesttest.Verdict(outcome)
+		in.Verdict.Subject, in.Verdict.EvaluatedAt = image, attesttest.EvaluatedAt().Add(later)
 		st, err := attest.NewVSA(in)
 		if err != nil {
 			t.Fatal(err)

@@ -3,8 +3,8 @@
 // is returned. Comments, blank lines, line endings, order and indentation stay as they are. What
 // cannot be edited safely is a problem of its place, never rewritten, and stops no other place.
 //
-// Where images stand, a table of locators knows (package locate); everything else is the same for
-// all of them.
+// A table of locators (package locate) knows where image references are; everything else is the same
+// for all of them.
 package edit
 
 import (
@@ -15,11 +15,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// patience bounds the time for one file. What is looked at is bounded too, so it is there for what
-// nobody thought of.
+// patience bounds the time for one file. Sizes and depths are bounded, too, so it is only a safety net.
 const patience = 30 * time.Second
 
-// Result is what one file has for a change.
+// Result is the outcome of a change in one file.
 type Result struct {
 	// Content is the new content, or the old one if nothing had to change.
 	Content []byte
@@ -36,7 +35,7 @@ type Result struct {
 type Problem struct {
 	pratique.Problem
 	// Ours is true if the place belongs to the change's image or, by its bytes, may belong to it.
-	// Other problems are those of markers that nobody can read.
+	// Other problems are those of markers that cannot be read.
 	Ours bool
 }
 
@@ -46,8 +45,8 @@ func (t Table) Relevant(name string) bool {
 }
 
 // Apply writes the change's digest at every place of the file that asks for its image. The error is
-// that of the context and no other: whatever is wrong with the file is among the problems. A change
-// that is RefreshOnly is for the places alone that name its tag already.
+// that of the context and no other: everything wrong with the file is among the problems. A RefreshOnly
+// change is written only to places that already name its tag.
 func (t Table) Apply(ctx context.Context, name string, content []byte, c pratique.Change) (Result, error) {
 	r := Result{Content: content}
 	image := ImageOf(c)
@@ -122,7 +121,7 @@ func (t Table) within(ctx context.Context, name string, content []byte, do func(
 	return ctx.Err()
 }
 
-// wholly is what is said of a file that is stopped as a whole.
+// wholly returns the result for a file that cannot be edited as a whole.
 func wholly(whole *pratique.Problem) []Problem {
 	if whole.Reason == "" {
 		return nil

@@ -86,7 +86,7 @@ func (l variable) Locate(from edit.Source) edit.Found {
 			Form: edit.Ref, Text: value, Line: bytes.Count(s.content[:s.spans[i][0]], []byte("\n")) + 1, Field: s.keys[i],
 			Slot: edit.Slot{Start: s.spans[i][0] + l.wrong, End: s.spans[i][1] + l.wrong,
 				Encode: func(value string) (string, bool) { return value, !strings.ContainsAny(value, "\"\n") },
-				Note:   func(value string) { s.values[i] = value }},
+				Set:    func(value string) { s.values[i] = value }},
 		}}})
 	}
 	return found

@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// edition is one edit in the making.
+// edition is the state of one edit.
 type edition struct {
 	file   *File
 	change pratique.Change
@@ -18,8 +18,8 @@ type edition struct {
 	texts  []string // what each of them becomes
 }
 
-// edit makes the edit, and says what became of each place. What it returns, if anything, is wrong
-// with the file as a whole.
+// edit makes the edit and fills in what became of each place. It returns a problem of the file as a
+// whole, nil if there is none.
 func (e *edition) edit(ctx context.Context, r *Result) *pratique.Problem {
 	picked, problems, whole := e.file.pick(e.image)
 	if whole != nil {
@@ -41,8 +41,8 @@ func (e *edition) edit(ctx context.Context, r *Result) *pratique.Problem {
 	return e.verify(ctx, r.Content, picked)
 }
 
-// encode finds what each value becomes, and how its syntax writes that. Of a site of which one
-// value cannot be written, none is.
+// encode finds what each value becomes, in the form of its syntax. If one value of a site cannot be
+// written, none of the site is.
 func (e *edition) encode() []Problem {
 	var problems []Problem
 	refused := map[*Site]bool{}
@@ -69,7 +69,7 @@ func (e *edition) encode() []Problem {
 	return problems
 }
 
-// overlap returns the line of a value whose bytes are not behind those of the one before, or not in
+// overlap returns the line of a value whose bytes overlap those of the value before it, or lie outside
 // the file; 0 if there is none.
 func (e *edition) overlap() (line int) {
 	end := 0
@@ -82,7 +82,7 @@ func (e *edition) overlap() (line int) {
 	return 0
 }
 
-// splice writes the values that change, and lists all. It notes the changes in the sources.
+// splice writes the values that change, and lists all values. It makes the same changes in the sources.
 func (e *edition) splice() ([]byte, []pratique.FileChange) {
 	var out bytes.Buffer
 	var changes []pratique.FileChange
@@ -100,7 +100,7 @@ func (e *edition) splice() ([]byte, []pratique.FileChange) {
 		out.Write(e.file.content[last:p.Slot.Start])
 		out.WriteString(e.texts[i])
 		last = p.Slot.End
-		p.Slot.Note(change.New)
+		p.Slot.Set(change.New)
 	}
 	if out.Len() == 0 {
 		return e.file.content, changes

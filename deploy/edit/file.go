@@ -72,7 +72,7 @@ func (f *File) read(ctx context.Context) {
 	f.slow = ctx.Err() != nil
 }
 
-// look is what the bytes say of an image.
+// look screens the bytes for an image.
 func (f *File) look(image Image) Look {
 	most := Nothing
 	for _, l := range f.table {
@@ -98,7 +98,7 @@ func (f *File) names(image Image) bool {
 	return look >= Named
 }
 
-// pick is a value of a site that is one of the image.
+// pick is a value that belongs to the image, with its site.
 type pick struct {
 	Value
 	site *Site
@@ -114,7 +114,7 @@ func (f *File) pick(image Image) (picked []pick, wrong problems, whole *pratique
 		}
 		return nil, nil, stopped
 	}
-	refused := map[int]bool{} // by where they begin: stay as they are, whoever else wants to write them
+	refused := map[int]bool{} // by their start: they stay as they are, even if another place names them
 	for i := range f.found {
 		if f.found[i].Stopped != "" {
 			continue
@@ -204,8 +204,8 @@ func (s *Site) wanted(image Image) (values []pick, bad Value, reason string) {
 	return values, Value{}, ""
 }
 
-// agreed are the values in the order of the text, each once. Where two places want different
-// things, neither is done.
+// agreed returns the values in the order of the text, each once. If two places want different values
+// at one position, neither is written.
 func (f *File) agreed(picked []pick, refused map[int]bool) (kept []pick, conflicts problems) {
 	slices.SortStableFunc(picked, func(a, b pick) int { return a.Slot.Start - b.Slot.Start })
 	for i := 0; i < len(picked); {

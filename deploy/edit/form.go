@@ -19,8 +19,8 @@ var (
 	digestForm = regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]{32,128}$`)
 )
 
-// odd is why a value may not be replaced, empty if it may. It has to be one of its kind already:
-// what somebody has made of it, such as a template or another image, is not ours to replace.
+// odd returns why a value may not be replaced, empty if it may. The value must already have the
+// form of its kind: a template or another image must not be replaced.
 func (v Value) odd(image Image) string {
 	switch v.Form {
 	case Digest:
@@ -43,7 +43,7 @@ func (v Value) odd(image Image) string {
 	return ""
 }
 
-// becomes is what the change makes of a value. What else is in a reference stays as it is spelled.
+// becomes returns the new value. All other parts of a reference stay as they are spelled.
 func (v Value) becomes(c pratique.Change) string {
 	switch v.Form {
 	case Tag:
@@ -67,7 +67,7 @@ func (v Value) name() string {
 	return ""
 }
 
-// tag is the one that a value names. What has not the form of one is none.
+// tag returns the tag that a value names, empty if it has not the form of one.
 func (v Value) tag() string {
 	if v.Form == Tag && tagForm.MatchString(v.Text) {
 		return v.Text
@@ -78,7 +78,7 @@ func (v Value) tag() string {
 	return ""
 }
 
-// digest is the one that a value names. One of another algorithm is none that we know.
+// digest returns the sha256 digest that a value names, zero if there is none.
 func (v Value) digest() pratique.Digest {
 	text := v.Text
 	if parts := v.parts(); parts != nil {

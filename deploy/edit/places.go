@@ -8,7 +8,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
-// Reference is a place that names an image, whichever.
+// Reference is a place that names any image.
 type Reference struct {
 	// Path and Line are where it is; Object and Field say the same for people.
 	Path   string
@@ -92,7 +92,7 @@ func pairs(picked []pick) [][]pick {
 			all[at] = append(all[at], v)
 			continue
 		}
-		if i > 0 && len(all[len(all)-1]) == 1 && beside(all[len(all)-1][0], v) {
+		if i > 0 && len(all[len(all)-1]) == 1 && adjacent(all[len(all)-1][0], v) {
 			all[len(all)-1] = append(all[len(all)-1], v)
 			continue
 		}
@@ -102,12 +102,12 @@ func pairs(picked []pick) [][]pick {
 	return all
 }
 
-// beside reports whether two values that follow each other are a tag and its digest.
-func beside(a, b pick) bool {
+// adjacent reports whether two values that follow each other are a tag and its digest.
+func adjacent(a, b pick) bool {
 	return a.site.Marked && b.site.Marked && a.Form != Ref && b.Form != Ref && a.Form != b.Form
 }
 
-// naming leaves the values of places that name the tag already.
+// naming keeps the values of places that already name the tag.
 func naming(picked []pick, tag string) []pick {
 	var kept []pick
 	for _, p := range pairs(picked) {

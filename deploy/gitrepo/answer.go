@@ -21,37 +21,37 @@ import (
 	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
-// moved are the words of Git, GitHub, GitLab, Azure DevOps and JGit for a tip that is not the one the push was built on.
+// moved matches what Git, GitHub, GitLab, Azure DevOps and JGit answer if the tip is not the one the push was built on.
 var moved = regexp.MustCompile(`(?i)fetch first|non-fast-forward|stale info|incorrect old value|cannot lock ref|` +
 	`failed to (update|lock|write) ref|lock_?failure|failed to lock|reference (already exists|is already locked)|already been updated|but expected`)
 
-// declined are the words, and at GitHub and Azure DevOps the codes, for a push that a rule of the server refuses.
+// declined matches the answers to a push that a rule of the server refuses; GitHub and Azure DevOps have codes.
 var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied|not (allowed|permitted)|permission|rule violation|\bGH0\d\d\b|\bVS4\d{5}\b|\bTF402455\b`)
 
-// evaluate reads the server's answer to a push: nil only if it said that it took the commit.
+// evaluate reads the server's answer to a push. It returns nil only if the server accepted the commit.
 func evaluate(report *packp.ReportStatus, err error, said string) error {
 	if report == nil {
 		if err != nil && refusedBefore(err) {
 			return classify("push", toWrite, err)
 		}
 		if err == nil {
-			err = errors.New("empty answer") // the http transport of go-git says nothing at all
+			err = errors.New("empty answer") // go-git's http transport returns neither
 		}
 		return pratique.Wrap(pratique.Unavailable, "push", "", fmt.Errorf("%w: %w", errUnknown, err))
 	}
 	if report.UnpackStatus != "ok" {
-		return pratique.Errorf(pratique.Unavailable, "push", "the server could not store the commit: %s", words(report.UnpackStatus, said))
+		return pratique.Errorf(pratique.Unavailable, "push", "the server could not store the commit: %s", joinOutput(report.UnpackStatus, said))
 	}
 	for _, s := range report.CommandStatuses {
 		switch {
 		case s.Status == "ok":
-		// A hook that was run says no even if its words sound like a race.
+		// A hook has refused the push, even if its text resembles that of a race.
 		case declined.MatchString(s.Status):
-			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", words(s.Status, said))
+			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", joinOutput(s.Status, said))
 		case moved.MatchString(s.Status):
-			return pratique.Wrap(pratique.Conflict, "push", "", fmt.Errorf("%w: %s", errMoved, words(s.Status, said)))
+			return pratique.Wrap(pratique.Conflict, "push", "", fmt.Errorf("%w: %s", errMoved, joinOutput(s.Status, said)))
 		default:
-			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", words(s.Status, said))
+			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", joinOutput(s.Status, said))
 		}
 	}
 	if len(report.CommandStatuses) == 0 {
@@ -60,7 +60,7 @@ func evaluate(report *packp.ReportStatus, err error, said string) error {
 	return nil
 }
 
-// refusedBefore reports whether the error shows that the server did not look at the commit at all.
+// refusedBefore reports whether the server refused before it looked at the commit.
 func refusedBefore(err error) bool {
 	switch classifyKind(err) {
 	case pratique.Denied, pratique.RateLimited:
@@ -85,11 +85,11 @@ func httpStatus(err error) int {
 // noRepository reports whether the server says that it has no such repository.
 func noRepository(err error) bool { return errors.Is(err, transport.ErrRepositoryNotFound) }
 
-// maxShown bounds what is passed on of the words of a server, in bytes.
-const maxShown = 2 << 10
+// maxPrinted bounds how much of a server's text is passed on, in bytes.
+const maxPrinted = 2 << 10
 
-// shown makes the words of a server fit for logs, terminals and facts: one line, nothing that acts, and not too much.
-func shown(s string) string {
+// printable makes a server's text fit for logs, terminals and facts: one line, bounded, without control characters.
+func printable(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
@@ -100,55 +100,55 @@ func shown(s string) string {
 		}
 		return r
 	}, strings.Join(slices.DeleteFunc(lines, func(l string) bool { return l == "" }), "; "))
-	return pratique.Excerpt(s, maxShown)
+	return pratique.Excerpt(s, maxPrinted)
 }
 
-// words joins the status with what hooks printed, on one line.
-func words(status, said string) string {
-	if status, said = shown(status), shown(said); said == "" {
+// joinOutput joins a status with the output of hooks on one line.
+func joinOutput(status, said string) string {
+	if status, said = printable(status), printable(said); said == "" {
 		return status
 	}
 	return status + ": " + said
 }
 
-// worded is an error in words of ours. What it was is still known.
-type worded struct {
+// adviceError is an error with a text of ours, which names the setting to look at. It wraps the original error.
+type adviceError struct {
 	text string
 	err  error
 }
 
-func (w *worded) Error() string { return w.text }
-func (w *worded) Unwrap() error { return w.err }
+func (w *adviceError) Error() string { return w.text }
+func (w *adviceError) Unwrap() error { return w.err }
 
-// What a login is asked to be good for.
+// What a login has to be allowed to do.
 const (
 	toRead  = "read"
 	toWrite = "write"
 )
 
-// classify gives an error of the transport its kind, and words that say which setting to look at.
+// classify gives an error of the transport its kind, and names the setting to look at.
 func classify(op, right string, err error) error {
 	if err == nil {
 		return nil
 	}
 	err = outbound.Explain(err, "deploy.targets[].ca")
-	kind, said, advice := classifyKind(err), strings.TrimRight(shown(err.Error()), ": "), ""
+	kind, said, advice := classifyKind(err), strings.TrimRight(printable(err.Error()), ": "), ""
 	switch {
 	case noRepository(err):
-		advice = "check the URL, and that the login is valid and may " + right + " (deploy.targets[].username and password, or sshKey): hosts say the same to one that is not"
+		advice = "check the URL, and that the login is valid and may " + right + " (deploy.targets[].username and password, or sshKey): hosts give the same answer to a wrong login"
 	case errors.Is(err, transport.ErrAuthenticationRequired):
 		advice = "the host does not take the login, or got none: set deploy.targets[].username and password, a token that may " + right + " in the repository"
 	case errors.Is(err, transport.ErrAuthorizationFailed):
-		advice = "the login is known and may not " + right + ": give the one in deploy.targets[].username and password that right"
+		advice = "the login is valid and may not " + right + ": give that right to the one in deploy.targets[].username and password"
 	case badKey(err):
-		advice = "the host does not take the key: check deploy.targets[].sshKey, and that its public half is known to the host as one that may " + right
+		advice = "the host refused the key: check deploy.targets[].sshKey, and that the host knows its public key as one that may " + right
 	case unknownHost(err):
-		advice = "check the known hosts (deploy.targets[].sshKnownHosts), and whether somebody stands between"
+		advice = "check the known hosts (deploy.targets[].sshKnownHosts), and whether somebody intercepts the connection"
 	}
 	if advice != "" {
 		said += ": " + advice
 	}
-	return pratique.Wrap(kind, op, "", &worded{said, err})
+	return pratique.Wrap(kind, op, "", &adviceError{said, err})
 }
 
 func badKey(err error) bool {
@@ -160,9 +160,8 @@ func unknownHost(err error) bool {
 	return knownhosts.IsHostKeyChanged(err) || knownhosts.IsHostUnknown(err) || strings.Contains(err.Error(), "knownhosts: ")
 }
 
-// classifyKind takes no answer of a Git host for the last word: people mend logins, hosts and branches, and then the
-// commit has to be made. NotFound would be one, and the kinds of a refusal by the gate, Unverified and Stale, are
-// not ours to give.
+// classifyKind returns no kind that ends the job, such as NotFound: people fix logins, hosts and branches, and then the commit
+// has to be made. Unverified and Stale are reserved for the gate.
 func classifyKind(err error) pratique.Kind {
 	if k := pratique.KindOf(err); k != pratique.Unknown {
 		return k
@@ -181,8 +180,7 @@ func classifyKind(err error) pratique.Kind {
 	return pratique.Unavailable
 }
 
-// statusKind is never one that ends the job: what a host or a proxy does not like today, such as a lock or a limit
-// on size, people can change.
+// statusKind returns no kind that ends the job: people can change what a host or proxy refuses today, such as a size limit.
 func statusKind(code int) pratique.Kind {
 	switch {
 	case code == http.StatusTooManyRequests:

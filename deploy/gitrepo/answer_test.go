@@ -36,7 +36,7 @@ func TestPushAnswers(t *testing.T) {
 	} {
 		err := evaluate(&packp.ReportStatus{UnpackStatus: "ok", CommandStatuses: []*packp.CommandStatus{{ReferenceName: "refs/heads/main", Status: test.status}}}, nil, test.said)
 		wantKind(t, err, test.kind, test.text)
-		if errors.Is(err, errMoved) != (test.kind == pratique.Conflict) || pratique.KindOf(err).Permanent() || len(err.Error()) > 2*maxShown+500 || strings.ContainsAny(err.Error(), "\x1b\x00\u009b\u202e\n") {
+		if errors.Is(err, errMoved) != (test.kind == pratique.Conflict) || pratique.KindOf(err).Permanent() || len(err.Error()) > 2*maxPrinted+500 || strings.ContainsAny(err.Error(), "\x1b\x00\u009b\u202e\n") {
 			t.Errorf("%q: %q", test.status, err)
 		}
 	}

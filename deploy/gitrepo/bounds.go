@@ -8,8 +8,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// limits bound what a repository and its server may cost, in bytes. Whoever can push to the branch decides on what is in
-// it, so all of this is what strangers say.
+// limits bound what a repository and its server may cost, in bytes. Anybody who can push to the branch decides what is in it, so
+// none of it is trusted.
 type limits struct {
 	refs     int64 // the list of branches
 	answer   int64 // what comes before a pack, and the answer to a push
@@ -25,7 +25,7 @@ func defaults() limits {
 	return limits{refs: 32 << 20, answer: 8 << 20, pack: 512 << 20, inflated: 8 << 30, object: 64 << 20, file: 16 << 20, commit: 1 << 20, kept: 512 << 20}
 }
 
-// tooMuch is an error that waits for people, who can make the repository smaller.
+// tooMuch returns an error that does not end the job, since people can make the repository smaller.
 func tooMuch(op, format string, args ...any) error {
 	return pratique.Errorf(pratique.Denied, op, format, args...)
 }
@@ -90,7 +90,7 @@ func (t boundedHTTP) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// watched fails when ended says so, which is how a long read learns of the end of its context.
+// watched fails once ended returns an error, so that a long read ends with its context.
 type watched struct {
 	r     io.Reader
 	ended func() error

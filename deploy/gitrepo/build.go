@@ -208,7 +208,7 @@ func isFile(m filemode.FileMode) bool {
 	return m == filemode.Regular || m == filemode.Executable || m == filemode.Deprecated
 }
 
-// save stores an object and notes that it has to be sent.
+// save stores an object and marks it to be sent.
 func (b *builder) save(encode func(plumbing.EncodedObject) error) (plumbing.Hash, error) {
 	o := b.store.objects.NewEncodedObject()
 	if err := encode(o); err != nil {

@@ -20,10 +20,10 @@ const (
 	maxChanged  = 2000    // files that differ
 	maxCompared = 200_000 // entries of folders that are compared
 	maxParents  = 500     // first parents that are followed
-	maxVersions = 50      // contents of the file that are looked at
+	maxVersions = 50      // versions of the file that are read
 )
 
-// errMany ends a comparison that is larger than any commit of ours.
+// errMany ends a comparison that is too large for a commit of ours.
 var errMany = errors.New("too many differences")
 
 // changed visits the files below prefix in which a commit differs from its first parent; false if that is not known.
@@ -42,13 +42,13 @@ func (s *store) changed(ctx context.Context, c *object.Commit, prefix string, vi
 	switch kind := pratique.KindOf(err); {
 	case errors.Is(err, errMany), errors.Is(err, plumbing.ErrObjectNotFound), kind == pratique.Exhausted:
 		return false, nil
-	case errors.Is(err, errUnsound): // people can mend the tip of the branch, and not what was before
+	case errors.Is(err, errUnsound): // people can fix the tip of the branch, but not its history
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// comparison is one look at what differs between two trees.
+// comparison finds what differs between two trees.
 type comparison struct {
 	tree           *tree // the newer one
 	visit          func(deploy.File) error
@@ -173,7 +173,7 @@ func (t *tip) Since(ctx context.Context, name string, same func(deploy.File) (bo
 	return "", time.Time{}, nil
 }
 
-// before reports whether the file is the same in the first parent of a commit. The parent is nil if nobody can tell.
+// before reports whether the file is the same in the first parent of a commit. The parent is nil if that is unknown.
 func (t *tip) before(c *object.Commit, name string, versions map[plumbing.Hash]bool, same func(deploy.File) (bool, error)) (bool, *object.Commit, error) {
 	if len(c.ParentHashes) == 0 {
 		return false, nil, nil

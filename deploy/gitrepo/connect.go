@@ -21,7 +21,7 @@ func (r *Repo) connect(c Config) error {
 	r.remote = c.URL
 	r.endpoint = func() (*transport.Endpoint, error) { return transport.NewEndpoint(c.URL) }
 	ep, err := r.endpoint()
-	if err != nil { // its words are not passed on, as they quote the URL
+	if err != nil { // its text quotes the URL, so it is not passed on
 		return errors.New("the URL of the repository cannot be read: give it as https://host/path, ssh://git@host/path or file:///path")
 	}
 	if err := showable(ep); err != nil {
@@ -39,7 +39,7 @@ func (r *Repo) connect(c Config) error {
 	return fmt.Errorf("%q remotes are not supported: use http, https, ssh or file", ep.Protocol)
 }
 
-// showable refuses a URL that may hold a secret, as it goes into facts and logs. A token is often given as the
+// showable refuses a URL that may hold a secret, because URLs go into facts and logs. A token is often given as the
 // user's name; over ssh there are none.
 func showable(ep *transport.Endpoint) error {
 	switch {

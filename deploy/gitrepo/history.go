@@ -14,7 +14,7 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// newestFirst walks the history that is here. It sets cut if that ends before the history of the branch does.
+// newestFirst walks the local history. It sets cut if the branch has more history than that.
 func (s *store) newestFirst(tip plumbing.Hash, cut *bool) iter.Seq[*object.Commit] {
 	return func(yield func(*object.Commit) bool) {
 		*cut = false
@@ -36,7 +36,7 @@ func (s *store) newestFirst(tip plumbing.Hash, cut *bool) iter.Seq[*object.Commi
 			if len(queue) == 0 {
 				return
 			}
-			// Behind a merge there are several lines, and what is few steps away may be old.
+			// A merge has several parents, and a commit a few steps away may be old.
 			i := 0
 			for k, c := range queue {
 				if c.Committer.When.After(queue[i].Committer.When) {
@@ -52,11 +52,11 @@ func (s *store) newestFirst(tip plumbing.Hash, cut *bool) iter.Seq[*object.Commi
 				add(p)
 			}
 		}
-		*cut = false // there is no more to be had
+		*cut = false // there is no more
 	}
 }
 
-// among returns one of the commits if it is in the history that is here.
+// among returns the one of the commits that is in the local history, nil if none is.
 func (s *store) among(tip plumbing.Hash, wanted map[plumbing.Hash]bool) *object.Commit {
 	if len(wanted) == 0 {
 		return nil
@@ -70,7 +70,7 @@ func (s *store) among(tip plumbing.Hash, wanted map[plumbing.Hash]bool) *object.
 	return nil
 }
 
-// show hands the history to somebody who looks for something in it, and fetches more if that was not enough.
+// show passes the history to a search, and fetches more if the search asks for it.
 func (r *Repo) show(ctx context.Context, tip plumbing.Hash, to func(iter.Seq[deploy.Past]) bool) error {
 	if to == nil {
 		return nil
@@ -93,7 +93,7 @@ func (r *Repo) show(ctx context.Context, tip plumbing.Hash, to func(iter.Seq[dep
 	return nil
 }
 
-// past describes a commit. What costs something is done when it is asked for.
+// past describes a commit. Its expensive parts are computed on demand.
 func (r *Repo) past(c *object.Commit) deploy.Past {
 	local := r.local
 	return deploy.Past{
@@ -113,7 +113,7 @@ func (r *Repo) past(c *object.Commit) deploy.Past {
 	}
 }
 
-// maxSignature is the length of the longest signature that is looked at.
+// maxSignature bounds the length of a signature that is verified.
 const maxSignature = 16 << 10
 
 // made reports whether a commit is by this service.

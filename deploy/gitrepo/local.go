@@ -12,7 +12,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
-// lastWords bounds the wait for a local service that has nothing left to do.
+// lastWords bounds the wait for a local service to exit after its work.
 const lastWords = 5 * time.Second
 
 // startLocal runs a service of git on a folder of this machine. The hooks of the repository are programs of
@@ -50,7 +50,7 @@ func startLocal(ctx context.Context, service string, ep *transport.Endpoint) (*r
 			late := time.AfterFunc(lastWords, func() { _ = kill() })
 			defer late.Stop()
 			_ = stdin.Close() // it may be closed already
-			_ = wait()        // that git complains of the end of a talk says nothing
+			_ = wait()        // git reports the end of the session as an error
 			return nil
 		},
 	}, nil

@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// kept is an object of the branch. Its bytes are as many as it has, and no copy is made to read them.
+// kept is an object of the branch. Its buffer has no spare capacity and is read without a copy.
 type kept struct {
 	typ     plumbing.ObjectType
 	hash    plumbing.Hash
@@ -68,7 +68,7 @@ func (l large) open() (io.ReadCloser, error) {
 	return d.IOReadCloser(), nil
 }
 
-// has reports whether it is known what the object is.
+// has reports whether the object is known.
 func (s *store) has(h plumbing.Hash) bool {
 	if _, ok := s.objects.Objects[h]; ok {
 		return true
@@ -77,7 +77,7 @@ func (s *store) has(h plumbing.Hash) bool {
 	return ok
 }
 
-// missing is the error for an object that is not there to be read, what it is in words.
+// missing is the error for an object that is not at hand; what describes it.
 func (s *store) missing(h plumbing.Hash, what string) error {
 	if l, ok := s.large[h]; ok {
 		return pratique.Errorf(pratique.Exhausted, "read", "%s has %d bytes, more than can be edited", what, l.size)

@@ -42,7 +42,7 @@ func (t *pipes) NewReceivePackSession(ep *transport.Endpoint, _ transport.AuthMe
 	return &pipeSession{transport: t, endpoint: ep, service: transport.ReceivePackServiceName}, nil
 }
 
-// pipeSession is one run of a service. It is started when it is first asked something.
+// pipeSession is one run of a service. It starts with the first request.
 type pipeSession struct {
 	transport *pipes
 	endpoint  *transport.Endpoint
@@ -97,7 +97,7 @@ var (
 	noAccess         = regexp.MustCompile(`(?i)denied|read.?only|not allowed|permission|unauthori[sz]ed`)
 )
 
-// complaint joins an error with what was printed instead of an answer.
+// complaint joins an error with what the service printed instead of an answer.
 func (s *pipeSession) complaint(err error) error {
 	_ = s.running.stdin.Close()
 	_ = s.running.wait() // for all of the text; the guard bounds it
@@ -105,11 +105,11 @@ func (s *pipeSession) complaint(err error) error {
 	said := err.Error() + " " + text
 	switch {
 	case noSuchRepository.MatchString(said):
-		return fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, words("the host says", text))
+		return fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, joinOutput("the host says", text))
 	case noAccess.MatchString(said):
-		return pratique.Errorf(pratique.Denied, "start "+s.service, "%s", words("the host says", text))
+		return pratique.Errorf(pratique.Denied, "start "+s.service, "%s", joinOutput("the host says", text))
 	}
-	return fmt.Errorf("%w: %s", err, words("the host says", text))
+	return fmt.Errorf("%w: %s", err, joinOutput("the host says", text))
 }
 
 func (s *pipeSession) UploadPack(ctx context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
@@ -146,8 +146,8 @@ func (s *pipeSession) ReceivePack(ctx context.Context, req *packp.ReferenceUpdat
 	if err := report.Decode(demux(req.Capabilities, allowed(ctx).bound(s.running.stdout), req.Progress)); err != nil {
 		return nil, err
 	}
-	// The report comes before the hooks that follow a push; they die if nobody reads what they print.
-	_, _ = io.Copy(io.Discard, s.running.stdout) // the report is here, so nothing that follows makes it untrue
+	// The report comes before the output of post-receive hooks, which fail if nobody reads it.
+	_, _ = io.Copy(io.Discard, s.running.stdout) // the report has been read, and stands
 	return report, nil
 }
 

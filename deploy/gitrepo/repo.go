@@ -29,7 +29,7 @@ type Config struct {
 	// Branch is the branch to commit to, "main" if empty. It has to exist.
 	Branch string
 	Auth   Auth
-	// CA are certificates, in PEM, of authorities that are trusted for an https remote beside those of the system.
+	// CA are certificates, in PEM, of authorities that are trusted for an https remote, besides those of the system.
 	CA []byte
 	// Author is the author and committer; "Pratique <pratique@localhost>" if empty.
 	Author Signature
@@ -67,11 +67,11 @@ type Repo struct {
 	http     *http.Transport
 	limits   limits
 
-	pace  *pace
-	local *store    // nil until the first update, and after trouble; of whoever has the turn
-	known time.Time // when local was known to be what the remote has
-	// clones says that the server insists on multi_ack, as Azure DevOps does. go-git does not read what such a server
-	// answers to a client that has something already, so each fetch is a shallow clone.
+	access *access
+	local  *store    // nil until the first update, and after errors; guarded by the lock in access
+	known  time.Time // when local was known to be what the remote has
+	// clones is set if the server requires multi_ack, as Azure DevOps does. go-git cannot read what such a server answers to a
+	// client that already has objects, so each fetch is a shallow clone.
 	clones bool
 }
 
@@ -108,7 +108,7 @@ func Open(c Config, now func() time.Time) (*Repo, error) {
 	if err := r.connect(c); err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, "open config repository", "", err)
 	}
-	r.pace = newPace(r.remote)
+	r.access = newAccess(r.remote)
 	return r, nil
 }
 
@@ -121,17 +121,17 @@ func (r *Repo) Close() {
 
 func (r *Repo) ref() plumbing.ReferenceName { return plumbing.NewBranchReferenceName(r.branch) }
 
-// Update implements [deploy.Repository]. When an answer of the server was lost, the branch is looked at before
-// anything is pushed again, so a commit is made once. Errors have kind Denied if the server refused login, push
-// (with its words) or request, or has another host key, Conflict if others were faster too often, Unavailable for network
-// trouble and if there is no such repository or branch, since hosts say that to a wrong login, too, and a branch
-// may come; errors of u.Edit are returned as they are. It is Unavailable too, and says when to come again, if others have
-// the turn for more than a few seconds, and for a while after the server did not answer in time.
+// Update implements [deploy.Repository]. If an answer of the server was lost, it looks at the branch before it pushes again, so a
+// commit is made once. The error is Denied if the server refused the login, the push (with its text) or the request, or has
+// another host key; Conflict if others were faster too often; and Unavailable for network errors and if there is no such
+// repository or branch, since hosts give that answer to a wrong login, too. Errors of u.Edit are returned as they are. It is also
+// Unavailable, with the time of the next attempt, if others hold the branch for more than a few seconds, and during the pause
+// after a timeout of the server.
 func (r *Repo) Update(ctx context.Context, u deploy.Update) (_ deploy.Pushed, err error) {
-	if err := r.enter(ctx, true); err != nil {
+	if err := r.acquire(ctx, true); err != nil {
 		return deploy.Pushed{}, err
 	}
-	defer r.leave(&err)
+	defer r.release(&err)
 	defer pratique.Caught(pratique.Internal, "update config repository", &err)
 	w := &work{repo: r, update: u}
 	for try := range r.tries {
@@ -156,14 +156,14 @@ func (r *Repo) Update(ctx context.Context, u deploy.Update) (_ deploy.Pushed, er
 	return deploy.Pushed{}, pratique.Wrap(pratique.Unknown, "update config repository", r.remote+" "+r.branch, err)
 }
 
-// Warm brings the branch here, so that the first update need not wait for a clone. Nothing depends on it: what fails here,
-// an update meets again.
+// Warm fetches the branch, so that the first update need not wait for a clone. Its errors can be ignored: an update would meet
+// them again.
 func (r *Repo) Warm(ctx context.Context) error {
 	_, err := r.View(ctx, 0, func(context.Context, deploy.Tip) error { return nil })
 	return err
 }
 
-// viewTime bounds the look at what is at hand.
+// viewTime bounds a view of the local copy.
 const viewTime = 10 * time.Second
 
 // View implements [deploy.Viewer]. It asks upload-pack alone, so a login that may read is enough, and none is needed where
@@ -171,10 +171,10 @@ const viewTime = 10 * time.Second
 func (r *Repo) View(ctx context.Context, maxAge time.Duration, see func(context.Context, deploy.Tip) error) (_ deploy.Viewed, err error) {
 	const op = "read config repository"
 	viewed := deploy.Viewed{Remote: r.remote, Branch: r.branch}
-	if err := r.enter(ctx, false); err != nil {
+	if err := r.acquire(ctx, false); err != nil {
 		return viewed, err
 	}
-	defer r.leave(&err)
+	defer r.release(&err)
 	defer pratique.Caught(pratique.Internal, op, &err)
 	if r.local == nil || maxAge <= 0 || r.now().Sub(r.known) > maxAge {
 		before := r.local
@@ -189,15 +189,15 @@ func (r *Repo) View(ctx context.Context, maxAge time.Duration, see func(context.
 		return viewed, pratique.Wrap(pratique.Corrupt, op, r.remote+" "+r.branch, err)
 	}
 	viewed.At = r.known.UTC()
-	// A remote that does not answer has used up the time for asking, and not that for looking at what is here.
+	// A remote that does not answer must not use up the time for looking at the local copy.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
 	defer cancel()
 	return viewed, see(ctx, r.local.at(base))
 }
 
-// refresh brings what the remote has now.
+// refresh fetches what the remote has now.
 func (r *Repo) refresh(ctx context.Context) error {
-	if err := r.pace.paused(); err != nil {
+	if err := r.access.paused(); err != nil {
 		return err
 	}
 	err := func() error {
@@ -213,5 +213,5 @@ func (r *Repo) refresh(ctx context.Context) error {
 	return pratique.Wrap(pratique.Unknown, "read config repository", r.remote+" "+r.branch, err)
 }
 
-// betweenTries keeps writers that met from meeting again.
+// betweenTries keeps writers that collided from colliding again.
 var betweenTries = backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Jitter: 0.5}

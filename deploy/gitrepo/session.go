@@ -18,11 +18,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Limits on what a remote may say, in bytes, and on what is asked of it, in commits.
+// Limits on the text of a remote, in bytes, and on the history that is fetched, in commits.
 const (
 	maxText = 4 << 10
-	// depth is how much history a new clone has, and history how much is fetched when that does not answer a
-	// search. It is there to find our earlier commits, not for content.
+	// depth is how much history a new clone has, and history how much is fetched if a search for our earlier commits needs more.
 	depth   = 20
 	history = 2000
 )
@@ -93,7 +92,7 @@ func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvR
 	var tip plumbing.Hash
 	if offer != nil {
 		tip = offer.References[r.ref().String()]
-		offer.References = nil // of others, and there may be very many
+		offer.References = nil // there may be very many
 	}
 	if tip.IsZero() {
 		return nil, tip, pratique.Errorf(pratique.Unavailable, "find branch",
@@ -102,8 +101,7 @@ func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvR
 	return offer, tip, nil
 }
 
-// sync brings everything of the tip here: a shallow clone at first, later only what is new. It asks in the session,
-// or in one of its own if that is nil.
+// sync fetches the tip: first as a shallow clone, later only what is new. It opens a session of its own if s is nil.
 func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) error {
 	if r.local != nil && r.local.full() {
 		r.local = nil
@@ -129,7 +127,7 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) err
 			r.clones = true
 			return r.sync(ctx, tip, nil)
 		}
-		r.local = nil // what came of it may be half a commit
+		r.local = nil // it may hold an incomplete commit
 		return classify("fetch", toRead, err)
 	}
 	if r.local == nil {
@@ -140,7 +138,7 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) err
 	return nil
 }
 
-// deepen brings more history here, once for each clone. If that is too much, what is here has to do.
+// deepen fetches more history, once for each clone. If that is too large, the search ends with what is here.
 func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
 	ctx, end := r.exchange(ctx)
 	defer end()
@@ -156,7 +154,7 @@ func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
 	return nil
 }
 
-// fetch brings what is new of the tip, and if deepen is not zero, that many commits.
+// fetch fetches what is new of the tip, and that many commits if deepen is not zero.
 func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plumbing.Hash, deepen int) (err error) {
 	if s == nil {
 		var now plumbing.Hash
@@ -165,7 +163,7 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 		}
 		defer s.close()
 		if now != tip {
-			return errMoved // while we asked; servers hand out nothing but tips
+			return errMoved // meanwhile; servers send tips only
 		}
 	}
 	ctx, allowance := allowing(ctx, r.limits.answer, "what comes before the pack")
@@ -180,7 +178,7 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 		req.Shallows, _ = local.objects.Shallow()
 		req.Depth = packp.DepthCommits(deepen)
 	}
-	if offer.Capabilities.Supports(capability.Filter) { // not each server has it; what comes all the same is dropped here
+	if offer.Capabilities.Supports(capability.Filter) { // not every server supports it; larger blobs are dropped here, too
 		_ = req.Capabilities.Set(capability.Filter)
 		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1, packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
 		local.partial = true
@@ -224,7 +222,7 @@ func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) err
 	said := &tail{}
 	req := packp.NewReferenceUpdateRequestFromCapabilities(s.offer.Capabilities)
 	if !s.offer.Capabilities.Supports(capability.ReportStatus) {
-		return pratique.Errorf(pratique.Invalid, "push", "the server does not report the status of pushes, so none can be relied on")
+		return pratique.Errorf(pratique.Invalid, "push", "the server does not report the status of pushes, so no push can be confirmed")
 	}
 	if s.offer.Capabilities.Supports(capability.Sideband64k) {
 		_ = req.Capabilities.Set(capability.Sideband64k)
@@ -251,7 +249,7 @@ func demux(caps *capability.List, r io.Reader, progress sideband.Progress) io.Re
 	return d
 }
 
-// tail keeps the end of what the server says while it works.
+// tail keeps the end of the server's progress output.
 type tail struct{ b []byte }
 
 func (t *tail) Write(p []byte) (int, error) {

@@ -26,7 +26,7 @@ func sound(dir string, t *object.Tree) error {
 // errUnsound is in every error about a folder that is broken.
 var errUnsound = errors.New("nobody can say what a checkout of it holds; git fsck names it too; take the folder away, and add its files again")
 
-// unsound is the error for a folder that means different things to different readers. It waits for people.
+// unsound is the error for a folder that programs read differently. It does not end the job: people can fix the folder.
 func unsound(dir, format string, args ...any) error {
 	return pratique.Errorf(pratique.Denied, "read tree", "the folder %.500q is broken: %s: %w", dir+"/", fmt.Sprintf(format, args...), errUnsound)
 }

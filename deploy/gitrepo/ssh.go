@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshHost runs services of git on another host.
+// sshHost runs git's services on another host.
 type sshHost struct {
 	config ssh.ClientConfig
 }

@@ -26,7 +26,7 @@ func newStore(l limits) *store {
 	return &store{objects: memory.NewStorage(), limits: l, large: map[plumbing.Hash]large{}, ours: map[plumbing.Hash]bool{}}
 }
 
-// full says that enough was added for a new clone to be the cheaper way to get rid of old trees.
+// full reports whether so much was added that a new clone is the cheaper way to drop old trees.
 func (s *store) full() bool {
 	const slack = 50_000
 	return len(s.objects.Objects) > 2*s.cloned+slack || s.kept > s.limits.kept/2 && s.kept > 2*s.first

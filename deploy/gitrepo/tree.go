@@ -57,7 +57,7 @@ func (t *tree) Walk(ctx context.Context, prefix string, visit func(deploy.File) 
 	return w.folder(ctx, prefix, root, 0)
 }
 
-// walk is one visit of the files below a folder.
+// walk visits the files below a folder.
 type walk struct {
 	tree  *tree
 	visit func(deploy.File) error
@@ -82,7 +82,7 @@ func (w *walk) folder(ctx context.Context, dir string, root plumbing.Hash, depth
 		}
 		name := path.Join(dir, e.Name)
 		if checkPath(e.Name) != nil || strings.Contains(e.Name, "/") || len(e.Name) > maxName || len(name) > maxPath {
-			continue // a tree can be made to hold such names; nobody can check them out, and they are no files of ours
+			continue // a tree can hold such names, but nobody can check them out
 		}
 		switch {
 		case isFile(e.Mode):

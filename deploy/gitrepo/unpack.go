@@ -11,7 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// overhead is about what one object costs beside its bytes: its entries in maps, mostly.
+// overhead is roughly what one object costs besides its bytes, mostly its entries in maps.
 const overhead = 512
 
 // unpacker reads a pack into a store. The parser of go-git keeps every object, several times while it works, and
@@ -28,7 +28,7 @@ type unpacker struct {
 	objects map[int64]plumbing.Hash    // by offset in the pack; zero if it was dropped
 	waiting map[plumbing.Hash][][]byte // deltas by a base that has not come yet
 	pending int64                      // their bytes
-	base    plumbing.Hash              // the base that was last asked for, if it had to be inflated
+	base    plumbing.Hash              // the last base that had to be inflated
 	content []byte
 }
 
@@ -52,7 +52,7 @@ func (s *store) unpack(ctx context.Context, pack io.Reader) error {
 	if _, err := scan.Checksum(); err != nil {
 		return err
 	}
-	return u.settle()
+	return u.resolveDeltas()
 }
 
 // object reads one object of the pack.
@@ -97,7 +97,7 @@ func (u *unpacker) object(scan *packfile.Scanner, h *packfile.ObjectHeader) erro
 	return err
 }
 
-// spend counts bytes that are inflated or put together. They cost time if they do not cost memory.
+// spend counts bytes that are inflated or built from deltas: they cost time, even if they are not kept.
 func (u *unpacker) spend(n int64) error {
 	if err := u.ended(); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (u *unpacker) spend(n int64) error {
 	return nil
 }
 
-// room fails if the branch takes more memory than it may.
+// room fails if the branch needs more memory than its limit.
 func (u *unpacker) room() error {
 	if u.store.kept+u.pending > u.limits.kept {
 		return tooMuch("unpack", "the branch takes more than %d MiB of memory: take files out of it, or deploy to a repository that holds configuration only", u.limits.kept>>20)
@@ -117,8 +117,8 @@ func (u *unpacker) room() error {
 	return nil
 }
 
-// patch makes the object that a delta describes. Where its base or it itself is too large, it is left out, as it cannot
-// even be said which it is.
+// patch builds the object that a delta describes. It drops the object if that or its base is too large: then not even its hash
+// is known.
 func (u *unpacker) patch(base plumbing.Hash, delta []byte) (plumbing.Hash, error) {
 	typ, content, err := u.contentOf(base)
 	if err != nil {
@@ -199,8 +199,8 @@ func (u *unpacker) keep(typ plumbing.ObjectType, content []byte) (plumbing.Hash,
 	return h, u.room()
 }
 
-// settle resolves the deltas that came before their bases.
-func (u *unpacker) settle() error {
+// resolveDeltas resolves the deltas that came before their bases.
+func (u *unpacker) resolveDeltas() error {
 	var ready []plumbing.Hash
 	for h := range u.waiting {
 		if u.store.has(h) {
@@ -229,7 +229,7 @@ func (u *unpacker) settle() error {
 	return nil
 }
 
-// targetSize reads how large the object is that a delta makes.
+// targetSize reads the size of the object that a delta builds.
 func targetSize(delta []byte) (int64, error) {
 	r := bytes.NewReader(delta)
 	if _, err := leb128(r); err != nil { // the size of the base
@@ -252,7 +252,7 @@ func leb128(r io.ByteReader) (int64, error) {
 	return 0, packfile.ErrInvalidDelta
 }
 
-// passing lets bytes go by, until the context ends.
+// passing passes bytes through until the context ends.
 type passing struct{ ended func() error }
 
 func (p *passing) Write(b []byte) (int, error) { return len(b), p.ended() }

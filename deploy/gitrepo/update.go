@@ -12,25 +12,25 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// work is one update with what its tries have learned.
+// work is one update and the state of its attempts.
 type work struct {
 	repo   *Repo
 	update deploy.Update
-	// unknown are commits that were sent without hearing what became of them.
+	// unknown are commits that were sent and whose outcome is unknown.
 	unknown map[plumbing.Hash]bool
-	reclone bool // the one new clone after missing objects was made
+	reclone bool // after missing objects the branch is cloned again, once
 }
 
 // editError carries an error of the caller's Edit past the retries.
 type editError struct{ error }
 
-// Results of a try that are worth another one.
+// Errors after which another attempt makes sense.
 var (
 	errMoved   = errors.New("the branch moved on")
-	errUnknown = errors.New("the connection was lost before the server said whether it took the commit")
+	errUnknown = errors.New("the connection was lost before the server confirmed the commit")
 )
 
-// again says whether another try makes sense after err.
+// again reports whether another attempt makes sense after err.
 func (w *work) again(err error) bool {
 	switch {
 	case errors.Is(err, errMoved):
@@ -43,9 +43,9 @@ func (w *work) again(err error) bool {
 	if errors.As(err, &ours) {
 		return false
 	}
-	// With a commit on its way, everything that may pass is worth another look; but a server that is silent again is looked at
-	// later, when the commit is found in the history.
-	return w.repo.pace.late < 2 && len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() && pratique.KindOf(err) != pratique.Denied
+	// If the outcome of a push is unknown, any temporary error is worth another attempt. But after a second timeout a later update
+	// finds out: it sees the commit in the history.
+	return w.repo.access.timeouts < 2 && len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() && pratique.KindOf(err) != pratique.Denied
 }
 
 // attempt looks at the tip, edits on it and pushes, once.

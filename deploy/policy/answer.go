@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// decode reads what the rules answer. An unknown key is an error, since a misspelt one would be lost. Its errors are for
-// whoever wrote the rules, so they speak of Rego, and not of how it is read here.
+// decode reads the answer of the rules. An unknown key is an error, since a misspelled one would be ignored. Its errors are for
+// authors of rules, so they use the terms of Rego.
 func decode(answer any) (deny, note []pratique.Reason, err error) {
 	sets, ok := answer.(map[string]any)
 	if !ok {
@@ -69,7 +69,7 @@ func reason(set string, spoken map[string]any) (r pratique.Reason, err error) {
 	return r, nil
 }
 
-// kindOf is what a value of Rego is, for people.
+// kindOf names the type of a Rego value in errors.
 func kindOf(value any) string {
 	switch value.(type) {
 	case nil:

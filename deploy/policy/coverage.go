@@ -16,8 +16,8 @@ type OSInput struct {
 	// Known says that the image names it, Supported that the database has advisories for that release.
 	Known     bool `json:"known"`
 	Supported bool `json:"supported"`
-	// EndOfLife says whether the vendor's support has ended at Now. EndOfLifeAt is RFC 3339, or empty if it does not end
-	// or nobody says when.
+	// EndOfLife is true if the vendor's support has ended at Now. EndOfLifeAt is RFC 3339, or empty if it does not end
+	// or the date is unknown.
 	EndOfLife   bool   `json:"endOfLife"`
 	EndOfLifeAt string `json:"endOfLifeAt"`
 }

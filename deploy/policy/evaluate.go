@@ -22,8 +22,8 @@ const RuleMore = "more"
 // MaxReasons bounds the reasons, and the notes, of one decision: verdicts travel in messages.
 const MaxReasons = 100
 
-// Other bounds. An image chooses the names and versions that rules put into their words, so each text is bounded,
-// and what travels in messages is bounded in bytes.
+// Other bounds. Rules put names and versions, which an image chooses, into their messages, so each text is bounded, and so is
+// the size of what goes into a queue message.
 const (
 	mostMessage = 1 << 10
 	mostName    = 256
@@ -109,7 +109,7 @@ func last(r pratique.Reason) int {
 	return 0
 }
 
-// clip returns as many reasons as travel in messages, and counts the rest if it left something out.
+// clip returns as many reasons as fit into a message, and counts the rest.
 func clip(reasons []pratique.Reason) (bounded []pratique.Reason, cut bool) {
 	counts := len(reasons)
 	for counts > 0 && last(reasons[counts-1]) == 1 {

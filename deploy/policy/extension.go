@@ -8,7 +8,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Extension lets the vulnerability database grow older than [Params.MaxDatabaseAge] for a while, because whoever makes it
+// Extension lets the vulnerability database grow older than [Params.MaxDatabaseAge] for a while, because its publisher
 // does not. It has an end and a reason, and each verdict says both while it is in force. The zero value is none.
 type Extension struct {
 	// Age takes the place of the limit until Until.
@@ -60,7 +60,7 @@ func (g guards) limit(now time.Time) time.Duration {
 // extended reports whether the extension is in force; it never is at a time that is not known.
 func (g guards) extended(now time.Time) bool { return !now.IsZero() && g.extension.Until.After(now) }
 
-// note tells of the extension, in every verdict while it is in force.
+// note mentions the extension in every verdict while it is in force.
 func (g guards) note(in Input) []pratique.Reason {
 	if !g.extended(in.now()) {
 		return nil

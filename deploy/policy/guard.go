@@ -7,8 +7,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// guards are the rules that hold whatever the Rego files say: somebody who writes rules of his own would
-// otherwise switch them off without noticing.
+// guards are the rules that hold whatever the Rego files contain. Otherwise custom rules would switch them off unnoticed.
 type guards struct {
 	maxAge    time.Duration
 	extension Extension
@@ -23,7 +22,7 @@ func newGuards(p Params) guards {
 	return g
 }
 
-// skew is left for clocks that differ: a database from the future would never grow old.
+// skew allows for clocks that differ. A database from the future would never become too old.
 const skew = time.Hour
 
 func (g guards) deny(in Input) []pratique.Reason {

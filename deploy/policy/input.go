@@ -18,8 +18,8 @@ type Input struct {
 	Now string `json:"now"`
 }
 
-// ImageInput is one platform image. The tag is not in it: it names something else tomorrow, and one digest has several,
-// while a verdict and a signature are of the digest.
+// ImageInput is one platform image. The tag is not in it: a tag moves, and one digest can have several, while verdict
+// and signature are about the digest.
 type ImageInput struct {
 	// Repository is registry/path.
 	Repository string            `json:"repository"`
@@ -43,7 +43,7 @@ type ScanInput struct {
 	OS            OSInput            `json:"os"`
 	Unmatched     []UnmatchedInput   `json:"unmatched"`
 	Disagreements DisagreementsInput `json:"disagreements"`
-	// Scanned says what was looked for beside vulnerabilities. The list of what was not is empty, and says nothing.
+	// Scanned says what was looked for besides vulnerabilities. The list of what was not is empty, and says nothing.
 	Scanned           ScannedInput            `json:"scanned"`
 	Secrets           []SecretInput           `json:"secrets"`
 	Misconfigurations []MisconfigurationInput `json:"misconfigurations"`
@@ -90,9 +90,9 @@ type SBOMInput struct {
 	Formats  []string `json:"formats"`
 }
 
-// NewInput builds the document about one platform image. Extras are nil if nothing was looked for beside packages. It
+// NewInput builds the document about one platform image. Extras are nil if nothing was looked for besides packages. It
 // fails with kind Corrupt if the evidence is not complete, or if the report is about another inventory than the one
-// inspected: a verdict about half the evidence must not exist.
+// inspected: a verdict must not rest on incomplete evidence.
 func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report, extras *pratique.Extras, now time.Time) (Input, error) {
 	const op = "build policy input"
 	incomplete := func(what string) error {

@@ -1,6 +1,6 @@
 // Package policy evaluates one platform image with rules written in Rego. It loads and compiles the rules, builds
-// the document they read, evaluates them without network, clock or chance, and combines the decisions about
-// the platforms of an index. Whatever is not a clear answer is an error, and an error never allows.
+// the document they read, evaluates them without network, clock or randomness, and combines the decisions about
+// the platforms of an index. Anything but a clear answer is an error, and an error never allows.
 package policy
 
 import (
@@ -188,7 +188,7 @@ func newCompiler(files map[string]string, params Params) (*ast.Compiler, map[str
 		}
 		if path := m.Package.Path.String(); path != "data.pratique" && !strings.HasPrefix(path, "data.pratique.") &&
 			!strings.HasSuffix(name, testSuffix) {
-			return fmt.Errorf("%s: package %s would never be asked: use package pratique", m.Package.Location, strings.TrimPrefix(path, "data."))
+			return fmt.Errorf("%s: package %s would never be evaluated: use package pratique", m.Package.Location, strings.TrimPrefix(path, "data."))
 		}
 		modules[name] = m
 		if strings.HasSuffix(name, testSuffix) {
@@ -213,8 +213,8 @@ func newCompiler(files map[string]string, params Params) (*ast.Compiler, map[str
 	return ast.NewCompiler().WithCapabilities(capabilities()).WithSchemas(schemas).WithUseTypeCheckAnnotations(true), modules, nil
 }
 
-// capabilities leaves out whatever could make two evaluations of one input differ, or reach the network:
-// clock, chance, the environment, DNS, HTTP, and schemas that may be fetched.
+// capabilities leaves out everything that could make two evaluations of one input differ, or use the network:
+// clock, random numbers, the environment, DNS, HTTP, and remote schemas.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.AllowNet = []string{}
@@ -224,7 +224,7 @@ func capabilities() *ast.Capabilities {
 	return c
 }
 
-// checkRules wants deny to be there, and deny and note to be sets: a policy without deny would allow all.
+// checkRules requires that deny exists, and that deny and note are sets: a policy without deny would allow everything.
 func checkRules(compiler *ast.Compiler) (hasNote bool, err error) {
 	hasDeny := false
 	for _, m := range compiler.Modules {

@@ -30,11 +30,11 @@ type Params struct {
 	BlockAt string `json:"block_at,omitempty" yaml:"block_at,omitempty"`
 	// OnlyFixable (only_fixable) lets findings pass, with a note, for which no fixed version is known.
 	OnlyFixable bool `json:"only_fixable,omitempty" yaml:"only_fixable,omitempty"`
-	// UnknownSeverity (unknown_severity) says what becomes of a finding whose severity nobody has set: "deny",
+	// UnknownSeverity (unknown_severity) decides about findings without a severity: "deny",
 	// or "allow", which passes it with a note. Empty means allow: several advisory sources never give one.
 	UnknownSeverity string `json:"unknown_severity,omitempty" yaml:"unknown_severity,omitempty"`
-	// BlockSecrets (block_secrets) denies images in which something looks like a credential, and images in which
-	// nobody looked.
+	// BlockSecrets (block_secrets) denies images in which something looks like a credential, and images that were not
+	// searched.
 	BlockSecrets bool `json:"block_secrets,omitempty" yaml:"block_secrets,omitempty"`
 	// MaxDatabaseAge (max_database_age_seconds) is how old the vulnerability database may be when the
 	// verdict is given. Zero means 72 hours; no policy can switch the limit off.

@@ -8,15 +8,15 @@ import (
 )
 
 // RuleNotInspected is the rule of the reason that names a platform which could not be inspected. It holds for every
-// policy: what nobody looked into is never allowed.
+// policy: an image that was not inspected is never allowed.
 const RuleNotInspected = "platform_not_inspected"
 
-// RulePlatform is the rule of the note that an image calls itself something else than its index does.
+// RulePlatform is the rule of the note that the configuration of an image has another platform than its index.
 const RulePlatform = "platform_differs"
 
 // Worst combines the decisions about the platforms of an index: one denial denies the index, and so does each image that
 // could not be inspected. A reason that every platform has is kept once without a platform; any other is tagged with
-// its own. It fails with kind Internal if there are no platforms, or one without an outcome: nothing evaluated is not an
+// its own. It fails with kind Internal if there are no platforms, or one without an outcome: no evaluation is no
 // allowance.
 func Worst(platforms []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	const op = "combine verdicts"

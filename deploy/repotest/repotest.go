@@ -4,16 +4,15 @@
 //   - makes each commit on the newest state of its branch or not at all: the server compares and
 //     swaps, nothing is merged or forced, and an edit is made again when somebody else was faster;
 //   - writes what the edit says and nothing else, and none if nothing would change;
-//   - shows what it did before, newest first, also in a new process and behind the commits of
-//     others, so that nothing is made twice;
-//   - is sure of nothing: the tip is what the server says, errors of the edit are passed on, and
-//     of an answer that was lost it finds out what became of the commit;
-//   - lets itself be viewed without a right to push;
+//   - finds its earlier commits, newest first, also in a new process and below commits of others,
+//     so that no commit is made twice;
+//   - assumes nothing: the server decides what the tip is, errors of the edit are passed on, and if
+//     an answer is lost, it finds out whether the commit was made;
+//   - can be viewed without the right to push;
 //   - bounds everything that a server or a branch may cost, in bytes, entries, depth and time.
-//     Each bound ends in an error that waits for people, kind Denied or Exhausted, or is worth
-//     another try, kind Unavailable; never in one that ends the work for good. How far these
-//     bounds go, and that a server that is silent is left in peace, the implementation tests
-//     itself.
+//     Beyond a bound the error is Denied or Exhausted, which people can resolve, or Unavailable,
+//     which is tried again; never one that ends the work for good. The values of the bounds, and
+//     backing off from a silent server, are tested by the implementation itself.
 //
 // The suite runs against a real remote; somebody else commits to it while the repository works.
 package repotest
@@ -275,7 +274,7 @@ func moved(t *testing.T, b Branch) {
 	}
 }
 
-// editFails: what the edit says is passed on, and nothing is written.
+// editFails: the error of the edit is passed on, and nothing is written.
 func editFails(t *testing.T, b Branch) {
 	r, mine := b.Open(t), errors.New("mine")
 	for _, err := range []error{mine, pratique.Wrap(pratique.Conflict, "x", "", mine), fmt.Errorf("y: %w", mine)} {

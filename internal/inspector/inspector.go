@@ -83,21 +83,7 @@ type Analyses interface {
 
 // Result is what inspecting one platform image gives.
 type Result struct {
-	Image     pratique.ImageConfig
-	Inventory pratique.Inventory
-	// Extras is nil unless the children look for any.
-	Extras *pratique.Extras
-	// JavaDatabase is the one in which jars were looked up, if there was one.
-	JavaDatabase  pratique.Digest
-	JavaUpdatedAt time.Time
-	// Compared says how the inventory and the SBOMs differ.
-	Compared pratique.Comparison
-	// SPDX and CycloneDX are the SBOMs as JSON, Generator the tool that made them and Packages the number
-	// of packages in them.
-	SPDX      []byte
-	CycloneDX []byte
-	Generator pratique.Tool
-	Packages  int
+	pratique.Inspection
 	// Shadow compares these SBOMs with those of the children's generator; nil if the image was not
 	// chosen for it.
 	Shadow *Shadow

@@ -109,17 +109,17 @@ func TestChildrenStayWithTheirDomain(t *testing.T) {
 // child says.
 func TestTextsOfAChild(t *testing.T) {
 	long := strings.Repeat("x", 2<<20)
-	for what, in := range map[string]inspected{
+	for what, in := range map[string]pratique.Inspection{
 		"label":    {Image: pratique.ImageConfig{Labels: map[string]string{"a": long}}},
 		"user":     {Image: pratique.ImageConfig{User: long}},
 		"platform": {Image: pratique.ImageConfig{Platform: pratique.Platform(long)}},
 		"version":  {Inventory: pratique.Inventory{Lists: []pratique.PackageList{{Packages: []pratique.Package{{Name: "a", Version: long}}}}}},
 	} {
-		if err := checkInspected(&in); pratique.KindOf(err) != pratique.Exhausted || len(err.Error()) > 1000 {
+		if err := checkInspected(&inspected{Inspection: in}); pratique.KindOf(err) != pratique.Exhausted || len(err.Error()) > 1000 {
 			t.Errorf("%s: %.300v", what, err)
 		}
 	}
-	if err := checkInspected(&inspected{Image: pratique.ImageConfig{Labels: map[string]string{"bill of materials": long[:200_000]}}}); err != nil {
+	if err := checkInspected(&inspected{Inspection: pratique.Inspection{Image: pratique.ImageConfig{Labels: map[string]string{"bill of materials": long[:200_000]}}}}); err != nil {
 		t.Errorf("labels as build tools make them: %v", err)
 	}
 }

@@ -183,9 +183,7 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 		if err := checkInspected(in); err != nil {
 			return err
 		}
-		result = Result{
-			Image: in.Image, Inventory: in.Inventory, Extras: in.Extras, Generator: in.Generator, Packages: in.Packages, Compared: in.Compared,
-		}
+		result = Result{Inspection: in.Inspection}
 		if java != nil {
 			result.JavaDatabase, result.JavaUpdatedAt = java.Digest, java.UpdatedAt
 		}

@@ -65,7 +65,7 @@ func checkInspect(t *testing.T, p *Pool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Result{
+	want := Result{Inspection: pratique.Inspection{
 		Image: pratique.ImageConfig{
 			Digest: img.Subject.Digest, Platform: "linux/amd64", Created: imagetest.Created, User: "65532",
 			Labels: map[string]string{"org.opencontainers.image.title": "small"}, Layers: 1, Size: img.Layers[0].Size,
@@ -73,7 +73,7 @@ func checkInspect(t *testing.T, p *Pool) {
 		Inventory: pratique.Inventory{OS: pratique.OS{Family: "fake", Name: img.Layers[0].DiffID.String()}},
 		SPDX:      []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"),
 		Generator: pratique.Tool{Name: "fake", Version: "1"}, Packages: 7,
-	}
+	}}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {
 		t.Error("(-want +got)\n", diff)
 	}

@@ -122,7 +122,7 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := inspected{Image: config, Generator: s.Generator.Tool()}
+	result := inspected{Inspection: pratique.Inspection{Image: config, Generator: s.Generator.Tool()}}
 	var catalog []sbom.Entry
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -83,12 +83,7 @@ type response struct {
 }
 
 type inspected struct {
-	Image     pratique.ImageConfig `json:"image"`
-	Inventory pratique.Inventory   `json:"inventory"`
-	Extras    *pratique.Extras     `json:"extras,omitempty"`
-	Generator pratique.Tool        `json:"generator"`
-	Packages  int                  `json:"packages"`
-	Compared  pratique.Comparison  `json:"compared"`
+	pratique.Inspection
 	// Checked are the digests of what the generator made if the SBOMs were made in full after that. They
 	// are there if and only if the request asked for it.
 	Checked *DocumentDigests `json:"checked,omitempty"`

@@ -53,6 +53,13 @@ func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), er
 	}
 }
 
+// Held reports whether somebody has the subject's lock now. It is a hint: the answer may be old at once.
+func (m *Mutex) Held(s pratique.Subject) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held[s] != nil
+}
+
 // LockAll waits for the locks of all subjects, and returns the function that frees them. They are taken in one order, so that
 // callers whose subjects overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
 func (m *Mutex) LockAll(ctx context.Context, subjects ...pratique.Subject) (unlock func(), err error) {

@@ -45,6 +45,18 @@ type Attestations interface {
 	Holds(ctx context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error)
 }
 
+// subjectBusy is for how long a job waits in the queue while another one works on its subject.
+const subjectBusy = time.Second
+
+// Busy returns for how long it makes no sense to begin a job: another one works on its subject, and a worker that waited for
+// that would do nothing else. It is 0 if it can begin.
+func (s *Attest) Busy(w Work) time.Duration {
+	if s.subjects.Held(w.Subject) {
+		return subjectBusy
+	}
+	return 0
+}
+
 // Handle does the stage for one message.
 func (s *Attest) Handle(ctx context.Context, body []byte) error {
 	return unlessCanceled(s.handle(ctx, body))

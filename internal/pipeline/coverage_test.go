@@ -20,9 +20,9 @@ func TestCoverageAfterARescan(t *testing.T) {
 		whole, early bool
 		want         *pratique.Coverage
 	}{
-		"in pieces":                 {want: before},
-		"as a whole":                {whole: true, want: now},
-		"found by an early version": {early: true, want: now},
+		"in pieces":                         {want: before},
+		"as a whole":                        {whole: true, want: now},
+		"what an earlier version had found": {early: true, want: now},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, lists := builds(t, 2)

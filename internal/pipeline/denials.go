@@ -12,20 +12,6 @@ import (
 // SourceDenial is the source of the events that try again to attest a denial: nobody pushed.
 const SourceDenial = "denial"
 
-// PendingDenial is an image whose newest verdict denies, and whose registry does not show that yet; or an index whose newest
-// verdict allows, although that of an image in it denies.
-type PendingDenial struct {
-	Subject pratique.Subject
-	Since   time.Time
-	// Contradicted says that it is such an index.
-	Contradicted bool
-	// Pushed is the subject that was pushed, the image or an index that lists it, with its newest push.
-	Pushed pratique.Subject
-	Push   pratique.Event
-	// Idle says that no work for the push goes on.
-	Idle bool
-}
-
 // Denials tries again to attest the denials that the registry did not take, for as long as it takes: the work for an event
 // ends after a day, and with it a denial must not. It has an index evaluated again at once that says otherwise than its images
 // do: the image was denied while the index was evaluated, or by a push of its own. It asks only where no other work goes on,
@@ -35,7 +21,7 @@ type Denials struct {
 	Batches Batches
 	// Pending lists at most limit of them, those after a subject; the zero subject is before all. Next is where to go on; it
 	// is zero at the end.
-	Pending func(after pratique.Subject, limit int) (all []PendingDenial, next pratique.Subject, err error)
+	Pending func(after pratique.Subject, limit int) (all []pratique.PendingDenial, next pratique.Subject, err error)
 	// Every is how often it is looked.
 	Every time.Duration
 	Log   *slog.Logger
@@ -113,7 +99,7 @@ func (d *Denials) Look(ctx context.Context) error {
 
 // job is the work that evaluates the subject again and attests what comes of it. The push keeps its time, so that nothing
 // overtakes what was pushed since.
-func (d *Denials) job(p PendingDenial, now time.Time) (pratique.Message, error) {
+func (d *Denials) job(p pratique.PendingDenial, now time.Time) (pratique.Message, error) {
 	ref := p.Push.Ref
 	ref.Digest = p.Pushed.Digest
 	e := pratique.Event{

@@ -18,13 +18,13 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	index := w.subject("index")
 	push := w.event("e1", "2.0")
-	pending := []pipeline.PendingDenial{
+	pending := []pratique.PendingDenial{
 		{Subject: w.subject("arm"), Since: w.now, Pushed: index, Push: push, Idle: false},
 		{Subject: index, Since: w.now, Pushed: index, Push: push, Idle: false},
 	}
 	d := &pipeline.Denials{
 		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
-		Pending: func(pratique.Subject, int) ([]pipeline.PendingDenial, pratique.Subject, error) {
+		Pending: func(pratique.Subject, int) ([]pratique.PendingDenial, pratique.Subject, error) {
 			return pending, pratique.Subject{}, nil
 		},
 	}
@@ -70,8 +70,8 @@ func TestContradictedIndex(t *testing.T) {
 	index := w.subject("index")
 	d := &pipeline.Denials{
 		Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
-		Pending: func(pratique.Subject, int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-			return []pipeline.PendingDenial{{
+		Pending: func(pratique.Subject, int) ([]pratique.PendingDenial, pratique.Subject, error) {
+			return []pratique.PendingDenial{{
 				Subject: index, Since: w.now, Contradicted: true, Pushed: index, Push: w.event("e1", "2.0"), Idle: true,
 			}}, pratique.Subject{}, nil
 		},
@@ -90,14 +90,14 @@ func TestContradictedIndex(t *testing.T) {
 func TestManyDenials(t *testing.T) {
 	w := newWorld(t)
 	push := w.event("e1", "2.0")
-	var all []pipeline.PendingDenial
+	var all []pratique.PendingDenial
 	for i := range 1200 {
 		s := w.subject(fmt.Sprint("app ", i))
-		all = append(all, pipeline.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
+		all = append(all, pratique.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
 	}
 	d := &pipeline.Denials{Base: w.base(), Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
-	d.Pending = func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-		from := 1 + slices.IndexFunc(all, func(p pipeline.PendingDenial) bool { return p.Subject == after })
+	d.Pending = func(after pratique.Subject, limit int) ([]pratique.PendingDenial, pratique.Subject, error) {
+		from := 1 + slices.IndexFunc(all, func(p pratique.PendingDenial) bool { return p.Subject == after })
 		to := min(from+limit, len(all))
 		if to == len(all) {
 			return all[from:], pratique.Subject{}, nil

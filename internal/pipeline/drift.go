@@ -222,7 +222,7 @@ func correction(t pratique.TargetPlaces, r standing, images []standing) (pratiqu
 	case gone && h.at >= 0 && h.whole():
 		p := t.Places[h.at]
 		return pratique.Fact{Body: &pratique.Commit{
-			Target: t.Target, Remote: t.Remote, Branch: t.Branch, ID: p.Since, At: p.SinceAt,
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tag: pratique.Excerpt(p.Tag, mostName), ID: p.Since, At: p.SinceAt,
 		}}, true
 	}
 	return pratique.Fact{}, false

@@ -86,9 +86,7 @@ func (s *Attest) load(ctx context.Context, subject pratique.Subject) (evaluation
 		return evaluation{}, pratique.Errorf(pratique.Internal, "evaluate "+subject.String(), "it is not inspected and scanned")
 	}
 	j := evaluation{subject: subject, inspected: inspected, scanned: scanned}
-	if j.report, err = s.report(ctx, *scanned); err == nil && j.report.Coverage == nil {
-		err = lostDocument{pratique.Errorf(pratique.Corrupt, "evaluate "+subject.String(), "the report of an early version does not say what there were advisories for")}
-	}
+	j.report, err = s.report(ctx, *scanned)
 	return j, err
 }
 

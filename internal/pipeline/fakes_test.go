@@ -84,15 +84,15 @@ func (i imagesFake) Fetch(_ context.Context, s pratique.Subject) (layers.Image, 
 // parser finds in each image one package that has the image's name.
 type parser struct{ *world }
 
-func (p parser) Inspect(_ context.Context, img layers.Image) (pipeline.Inspection, error) {
+func (p parser) Inspect(_ context.Context, img layers.Image) (pratique.Inspection, error) {
 	name := p.name(img.Subject)
 	if err := p.do("parse %s", name); err != nil {
-		return pipeline.Inspection{}, err
+		return pratique.Inspection{}, err
 	}
 	if p.held == 0 {
 		p.t.Error("the image was released before it was parsed")
 	}
-	return pipeline.Inspection{
+	return pratique.Inspection{
 		Extras: p.lookFor(),
 		Image:  pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1, Labels: p.labels},
 		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{

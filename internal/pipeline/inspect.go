@@ -54,22 +54,8 @@ type Images interface {
 
 // Parser reads hostile images, in processes of its own.
 type Parser interface {
-	Inspect(ctx context.Context, img layers.Image) (Inspection, error)
+	Inspect(ctx context.Context, img layers.Image) (pratique.Inspection, error)
 	Matcher
-}
-
-// Inspection is what parsing one platform image gives.
-type Inspection struct {
-	Image           pratique.ImageConfig
-	Inventory       pratique.Inventory
-	Extras          *pratique.Extras // nil if none was looked for
-	SPDX, CycloneDX []byte
-	Generator       pratique.Tool
-	// JavaDatabase is the one in which jars were looked up, if there was one.
-	JavaDatabase  pratique.Digest
-	JavaUpdatedAt time.Time
-	// Compared says how the inventory and the SBOMs differ.
-	Compared pratique.Comparison
 }
 
 // Handle does the stage for one message.
@@ -187,10 +173,10 @@ func (s *Inspect) inspectAndMatch(ctx context.Context, w Work, subject pratique.
 }
 
 // parse fetches and parses an image.
-func (s *Inspect) parse(ctx context.Context, subject pratique.Subject) (Inspection, error) {
+func (s *Inspect) parse(ctx context.Context, subject pratique.Subject) (pratique.Inspection, error) {
 	img, release, err := s.Images.Fetch(ctx, subject)
 	if err != nil {
-		return Inspection{}, err
+		return pratique.Inspection{}, err
 	}
 	defer release()
 	return s.Parser.Inspect(ctx, img)
@@ -217,7 +203,7 @@ func (s *Inspect) java() pratique.Digest {
 
 // keep stores the documents of an inspection, those of its inventory among them, of which the last one is the whole, and
 // describes them.
-func (s *Inspect) keep(ctx context.Context, r Inspection, inventory []scanner.Document, started time.Time) (*pratique.Inspected, error) {
+func (s *Inspect) keep(ctx context.Context, r pratique.Inspection, inventory []scanner.Document, started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
 		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
 		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: &r.Compared, Inventory: inventory[len(inventory)-1].Digest,

@@ -5,8 +5,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // TestOneInspectionForTwoTags: CI pushes a digest under two tags at once, and two workers get them. It is fetched, parsed
@@ -38,7 +40,19 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 	}
 	attest := w.attest()
 	before := len(w.queue)
+	next, err := pipeline.DecodeWork(w.queue[before-1].body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := func(want bool) {
+		t.Helper()
+		if wait := attest.Busy(next); (wait > 0) != want || wait > time.Minute {
+			t.Errorf("a job for the same image waits in the queue for %s", wait)
+		}
+	}
+	busy(false)
 	w.after = map[string]func(){"evaluate app": func() {
+		busy(true)
 		beside.Go(func() {
 			if err := attest.Handle(t.Context(), w.queue[before-1].body); err != nil {
 				t.Error(err)
@@ -49,6 +63,7 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	beside.Wait()
+	busy(false)
 	if n := w.count("attach app signed spdx cyclonedx vuln vsa"); n != 1 {
 		t.Errorf("attached %d times", n)
 	}

@@ -22,8 +22,7 @@ type documents struct {
 
 // answer is what a match of a list gave.
 type answer struct {
-	// incomplete says that an early version did not find out what there were advisories for, or that the
-	// scanner failed on the list.
+	// incomplete says that the scanner failed on the list.
 	incomplete      bool
 	vulnerabilities []string
 }
@@ -53,7 +52,7 @@ func newDocuments(c Config) *documents {
 		}),
 		findings: newShelf(func(ctx context.Context, d pratique.Digest) (answer, error) {
 			all, covered, err := scanner.LoadCores(ctx, c.Documents, d)
-			a := answer{incomplete: covered == nil || covered.Failed()}
+			a := answer{incomplete: err == nil && covered.Failed()}
 			for _, f := range all {
 				a.vulnerabilities = append(a.vulnerabilities, f.ID)
 			}

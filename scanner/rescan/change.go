@@ -53,7 +53,7 @@ func set(all []string) map[string]bool {
 // concerned returns the numbers of the packages that have to be matched again. ok is false if they cannot
 // be matched apart from the list.
 func (c *Change) concerned(list pratique.Inventory, previous *Previous) (numbers []int, ok bool) {
-	if c == nil || previous == nil || previous.Coverage == nil || previous.Coverage.Failed() {
+	if c == nil || previous == nil || previous.Coverage.Failed() {
 		return nil, false
 	}
 	packages := map[string]bool{}

@@ -17,7 +17,6 @@ type Previous struct {
 	// Document stands for the findings.
 	Document pratique.Digest
 	Findings []scanner.FindingCore
-	// Coverage is nil if an early version stored them.
 	Coverage *pratique.Coverage
 }
 

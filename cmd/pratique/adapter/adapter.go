@@ -40,15 +40,12 @@ func (p Parser) Match(ctx context.Context, parts []pratique.Inventory, db scanne
 }
 
 // Inspect implements [pipeline.Parser].
-func (p Parser) Inspect(ctx context.Context, img layers.Image) (pipeline.Inspection, error) {
+func (p Parser) Inspect(ctx context.Context, img layers.Image) (pratique.Inspection, error) {
 	r, err := p.Pool.Inspect(ctx, img)
 	if r.Shadow != nil {
 		p.Shadow(ctx, img.Subject, *r.Shadow)
 	}
-	return pipeline.Inspection{
-		Image: r.Image, Inventory: r.Inventory, Extras: r.Extras, SPDX: r.SPDX, CycloneDX: r.CycloneDX, Generator: r.Generator,
-		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: r.Compared,
-	}, err
+	return r.Inspection, err
 }
 
 // Analyses are what was found in single layers.

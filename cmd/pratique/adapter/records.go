@@ -7,7 +7,6 @@ import (
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/attest/ledger"
-	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
 // Deployed finds the images that have been deployed.
@@ -80,21 +79,4 @@ func (a Ages) Created(ctx context.Context, s pratique.Subject) (time.Time, error
 		}
 	}
 	return time.Time{}, nil
-}
-
-// Denials are the denials that did not take effect everywhere, as [pipeline.Denials] takes them.
-func Denials(ix *index.Index, after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-	all, next, err := ix.Denials(after, limit)
-	var pending []pipeline.PendingDenial
-	for _, d := range all {
-		if d.Pushed.ID == "" {
-			continue // nobody pushed it since the ledger began
-		}
-		pushed := d.Subject
-		if !d.Index.IsZero() {
-			pushed = d.Subject.Sibling(d.Index)
-		}
-		pending = append(pending, pipeline.PendingDenial{Subject: d.Subject, Since: d.Since, Pushed: pushed, Push: d.Pushed, Idle: d.Idle, Contradicted: d.Contradicted})
-	}
-	return pending, next, err
 }

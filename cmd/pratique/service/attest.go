@@ -40,7 +40,7 @@ type Attest struct {
 }
 
 // pendingDenials are those that did not take effect everywhere.
-type pendingDenials func(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error)
+type pendingDenials func(after pratique.Subject, limit int) ([]pratique.PendingDenial, pratique.Subject, error)
 
 // openAttest loads policy and signing key, or makes a pair where none is configured.
 func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, pending pendingDenials) (*Attest, error) {
@@ -94,7 +94,9 @@ func maxVerdictAge(conf config.Config) time.Duration {
 func (a *Attest) profiles() []pratique.Profile { return []pratique.Profile{a.policy.ID()} }
 
 func (a *Attest) work() queue.Work {
-	return a.Shared.work(pratique.StageAttest, a.workers, a.stage, a.registry.Paused)
+	return a.Shared.work(pratique.StageAttest, a.workers, a.stage, func(w pipeline.Work) time.Duration {
+		return max(a.registry.Paused(repositoryOf(w)), a.stage.Busy(w))
+	})
 }
 
 // run tries again to attest what no registry took.

@@ -77,9 +77,7 @@ func openDeploy(s *Shared, conf config.Config, registries *registry.Client, prof
 // work has two workers for each config repository if nothing else is configured: one has a turn, and another may wait for
 // it. So those that are slow leave workers to the others. A job that would find no turn stays in the queue, and none of its attempts is used up.
 func (d *Deploy) work() queue.Work {
-	work := d.Shared.work(pratique.StageDeploy, d.workers, d.stage, d.registry.Paused)
-	work.Hold = func(job queue.Job) time.Duration {
-		w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
+	return d.Shared.work(pratique.StageDeploy, d.workers, d.stage, func(w pipeline.Work) time.Duration {
 		names := []string{w.Target}
 		if w.Target == "" {
 			names, _ = d.gate.Targets(w.Event.Ref.Repository, w.Event.Ref.Tag)
@@ -88,8 +86,7 @@ func (d *Deploy) work() queue.Work {
 			return d.registry.Paused(repositoryOf(w))
 		}
 		return max(d.registry.Paused(repositoryOf(w)), d.gate.Busy(names[0]))
-	}
-	return work
+	})
 }
 
 // run looks at the config repositories beside the work: before the first push, for those who wait, and for drift.

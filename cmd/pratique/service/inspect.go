@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/cmd/pratique/adapter"
@@ -158,7 +159,9 @@ func (i *Inspect) notReady(ctx context.Context) string {
 }
 
 func (i *Inspect) work() queue.Work {
-	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, i.registry.Paused)
+	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, func(w pipeline.Work) time.Duration {
+		return i.registry.Paused(repositoryOf(w))
+	})
 	work.MaxDeaths = cmp.Or(i.options.Crashes, mostCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work

@@ -75,7 +75,7 @@ func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	intake := q.intake(pratique.RoleQuery)
 	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused, Paused: others.paused}
 	return api.New(api.Config{
-		Images: q.index, Events: q.index, Documents: q.Documents, Report: q.report, Submit: intake.Submit, Digest: others.digest,
+		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments, Report: q.report, Submit: intake.Submit, Digest: others.digest,
 		Reconcile: adapter.Sweeps{Reconciler: others.sweeps}, Auth: q.auth, Now: q.now,
 		Operate: operator, Places: others.places, NextAttempt: operator.NextAttempt,
 		NotReady: func(ctx context.Context) string {
@@ -128,11 +128,6 @@ func (q *Query) attestedAt(subject pratique.Subject) (time.Time, error) {
 
 // deployed finds the images that have been deployed.
 func (q *Query) deployed() pipeline.Records { return adapter.Deployed{Index: q.index} }
-
-// denials finds the denials that did not take effect everywhere.
-func (q *Query) denials(after pratique.Subject, limit int) ([]pipeline.PendingDenial, pratique.Subject, error) {
-	return adapter.Denials(q.index, after, limit)
-}
 
 // mostDenials bounds what is counted for one scrape.
 const mostDenials = 10_000

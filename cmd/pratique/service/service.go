@@ -102,7 +102,7 @@ func (s *Service) openRoles(ctx context.Context) (err error) {
 	if s.Inspect, err = openInspect(ctx, s.Shared, of(pratique.RoleInspect), s.registry, s.receive.publish); err != nil {
 		return err
 	}
-	if s.attest, err = openAttest(ctx, s.Shared, of(pratique.RoleAttest), s.registry, s.query.denials); err != nil {
+	if s.attest, err = openAttest(ctx, s.Shared, of(pratique.RoleAttest), s.registry, s.query.index.Denials); err != nil {
 		return err
 	}
 	if s.deploy, err = openDeploy(s.Shared, of(pratique.RoleDeploy), s.registry, s.attest.profiles(), s.query.deployed()); err != nil {

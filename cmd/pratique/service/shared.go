@@ -150,14 +150,14 @@ type stage interface {
 	Failed(ctx context.Context, stage string, body []byte, attempt int, cause error, final bool) error
 }
 
-// work fits a stage to the queue and logs its failures. Every stage reads the registry, the gate too: work waits in the
-// queue while its registry is left in peace.
-func (s *Shared) work(name pratique.Stage, workers int, does stage, paused func(pratique.Repository) time.Duration) queue.Work {
+// work fits a stage to the queue and logs its failures. Work waits in the queue for as long as hold says: every stage reads
+// the registry, the gate too, and a registry may have to be left in peace.
+func (s *Shared) work(name pratique.Stage, workers int, does stage, hold func(pipeline.Work) time.Duration) queue.Work {
 	return queue.Work{
 		Stage: name, Workers: workers, Limits: s.limits,
 		Hold: func(job queue.Job) time.Duration {
 			w, _ := pipeline.DecodeWork(job.Body) // the stage says what is wrong with it
-			return paused(repositoryOf(w))
+			return hold(w)
 		},
 		Handle: func(ctx context.Context, job queue.Job) error { return does.Handle(ctx, job.Body) },
 		Failed: func(ctx context.Context, job queue.Job, err error, final bool) error {

@@ -6,9 +6,8 @@
 //   - archives in testdata, one for each form that a place may have, and one for each that is
 //     refused, which [Test] runs. In them stand CRLF line ends, a byte order mark, several places
 //     on a line, and whatever else its syntax has;
-//   - what an enemy would write: names that bytes do not show, values that stand for others,
-//     nesting without end. Each of them ends soon, and is a problem of its place, never an edit
-//     and never nothing;
+//   - hostile files: names that are hidden by escapes, aliases, endless nesting. Each of them ends
+//     soon as a problem of its place, never as an edit and never in silence;
 //   - a page of documentation with examples that a test runs.
 //
 // The suite holds it to this, on each file of each archive: what is written is what the archive
@@ -202,7 +201,7 @@ func (a archive) cut(t *testing.T, table edit.Table) {
 	}
 }
 
-// lawful checks what holds for every edit of every file.
+// lawful checks the invariants of every edit.
 func lawful(t testing.TB, table edit.Table, name string, in []byte, c pratique.Change, r edit.Result) {
 	t.Helper()
 	real := 0

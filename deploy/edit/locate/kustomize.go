@@ -41,7 +41,7 @@ func (kustomize) Screen(content []byte, image edit.Image) edit.Look {
 	return edit.Nothing
 }
 
-// kustomization is one look at a kustomization.
+// kustomization is a kustomization that is being read.
 type kustomization struct {
 	*yamlSource
 	identities map[*yaml.Node]identity
@@ -102,7 +102,7 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 		s.Any, s.Reason = true, "this images entry uses merge keys, and keys that are not spelled as they are meant; write its fields out"
 		return s
 	}
-	// newName is what will run; name only says what to look for in the manifests.
+	// newName is the image that will run; name only selects images in the manifests.
 	name := e.newName
 	if name == nil || yamltext.Said(name) == "" {
 		name = e.name
@@ -145,8 +145,7 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	return s
 }
 
-// identity is what an images entry stands for, as a reader sees it who follows aliases and merge
-// keys.
+// identity is the image of an images entry after aliases and merge keys are followed.
 type identity struct {
 	name, newName *yaml.Node
 	merged        bool // at least one alias or merge key was followed

@@ -4,7 +4,7 @@ package locate
 
 import "github.com/pratique-dev/pratique/deploy/edit"
 
-// All is every locator there is.
+// All returns every locator.
 func All() edit.Table {
 	return edit.Table{kustomize{}, marked{}}
 }

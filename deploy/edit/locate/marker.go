@@ -28,7 +28,7 @@ const (
 	writeTag    = "tag"    // the tag alone, for a field beside one with the digest
 )
 
-// grammar tells people what a marker may look like.
+// grammar describes the form of a marker in errors.
 const grammar = `want {"$pratique": "registry/path"} or {"$pratique": "registry/path:TAG-PATTERN"}, and if the value is not a whole reference, "write": "tag" or "write": "digest" beside it`
 
 // marker is the JSON of a marking comment: the image as "registry/path", optionally with a pattern
@@ -47,7 +47,7 @@ type suspect struct {
 	err     error
 }
 
-// suspects looks at lines alone. What it finds may still be the text of a block scalar.
+// suspects looks at single lines. What it finds may still be part of a block scalar.
 func suspects(content []byte) iter.Seq[suspect] {
 	return func(yield func(suspect) bool) {
 		from := len(content) - len(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")))

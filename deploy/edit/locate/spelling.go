@@ -55,11 +55,10 @@ func strange(key *yaml.Node) bool {
 	})
 }
 
-// hidden is why nobody edits what is tagged as binary.
+// hidden is why values that are tagged as binary are not edited.
 const hidden = "this images entry is written as !!binary, which hides what it names; write it as text"
 
-// misspelled returns the key of an entry, or that of its list, that is not spelled as it is meant,
-// and what to do.
+// misspelled returns a key of an entry, or of its list, with an unusual spelling, and what to do.
 func misspelled(entry, list *yaml.Node) (key *yaml.Node, reason string) {
 	check := func(key *yaml.Node, meant string) string {
 		switch {

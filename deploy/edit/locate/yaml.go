@@ -80,7 +80,7 @@ func (s *yamlSource) value(form edit.Form, n *yaml.Node) edit.Value {
 			}
 			return yamltext.Encode(value), yamltext.Writable(value)
 		},
-		Note: func(value string) { n.Value, n.Tag = value, "!!str" },
+		Set: func(value string) { n.Value, n.Tag = value, "!!str" },
 	}
 	return v
 }
@@ -102,7 +102,7 @@ func (s *yamlSource) behind(form edit.Form, mapping *yaml.Node, key string) (edi
 			Encode: func(value string) (string, bool) {
 				return before + key + ": " + yamltext.Encode(value), yamltext.Writable(value)
 			},
-			Note: func(value string) {
+			Set: func(value string) {
 				str := func(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
 				mapping.Content = slices.Insert(mapping.Content, i+1, str(key), str(value))
 			},

@@ -47,7 +47,7 @@ func comesAgain(t *testing.T, err error, least, most time.Duration) {
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{URL: silent(t), Timeout: time.Second})
-	r.pace.patience = 100 * time.Millisecond
+	r.access.lockTime = 100 * time.Millisecond
 	if r.Busy() != 0 {
 		t.Error("busy from the beginning")
 	}
@@ -56,14 +56,14 @@ func TestSilentServer(t *testing.T) {
 		_, err := r.Update(t.Context(), set("a", "b"))
 		first <- err
 	}()
-	for len(r.pace.turn) == 0 {
+	for len(r.access.lock) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	before := time.Now()
 	_, err := r.Update(t.Context(), set("a", "b"))
-	comesAgain(t, err, r.pace.patience, r.pace.patience)
+	comesAgain(t, err, r.access.lockTime, r.access.lockTime)
 	if took := time.Since(before); took > 700*time.Millisecond {
-		t.Errorf("waited %s for a turn", took)
+		t.Errorf("waited %s for the lock", took)
 	}
 	wantKind(t, <-first, pratique.Unavailable, "list branches")
 	before = time.Now()
@@ -89,11 +89,11 @@ func TestPauseShowsWhatIsHere(t *testing.T) {
 	if err := r.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.pace.enter(t.Context(), true); err != nil {
+	if err := r.access.acquire(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	r.pace.late++
-	r.pace.leave()
+	r.access.timeouts++
+	r.access.release()
 	seen := false
 	looked, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error { seen = true; return nil })
 	if err != nil || !seen || pratique.KindOf(looked.Failed) != pratique.Unavailable {
@@ -105,20 +105,20 @@ func TestPauseShowsWhatIsHere(t *testing.T) {
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPace("memory")
-		turn := func(ended, late int) {
+		p := newAccess("memory")
+		hold := func(ended, late int) {
 			t.Helper()
 			if err := p.paused(); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.enter(t.Context(), true); err != nil {
+			if err := p.acquire(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
-			p.ended, p.late = ended, late
-			p.leave()
+			p.answered, p.timeouts = ended, late
+			p.release()
 		}
 		for _, most := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
-			turn(1, 1)
+			hold(1, 1)
 			wait := p.busy()
 			if wait > most || wait < most*3/4 {
 				t.Errorf("a pause of %s, want %s", wait, most)
@@ -127,27 +127,27 @@ func TestPauses(t *testing.T) {
 			time.Sleep(wait)
 		}
 		// One tries, and the others do not begin.
-		if p.busy() != 0 || p.enter(t.Context(), true) != nil || p.busy() != busyTime {
+		if p.busy() != 0 || p.acquire(t.Context(), true) != nil || p.busy() != busyTime {
 			t.Error("more than one tries")
 		}
-		p.ended = 1
-		p.leave()
+		p.answered = 1
+		p.release()
 		// All is well: one may wait while another works.
-		if p.busy() != 0 || p.enter(t.Context(), true) != nil || p.busy() != 0 {
+		if p.busy() != 0 || p.acquire(t.Context(), true) != nil || p.busy() != 0 {
 			t.Error("busy after an answer")
 		}
 		second := make(chan error)
-		go func() { second <- p.enter(t.Context(), true) }()
+		go func() { second <- p.acquire(t.Context(), true) }()
 		synctest.Wait()
 		if p.busy() != busyTime {
 			t.Error("a third one begins")
 		}
 		before := time.Now()
-		if err := <-second; err == nil || time.Since(before) != turnTime {
+		if err := <-second; err == nil || time.Since(before) != lockTime {
 			t.Errorf("the second one waited %s: %v", time.Since(before), err)
 		}
-		p.leave()
-		turn(1, 1)
+		p.release()
+		hold(1, 1)
 		if wait := p.busy(); wait > pauses.Min {
 			t.Errorf("a pause of %s after an answer", wait)
 		}
