@@ -57,11 +57,11 @@ CUTS  ?= 100
 
 # Cutting the power needs root and /dev/fuse; make test-crash CUTS= leaves it out where they are not to be had.
 test-crash: $(COSIGN) ## kill the service at every edge of every stage, and KILLS times under load; cut its power CUTS times
-	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique
-	PRATIQUE_TEST_KILLS=$(KILLS) PRATIQUE_TEST_CUTS=$(CUTS) $(GO) test -count=1 -v -timeout 40m -run TestAcknowledged ./cmd/pratique
+	PRATIQUE_TEST_ALL_EDGES=1 PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -timeout 20m -run TestCrashAtEveryEdge ./cmd/pratique/e2e
+	PRATIQUE_TEST_KILLS=$(KILLS) PRATIQUE_TEST_CUTS=$(CUTS) $(GO) test -count=1 -v -timeout 40m -run TestAcknowledged ./cmd/pratique/e2e
 
 test-hostile: ## images made to do harm, in their full sizes, through the whole service
-	PRATIQUE_TEST_HOSTILE=1 $(GO) test -count=1 -v -timeout 30m -run '^TestHostileImages$$' ./cmd/pratique
+	PRATIQUE_TEST_HOSTILE=1 $(GO) test -count=1 -v -timeout 30m -run '^TestHostileImages$$' ./cmd/pratique/e2e
 
 $(RUNTIMES): $(wildcard internal/testenv/runtimes/*)
 	@mkdir -p $(BIN)
@@ -85,43 +85,43 @@ lint: ## the linter, from the module proxy
 e2e-real: build $(COSIGN) $(TRIVY) $(SYFT) ## the line over real images and a real database: make e2e-real DATA=DIR
 	@test -n "$(DATA)" || { echo "say where the data are: make e2e-real DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
-	  $(GO) test -count=1 -v -timeout 30m -run 'Real|AgainstCommandLine' ./cmd/pratique ./scanner/... ./sbom/...
+	  $(GO) test -count=1 -v -timeout 30m -run 'Real|AgainstCommandLine' ./cmd/pratique/e2e ./scanner/... ./sbom/...
 
 $(GITEA): internal/testenv/gitea/go.mod
 	@mkdir -p $(BIN)
 	$(GO) build -C internal/testenv/gitea -tags "sqlite sqlite_unlock_notify" -ldflags "-s -w" -o $(CURDIR)/$@ code.gitea.io/gitea
 
 e2e-gitea: $(GITEA) $(COSIGN) ## webhook to verdict against a real Gitea (it takes minutes to build)
-	PRATIQUE_GITEA=$(CURDIR)/$(GITEA) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 10m -run '^TestRealGitea' ./cmd/pratique
+	PRATIQUE_GITEA=$(CURDIR)/$(GITEA) PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -count=1 -v -timeout 10m -run '^TestRealGitea' ./cmd/pratique/e2e
 
 bench: ## the benchmarks of all packages; with DATA=DIR also bench-line, bench-large and bench-rescan
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(if $(DATA),$(MAKE) bench-line bench-large bench-rescan)
 
 bench-intake: ## webhooks acknowledged a second, beside publishes to JetStream that syncs each
-	$(GO) test -run '^$$' -bench Intake -benchtime 5s -count 3 ./cmd/pratique
+	$(GO) test -run '^$$' -bench Intake -benchtime 5s -count 3 ./cmd/pratique/e2e
 
 bench-line: build $(COSIGN) $(TRIVY) $(SYFT) ## push to commit, beside the command lines: make bench-line DATA=DIR [REPETITIONS=5]
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-line DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_REPETITIONS=$(REPETITIONS) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
-	  $(GO) test -count=1 -v -timeout 60m -run '^TestSideBySide$$' ./cmd/pratique
+	  $(GO) test -count=1 -v -timeout 60m -run '^TestSideBySide$$' ./cmd/pratique/e2e
 
 bench-large: build $(COSIGN) $(TRIVY) $(SYFT) ## an image of 1 GiB, with the most memory held: make bench-large DATA=DIR
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-large DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
 	  PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) PRATIQUE_SYFT=$(CURDIR)/$(SYFT) \
-	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique
+	  $(GO) test -count=1 -v -timeout 30m -run '^TestLargeImage$$' ./cmd/pratique/e2e
 
 bench-memory: build ## what the service and its children hold after 18 images, and at rest: make bench-memory DATA=DIR
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-memory DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BINARY=$(CURDIR)/$(BIN)/pratique \
-	  $(GO) test -count=1 -v -timeout 10m -run '^TestMemoryAtRest$$' ./cmd/pratique
+	  $(GO) test -count=1 -v -timeout 10m -run '^TestMemoryAtRest$$' ./cmd/pratique/e2e
 
 bench-rescan: $(TRIVY) ## a database change over IMAGES images, beside trivy: make bench-rescan DATA=DIR [IMAGES=10000]
 	@test -n "$(DATA)" || { echo "say where the data are: make bench-rescan DATA=DIR" >&2; exit 2; }
 	PRATIQUE_TEST_DATA=$(abspath $(DATA)) PRATIQUE_BENCH_IMAGES=$(IMAGES) PRATIQUE_TRIVY=$(CURDIR)/$(TRIVY) \
-	  $(GO) test -count=1 -v -timeout 60m -run '^TestRescanBench$$' ./cmd/pratique
+	  $(GO) test -count=1 -v -timeout 60m -run '^TestRescanBench$$' ./cmd/pratique/e2e
 
 # DATABASE is what pratique db import takes, REF the artifact in it if there are several. Without it the newest is downloaded.
 self-scan: build ## evaluate an image of the binary with our own policy: make self-scan [DATABASE=FILE [REF=NAME]]

@@ -78,9 +78,17 @@ var layers = map[string][]string{
 	"internal/pipeline/attesting":  {"internal/pipeline", "attest", "signer", "signer/oci", "internal/keyed"},
 	"internal/pipeline/deploying":  {"internal/pipeline", "deploy"},
 	"internal/pipeline/rescanning": {"internal/pipeline", "scanner", "scanner/rescan", "internal/backoff"},
+	// Verbs that ask a service know the API and no engine.
+	"cmd/pratique/cli/remote":   {"attest/api", "attest/api/client", "cmd/pratique/cli/describe", "cmd/pratique/cli/verb", "cmd/pratique/words", "internal/display", "queue/reconcile"},
+	"cmd/pratique/cli/describe": {"attest/api", "cmd/pratique/words", "internal/display"},
+	"cmd/pratique/cli/verb":     {"cmd/pratique/words", "internal/display"},
+	"cmd/pratique/cli/clitest":  {"attest/api"},
+	"cmd/pratique/keyfile":      {"signer/key"},
+	"cmd/pratique/words":        {},
 }
 
-// unlimited may import any package of this module: they are where everything meets, or they are for tests.
+// unlimited may import any package of this module: they are where everything meets, or they are for tests. A row in layers
+// comes before that.
 var unlimited = []string{"cmd/", "internal/testenv", "internal/demo", "internal/inspector/imagetest"}
 
 // mayLog may import log/slog: scanner/trivy only to silence Trivy, which logs to the default logger.
@@ -119,7 +127,7 @@ func packages(t *testing.T) []goPackage {
 
 func TestLayers(t *testing.T) {
 	for _, p := range packages(t) {
-		if hasAnyPrefix(p.ImportPath, unlimited) {
+		if _, row := layers[p.ImportPath]; !row && hasAnyPrefix(p.ImportPath, unlimited) {
 			continue
 		}
 		for _, path := range p.Imports {
@@ -141,6 +149,56 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRemoteVerbsLinkNoEngine: the verbs that ask a service are to fit into a client of a few megabytes.
+func TestRemoteVerbsLinkNoEngine(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/pratique/cli/remote").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.Lines(string(out)) {
+		for _, engine := range []string{"trivy", "syft", "sigstore", "open-policy-agent", "nats-io", "go-git", "google/cel-go", "go-containerregistry"} {
+			if strings.Contains(path, engine) {
+				t.Errorf("cmd/pratique/cli/remote links %s", strings.TrimSpace(path))
+			}
+		}
+	}
+}
+
+// parts are packages that hold something which only some roles of the service may: see the table in docs/ARCHITECTURE.md.
+// With each stand the files of cmd/pratique/service that may import it.
+var parts = map[string][]string{
+	"signer/key":             {"attest.go"},
+	"deploy/policy":          {"attest.go"},
+	"deploy/gitrepo":         {"deploy.go", "wake.go"},
+	"signer/oci/tags":        {"attest.go", "deploy.go"},
+	"queue/webhook":          {"receive.go"},
+	"queue/feed":             {"receive.go"},
+	"internal/layers":        {"inspect.go"},
+	"internal/inspector":     {"inspect.go", "rescan.go", "shadow.go"},
+	"scanner/trivy/database": {"inspect.go", "databases.go", "rescan.go"},
+	"attest/index":           {"query.go"},
+	"internal/registry":      {"service.go", "receive.go", "inspect.go", "attest.go", "deploy.go"},
+}
+
+// TestRolesHoldTheirParts: the parts of a role are opened and held in its own files.
+func TestRolesHoldTheirParts(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "cmd/pratique/service" {
+			continue
+		}
+		for _, f := range parse(t, p).files {
+			for _, spec := range f.Imports {
+				part := strings.TrimPrefix(strings.Trim(spec.Path.Value, `"`), module+"/")
+				if files, held := parts[part]; held && !contains(files, f.name) {
+					t.Errorf("%s/%s imports %s, which only %s may", p.ImportPath, f.name, part, strings.Join(files, " and "))
+				}
+			}
+		}
+		return
+	}
+	t.Error("there is no cmd/pratique/service")
 }
 
 // TestNothingBuiltIsKept: a program of hundreds of megabytes is committed in a moment, and every clone has it for ever.
@@ -166,7 +224,7 @@ var large = map[string]struct {
 	"":                       {3000, "the nouns: types and their small methods, one file for each"},
 	"attest/api":             {2400, "one file for each resource of the API"},
 	"attest/index":           {1500, "one projection: its buckets are written in one transaction"},
-	"cmd/pratique":           {5700, "one file for each verb and each role"},
+	"cmd/pratique/service":   {1700, "one file for each role, and what they share; a package for each would export that"},
 	"deploy":                 {1800, "the gate: all that decides whether something is written stands in one place"},
 	"deploy/gitrepo":         {3000, "a Git client: sessions, packs and history share what they know of hostile servers"},
 	"deploy/policy":          {1700, "one engine, and the input that it is given"},

@@ -32,14 +32,17 @@ type Config struct {
 	// Children of an index that certainly do not run on them are not inspected. If one of the others
 	// cannot be inspected, the index is denied.
 	Platforms []pratique.Platform `yaml:"platforms"`
-	Inspect   Inspect             `yaml:"inspect"`
-	Database  Database            `yaml:"database"`
-	Policy    Policy              `yaml:"policy"`
-	Signing   Signing             `yaml:"signing"`
-	Deploy    Deploy              `yaml:"deploy"`
-	API       API                 `yaml:"api"`
-	Queue     Queue               `yaml:"queue"`
-	Evidence  Evidence            `yaml:"evidence"`
+	// Workers are those of each stage, Priorities how many of them one priority may have.
+	Workers    Workers    `yaml:"workers"`
+	Priorities Priorities `yaml:"priorities"`
+	Inspect    Inspect    `yaml:"inspect"`
+	Database   Database   `yaml:"database"`
+	Policy     Policy     `yaml:"policy"`
+	Signing    Signing    `yaml:"signing"`
+	Deploy     Deploy     `yaml:"deploy"`
+	API        API        `yaml:"api"`
+	Queue      Queue      `yaml:"queue"`
+	Evidence   Evidence   `yaml:"evidence"`
 
 	warnings []Problem
 }
@@ -168,9 +171,6 @@ type Sweep struct {
 
 // Inspect bounds the processes that parse images.
 type Inspect struct {
-	// Workers is how many images are inspected at a time; default the number of processors, at most
-	// 4.
-	Workers int `yaml:"workers"`
 	// Timeout is for one image; default 10m. Memory is for one process; default 2GiB.
 	Timeout Duration `yaml:"timeout"`
 	Memory  Size     `yaml:"memory"`
@@ -203,10 +203,17 @@ type Inspect struct {
 	ShadowSBOM      *int  `yaml:"shadowSBOM"`
 	// AnalysisStore bounds the cached analyses of layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
-	// Scanners are what is looked for besides packages: secrets, misconfigurations, licenses.
-	// Default none.
-	Scanners   []pratique.ExtraKind `yaml:"scanners"`
-	Priorities Priorities           `yaml:"priorities"`
+	// Scanners are what is looked for besides packages: secrets, misconfigurations, licenses. Default none.
+	Scanners []pratique.ExtraKind `yaml:"scanners"`
+}
+
+// Workers are how many jobs each stage works on at a time.
+type Workers struct {
+	// Inspect is also how many processes parse images; default the number of processors, at most 4. Attest has as many by
+	// default, and Deploy two for each config repository: one commits, and one waits for it.
+	Inspect int `yaml:"inspect"`
+	Attest  int `yaml:"attest"`
+	Deploy  int `yaml:"deploy"`
 }
 
 // Priorities bound how many workers of a stage may be busy with one priority. Pushes may use all.

@@ -71,12 +71,14 @@ func (c *checker) config(conf *Config) {
 	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
 	const maxWorkers, maxShadow = 64, 1_000_000
-	if conf.Inspect.Workers < 0 || conf.Inspect.Workers > maxWorkers {
-		c.fail("inspect.workers", "want a number from 1 to %d", maxWorkers)
+	for key, n := range map[string]int{"inspect": conf.Workers.Inspect, "attest": conf.Workers.Attest, "deploy": conf.Workers.Deploy} {
+		if n < 0 || n > maxWorkers {
+			c.fail("workers."+key, "want a number from 1 to %d", maxWorkers)
+		}
 	}
-	for key, limit := range map[string]int{"manual": conf.Inspect.Priorities.Manual, "rescan": conf.Inspect.Priorities.Rescan} {
+	for key, limit := range map[string]int{"manual": conf.Priorities.Manual, "rescan": conf.Priorities.Rescan} {
 		if limit < 0 || limit > maxWorkers {
-			c.fail("inspect.priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", maxWorkers)
+			c.fail("priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", maxWorkers)
 		}
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")

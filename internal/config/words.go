@@ -50,6 +50,9 @@ func yamlProblems(file string, err error, keys map[string]string) []Problem {
 		p.Message += syntaxHint(p.Message)
 		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
 			p.Key, p.Message = cmp.Or(p.Key, m[1]), "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
+			if to := movedTo(p.Key); to != "" {
+				p.Message = "moved to " + to
+			}
 		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {
 			p.Message = "want " + kindWord(m[3])
 			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain { // anything else may be a secret
@@ -109,6 +112,17 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 			}
 		}
 	}
+}
+
+// movedTo says where a key is now that has another place than before; empty for all others.
+func movedTo(key string) string {
+	switch key {
+	case "inspect.workers":
+		return "workers.inspect: each stage has workers of its own"
+	case "inspect.priorities", "inspect.lanes":
+		return "priorities, beside inspect: it is for all stages"
+	}
+	return ""
 }
 
 // knownKeys lists the keys of the configuration struct with that name.

@@ -1,0 +1,6 @@
+//go:build !race
+
+package e2e
+
+// raceDetector is whether this is built with the race detector.
+const raceDetector = false

@@ -1,0 +1,176 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/cmd/pratique/service/journal"
+	"github.com/pratique-dev/pratique/cmd/pratique/settings"
+	"github.com/pratique-dev/pratique/internal/config"
+	"github.com/pratique-dev/pratique/internal/registry"
+	"github.com/pratique-dev/pratique/internal/telemetry"
+	"github.com/pratique-dev/pratique/queue/feed"
+	"github.com/pratique-dev/pratique/queue/outbox"
+	"github.com/pratique-dev/pratique/queue/reconcile"
+	"github.com/pratique-dev/pratique/queue/webhook"
+)
+
+// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the senders' secrets.
+type Receive struct {
+	*Shared
+	receivers  []config.Receiver
+	registry   *registry.Client
+	outbox     *outbox.Outbox // which every push goes through
+	webhooks   *webhook.Handler
+	reconciler *reconcile.Reconciler
+	interval   time.Duration // of sweeps
+}
+
+// openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says when an image was evaluated
+// that was allowed and attested, zero for others: a sweep may find it without attestations.
+func openReceive(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, attested func(pratique.Subject) (time.Time, error)) (*Receive, error) {
+	r := &Receive{Shared: s, receivers: conf.Receivers, registry: registries}
+	var err error
+	r.outbox, err = outbox.Open(outbox.Config{
+		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now, Trouble: s.trouble(ctx, "outbox"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(r.outbox.Close)
+	all, err := settings.Receivers(conf)
+	if err != nil {
+		return nil, err
+	}
+	for _, receiver := range all {
+		s.metrics.Receivers(receiver.Name)
+	}
+	r.webhooks, err = webhook.New(webhook.Config{
+		Receivers: all, Publisher: r.outbox, Now: s.now, OnDropped: r.dropped, Count: r.count,
+		OnRefused: journal.Refused(s.log, s.now), OnIgnored: journal.Ignored(s.log, s.now),
+		Observe: s.metrics.WebhookDuration, OnError: func(receiver string, err error) {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("receiver", receiver), slog.String("error", err.Error()))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	sweeping, err := settings.Reconcile(conf)
+	if err != nil {
+		return nil, err
+	}
+	r.interval = sweeping.Interval
+	sweeping.Now, sweeping.Trouble = s.now, s.trouble(ctx, "reconcile")
+	// A lost attestation is work for the line, whatever the outbox knows of the tag.
+	sweeping.Attested, sweeping.Restore = attested, s.intake(pratique.RoleReceive).Submit
+	r.reconciler, err = reconcile.New(sweeping, registries, r.outbox, r.outbox)
+	return r, err
+}
+
+// run takes pushes in until ctx ends.
+func (r *Receive) run(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		// Where the outbox puts what was acknowledged, and whom it asks what a tag names.
+		return r.outbox.Run(ctx, outbox.Line{Forward: r.intake(pratique.RoleReceive).Publish, Resolve: r.registry.Digest})
+	})
+	all.Go(func() error { return r.listenFeeds(ctx) })
+	all.Go(func() error { return r.rotateSecrets(ctx) })
+	all.Go(func() error { return r.reconciler.Run(ctx) })
+	return all.Wait()
+}
+
+// publish takes in pushes that the service found out about by itself, as if a sender had reported them.
+func (r *Receive) publish(ctx context.Context, events []pratique.Event) error {
+	_, err := r.outbox.Publish(ctx, events)
+	return err
+}
+
+// listenFeeds takes in the events that senders publish on NATS servers of their own.
+func (r *Receive) listenFeeds(ctx context.Context) error {
+	feeds, ctx := errgroup.WithContext(ctx)
+	for _, sender := range r.receivers {
+		if sender.NATS.URL == "" {
+			continue
+		}
+		c := feed.Config{
+			Name: sender.Name, URL: sender.NATS.URL, Subject: sender.NATS.Subject, Stream: sender.NATS.Stream, Username: sender.NATS.Username,
+			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(), Trouble: r.trouble(ctx, "feed"),
+		}
+		feeds.Go(func() error {
+			return feed.Run(ctx, c, func(ctx context.Context, h http.Header, body []byte) error {
+				_, err := r.webhooks.Receive(ctx, sender.Name, h, body)
+				return err
+			})
+		})
+	}
+	return feeds.Wait()
+}
+
+// count counts outcomes; what there is to say about them is logged where more is known.
+func (r *Receive) count(receiver, outcome string, n int) {
+	r.metrics.Webhook(receiver, outcome, n)
+	r.log.LogAttrs(context.Background(), slog.LevelDebug, "webhook",
+		slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
+}
+
+func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) {
+	var all []telemetry.Repository
+	for _, swept := range r.reconciler.Status() {
+		all = append(all, telemetry.Repository{
+			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval, News: swept.AllNews, Failures: swept.Failures,
+		})
+	}
+	return all, nil
+}
+
+// mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside it.
+const (
+	mostTold = 20
+	mostKept = 256 << 10
+)
+
+// dropped records what a sender was told to forget, in one fact for a request, and keeps its body: somebody may want to
+// see what was sent, or send it again.
+func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
+	var told []string
+	for _, d := range refusal.Drops {
+		r.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped", slog.String("receiver", refusal.Receiver),
+			slog.String("reason", d.Reason), slog.String("detail", d.Detail), slog.String("id", d.SenderID))
+		if d.Reason == webhook.ReasonRepository {
+			continue // ordinary on a registry that others use, too; the ledger keeps what may be an attack or a mistake
+		}
+		told = append(told, d.Reason+": "+d.Detail)
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	if more := len(told) - mostTold; more > 0 {
+		told = append(told[:mostTold], fmt.Sprintf("and %d more", more))
+	}
+	body := "no body"
+	if len(refusal.Body) > 0 && len(refusal.Body) <= mostKept {
+		digest, err := r.Documents.Put(ctx, refusal.Body)
+		if err != nil {
+			return err
+		}
+		body = "body " + digest.String()
+	}
+	told = append(told, body)
+	message := strings.Join(told, "; ")
+	_, err := r.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
+		At: r.now().UTC(), By: "receive@" + r.instance,
+		Event: pratique.EventID(refusal.Receiver, pratique.ImageRef{}, message),
+		Body: &pratique.Failed{
+			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,
+		},
+	})
+	return err
+}
