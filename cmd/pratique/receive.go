@@ -24,7 +24,7 @@ func (s *service) openIntake(ctx context.Context) error {
 	var err error
 	s.outbox, err = outbox.Open(outbox.Config{
 		File: s.path("outbox.db"), MaxBytes: int64(s.conf.Queue.OutboxSize),
-		Now: s.now, Trouble: s.trouble(ctx, "outbox"),
+		Now: s.now, OnError: s.trouble(ctx, "outbox"),
 	})
 	if err != nil {
 		return err
@@ -48,8 +48,8 @@ func (s *service) openIntake(ctx context.Context) error {
 }
 
 // line is where the outbox puts what was acknowledged, and whom it asks what a tag names.
-func (s *service) line() outbox.Line {
-	return outbox.Line{Forward: s.intake(pratique.RoleReceive).Publish, Resolve: s.registry.Digest}
+func (s *service) line() outbox.Downstream {
+	return outbox.Downstream{Forward: s.intake(pratique.RoleReceive).Publish, Resolve: s.registry.Digest}
 }
 
 // intake puts events into the line.
@@ -84,7 +84,7 @@ func (s *service) listenFeeds(ctx context.Context) error {
 		}
 		c := feed.Config{
 			Name: r.Name, URL: r.NATS.URL, Subject: r.NATS.Subject, Stream: r.NATS.Stream, Username: r.NATS.Username,
-			Password: r.NATS.Password.Text(), Credentials: r.NATS.Credentials.Value(), Trouble: s.trouble(ctx, "feed"),
+			Password: r.NATS.Password.Text(), Credentials: r.NATS.Credentials.Value(), OnError: s.trouble(ctx, "feed"),
 		}
 		feeds.Go(func() error {
 			return feed.Run(ctx, c, func(ctx context.Context, h http.Header, body []byte) error {

@@ -25,7 +25,7 @@ func (s *service) openReconciler(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Now, c.Trouble = s.now, s.trouble(ctx, "reconcile")
+	c.Now, c.OnError = s.now, s.trouble(ctx, "reconcile")
 	c.Attested, c.Restore = s.wasAttested, s.submit
 	s.reconciler, err = reconcile.New(c, s.registry, s.outbox, s.outbox)
 	return err

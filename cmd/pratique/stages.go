@@ -43,7 +43,7 @@ func (s *service) works() ([]queue.Work, error) {
 	s.gateway = gate
 	deployer := &pipeline.Deploy{Base: s.base(pratique.RoleDeploy), Gate: gate, Problems: s.logProblems}
 	inspecting := s.work(pratique.StageInspect, s.conf.Inspect.Workers, inspect.Handle, inspect.Failed)
-	inspecting.MaxDeaths = cmp.Or(s.hooks.deaths, mostDeaths)
+	inspecting.MaxCrashes = cmp.Or(s.hooks.deaths, mostDeaths)
 	inspecting.Handle = oneAgain(inspect.Handle)
 	// Each config repository has a turn for one, and may have another wait for it: so those that are slow leave workers to the
 	// others. A job that would find no turn stays in the queue, and none of its attempts is used up.
@@ -72,7 +72,7 @@ func (s *service) works() ([]queue.Work, error) {
 func oneAgain(handle func(context.Context, []byte) error) func(context.Context, queue.Job) error {
 	again := make(chan struct{}, 1)
 	return func(ctx context.Context, job queue.Job) error {
-		if job.Deaths == 0 {
+		if job.Crashes == 0 {
 			return handle(ctx, job.Body)
 		}
 		select {

@@ -191,7 +191,7 @@ func (s *service) openQueue(ctx context.Context) error {
 	}
 	settings := s.hooks.queue
 	settings.LedgerBytes = ledgerSize
-	settings.Trouble = func(err error) {
+	settings.OnError = func(err error) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "queue", slog.String("error", err.Error()))
 	}
 	s.broker = queue.New(js, settings)

@@ -70,7 +70,7 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 	}
 	s := &Store{dir: dir, max: maxBytes, entries: map[name]*entry{}}
 	var err error
-	if s.lock, err = dirlock.Take(dir); err != nil {
+	if s.lock, err = dirlock.Lock(dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open analysis store", dir, err)
 	}
 	if err := s.load(); err != nil {

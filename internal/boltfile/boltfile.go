@@ -53,10 +53,10 @@ func Open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	return db, err
 }
 
-// Make makes a file, and its directory, unless it is there. Fill is the first transaction. The file is
+// Create creates a file, and its directory, unless it is there. Fill is the first transaction. The file is
 // made under another name and gets its own when it is on the disk; one that another process has made
 // meanwhile is not replaced.
-func Make(path string, o *bbolt.Options, fill func(*bbolt.Tx) error) (err error) {
+func Create(path string, o *bbolt.Options, fill func(*bbolt.Tx) error) (err error) {
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -99,9 +99,9 @@ func place(part, path string) error {
 	return err
 }
 
-// RemoveParts removes what [Make] left where it was interrupted. Call it when the file is there and
+// RemoveTemp removes what [Create] left where it was interrupted. Call it when the file is there and
 // open: what another process is just making is of no use then.
-func RemoveParts(path string) error {
+func RemoveTemp(path string) error {
 	dir := filepath.Dir(path)
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -137,9 +137,9 @@ func Damaged(why string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "read file", why, args...)
 }
 
-// Kinded gives an error of a transaction its op, and the kind Unavailable if it has none: then the file
+// WithKind gives an error of a transaction its op, and the kind Unavailable if it has none: then the file
 // could not be used.
-func Kinded(op, path string, err error) error {
+func WithKind(op, path string, err error) error {
 	if err != nil && pratique.KindOf(err) == pratique.Unknown {
 		return pratique.Wrap(pratique.Unavailable, op, path, err)
 	}

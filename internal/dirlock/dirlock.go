@@ -12,8 +12,8 @@ import (
 // ErrInUse is the error for a directory that another process has.
 var ErrInUse = errors.New("another process uses it: give each its own directory")
 
-// Take makes the directory if need be and locks the file "lock" in it. The kernel drops the lock with the process.
-func Take(dir string) (*flock.Flock, error) {
+// Lock makes the directory if need be and locks the file "lock" in it. The kernel drops the lock with the process.
+func Lock(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 	s := &Store{dir: dir, max: maxBytes, entries: map[pratique.Digest]*entry{}}
 	s.flight = sync.OnceValue(func() *flight { return newFlight(s.Limits.withDefaults().InFlight) })
 	var err error
-	if s.lock, err = dirlock.Take(dir); err != nil {
+	if s.lock, err = dirlock.Lock(dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "open layer store", dir, err)
 	}
 	if err := s.load(); err != nil {

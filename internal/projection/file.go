@@ -55,9 +55,9 @@ type File struct {
 // open, Corrupt around a [*SchemaError] if it is of another version, Corrupt if it is damaged,
 // Unavailable if the disk is in the way.
 func OpenFile(path string, s Schema) (*File, error) {
-	err := boltfile.Make(path, boltfile.Options(), func(tx *bbolt.Tx) error { return s.reset(tx) })
+	err := boltfile.Create(path, boltfile.Options(), func(tx *bbolt.Tx) error { return s.reset(tx) })
 	if err != nil {
-		return nil, s.openError(path, boltfile.Kinded("make file", "", err))
+		return nil, s.openError(path, boltfile.WithKind("make file", "", err))
 	}
 	f, err := s.open(path, boltfile.Options())
 	if err != nil {
@@ -70,7 +70,7 @@ func OpenFile(path string, s Schema) (*File, error) {
 		return nil
 	})
 	if err == nil {
-		err = boltfile.Kinded("clean up", "", boltfile.RemoveParts(path))
+		err = boltfile.WithKind("clean up", "", boltfile.RemoveTemp(path))
 	}
 	if err != nil {
 		return nil, errors.Join(s.openError(path, err), f.Close())
@@ -164,12 +164,12 @@ func (f *File) Close() error { return f.db.Close() }
 // View runs a transaction that reads. An error that has no kind is Unavailable: the file could not be
 // used. One of kind Corrupt says what to do.
 func (f *File) View(op string, fn func(*bbolt.Tx) error) error {
-	return f.schema.advise(boltfile.Kinded(op, "", f.db.View(fn)))
+	return f.schema.advise(boltfile.WithKind(op, "", f.db.View(fn)))
 }
 
 // Update is [File.View] for a transaction that writes.
 func (f *File) Update(op string, fn func(*bbolt.Tx) error) error {
-	return f.schema.advise(boltfile.Kinded(op, "", f.db.Update(fn)))
+	return f.schema.advise(boltfile.WithKind(op, "", f.db.Update(fn)))
 }
 
 // advise says what to do about a damaged file.

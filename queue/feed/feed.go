@@ -35,8 +35,8 @@ type Config struct {
 	// Workers is how many messages are taken in at once; less than 1 means 16. They keep no order, which zot does not
 	// either.
 	Workers int
-	// Trouble hears of lost connections, lost messages, and of what is tried again. It may be nil.
-	Trouble func(error)
+	// OnError hears of lost connections, lost messages, and of what is tried again. It may be nil.
+	OnError func(error)
 }
 
 // Receive takes in one message and returns nil once it is stored durably. An error brings it again.
@@ -44,8 +44,8 @@ type Receive func(ctx context.Context, header http.Header, body []byte) error
 
 // Run listens until ctx ends. It waits for a server that is away. The error says that the configuration cannot work.
 func Run(ctx context.Context, c Config, receive Receive) error {
-	if c.Trouble == nil {
-		c.Trouble = func(error) {}
+	if c.OnError == nil {
+		c.OnError = func(error) {}
 	}
 	if c.Workers < 1 {
 		c.Workers = 16
@@ -95,7 +95,7 @@ func (f *feed) connect() (*nats.Conn, error) {
 }
 
 func (f *feed) trouble(err error) {
-	f.Trouble(fmt.Errorf("NATS server of receiver %s: %w", f.Name, err))
+	f.OnError(fmt.Errorf("NATS server of receiver %s: %w", f.Name, err))
 }
 
 // listen hears what is published while it listens. Nobody sends it again, so each message is tried until it is

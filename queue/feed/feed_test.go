@@ -278,7 +278,7 @@ func TestWrongPassword(t *testing.T) {
 	i := &inbox{bodies: map[string]int{}, types: map[string]bool{}}
 	run(t, Config{
 		Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique", Password: "wrong",
-		Trouble: func(error) { mu.Lock(); defer mu.Unlock(); told++ },
+		OnError: func(error) { mu.Lock(); defer mu.Unlock(); told++ },
 	}, i)
 	time.Sleep(3 * time.Second)
 	mu.Lock()

@@ -40,7 +40,7 @@ func fill(t *testing.T, o *Outbox, name string) (acknowledged []pratique.Event, 
 func wantAll(t *testing.T, o *Outbox, want []pratique.Event) {
 	t.Helper()
 	var s sink
-	stop := run(t, o, Line{Forward: s.forward})
+	stop := run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "an empty log", func() bool { return o.Stats().Waiting == 0 })
 	stop()
 	got := s.refs()
@@ -189,7 +189,7 @@ func TestFailedSyncStopsTheOutbox(t *testing.T) {
 	}}
 	o.commit([]*request{queued})
 	wantKind(t, <-queued.done, pratique.Unavailable)
-	err := o.Run(t.Context(), Line{Forward: new(sink).forward})
+	err := o.Run(t.Context(), Downstream{Forward: new(sink).forward})
 	wantKind(t, err, pratique.Unavailable)
 	if !errors.Is(err, syscall.EIO) {
 		t.Errorf("run: %v", err)

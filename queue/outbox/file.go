@@ -53,7 +53,7 @@ func openFile(c Config) (*bbolt.DB, error) {
 }
 
 func makeAndOpen(c Config) (*bbolt.DB, error) {
-	if err := boltfile.Make(c.File, options(c), setUp); err != nil {
+	if err := boltfile.Create(c.File, options(c), setUp); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(c.File)

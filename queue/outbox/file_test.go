@@ -154,7 +154,7 @@ func TestWhatAnInterruptedStartLeftIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told troubles
-	publish(t, open(t, Config{File: path, Trouble: told.tell}), 1, tagged("app:v1", "A"))
+	publish(t, open(t, Config{File: path, OnError: told.tell}), 1, tagged("app:v1", "A"))
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -23,18 +23,18 @@ type logged struct {
 	err   error // why the event cannot be read or forwarded
 }
 
-func (o *Outbox) forwardAll(ctx context.Context, l Line) {
+func (o *Outbox) forwardAll(ctx context.Context, down Downstream) {
 	for failures := 0; ctx.Err() == nil; {
 		entries, err := o.head()
 		if err != nil {
-			o.config.Trouble(err)
+			o.config.OnError(err)
 			failures++
 			_ = backoff.Sleep(ctx, o.pace.afterForward(failures))
 			continue
 		}
 		failures = 0
 		if len(entries) > 0 {
-			o.forward(ctx, l, entries)
+			o.forward(ctx, down, entries)
 			continue
 		}
 		select {
@@ -66,7 +66,7 @@ func (o *Outbox) head() ([]logged, error) {
 }
 
 // forward passes the entries on and takes them out of the log.
-func (o *Outbox) forward(ctx context.Context, l Line, entries []logged) {
+func (o *Outbox) forward(ctx context.Context, down Downstream, entries []logged) {
 	if entries[0].err != nil {
 		o.finish(ctx, entries)
 		return
@@ -75,7 +75,7 @@ func (o *Outbox) forward(ctx context.Context, l Line, entries []logged) {
 	for i := range entries {
 		events[i] = entries[i].event
 	}
-	err := o.persist(ctx, l, events)
+	err := o.persist(ctx, down, events)
 	switch {
 	case err == nil:
 		o.finish(ctx, entries)
@@ -84,15 +84,15 @@ func (o *Outbox) forward(ctx context.Context, l Line, entries []logged) {
 		entries[0].err = err
 		o.finish(ctx, entries)
 	default:
-		o.forwardSingly(ctx, l, entries)
+		o.forwardSingly(ctx, down, entries)
 	}
 }
 
 // forwardSingly finds the events that a permanent error is about.
-func (o *Outbox) forwardSingly(ctx context.Context, l Line, entries []logged) {
+func (o *Outbox) forwardSingly(ctx context.Context, down Downstream, entries []logged) {
 	handled := 0
 	for i := range entries {
-		err := o.persist(ctx, l, []pratique.Event{entries[i].event})
+		err := o.persist(ctx, down, []pratique.Event{entries[i].event})
 		if err != nil && ctx.Err() != nil {
 			break
 		}
@@ -105,16 +105,16 @@ func (o *Outbox) forwardSingly(ctx context.Context, l Line, entries []logged) {
 }
 
 // persist calls Forward until it returns nil or an error of a permanent kind, or ctx ends.
-func (o *Outbox) persist(ctx context.Context, l Line, events []pratique.Event) error {
+func (o *Outbox) persist(ctx context.Context, down Downstream, events []pratique.Event) error {
 	for failures := 1; ; failures++ {
-		err := l.Forward(ctx, events)
+		err := down.Forward(ctx, events)
 		if err == nil || pratique.KindOf(err).Permanent() {
 			return err
 		}
 		if ctx.Err() != nil {
 			return err
 		}
-		o.config.Trouble(pratique.Wrap(pratique.Unknown, opForward, "", err))
+		o.config.OnError(pratique.Wrap(pratique.Unknown, opForward, "", err))
 		if backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return err
 		}
@@ -131,14 +131,14 @@ func (o *Outbox) finish(ctx context.Context, entries []logged) {
 		if err == nil {
 			break
 		}
-		o.config.Trouble(err)
+		o.config.OnError(err)
 		if ctx.Err() != nil || backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return
 		}
 	}
 	for _, e := range entries {
 		if e.err != nil {
-			o.config.Trouble(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID, e.event.Ref.String(), e.err))
+			o.config.OnError(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID, e.event.Ref.String(), e.err))
 		}
 	}
 }

@@ -43,9 +43,9 @@ type Config struct {
 	Deliveries, Tags time.Duration
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// Trouble is told what [Outbox.Run] could not do yet, or gave up, and which remains [Open] could not remove; nil
+	// OnError is told what [Outbox.Run] could not do yet, or gave up, and which remains [Open] could not remove; nil
 	// means nobody is. It may be called from several goroutines at once.
-	Trouble func(error)
+	OnError func(error)
 	// noSync leaves the syncing to the operating system, for tests that need no power cut: bbolt then loses more than
 	// the newest commits.
 	noSync bool
@@ -64,8 +64,8 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Trouble == nil {
-		c.Trouble = func(error) {}
+	if c.OnError == nil {
+		c.OnError = func(error) {}
 	}
 	return c
 }
@@ -103,8 +103,8 @@ func Open(c Config) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := boltfile.RemoveParts(c.File); err != nil {
-		c.Trouble(pratique.Wrap(pratique.Unavailable, "remove what an interrupted start left", c.File, err))
+	if err := boltfile.RemoveTemp(c.File); err != nil {
+		c.OnError(pratique.Wrap(pratique.Unavailable, "remove what an interrupted start left", c.File, err))
 	}
 	o := &Outbox{
 		config: c, pace: usualPace, db: db, update: db.Update,
@@ -200,7 +200,7 @@ func count(db *bbolt.DB) (t totals, unresolved []string, err error) {
 
 // view runs a read; whatever has no kind yet is Unavailable: the file could not be read.
 func (o *Outbox) view(op string, fn func(*bbolt.Tx) error) error {
-	return boltfile.Kinded(op, o.config.File, o.db.View(fn))
+	return boltfile.WithKind(op, o.config.File, o.db.View(fn))
 }
 
 // Bookmark returns the value that was kept under name, nil if there is none.

@@ -17,7 +17,7 @@ const (
 func (o *Outbox) pruneAll(ctx context.Context) {
 	for backoff.Sleep(ctx, o.pace.prune) == nil {
 		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
-			o.config.Trouble(err)
+			o.config.OnError(err)
 		}
 	}
 }

@@ -156,7 +156,7 @@ func TestFullOutboxRefusesNewsAndSaysSo(t *testing.T) {
 		t.Errorf("stored %d, %+v", stored, s)
 	}
 	s := sink{}
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "room after forwarding", func() bool { return o.Stats().Bytes == 0 })
 	publish(t, o, 1, tagged("app:new", "A"))
 }
@@ -315,7 +315,7 @@ func TestConcurrentWriters(t *testing.T) {
 	const writers, tags = 16, 40
 	o := open(t, Config{})
 	s := sink{}
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	var stored atomic.Int64
 	var all sync.WaitGroup
 	for range writers {
@@ -366,7 +366,7 @@ func TestCloseWhilePublishing(t *testing.T) {
 	all.Wait()
 	_, err := o.Tag(tagged("app:v1", "").Ref)
 	wantKind(t, err, pratique.Unavailable)
-	wantKind(t, o.Run(t.Context(), Line{}), pratique.Unavailable)
+	wantKind(t, o.Run(t.Context(), Downstream{}), pratique.Unavailable)
 
 	o = open(t, c)
 	acknowledged.Range(func(ref, _ any) bool {

@@ -15,7 +15,7 @@ import (
 
 const (
 	opResolve = "resolve tag"
-	// resolvers bounds the calls of Line.Resolve at once, and perRegistry those to one registry: one that
+	// resolvers bounds the calls of Downstream.Resolve at once, and perRegistry those to one registry: one that
 	// does not answer must not hold up the others.
 	resolvers   = 16
 	perRegistry = 4
@@ -25,14 +25,14 @@ const (
 )
 
 // resolveAll gives due tasks to goroutines, and waits for them when ctx ends.
-func (o *Outbox) resolveAll(ctx context.Context, l Line) {
+func (o *Outbox) resolveAll(ctx context.Context, down Downstream) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for ctx.Err() == nil {
 		t, wait, ok := o.schedule.next(time.Now())
 		if ok {
 			running.Go(func() {
-				next, again := o.resolve(ctx, l, t)
+				next, again := o.resolve(ctx, down, t)
 				o.schedule.finished(t, next, again)
 			})
 			continue
@@ -48,7 +48,7 @@ func (o *Outbox) resolveAll(ctx context.Context, l Line) {
 }
 
 // resolve makes one attempt. It returns the next one, if there has to be one.
-func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again bool) {
+func (o *Outbox) resolve(ctx context.Context, down Downstream, t task) (next task, again bool) {
 	waits, generation, found, err := o.readUnresolved(t.key)
 	if err != nil {
 		return o.later(t, err)
@@ -57,7 +57,7 @@ func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again 
 		return task{}, false
 	}
 	askCtx, cancel := context.WithTimeout(ctx, o.pace.resolveTimeout)
-	digest, err := l.Resolve(askCtx, waits.event.Ref)
+	digest, err := down.Resolve(askCtx, waits.event.Ref)
 	cancel()
 	if ctx.Err() != nil && err != nil {
 		return t, true // told to stop; the next Run goes on
@@ -82,7 +82,7 @@ func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again 
 		return task{key: t.key, due: time.Now().Add(o.pace.resolve.Min)}, true
 	}
 	if giveUp {
-		o.config.Trouble(pratique.Wrap(pratique.Unknown, "gave up: "+opResolve, t.key, err))
+		o.config.OnError(pratique.Wrap(pratique.Unknown, "gave up: "+opResolve, t.key, err))
 	}
 	return task{}, false
 }
@@ -91,7 +91,7 @@ func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again 
 // the counters show the rest.
 func (o *Outbox) later(t task, err error) (task, bool) {
 	if t.failures == 0 {
-		o.config.Trouble(err)
+		o.config.OnError(err)
 	}
 	t.failures++
 	wait := o.pace.resolve.Delay(t.failures, o.pace.random())

@@ -31,7 +31,7 @@ func TestManyPushesWithoutDigestAreOneEvent(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: answer("A")})
+	run(t, o, Downstream{Forward: s.forward, Resolve: answer("A")})
 	eventually(t, "all forwarded", func() bool { return o.Stats().Forwarded == 1 })
 	if got := s.events[0]; got.Ref != tagged("app:v1", "A").Ref || got.Actor != "layer 24" {
 		t.Errorf("forwarded %+v", got)
@@ -66,7 +66,7 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 			publish(t, o, 1, tagged("app:v1", ""))
 			var s sink
 			var asked atomic.Int64
-			run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+			run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 				n := asked.Add(1)
 				if n == 1 {
 					if _, err := o.Publish(ctx, []pratique.Event{c.meanwhile}); err != nil {
@@ -92,12 +92,12 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	var told troubles
-	o := open(t, Config{Trouble: told.tell})
+	o := open(t, Config{OnError: told.tell})
 	publish(t, o, 1, tagged("app:v1", ""))
 	kinds := []pratique.Kind{pratique.Unavailable, pratique.RateLimited, pratique.Denied, pratique.Unknown, pratique.Internal}
 	var asked atomic.Int64
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 		switch n := int(asked.Add(1)); {
 		case n <= len(kinds):
 			return pratique.Digest{}, pratique.Errorf(kinds[n-1], "head", "not now")
@@ -124,7 +124,7 @@ func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 1, tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Line{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+		next, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 			return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
 		}}, task{key: "registry.example.com/app:v1"})
 		after := time.Now()
@@ -146,7 +146,7 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Line{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+		next, again := o.resolve(t.Context(), Downstream{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 			_, err := o.Publish(ctx, []pratique.Event{meanwhile})
 			return digest("B"), err
 		}}, task{key: "registry.example.com/app:v1"})
@@ -162,7 +162,7 @@ func TestPushThatGoesOnWithoutDigestMakesTheTagUnsure(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{noSync: true})
 	publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
-	if _, again := o.resolve(t.Context(), Line{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	if _, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 		return pratique.Digest{}, pratique.Errorf(pratique.NotFound, "head", "gone")
 	}}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
@@ -189,14 +189,14 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 			t.Parallel()
 			var told troubles
 			clock := newClock()
-			o := open(t, Config{Now: clock.now, Trouble: told.tell})
+			o := open(t, Config{Now: clock.now, OnError: told.tell})
 			var s sink
 			fail := func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 				return pratique.Digest{}, pratique.Errorf(c.kind, "head", "no")
 			}
 			publish(t, o, 1, tagged("app:v1", ""))
 			clock.advance(c.age)
-			run(t, o, Line{Forward: s.forward, Resolve: fail})
+			run(t, o, Downstream{Forward: s.forward, Resolve: fail})
 			eventually(t, "forwarded", func() bool { return o.Stats().Forwarded == 1 })
 			e := s.events[0]
 			if want := pratique.EventID("test", e.Ref, fmt.Sprint(nameOf(t, o), " unresolved ", epoch.UnixNano())); e.ID != want || !e.Ref.Digest.IsZero() {
@@ -226,7 +226,7 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	release := make(chan struct{})
 	var s sink
 	var under, most atomic.Int64
-	run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
 		if ref.Repository.Registry != slow.Ref.Repository.Registry {
 			return digest("A"), nil
 		}
@@ -256,7 +256,7 @@ func TestResolverThatHangsIsCutOff(t *testing.T) {
 	publish(t, o, 1, tagged("app:v1", ""))
 	var s sink
 	var first sync.Once
-	run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 		hang := false
 		first.Do(func() { hang = true })
 		if hang {
@@ -273,7 +273,7 @@ func TestUnresolvedPushesOutliveARestart(t *testing.T) {
 	c := Config{File: t.TempDir() + "/outbox.db"}
 	o := open(t, c)
 	publish(t, o, 1, tagged("app:v1", ""))
-	stop := run(t, o, Line{Forward: new(sink).forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	stop := run(t, o, Downstream{Forward: new(sink).forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 		<-ctx.Done()
 		return pratique.Digest{}, ctx.Err()
 	}})
@@ -288,6 +288,6 @@ func TestUnresolvedPushesOutliveARestart(t *testing.T) {
 	}
 	publish(t, o, 0, tagged("app:v1", ""))
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: answer("A")})
+	run(t, o, Downstream{Forward: s.forward, Resolve: answer("A")})
 	eventually(t, "forwarded", func() bool { return len(s.refs()) == 1 })
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// Line is where events go, and who knows what a tag names.
-type Line struct {
+// Downstream is where events go, and who knows what a tag names.
+type Downstream struct {
 	// Forward stores all events durably, in order, or returns an error. It may be called again with the same
 	// events after an error or a crash; their ids tell.
 	Forward func(ctx context.Context, events []pratique.Event) error
@@ -22,7 +22,7 @@ type Line struct {
 type pace struct {
 	forward, resolve backoff.Backoff
 	random           func() float64 // for jitter
-	// resolveTimeout bounds one call of Line.Resolve.
+	// resolveTimeout bounds one call of Downstream.Resolve.
 	resolveTimeout time.Duration
 	prune          time.Duration
 }
@@ -43,7 +43,7 @@ func (p pace) afterForward(failures int) time.Duration { return p.forward.Delay(
 // A tag that cannot be resolved is tried again for a day; then, and after a permanent kind, its event is
 // forwarded without a digest. Errors: Conflict if there is another Run, Unavailable if the outbox is closed, or
 // has to be opened again since a commit may or may not be on the disk.
-func (o *Outbox) Run(ctx context.Context, l Line) error {
+func (o *Outbox) Run(ctx context.Context, down Downstream) error {
 	const op = "run outbox"
 	if err := o.begin(); err != nil {
 		return pratique.Wrap(pratique.Unknown, op, "", err)
@@ -60,8 +60,8 @@ func (o *Outbox) Run(ctx context.Context, l Line) error {
 		}
 		cancel()
 	})
-	parts.Go(func() { o.forwardAll(ctx, l) })
-	parts.Go(func() { o.resolveAll(ctx, l) })
+	parts.Go(func() { o.forwardAll(ctx, down) })
+	parts.Go(func() { o.resolveAll(ctx, down) })
 	parts.Go(func() { o.pruneAll(ctx) })
 	parts.Wait()
 	o.mu.Lock()

@@ -25,7 +25,7 @@ func TestForwardingKeepsTheOrder(t *testing.T) {
 	publish(t, o, events, want...)
 	var s sink
 	largest, failures := 0, 0
-	run(t, o, Line{Forward: func(ctx context.Context, events []pratique.Event) error {
+	run(t, o, Downstream{Forward: func(ctx context.Context, events []pratique.Event) error {
 		largest = max(largest, len(events))
 		if failures++; failures%2 == 1 {
 			return errors.New("not now")
@@ -46,7 +46,7 @@ func TestForwardingGoesOnAfterRunEnds(t *testing.T) {
 	o := open(t, Config{})
 	publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", "B"))
 	called := make(chan struct{}, 1)
-	stop := run(t, o, Line{Forward: func(ctx context.Context, _ []pratique.Event) error {
+	stop := run(t, o, Downstream{Forward: func(ctx context.Context, _ []pratique.Event) error {
 		select {
 		case called <- struct{}{}:
 		default:
@@ -55,11 +55,11 @@ func TestForwardingGoesOnAfterRunEnds(t *testing.T) {
 		return ctx.Err()
 	}})
 	<-called
-	wantKind(t, o.Run(t.Context(), Line{}), pratique.Conflict)
+	wantKind(t, o.Run(t.Context(), Downstream{}), pratique.Conflict)
 	stop()
 	wantLog(t, o, tagged("app:v1", "A"), tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "both forwarded", func() bool { return len(s.refs()) == 2 && o.Stats().Waiting == 0 })
 }
 
@@ -68,7 +68,7 @@ func TestBatchUnderWayIsFinishedWhenRunEnds(t *testing.T) {
 	o := open(t, Config{})
 	publish(t, o, 1, tagged("app:v1", "A"))
 	called := make(chan struct{})
-	stop := run(t, o, Line{Forward: func(ctx context.Context, _ []pratique.Event) error {
+	stop := run(t, o, Downstream{Forward: func(ctx context.Context, _ []pratique.Event) error {
 		close(called)
 		<-ctx.Done() // and stored all the same
 		return nil
@@ -82,11 +82,11 @@ func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 	t.Parallel()
 	var told troubles
 	clock := newClock()
-	o := open(t, Config{Trouble: told.tell, Now: clock.now})
+	o := open(t, Config{OnError: told.tell, Now: clock.now})
 	bad := tagged("bad:v1", "X")
 	publish(t, o, 3, tagged("app:v1", "A"), bad, tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: func(ctx context.Context, events []pratique.Event) error {
+	run(t, o, Downstream{Forward: func(ctx context.Context, events []pratique.Event) error {
 		for _, e := range events {
 			if e.Ref == bad.Ref {
 				return pratique.Errorf(pratique.Invalid, "forward", "no such repository")
@@ -122,7 +122,7 @@ func TestEntryThatCannotBeReadIsSetAside(t *testing.T) {
 	}
 	publish(t, o, 1, tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "an empty log", func() bool { return o.Stats().Waiting == 0 })
 	refused, err := o.Refused()
 	if err != nil || len(refused) != 1 || !strings.HasSuffix(string(refused[0].Raw), "{broken") {

@@ -150,13 +150,13 @@ func wantLog(t *testing.T, o *Outbox, want ...pratique.Event) {
 }
 
 // run runs o until the test ends or stop is called, at a pace for tests.
-func run(t *testing.T, o *Outbox, l Line) (stop func()) {
+func run(t *testing.T, o *Outbox, down Downstream) (stop func()) {
 	t.Helper()
 	quick := backoff.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond, Jitter: 0.5}
 	o.pace.forward, o.pace.resolve = quick, quick
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- o.Run(ctx, l) }()
+	go func() { done <- o.Run(ctx, down) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -53,7 +53,7 @@ func (r *Reconciler) load(e *entry) {
 	e.mark = bookmark{}
 	if err := r.read(e.bookmarkName(), &e.mark); err != nil {
 		e.mark = bookmark{}
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 	now := r.config.Now()
 	next := now
@@ -80,7 +80,7 @@ func (r *Reconciler) save(ctx context.Context, e *entry) {
 		e.mark.Skipped = maps.Clone(s.Skipped)
 	})
 	if err := r.write(ctx, e.bookmarkName(), e.mark); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 }
 
@@ -112,7 +112,7 @@ func (r *Reconciler) write(ctx context.Context, name string, value any) error {
 func (r *Reconciler) loadList(e *entry) tagList {
 	var list tagList
 	if err := r.read(e.listName(), &list); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 		return tagList{}
 	}
 	return list
@@ -132,7 +132,7 @@ func (r *Reconciler) keepList(ctx context.Context, e *entry, before tagList, pag
 		list = tagList{}
 	}
 	if err := r.write(ctx, e.listName(), list); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 }
 

@@ -94,7 +94,7 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	if err != nil {
 		state, next = Failed, now.Add(interval)
 		e.mark.Error = pratique.Excerpt(err.Error(), maxError)
-		r.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
+		r.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
 	}
 	if err == nil || !passing(err) {
 		e.mark.Resume = nil

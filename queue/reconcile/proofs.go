@@ -84,7 +84,7 @@ func (s *sweep) restore(ctx context.Context) {
 		}
 		if err != nil {
 			failed++
-			r.config.Trouble(pratique.Wrap(pratique.Unknown, "look for attestations", ref.String(), err))
+			r.config.OnError(pratique.Wrap(pratique.Unknown, "look for attestations", ref.String(), err))
 		}
 	}
 }

@@ -42,8 +42,8 @@ type Config struct {
 	// attested again, since a sweep found it without its attestations. Nil: nobody looks.
 	Attested func(s pratique.Subject) (time.Time, error)
 	Restore  func(ctx context.Context, e pratique.Event) error
-	// Trouble is told what went wrong, nil ignores it. It must not block, and may be called by several goroutines.
-	Trouble func(error)
+	// OnError is told what went wrong, nil ignores it. It must not block, and may be called by several goroutines.
+	OnError func(error)
 }
 
 // Registry asks registries. Errors carry kinds; those of a registry that said how long
@@ -103,8 +103,8 @@ func New(cfg Config, registry Registry, known Known, bookmarks Bookmarks) (*Reco
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Trouble == nil {
-		cfg.Trouble = func(error) {}
+	if cfg.OnError == nil {
+		cfg.OnError = func(error) {}
 	}
 	for name, n := range cfg.RequestsPerMinute {
 		if n < 1 {

@@ -179,7 +179,7 @@ func (s *sweep) unreadable(tag string, err error) {
 		return
 	}
 	s.told = true
-	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
+	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
 }
 
 // look asks what a tag names and hands it on if it is news, to be evaluated. Nobody knows when the tag was pushed, or whether
@@ -224,7 +224,7 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 // storeFault reports an error of our own side, whose text may name files, and returns one for the status. It is never
 // permanent: a tag is not to be passed over because of us.
 func (s *sweep) storeFault(op string, ref pratique.ImageRef, err error) error {
-	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, op, ref.String(), err))
+	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, op, ref.String(), err))
 	kind := pratique.KindOf(err)
 	if kind.Permanent() || kind == pratique.Denied {
 		kind = pratique.Internal

@@ -134,7 +134,7 @@ func Open(cfg Config, now func() time.Time) (*Store, error) {
 		return nil, pratique.Errorf(pratique.Invalid, cfg.Kind.op("open"), "name a directory to keep it in")
 	}
 	var err error
-	if s.lock, err = dirlock.Take(cfg.Dir); err != nil {
+	if s.lock, err = dirlock.Lock(cfg.Dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("open"), cfg.Dir, err)
 	}
 	if err := s.load(); err != nil {
