@@ -91,8 +91,8 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 
 func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	t.Parallel()
-	var told troubles
-	o := open(t, Config{OnError: told.tell})
+	var reported errorLog
+	o := open(t, Config{OnError: reported.add})
 	publish(t, o, 1, tagged("app:v1", ""))
 	kinds := []pratique.Kind{pratique.Unavailable, pratique.RateLimited, pratique.Denied, pratique.Unknown, pratique.Internal}
 	var asked atomic.Int64
@@ -111,15 +111,15 @@ func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	if want := refsOf(tagged("app:v1", "A")); !slices.Equal(s.refs(), want) {
 		t.Errorf("forwarded %q", s.refs())
 	}
-	if len(told.told()) != 1 {
-		t.Errorf("told %q, want the first failure", told.told())
+	if len(reported.all()) != 1 {
+		t.Errorf("reported %q, want the first failure", reported.all())
 	}
 }
 
 func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 	t.Parallel()
 	for told, least := range map[time.Duration]time.Duration{
-		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: patience, -time.Hour: usualPace.resolve.Min / 2,
+		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: resolveFor, -time.Hour: defaultPace.resolve.Min / 2,
 	} {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 1, tagged("app:v1", ""))
@@ -128,7 +128,7 @@ func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 			return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
 		}}, task{key: "registry.example.com/app:v1"})
 		after := time.Now()
-		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, usualPace.resolve.Min))) {
+		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, defaultPace.resolve.Min))) {
 			t.Errorf("told to wait %s: again %t after %s", told, again, next.due.Sub(before))
 		}
 	}
@@ -150,7 +150,7 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 			_, err := o.Publish(ctx, []pratique.Event{meanwhile})
 			return digest("B"), err
 		}}, task{key: "registry.example.com/app:v1"})
-		if !again || next.due.Before(before.Add(usualPace.resolve.Min)) {
+		if !again || next.due.Before(before.Add(defaultPace.resolve.Min)) {
 			t.Errorf("again %t, after %s", again, next.due.Sub(before))
 		}
 		wantLog(t, o, tagged("app:v1", "A"))
@@ -182,14 +182,14 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 		age  time.Duration
 	}{
 		{"as its kind is permanent", pratique.NotFound, 0},
-		{"as it is too old", pratique.Unavailable, patience},
+		{"as it is too old", pratique.Unavailable, resolveFor},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var told troubles
+			var reported errorLog
 			clock := newClock()
-			o := open(t, Config{Now: clock.now, OnError: told.tell})
+			o := open(t, Config{Now: clock.now, OnError: reported.add})
 			var s sink
 			fail := func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 				return pratique.Digest{}, pratique.Errorf(c.kind, "head", "no")
@@ -202,9 +202,9 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 			if want := pratique.EventID("test", e.Ref, fmt.Sprint(nameOf(t, o), " unresolved ", epoch.UnixNano())); e.ID != want || !e.Ref.Digest.IsZero() {
 				t.Errorf("forwarded %+v, want id %s", e, want)
 			}
-			eventually(t, "trouble told", func() bool { return len(told.told()) == 1 })
-			if !strings.Contains(told.told()[0], "app:v1") {
-				t.Errorf("told %q", told.told())
+			eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
+			if !strings.Contains(reported.all()[0], "app:v1") {
+				t.Errorf("reported %q", reported.all())
 			}
 			if tag, err := o.Tag(e.Ref); err != nil || tag != (pratique.KnownTag{}) {
 				t.Errorf("tag is %+v, %v", tag, err)
@@ -218,7 +218,7 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	o := open(t, Config{})
 	slow := tagged("app:v1", "")
 	slow.Ref.Repository.Registry = "tarpit.example.com"
-	for i := range 3 * resolvers {
+	for i := range 3 * maxResolves {
 		slow.Ref.Tag = fmt.Sprint("v", i)
 		publish(t, o, 1, slow)
 	}
@@ -243,8 +243,8 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	}})
 	eventually(t, "the others were forwarded", func() bool { return len(s.refs()) == 2 })
 	close(release)
-	eventually(t, "all were forwarded", func() bool { return len(s.refs()) == 2+3*resolvers })
-	if most.Load() > perRegistry {
+	eventually(t, "all were forwarded", func() bool { return len(s.refs()) == 2+3*maxResolves })
+	if most.Load() > maxPerRegistry {
 		t.Errorf("%d calls at once", most.Load())
 	}
 }

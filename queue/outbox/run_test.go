@@ -80,9 +80,9 @@ func TestBatchUnderWayIsFinishedWhenRunEnds(t *testing.T) {
 
 func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 	t.Parallel()
-	var told troubles
+	var reported errorLog
 	clock := newClock()
-	o := open(t, Config{OnError: told.tell, Now: clock.now})
+	o := open(t, Config{OnError: reported.add, Now: clock.now})
 	bad := tagged("bad:v1", "X")
 	publish(t, o, 3, tagged("app:v1", "A"), bad, tagged("app:v1", "B"))
 	var s sink
@@ -103,9 +103,9 @@ func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 		!strings.Contains(refused[0].Reason, "no such repository") {
 		t.Errorf("refused %+v, %v", refused, err)
 	}
-	eventually(t, "trouble told", func() bool { return len(told.told()) == 1 })
-	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 || !strings.Contains(told.told()[0], bad.Ref.String()) {
-		t.Errorf("%+v, told %q", st, told.told())
+	eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
+	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 || !strings.Contains(reported.all()[0], bad.Ref.String()) {
+		t.Errorf("%+v, reported %q", st, reported.all())
 	}
 }
 
@@ -113,7 +113,7 @@ func TestEntryThatCannotBeReadIsSetAside(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{})
 	publish(t, o, 1, tagged("app:v1", "A"))
-	err := o.submit(t.Context(), "test", &request{apply: func(b *batch) error {
+	err := o.commit(t.Context(), "test", &change{apply: func(b *batch) error {
 		b.append(strings.Repeat("0", idSize), []byte("{broken"))
 		return nil
 	}})
@@ -140,7 +140,7 @@ func TestRefusedEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{noSync: true})
 	const more = 5
-	err := o.submit(t.Context(), "test", &request{apply: func(b *batch) error {
+	err := o.commit(t.Context(), "test", &change{apply: func(b *batch) error {
 		for i := range maxRefused + more {
 			e := tagged(fmt.Sprint("app:v", i), "A")
 			e.ID = fmt.Sprint(i)
@@ -230,7 +230,7 @@ func TestPruneKeepsDeliveriesThatAreYoungEnough(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	t.Parallel()
-	p := usualPace
+	p := defaultPace
 	for random, share := range map[float64]time.Duration{0: 2, 1: 1} {
 		p.random = func() float64 { return random }
 		for failures, most := range map[int]time.Duration{1: 100 * time.Millisecond, 4: 800 * time.Millisecond, 5000: 5 * time.Second} {

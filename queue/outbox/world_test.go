@@ -177,19 +177,19 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// troubles keeps what was told.
-type troubles struct {
+// errorLog keeps errors.
+type errorLog struct {
 	mu  sync.Mutex
 	all []string
 }
 
-func (s *troubles) tell(err error) {
+func (s *errorLog) add(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, fmt.Sprint(err))
 }
 
-func (s *troubles) told() []string {
+func (s *errorLog) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.all)
