@@ -179,20 +179,20 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 // errorLog keeps errors.
 type errorLog struct {
-	mu  sync.Mutex
-	all []string
+	mu   sync.Mutex
+	errs []string
 }
 
 func (s *errorLog) add(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = append(s.all, fmt.Sprint(err))
+	s.errs = append(s.errs, fmt.Sprint(err))
 }
 
 func (s *errorLog) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.all)
+	return slices.Clone(s.errs)
 }
 
 // clock is a time that only the test moves.
