@@ -43,7 +43,6 @@ func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 				if failed.Add(1); t.Context().Err() != nil {
 					return
 				}
-				time.Sleep(5 * time.Millisecond)
 			}
 			sent = append(sent, idsOf(part)...)
 			acknowledged.Add(1)

@@ -64,7 +64,7 @@ func TestOpenErrors(t *testing.T) {
 			if err := os.Truncate(path, 64<<10); err != nil {
 				t.Fatal(err)
 			}
-		}, pratique.Corrupt, "shorter"},
+		}, pratique.Corrupt, "truncated"},
 		{"with pages of zeros", func(t *testing.T, path string) {
 			fillFile(t, path)
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
