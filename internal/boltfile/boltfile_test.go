@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -128,14 +129,15 @@ func TestOpenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	toRead := Options()
-	toRead.ReadOnly = true
+	atOnce, toRead := Options(), Options()
+	atOnce.Timeout = time.Millisecond
+	toRead.ReadOnly, toRead.Timeout = true, time.Millisecond
 	for _, test := range []struct {
 		path    string
 		options *bbolt.Options
 		kind    pratique.Kind
 	}{
-		{whole, Options(), pratique.Conflict},
+		{whole, atOnce, pratique.Conflict},
 		{whole, toRead, pratique.Conflict},
 		{text, Options(), pratique.Corrupt},
 		{cut, Options(), pratique.Corrupt},

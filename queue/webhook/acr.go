@@ -30,7 +30,7 @@ func eventgrid() Format {
 		// one adds oneself Azure says no more than that events have them.
 		Methods: []Method{MethodOIDC, MethodHeader, MethodURL}, HostNamed: true,
 		contentTypes: []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"},
-		parse:        parseEventGrid, greet: greetEventGrid, webhookOptions: true,
+		parse:        parseEventGrid, handshake: handshakeEventGrid, webhookOptions: true,
 		Answers: Answers{
 			Retries: "every answer but 200 to 204, and none within 30 seconds: for 24 hours, up to 30 times",
 			Loses:   "what is answered with 400, 401, 403 or 413, and what still fails after 24 hours, unless a container for dead letters is given",
@@ -141,9 +141,9 @@ func (e gridEvent) push(n Notification) (Notification, error) {
 	return pushed, nil
 }
 
-// greetEventGrid answers the handshake of Event Grid's own schema by giving the code back. The URL that comes with
+// handshakeEventGrid answers the handshake of Event Grid's own schema by giving the code back. The URL that comes with
 // the code is for people. CloudEvents have another handshake, which needs no body.
-func greetEventGrid(_ http.Header, body []byte) *greeting {
+func handshakeEventGrid(_ http.Header, body []byte) *handshake {
 	elements, err := gridElements(body)
 	if err != nil || len(elements) != 1 {
 		return nil
@@ -158,5 +158,5 @@ func greetEventGrid(_ http.Header, body []byte) *greeting {
 	if err := unmarshalStrict(e.Data, &d); err != nil || d.Code == "" {
 		return nil
 	}
-	return &greeting{reason: string(ActionPing), body: map[string]string{"validationResponse": d.Code}}
+	return &handshake{reason: string(ActionPing), body: map[string]string{"validationResponse": d.Code}}
 }

@@ -17,7 +17,7 @@ const jfrogHeader = "X-JFrog-Event-Auth"
 func artifactory() Format {
 	return Format{
 		Name: "artifactory", Sender: "JFrog Artifactory", Methods: []Method{MethodHMACSHA256, MethodHeader},
-		signature: signatureStyle{header: jfrogHeader}, header: jfrogHeader,
+		signature: signatureFormat{header: jfrogHeader}, header: jfrogHeader,
 		KeyIsPrefix: true, contentTypes: []string{"application/json"}, parse: parseArtifactory,
 		Answers: Answers{
 			Retries: "a few times; how often and when is not documented",
@@ -62,7 +62,7 @@ func parseArtifactory(_ http.Header, body []byte) ([]Notification, error) {
 	n := Notification{Action: artifactoryAction(e.EventType)}
 	switch {
 	case e.Domain != "docker" && (e.Domain != "" || data.Image == ""):
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	case data.SHA256 == sampleChecksum:
 		n.Action = ActionPing
 	case n.Action == ActionPush:

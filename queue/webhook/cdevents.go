@@ -120,7 +120,7 @@ func (n *Notification) readPurl(text string) error {
 	case packageurl.TypeDocker:
 		return fail("name images as pkg:oci, with a repository_url")
 	default:
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	qualifiers := purl.Qualifiers.Map()

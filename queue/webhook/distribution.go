@@ -61,7 +61,7 @@ type distributionEvent struct {
 }
 
 func parseDistribution(_ http.Header, body []byte) ([]Notification, error) {
-	elements, rest, err := takeOut(body, "events")
+	elements, rest, err := extractArray(body, "events")
 	if err != nil {
 		return nil, err
 	}

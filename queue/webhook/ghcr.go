@@ -11,7 +11,7 @@ import (
 func ghcr() Format {
 	return Format{
 		Name: "ghcr", Sender: "GitHub Container Registry", Methods: []Method{MethodHMACSHA256},
-		signature:    signatureStyle{header: "X-Hub-Signature-256", prefix: "sha256="},
+		signature:    signatureFormat{header: "X-Hub-Signature-256", prefix: "sha256="},
 		unsigned:     []string{"X-GitHub-Event", "X-GitHub-Delivery"},
 		contentTypes: []string{"application/json"}, parse: parseGHCR,
 		Answers: Answers{
@@ -87,7 +87,7 @@ func parseGHCR(h http.Header, body []byte) ([]Notification, error) {
 	}
 	n := Notification{ID: id, Action: ghcrAction(p.Action), Actor: p.Sender.Login}
 	if !pkg.container() {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	}
 	if n.Action != ActionPush {
 		return []Notification{n}, nil

@@ -12,7 +12,7 @@ func gitea() Format {
 	return Format{
 		Name: "gitea", Sender: "Gitea and Forgejo",
 		Methods:    []Method{MethodHMACSHA256, MethodHeader, MethodBearer, MethodBasic},
-		signature:  signatureStyle{header: "X-Gitea-Signature"},
+		signature:  signatureFormat{header: "X-Gitea-Signature"},
 		unsigned:   []string{"X-Gitea-Event", "X-Gitea-Delivery", "X-Forgejo-Event", "X-Forgejo-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseGitea,
 		Answers: Answers{
@@ -55,7 +55,7 @@ func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	case e.Package == nil:
 		return nil, errors.New(`no "package"`)
 	case e.Package.Type != "container":
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	case n.Action != ActionPush:
 	case e.Package.Owner.Login == "":
 		return nil, errors.New(`no "package.owner.login"`)

@@ -42,11 +42,11 @@ type harborData struct {
 }
 
 func parseHarbor(_ http.Header, body []byte) ([]Notification, error) {
-	resources, body, err := takeOut(body, "event_data", "resources")
+	resources, body, err := extractArray(body, "event_data", "resources")
 	if err != nil {
 		return nil, err
 	}
-	ofCloudEvent, body, err := takeOut(body, "data", "resources")
+	ofCloudEvent, body, err := extractArray(body, "data", "resources")
 	if err != nil {
 		return nil, err
 	}

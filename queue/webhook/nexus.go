@@ -11,7 +11,7 @@ import (
 func nexus() Format {
 	return Format{
 		Name: "nexus", Sender: "Sonatype Nexus Repository 3", Methods: []Method{MethodHMACSHA1},
-		signature:  signatureStyle{header: "X-Nexus-Webhook-Signature"},
+		signature:  signatureFormat{header: "X-Nexus-Webhook-Signature"},
 		unsigned:   []string{"X-Nexus-Webhook-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseNexus,
 		Answers: Answers{
@@ -88,7 +88,7 @@ func nexusAction(word string) Action {
 
 func (n *Notification) readComponent(c nexusComponent) error {
 	if c.Format != "docker" {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	n.Repository = c.Name
@@ -106,7 +106,7 @@ func (n *Notification) readComponent(c nexusComponent) error {
 // readAsset reads a name such as v2/team/app/manifests/1.4.2.
 func (n *Notification) readAsset(a nexusAsset) error {
 	if a.Format != "docker" {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	if a.Name == "" {
@@ -150,5 +150,5 @@ func nexusTime(text string) time.Time {
 	if err != nil {
 		return parseTime(text)
 	}
-	return writable(at)
+	return representable(at)
 }
