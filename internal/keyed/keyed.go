@@ -1,5 +1,5 @@
-// Package keyed has a mutex for each subject that somebody works on. It holds within one process. Unlike for a
-// [sync.Mutex], waiting ends with the context.
+// Package keyed has a mutex for each subject, within one process. Unlike with a [sync.Mutex], waiting ends with the
+// context.
 package keyed
 
 import (
@@ -18,12 +18,12 @@ type Mutex struct {
 }
 
 type lock struct {
-	// slot holds one value while the lock is taken; users counts the holder and those who wait.
+	// slot holds one value while the lock is held; users counts the holder and the waiters.
 	slot  chan struct{}
 	users int
 }
 
-// Lock waits for the subject's lock and returns the function that frees it. If ctx ends first the error is Unavailable.
+// Lock locks a subject and returns the function that unlocks it. If ctx ends first the error is Unavailable.
 func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), err error) {
 	m.mu.Lock()
 	entry := m.held[s]
@@ -49,34 +49,34 @@ func (m *Mutex) Lock(ctx context.Context, s pratique.Subject) (unlock func(), er
 		return func() { <-entry.slot; forget() }, nil
 	case <-ctx.Done():
 		forget()
-		return nil, pratique.Wrap(pratique.Unavailable, "wait for other work on", s.String(), context.Cause(ctx))
+		return nil, pratique.Wrap(pratique.Unavailable, "lock", s.String(), context.Cause(ctx))
 	}
 }
 
-// Held reports whether somebody has the subject's lock now. It is a hint: the answer may be old at once.
+// Held reports whether the subject is locked. It is a hint: the answer may be outdated at once.
 func (m *Mutex) Held(s pratique.Subject) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.held[s] != nil
 }
 
-// LockAll waits for the locks of all subjects, and returns the function that frees them. They are taken in one order, so that
-// callers whose subjects overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
+// LockAll locks all subjects and returns the function that unlocks them. It locks in a fixed order, so that callers whose
+// subjects overlap cannot deadlock. After an error, which is that of [Mutex.Lock], none is locked.
 func (m *Mutex) LockAll(ctx context.Context, subjects ...pratique.Subject) (unlock func(), err error) {
 	sorted := slices.SortedFunc(slices.Values(subjects), func(a, b pratique.Subject) int { return cmp.Compare(a.String(), b.String()) })
-	var held []func()
+	var unlocks []func()
 	unlock = func() {
-		for _, free := range slices.Backward(held) {
-			free()
+		for _, unlock := range slices.Backward(unlocks) {
+			unlock()
 		}
 	}
 	for _, s := range slices.Compact(sorted) {
-		free, err := m.Lock(ctx, s)
+		one, err := m.Lock(ctx, s)
 		if err != nil {
 			unlock()
 			return nil, err
 		}
-		held = append(held, free)
+		unlocks = append(unlocks, one)
 	}
 	return unlock, nil
 }
