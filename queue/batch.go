@@ -15,29 +15,29 @@ import (
 	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
-// Bounds of what is committed at once. The server takes 1000 messages; half of that leaves room for a server
-// that was told to take fewer, and the bytes bound what it stages.
+// Bounds of a batch. The server's limit is 1000 messages; half of that also suits a server with a lower limit.
+// The bytes bound what the server stages.
 const (
-	batchMessages = 500
-	batchBytes    = mib
-	// The server stages a batch in a store of its own, which costs it half a dozen syncs of files and
-	// directories however small the batch is; below this one sync for each message is cheaper.
-	batchLeast = 12
+	maxBatchMessages = 500
+	maxBatchBytes    = mib
+	// The server stages a batch in a store of its own, which costs half a dozen syncs of files and directories
+	// however small the batch is. Below this, one sync for each message is cheaper.
+	minBatchMessages = 12
 )
 
-// errNotAtomic says that the messages cannot go in as one batch but can one by one: the server refused the
-// batch or does not know batches.
-var errNotAtomic = errors.New("not taken as one batch")
+// errNotAtomic means that the messages cannot be stored as one batch, but may be one by one: the server
+// refused the batch or does not support batches.
+var errNotAtomic = errors.New("not accepted as one batch")
 
-// PublishBatch puts messages into a stage's priorities in their order and waits until the server has stored them all,
-// up to 500 messages or 1 MiB at once, at most until ctx ends or 5 s for each such part. A server that syncs
-// every append ([EmbeddedConfig.SyncAlways]) syncs a few times for a part, not once for a message; fewer than 12
-// messages, or messages of which the server refuses a batch, are published one after the other, each within 5 s.
-// Ids that the stage already has are stored once.
+// PublishBatch queues messages for a stage in their order, and waits until the server has stored them all. It
+// sends batches of up to 500 messages or 1 MiB, and waits at most until ctx ends or 5 s for each. A server that
+// syncs every append ([EmbeddedConfig.SyncAlways]) syncs a few times for a batch, not once for a message. Fewer
+// than 12 messages, and those of a batch that the server refuses, are published one by one, each within 5 s. Ids
+// that the stage already has are stored once.
 //
-// The kinds of errors are those of [Broker.Publish]. A message without an id, for an unknown priority or too large is
-// refused before any is sent. After every other error none, some or all may have been stored, not always the first
-// ones if the power failed: publish all of them again with the same ids.
+// The kinds of errors are those of [Broker.Publish]. A message without an id, with an unknown priority or too
+// large is refused before any is sent. After any other error none, some or all may have been stored, and after
+// a power failure not always the first ones: publish all of them again with the same ids.
 func (b *Broker) PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
@@ -61,8 +61,7 @@ type Entry struct {
 	Body    []byte
 }
 
-// PublishFacts is [Broker.PublishBatch] for the ledger. Its entries are few for a push, and many when a new
-// vulnerability database changes what is known of many images.
+// PublishFacts is [Broker.PublishBatch] for the ledger. A push has few entries, a rescan may have many.
 func (b *Broker) PublishFacts(ctx context.Context, all []Entry) error {
 	for _, s := range Topology() {
 		if s.Name == LedgerStream {
@@ -89,12 +88,12 @@ func (b *Broker) publishAll(ctx context.Context, op string, s Stream, all []Entr
 	return nil
 }
 
-// batchLength is how many of the first messages go into one batch, at least one.
+// batchLength returns how many of the first messages go into one batch, at least one.
 func batchLength(all []Entry) int {
 	size := 0
 	for i, m := range all {
 		size += len(m.Body)
-		if i > 0 && (i == batchMessages || size > batchBytes) {
+		if i > 0 && (i == maxBatchMessages || size > maxBatchBytes) {
 			return i
 		}
 	}
@@ -102,13 +101,14 @@ func batchLength(all []Entry) int {
 }
 
 func (b *Broker) publishPart(ctx context.Context, op string, s Stream, part []Entry) error {
-	if len(part) >= batchLeast {
+	if len(part) >= minBatchMessages {
 		err := b.publishAtomically(ctx, op, s, part)
 		if !errors.Is(err, errNotAtomic) {
 			return err
 		}
 	}
-	// What is stored already, be it from a batch that the server took as single messages, is stored once.
+	// The ids keep what is stored already, perhaps by a server that took the batch as single messages, from
+	// being stored twice.
 	for _, m := range part {
 		if err := b.publish(ctx, op, s, m); err != nil {
 			return err
@@ -117,12 +117,12 @@ func (b *Broker) publishPart(ctx context.Context, op string, s Stream, part []En
 	return nil
 }
 
-// publishAtomically sends part as one batch. The first message asks for an answer, so that a server that does
-// not take the batch hears no more of it; so does the last, which commits it.
+// publishAtomically sends part as one batch. It waits for the answer to the first message, so that a server that
+// refuses the batch is sent no more of it, and for that to the last, which commits the batch.
 func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, part []Entry) error {
 	subject := fmt.Sprintf("batch of %d", len(part))
 	conn := b.js.Conn()
-	// The library would buffer while it reconnects, and the caller would wait for nothing.
+	// While it reconnects the library would buffer the messages, and the caller would wait in vain.
 	if !conn.IsConnected() {
 		return pratique.Wrap(pratique.Unavailable, op, subject, errNoConnection)
 	}
@@ -158,7 +158,7 @@ func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, par
 	return nil
 }
 
-// checkAnswer compares an answer of the server with the one that a batch wants.
+// checkAnswer compares an answer of the server with the expected one.
 func checkAnswer(data []byte, want natsinternals.BatchAnswer) error {
 	var got natsinternals.BatchAnswer
 	if len(data) > 0 {
@@ -169,7 +169,7 @@ func checkAnswer(data []byte, want natsinternals.BatchAnswer) error {
 	if got.Error != nil {
 		return got.Error
 	}
-	// A server that does not know batches acknowledges the first message as one of its own.
+	// A server that does not support batches acknowledges the first message as a single one.
 	if first := want.Count == 0; got != want || first && len(data) > 0 {
 		return errNotAtomic
 	}

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,6 +31,12 @@ func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 	var sent []string
 	var acknowledged, failed atomic.Int32
 	stop := make(chan struct{})
+	try := func(part []pratique.Message) error {
+		// A request that is lost with its connection has no answer.
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		return b.PublishBatch(ctx, pratique.StageInspect, part)
+	}
 	var publisher sync.WaitGroup
 	publisher.Go(func() {
 		for n := 0; ; n++ {
@@ -39,7 +46,7 @@ func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 			default:
 			}
 			part := batch(fmt.Sprint("m", n, "-"), size)
-			for b.PublishBatch(t.Context(), pratique.StageInspect, part) != nil {
+			for try(part) != nil {
 				if failed.Add(1); t.Context().Err() != nil {
 					return
 				}

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -159,13 +160,9 @@ func TestBatchWithoutServerIsUnavailable(t *testing.T) {
 	t.Parallel()
 	e, b, _ := start(t, t.TempDir(), queue.Config{})
 	e.Close()
-	begin := time.Now()
 	err := b.PublishBatch(t.Context(), pratique.StageInspect, batch("a", 20))
-	if pratique.KindOf(err) != pratique.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("took %s, too long for a webhook", took)
+	if pratique.KindOf(err) != pratique.Unavailable || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err) // a webhook waits for it, so it must not wait itself
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,18 +16,18 @@ import (
 
 // Config sets the bounds of the work. Every zero value means its default.
 type Config struct {
-	// AckWait is how long a message may go without a sign of life before it is delivered again; a
-	// heartbeat is sent every third of it. Default 30 s. It is also the wait after a crash.
+	// AckWait is how long a message may go without a heartbeat before it is redelivered; a heartbeat is sent
+	// every third of it. Default 30 s. It is also the wait after a crash.
 	AckWait time.Duration
-	// MaxAttempts is how many starts of a job may end with a failure that is no reason to wait, or with no
-	// word at all because the worker died. Default 8.
+	// MaxAttempts is how many counted attempts a job has: those that crash or fail without a reason to wait,
+	// see [Dispose]. Default 8.
 	MaxAttempts int
-	// MaxAge is how long after it was put into the queue a job that waits for something else (a registry that
-	// does not answer, a login that is refused) is tried again, see [Dispose]. Default 24 h.
+	// MaxAge is how long after it was queued a job is retried that waits for something else, such as a registry
+	// that does not answer or a login that is refused, see [Dispose]. Default 24 h.
 	MaxAge time.Duration
 	// MinDelay and MaxDelay bound the wait before another attempt. Defaults 1 s and 5 min.
 	MinDelay, MaxDelay time.Duration
-	// Grace is how long running handlers may take after [Broker.Run] was told to stop. Default 25 s.
+	// Grace is how long running handlers may take to finish when [Broker.Run] drains. Default 25 s.
 	Grace time.Duration
 	// Replicas is the number of copies of each stream in a cluster. Default 1.
 	Replicas int
@@ -34,9 +35,9 @@ type Config struct {
 	LedgerBytes int64
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// Trouble hears of what is retried by itself: a lost connection, an acknowledgement that did not
-	// arrive, a panic with its stack. It may be nil, and may be called from any goroutine.
-	Trouble func(error)
+	// OnError is called with errors that are handled here, by a retry: a lost connection, an acknowledgement
+	// that did not arrive, a panic with its stack. It may be nil, and is called from any goroutine.
+	OnError func(error)
 }
 
 func (c Config) withDefaults() Config {
@@ -56,8 +57,8 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Trouble == nil {
-		c.Trouble = func(error) {}
+	if c.OnError == nil {
+		c.OnError = func(error) {}
 	}
 	return c
 }
@@ -81,8 +82,8 @@ func (b *Broker) Setup(ctx context.Context) error {
 		if s.Name == LedgerStream && b.config.LedgerBytes > 0 {
 			s.MaxBytes = b.config.LedgerBytes
 		}
-		if s.Name == startsStream {
-			s.MaxAge = max(s.MaxAge, 2*b.config.MaxAge) // a count must outlive the job
+		if s.Name == attemptsStream {
+			s.MaxAge = max(s.MaxAge, 2*b.config.MaxAge) // a count must outlive its job
 		}
 		if err := b.checkFormat(ctx, s); err != nil {
 			return err
@@ -102,7 +103,7 @@ func (b *Broker) Setup(ctx context.Context) error {
 	return nil
 }
 
-// checkFormat refuses a stream with messages that another version wrote in another format.
+// checkFormat refuses a stream with messages in the format of another version.
 func (b *Broker) checkFormat(ctx context.Context, s Stream) error {
 	op := "set up stream " + s.Name
 	existing, err := b.js.Stream(ctx, s.Name)
@@ -131,10 +132,10 @@ func setupError(op string, err error) error {
 
 const publishWait = 5 * time.Second
 
-// Publish puts work into a stage's priority and waits until the server has stored it, at most until ctx ends or
-// 5 s. The same id again within the stream's duplicate window is stored once. Without an acknowledgement the
-// error is Unavailable, and the message may still have been stored: publish again with the same id. A full queue
-// is Unavailable, too, since it takes work again once some of its own is done.
+// Publish queues work for a stage and waits until the server has stored it, at most until ctx ends or 5 s.
+// The same id again within the stream's duplicate window is stored once. Without an acknowledgement the error
+// is Unavailable, and the message may still have been stored: publish again with the same id. A full queue is
+// Unavailable too, since it accepts work again once some of its own is done.
 func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
@@ -148,7 +149,7 @@ func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pra
 }
 
 func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) error {
-	// The library would buffer while it reconnects, and the caller would wait for nothing.
+	// While it reconnects the library would buffer the message, and the caller would wait in vain.
 	if !b.js.Conn().IsConnected() {
 		return pratique.Wrap(pratique.Unavailable, op, m.ID, errNoConnection)
 	}
@@ -164,7 +165,7 @@ func checkMessage(op string, priority pratique.Priority, id string) error {
 	if id == "" {
 		return pratique.Errorf(pratique.Internal, op, "message without an id")
 	}
-	if !known(priority) {
+	if !slices.Contains(pratique.Priorities(), priority) {
 		return pratique.Wrap(pratique.Internal, op, id, fmt.Errorf("there is no priority %q", priority))
 	}
 	return nil
@@ -178,23 +179,14 @@ func publishError(op string, s Stream, id string, err error) error {
 		if s.Name == LedgerStream {
 			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
 		} else {
-			err = fmt.Errorf("the queue is full: it takes new work when some of its own is done: %w", err)
+			err = fmt.Errorf("the queue is full: it accepts new work when some of its own is done: %w", err)
 		}
 	}
 	return pratique.Wrap(pratique.Unavailable, op, id, err)
 }
 
-func known(priority pratique.Priority) bool {
-	for _, l := range pratique.Priorities() {
-		if l == priority {
-			return true
-		}
-	}
-	return false
-}
-
-// Pending returns the backlog of every stage and priority, in the order of the line and most urgent priority first.
-// Running are the jobs that a worker of this process has, as [Broker.Jobs] says it.
+// Pending returns the backlog of every stage and priority, in the order of the stages, the most urgent
+// priority first. Running counts the jobs that workers of this process have.
 func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
 	var all []pratique.QueueFigures
 	for _, stage := range pratique.Stages() {
@@ -224,7 +216,8 @@ func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
 		return out, err
 	}
 	info := consumer.CachedInfo()
-	// The server counts a job that waits for another attempt with those that were handed out. What runs, this process knows.
+	// To the server a job that waits for another attempt is as pending as one that runs. This process knows
+	// what runs.
 	out.Total = info.NumPending + uint64(max(0, info.NumAckPending))
 	out.Running = min(b.running.count(s.Stage, priority), out.Total)
 	out.Waiting = out.Total - out.Running

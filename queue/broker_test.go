@@ -1,6 +1,8 @@
 package queue_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,13 +82,9 @@ func TestPublishWithoutServerIsUnavailable(t *testing.T) {
 	t.Parallel()
 	e, b, _ := start(t, t.TempDir(), queue.Config{})
 	e.Close()
-	begin := time.Now()
 	err := b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "x", nil)
-	if pratique.KindOf(err) != pratique.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	if took := time.Since(begin); took > time.Second {
-		t.Errorf("took %s, too long for a webhook", took)
+	if pratique.KindOf(err) != pratique.Unavailable || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err) // a webhook waits for it, so it must not wait itself
 	}
 }
 

@@ -17,73 +17,69 @@ func TestDispose(t *testing.T) {
 	of := func(k pratique.Kind) error { return pratique.Errorf(k, "x", "y") }
 	const young, old = time.Minute, time.Hour + 1
 	again := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d} }
-	wait := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d, Forgive: true} }
-	end, ended := Disposition{Action: Term}, Disposition{Action: Term, Forgive: true}
+	wait := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d, Uncounted: true} }
+	end, ended := Disposition{Action: Term}, Disposition{Action: Term, Uncounted: true}
 	for _, test := range []struct {
-		name   string
-		err    error
-		effort Effort
-		jitter float64
-		want   Disposition
+		name    string
+		err     error
+		history History
+		jitter  float64
+		want    Disposition
 	}{
-		{"success", nil, Effort{1, 1, 0}, 0, Disposition{}},
-		{"late success", nil, Effort{99, 99, old}, 0, Disposition{}},
-		{"first", of(pratique.Unavailable), Effort{1, 1, 0}, 0, wait(time.Second)},
-		{"third", of(pratique.Unavailable), Effort{3, 1, 0}, 0, wait(4 * time.Second)},
-		{"hundredth", of(pratique.Unavailable), Effort{100, 1, young}, 0, wait(20 * time.Second)},
-		{"too old", of(pratique.Unavailable), Effort{100, 1, old}, 0, ended},
-		{"as old as allowed", of(pratique.Unavailable), Effort{100, 1, old - 1}, 0, wait(20 * time.Second)},
-		{"too old when the service came back", of(pratique.Unavailable), Effort{3, 1, old}, 0, wait(4 * time.Second)},
-		{"and its last start", of(pratique.Unavailable), Effort{4, 1, old}, 0, ended},
-		{"clock set back", of(pratique.Unavailable), Effort{100, 1, -old}, 0, wait(20 * time.Second)},
-		{"after crashes", of(pratique.Unavailable), Effort{9, 4, young}, 0, wait(20 * time.Second)},
-		{"rate limited", of(pratique.RateLimited), Effort{1, 1, 0}, 0, wait(8 * time.Second)},
-		{"rate limited, bounded", of(pratique.RateLimited), Effort{3, 1, 0}, 0, wait(20 * time.Second)},
-		{"jitter", of(pratique.Conflict), Effort{3, 1, 0}, 0.5, wait(3 * time.Second)},
-		{"most jitter", of(pratique.Conflict), Effort{3, 1, 0}, 1, wait(2 * time.Second)},
-		{"nonsense jitter", of(pratique.Conflict), Effort{1, 1, 0}, -7, wait(time.Second)},
-		{"no start", of(pratique.Conflict), Effort{}, 0, wait(time.Second)},
-		{"denied", of(pratique.Denied), Effort{100, 1, young}, 0, wait(20 * time.Second)},
-		{"stale", of(pratique.Stale), Effort{100, 1, young}, 0, wait(20 * time.Second)},
-		{"unknown", errors.New("x"), Effort{1, 1, 0}, 0, again(time.Second)},
-		{"unknown after an outage", errors.New("x"), Effort{100, 3, old}, 0, again(20 * time.Second)},
-		{"unknown, last", errors.New("x"), Effort{4, 4, 0}, 0, end},
-		{"internal", of(pratique.Internal), Effort{1, 1, 0}, 0, again(time.Second)},
-		{"internal, last", of(pratique.Internal), Effort{100, 4, 0}, 0, end},
-		{"died", of(pratique.Died), Effort{2, 2, 0}, 0, again(2 * time.Second)},
-		{"died, last", of(pratique.Died), Effort{4, 4, 0}, 0, end},
-		{"told", toldError(7 * time.Second), Effort{5, 1, 0}, 0, wait(7 * time.Second)},
-		{"told, with jitter", toldError(8 * time.Second), Effort{5, 1, 0}, 1, wait(11 * time.Second)},
-		{"told nonsense", toldError(100 * time.Hour), Effort{5, 1, 0}, 0, wait(15 * time.Minute)},
-		{"told nothing", toldError(0), Effort{1, 1, 0}, 0, wait(8 * time.Second)},
-		{"told, and too old", toldError(time.Second), Effort{4, 1, old}, 0, ended},
-		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), Effort{1, 1, 0}, 0, end},
+		{"success", nil, History{1, 1, 0}, 0, Disposition{}},
+		{"late success", nil, History{99, 99, old}, 0, Disposition{}},
+		{"first", of(pratique.Unavailable), History{1, 1, 0}, 0, wait(time.Second)},
+		{"third", of(pratique.Unavailable), History{3, 1, 0}, 0, wait(4 * time.Second)},
+		{"hundredth", of(pratique.Unavailable), History{100, 1, young}, 0, wait(20 * time.Second)},
+		{"too old", of(pratique.Unavailable), History{100, 1, old}, 0, ended},
+		{"as old as allowed", of(pratique.Unavailable), History{100, 1, old - 1}, 0, wait(20 * time.Second)},
+		{"too old when the service came back", of(pratique.Unavailable), History{3, 1, old}, 0, wait(4 * time.Second)},
+		{"and its last start", of(pratique.Unavailable), History{4, 1, old}, 0, ended},
+		{"clock set back", of(pratique.Unavailable), History{100, 1, -old}, 0, wait(20 * time.Second)},
+		{"after crashes", of(pratique.Unavailable), History{9, 4, young}, 0, wait(20 * time.Second)},
+		{"rate limited", of(pratique.RateLimited), History{1, 1, 0}, 0, wait(8 * time.Second)},
+		{"rate limited, bounded", of(pratique.RateLimited), History{3, 1, 0}, 0, wait(20 * time.Second)},
+		{"jitter", of(pratique.Conflict), History{3, 1, 0}, 0.5, wait(3 * time.Second)},
+		{"most jitter", of(pratique.Conflict), History{3, 1, 0}, 1, wait(2 * time.Second)},
+		{"nonsense jitter", of(pratique.Conflict), History{1, 1, 0}, -7, wait(time.Second)},
+		{"no start", of(pratique.Conflict), History{}, 0, wait(time.Second)},
+		{"denied", of(pratique.Denied), History{100, 1, young}, 0, wait(20 * time.Second)},
+		{"stale", of(pratique.Stale), History{100, 1, young}, 0, wait(20 * time.Second)},
+		{"unknown", errors.New("x"), History{1, 1, 0}, 0, again(time.Second)},
+		{"unknown after an outage", errors.New("x"), History{100, 3, old}, 0, again(20 * time.Second)},
+		{"unknown, last", errors.New("x"), History{4, 4, 0}, 0, end},
+		{"internal", of(pratique.Internal), History{1, 1, 0}, 0, again(time.Second)},
+		{"internal, last", of(pratique.Internal), History{100, 4, 0}, 0, end},
+		{"died", of(pratique.Died), History{2, 2, 0}, 0, again(2 * time.Second)},
+		{"died, last", of(pratique.Died), History{4, 4, 0}, 0, end},
+		{"told", toldError(7 * time.Second), History{5, 1, 0}, 0, wait(7 * time.Second)},
+		{"told, with jitter", toldError(8 * time.Second), History{5, 1, 0}, 1, wait(11 * time.Second)},
+		{"told nonsense", toldError(100 * time.Hour), History{5, 1, 0}, 0, wait(15 * time.Minute)},
+		{"told nothing", toldError(0), History{1, 1, 0}, 0, wait(8 * time.Second)},
+		{"told, and too old", toldError(time.Second), History{4, 1, old}, 0, ended},
+		{"wrapped", fmt.Errorf("a: %w", of(pratique.Invalid)), History{1, 1, 0}, 0, end},
 	} {
-		if got := Dispose(test.err, test.effort, c, test.jitter); got != test.want {
+		if got := Dispose(test.err, test.history, c, test.jitter); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
 	for k := pratique.Unknown; k <= pratique.Died; k++ {
-		if got := Dispose(of(k), Effort{1, 1, 0}, c, 0).Action == Term; got != k.Permanent() {
+		if got := Dispose(of(k), History{1, 1, 0}, c, 0).Action == Term; got != k.Permanent() {
 			t.Errorf("%s ends at once: %v, permanent: %v", k, got, k.Permanent())
 		}
 	}
 }
 
-func TestCountsOfAnOlderVersion(t *testing.T) {
+func TestCountsAreParsed(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]start{
-		"3": {total: 3, spent: 3}, "7 2": {total: 7, spent: 2}, "7 2 1": {total: 7, spent: 2, deaths: 1},
-		"4 3 2\ndied\nit took\ntoo long": {total: 4, spent: 3, deaths: 2, kind: pratique.Died, reason: "it took\ntoo long"},
-	} {
-		var got start
-		if err := got.parse(text); err != nil || got != want {
-			t.Errorf("%q: %+v, %v", text, got, err)
-		}
+	want := attempt{total: 4, counted: 3, crashes: 2, kind: pratique.Died, reason: "it took\ntoo long"}
+	var got attempt
+	if err := got.parse("4 3 2\ndied\nit took\ntoo long"); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
 	}
-	for _, text := range []string{"", "x", "1 x", "x 1", "1 2 x"} {
-		if err := new(start).parse(text); err == nil {
-			t.Errorf("%q was read", text)
+	for _, text := range []string{"", "x", "1 x", "x 1", "1 2", "1 2 x"} {
+		if err := new(attempt).parse(text); err == nil {
+			t.Errorf("%q was parsed", text)
 		}
 	}
 }
@@ -91,10 +87,10 @@ func TestCountsOfAnOlderVersion(t *testing.T) {
 func TestDelayIsBounded(t *testing.T) {
 	t.Parallel()
 	c := Config{MinDelay: time.Second, MaxDelay: time.Minute}
-	for starts := range 5000 {
-		d := Dispose(pratique.Errorf(pratique.Unavailable, "x", "y"), Effort{Starts: starts}, c, 0.3)
+	for attempts := range 5000 {
+		d := Dispose(pratique.Errorf(pratique.Unavailable, "x", "y"), History{Attempts: attempts}, c, 0.3)
 		if d.Delay <= 0 || d.Delay > time.Minute {
-			t.Fatalf("start %d: %s", starts, d.Delay)
+			t.Fatalf("attempt %d: %s", attempts, d.Delay)
 		}
 	}
 }

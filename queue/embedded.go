@@ -18,14 +18,14 @@ import (
 
 // EmbeddedConfig configures the embedded server.
 type EmbeddedConfig struct {
-	// Dir holds the streams. One process at a time: the directory is locked.
+	// Dir holds the streams. It is locked, for one process at a time.
 	Dir string
-	// SyncAlways makes each append reach the disk before it is acknowledged. Without it JetStream syncs
-	// every two minutes, which survives a killed process but not a power cut.
+	// SyncAlways syncs each append before it is acknowledged. Without it JetStream syncs every two minutes,
+	// which survives a killed process but not a power cut.
 	SyncAlways bool
-	// MaxStoreBytes bounds all streams together; 0 means 16 GiB. It must hold the sizes of [Topology].
+	// MaxStoreBytes bounds all streams together; 0 means 16 GiB. It must be at least the sum of [Topology].
 	MaxStoreBytes int64
-	// Log receives the server's warnings and errors; nil discards them. It may be called from any goroutine.
+	// Log is called with the server's warnings and errors, from any goroutine; nil discards them.
 	Log func(level, message string)
 }
 
@@ -34,7 +34,7 @@ const (
 	startWait       = 30 * time.Second
 )
 
-// Embedded is a NATS server inside this process. It listens on no socket and handles no signals.
+// Embedded is a NATS server in this process. It listens on no socket and handles no signals.
 type Embedded struct {
 	server *server.Server
 	lock   *flock.Flock
@@ -51,7 +51,7 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	if c.Dir == "" {
 		return nil, pratique.Errorf(pratique.Invalid, op, "no directory given")
 	}
-	lock, err := dirlock.Take(c.Dir)
+	lock, err := dirlock.Lock(c.Dir)
 	switch {
 	case errors.Is(err, dirlock.ErrInUse):
 		return nil, pratique.Wrap(pratique.Conflict, op, c.Dir, err)
@@ -67,7 +67,7 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 		_ = lock.Unlock() // the error that matters is err
 		return nil, pratique.Wrap(pratique.Invalid, op, c.Dir, err)
 	}
-	logs := &serverLog{to: c.Log, broken: make(chan struct{})}
+	logs := &serverLog{to: c.Log, writeFailed: make(chan struct{})}
 	s.SetLoggerV2(logs, false, false, false)
 	s.Start()
 	e := &Embedded{server: s, lock: lock, logs: logs}
@@ -106,15 +106,16 @@ func (e *Embedded) Conn() (*nats.Conn, error) {
 	return conn, nil
 }
 
-// Wait returns nil when ctx ends, and Unavailable once the server could not write. It keeps that for ever, also when the
-// disk has room again, so it has to be closed and started anew; what was acknowledged is there then.
+// Wait returns nil when ctx ends, and Unavailable once the server could not write. The server does not recover
+// from that, even if the disk has space again, so it has to be closed and started again. What was acknowledged is
+// there then.
 func (e *Embedded) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-e.logs.broken:
+	case <-e.logs.writeFailed:
 		return pratique.Errorf(pratique.Unavailable, "write the queue",
-			"%s; the service has to be started again, with room on the disk", e.logs.last())
+			"%s; free disk space and restart the service", e.logs.last())
 	}
 }
 
@@ -131,22 +132,22 @@ func (e *Embedded) Close() {
 	_ = e.lock.Unlock() // the lock ends with the process anyway
 }
 
-// serverLog hands the server's warnings and errors on, and keeps the last error for the error of a failed start.
+// serverLog passes the server's warnings and errors on, and keeps the last error.
 type serverLog struct {
 	to func(level, message string)
 
-	mu      sync.Mutex
-	lastErr string
-	broken  chan struct{} // closed after an error of writing
+	mu          sync.Mutex
+	lastErr     string
+	writeFailed chan struct{} // closed after a write error
 }
 
 var _ server.Logger = (*serverLog)(nil)
 
-func (l *serverLog) pass(level, format string, args []any) {
+func (l *serverLog) log(level, format string, args []any) {
 	message := fmt.Sprintf(format, args...)
 	if level != "warn" {
 		l.mu.Lock()
-		l.note(message)
+		l.keep(message)
 		l.mu.Unlock()
 	}
 	if l.to != nil {
@@ -154,16 +155,16 @@ func (l *serverLog) pass(level, format string, args []any) {
 	}
 }
 
-// note keeps an error; the one about writing stays, since others follow from it.
-func (l *serverLog) note(message string) {
+// keep keeps an error. A write error is not replaced, since others follow from it.
+func (l *serverLog) keep(message string) {
 	select {
-	case <-l.broken:
+	case <-l.writeFailed:
 		return
 	default:
 	}
 	l.lastErr = message
 	if natsinternals.StoppedWriting(message) {
-		close(l.broken)
+		close(l.writeFailed)
 	}
 }
 
@@ -179,6 +180,6 @@ func (l *serverLog) last() string {
 func (l *serverLog) Noticef(string, ...any)         {}
 func (l *serverLog) Debugf(string, ...any)          {}
 func (l *serverLog) Tracef(string, ...any)          {}
-func (l *serverLog) Warnf(format string, v ...any)  { l.pass("warn", format, v) }
-func (l *serverLog) Errorf(format string, v ...any) { l.pass("error", format, v) }
-func (l *serverLog) Fatalf(format string, v ...any) { l.pass("fatal", format, v) }
+func (l *serverLog) Warnf(format string, v ...any)  { l.log("warn", format, v) }
+func (l *serverLog) Errorf(format string, v ...any) { l.log("error", format, v) }
+func (l *serverLog) Fatalf(format string, v ...any) { l.log("fatal", format, v) }

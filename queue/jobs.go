@@ -13,19 +13,20 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Queued is a job that is not done. See [Broker.Attempts] for how often it was started.
+// Queued is a job that is not done. [Broker.Attempts] returns how often it was attempted.
 type Queued struct {
 	Job
-	// Running says that a worker of this process has it now; others wait for a worker, or for another attempt.
+	// Running reports whether a worker of this process has it. If not, it waits for a worker or for another
+	// attempt.
 	Running bool
-	// Due is when it comes back for another attempt; zero if it runs, waits for a worker, or this process does not know.
+	// Due is when the next attempt is due; zero if it runs, waits for a worker, or this process does not know.
 	Due time.Time
 	seq uint64
 }
 
-// Jobs yields the jobs of all stages that are not done: the stages in the order of the line, the most urgent priority
-// first, and the oldest first within a priority. Each costs a request to the server, so stop at some point. What
-// changes meanwhile may or may not show. After an error, which is Unavailable, nothing follows.
+// Jobs yields the jobs that are not done, by stage, the most urgent priority first, and the oldest first within
+// a priority. Each costs a request to the server. Changes made meanwhile may or may not show. After an error,
+// which is Unavailable, nothing follows.
 func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	return func(yield func(Queued, error) bool) {
 		for _, stage := range pratique.Stages() {
@@ -48,7 +49,7 @@ func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	}
 }
 
-// jobs yields those of one priority, and reports whether to go on.
+// jobs yields the jobs of one priority, and reports whether to continue.
 func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority, yield func(Queued, error) bool) bool {
 	for from := uint64(1); ; {
 		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(s.Subject(priority)))
@@ -73,7 +74,7 @@ func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, pr
 	}
 }
 
-// Running yields the jobs that workers of this process have now, the oldest first. It asks nobody.
+// Running yields the jobs that workers of this process have now, the oldest first, without asking the server.
 func (b *Broker) Running() iter.Seq2[Queued, error] {
 	b.running.mu.Lock()
 	var all []Queued
@@ -91,7 +92,7 @@ func (b *Broker) Running() iter.Seq2[Queued, error] {
 	}
 }
 
-// Attempts returns how often a job was started so far.
+// Attempts returns how often a job was attempted so far.
 func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
 	const op = "count attempts"
 	if job.Attempt > 0 {
@@ -101,63 +102,64 @@ func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	stream, err := b.js.Stream(ctx, startsStream)
+	stream, err := b.js.Stream(ctx, attemptsStream)
 	if err != nil {
 		return 0, pratique.Wrap(pratique.Unavailable, op, job.ID, err)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, startsSubject(s.Name, job.seq, job.EnqueuedAt))
+	msg, err := stream.GetLastMsgForSubject(ctx, attemptsSubject(s.Name, job.seq, job.EnqueuedAt))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, nil
 	case err != nil:
 		return 0, pratique.Wrap(pratique.Unavailable, op, job.ID, err)
 	}
-	var last start
+	var last attempt
 	err = last.parse(string(msg.Data))
 	return last.total, pratique.Wrap(pratique.Corrupt, op, job.ID, err)
 }
 
-// Interrupt ends the context of the jobs of a stage that match and that this process runs. They come again at once, and
-// the interrupted start is forgiven: their handler has to find out why it should not go on. Only for stages that may
-// be stopped anywhere.
+// Interrupt cancels the context of the matching jobs of a stage that this process runs. They are redelivered at
+// once, and the interrupted attempt is uncounted; their handler has to find out why it should not go on. It is
+// only for stages that may be stopped anywhere.
 func (b *Broker) Interrupt(stage pratique.Stage, match func(Job) bool) {
 	b.running.mu.Lock()
 	defer b.running.mu.Unlock()
 	for r := range b.running.jobs {
 		if r.job.Stage == stage && match(r.job) {
-			r.stop(errInterrupted)
+			r.cancel(errInterrupted)
 		}
 	}
 }
 
 var errInterrupted = errors.New("interrupted")
 
-// running are the jobs whose handlers run in this process.
+// running holds the jobs whose handlers run in this process.
 type running struct {
 	mu   sync.Mutex
 	jobs map[*runningJob]bool
 }
 
 type runningJob struct {
-	job  Job
-	stop context.CancelCauseFunc
+	job    Job
+	cancel context.CancelCauseFunc
 }
 
-// handle runs a handler so that it can be seen and interrupted; then the error is errInterrupted.
+// handle runs a handler so that it can be listed and interrupted. The error of an interrupted handler is
+// errInterrupted.
 func (r *running) handle(ctx context.Context, job Job, handler func(context.Context, Job) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	me := &runningJob{job: job, stop: stop}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	entry := &runningJob{job: job, cancel: cancel}
 	r.mu.Lock()
 	if r.jobs == nil {
 		r.jobs = map[*runningJob]bool{}
 	}
-	r.jobs[me] = true
+	r.jobs[entry] = true
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		delete(r.jobs, me)
+		delete(r.jobs, entry)
 	}()
 	err := handler(ctx, job)
 	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
@@ -169,8 +171,8 @@ func (r *running) handle(ctx context.Context, job Job, handler func(context.Cont
 func (r *running) count(stage pratique.Stage, priority pratique.Priority) (n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for me := range r.jobs {
-		if me.job.Stage == stage && me.job.Priority == priority {
+	for j := range r.jobs {
+		if j.job.Stage == stage && j.job.Priority == priority {
 			n++
 		}
 	}
@@ -180,8 +182,8 @@ func (r *running) count(stage pratique.Stage, priority pratique.Priority) (n uin
 func (r *running) has(stage pratique.Stage, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for me := range r.jobs {
-		if me.job.Stage == stage && me.job.ID == id {
+	for j := range r.jobs {
+		if j.job.Stage == stage && j.job.ID == id {
 			return true
 		}
 	}

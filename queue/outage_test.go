@@ -16,7 +16,7 @@ import (
 
 var errAway = pratique.Errorf(pratique.Unavailable, "fetch", "no route")
 
-// An outage that is longer than MaxAttempts starts must not cost the job, and must not use up what it has for
+// An outage that is longer than MaxAttempts attempts must not cost the job, and must not use up what it has for
 // failures of another kind.
 func TestOutageCostsNoAttempts(t *testing.T) {
 	t.Parallel()
@@ -50,7 +50,7 @@ func TestOutageCostsNoAttempts(t *testing.T) {
 	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
 }
 
-// Whoever waits does not wait for ever.
+// Waiting for something else is bounded by the age of the job.
 func TestOutageEndsByAge(t *testing.T) {
 	t.Parallel()
 	var ahead atomic.Int64
@@ -154,7 +154,7 @@ func TestCountsOutliveTheJob(t *testing.T) {
 	t.Parallel()
 	for _, age := range []time.Duration{0, time.Hour, 100 * time.Hour} {
 		_, _, js := start(t, t.TempDir(), queue.Config{MaxAge: age})
-		s, err := js.Stream(t.Context(), "STARTS")
+		s, err := js.Stream(t.Context(), "ATTEMPTS")
 		if err != nil {
 			t.Fatal(err)
 		}

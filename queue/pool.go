@@ -16,21 +16,21 @@ type Work struct {
 	Stage pratique.Stage
 	// Workers is how many jobs run at once; less than 1 means 1.
 	Workers int
-	// MaxDeaths is how many starts of a job may end with an error of kind Died, or with no word at all because
-	// this process died; after them the job ends before it is started. 0 means [Config.MaxAttempts].
-	MaxDeaths int
-	// Limits are how many of the workers may be busy with one priority. A priority that is left out has a default: pushes
-	// all, manual all but one, rescan half; at least one each.
+	// MaxCrashes is how many attempts at a job may crash: return an error of kind Died, or end with this
+	// process. After that the job ends without another attempt. 0 means [Config.MaxAttempts].
+	MaxCrashes int
+	// Limits bound the workers that are busy with one priority. The default for pushes is all, for manual
+	// all but one, for rescan half; at least one each.
 	Limits map[pratique.Priority]int
-	// Hold says how long a job has to stay in the queue although a worker is free; it may be nil. A held job was not
-	// started, and costs next to nothing: whatever it waits for, the jobs behind it go on. Jobs older than
-	// [Config.MaxAge] are not held, so that they end.
+	// Hold returns how long a job has to stay in the queue although a worker is free; it may be nil. Holding
+	// a job is no attempt, and does not block the jobs behind it. Jobs older than [Config.MaxAge] are not
+	// held, so that they end.
 	Hold func(job Job) time.Duration
-	// Handle does the job. Its error's kind decides what follows, see [Dispose]. A job may come again after
-	// it was done, when the acknowledgement was lost.
+	// Handle does the job. The kind of its error decides what follows, see [Dispose]. A job may be handled
+	// again after it was done, if the acknowledgement was lost.
 	Handle func(ctx context.Context, job Job) error
-	// Failed records that a job failed. With final set there will be no other attempt; a message is
-	// ended only after Failed returned nil for it, until then it comes back.
+	// Failed records that a job failed. If final is set there will be no other attempt. A message is
+	// terminated only after Failed returned nil for it; until then it is redelivered.
 	Failed func(ctx context.Context, job Job, err error, final bool) error
 }
 
@@ -41,24 +41,24 @@ type Job struct {
 	// ID is the id the message was published with.
 	ID   string
 	Body []byte
-	// Attempt counts from 1 how often the job was started, for whatever reason.
+	// Attempt is the number of this attempt, from 1. It includes uncounted ones.
 	Attempt int
-	// Deaths counts the earlier starts that ended with a death, see [Work.MaxDeaths].
-	Deaths     int
+	// Crashes is the number of earlier attempts that crashed, see [Work.MaxCrashes].
+	Crashes    int
 	EnqueuedAt time.Time
 }
 
-// Run does the work until ctx ends, then drains: it takes no more messages, lets running handlers finish for
+// Run does the work until ctx ends, then drains: it starts no more jobs, lets running handlers finish for
 // at most [Config.Grace], cancels the context of the rest, and returns when every handler has. A free worker
-// takes from the most urgent priority that has a message and is below its limit; one in 16 asks a less urgent priority first,
-// so that none waits for ever. The error is nil after a drain; anything else is a
-// reason why the work could not begin.
+// serves the most urgent priority that has a message and is below its limit; one job in 16 comes from a less
+// urgent priority first, so that none starves. The error is nil after a drain, and otherwise says why the
+// work could not begin.
 func (b *Broker) Run(ctx context.Context, works []Work) error {
 	pools := make([]*pool, 0, len(works))
 	for _, w := range works {
 		p, err := b.newPool(ctx, w)
 		if ctx.Err() != nil {
-			return nil // told to stop before anything was begun
+			return nil // stopped before anything was begun
 		}
 		if err != nil {
 			return err
@@ -86,28 +86,28 @@ func cancelAfterGrace(ctx context.Context, grace time.Duration, cancel func(), f
 	case <-finished:
 		return
 	}
-	patience := time.NewTimer(grace)
-	defer patience.Stop()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
 	select {
-	case <-patience.C:
+	case <-timer.C:
 		cancel()
 	case <-finished:
 	}
 }
 
-// pool runs the jobs of one stage. One dispatcher gives messages to workers; it looks for a message only
-// when a worker is free, so no message waits here while a worker elsewhere could do it.
+// pool runs the jobs of one stage. One dispatcher gives messages to workers. It asks for a message only
+// when a worker is free, so no message waits here while another process has a free worker.
 type pool struct {
-	work       Work
-	config     Config
-	priorities []*priority // most urgent first
-	arrived    chan struct{}
-	nak        func(jetstream.Msg, time.Duration)
-	term       func(jetstream.Msg) error
-	starts     starts
-	turns      *turns
-	running    *running
-	waiting    *waiting
+	work      Work
+	config    Config
+	fetchers  []*fetcher // most urgent priority first
+	arrived   chan struct{}
+	nak       func(jetstream.Msg, time.Duration)
+	term      func(jetstream.Msg) error
+	attempts  attempts
+	scheduler *scheduler
+	running   *running
+	waiting   *waiting
 }
 
 func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
@@ -121,15 +121,15 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 	}
 	w.Workers = max(1, w.Workers)
 	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
-		starts: starts{js: b.js}, turns: newTurns(w.Workers, w.Limits), running: &b.running, waiting: &b.waiting}
-	for _, name := range pratique.Priorities() {
-		consumer, err := b.js.Consumer(ctx, s.Name, string(name))
+		attempts: attempts{js: b.js}, scheduler: newScheduler(w.Workers, w.Limits), running: &b.running, waiting: &b.waiting}
+	for _, priority := range pratique.Priorities() {
+		consumer, err := b.js.Consumer(ctx, s.Name, string(priority))
 		if err != nil {
-			return nil, pratique.Wrap(pratique.Unavailable, op, s.Subject(name), err)
+			return nil, pratique.Wrap(pratique.Unavailable, op, s.Subject(priority), err)
 		}
-		p.priorities = append(p.priorities, &priority{
-			name: name, consumer: consumer, beat: b.config.AckWait / 3,
-			signal: p.signal, trouble: b.config.Trouble, nak: b.nak,
+		p.fetchers = append(p.fetchers, &fetcher{
+			priority: priority, consumer: consumer, interval: b.config.AckWait / 3,
+			signal: p.signal, onError: b.config.OnError, nak: b.nak,
 		})
 	}
 	return p, nil
@@ -150,26 +150,27 @@ func (p *pool) run(ctx, workCtx context.Context) {
 		if msg == nil {
 			return
 		}
-		p.turns.take(from)
+		p.scheduler.started(from)
 		running.Go(func() {
-			defer func() { p.turns.done(from); <-free; p.signal() }()
-			p.process(workCtx, msg, p.priorities[from].name)
+			defer func() { p.scheduler.finished(from); <-free; p.signal() }()
+			p.process(workCtx, msg, p.fetchers[from].priority)
 		})
 	}
 }
 
-// next waits for a message and returns its priority's place. It asks the priorities that are below their limits, in order;
-// when all are empty it leaves one long poll open in each, so that the next message arrives without delay.
-func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, int) {
+// next waits for a message and returns it with the number of its priority. It asks the priorities below their
+// limits, in order. If all are empty it leaves a long poll open for each, so that the next message arrives
+// without delay.
+func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (msg jetstream.Msg, priority int) {
 	for ctx.Err() == nil {
-		open := p.turns.order()
-		for _, i := range open {
-			if msg := p.priorities[i].take(ctx); msg != nil {
+		order := p.scheduler.order()
+		for _, i := range order {
+			if msg := p.fetchers[i].next(ctx); msg != nil {
 				return msg, i
 			}
 		}
-		for _, i := range open {
-			p.priorities[i].startPoll(ctx, polls)
+		for _, i := range order {
+			p.fetchers[i].startPoll(ctx, polls)
 		}
 		select {
 		case <-p.arrived:
@@ -182,17 +183,17 @@ func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (jetstream.Msg, 
 func (p *pool) signal() {
 	select {
 	case p.arrived <- struct{}{}:
-	default: // one signal is enough: the dispatcher looks at every priority
+	default: // one signal is enough: the dispatcher asks every priority
 	}
 }
 
 func (b *Broker) nak(msg jetstream.Msg, delay time.Duration) {
 	if err := msg.NakWithDelay(delay); err != nil {
-		b.config.Trouble(fmt.Errorf("return message, it comes back after %s: %w", b.config.AckWait, err))
+		b.config.OnError(fmt.Errorf("return message, it will be redelivered after %s: %w", b.config.AckWait, err))
 	}
 }
 
-// term ends a message and waits until the server confirms: the library's Term does not.
+// term terminates a message and waits until the server confirms, which the library's Term does not.
 func (b *Broker) term(msg jetstream.Msg) error {
 	ctx, cancel := context.WithTimeout(context.Background(), ackWait)
 	defer cancel()

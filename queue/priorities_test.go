@@ -275,12 +275,13 @@ func TestHeldJobs(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "free")
 	var paused atomic.Bool
 	paused.Store(true)
-	done := make(chan queue.Job, 100)
+	done, held := make(chan queue.Job, 100), make(chan string, 10_000)
 	run(t, b, queue.Work{
 		Stage: pratique.StageInspect, Failed: neverFails(t),
 		Hold: func(job queue.Job) time.Duration {
 			if paused.Load() && strings.HasPrefix(job.ID, "held") {
-				return 200 * time.Millisecond
+				held <- job.ID
+				return 100 * time.Millisecond
 			}
 			return 0
 		},
@@ -289,7 +290,9 @@ func TestHeldJobs(t *testing.T) {
 	if job := receive(t, done); job.ID != "free" {
 		t.Errorf("%s was started", job.ID)
 	}
-	time.Sleep(300 * time.Millisecond) // they come, and are held again
+	for range 100 { // each comes, and is held, about twice
+		receive(t, held)
+	}
 	if len(done) > 0 {
 		t.Error("a held job was started")
 	}

@@ -1,16 +1,16 @@
 // Package queue moves work between the stages over NATS JetStream: streams and consumers as data, an embedded
-// server for one machine, and a pool of workers that says what becomes of every message.
+// server for one machine, and a pool of workers that decides what becomes of every message.
 //
 // Each stage has one work-queue stream with one subject and one durable pull consumer per priority. A message
 // carries ids and digests, never documents, and is deleted only by an acknowledgement that the server has
-// confirmed. Whatever else happens (a crash, a panic, a lost connection) the message comes back, so every
-// handler must be able to run twice. Three traps of JetStream shape the code: attempts are counted before the
-// work starts, because a message that kills its worker never reaches the code after it; they are counted in a
-// stream of ours, because the server's count of deliveries is written late and lost with the process; and the
+// confirmed. After anything else (a crash, a panic, a lost connection) the message is redelivered, so every
+// handler must be able to run twice. Three traps of JetStream shape the code. Attempts are counted before they
+// begin, because a message that kills its worker never reaches the code after it. They are counted in a stream
+// of their own, because the server writes its count of deliveries late and loses it with the process. And the
 // server syncs its files only every two minutes unless [EmbeddedConfig.SyncAlways] is set.
 //
-// Publishing the same id twice to a stage within [Stream.Duplicates] stores it once, even when the first
-// message is long done: work that is wanted again needs a new id.
+// Publishing an id twice to a stage within [Stream.Duplicates] stores it once, even if the first message is
+// long done: work that is wanted again needs a new id.
 package queue
 
 import (
@@ -23,13 +23,12 @@ import (
 
 // Stream describes one JetStream stream. A stream with a Stage is that stage's work queue: its subjects are
 // Prefix + "." + priority, and a message is deleted once it is acknowledged. A stream without one keeps
-// everything and refuses to forget, unless it has a MaxAge: then it keeps the newest message of each subject.
+// everything, unless it has a MaxAge: then it keeps the newest message of each subject.
 type Stream struct {
 	Name   string
 	Stage  pratique.Stage
 	Prefix string
-	// MaxBytes bounds the stream; a full stream refuses new messages and never drops old ones, unless it
-	// has a MaxAge.
+	// MaxBytes bounds the stream. A full stream refuses new messages; one with a MaxAge drops old ones.
 	MaxBytes int64
 	// MaxMsgSize bounds one message, headers included, in bytes.
 	MaxMsgSize int32
@@ -42,15 +41,18 @@ type Stream struct {
 // LedgerStream is the name of the stream of facts.
 const LedgerStream = "LEDGER"
 
-// Format is the format of messages and facts. A stream carries it as metadata. It changes when an older version's data
-// cannot be read any more.
+// Format is the format of messages and facts. A stream carries it as metadata. It changes when data of an
+// older version can no longer be read.
 const (
 	Format    = "3"
 	formatKey = "pratique-format"
 )
 
-// startsStream counts the attempts at each message.
-const startsStream = "STARTS"
+// The stream that counts the attempts at each message.
+const (
+	attemptsStream = "ATTEMPTS"
+	attemptsPrefix = "attempts"
+)
 
 const (
 	kib = 1 << 10
@@ -68,8 +70,8 @@ func Topology() []Stream {
 		{Name: "DEPLOY", Stage: pratique.StageDeploy, Prefix: "deploy", MaxBytes: 256 * mib, MaxMsgSize: 64 * kib, Duplicates: time.Hour},
 		// The window for facts is short on purpose: it only has to cover a publisher that retries.
 		{Name: LedgerStream, Prefix: "ledger", MaxBytes: 8 * gib, MaxMsgSize: 576 * kib, Duplicates: 2 * time.Minute},
-		// Longer than a message is tried; [Broker.Setup] makes it twice [Config.MaxAge] if that is more.
-		{Name: startsStream, Prefix: "starts", MaxBytes: 64 * mib, MaxMsgSize: kib, Duplicates: time.Minute, MaxAge: 48 * time.Hour},
+		// Kept for longer than a message is retried; [Broker.Setup] makes it twice [Config.MaxAge] if that is more.
+		{Name: attemptsStream, Prefix: attemptsPrefix, MaxBytes: 64 * mib, MaxMsgSize: kib, Duplicates: time.Minute, MaxAge: 48 * time.Hour},
 	}
 }
 
@@ -108,11 +110,11 @@ func (s Stream) Consumer(priority pratique.Priority, c Config) jetstream.Consume
 		Durable: string(priority), FilterSubject: s.Subject(priority),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
-		// No bound here. Beyond one JetStream keeps the message and never delivers it again, and nobody would
-		// hear of it; our own bounds end a message only after its failure was recorded.
+		// No bound: beyond it JetStream keeps the message and silently stops delivering it. Our own limits end a
+		// message only after its failure was recorded.
 		MaxDeliver: -1,
-		// Messages that wait for another attempt are pending, too. A priority must not stop because its jobs wait for
-		// a registry that is down, however many they are; what runs at once is bounded by Work.Limits.
+		// No bound: messages that wait for another attempt are pending too. A priority must not stop because many of
+		// its jobs wait for a registry that is down. Work.Limits bounds what runs at once.
 		MaxAckPending: -1, MaxRequestBatch: 64,
 	}
 }

@@ -47,25 +47,28 @@ func publish(t testing.TB, b *queue.Broker, priority pratique.Priority, ids ...s
 // run starts the workers and returns what stops them and waits.
 func run(t testing.TB, b *queue.Broker, works ...queue.Work) (stop func()) {
 	t.Helper()
+	drain, wait := runToDrain(t, b, works...)
+	return func() { drain(); wait() }
+}
+
+// runToDrain starts the workers and returns what begins the drain, and what waits for its end.
+func runToDrain(t testing.TB, b *queue.Broker, works ...queue.Work) (drain, wait func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx, works) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Errorf("Run: %v", err)
-				}
-			case <-time.After(20 * time.Second):
-				t.Error("Run did not return")
+	wait = sync.OnceFunc(func() {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run: %v", err)
 			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop
+		case <-time.After(20 * time.Second):
+			t.Error("Run did not return")
+		}
+	})
+	t.Cleanup(func() { cancel(); wait() })
+	return cancel, wait
 }
 
 func neverFails(t testing.TB) func(context.Context, queue.Job, error, bool) error {

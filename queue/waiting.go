@@ -10,16 +10,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// soon is how near an attempt is that is not brought forward. The server may be delivering the message by then, and asking
-// for it once more would have the job done twice.
-const soon = 2 * time.Second
+// wakeMargin is how close the next attempt must be for [Broker.Wake] to leave it alone. The server may be
+// delivering the message by then, and a NAK would have the job done twice.
+const wakeMargin = 2 * time.Second
 
-// waiting are the jobs that this process gave back to be tried later. The server alone decides when they come: what is
-// here serves to show that, and to bring it forward. A restart forgets it, and nothing is lost by that.
+// waiting holds the jobs that this process returned for a later attempt. The server alone decides when they
+// are redelivered; this only shows the time, and brings it forward. Nothing is lost if a restart loses it.
 type waiting struct {
 	mu   sync.Mutex
 	jobs map[messageID]waitingJob
-	// wakes counts how often the jobs of a stage were woken: what woke them also concerns those that were just running.
+	// wakes counts the calls of Wake for a stage. A call also concerns jobs that are running.
 	wakes map[pratique.Stage]int
 }
 
@@ -32,7 +32,7 @@ type messageID struct {
 type waitingJob struct {
 	job   Job
 	due   time.Time
-	reply string // where the server hears about this delivery
+	reply string // subject on which the server expects the answer to this delivery
 }
 
 // delivery is a message that a worker has.
@@ -43,8 +43,8 @@ type delivery struct {
 	wakes int
 }
 
-// took notes that a message has come.
-func (w *waiting) took(job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) delivery {
+// received records that a message was delivered.
+func (w *waiting) received(job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) delivery {
 	d := delivery{id: messageID{job.Stage, meta.Sequence.Stream}, job: job, msg: msg}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,23 +53,24 @@ func (w *waiting) took(job Job, msg jetstream.Msg, meta *jetstream.MsgMetadata) 
 	return d
 }
 
-// giveBack returns a message to the server for so long, and not at all if its stage was woken since it came.
-func (p *pool) giveBack(d delivery, delay time.Duration) {
+// redeliver returns a message to the server, to be delivered again after the delay; at once if its stage was
+// woken since it was received.
+func (p *pool) redeliver(d delivery, delay time.Duration) {
 	w := p.waiting
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if d.wakes != w.wakes[d.id.stage] {
 		delay = 0
 	}
-	p.nak(d.msg, delay) // before anybody can ask for it at once
+	p.nak(d.msg, delay) // under the lock, so that a NAK of Wake comes after it
 	if w.jobs == nil {
 		w.jobs = map[messageID]waitingJob{}
 	}
 	w.jobs[d.id] = waitingJob{job: d.job, due: p.config.Now().Add(delay), reply: d.msg.Reply()}
 }
 
-// Wake brings the jobs of a stage that match, all if match is nil, back at once that wait for a later attempt: what they
-// wait for may be there now. It is for this process alone; others come when they are due.
+// Wake has the waiting jobs of a stage that match redelivered at once, all if match is nil: what they wait for
+// may be available now. It affects only jobs that this process returned.
 func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	w := &b.waiting
 	w.mu.Lock()
@@ -80,12 +81,12 @@ func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	w.wakes[stage]++
 	now := b.config.Now()
 	for id, j := range w.jobs {
-		if id.stage != stage || j.due.Sub(now) < soon || match != nil && !match(j.job) {
+		if id.stage != stage || j.due.Sub(now) < wakeMargin || match != nil && !match(j.job) {
 			continue
 		}
-		// The library's message was answered already, and would not let itself be answered again.
+		// The library answers a message only once.
 		if err := b.js.Conn().Publish(j.reply, []byte("-NAK")); err != nil {
-			b.config.Trouble(fmt.Errorf("wake job %s, it comes when it is due: %w", j.job.ID, err))
+			b.config.OnError(fmt.Errorf("wake job %s, it will be redelivered when it is due: %w", j.job.ID, err))
 			continue
 		}
 		j.due = now
@@ -93,8 +94,8 @@ func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	}
 }
 
-// Due returns when the first and the last of the waiting jobs of a stage that match come back. Both are zero if none is known
-// to wait: they run, wait for a worker, or this process has not had them yet.
+// Due returns when the first and the last of the waiting jobs of a stage that match are due. Both are zero if
+// none is known to wait: they run, wait for a worker, or were never delivered to this process.
 func (b *Broker) Due(stage pratique.Stage, match func(Job) bool) (first, last time.Time) {
 	w := &b.waiting
 	w.mu.Lock()
@@ -113,7 +114,7 @@ func (b *Broker) Due(stage pratique.Stage, match func(Job) bool) (first, last ti
 	return first, last
 }
 
-// due is when a message comes back, zero if that is not known.
+// due is when a message is due, zero if that is not known.
 func (w *waiting) due(id messageID) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()

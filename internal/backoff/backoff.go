@@ -1,5 +1,5 @@
-// Package backoff says how long to wait before another attempt: by how often it failed, by what
-// the other side asked for, and by chance, so that what failed together does not come back
+// Package backoff computes how long to wait before another attempt: by the number of failures, by
+// what the other side asked for, and with jitter, so that what failed together is not retried
 // together.
 package backoff
 
@@ -16,20 +16,20 @@ import (
 type Backoff struct {
 	// Min is the delay after the first failure, and Max the longest.
 	Min, Max time.Duration
-	// Jitter is the largest share of a delay that chance takes away, from 0 to 1.
+	// Jitter is the largest share of a delay that jitter takes away, from 0 to 1.
 	Jitter float64
 }
 
-// Delay returns how long to wait after so many failures in a row, the first being 1. Jitter
-// depends on random, a number in [0, 1), for which callers pass [Random].
+// Delay returns how long to wait after a number of failures in a row. Jitter depends on random, a
+// number in [0, 1), for which callers pass [Random].
 func (b Backoff) Delay(failures int, random float64) time.Duration {
 	// Floating point saturates where a shift would overflow.
 	full := min(float64(b.Min)*math.Pow(2, float64(max(failures, 1)-1)), float64(b.Max))
 	return time.Duration(full * (1 - b.Jitter*bounded(random)))
 }
 
-// Later returns wait and, by chance, up to extra more. It is for a wait that somebody asked for,
-// and that nobody may cut short.
+// Later returns wait plus jitter of up to extra. It is for a wait that the other side asked for,
+// which must not be cut short.
 func Later(wait, extra time.Duration, random float64) time.Duration {
 	return wait + time.Duration(float64(extra)*bounded(random))
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// FromHeader returns how long the header of an HTTP answer asks to wait in Retry-After, 0 if it
-// does not. A date is measured against the server's own clock if the answer shows it, and against
-// now otherwise. The caller bounds what it accepts.
+// FromHeader returns the wait that Retry-After asks for in the header of an HTTP response, 0 if
+// there is none. A date is relative to the server's clock if the response has it, otherwise to
+// now. The caller bounds what it accepts.
 func FromHeader(header http.Header, now time.Time) time.Duration {
 	text := strings.TrimSpace(header.Get("Retry-After"))
 	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -26,5 +26,5 @@ func FromHeader(header http.Header, now time.Time) time.Duration {
 	return max(0, at.Sub(now))
 }
 
-// mostSeconds keeps a wait within what a [time.Duration] can hold.
+// mostSeconds is the most that a [time.Duration] can hold.
 const mostSeconds = int64(math.MaxInt64 / time.Second)

@@ -1,6 +1,6 @@
-// Package boltfile makes and opens bbolt files, and has the keys and values that several of them
-// share. What bbolt answers with a panic is an error here, and a power cut while a file is made
-// leaves no file or a whole one, since bbolt cannot open half of one.
+// Package boltfile creates and opens bbolt files, and encodes keys and values that several of them
+// share. Panics of bbolt become errors. A power cut while a file is created leaves no file or a
+// whole one, since bbolt cannot open part of one.
 package boltfile
 
 import (
@@ -24,19 +24,18 @@ import (
 const (
 	// lockTimeout is how long another process may take to close a file.
 	lockTimeout = 2 * time.Second
-	// partSuffix is followed by the digits of [os.CreateTemp] in the name of a file that is not whole
-	// yet.
-	partSuffix = ".new-"
+	// tempSuffix precedes the digits of [os.CreateTemp] in the name of a file that is being created.
+	tempSuffix = ".new-"
 )
 
-// Options are bbolt's, with those that all files here have. The free list is found again on opening,
-// which spares a write of it in each commit.
+// Options returns the options that all files have. The free list is computed on opening, and not
+// written in each commit.
 func Options() *bbolt.Options {
 	return &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
 }
 
 // Open opens a file. The error is Conflict if another process has it open, Corrupt if it is damaged or
-// no bbolt file, NotFound if it is not there and o is for reading only, and Unavailable otherwise.
+// no bbolt file, NotFound if it does not exist and o is read-only, and Unavailable otherwise.
 func Open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	defer Recover(&err)()
 	db, err = bbolt.Open(path, 0o600, o)
@@ -53,59 +52,58 @@ func Open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	return db, err
 }
 
-// Make makes a file, and its directory, unless it is there. Fill is the first transaction. The file is
-// made under another name and gets its own when it is on the disk; one that another process has made
-// meanwhile is not replaced.
-func Make(path string, o *bbolt.Options, fill func(*bbolt.Tx) error) (err error) {
+// Create creates a file, and its directory, unless it exists. Fill is the first transaction. The file gets
+// its name once it is on the disk, and does not replace one that another process created meanwhile.
+func Create(path string, o *bbolt.Options, fill func(*bbolt.Tx) error) (err error) {
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+partSuffix)
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempSuffix)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ignore(os.Remove(part.Name()), fs.ErrNotExist)) }()
-	if err := part.Close(); err != nil {
+	defer func() { err = errors.Join(err, ignore(os.Remove(temp.Name()), fs.ErrNotExist)) }()
+	if err := temp.Close(); err != nil {
 		return err
 	}
 	made := *o
 	made.InitialMmapSize, made.NoSync = 0, false
-	db, err := Open(part.Name(), &made)
+	db, err := Open(temp.Name(), &made)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
 		return err
 	}
-	if err := place(part.Name(), path); err != nil {
+	if err := place(temp.Name(), path); err != nil {
 		return err
 	}
 	return durable.SyncDir(filepath.Dir(path))
 }
 
-// place gives the file its name. File systems without links have to do with a rename.
-func place(part, path string) error {
-	err := ignore(os.Link(part, path), fs.ErrExist)
+// place gives the file its name, by a rename on file systems without links.
+func place(temp, path string) error {
+	err := ignore(os.Link(temp, path), fs.ErrExist)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
-		err = os.Rename(part, path)
+		err = os.Rename(temp, path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		// Another process was faster, has opened the file, and has taken ours for something left over.
+		// Another process was faster, and has removed ours as a leftover.
 		_, err = os.Stat(path)
 	}
 	return err
 }
 
-// RemoveParts removes what [Make] left where it was interrupted. Call it when the file is there and
-// open: what another process is just making is of no use then.
-func RemoveParts(path string) error {
+// RemoveTemp removes what an interrupted [Create] left. Call it when the file is open: then another
+// process has no use for its own.
+func RemoveTemp(path string) error {
 	dir := filepath.Dir(path)
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		random, ours := strings.CutPrefix(e.Name(), filepath.Base(path)+partSuffix)
+		random, ours := strings.CutPrefix(e.Name(), filepath.Base(path)+tempSuffix)
 		if ours && e.Type().IsRegular() && random != "" && strings.Trim(random, "0123456789") == "" {
 			err = errors.Join(err, ignore(os.Remove(filepath.Join(dir, e.Name())), fs.ErrNotExist))
 		}
@@ -113,15 +111,15 @@ func RemoveParts(path string) error {
 	return err
 }
 
-func ignore(err, harmless error) error {
-	if errors.Is(err, harmless) {
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
 		return nil
 	}
 	return err
 }
 
-// Recover makes a panic, and the fault of reading past the end of a mapped file, an error of kind
-// Corrupt. Defer what it returns.
+// Recover turns a panic, and a fault of reading past the end of a mapped file, into an error of kind
+// Corrupt. Defer the function that it returns.
 func Recover(err *error) func() {
 	before := debug.SetPanicOnFault(true)
 	return func() {
@@ -132,14 +130,14 @@ func Recover(err *error) func() {
 	}
 }
 
-// Damaged is the error about content that is not what it should be.
+// Damaged returns the error for damaged content.
 func Damaged(why string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "read file", why, args...)
 }
 
-// Kinded gives an error of a transaction its op, and the kind Unavailable if it has none: then the file
-// could not be used.
-func Kinded(op, path string, err error) error {
+// WithKind gives an error of a transaction that has no kind an op and the kind Unavailable: the file could
+// not be used.
+func WithKind(op, path string, err error) error {
 	if err != nil && pratique.KindOf(err) == pratique.Unknown {
 		return pratique.Wrap(pratique.Unavailable, op, path, err)
 	}

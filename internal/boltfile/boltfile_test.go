@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -33,7 +34,7 @@ func TestMakeOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			if err := Make(path, Options(), make1); err != nil {
+			if err := Create(path, Options(), make1); err != nil {
 				t.Error(err)
 			}
 		})
@@ -61,7 +62,7 @@ func TestMakeOnce(t *testing.T) {
 func TestMakeFails(t *testing.T) {
 	t.Parallel()
 	dir, stop := t.TempDir(), errors.New("stop")
-	err := Make(filepath.Join(dir, "x.db"), Options(), func(*bbolt.Tx) error { return stop })
+	err := Create(filepath.Join(dir, "x.db"), Options(), func(*bbolt.Tx) error { return stop })
 	if files, _ := os.ReadDir(dir); !errors.Is(err, stop) || len(files) != 0 {
 		t.Errorf("%v, %v", err, files)
 	}
@@ -98,7 +99,7 @@ func TestRemoveParts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := RemoveParts(filepath.Join(dir, "x.db")); err != nil {
+	if err := RemoveTemp(filepath.Join(dir, "x.db")); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
@@ -116,7 +117,7 @@ func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	whole, text, cut := filepath.Join(dir, "whole.db"), filepath.Join(dir, "text.db"), filepath.Join(dir, "cut.db")
 	for _, path := range []string{whole, cut} {
-		if err := Make(path, Options(), make1); err != nil {
+		if err := Create(path, Options(), make1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,14 +129,15 @@ func TestOpenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	toRead := Options()
-	toRead.ReadOnly = true
+	atOnce, toRead := Options(), Options()
+	atOnce.Timeout = time.Millisecond
+	toRead.ReadOnly, toRead.Timeout = true, time.Millisecond
 	for _, test := range []struct {
 		path    string
 		options *bbolt.Options
 		kind    pratique.Kind
 	}{
-		{whole, Options(), pratique.Conflict},
+		{whole, atOnce, pratique.Conflict},
 		{whole, toRead, pratique.Conflict},
 		{text, Options(), pratique.Corrupt},
 		{cut, Options(), pratique.Corrupt},
@@ -166,11 +168,11 @@ func TestKinded(t *testing.T) {
 		Damaged("x"):                          pratique.Corrupt,
 		fmt.Errorf("above: %w", Damaged("x")): pratique.Corrupt,
 	} {
-		if got := pratique.KindOf(Kinded("read", "", err)); got != want {
+		if got := pratique.KindOf(WithKind("read", "", err)); got != want {
 			t.Errorf("%v: %s", err, got)
 		}
 	}
-	if err := Kinded("read", "", nil); err != nil {
+	if err := WithKind("read", "", nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -178,7 +180,7 @@ func TestKinded(t *testing.T) {
 func TestValues(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")
-	if err := Make(path, Options(), make1); err != nil {
+	if err := Create(path, Options(), make1); err != nil {
 		t.Fatal(err)
 	}
 	db, err := Open(path, Options())

@@ -77,7 +77,7 @@ func Open[V any](path string, o Options[V]) (*Dir[V], error) {
 	if o.Removed == nil {
 		o.Removed = func(string) {}
 	}
-	lock, err := dirlock.Take(path)
+	lock, err := dirlock.Lock(path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// Package dirlock keeps a directory for one process at a time.
+// Package dirlock locks a directory for one process.
 package dirlock
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// ErrInUse is the error for a directory that another process has.
+// ErrInUse is the error for a directory that another process has locked.
 var ErrInUse = errors.New("another process uses it: give each its own directory")
 
-// Take makes the directory if need be and locks the file "lock" in it. The kernel drops the lock with the process.
-func Take(dir string) (*flock.Flock, error) {
+// Lock creates the directory if it does not exist, and locks the file "lock" in it. The lock ends with the process.
+func Lock(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -23,7 +23,7 @@ func Take(dir string) (*flock.Flock, error) {
 		err = ErrInUse
 	}
 	if err != nil {
-		_ = lock.Close() // the first error says more
+		_ = lock.Close() // the first error matters
 		return nil, err
 	}
 	return lock, nil

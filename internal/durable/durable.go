@@ -1,4 +1,4 @@
-// Package durable makes names in directories last over a loss of power.
+// Package durable makes changes of directories survive a power failure.
 package durable
 
 import (
@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// SyncDir returns when what was made, renamed or removed in a directory is on disk.
+// SyncDir returns once what was created, renamed or removed in a directory is on the disk.
 func SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {

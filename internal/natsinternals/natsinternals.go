@@ -1,7 +1,7 @@
-// Package natsinternals is all that this module knows of nats-server beyond its documented
-// interface: codes and texts of errors, headers without a name in the client library, words in its
-// log, files on its disk. Each may change with any version of the server, and nothing would say so.
-// So a test fails when the version changes, until somebody has looked at each of them again.
+// Package natsinternals has everything that this module relies on in nats-server beyond its
+// documented interface: codes and texts of errors, headers that the client library does not name,
+// lines of its log, files on its disk. Each may change silently with any version of the server. So
+// a test fails when the version changes, until somebody has checked each of them.
 package natsinternals
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Approved is the version of nats-server for which all of this was found to be true.
+// Approved is the version of nats-server for which all of this was checked.
 const Approved = "v2.15.3"
 
 // Codes of errors that the client library does not name.
@@ -49,41 +49,40 @@ func StreamFull(err error) bool {
 	return api.ErrorCode == codeStoreFailed && strings.Contains(api.Description, "maximum bytes exceeded")
 }
 
-// The headers of an atomic batch. Servers before 2.12 do not know them and take each message as
-// one of its own.
+// The headers of an atomic batch. Servers before 2.12 do not know them and store each message by
+// itself.
 const (
 	BatchID       = "Nats-Batch-Id"
 	BatchSequence = "Nats-Batch-Sequence" // from 1
 	BatchCommit   = "Nats-Batch-Commit"   // "1" with the last message
 )
 
-// BatchAnswer is what the server says of a batch: nothing of its first message, and of the last
-// how many messages were committed.
+// BatchAnswer is the server's answer to the last message of a batch: how many messages were
+// committed. The answer to the first is empty.
 type BatchAnswer struct {
 	Error *jetstream.APIError `json:"error"`
 	Batch string              `json:"batch"`
 	Count int                 `json:"count"`
 }
 
-// batchRefusals are reasons against a batch that are no reasons against its messages, or not
-// against all of them, in which case publishing them one by one says which and why.
+// batchRefusals are errors of a batch that need not concern its messages, or not all of them.
+// Publishing these one by one shows which.
 var batchRefusals = []jetstream.ErrorCode{
 	codeMessageTooLarge,
 	10158, // the first of two with the same id is being stored
 	10174, // the stream does not take batches
-	10176, // a message is missing: it was too large, or the server has started anew
-	10177, // a header that has no place in a batch
+	10176, // a message is missing: it was too large, or the server was restarted
+	10177, // a header that a batch must not have
 	10199, // too many messages
 	10201, // a message with this id is in the stream, or in the batch
 	10210, // too many batches at once
 }
 
-// BatchRefused reports whether a batch was refused whose messages may be taken one by one.
+// BatchRefused reports whether a batch was refused whose messages may be accepted one by one.
 func BatchRefused(err error) bool { return slices.Contains(batchRefusals, code(err)) }
 
-// StoppedWriting reports whether a line of the server's log says that a stream or a consumer takes
-// nothing any more. The server says it in several places, with "critical" at the start of the line
-// or not.
+// StoppedWriting reports whether a line of the server's log says that a stream or a consumer
+// accepts nothing more. Not all such lines start with "critical".
 func StoppedWriting(line string) bool { return strings.Contains(line, "ritical write error") }
 
 // The files of streams, in the directory of the server.
@@ -98,9 +97,9 @@ const (
 //
 // A power cut between a write and its sync may leave a block that is longer but has zeros at its
 // end. The server compares the last eight bytes of the last block, which are the checksum of its
-// last record, with those in the stream's index to see whether the index is of today. An index
-// that was written while the block was empty has zeros there: the server then takes the stream for
-// empty, with whatever it had acknowledged since. Without the index it reads the blocks.
+// last record, with those in the stream's index to see whether the index is current. An index that
+// was written while the block was empty has zeros there: the server then treats the stream as
+// empty, and what it had acknowledged is lost. Without the index it reads the blocks.
 func DropStaleIndexes(dir string) error {
 	blocks, err := fs.Glob(os.DirFS(dir), blockFiles)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// The bucket of the file itself, beside those of its projection.
+// The bucket of the file itself.
 var (
 	bucketMeta  = []byte("meta")
 	keySchema   = []byte("schema")
@@ -21,12 +21,12 @@ var (
 	keyMark     = []byte("mark")     // of that entry
 )
 
-// Schema is what a projection keeps.
+// Schema describes the file of a projection.
 type Schema struct {
-	// Name is what people call the projection.
+	// Name is the name of the projection, for people.
 	Name string
-	// Version changes with any change of a bucket's keys or values. There are no migrations: a rebuild
-	// takes less thought and is tested every day.
+	// Version changes with any change of a bucket's keys or values. There are no migrations, since a
+	// rebuild is simpler and better tested.
 	Version int
 	// Buckets are those of the projection; "meta" is taken.
 	Buckets [][]byte
@@ -44,20 +44,20 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("%s has schema %d and this program needs %d: run `pratique projections rebuild %s`", e.Path, e.Have, e.Want, e.Name)
 }
 
-// File is a bbolt file that holds what was derived from the ledger, and, changed in the same
-// transactions, how far that was read. Nothing else is in it, so it can always be made again.
+// File is a bbolt file that holds what was derived from the ledger, and the position of the last
+// applied entry, updated in the same transactions. It holds nothing else, so it can always be rebuilt.
 type File struct {
 	db     *bbolt.DB
 	schema Schema
 }
 
-// OpenFile opens the file, and makes it if it is not there. Errors: Conflict if another process has it
+// OpenFile opens the file, and creates it if it does not exist. Errors: Conflict if another process has it
 // open, Corrupt around a [*SchemaError] if it is of another version, Corrupt if it is damaged,
-// Unavailable if the disk is in the way.
+// Unavailable otherwise.
 func OpenFile(path string, s Schema) (*File, error) {
-	err := boltfile.Make(path, boltfile.Options(), func(tx *bbolt.Tx) error { return s.reset(tx) })
+	err := boltfile.Create(path, boltfile.Options(), func(tx *bbolt.Tx) error { return s.reset(tx) })
 	if err != nil {
-		return nil, s.openError(path, boltfile.Kinded("make file", "", err))
+		return nil, s.openError(path, boltfile.WithKind("make file", "", err))
 	}
 	f, err := s.open(path, boltfile.Options())
 	if err != nil {
@@ -70,7 +70,7 @@ func OpenFile(path string, s Schema) (*File, error) {
 		return nil
 	})
 	if err == nil {
-		err = boltfile.Kinded("clean up", "", boltfile.RemoveParts(path))
+		err = boltfile.WithKind("clean up", "", boltfile.RemoveTemp(path))
 	}
 	if err != nil {
 		return nil, errors.Join(s.openError(path, err), f.Close())
@@ -78,16 +78,15 @@ func OpenFile(path string, s Schema) (*File, error) {
 	return f, nil
 }
 
-// OpenFileToRead opens the file for reading, which needs that no process has it open for writing. The
-// errors are those of [OpenFile], and NotFound if there is none.
+// OpenFileToRead opens the file for reading. No process may have it open for writing. The errors are
+// those of [OpenFile], and NotFound if there is no file.
 func OpenFileToRead(path string, s Schema) (*File, error) {
 	o := boltfile.Options()
 	o.ReadOnly = true
 	return s.open(path, o)
 }
 
-// RemoveFile removes the file, so that it is made again, unless a process has it open, which would go
-// on writing to nowhere.
+// RemoveFile removes the file, so that it is rebuilt, unless a process has it open.
 func RemoveFile(path string, s Schema) error {
 	f, err := OpenFileToRead(path, s)
 	if err == nil {
@@ -96,7 +95,7 @@ func RemoveFile(path string, s Schema) error {
 	switch pratique.KindOf(err) {
 	case pratique.NotFound:
 		return nil
-	case pratique.Corrupt: // damaged, or of another version: it is made again all the more
+	case pratique.Corrupt: // damaged, or of another version
 	default:
 		if err != nil {
 			return err
@@ -140,7 +139,7 @@ func (s Schema) openError(path string, err error) error {
 	return pratique.Wrap(pratique.KindOf(err), "open "+s.Name, path, s.advise(err))
 }
 
-// reset makes the buckets again, empty.
+// reset replaces the buckets with empty ones.
 func (s Schema) reset(tx *bbolt.Tx) error {
 	for _, name := range append([][]byte{bucketMeta}, s.Buckets...) {
 		if tx.Bucket(name) != nil {
@@ -155,21 +154,21 @@ func (s Schema) reset(tx *bbolt.Tx) error {
 	return tx.Bucket(bucketMeta).Put(keySchema, []byte(strconv.Itoa(s.Version)))
 }
 
-// Path is where the file is.
+// Path returns the path of the file.
 func (f *File) Path() string { return f.db.Path() }
 
 // Close waits for open transactions and closes the file.
 func (f *File) Close() error { return f.db.Close() }
 
-// View runs a transaction that reads. An error that has no kind is Unavailable: the file could not be
-// used. One of kind Corrupt says what to do.
+// View runs a read transaction. An error without a kind is Unavailable: the file could not be used. One
+// of kind Corrupt says what to do.
 func (f *File) View(op string, fn func(*bbolt.Tx) error) error {
-	return f.schema.advise(boltfile.Kinded(op, "", f.db.View(fn)))
+	return f.schema.advise(boltfile.WithKind(op, "", f.db.View(fn)))
 }
 
-// Update is [File.View] for a transaction that writes.
+// Update is [File.View] for a write transaction.
 func (f *File) Update(op string, fn func(*bbolt.Tx) error) error {
-	return f.schema.advise(boltfile.Kinded(op, "", f.db.Update(fn)))
+	return f.schema.advise(boltfile.WithKind(op, "", f.db.Update(fn)))
 }
 
 // advise says what to do about a damaged file.
@@ -197,12 +196,12 @@ func Position(tx *bbolt.Tx) uint64 {
 	return 0
 }
 
-// Reset forgets everything.
+// Reset deletes everything.
 func (f *File) Reset() error { return f.Update("reset "+f.schema.Name, f.schema.reset) }
 
-// Apply hands fn those of the entries that were not applied yet, and moves position and mark, in one
-// transaction: all of them count or none. So any part of the ledger may be replayed. It is Internal if
-// positions do not ascend.
+// Apply calls fn with those of the entries that were not applied yet, and updates position and mark, in
+// one transaction. So any part of the ledger may be replayed. The error is Internal if positions do not
+// ascend.
 func (f *File) Apply(entries []pratique.Entry, fn func(tx *bbolt.Tx, fresh []pratique.Entry) error) error {
 	const op = "apply facts"
 	for i := 1; i < len(entries); i++ {
@@ -229,7 +228,7 @@ func (f *File) Apply(entries []pratique.Entry, fn func(tx *bbolt.Tx, fresh []pra
 	})
 }
 
-// Missing returns the buckets that a file should have and has not.
+// Missing returns the buckets that a file should have and does not.
 func (s Schema) Missing(tx *bbolt.Tx) []string {
 	var missing []string
 	for _, name := range append([][]byte{bucketMeta}, s.Buckets...) {

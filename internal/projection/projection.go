@@ -1,7 +1,7 @@
-// Package projection keeps what is derived from the ledger in step with it, in a file of its own. With
-// its position a projection stores a mark of the entry there: of the stream, and of what the entry
-// says. Where the ledger has no such entry, because it lost its tail, was restored from a copy or is
-// another one, everything that was derived is forgotten and derived again.
+// Package projection keeps a file that is derived from the ledger up to date. With its position a
+// projection stores a mark of the entry there, which identifies the stream and the content. If the
+// ledger has no such entry, because it lost its tail, was restored from a backup or is another one,
+// the projection is rebuilt.
 package projection
 
 import (
@@ -14,21 +14,21 @@ import (
 
 // Ledger is what projections are derived from.
 type Ledger interface {
-	// End is the position of the last entry, 0 if there is none.
+	// End returns the position of the last entry, 0 if there is none.
 	End(ctx context.Context) (uint64, error)
-	// Mark is that of the entry at a position; ok is false if there is none.
+	// Mark returns the mark of the entry at a position; ok is false if there is none.
 	Mark(ctx context.Context, seq uint64) (mark string, ok bool, err error)
 	// Follow calls fn with every entry after a position until ctx ends; then it returns nil. It ends with fn's error.
 	Follow(ctx context.Context, after uint64, fn func([]pratique.Entry) error) error
 }
 
-// Store is what is derived.
+// Store holds what is derived.
 type Store interface {
-	// At is the position and the mark up to which it has read; 0 and empty if it has read nothing.
+	// At returns the position and the mark of the last applied entry; 0 and empty if there is none.
 	At() (seq uint64, mark string, err error)
-	// Apply takes entries over and moves position and mark, in one transaction.
+	// Apply applies entries and updates position and mark, in one transaction.
 	Apply(ctx context.Context, entries []pratique.Entry) error
-	// Reset forgets everything.
+	// Reset deletes everything.
 	Reset() error
 }
 
@@ -43,16 +43,16 @@ type Projection struct {
 	want     *uint64 // the end of the ledger when the projection was begun; nil before that
 }
 
-// New makes a projection. Rebuilt is told when everything is derived again, with the position that the store had and the
-// end of the ledger.
+// New returns a projection. Rebuilt is called when a rebuild begins, with the position of the store and the end of the
+// ledger.
 func New(ledger Ledger, store Store, rebuilt func(have, end uint64)) *Projection {
 	return &Projection{ledger: ledger, store: store, rebuilt: rebuilt}
 }
 
-// Rebuilds counts how often everything had to be derived again.
+// Rebuilds returns the number of rebuilds.
 func (p *Projection) Rebuilds() uint64 { return p.rebuilds.Load() }
 
-// Behind is how many entries the store has not read yet.
+// Behind returns how many entries are not applied yet.
 func (p *Projection) Behind(ctx context.Context) (uint64, error) {
 	end, err := p.ledger.End(ctx)
 	if err != nil {
@@ -65,8 +65,8 @@ func (p *Projection) Behind(ctx context.Context) (uint64, error) {
 	return end - have, err
 }
 
-// Ready says whether the store has read what the ledger held when that was asked first, or when everything was last derived
-// again. An error is not remembered.
+// Ready reports whether the store has applied what the ledger held at the first call, or when the last rebuild began. An
+// error is not cached.
 func (p *Projection) Ready(ctx context.Context) (bool, error) {
 	want, err := p.wanted(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (p *Projection) wanted(ctx context.Context) (uint64, error) {
 	return p.begin(ctx)
 }
 
-// begin makes sure that the store is of this ledger, and returns the position up to which all is replay. The mutex is held.
+// begin checks that the store is of this ledger, and returns the position up to which all is replay. The mutex is held.
 func (p *Projection) begin(ctx context.Context) (uint64, error) {
 	end, err := p.ledger.End(ctx)
 	if err != nil {
@@ -101,7 +101,7 @@ func (p *Projection) begin(ctx context.Context) (uint64, error) {
 	return *p.want, nil
 }
 
-// check forgets everything if it is not of this ledger. The mutex is held.
+// check resets the store if it is not of this ledger. The mutex is held.
 func (p *Projection) check(ctx context.Context, end uint64) (rebuilt bool, err error) {
 	have, mark, err := p.store.At()
 	if err != nil || have == 0 {
@@ -124,12 +124,11 @@ func (p *Projection) check(ctx context.Context, end uint64) (rebuilt bool, err e
 	return true, nil
 }
 
-// Follow keeps the store up to date until ctx ends, or something is in the way; then it may be called again. Seen, if it is
-// not nil, is shown each entry before it is applied; one that is live came after the projection was begun, or begun again:
-// it is news, and no replay.
+// Follow keeps the store up to date until ctx ends or an error occurs; it may be called again. Seen, if it is not nil, is
+// called with each entry before it is applied; live tells new entries from replayed ones.
 func (p *Projection) Follow(ctx context.Context, seen func(e pratique.Entry, live bool)) error {
 	p.mu.Lock()
-	want, err := p.begin(ctx) // the ledger may be another one than the last time
+	want, err := p.begin(ctx) // the ledger may have been replaced
 	p.mu.Unlock()
 	if err != nil {
 		return p.ended(ctx, err)

@@ -1,9 +1,9 @@
-// Package feed takes in the events that a sender publishes on a subject of its own NATS server, as zot does, in place
-// of HTTP requests.
+// Package feed receives events that a sender publishes on a subject of its own NATS server, as zot does, instead
+// of sending HTTP requests.
 //
-// Whoever may publish there can report pushes, so the account should allow the sender that one subject and nothing
-// else. Core NATS forgets what nobody hears: with a JetStream stream on the subject nothing is missed while this
-// service is away, without one a sweep has to find it.
+// Everybody who may publish there can report pushes, so the account should allow the sender that one subject and
+// nothing else. Core NATS drops messages without a subscriber: with a JetStream stream on the subject nothing is
+// missed while this service is down, without one a sweep has to find it.
 package feed
 
 import (
@@ -21,31 +21,32 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// Config says where to listen.
+// Config configures a feed.
 type Config struct {
-	// Name is that of the receiver whose events these are.
+	// Name is the name of the receiver.
 	Name string
 	// URL is nats://HOST:PORT or tls://HOST:PORT, Subject what the sender publishes on.
 	URL, Subject string
-	// Stream is the JetStream stream that keeps the subject, if there is one.
+	// Stream is the JetStream stream on the subject, if there is one.
 	Stream string
-	// Username and Password, or the content of a credentials file, are this service's own.
+	// Username and Password, or Credentials, the content of a credentials file, are this service's own.
 	Username, Password string
 	Credentials        []byte
-	// Workers is how many messages are taken in at once; less than 1 means 16. They keep no order, which zot does not
-	// either.
+	// Workers is how many messages are received at once; less than 1 means 16. Their order is lost, and zot does
+	// not keep one either.
 	Workers int
-	// Trouble hears of lost connections, lost messages, and of what is tried again. It may be nil.
-	Trouble func(error)
+	// OnError is called with lost connections, lost messages and errors that are retried. It may be nil.
+	OnError func(error)
 }
 
-// Receive takes in one message and returns nil once it is stored durably. An error brings it again.
+// Receive stores one message durably. If it returns an error, it is called again.
 type Receive func(ctx context.Context, header http.Header, body []byte) error
 
-// Run listens until ctx ends. It waits for a server that is away. The error says that the configuration cannot work.
+// Run receives until ctx ends. It waits for a server that is down. The error says that the configuration cannot
+// work.
 func Run(ctx context.Context, c Config, receive Receive) error {
-	if c.Trouble == nil {
-		c.Trouble = func(error) {}
+	if c.OnError == nil {
+		c.OnError = func(error) {}
 	}
 	if c.Workers < 1 {
 		c.Workers = 16
@@ -56,16 +57,16 @@ func Run(ctx context.Context, c Config, receive Receive) error {
 		return pratique.Wrap(pratique.Invalid, "connect to the NATS server of receiver", c.Name, err)
 	}
 	defer conn.Close()
-	// The server hears the last acknowledgements before the connection ends.
-	defer func() { _ = conn.FlushTimeout(farewell) }()
+	// The last acknowledgements must reach the server before the connection closes.
+	defer func() { _ = conn.FlushTimeout(closeTimeout) }()
 	if c.Stream == "" {
-		return f.listen(ctx, conn)
+		return f.subscribe(ctx, conn)
 	}
 	return f.consume(ctx, conn)
 }
 
-// farewell is how long an ending feed still talks with a server that does not answer.
-const farewell = 2 * time.Second
+// closeTimeout is how long a feed that ends waits for a server that does not answer.
+const closeTimeout = 2 * time.Second
 
 type feed struct {
 	Config
@@ -76,14 +77,14 @@ func (f *feed) connect() (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("pratique " + f.Name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
 		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
-		// A password that is being changed is wrong for a while; the library would give up for good.
+		// A password may be wrong for a while, when it is changed. The library would give up.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				f.trouble(err)
+				f.onError(err)
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { f.trouble(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { f.onError(err) }),
 	}
 	if f.Username != "" {
 		options = append(options, nats.UserInfo(f.Username, f.Password))
@@ -94,126 +95,115 @@ func (f *feed) connect() (*nats.Conn, error) {
 	return nats.Connect(f.URL, options...)
 }
 
-func (f *feed) trouble(err error) {
-	f.Trouble(fmt.Errorf("NATS server of receiver %s: %w", f.Name, err))
+func (f *feed) onError(err error) {
+	f.OnError(fmt.Errorf("NATS server of receiver %s: %w", f.Name, err))
 }
 
-// listen hears what is published while it listens. Nobody sends it again, so each message is tried until it is
+// subscribe receives what is published meanwhile. Nobody sends it again, so each message is retried until it is
 // stored.
-func (f *feed) listen(ctx context.Context, conn *nats.Conn) error {
-	// The group shares the messages among replicas.
+func (f *feed) subscribe(ctx context.Context, conn *nats.Conn) error {
+	// The queue group shares the messages among replicas.
 	sub, err := conn.QueueSubscribeSync(f.Subject, "pratique-"+f.Name)
 	if err != nil {
 		return pratique.Wrap(pratique.Invalid, "subscribe for receiver", f.Name, err)
 	}
-	f.work(func() {
-		for attempt := 0; ; {
-			msg, err := sub.NextMsgWithContext(ctx)
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err != nil: // a slow consumer: it says that messages were lost
-				f.trouble(err)
-				rest(ctx, attempt)
-				attempt++
-				continue
-			}
-			attempt = 0
-			f.insist(ctx, msg)
-		}
-	})
+	var workers sync.WaitGroup
+	for range f.Workers {
+		workers.Go(func() { f.receiveFrom(ctx, sub) })
+	}
+	workers.Wait()
 	return nil
 }
 
-// work runs the workers and waits for them.
-func (f *feed) work(one func()) {
-	var workers sync.WaitGroup
-	for range f.Workers {
-		workers.Go(one)
+// receiveFrom receives messages until ctx ends.
+func (f *feed) receiveFrom(ctx context.Context, sub *nats.Subscription) {
+	for failures := 0; ; {
+		msg, err := sub.NextMsgWithContext(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil: // a slow consumer: messages were lost
+			failures++
+			f.backOff(ctx, failures, err)
+		default:
+			failures = 0
+			f.receiveUntilStored(ctx, msg)
+		}
 	}
-	workers.Wait()
 }
 
-func (f *feed) insist(ctx context.Context, msg *nats.Msg) {
-	for attempt := 0; ; attempt++ {
+func (f *feed) receiveUntilStored(ctx context.Context, msg *nats.Msg) {
+	for failures := 1; ; failures++ {
 		err := f.receive(ctx, header(msg.Header), msg.Data)
 		if err == nil {
 			return
 		}
-		f.trouble(err)
-		if rest(ctx, attempt); ctx.Err() != nil {
-			f.trouble(errors.New("a message is lost: it could not be stored before the end"))
+		if f.backOff(ctx, failures, err); ctx.Err() != nil {
+			f.onError(errors.New("a message is lost: it was not stored before the service stopped"))
 			return
 		}
 	}
 }
 
-// consume takes from the stream, and acknowledges what is stored.
+// consume receives messages of the stream, and acknowledges those that are stored.
 func (f *feed) consume(ctx context.Context, conn *nats.Conn) error {
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return pratique.Wrap(pratique.Invalid, "use JetStream for receiver", f.Name, err)
 	}
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		consumer, err := js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
-			Durable: "pratique-" + f.Name, FilterSubject: f.Subject, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: 30 * time.Second, MaxAckPending: 4 * f.Workers,
+	messages := make(chan jetstream.Msg)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer close(messages)
+	for range f.Workers {
+		workers.Go(func() {
+			for msg := range messages {
+				f.receiveOne(ctx, msg)
+			}
 		})
-		if err == nil {
-			attempt = 0
-			err = f.take(ctx, conn, consumer)
+	}
+	var consumer jetstream.Consumer
+	for failures := 0; ctx.Err() == nil; {
+		if err = f.fetch(ctx, js, &consumer, messages); err == nil {
+			failures = 0
+			continue
 		}
-		// Also after an end without an error: somebody has removed the consumer.
+		consumer = nil // it, or its stream, may have been deleted
+		failures++
 		if ctx.Err() == nil {
-			f.trouble(fmt.Errorf("stream %s is taken up again: %w", f.Stream, err))
-			rest(ctx, attempt)
+			f.backOff(ctx, failures, fmt.Errorf("fetch from stream %s: %w", f.Stream, err))
 		}
 	}
 	return nil
 }
 
-var errEnded = errors.New("the consumer is gone")
+// fetchWait is how long a request for messages is open, and so how long a feed takes to end.
+const fetchWait = time.Second
 
-// take works until ctx ends or the consumer is gone.
-func (f *feed) take(ctx context.Context, conn *nats.Conn, consumer jetstream.Consumer) error {
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(2 * f.Workers))
+// fetch passes on what one request brings. It does not end before the request: the server may be sending a
+// message, which would be lost without the subscription, and redelivered only after AckWait.
+func (f *feed) fetch(ctx context.Context, js jetstream.JetStream, consumer *jetstream.Consumer, messages chan<- jetstream.Msg) (err error) {
+	if *consumer == nil {
+		*consumer, err = js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
+			Durable: "pratique-" + f.Name, FilterSubject: f.Subject, AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: 30 * time.Second, MaxAckPending: 4 * f.Workers,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	batch, err := (*consumer).Fetch(2*f.Workers, jetstream.FetchMaxWait(fetchWait))
 	if err != nil {
 		return err
 	}
-	defer messages.Stop()
-	// What is here already is settled or given back: the server would wait AckWait before it sent it to the next.
-	defer context.AfterFunc(ctx, func() {
-		messages.Drain()
-		time.AfterFunc(farewell, conn.Close)
-	})()
-	f.work(func() {
-		for attempt := 0; ; {
-			msg, err := messages.Next()
-			switch {
-			case errors.Is(err, jetstream.ErrMsgIteratorClosed):
-				return
-			case err != nil:
-				f.trouble(err)
-				if rest(ctx, attempt); gone(err) {
-					messages.Stop()
-				}
-				attempt++
-				continue
-			}
-			attempt = 0
-			f.settle(ctx, msg)
-		}
-	})
-	return errEnded
+	for msg := range batch.Messages() {
+		messages <- msg
+	}
+	return batch.Error()
 }
 
-// gone reports whether an error says that the consumer has to be made anew.
-func gone(err error) bool {
-	return errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
-		errors.Is(err, jetstream.ErrStreamNotFound)
-}
-
-func (f *feed) settle(ctx context.Context, msg jetstream.Msg) {
+// receiveOne receives a message and answers it.
+func (f *feed) receiveOne(ctx context.Context, msg jetstream.Msg) {
 	err := f.receive(ctx, header(msg.Headers()), msg.Data())
 	switch {
 	case err == nil:
@@ -227,11 +217,12 @@ func (f *feed) settle(ctx context.Context, msg jetstream.Msg) {
 		err = errors.Join(err, msg.NakWithDelay(time.Second))
 	}
 	if err != nil && ctx.Err() == nil {
-		f.trouble(err)
+		f.onError(err)
 	}
 }
 
-// header is what HTTP would have carried. A message without a content type is a structured CloudEvent.
+// header returns the header of the corresponding HTTP request. A message without a content type is a structured
+// CloudEvent.
 func header(h nats.Header) http.Header {
 	out := http.Header{}
 	for name, values := range h {
@@ -243,8 +234,9 @@ func header(h nats.Header) http.Header {
 	return out
 }
 
-// rest waits, longer each time, or until ctx ends.
-func rest(ctx context.Context, attempt int) {
+// backOff reports an error and waits, longer after each failure, or until ctx ends.
+func (f *feed) backOff(ctx context.Context, failures int, err error) {
+	f.onError(err)
 	wait := backoff.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second, Jitter: 0.5}
-	_ = backoff.Sleep(ctx, wait.Delay(attempt+1, backoff.Random())) // callers look at ctx themselves
+	_ = backoff.Sleep(ctx, wait.Delay(failures, backoff.Random())) // callers check ctx
 }

@@ -6,37 +6,36 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// batch is one transaction: the buckets, and what it changes of the totals.
+// batch is one transaction.
 type batch struct {
 	tx      *bbolt.Tx
 	config  Config
 	now     time.Time
-	buckets map[string]*bbolt.Bucket
-	periods []period
-	room    int64 // bytes that may still be added
-	delta   totals
-	opened  []string // tags that began to wait for their digest
-	// appended says that the log grew, though it may have shrunk as well.
-	appended bool
-	writes   int
-	err      error // the first write that failed; the transaction has to be rolled back
+	periods []period // of deliveries, once they were read
+	free    int64    // bytes that may still be added
+	writes  int
+	err     error // of the first write that failed; the transaction is rolled back
+
+	// What follows from the transaction once it is committed.
+	delta      totals
+	unresolved []string // tags to be resolved
+	appended   bool     // there are events to be forwarded
 }
 
 func (o *Outbox) newBatch(tx *bbolt.Tx) *batch {
 	o.mu.Lock()
-	room := o.config.MaxBytes - o.totals.bytes
-	o.mu.Unlock()
-	return &batch{tx: tx, config: o.config, now: o.config.Now(), buckets: map[string]*bbolt.Bucket{}, room: room}
+	defer o.mu.Unlock()
+	return &batch{tx: tx, config: o.config, now: o.config.Now(), free: o.config.MaxBytes - o.totals.bytes}
 }
 
-// apply makes the changes of the requests, or says why the transaction has to be rolled back.
-func (b *batch) apply(requests []*request) error {
-	for _, r := range requests {
+// apply makes the changes. An error rolls the transaction back.
+func (b *batch) apply(changes []*change) error {
+	for _, c := range changes {
 		writes, delta := b.writes, b.delta
-		if r.err = r.apply(b); b.err != nil {
+		if c.err = c.apply(b); b.err != nil {
 			return b.err
 		}
-		if r.err != nil {
+		if c.err != nil {
 			if b.writes != writes {
 				return errRefused
 			}
@@ -49,14 +48,7 @@ func (b *batch) apply(requests []*request) error {
 	return nil
 }
 
-func (b *batch) bucket(name []byte) *bbolt.Bucket {
-	bucket, ok := b.buckets[string(name)]
-	if !ok {
-		bucket = b.tx.Bucket(name)
-		b.buckets[string(name)] = bucket
-	}
-	return bucket
-}
+func (b *batch) bucket(name []byte) *bbolt.Bucket { return b.tx.Bucket(name) }
 
 func (b *batch) put(bucket *bbolt.Bucket, key, value []byte) {
 	b.writes++

@@ -29,7 +29,7 @@ func benchmarkPublish(b *testing.B, writers int, forwarding bool) {
 	var runs sync.WaitGroup
 	if forwarding {
 		runs.Go(func() {
-			if err := o.Run(ctx, Line{Forward: func(context.Context, []pratique.Event) error { return nil }}); err != nil {
+			if err := o.Run(ctx, Downstream{Forward: func(context.Context, []pratique.Event) error { return nil }}); err != nil {
 				b.Error(err)
 			}
 		})

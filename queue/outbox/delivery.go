@@ -6,7 +6,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// period is a bucket of deliveries that came in one after the other.
+// period is a bucket of deliveries that arrived one after the other.
 type period struct {
 	start  time.Time
 	bucket *bbolt.Bucket
@@ -24,7 +24,7 @@ func (b *batch) deliveryPeriods() []period {
 	return b.periods
 }
 
-// knowsDelivery reports whether a sender's id came in before, and not too long ago.
+// knowsDelivery reports whether a sender's id arrived before, within [Config.Deliveries].
 func (b *batch) knowsDelivery(sender []byte) bool {
 	for _, p := range b.deliveryPeriods() {
 		if v := p.bucket.Get(sender); len(v) == numberSize {

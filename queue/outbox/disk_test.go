@@ -40,7 +40,7 @@ func fill(t *testing.T, o *Outbox, name string) (acknowledged []pratique.Event, 
 func wantAll(t *testing.T, o *Outbox, want []pratique.Event) {
 	t.Helper()
 	var s sink
-	stop := run(t, o, Line{Forward: s.forward})
+	stop := run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "an empty log", func() bool { return o.Stats().Waiting == 0 })
 	stop()
 	got := s.refs()
@@ -183,20 +183,20 @@ func TestFailedSyncStopsTheOutbox(t *testing.T) {
 	if st := o.Stats(); st.FailedCommits != 1 {
 		t.Errorf("%+v", st)
 	}
-	queued := &request{done: make(chan error, 1), apply: func(*batch) error {
-		t.Error("a request that was in the queue was tried")
+	queued := &change{done: make(chan error, 1), apply: func(*batch) error {
+		t.Error("a change that was queued was tried")
 		return nil
 	}}
-	o.commit([]*request{queued})
+	o.flush([]*change{queued})
 	wantKind(t, <-queued.done, pratique.Unavailable)
-	err := o.Run(t.Context(), Line{Forward: new(sink).forward})
+	err := o.Run(t.Context(), Downstream{Forward: new(sink).forward})
 	wantKind(t, err, pratique.Unavailable)
 	if !errors.Is(err, syscall.EIO) {
 		t.Errorf("run: %v", err)
 	}
 }
 
-func TestOnlyWritesAreHarmless(t *testing.T) {
+func TestOnlyWritesAreBenign(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		err  error
@@ -209,8 +209,8 @@ func TestOnlyWritesAreHarmless(t *testing.T) {
 		{syscall.EIO, false}, // as fdatasync has it
 		{syscall.ENOSPC, false},
 	} {
-		if got := harmless(c.err); got != c.want {
-			t.Errorf("%v: harmless is %t", c.err, got)
+		if got := benign(c.err); got != c.want {
+			t.Errorf("%v: benign is %t", c.err, got)
 		}
 	}
 }

@@ -18,14 +18,14 @@ const (
 	idSize     = 32 // hexadecimal digits of pratique.EventID
 	numberSize = 8
 	tagSize    = digestSize + 3*numberSize
-	sweptMark  = 1 // behind the tagSize bytes, where it is set
-	// maxEvent bounds one encoded event: names are short, and the actor is somebody else's word.
+	sweptMark  = 1 // follows the tagSize bytes if swept is set
+	// maxEvent bounds one encoded event, whose texts come from the sender.
 	maxEvent = 64 << 10
-	// overhead is what bbolt keeps with each entry.
+	// overhead is what bbolt stores besides each entry.
 	overhead = 16
 )
 
-// push is an event made ready by the goroutine that publishes it, so that the committer has little to do.
+// push is an event prepared by the goroutine that publishes it, so that the transaction is short.
 type push struct {
 	event   pratique.Event
 	key     []byte // of the tag
@@ -56,7 +56,7 @@ func newPush(e pratique.Event, now time.Time) (push, error) {
 	return p, nil
 }
 
-// tagKey names what a push may repeat: the tag, or the digest if there is no tag.
+// tagKey is the key of a push among the tags: the tag, or the digest if there is no tag.
 func tagKey(ref pratique.ImageRef) []byte {
 	if ref.Tag != "" {
 		ref.Digest, ref.Other = pratique.Digest{}, pratique.ContentID{}
@@ -85,13 +85,14 @@ func decodeLogged(v []byte) (pratique.Event, error) {
 
 // tagState is what is known of a tag.
 type tagState struct {
-	digest     pratique.Digest // zero if it is unsure what the tag names
+	digest     pratique.Digest // zero if unknown
 	generation uint64
 	pushed     time.Time
-	// occurred is the newest time that any sender gave a push of the tag, in nanoseconds since 1970; 0 if none did.
+	// occurred is the newest time that a sender gave for a push of the tag, in nanoseconds since 1970; 0 if none
+	// did.
 	occurred int64
-	// swept says that only sweeps told of the digest. What they find orders nothing, so the sender's own report of it, which
-	// does, is no repeat.
+	// swept is set if only sweeps reported the digest. Their events order nothing, so a sender's report of the
+	// digest, which does, is no duplicate.
 	swept bool
 }
 
@@ -123,14 +124,14 @@ func decodeTag(v []byte) (tagState, error) {
 // names reports whether the tag is known to name d.
 func (s tagState) names(d pratique.Digest) bool { return !s.digest.IsZero() && s.digest == d }
 
-// repeats reports whether a push of d tells nothing new. A sweep learns nothing from what is known; a sender's report is
-// news if only sweeps knew of it, and so is one that does not say under which tag a digest was pushed this time.
+// repeats reports whether a push of d is a duplicate. A sender's report is not if only sweeps reported the digest
+// before, or if it does not say under which tag the digest was pushed.
 func (s tagState) repeats(e pratique.Event, d pratique.Digest) bool {
 	return s.names(d) && (e.RefreshOnly || !s.swept) && !e.TagUnknown
 }
 
-// occurredAt returns when its sender says that a push happened, in nanoseconds since 1970; 0 if it does not say. It is
-// now at most: a clock that is ahead must not make later reports late.
+// occurredAt returns the time that the sender gave for a push, in nanoseconds since 1970; 0 if it gave none. It is
+// at most now, so that a clock that is ahead does not make later reports late.
 func occurredAt(e pratique.Event, now time.Time) int64 {
 	at := e.OccurredAt
 	if at.After(now) {
@@ -142,10 +143,10 @@ func occurredAt(e pratique.Event, now time.Time) int64 {
 	return at.UnixNano()
 }
 
-// unresolved is a push without a digest that waits to be resolved.
+// unresolved is a push without a digest.
 type unresolved struct {
 	count uint64    // how often the tag was pushed meanwhile
-	since time.Time // when the first of them came in
+	since time.Time // when the first of these pushes arrived
 	event pratique.Event
 }
 
@@ -178,7 +179,7 @@ func numberOf(v []byte) uint64 {
 	return binary.BigEndian.Uint64(v)
 }
 
-// appendTime writes nanoseconds since 1970, so that byte order is time order; earlier times count as 1970.
+// appendTime appends nanoseconds since 1970, so that byte order is time order; earlier times count as 1970.
 func appendTime(v []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(v, uint64(max(t.UnixNano(), 0)))
 }
@@ -190,8 +191,8 @@ func timeOf(v []byte) time.Time {
 
 func sizeOf(k, v []byte) int64 { return int64(len(k) + len(v) + overhead) }
 
-// oldestLogged returns when the first event of the log came in, zero if there is none or it cannot be read; the
-// forwarder tells of that.
+// oldestLogged returns when the first event of the log arrived, zero if there is none or it cannot be read, which
+// the forwarder reports.
 func oldestLogged(tx *bbolt.Tx) time.Time {
 	if _, v := tx.Bucket(bucketLog).Cursor().First(); v != nil {
 		if e, err := decodeLogged(v); err == nil {
@@ -201,8 +202,8 @@ func oldestLogged(tx *bbolt.Tx) time.Time {
 	return time.Time{}
 }
 
-// oldestUnresolved returns when the oldest of the unresolved pushes came in, zero if there is none. Entries that cannot
-// be read are left out.
+// oldestUnresolved returns when the oldest unresolved push arrived, zero if there is none. It skips entries that
+// cannot be read.
 func oldestUnresolved(tx *bbolt.Tx) time.Time {
 	var oldest time.Time
 	_ = tx.Bucket(bucketUnresolved).ForEach(func(_, v []byte) error { // the callback has no error

@@ -15,7 +15,7 @@ import (
 const (
 	opOpen = "open outbox"
 	format = "pratique outbox 1"
-	// pageSize is that of the usual machine also where memory pages are larger: a commit writes whole pages.
+	// pageSize is the same where memory pages are larger, since a commit writes whole pages.
 	pageSize = 4096
 )
 
@@ -45,7 +45,7 @@ func openFile(c Config) (*bbolt.DB, error) {
 	db, err := makeAndOpen(c)
 	switch pratique.KindOf(err) {
 	case pratique.Corrupt:
-		err = fmt.Errorf("%w; to start with nothing known, move the file away", err)
+		err = fmt.Errorf("%w; to start with an empty outbox, move the file away", err)
 	case pratique.NotFound, pratique.Unknown:
 		return db, pratique.Wrap(pratique.Unavailable, opOpen, c.File, err)
 	}
@@ -53,7 +53,7 @@ func openFile(c Config) (*bbolt.DB, error) {
 }
 
 func makeAndOpen(c Config) (*bbolt.DB, error) {
-	if err := boltfile.Make(c.File, options(c), setUp); err != nil {
+	if err := boltfile.Create(c.File, options(c), setUp); err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(c.File)
@@ -72,12 +72,12 @@ func makeAndOpen(c Config) (*bbolt.DB, error) {
 func options(c Config) *bbolt.Options {
 	o := boltfile.Options()
 	o.PageSize, o.NoSync, o.NoStatistics = pageSize, c.noSync, true
-	// Address space, not memory: while the map grows, nobody reads and nobody writes.
+	// It costs address space, not memory. While the map grows, reads and writes block.
 	o.InitialMmapSize = int(min(max(4*c.MaxBytes, 64<<20), 1<<30))
 	return o
 }
 
-// setUp makes the buckets of a new file.
+// setUp creates the buckets of a new file.
 func setUp(tx *bbolt.Tx) error {
 	for _, name := range allBuckets {
 		if _, err := tx.CreateBucket(name); err != nil {
@@ -88,7 +88,7 @@ func setUp(tx *bbolt.Tx) error {
 	return errors.Join(meta.Put(keyFormat, []byte(format)), meta.Put(keyName, []byte(rand.Text())))
 }
 
-// check reads the whole file before it is opened for writing, where bbolt would panic on damage, also in
+// check reads the whole file before it is opened for writing: then bbolt would panic on damage, even in
 // goroutines of its own.
 func check(path string) (err error) {
 	o := boltfile.Options()
@@ -101,14 +101,14 @@ func check(path string) (err error) {
 	defer boltfile.Recover(&err)()
 	return db.View(func(tx *bbolt.Tx) error {
 		if info, err := os.Stat(path); err != nil || info.Size() < tx.Size() {
-			return errors.Join(err, boltfile.Damaged("it is shorter than it says"))
+			return errors.Join(err, boltfile.Damaged("it is truncated"))
 		}
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || meta.Get(keyFormat) == nil || meta.Get(keyName) == nil {
 			return boltfile.Damaged("it is not an outbox")
 		}
 		if have := string(meta.Get(keyFormat)); have != format {
-			return boltfile.Damaged("its format is %.40q and this program has %q: let the version that wrote it forward what waits", have, format)
+			return boltfile.Damaged("its format is %.40q, this version needs %q: let the version that wrote it forward its events", have, format)
 		}
 		for _, name := range allBuckets {
 			if tx.Bucket(name) == nil {

@@ -64,7 +64,7 @@ func TestOpenErrors(t *testing.T) {
 			if err := os.Truncate(path, 64<<10); err != nil {
 				t.Fatal(err)
 			}
-		}, pratique.Corrupt, "shorter"},
+		}, pratique.Corrupt, "truncated"},
 		{"with pages of zeros", func(t *testing.T, path string) {
 			fillFile(t, path)
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -153,8 +153,8 @@ func TestWhatAnInterruptedStartLeftIsRemoved(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, directory), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var told troubles
-	publish(t, open(t, Config{File: path, Trouble: told.tell}), 1, tagged("app:v1", "A"))
+	var reported errorLog
+	publish(t, open(t, Config{File: path, OnError: reported.add}), 1, tagged("app:v1", "A"))
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestWhatAnInterruptedStartLeftIsRemoved(t *testing.T) {
 		left = append(left, e.Name())
 	}
 	want := slices.Sorted(slices.Values(append(kept, directory)))
-	if !slices.Equal(left, want) || len(told.told()) != 0 {
-		t.Errorf("left are %q, want %q; told %q", left, want, told.told())
+	if !slices.Equal(left, want) || len(reported.all()) != 0 {
+		t.Errorf("left are %q, want %q; reported %q", left, want, reported.all())
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	opForward = "forward events"
-	// maxForward bounds the events that are forwarded at once.
+	// maxForward bounds the events of one call of Forward.
 	maxForward = 500
 )
 
@@ -23,18 +23,18 @@ type logged struct {
 	err   error // why the event cannot be read or forwarded
 }
 
-func (o *Outbox) forwardAll(ctx context.Context, l Line) {
+func (o *Outbox) forwardAll(ctx context.Context, down Downstream) {
 	for failures := 0; ctx.Err() == nil; {
 		entries, err := o.head()
 		if err != nil {
-			o.config.Trouble(err)
+			o.config.OnError(err)
 			failures++
 			_ = backoff.Sleep(ctx, o.pace.afterForward(failures))
 			continue
 		}
 		failures = 0
 		if len(entries) > 0 {
-			o.forward(ctx, l, entries)
+			o.forward(ctx, down, entries)
 			continue
 		}
 		select {
@@ -44,7 +44,8 @@ func (o *Outbox) forwardAll(ctx context.Context, l Line) {
 	}
 }
 
-// head reads the start of the log. An entry that cannot be read ends it, or comes alone.
+// head returns the first entries of the log. They end before an entry that cannot be read; if that is the
+// first, it is returned alone.
 func (o *Outbox) head() ([]logged, error) {
 	var entries []logged
 	err := o.view("read log", func(tx *bbolt.Tx) error {
@@ -65,34 +66,34 @@ func (o *Outbox) head() ([]logged, error) {
 	return entries, err
 }
 
-// forward passes the entries on and takes them out of the log.
-func (o *Outbox) forward(ctx context.Context, l Line, entries []logged) {
+// forward forwards entries and removes them from the log.
+func (o *Outbox) forward(ctx context.Context, down Downstream, entries []logged) {
 	if entries[0].err != nil {
-		o.finish(ctx, entries)
+		o.remove(ctx, entries)
 		return
 	}
 	events := make([]pratique.Event, len(entries))
 	for i := range entries {
 		events[i] = entries[i].event
 	}
-	err := o.persist(ctx, l, events)
+	err := o.retryForward(ctx, down, events)
 	switch {
 	case err == nil:
-		o.finish(ctx, entries)
+		o.remove(ctx, entries)
 	case ctx.Err() != nil:
 	case len(entries) == 1:
 		entries[0].err = err
-		o.finish(ctx, entries)
+		o.remove(ctx, entries)
 	default:
-		o.forwardSingly(ctx, l, entries)
+		o.forwardEach(ctx, down, entries)
 	}
 }
 
-// forwardSingly finds the events that a permanent error is about.
-func (o *Outbox) forwardSingly(ctx context.Context, l Line, entries []logged) {
+// forwardEach forwards entries one by one, to find those that cause a permanent error.
+func (o *Outbox) forwardEach(ctx context.Context, down Downstream, entries []logged) {
 	handled := 0
 	for i := range entries {
-		err := o.persist(ctx, l, []pratique.Event{entries[i].event})
+		err := o.retryForward(ctx, down, []pratique.Event{entries[i].event})
 		if err != nil && ctx.Err() != nil {
 			break
 		}
@@ -100,50 +101,50 @@ func (o *Outbox) forwardSingly(ctx context.Context, l Line, entries []logged) {
 		handled++
 	}
 	if handled > 0 {
-		o.finish(ctx, entries[:handled])
+		o.remove(ctx, entries[:handled])
 	}
 }
 
-// persist calls Forward until it returns nil or an error of a permanent kind, or ctx ends.
-func (o *Outbox) persist(ctx context.Context, l Line, events []pratique.Event) error {
+// retryForward calls Forward until it returns nil or an error of a permanent kind, or ctx ends.
+func (o *Outbox) retryForward(ctx context.Context, down Downstream, events []pratique.Event) error {
 	for failures := 1; ; failures++ {
-		err := l.Forward(ctx, events)
+		err := down.Forward(ctx, events)
 		if err == nil || pratique.KindOf(err).Permanent() {
 			return err
 		}
 		if ctx.Err() != nil {
 			return err
 		}
-		o.config.Trouble(pratique.Wrap(pratique.Unknown, opForward, "", err))
+		o.config.OnError(pratique.Wrap(pratique.Unknown, opForward, "", err))
 		if backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return err
 		}
 	}
 }
 
-// finish takes entries out of the log, and sets those with an error aside. It tries until that is on the disk
-// or ctx ends, at least once: what stays in the log is forwarded again.
-func (o *Outbox) finish(ctx context.Context, entries []logged) {
+// remove removes entries from the log, and keeps those with an error as refused. It tries at least once, until
+// that is on the disk or ctx ends. What remains in the log is forwarded again.
+func (o *Outbox) remove(ctx context.Context, entries []logged) {
 	for failures := 1; ; failures++ {
-		err := o.submit(context.WithoutCancel(ctx), opForward, &request{events: len(entries), apply: func(b *batch) error {
-			return b.finish(entries)
+		err := o.commit(context.WithoutCancel(ctx), opForward, &change{events: len(entries), apply: func(b *batch) error {
+			return b.remove(entries)
 		}})
 		if err == nil {
 			break
 		}
-		o.config.Trouble(err)
+		o.config.OnError(err)
 		if ctx.Err() != nil || backoff.Sleep(ctx, o.pace.afterForward(failures)) != nil {
 			return
 		}
 	}
 	for _, e := range entries {
 		if e.err != nil {
-			o.config.Trouble(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID, e.event.Ref.String(), e.err))
+			o.config.OnError(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID, e.event.Ref.String(), e.err))
 		}
 	}
 }
 
-func (b *batch) finish(entries []logged) error {
+func (b *batch) remove(entries []logged) error {
 	log := b.bucket(bucketLog)
 	for _, e := range entries {
 		if e.err != nil {

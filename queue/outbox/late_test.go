@@ -89,7 +89,7 @@ func TestAnswerOfTheRegistryIsNeverLate(t *testing.T) {
 	o := open(t, Config{Now: clock.now, noSync: true})
 	clock.advance(time.Hour)
 	publish(t, o, 2, at(tagged("app:v1", "A"), 2), at(tagged("app:v1", ""), 1))
-	if _, again := o.resolve(t.Context(), Line{Resolve: answer("B")}, task{key: "registry.example.com/app:v1"}); again {
+	if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("B")}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
 	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Digest: digest("B"), Generation: 2}) {
@@ -107,7 +107,7 @@ func TestSweepThatLookedBeforeARepeatStoresNothing(t *testing.T) {
 		"with a digest": func(t *testing.T, o *Outbox) { publish(t, o, 0, a) },
 		"without": func(t *testing.T, o *Outbox) {
 			publish(t, o, 1, tagged("app:v1", ""))
-			if _, again := o.resolve(t.Context(), Line{Resolve: answer("A")}, task{key: "registry.example.com/app:v1"}); again {
+			if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("A")}, task{key: "registry.example.com/app:v1"}); again {
 				t.Fatal("it was not settled")
 			}
 		},

@@ -175,7 +175,7 @@ func compare(t *testing.T, r *rand.Rand) {
 	o, m := open(t, c), newModel()
 	m.name = nameOf(t, o)
 	var forwarded []string
-	l := Line{Forward: func(_ context.Context, events []pratique.Event) error {
+	l := Downstream{Forward: func(_ context.Context, events []pratique.Event) error {
 		for _, e := range events {
 			forwarded = append(forwarded, e.ID+" "+e.Ref.String())
 		}
@@ -227,7 +227,7 @@ func compare(t *testing.T, r *rand.Rand) {
 func resolveBoth(t *testing.T, o *Outbox, m *model, key string, content int, now time.Time) {
 	t.Helper()
 	var d pratique.Digest
-	l := Line{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	l := Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 		if content == 3 {
 			return d, pratique.Errorf(pratique.NotFound, "head", "gone")
 		}

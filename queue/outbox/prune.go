@@ -10,22 +10,22 @@ import (
 
 const (
 	opPrune = "forget old entries"
-	// pruneChunk bounds the tags that one transaction looks at.
+	// pruneChunk bounds the tags that one transaction reads.
 	pruneChunk = 2000
 )
 
 func (o *Outbox) pruneAll(ctx context.Context) {
 	for backoff.Sleep(ctx, o.pace.prune) == nil {
 		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
-			o.config.Trouble(err)
+			o.config.OnError(err)
 		}
 	}
 }
 
-// prune forgets deliveries and tags that are older than the configuration says, in small transactions.
+// prune forgets old deliveries and tags, in small transactions.
 func (o *Outbox) prune(ctx context.Context) error {
 	for more := true; more; {
-		err := o.submit(ctx, opPrune, &request{apply: func(b *batch) error {
+		err := o.commit(ctx, opPrune, &change{apply: func(b *batch) error {
 			more = b.dropDeliveries()
 			return nil
 		}})
@@ -39,7 +39,7 @@ func (o *Outbox) prune(ctx context.Context) error {
 			return err
 		}
 		if len(keys) > 0 {
-			err := o.submit(ctx, opPrune, &request{events: len(keys), apply: func(b *batch) error {
+			err := o.commit(ctx, opPrune, &change{events: len(keys), apply: func(b *batch) error {
 				return b.dropTags(keys)
 			}})
 			if err != nil {
@@ -51,8 +51,8 @@ func (o *Outbox) prune(ctx context.Context) error {
 	return nil
 }
 
-// dropDeliveries drops the oldest bucket of deliveries, if all in it are too old; it reports whether it did.
-// Everything in a bucket came in before the start of the next one.
+// dropDeliveries drops the oldest bucket of deliveries if all in it are too old, and reports whether it did.
+// Everything in a bucket arrived before the start of the next one.
 func (b *batch) dropDeliveries() bool {
 	periods := b.deliveryPeriods()
 	last := len(periods) - 1
@@ -65,14 +65,14 @@ func (b *batch) dropDeliveries() bool {
 	return true
 }
 
-// oldTags looks at the tags from the given key on, and returns those to forget and where to go on; nil at the
-// end.
+// oldTags reads the tags from the given key on, and returns those to forget and the key to continue with, nil
+// at the end.
 func (o *Outbox) oldTags(from []byte) (keys [][]byte, next []byte, err error) {
 	now := o.config.Now()
 	err = o.view(opPrune, func(tx *bbolt.Tx) error {
-		c, looked := tx.Bucket(bucketTags).Cursor(), 0
+		c, read := tx.Bucket(bucketTags).Cursor(), 0
 		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
-			if looked++; looked > pruneChunk {
+			if read++; read > pruneChunk {
 				next = append([]byte{}, k...)
 				return nil
 			}

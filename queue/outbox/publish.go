@@ -13,57 +13,59 @@ import (
 
 const opPublish = "publish event"
 
-// errFull refuses a request for which there is no room.
+// errFull is the error of events that exceed [Config.MaxBytes].
 var errFull = errors.New("not stored: the outbox is full")
 
-// Publish stores the events of one request durably, all or none, and returns how many were news; the others are
-// duplicates. Later events see the earlier ones. The events come without ID, the outbox gives it. A duplicate
-// repeats a delivery of a sender that gave it an id, or the newest digest known for its tag, whoever told of it;
-// without a tag, a digest that is known in the repository. A digest that only sweeps told of is news when a sender reports
-// it: the sweep's event ordered nothing. An event without a digest waits until its tag was
-// resolved, and repeats one that waits for the same tag.
+// Publish stores the events of one request, all or none, and returns how many were new; the others are
+// duplicates. Later events see the earlier ones. The outbox gives the events their IDs.
 //
-// An event is late if it has another digest than the tag, and happened before the newest that is known of the tag, as
-// their senders say. It is news, and what the tag names is unsure after it: whatever comes next is news as well.
+// A duplicate repeats a delivery, by the id that its sender gave it, or reports the digest that its tag is known
+// to name, whoever reported it; without a tag, a digest that is known in the repository. A digest that only
+// sweeps reported is new when a sender reports it, since the sweep's event ordered nothing. An event without a
+// digest waits until its tag is resolved, and is a duplicate if one waits for the tag already.
 //
-// ctx only bounds the waiting; what was handed to the committer may still be stored. Errors: Invalid for an
-// event that cannot be stored, otherwise Unavailable, which says whether the outbox is full.
+// An event is late if its digest is not that of the tag, and it happened before the newest event known of the
+// tag, as their senders say. It is new, and after it the digest of the tag is unknown, so the next event is new
+// as well.
+//
+// ctx only bounds the waiting; queued events may still be stored. Errors: Invalid for an event that cannot be
+// stored, otherwise Unavailable, which says whether the outbox is full.
 func (o *Outbox) Publish(ctx context.Context, events []pratique.Event) (stored int, err error) {
 	if len(events) == 0 {
 		return 0, nil
 	}
-	r := &request{events: len(events)}
+	c := &change{events: len(events)}
 	pushes := make([]push, len(events))
 	now := o.config.Now()
 	for i, e := range events {
 		if pushes[i], err = newPush(e, now); err != nil {
 			return 0, err
 		}
-		r.bytes += len(pushes[i].encoded)
+		c.bytes += len(pushes[i].encoded)
 	}
-	count := 0 // belongs to the committer until it has answered
-	r.apply = func(b *batch) error {
+	count := 0 // not to be read before the commit
+	c.apply = func(b *batch) error {
 		count = 0
 		for i := range pushes {
-			news, err := b.publish(&pushes[i])
+			isNew, err := b.publish(&pushes[i])
 			if err != nil {
 				return err
 			}
-			if news {
+			if isNew {
 				count++
 			}
 		}
 		return nil
 	}
-	if err := o.submit(ctx, opPublish, r); err != nil {
+	if err := o.commit(ctx, opPublish, c); err != nil {
 		return 0, err
 	}
 	return count, nil
 }
 
 // PublishUnlessChanged stores an event with a digest that a sweep found, under the rules of [Outbox.Publish]. It
-// stores nothing if the tag is known with another generation than seen, or if a push of it waits: somebody reported
-// meanwhile, if only that the tag names what was known, and the sweep may have looked before.
+// stores nothing if the tag's generation is not the one that was seen, or if a push of the tag waits: then the
+// tag was reported meanwhile, and the sweep may have looked before that.
 func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error) {
 	if e.Ref.Digest.IsZero() {
 		return false, pratique.Errorf(pratique.Invalid, opPublish, "%s: a sweep finds digests", e.Ref)
@@ -72,9 +74,9 @@ func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, see
 	if err != nil {
 		return false, err
 	}
-	news := false // belongs to the committer until it has answered
-	r := &request{events: 1, bytes: len(p.encoded), apply: func(b *batch) error {
-		news = false
+	isNew := false // not to be read before the commit
+	c := &change{events: 1, bytes: len(p.encoded), apply: func(b *batch) error {
+		isNew = false
 		state, known, err := b.tag(p.key)
 		if err != nil {
 			return err
@@ -82,13 +84,13 @@ func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, see
 		if known && state.generation != seen.Generation || b.bucket(bucketUnresolved).Get(p.key) != nil {
 			return nil
 		}
-		news, err = b.publish(&p)
+		isNew, err = b.publish(&p)
 		return err
 	}}
-	if err := o.submit(ctx, opPublish, r); err != nil {
+	if err := o.commit(ctx, opPublish, c); err != nil {
 		return false, err
 	}
-	return news, nil
+	return isNew, nil
 }
 
 // Tag returns what is known of the tag of ref; its digest counts only if it has no tag.
@@ -114,67 +116,67 @@ func readTag(tags *bbolt.Bucket, key []byte) (state tagState, known bool, err er
 
 func (b *batch) tag(key []byte) (tagState, bool, error) { return readTag(b.bucket(bucketTags), key) }
 
-// publish applies the rules to one event.
-func (b *batch) publish(p *push) (news bool, err error) {
+// publish applies the rules of [Outbox.Publish] to one event.
+func (b *batch) publish(p *push) (isNew bool, err error) {
 	if p.sender != nil && b.knowsDelivery(p.sender) {
 		b.delta.duplicates++
 		return false, nil
 	}
 	if p.event.Ref.Digest.IsZero() {
-		news, err = b.await(p)
+		isNew, err = b.publishUnresolved(p)
 	} else {
-		news, err = b.record(p)
+		isNew, err = b.publishResolved(p)
 	}
 	if err != nil {
 		return false, err
 	}
-	if news {
+	if isNew {
 		b.delta.stored++
 	} else {
 		b.delta.duplicates++
 	}
-	// Also of a duplicate: delivered again after another push, it must not look like a third one.
+	// Duplicates too: delivered again after another push, one must not look like a third push.
 	if p.sender != nil {
 		b.rememberDelivery(p.sender)
 	}
-	return news, nil
+	return isNew, nil
 }
 
-// record stores an event with a digest, unless it repeats the newest one of its tag.
-func (b *batch) record(p *push) (news bool, err error) {
+// publishResolved logs an event with a digest, unless it is a duplicate.
+func (b *batch) publishResolved(p *push) (isNew bool, err error) {
 	state, known, err := b.tag(p.key)
 	if err != nil {
 		return false, err
 	}
 	digest := p.event.Ref.Digest
 	if state.repeats(p.event, digest) {
-		b.note(p, state, digest) // with a generation of its own, since a sweep may have looked before
+		b.updateTag(p, state, digest) // a new generation, since a sweep may have looked before
 		return false, nil
 	}
 	if err := b.reserve(sizeOfLogged(p.encoded)); err != nil {
 		return false, err
 	}
 	if at := occurredAt(p.event, b.now); at != 0 && at < state.occurred && !state.names(digest) {
-		// Late: the tag may name this or what was known, and the next report of either must not pass for a repeat.
+		// Late: the tag may name either digest, and the next report of one must not pass for a duplicate.
 		digest = pratique.Digest{}
 	}
-	b.advance(p, state, known, digest)
+	b.logPush(p, state, known, digest)
 	return true, nil
 }
 
-// advance gives the tag its next generation and appends the event to the log. The tag is taken to name digest
-// from then on; zero means unsure.
-func (b *batch) advance(p *push, state tagState, known bool, digest pratique.Digest) {
+// logPush updates the tag and appends the event to the log. A zero digest means that it is unknown what the tag
+// names.
+func (b *batch) logPush(p *push, state tagState, known bool, digest pratique.Digest) {
 	if !known {
 		// A tag that was forgotten must not give an id a second time.
 		state.generation = numberOf(b.bucket(bucketMeta).Get(keyFloor))
 	}
-	generation := b.note(p, state, digest)
+	generation := b.updateTag(p, state, digest)
 	b.append(b.eventID(p.event, strconv.FormatUint(generation, 10)), p.encoded)
 }
 
-// note writes the state of a tag after a report, and returns its generation.
-func (b *batch) note(p *push, state tagState, digest pratique.Digest) (generation uint64) {
+// updateTag stores the state of a tag after a report, and returns its new generation.
+func (b *batch) updateTag(p *push, state tagState, digest pratique.Digest) (generation uint64) {
 	state = tagState{
 		digest: digest, generation: state.generation + 1, pushed: b.now,
 		occurred: max(state.occurred, occurredAt(p.event, b.now)),
@@ -184,14 +186,14 @@ func (b *batch) note(p *push, state tagState, digest pratique.Digest) (generatio
 	return state.generation
 }
 
-// eventID is the same for the same change of a tag in this outbox, and another for each event that is stored.
+// eventID is unique for each stored event, and the same if a change of a tag is applied again.
 func (b *batch) eventID(e pratique.Event, change string) string {
 	return pratique.EventID(e.Source, e.Ref, string(b.bucket(bucketMeta).Get(keyName))+" "+change)
 }
 
-// await notes an event without a digest. While it waits the tag may be pushed again: the newest event stands
-// for all.
-func (b *batch) await(p *push) (news bool, err error) {
+// publishUnresolved stores an event without a digest. If the tag is pushed again while it waits, the newest
+// event replaces the others.
+func (b *batch) publishUnresolved(p *push) (isNew bool, err error) {
 	waiting := b.bucket(bucketUnresolved)
 	count, since, before := uint64(1), b.now, int64(0)
 	if v := waiting.Get(p.key); v != nil {
@@ -212,7 +214,7 @@ func (b *batch) await(p *push) (news bool, err error) {
 		return false, nil
 	}
 	b.delta.unresolved++
-	b.opened = append(b.opened, string(p.key))
+	b.unresolved = append(b.unresolved, string(p.key))
 	return true, nil
 }
 
@@ -223,7 +225,7 @@ func sizeOfLogged(encoded []byte) int64 {
 // append writes an event to the end of the log.
 func (b *batch) append(id string, encoded []byte) {
 	log := b.bucket(bucketLog)
-	log.FillPercent = 1 // nothing is ever put between
+	log.FillPercent = 1 // keys only grow
 	next, err := log.NextSequence()
 	b.fail(err)
 	b.put(log, number(next), encodeLogged(id, encoded))
@@ -232,11 +234,11 @@ func (b *batch) append(id string, encoded []byte) {
 	b.delta.bytes += sizeOfLogged(encoded)
 }
 
-// reserve refuses what does not fit into the room that is left.
+// reserve returns errFull if size bytes do not fit.
 func (b *batch) reserve(size int64) error {
-	if size <= 0 || b.delta.bytes+size <= b.room {
+	if size <= 0 || b.delta.bytes+size <= b.free {
 		return nil
 	}
 	return pratique.Wrap(pratique.Unavailable, opPublish, "",
-		fmt.Errorf("%w: %d bytes wait to be forwarded", errFull, b.config.MaxBytes-b.room+b.delta.bytes))
+		fmt.Errorf("%w: %d bytes wait to be forwarded", errFull, b.config.MaxBytes-b.free+b.delta.bytes))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,17 +157,17 @@ func TestFullOutboxRefusesNewsAndSaysSo(t *testing.T) {
 		t.Errorf("stored %d, %+v", stored, s)
 	}
 	s := sink{}
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "room after forwarding", func() bool { return o.Stats().Bytes == 0 })
 	publish(t, o, 1, tagged("app:new", "A"))
 }
 
-func TestRefusedRequestDoesNotSpoilItsTransaction(t *testing.T) {
+func TestRefusedChangeDoesNotSpoilItsTransaction(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{MaxBytes: 5000})
-	ask := func(events ...pratique.Event) *request {
-		r := &request{done: make(chan error, 1)}
-		r.apply = func(b *batch) error {
+	store := func(events ...pratique.Event) *change {
+		c := &change{done: make(chan error, 1)}
+		c.apply = func(b *batch) error {
 			for _, e := range events {
 				p, err := newPush(e, epoch)
 				if err != nil {
@@ -178,22 +179,20 @@ func TestRefusedRequestDoesNotSpoilItsTransaction(t *testing.T) {
 			}
 			return nil
 		}
-		return r
+		return c
 	}
 	var large []pratique.Event
 	for i := range 100 {
 		large = append(large, tagged(fmt.Sprint("large:v", i), "A"))
 	}
-	requests := []*request{ask(tagged("app:v1", "A")), ask(large...), ask(tagged("app:v2", "A"))}
-	for rest := requests; len(rest) > 0; {
-		rest = o.commit(rest)
-	}
-	if err := <-requests[1].done; !errors.Is(err, errFull) {
-		t.Errorf("large request: %v", err)
+	changes := []*change{store(tagged("app:v1", "A")), store(large...), store(tagged("app:v2", "A"))}
+	o.flush(slices.Clone(changes))
+	if err := <-changes[1].done; !errors.Is(err, errFull) {
+		t.Errorf("large change: %v", err)
 	}
 	for _, i := range []int{0, 2} {
-		if err := <-requests[i].done; err != nil {
-			t.Errorf("request %d: %v", i, err)
+		if err := <-changes[i].done; err != nil {
+			t.Errorf("change %d: %v", i, err)
 		}
 	}
 	wantLog(t, o, tagged("app:v1", "A"), tagged("app:v2", "A"))
@@ -315,7 +314,7 @@ func TestConcurrentWriters(t *testing.T) {
 	const writers, tags = 16, 40
 	o := open(t, Config{})
 	s := sink{}
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	var stored atomic.Int64
 	var all sync.WaitGroup
 	for range writers {
@@ -366,7 +365,7 @@ func TestCloseWhilePublishing(t *testing.T) {
 	all.Wait()
 	_, err := o.Tag(tagged("app:v1", "").Ref)
 	wantKind(t, err, pratique.Unavailable)
-	wantKind(t, o.Run(t.Context(), Line{}), pratique.Unavailable)
+	wantKind(t, o.Run(t.Context(), Downstream{}), pratique.Unavailable)
 
 	o = open(t, c)
 	acknowledged.Range(func(ref, _ any) bool {

@@ -9,20 +9,20 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// maxRefused bounds what is set aside; the oldest goes first.
+// maxRefused bounds the refused events; the oldest is dropped first.
 const maxRefused = 10_000
 
-// Refused is an event that was set aside, since the line behind will never take it.
+// Refused is an event that could not be forwarded, because of an error of a permanent kind.
 type Refused struct {
 	// Event is zero if the entry could not be read; Raw is the entry then.
 	Event pratique.Event `json:"event,omitzero"`
 	Raw   []byte         `json:"raw,omitempty"`
-	// Reason is the error in words, At when it was set aside, UTC.
+	// Reason is the text of the error, At the time, UTC.
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 }
 
-// Refused returns the events that were set aside, the oldest first; at most 10,000 are kept.
+// Refused returns the refused events, the oldest first; at most 10,000 are kept.
 func (o *Outbox) Refused() ([]Refused, error) {
 	var all []Refused
 	err := o.view("read refused events", func(tx *bbolt.Tx) error {
@@ -38,7 +38,7 @@ func (o *Outbox) Refused() ([]Refused, error) {
 	return all, err
 }
 
-// refuse sets an entry of the log aside.
+// refuse stores an entry of the log as refused.
 func (b *batch) refuse(e logged) error {
 	refused := b.bucket(bucketRefused)
 	r := Refused{Event: e.event, Reason: e.err.Error(), At: b.now.UTC()}
@@ -47,7 +47,7 @@ func (b *batch) refuse(e logged) error {
 	}
 	value, err := json.Marshal(r)
 	if err != nil {
-		return pratique.Wrap(pratique.Internal, "set event aside", "", err)
+		return pratique.Wrap(pratique.Internal, "refuse event", "", err)
 	}
 	next, err := refused.NextSequence()
 	b.fail(err)

@@ -15,25 +15,25 @@ import (
 
 const (
 	opResolve = "resolve tag"
-	// resolvers bounds the calls of Line.Resolve at once, and perRegistry those to one registry: one that
-	// does not answer must not hold up the others.
-	resolvers   = 16
-	perRegistry = 4
-	// patience is how long a tag is tried before its event goes on without a digest, and the longest that a registry
-	// can have it wait.
-	patience = 24 * time.Hour
+	// maxResolves bounds the concurrent calls of Downstream.Resolve, and maxPerRegistry those to one registry,
+	// so that one that does not answer does not hold up the others.
+	maxResolves    = 16
+	maxPerRegistry = 4
+	// resolveFor is how long a tag is retried before its event is forwarded without a digest, and the longest
+	// wait that a registry can ask for.
+	resolveFor = 24 * time.Hour
 )
 
-// resolveAll gives due tasks to goroutines, and waits for them when ctx ends.
-func (o *Outbox) resolveAll(ctx context.Context, l Line) {
+// resolveAll runs tasks when they are due, and waits for them when ctx ends.
+func (o *Outbox) resolveAll(ctx context.Context, down Downstream) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for ctx.Err() == nil {
 		t, wait, ok := o.schedule.next(time.Now())
 		if ok {
 			running.Go(func() {
-				next, again := o.resolve(ctx, l, t)
-				o.schedule.finished(t, next, again)
+				next, retry := o.resolve(ctx, down, t)
+				o.schedule.finished(t, next, retry)
 			})
 			continue
 		}
@@ -47,59 +47,60 @@ func (o *Outbox) resolveAll(ctx context.Context, l Line) {
 	}
 }
 
-// resolve makes one attempt. It returns the next one, if there has to be one.
-func (o *Outbox) resolve(ctx context.Context, l Line, t task) (next task, again bool) {
-	waits, generation, found, err := o.readUnresolved(t.key)
+// resolve makes one attempt. It returns the task of the next one, if there is to be one.
+func (o *Outbox) resolve(ctx context.Context, down Downstream, t task) (next task, retry bool) {
+	asked, generation, found, err := o.readUnresolved(t.key)
 	if err != nil {
-		return o.later(t, err)
+		return o.postpone(t, err)
 	}
 	if !found {
 		return task{}, false
 	}
 	askCtx, cancel := context.WithTimeout(ctx, o.pace.resolveTimeout)
-	digest, err := l.Resolve(askCtx, waits.event.Ref)
+	digest, err := down.Resolve(askCtx, asked.event.Ref)
 	cancel()
 	if ctx.Err() != nil && err != nil {
-		return t, true // told to stop; the next Run goes on
+		return t, true // for the next Run
 	}
 	if err == nil && digest.IsZero() {
 		err = pratique.Errorf(pratique.Internal, opResolve, "an answer without a digest")
 	}
-	giveUp := err != nil && (pratique.KindOf(err).Permanent() || o.config.Now().Sub(waits.since) >= patience)
+	giveUp := err != nil && (pratique.KindOf(err).Permanent() || o.config.Now().Sub(asked.since) >= resolveFor)
 	if err != nil && !giveUp {
-		return o.later(t, pratique.Wrap(pratique.Unknown, opResolve, t.key, err))
+		return o.postpone(t, pratique.Wrap(pratique.Unknown, opResolve, t.key, err))
 	}
-	settled := false
-	r := &request{events: 1, apply: func(b *batch) (err error) {
-		settled, err = b.settle([]byte(t.key), waits, generation, digest)
+	done := false
+	c := &change{events: 1, apply: func(b *batch) (err error) {
+		done, err = b.resolved([]byte(t.key), asked, generation, digest)
 		return err
 	}}
-	if commitErr := o.submit(context.WithoutCancel(ctx), opResolve, r); commitErr != nil {
-		return o.later(t, commitErr)
+	if commitErr := o.commit(context.WithoutCancel(ctx), opResolve, c); commitErr != nil {
+		return o.postpone(t, commitErr)
 	}
-	if !settled {
-		// Reported again meanwhile: the answer may be from before. Whoever reports without end must not have us ask so.
+	if !done {
+		// The tag was reported meanwhile, perhaps after the answer. Wait, so that a sender that reports
+		// continuously cannot make us query the registry in a loop.
 		return task{key: t.key, due: time.Now().Add(o.pace.resolve.Min)}, true
 	}
 	if giveUp {
-		o.config.Trouble(pratique.Wrap(pratique.Unknown, "gave up: "+opResolve, t.key, err))
+		o.config.OnError(pratique.Wrap(pratique.Unknown, "gave up: "+opResolve, t.key, err))
 	}
 	return task{}, false
 }
 
-// later puts a task off, for as long as the registry says if that is longer. Of a row of failures the first is told;
-// the counters show the rest.
-func (o *Outbox) later(t task, err error) (task, bool) {
+// postpone backs off after a failure, and at least for as long as the registry asks. It reports only the first
+// of successive failures; the counters show the others.
+func (o *Outbox) postpone(t task, err error) (task, bool) {
 	if t.failures == 0 {
-		o.config.Trouble(err)
+		o.config.OnError(err)
 	}
 	t.failures++
 	wait := o.pace.resolve.Delay(t.failures, o.pace.random())
-	t.due = time.Now().Add(max(wait, min(backoff.RetryAfter(err), patience)))
+	t.due = time.Now().Add(max(wait, min(backoff.RetryAfter(err), resolveFor)))
 	return t, true
 }
 
-// readUnresolved returns the push that waits for a tag, and the tag's generation.
+// readUnresolved returns the push of a tag that waits, and the tag's generation.
 func (o *Outbox) readUnresolved(key string) (u unresolved, generation uint64, found bool, err error) {
 	err = o.view(opResolve, func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketUnresolved).Get([]byte(key))
@@ -118,9 +119,9 @@ func (o *Outbox) readUnresolved(key string) (u unresolved, generation uint64, fo
 	return u, generation, found, err
 }
 
-// settle ends the waiting of a tag with the digest that was found, or with none. It does nothing if the tag was
-// reported since the question was asked. What the registry says is never late.
-func (b *batch) settle(key []byte, asked unresolved, generation uint64, digest pratique.Digest) (bool, error) {
+// resolved logs the waiting push of a tag with the digest that was found, or with none. It returns false and
+// does nothing if the tag was reported since asked was read. What the registry says is never late.
+func (b *batch) resolved(key []byte, asked unresolved, generation uint64, digest pratique.Digest) (done bool, err error) {
 	waiting := b.bucket(bucketUnresolved)
 	v := waiting.Get(key)
 	if v == nil {
@@ -148,19 +149,19 @@ func (b *batch) settle(key []byte, asked unresolved, generation uint64, digest p
 	b.delta.bytes -= sizeOf(key, v)
 	b.delta.unresolved--
 	b.delete(waiting, key)
-	// What waited is in the bound already, so nothing here is refused for want of room.
+	// The push counts towards MaxBytes already, so it is not refused here.
 	p := &push{event: e, key: key, encoded: encoded}
 	switch {
 	case digest.IsZero():
 		b.append(b.eventID(e, "unresolved "+strconv.FormatInt(now.since.UnixNano(), 10)), encoded)
 		if known {
-			b.note(p, state, digest) // unsure now: what was known may have been pushed over
+			b.updateTag(p, state, digest) // unknown now: the tag may have moved
 		}
 	case state.repeats(e, digest):
-		b.note(p, state, digest)
+		b.updateTag(p, state, digest)
 		b.delta.duplicates++
 	default:
-		b.advance(p, state, known, digest)
+		b.logPush(p, state, known, digest)
 	}
 	return true, nil
 }

@@ -31,7 +31,7 @@ func TestManyPushesWithoutDigestAreOneEvent(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: answer("A")})
+	run(t, o, Downstream{Forward: s.forward, Resolve: answer("A")})
 	eventually(t, "all forwarded", func() bool { return o.Stats().Forwarded == 1 })
 	if got := s.events[0]; got.Ref != tagged("app:v1", "A").Ref || got.Actor != "layer 24" {
 		t.Errorf("forwarded %+v", got)
@@ -66,7 +66,7 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 			publish(t, o, 1, tagged("app:v1", ""))
 			var s sink
 			var asked atomic.Int64
-			run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+			run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 				n := asked.Add(1)
 				if n == 1 {
 					if _, err := o.Publish(ctx, []pratique.Event{c.meanwhile}); err != nil {
@@ -91,13 +91,13 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 
 func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	t.Parallel()
-	var told troubles
-	o := open(t, Config{Trouble: told.tell})
+	var reported errorLog
+	o := open(t, Config{OnError: reported.add})
 	publish(t, o, 1, tagged("app:v1", ""))
 	kinds := []pratique.Kind{pratique.Unavailable, pratique.RateLimited, pratique.Denied, pratique.Unknown, pratique.Internal}
 	var asked atomic.Int64
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 		switch n := int(asked.Add(1)); {
 		case n <= len(kinds):
 			return pratique.Digest{}, pratique.Errorf(kinds[n-1], "head", "not now")
@@ -111,24 +111,24 @@ func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	if want := refsOf(tagged("app:v1", "A")); !slices.Equal(s.refs(), want) {
 		t.Errorf("forwarded %q", s.refs())
 	}
-	if len(told.told()) != 1 {
-		t.Errorf("told %q, want the first failure", told.told())
+	if len(reported.all()) != 1 {
+		t.Errorf("reported %q, want the first failure", reported.all())
 	}
 }
 
 func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 	t.Parallel()
 	for told, least := range map[time.Duration]time.Duration{
-		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: patience, -time.Hour: usualPace.resolve.Min / 2,
+		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: resolveFor, -time.Hour: defaultPace.resolve.Min / 2,
 	} {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 1, tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Line{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+		next, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 			return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
 		}}, task{key: "registry.example.com/app:v1"})
 		after := time.Now()
-		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, usualPace.resolve.Min))) {
+		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, defaultPace.resolve.Min))) {
 			t.Errorf("told to wait %s: again %t after %s", told, again, next.due.Sub(before))
 		}
 	}
@@ -146,11 +146,11 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Line{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+		next, again := o.resolve(t.Context(), Downstream{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 			_, err := o.Publish(ctx, []pratique.Event{meanwhile})
 			return digest("B"), err
 		}}, task{key: "registry.example.com/app:v1"})
-		if !again || next.due.Before(before.Add(usualPace.resolve.Min)) {
+		if !again || next.due.Before(before.Add(defaultPace.resolve.Min)) {
 			t.Errorf("again %t, after %s", again, next.due.Sub(before))
 		}
 		wantLog(t, o, tagged("app:v1", "A"))
@@ -162,7 +162,7 @@ func TestPushThatGoesOnWithoutDigestMakesTheTagUnsure(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{noSync: true})
 	publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
-	if _, again := o.resolve(t.Context(), Line{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	if _, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 		return pratique.Digest{}, pratique.Errorf(pratique.NotFound, "head", "gone")
 	}}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
@@ -182,29 +182,29 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 		age  time.Duration
 	}{
 		{"as its kind is permanent", pratique.NotFound, 0},
-		{"as it is too old", pratique.Unavailable, patience},
+		{"as it is too old", pratique.Unavailable, resolveFor},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var told troubles
+			var reported errorLog
 			clock := newClock()
-			o := open(t, Config{Now: clock.now, Trouble: told.tell})
+			o := open(t, Config{Now: clock.now, OnError: reported.add})
 			var s sink
 			fail := func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
 				return pratique.Digest{}, pratique.Errorf(c.kind, "head", "no")
 			}
 			publish(t, o, 1, tagged("app:v1", ""))
 			clock.advance(c.age)
-			run(t, o, Line{Forward: s.forward, Resolve: fail})
+			run(t, o, Downstream{Forward: s.forward, Resolve: fail})
 			eventually(t, "forwarded", func() bool { return o.Stats().Forwarded == 1 })
 			e := s.events[0]
 			if want := pratique.EventID("test", e.Ref, fmt.Sprint(nameOf(t, o), " unresolved ", epoch.UnixNano())); e.ID != want || !e.Ref.Digest.IsZero() {
 				t.Errorf("forwarded %+v, want id %s", e, want)
 			}
-			eventually(t, "trouble told", func() bool { return len(told.told()) == 1 })
-			if !strings.Contains(told.told()[0], "app:v1") {
-				t.Errorf("told %q", told.told())
+			eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
+			if !strings.Contains(reported.all()[0], "app:v1") {
+				t.Errorf("reported %q", reported.all())
 			}
 			if tag, err := o.Tag(e.Ref); err != nil || tag != (pratique.KnownTag{}) {
 				t.Errorf("tag is %+v, %v", tag, err)
@@ -218,7 +218,7 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	o := open(t, Config{})
 	slow := tagged("app:v1", "")
 	slow.Ref.Repository.Registry = "tarpit.example.com"
-	for i := range 3 * resolvers {
+	for i := range 3 * maxResolves {
 		slow.Ref.Tag = fmt.Sprint("v", i)
 		publish(t, o, 1, slow)
 	}
@@ -226,7 +226,7 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	release := make(chan struct{})
 	var s sink
 	var under, most atomic.Int64
-	run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
 		if ref.Repository.Registry != slow.Ref.Repository.Registry {
 			return digest("A"), nil
 		}
@@ -243,8 +243,8 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	}})
 	eventually(t, "the others were forwarded", func() bool { return len(s.refs()) == 2 })
 	close(release)
-	eventually(t, "all were forwarded", func() bool { return len(s.refs()) == 2+3*resolvers })
-	if most.Load() > perRegistry {
+	eventually(t, "all were forwarded", func() bool { return len(s.refs()) == 2+3*maxResolves })
+	if most.Load() > maxPerRegistry {
 		t.Errorf("%d calls at once", most.Load())
 	}
 }
@@ -256,7 +256,7 @@ func TestResolverThatHangsIsCutOff(t *testing.T) {
 	publish(t, o, 1, tagged("app:v1", ""))
 	var s sink
 	var first sync.Once
-	run(t, o, Line{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 		hang := false
 		first.Do(func() { hang = true })
 		if hang {
@@ -273,7 +273,7 @@ func TestUnresolvedPushesOutliveARestart(t *testing.T) {
 	c := Config{File: t.TempDir() + "/outbox.db"}
 	o := open(t, c)
 	publish(t, o, 1, tagged("app:v1", ""))
-	stop := run(t, o, Line{Forward: new(sink).forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	stop := run(t, o, Downstream{Forward: new(sink).forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
 		<-ctx.Done()
 		return pratique.Digest{}, ctx.Err()
 	}})
@@ -288,6 +288,6 @@ func TestUnresolvedPushesOutliveARestart(t *testing.T) {
 	}
 	publish(t, o, 0, tagged("app:v1", ""))
 	var s sink
-	run(t, o, Line{Forward: s.forward, Resolve: answer("A")})
+	run(t, o, Downstream{Forward: s.forward, Resolve: answer("A")})
 	eventually(t, "forwarded", func() bool { return len(s.refs()) == 1 })
 }

@@ -25,7 +25,7 @@ func TestForwardingKeepsTheOrder(t *testing.T) {
 	publish(t, o, events, want...)
 	var s sink
 	largest, failures := 0, 0
-	run(t, o, Line{Forward: func(ctx context.Context, events []pratique.Event) error {
+	run(t, o, Downstream{Forward: func(ctx context.Context, events []pratique.Event) error {
 		largest = max(largest, len(events))
 		if failures++; failures%2 == 1 {
 			return errors.New("not now")
@@ -46,7 +46,7 @@ func TestForwardingGoesOnAfterRunEnds(t *testing.T) {
 	o := open(t, Config{})
 	publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", "B"))
 	called := make(chan struct{}, 1)
-	stop := run(t, o, Line{Forward: func(ctx context.Context, _ []pratique.Event) error {
+	stop := run(t, o, Downstream{Forward: func(ctx context.Context, _ []pratique.Event) error {
 		select {
 		case called <- struct{}{}:
 		default:
@@ -55,11 +55,11 @@ func TestForwardingGoesOnAfterRunEnds(t *testing.T) {
 		return ctx.Err()
 	}})
 	<-called
-	wantKind(t, o.Run(t.Context(), Line{}), pratique.Conflict)
+	wantKind(t, o.Run(t.Context(), Downstream{}), pratique.Conflict)
 	stop()
 	wantLog(t, o, tagged("app:v1", "A"), tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "both forwarded", func() bool { return len(s.refs()) == 2 && o.Stats().Waiting == 0 })
 }
 
@@ -68,7 +68,7 @@ func TestBatchUnderWayIsFinishedWhenRunEnds(t *testing.T) {
 	o := open(t, Config{})
 	publish(t, o, 1, tagged("app:v1", "A"))
 	called := make(chan struct{})
-	stop := run(t, o, Line{Forward: func(ctx context.Context, _ []pratique.Event) error {
+	stop := run(t, o, Downstream{Forward: func(ctx context.Context, _ []pratique.Event) error {
 		close(called)
 		<-ctx.Done() // and stored all the same
 		return nil
@@ -80,13 +80,13 @@ func TestBatchUnderWayIsFinishedWhenRunEnds(t *testing.T) {
 
 func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 	t.Parallel()
-	var told troubles
+	var reported errorLog
 	clock := newClock()
-	o := open(t, Config{Trouble: told.tell, Now: clock.now})
+	o := open(t, Config{OnError: reported.add, Now: clock.now})
 	bad := tagged("bad:v1", "X")
 	publish(t, o, 3, tagged("app:v1", "A"), bad, tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: func(ctx context.Context, events []pratique.Event) error {
+	run(t, o, Downstream{Forward: func(ctx context.Context, events []pratique.Event) error {
 		for _, e := range events {
 			if e.Ref == bad.Ref {
 				return pratique.Errorf(pratique.Invalid, "forward", "no such repository")
@@ -103,9 +103,9 @@ func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 		!strings.Contains(refused[0].Reason, "no such repository") {
 		t.Errorf("refused %+v, %v", refused, err)
 	}
-	eventually(t, "trouble told", func() bool { return len(told.told()) == 1 })
-	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 || !strings.Contains(told.told()[0], bad.Ref.String()) {
-		t.Errorf("%+v, told %q", st, told.told())
+	eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
+	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 || !strings.Contains(reported.all()[0], bad.Ref.String()) {
+		t.Errorf("%+v, reported %q", st, reported.all())
 	}
 }
 
@@ -113,7 +113,7 @@ func TestEntryThatCannotBeReadIsSetAside(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{})
 	publish(t, o, 1, tagged("app:v1", "A"))
-	err := o.submit(t.Context(), "test", &request{apply: func(b *batch) error {
+	err := o.commit(t.Context(), "test", &change{apply: func(b *batch) error {
 		b.append(strings.Repeat("0", idSize), []byte("{broken"))
 		return nil
 	}})
@@ -122,7 +122,7 @@ func TestEntryThatCannotBeReadIsSetAside(t *testing.T) {
 	}
 	publish(t, o, 1, tagged("app:v1", "B"))
 	var s sink
-	run(t, o, Line{Forward: s.forward})
+	run(t, o, Downstream{Forward: s.forward})
 	eventually(t, "an empty log", func() bool { return o.Stats().Waiting == 0 })
 	refused, err := o.Refused()
 	if err != nil || len(refused) != 1 || !strings.HasSuffix(string(refused[0].Raw), "{broken") {
@@ -140,7 +140,7 @@ func TestRefusedEventsAreBounded(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{noSync: true})
 	const more = 5
-	err := o.submit(t.Context(), "test", &request{apply: func(b *batch) error {
+	err := o.commit(t.Context(), "test", &change{apply: func(b *batch) error {
 		for i := range maxRefused + more {
 			e := tagged(fmt.Sprint("app:v", i), "A")
 			e.ID = fmt.Sprint(i)
@@ -230,7 +230,7 @@ func TestPruneKeepsDeliveriesThatAreYoungEnough(t *testing.T) {
 
 func TestPace(t *testing.T) {
 	t.Parallel()
-	p := usualPace
+	p := defaultPace
 	for random, share := range map[float64]time.Duration{0: 2, 1: 1} {
 		p.random = func() float64 { return random }
 		for failures, most := range map[int]time.Duration{1: 100 * time.Millisecond, 4: 800 * time.Millisecond, 5000: 5 * time.Second} {

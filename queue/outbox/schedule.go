@@ -11,7 +11,7 @@ import (
 type task struct {
 	key      string
 	failures int
-	due      time.Time // zero means now
+	due      time.Time // zero means at once
 }
 
 // registry is the part of the key before the first slash.
@@ -20,19 +20,19 @@ func (t task) registry() string {
 	return host
 }
 
-// schedule says which tag to resolve next. Each tag that waits in the file is in it exactly once, or under way.
+// schedule decides which tag to resolve next. Each unresolved tag is in it exactly once, or running.
 type schedule struct {
-	changed chan struct{} // there may be something to do
+	changed chan struct{} // a task may be due
 
-	mu     sync.Mutex
-	tasks  taskHeap
-	parked map[string][]task // due, but their registry is busy
-	busy   map[string]int    // by registry
-	total  int               // tasks under way
+	mu      sync.Mutex
+	tasks   taskHeap
+	parked  map[string][]task // due, by registry, but their registry has maxPerRegistry running
+	running map[string]int    // by registry
+	total   int               // running
 }
 
 func newSchedule() *schedule {
-	return &schedule{changed: make(chan struct{}, 1), parked: map[string][]task{}, busy: map[string]int{}}
+	return &schedule{changed: make(chan struct{}, 1), parked: map[string][]task{}, running: map[string]int{}}
 }
 
 func (s *schedule) add(t task) {
@@ -49,13 +49,13 @@ func (s *schedule) signal() {
 	}
 }
 
-// next returns a task that is due, which is under way then. If there is none it returns how long to wait for
-// one unless the schedule changes.
+// next returns a task that is due, and counts it as running. If there is none it returns how long to wait for
+// one, unless the schedule changes.
 func (s *schedule) next(now time.Time) (t task, wait time.Duration, ok bool) {
 	const long = time.Hour
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total >= resolvers {
+	if s.total >= maxResolves {
 		return task{}, long, false
 	}
 	for len(s.tasks) > 0 {
@@ -64,24 +64,24 @@ func (s *schedule) next(now time.Time) (t task, wait time.Duration, ok bool) {
 		}
 		t, _ := heap.Pop(&s.tasks).(task)
 		registry := t.registry()
-		if s.busy[registry] >= perRegistry {
+		if s.running[registry] >= maxPerRegistry {
 			s.parked[registry] = append(s.parked[registry], t)
 			continue
 		}
-		s.busy[registry]++
+		s.running[registry]++
 		s.total++
 		return t, 0, true
 	}
 	return task{}, long, false
 }
 
-// finished ends a task that is under way; with again set, next takes its place.
-func (s *schedule) finished(t, next task, again bool) {
+// finished ends a running task. If retry is set, next replaces it.
+func (s *schedule) finished(t, next task, retry bool) {
 	registry := t.registry()
 	s.mu.Lock()
 	s.total--
-	if s.busy[registry]--; s.busy[registry] == 0 {
-		delete(s.busy, registry)
+	if s.running[registry]--; s.running[registry] == 0 {
+		delete(s.running, registry)
 	}
 	if parked := s.parked[registry]; len(parked) > 0 {
 		heap.Push(&s.tasks, parked[0])
@@ -89,7 +89,7 @@ func (s *schedule) finished(t, next task, again bool) {
 			delete(s.parked, registry)
 		}
 	}
-	if again {
+	if retry {
 		heap.Push(&s.tasks, next)
 	}
 	s.mu.Unlock()

@@ -150,13 +150,13 @@ func wantLog(t *testing.T, o *Outbox, want ...pratique.Event) {
 }
 
 // run runs o until the test ends or stop is called, at a pace for tests.
-func run(t *testing.T, o *Outbox, l Line) (stop func()) {
+func run(t *testing.T, o *Outbox, down Downstream) (stop func()) {
 	t.Helper()
 	quick := backoff.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond, Jitter: 0.5}
 	o.pace.forward, o.pace.resolve = quick, quick
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- o.Run(ctx, l) }()
+	go func() { done <- o.Run(ctx, down) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -177,22 +177,22 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// troubles keeps what was told.
-type troubles struct {
-	mu  sync.Mutex
-	all []string
+// errorLog keeps errors.
+type errorLog struct {
+	mu   sync.Mutex
+	errs []string
 }
 
-func (s *troubles) tell(err error) {
+func (s *errorLog) add(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = append(s.all, fmt.Sprint(err))
+	s.errs = append(s.errs, fmt.Sprint(err))
 }
 
-func (s *troubles) told() []string {
+func (s *errorLog) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.all)
+	return slices.Clone(s.errs)
 }
 
 // clock is a time that only the test moves.

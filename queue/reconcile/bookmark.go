@@ -9,58 +9,57 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// bookmark is what is kept of a repository's sweeps.
+// bookmark is the stored state of a repository's sweeps.
 type bookmark struct {
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
-	// LastSuccess is when a sweep last ended well.
+	// LastSuccess is when a sweep last succeeded.
 	LastSuccess time.Time `json:"lastSuccess,omitzero"`
-	// UnderWay says that the process ended before the sweep did.
+	// UnderWay is set while a sweep runs.
 	UnderWay bool   `json:"underWay,omitempty"`
 	Error    string `json:"error,omitempty"`
-	// Resume is where to go on, nil at the beginning.
+	// Resume is where to continue, nil for the beginning.
 	Resume *position `json:"resume,omitempty"`
 	Tally
 }
 
-// position is within the list of tags.
+// position is a position in the list of tags.
 type position struct {
 	// Page is the question for a page, empty for the first.
 	Page string `json:"page,omitempty"`
-	// Last is the tag of that page up to which all is done, empty if none is.
+	// Last is the last tag of that page that was checked, empty if none was.
 	Last string `json:"last,omitempty"`
-	// Pages is how many pages are behind.
+	// Pages is how many pages are done.
 	Pages int `json:"pages,omitempty"`
 }
 
-// tagList is the list of a repository whose tags come on one page, kept to be asked for conditionally. An unchanged
-// list says that no tag came or went, and nothing of what they name, so each tag is looked at all the same.
+// tagList is the list of a repository whose tags fit on one page, stored for conditional requests. An unchanged list says
+// nothing about what the tags name, so each tag is checked all the same.
 type tagList struct {
 	ETag    string   `json:"etag"`
 	Tags    []string `json:"tags,omitempty"`
 	Invalid int      `json:"invalid,omitempty"`
 }
 
-// maxListBytes is for a [tagList]: bookmarks are small.
+// maxListBytes bounds a stored [tagList]: bookmarks are small.
 const maxListBytes = 32 << 10
 
 func (e *entry) bookmarkName() string { return "reconcile/" + e.Repository.Repository.String() }
 func (e *entry) listName() string     { return "reconcile-tags/" + e.Repository.Repository.String() }
 
-// load reads how far the sweeps of a repository had come, and says when the next is. What cannot be read only costs
-// requests that could have been spared.
+// load loads the state of a repository's sweeps, and schedules the next. A bookmark that cannot be read only costs
+// requests.
 func (r *Reconciler) load(e *entry) {
 	e.mark = bookmark{}
 	if err := r.read(e.bookmarkName(), &e.mark); err != nil {
 		e.mark = bookmark{}
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 	now := r.config.Now()
 	next := now
 	if m := e.mark; !m.Started.IsZero() && !m.UnderWay {
-		// Not before now, or sweeps after a long rest would take turns from those on demand; and not later than the
-		// interval allows, if a clock was wrong.
-		interval := varied(r.config.Interval)
+		// Not before now, or overdue sweeps would delay requested ones; and not after the interval, if a clock was wrong.
+		interval := withJitter(r.config.Interval)
 		next = latest(now, earliest(m.Started.Add(interval), now.Add(interval)))
 	}
 	r.update(e, func(s *Status) {
@@ -73,14 +72,14 @@ func (r *Reconciler) load(e *entry) {
 	})
 }
 
-// save keeps a bookmark; without it some tags are looked at twice.
+// save stores the bookmark. If that fails, some tags are checked twice.
 func (r *Reconciler) save(ctx context.Context, e *entry) {
 	r.update(e, func(s *Status) {
 		e.mark.Tally = s.Tally
 		e.mark.Skipped = maps.Clone(s.Skipped)
 	})
 	if err := r.write(ctx, e.bookmarkName(), e.mark); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 }
 
@@ -108,18 +107,18 @@ func (r *Reconciler) write(ctx context.Context, name string, value any) error {
 	return pratique.Wrap(pratique.Unknown, op, name, r.bookmarks.SetBookmark(ctx, name, raw))
 }
 
-// loadList returns the list that is kept, or an empty one.
+// loadList returns the stored list, or an empty one.
 func (r *Reconciler) loadList(e *entry) tagList {
 	var list tagList
 	if err := r.read(e.listName(), &list); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 		return tagList{}
 	}
 	return list
 }
 
-// keepList keeps the first page of a list if it is all there is, instead of the one that was kept before.
-func (r *Reconciler) keepList(ctx context.Context, e *entry, before tagList, page pratique.TagPage) {
+// saveList stores the first page of a list if there is no other, in place of the one stored before.
+func (r *Reconciler) saveList(ctx context.Context, e *entry, before tagList, page pratique.TagPage) {
 	list := tagList{ETag: page.ETag, Tags: page.Tags, Invalid: page.Invalid}
 	size := 0
 	for _, tag := range page.Tags {
@@ -132,7 +131,7 @@ func (r *Reconciler) keepList(ctx context.Context, e *entry, before tagList, pag
 		list = tagList{}
 	}
 	if err := r.write(ctx, e.listName(), list); err != nil {
-		r.config.Trouble(err)
+		r.config.OnError(err)
 	}
 }
 

@@ -103,7 +103,7 @@ func TestAgainstDistribution(t *testing.T) {
 	r, err := New(Config{
 		Repositories:      []Repository{{Repository: app}},
 		RequestsPerMinute: map[string]int{server.Host(): 60_000},
-		Trouble:           func(err error) { t.Error(err) },
+		OnError:           func(err error) { t.Error(err) },
 	}, client, intake, newBookmarks())
 	if err != nil {
 		t.Fatal(err)

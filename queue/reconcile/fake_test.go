@@ -275,7 +275,7 @@ func newWorld(t *testing.T, paths ...string) *world {
 	for _, path := range paths {
 		w.config.Repositories = append(w.config.Repositories, Repository{Repository: repo(path)})
 	}
-	w.config.Trouble = func(err error) {
+	w.config.OnError = func(err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.trouble = append(w.trouble, err)

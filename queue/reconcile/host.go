@@ -9,13 +9,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// host is a registry: one goroutine that sweeps its repositories one after the other.
+// host is a registry. Its goroutine sweeps its repositories one after the other.
 type host struct {
 	reconciler *Reconciler
 	name       string
 	budget     *rate.Limiter
 	entries    []*entry
-	wake       chan struct{} // something was asked for
+	wake       chan struct{} // a sweep was requested
 }
 
 func (h *host) run(ctx context.Context) {
@@ -35,29 +35,29 @@ func (h *host) run(ctx context.Context) {
 	}
 }
 
-// The order of those whose turn it may be: what was asked for goes first, but not for ever.
+// The ranks of repositories. Requested sweeps come first, unless another is overdue.
 const (
 	overdue = iota // by more than an interval
-	asked
+	requested
 	due
-	resting
+	notDue
 )
 
-// pick returns the repository whose turn it is, or else how long there is nothing to do.
+// pick returns the repository to sweep next, or how long to wait for one.
 func (h *host) pick() (*entry, time.Duration) {
 	r := h.reconciler
 	now := r.config.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var first *entry
-	best := resting
+	best := notDue
 	for _, e := range h.entries {
-		rank := resting
+		rank := notDue
 		switch late := now.Sub(e.status.Next); {
 		case late > r.config.Interval:
 			rank = overdue
 		case e.wanted:
-			rank = asked
+			rank = requested
 		case late >= 0:
 			rank = due
 		}
@@ -65,38 +65,38 @@ func (h *host) pick() (*entry, time.Duration) {
 			first, best = e, rank
 		}
 	}
-	if best == resting {
+	if best == notDue {
 		return nil, first.status.Next.Sub(now)
 	}
 	return first, 0
 }
 
-// stopTime is how long a bookmark may take when the process stops.
-const stopTime = 5 * time.Second
+// stopTimeout bounds the writing of a bookmark when the process stops.
+const stopTimeout = 5 * time.Second
 
-// sweep does one sweep, or the rest of one that ended early.
+// sweep runs one sweep, or resumes one.
 func (h *host) sweep(ctx context.Context, e *entry) {
 	r := h.reconciler
 	s := begin(h, e)
 	err := s.run(ctx)
 	if ctx.Err() != nil {
 		r.update(e, func(s *Status) { s.State, s.RetryAt = Waiting, time.Time{} })
-		keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		r.save(keep, e)
 		return
 	}
 	now := r.config.Now()
-	interval := varied(r.config.Interval)
+	interval := withJitter(r.config.Interval)
 	e.mark.UnderWay, e.mark.Finished, e.mark.Error = false, now, ""
 	next := latest(now, e.mark.Started.Add(interval))
 	state := Idle
 	if err != nil {
 		state, next = Failed, now.Add(interval)
 		e.mark.Error = pratique.Excerpt(err.Error(), maxError)
-		r.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
+		r.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
 	}
-	if err == nil || !passing(err) {
+	if err == nil || !transient(err) {
 		e.mark.Resume = nil
 	}
 	r.update(e, func(s *Status) {
@@ -111,5 +111,5 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	r.save(ctx, e)
 }
 
-// maxError keeps answers of the API short, in bytes.
+// maxError bounds an error in the status, in bytes.
 const maxError = 500

@@ -9,42 +9,42 @@ import (
 )
 
 const (
-	// Beyond these a sweep does not look for proofs that are gone: it would have to keep too much.
+	// Beyond these a sweep does not look for missing attestations, to bound its memory.
 	maxProofs    = 200_000
 	maxUnchanged = 100_000
-	// maxRestored is how many images a sweep has attested again, maxFailed of how many it tells that they could not be;
-	// the next one goes on.
+	// maxRestored bounds the images that a sweep restores, maxFailed those that it fails to restore. The next sweep
+	// continues.
 	maxRestored = 100
 	maxFailed   = 10
-	// settling is how long before the sweep an image has to be evaluated.
-	settling = 10 * time.Minute
+	// minEvaluatedFor is how long before the sweep an image must have been evaluated.
+	minEvaluatedFor = 10 * time.Minute
 )
 
-// proofs are what a sweep that lists a whole repository sees of signatures and of images. Registries are cleaned up by
-// rules that know tags and ages, and not what belongs together: then an image stays and its attestations go.
+// proofs are the attestations and images that a sweep of a whole repository finds. Retention rules of registries go by tags
+// and ages, and may delete the attestations of an image that stays.
 type proofs struct {
 	attestations map[pratique.Digest]bool // digests that have a tag of attestations
 	images       map[pratique.Digest]string
 	overflow     bool
 }
 
-// sees notes a tag of attestations.
-func (p *proofs) sees(tag string) {
+// addAttestation adds the image of a tag of attestations.
+func (p *proofs) addAttestation(tag string) {
 	hex, ok := strings.CutSuffix(strings.TrimPrefix(tag, "sha256-"), ".att")
 	if p == nil || !ok {
 		return
 	}
 	digest, err := pratique.ParseDigestHex(hex)
 	if err != nil {
-		return // it looks like one, and is none of ours
+		return // not one of ours
 	}
 	if p.overflow = p.overflow || len(p.attestations) >= maxProofs; !p.overflow {
 		p.attestations[digest] = true
 	}
 }
 
-// names notes an image that is known, and one of its tags.
-func (p *proofs) names(tag string, digest pratique.Digest) {
+// addImage adds a known image, with one of its tags.
+func (p *proofs) addImage(tag string, digest pratique.Digest) {
 	if p == nil {
 		return
 	}
@@ -53,8 +53,8 @@ func (p *proofs) names(tag string, digest pratique.Digest) {
 	}
 }
 
-// restore has images attested again whose attestations are gone although they were allowed and attested. Whatever goes
-// wrong with one is told, and left to the next sweep.
+// restore has images attested again that were allowed and attested, and whose attestations are missing. Errors are
+// reported, and the next sweep tries again.
 func (s *sweep) restore(ctx context.Context) {
 	r := s.reconciler
 	if s.proofs == nil || s.proofs.overflow || r.config.Attested == nil || r.config.Restore == nil {
@@ -70,8 +70,8 @@ func (s *sweep) restore(ctx context.Context) {
 		}
 		ref := pratique.ImageRef{Repository: s.e.Repository.Repository, Tag: tag, Digest: digest}
 		attested, err := r.config.Attested(pratique.Subject{Repository: ref.Repository, Digest: digest})
-		// What was evaluated a moment ago may have been attested after the list was read.
-		if err == nil && !attested.IsZero() && attested.Before(s.e.mark.Started.Add(-settling)) {
+		// An image evaluated just now may have been attested after the list was read.
+		if err == nil && !attested.IsZero() && attested.Before(s.e.mark.Started.Add(-minEvaluatedFor)) {
 			now := r.config.Now().UTC()
 			err = r.config.Restore(ctx, pratique.Event{
 				ID:  pratique.EventID(s.e.Source, ref, "attestations are gone "+s.e.mark.Started.UTC().String()),
@@ -84,7 +84,7 @@ func (s *sweep) restore(ctx context.Context) {
 		}
 		if err != nil {
 			failed++
-			r.config.Trouble(pratique.Wrap(pratique.Unknown, "look for attestations", ref.String(), err))
+			r.config.OnError(pratique.Wrap(pratique.Unknown, "look for attestations", ref.String(), err))
 		}
 	}
 }

@@ -1,9 +1,9 @@
-// Package reconcile finds the pushes that no webhook told of, by sweeps: it lists the tags of the configured
-// repositories, asks what each names now, and hands what is news to the intake. Many registries send a notification
-// once and never again, so this is the only repair for one that was lost.
+// Package reconcile finds pushes that no webhook reported, by sweeps: it lists the tags of the configured repositories,
+// looks up what each names now, and publishes what is new. Many registries send a notification only once, so nothing else
+// makes up for a lost one.
 //
-// It is polite: one budget of requests and one request at a time for each registry, conditional requests, and waits
-// as long as the registry says. A sweep that was interrupted goes on where it was, also after a restart.
+// Each registry has one budget of requests and gets one request at a time, conditional where possible, and waits are as
+// long as it asks for. An interrupted sweep is resumed, also after a restart.
 package reconcile
 
 import (
@@ -19,40 +19,41 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// Repository is swept. Its registry has to be the name by which events call it, not an alias.
+// Repository is a repository to be swept. Its registry is the name that events use, not an alias.
 type Repository struct {
 	Repository pratique.Repository
-	// Tags are the patterns of the tags to look at; none means all.
+	// Tags are the patterns of the tags to check; none means all.
 	Tags []pratique.Glob
-	// Source is that of the events; empty means "reconcile".
+	// Source is the source of the events; empty means "reconcile".
 	Source string
 }
 
-// Config says what is swept, and how often.
+// Config says what to sweep, and how often.
 type Config struct {
 	Repositories []Repository
-	// Interval is the time from the start of a sweep to that of the next, an hour if zero; it varies by a tenth.
+	// Interval is the time from the start of a sweep to that of the next, an hour if zero. It varies by a tenth.
 	Interval time.Duration
-	// RequestsPerMinute is the budget of a registry over all its repositories, by its name; 60 where it has no
-	// entry. Logins are not counted.
+	// RequestsPerMinute is the budget of each registry, by its name, for all its repositories; 60 without an entry.
+	// Logins are not counted.
 	RequestsPerMinute map[string]int
 	// Now is the clock, nil means [time.Now]. Timers do not follow it.
 	Now func() time.Time
-	// Attested returns when an image was evaluated that was allowed and attested; zero for others. Restore has it evaluated and
-	// attested again, since a sweep found it without its attestations. Nil: nobody looks.
+	// Attested returns when an image was evaluated, if it was allowed and attested; otherwise zero. Restore has an image
+	// evaluated and attested again whose attestations a sweep did not find. If they are nil, sweeps do not check.
 	Attested func(s pratique.Subject) (time.Time, error)
 	Restore  func(ctx context.Context, e pratique.Event) error
-	// Trouble is told what went wrong, nil ignores it. It must not block, and may be called by several goroutines.
-	Trouble func(error)
+	// OnError is called with errors, from several goroutines. It must not block, and may be nil.
+	OnError func(error)
 }
 
-// Registry asks registries. Errors carry kinds; those of a registry that said how long
-// to wait have something in their chain with a method RetryAfter() time.Duration.
+// Registry queries registries. Its errors have kinds. If a registry said how long to wait, an error in the chain has a
+// method RetryAfter() time.Duration.
 type Registry interface {
-	// Tags returns the page after the one whose Next is given, by one request; see [pratique.TagPage] for etag, which may be empty.
+	// Tags returns the page after the one whose Next is given, with one request; see [pratique.TagPage] for etag, which may
+	// be empty.
 	Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error)
-	// DigestIfChanged asks what a tag names, and whether that is something else than known, which may be zero. It calls
-	// spend before each request, and sends none after an error of it.
+	// DigestIfChanged returns what a tag names, and whether that differs from known, which may be zero. It calls spend
+	// before each request, and sends none after an error.
 	DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
 		d pratique.Digest, changed bool, err error)
 }
@@ -61,12 +62,12 @@ type Registry interface {
 type Known interface {
 	// Tag returns what is known of a ref with a tag and no digest.
 	Tag(ref pratique.ImageRef) (pratique.KnownTag, error)
-	// PublishUnlessChanged stores an event durably and gives it its id. It does nothing, and returns false, if more
-	// is known of the tag by now than was seen.
+	// PublishUnlessChanged stores an event durably and gives it its id. If the tag was reported since seen was read, it
+	// does nothing and returns false.
 	PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error)
 }
 
-// Bookmarks keep small values by name, durably. A name that was never set, or set to nothing, gives nothing.
+// Bookmarks store small values by name, durably. A name without a value has an empty one.
 type Bookmarks interface {
 	Bookmark(name string) ([]byte, error)
 	SetBookmark(ctx context.Context, name string, value []byte) error
@@ -87,11 +88,11 @@ type Reconciler struct {
 	hosts     []*host
 	entries   []*entry // in the order of the configuration
 
-	mu      sync.Mutex // for what of the entries says so
+	mu      sync.Mutex // guards parts of the entries
 	running bool
 }
 
-// New checks the configuration; it asks and starts nothing. Errors are of kind Invalid.
+// New checks the configuration. It has no side effects, and its errors are Invalid.
 func New(cfg Config, registry Registry, known Known, bookmarks Bookmarks) (*Reconciler, error) {
 	const op = "configure reconciliation"
 	if cfg.Interval < 0 {
@@ -103,8 +104,8 @@ func New(cfg Config, registry Registry, known Known, bookmarks Bookmarks) (*Reco
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Trouble == nil {
-		cfg.Trouble = func(error) {}
+	if cfg.OnError == nil {
+		cfg.OnError = func(error) {}
 	}
 	for name, n := range cfg.RequestsPerMinute {
 		if n < 1 {
@@ -147,7 +148,7 @@ func (r *Reconciler) add(repo Repository) error {
 	return nil
 }
 
-// budget lets a twelfth of a minute's requests through at once.
+// budget has a burst of a twelfth of a minute's requests.
 func (r *Reconciler) budget(host string) *rate.Limiter {
 	n, ok := r.config.RequestsPerMinute[host]
 	if !ok {
@@ -165,8 +166,8 @@ func (r *Reconciler) find(repo pratique.Repository) *entry {
 	return nil
 }
 
-// Run sweeps each repository at its time, and on demand, until ctx ends; sweeps that were interrupted go on first.
-// Only one Run at a time: another is a Conflict. Nothing that goes wrong with a sweep ends Run.
+// Run sweeps each repository when it is due, and on request, until ctx ends; interrupted sweeps are resumed first. A
+// concurrent Run is a Conflict. Errors of sweeps do not end it.
 func (r *Reconciler) Run(ctx context.Context) error {
 	r.mu.Lock()
 	if r.running {
@@ -190,7 +191,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
-// varied is d, up to a tenth less or more.
-func varied(d time.Duration) time.Duration {
+// withJitter returns d, up to a tenth less or more.
+func withJitter(d time.Duration) time.Duration {
 	return backoff.Later(d-d/10, d/5, backoff.Random())
 }

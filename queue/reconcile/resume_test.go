@@ -171,7 +171,7 @@ func TestListWithoutEnd(t *testing.T) {
 		s := w.rests("a")
 		cancel()
 		<-done
-		if s.State != Failed || !strings.Contains(s.Error, "no end") || len(w.registry.sent()) != maxPages {
+		if s.State != Failed || !strings.Contains(s.Error, "more than") || len(w.registry.sent()) != maxPages {
 			t.Errorf("%+v after %d pages", s, len(w.registry.sent()))
 		}
 		if mark := string(w.bookmarks.values["reconcile/registry.example/a"]); strings.Contains(mark, "resume") {

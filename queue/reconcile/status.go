@@ -12,82 +12,82 @@ import (
 
 // The states of a repository.
 const (
-	// Idle is between sweeps, the last of which, if any, went well.
+	// Idle is between sweeps, after a success or before the first.
 	Idle = "idle"
-	// Waiting is for the turn, or, with RetryAt, for the time when a sweep under way goes on.
+	// Waiting is for another sweep of the registry, or, with RetryAt, until the sweep continues.
 	Waiting = "waiting"
-	// Sweeping is under way.
+	// Sweeping is during a sweep.
 	Sweeping = "sweeping"
-	// Failed is between sweeps, the last of which ended early; the error says why.
+	// Failed is between sweeps, after a failure.
 	Failed = "failed"
 )
 
-// The reasons for which tags are skipped.
+// The reasons why tags are skipped.
 const (
 	// SkippedSignature is the tag of a signature or of referrers.
 	SkippedSignature = "signature-tag"
-	// SkippedFilter is a tag that the repository's patterns do not choose.
+	// SkippedFilter is a tag that the repository's patterns do not match.
 	SkippedFilter = "filter"
-	// SkippedWaiting is a tag with a push that was reported and whose digest is being looked for.
+	// SkippedWaiting is a tag with a reported push that waits to be resolved.
 	SkippedWaiting = "waiting"
-	// SkippedOvertaken is a tag of which a report came while it was looked at.
+	// SkippedOvertaken is a tag that was reported while it was checked.
 	SkippedOvertaken = "overtaken"
-	// SkippedVanished is a tag that was gone when it was looked at.
+	// SkippedVanished is a tag that was deleted before it was checked.
 	SkippedVanished = "vanished"
-	// SkippedInvalid is a name in the list that is no tag.
+	// SkippedInvalid is a name in the list that is not a tag.
 	SkippedInvalid = "not-a-tag"
-	// SkippedUnreadable is a tag for which the registry gives no digest that could be used.
+	// SkippedUnreadable is a tag for which the registry returns no usable digest.
 	SkippedUnreadable = "unreadable"
 )
 
-// Tally is what a sweep met. Tags is the sum of Unchanged, News and those skipped.
+// Tally counts what a sweep found. Tags is the sum of Unchanged, News and Skipped.
 type Tally struct {
 	Tags      int `json:"tags"`
 	Unchanged int `json:"unchanged"`
-	// News were handed to the intake.
+	// News were published.
 	News int `json:"news"`
 	// Skipped is by reason.
 	Skipped map[string]int `json:"skipped,omitempty"`
-	// Requests is how often the registry was asked.
+	// Requests counts the requests to the registry.
 	Requests int `json:"requests"`
-	// Restored are images that are attested again, since the registry has lost their attestations.
+	// Restored are images that are attested again because the registry has lost their attestations.
 	Restored int `json:"restored,omitempty"`
 }
 
-// Status is how far the sweeps of a repository have come. A zero time means never, or not now.
+// Status is the state of a repository's sweeps. A zero time means never, or not now.
 type Status struct {
 	Repository pratique.Repository
 	State      string
-	// Started is of the sweep under way, else of the last. Finished is when the last one ended, well or not.
+	// Started is when the current or last sweep began, Finished when the last one ended.
 	Started, Finished time.Time
-	// Next is when the next begins, or, if others of the registry are under way then, waits for its turn.
+	// Next is when the next sweep is due.
 	Next time.Time
-	// Tally is of the sweep under way, else of the last.
+	// Tally is of the current or last sweep.
 	Tally
-	// Error is why the last sweep failed, or what the one under way waits after.
+	// Error is why the last sweep failed, or why the current one waits.
 	Error string
-	// RetryAt is when a sweep that waits goes on.
+	// RetryAt is when a waiting sweep continues.
 	RetryAt time.Time
-	// Totals only rise while the process runs.
+	// Totals only grow while the process runs.
 	Totals
 }
 
-// Totals sum up what the sweeps of a repository have come to since the process began.
+// Totals count over all sweeps of a repository since the process began.
 type Totals struct {
-	// LastSuccess is when a sweep last ended well, also before the process began; zero if none has.
+	// LastSuccess is when a sweep last succeeded, perhaps before the process began; zero if none did.
 	LastSuccess time.Time
-	// AllNews counts what was handed to the intake, Failures the sweeps that ended with an error.
+	// AllNews counts published events, Failures failed sweeps.
 	AllNews, Failures uint64
 }
 
 // entry is a configured repository.
 type entry struct {
 	Repository
-	// mark is its host's alone.
+	// mark is only used by the goroutine of its host.
 	mark bookmark
 	// The rest is guarded by the reconciler's mutex.
 	status Status
-	wanted bool // asked for, and not begun since
+	wanted bool // requested, and not begun since
 }
 
 // Status returns the state of every configured repository, in the order of the configuration.
@@ -108,10 +108,9 @@ func (r *Reconciler) Status() []Status {
 	return all
 }
 
-// Request asks for sweeps now, of the repositories named or else of all, and returns which these are. They begin when
-// the registry's sweep under way, if any, has ended; one of the same repository is followed by another, since what it
-// has passed may be what is looked for. A request is forgotten when the process ends. A repository that is not
-// configured is Invalid, and then nothing is asked for.
+// Request requests sweeps now, of the given repositories or else of all, and returns which. They begin after the current
+// sweep of the registry, even if that is of the same repository, since it may have passed the tag in question. Requests
+// do not survive the process. A repository that is not configured is Invalid, and then nothing is requested.
 func (r *Reconciler) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
 	const op = "request reconciliation"
 	if len(r.entries) == 0 {
@@ -137,7 +136,7 @@ func (r *Reconciler) Request(repos []pratique.Repository) ([]pratique.Repository
 	for _, h := range r.hosts {
 		select {
 		case h.wake <- struct{}{}:
-		default: // it is going to look anyway
+		default: // it is about to look
 		}
 	}
 	return accepted, nil

@@ -9,30 +9,29 @@ import (
 )
 
 const (
-	// saveEvery is the number of tags after which the bookmark is moved within a page.
+	// saveEvery is how many tags of a page are checked before the bookmark is saved.
 	saveEvery = 100
 	maxPages  = 10_000
 	maxTags   = 1_000_000
-	// maxBroken is how many tags one after the other are passed over because the registry does not answer for them.
+	// maxBroken is how many successive tags are skipped for which the registry does not answer.
 	maxBroken = 10
 )
 
-// sweep is one walk over the tags of a repository.
+// sweep checks all tags of a repository once.
 type sweep struct {
 	*host
-	e       *entry
-	at      *position // in the bookmark
-	resumed bool
-	unsaved int  // tags done since the bookmark was moved
-	told    bool // of a tag that is unreadable
-	// broken counts the tags before this one for which the registry did not answer, though it did otherwise.
+	e        *entry
+	at       *position // in the bookmark
+	resumed  bool
+	unsaved  int  // tags checked since the bookmark was saved
+	reported bool // an unreadable tag
+	// broken counts the successive tags before this one for which the registry did not answer, though it answers otherwise.
 	broken int
-	// proofs is nil in a sweep that does not see the whole list.
+	// proofs is nil in a sweep that does not cover the whole list.
 	proofs *proofs
 }
 
-// begin goes on with the sweep that ended early. One that is asked for starts anew: what the other had passed may be
-// what is looked for.
+// begin begins a sweep, or resumes an interrupted one unless a sweep was requested: that has to cover all tags.
 func begin(h *host, e *entry) *sweep {
 	r := h.reconciler
 	now := r.config.Now()
@@ -58,7 +57,7 @@ func (s *sweep) run(ctx context.Context) error {
 	for {
 		page, err := s.list(ctx)
 		if s.resumed && s.at.Page != "" && pratique.KindOf(err) == pratique.Invalid {
-			// The registry does not take its own question again, after this time.
+			// The URL of the page has expired.
 			s.resumed, *s.at = false, position{}
 			s.reconciler.update(s.e, func(status *Status) { status.Tally = Tally{Requests: status.Requests} })
 			continue
@@ -75,20 +74,20 @@ func (s *sweep) run(ctx context.Context) error {
 		}
 		*s.at = position{Page: page.Next, Pages: s.at.Pages + 1}
 		if s.at.Pages >= maxPages {
-			return pratique.Errorf(pratique.Exhausted, "list tags", "the list has no end after %d pages", maxPages)
+			return pratique.Errorf(pratique.Exhausted, "list tags", "more than %d pages", maxPages)
 		}
 		s.save(ctx)
 	}
 }
 
-// list gets the page at the position.
+// list fetches the page at the position.
 func (s *sweep) list(ctx context.Context) (pratique.TagPage, error) {
 	var kept tagList
 	if s.at.Page == "" {
 		kept = s.reconciler.loadList(s.e)
 	}
 	var page pratique.TagPage
-	err := s.patiently(ctx, func() (err error) {
+	err := s.retry(ctx, func() (err error) {
 		if err := s.spend(ctx); err != nil {
 			return err
 		}
@@ -99,16 +98,16 @@ func (s *sweep) list(ctx context.Context) (pratique.TagPage, error) {
 	case err != nil:
 		return pratique.TagPage{}, err
 	case page.NotModified && kept.ETag == "":
-		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, "list tags", "the registry says that nothing has changed, which was not the question")
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, "list tags", "the registry answers 304 to an unconditional request")
 	case page.NotModified:
 		return pratique.TagPage{Tags: kept.Tags, Invalid: kept.Invalid, ETag: kept.ETag}, nil
 	case s.at.Page == "":
-		s.reconciler.keepList(ctx, s.e, kept, page)
+		s.reconciler.saveList(ctx, s.e, kept, page)
 	}
 	return page, nil
 }
 
-// page looks at the tags of a page behind the position.
+// page checks the tags of a page after the position.
 func (s *sweep) page(ctx context.Context, page pratique.TagPage) error {
 	tags := page.Tags
 	if s.at.Last == "" {
@@ -131,18 +130,18 @@ func (s *sweep) page(ctx context.Context, page pratique.TagPage) error {
 	return nil
 }
 
-// tag looks at one tag. An error ends the sweep, or interrupts it.
+// tag checks one tag, with retries. An error ends the sweep, or interrupts it.
 func (s *sweep) tag(ctx context.Context, tag string) error {
 	switch {
 	case pratique.IsSignatureTag(tag):
-		s.proofs.sees(tag)
+		s.proofs.addAttestation(tag)
 		s.skip(SkippedSignature)
 		return nil
 	case len(s.e.Tags) > 0 && !pratique.MatchAny(s.e.Tags, tag):
 		s.skip(SkippedFilter)
 		return nil
 	}
-	err := s.patiently(ctx, func() error { return s.look(ctx, tag) })
+	err := s.retry(ctx, func() error { return s.checkTag(ctx, tag) })
 	kind := pratique.KindOf(err)
 	switch {
 	case err == nil:
@@ -150,7 +149,7 @@ func (s *sweep) tag(ctx context.Context, tag string) error {
 		s.skip(SkippedVanished)
 	case kind.Permanent():
 		s.unreadable(tag, err)
-	case passing(err) && !slow(err) && s.broken < maxBroken && s.answers(ctx):
+	case transient(err) && !concernsAllTags(err) && s.broken < maxBroken && s.registryAnswers(ctx):
 		s.broken++
 		s.unreadable(tag, err)
 		s.reconciler.update(s.e, func(status *Status) { status.Error = "" })
@@ -162,9 +161,9 @@ func (s *sweep) tag(ctx context.Context, tag string) error {
 	return nil
 }
 
-// answers asks whether the registry works, when it did not answer for a tag for a while: one tag whose manifest it
-// has lost is not to keep the others from being looked at, in this sweep and each that goes on from there.
-func (s *sweep) answers(ctx context.Context) bool {
+// registryAnswers reports whether the registry answers for other requests than that of a tag. A single tag whose manifest is
+// lost must not keep the others from being checked.
+func (s *sweep) registryAnswers(ctx context.Context) bool {
 	if s.spend(ctx) != nil {
 		return false
 	}
@@ -172,25 +171,25 @@ func (s *sweep) answers(ctx context.Context) bool {
 	return err == nil
 }
 
-// unreadable passes over a tag and reports the first, for all: they tend to have one cause.
+// unreadable skips a tag, and reports only the first of a sweep: the others tend to have the same cause.
 func (s *sweep) unreadable(tag string, err error) {
 	s.skip(SkippedUnreadable)
-	if s.told {
+	if s.reported {
 		return
 	}
-	s.told = true
-	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
+	s.reported = true
+	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
 }
 
-// look asks what a tag names and hands it on if it is news, to be evaluated. Nobody knows when the tag was pushed, or whether
-// it was meant to be deployed, so the event orders nothing: it is written only where Git names this tag already. What is
-// known is read first: then a report that comes in the meantime is seen to have changed it.
-func (s *sweep) look(ctx context.Context, tag string) error {
+// checkTag looks up what a tag names and publishes an event if that is new. When it was pushed is not known, nor whether it
+// should be deployed, so the event only refreshes places in Git that name this tag. What is known is read first, to detect
+// a report in the meantime.
+func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	r := s.reconciler
 	ref := pratique.ImageRef{Repository: s.e.Repository.Repository, Tag: tag}
 	known, err := r.known.Tag(ref)
 	if err != nil {
-		return s.storeFault("look up known tag", ref, err)
+		return s.storeFailed("look up known tag", ref, err)
 	}
 	if known.Waiting {
 		s.skip(SkippedWaiting)
@@ -201,7 +200,7 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 		return err
 	}
 	if !changed {
-		s.proofs.names(ref.Tag, known.Digest)
+		s.proofs.addImage(ref.Tag, known.Digest)
 		s.count(func(t *Tally) { t.Tags++; t.Unchanged++ })
 		return nil
 	}
@@ -211,7 +210,7 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 	}, known)
 	switch {
 	case err != nil:
-		return s.storeFault("hand on push", ref, err)
+		return s.storeFailed("publish push", ref, err)
 	case stored:
 		s.count(func(t *Tally) { t.Tags++; t.News++ })
 		s.reconciler.update(s.e, func(status *Status) { status.AllNews++ })
@@ -221,15 +220,15 @@ func (s *sweep) look(ctx context.Context, tag string) error {
 	return nil
 }
 
-// storeFault reports an error of our own side, whose text may name files, and returns one for the status. It is never
-// permanent: a tag is not to be passed over because of us.
-func (s *sweep) storeFault(op string, ref pratique.ImageRef, err error) error {
-	s.reconciler.config.Trouble(pratique.Wrap(pratique.Unknown, op, ref.String(), err))
+// storeFailed reports an error of our own store, whose text may name files, and returns one for the status. That is never
+// permanent, so that the tag is not skipped.
+func (s *sweep) storeFailed(op string, ref pratique.ImageRef, err error) error {
+	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, op, ref.String(), err))
 	kind := pratique.KindOf(err)
 	if kind.Permanent() || kind == pratique.Denied {
 		kind = pratique.Internal
 	}
-	return &storeError{pratique.Errorf(kind, op, "the service's own store does not take it: %s", kind)}
+	return &storeError{pratique.Errorf(kind, op, "the service's own store failed: %s", kind)}
 }
 
 func (s *sweep) count(change func(t *Tally)) {

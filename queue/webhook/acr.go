@@ -22,7 +22,7 @@ func acr() Format {
 	}
 }
 
-// eventgrid is the same registry by way of Event Grid, which tries again.
+// eventgrid is the same registry through Event Grid, which retries.
 func eventgrid() Format {
 	return Format{
 		Name: "eventgrid", Sender: "Azure Container Registry through Event Grid",
@@ -30,7 +30,7 @@ func eventgrid() Format {
 		// one adds oneself Azure says no more than that events have them.
 		Methods: []Method{MethodOIDC, MethodHeader, MethodURL}, HostNamed: true,
 		contentTypes: []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"},
-		parse:        parseEventGrid, greet: greetEventGrid, webhookOptions: true,
+		parse:        parseEventGrid, handshake: handshakeEventGrid, webhookOptions: true,
 		Answers: Answers{
 			Retries: "every answer but 200 to 204, and none within 30 seconds: for 24 hours, up to 30 times",
 			Loses:   "what is answered with 400, 401, 403 or 413, and what still fails after 24 hours, unless a container for dead letters is given",
@@ -38,7 +38,7 @@ func eventgrid() Format {
 	}
 }
 
-// parseACR reads the one event of a native webhook, which is that of CNCF Distribution without its envelope.
+// parseACR reads the event of a native webhook, which is that of CNCF Distribution without its envelope.
 func parseACR(_ http.Header, body []byte) ([]Notification, error) {
 	var e distributionEvent
 	if err := unmarshalStrict(body, &e); err != nil {
@@ -54,7 +54,7 @@ func parseACR(_ http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// gridEvent is an event of either schema; "eventType" and "eventTime" are the names of Event Grid's own.
+// gridEvent is an event of either schema; Event Grid's own has "eventType" and "eventTime".
 type gridEvent struct {
 	ID        string         `json:"id"`
 	EventType string         `json:"eventType"`
@@ -82,7 +82,7 @@ func parseEventGrid(_ http.Header, body []byte) ([]Notification, error) {
 	return out, nil
 }
 
-// gridElements splits an array, or returns the single event that CloudEvents are sent as.
+// gridElements splits an array. A CloudEvent is sent without one.
 func gridElements(body []byte) ([]jsontext.Value, error) {
 	switch jsontext.Value(body).Kind() {
 	case '[':
@@ -120,8 +120,8 @@ func (e gridEvent) notification() (Notification, error) {
 	return n, nil
 }
 
-// push reads the data, which is what a native webhook would have sent. The id is the outer one: that is the same when
-// Event Grid tries again.
+// push reads the data, which is that of a native webhook. The id is the outer one, which is the same when Event Grid
+// retries.
 func (e gridEvent) push(n Notification) (Notification, error) {
 	if len(e.Data) == 0 {
 		return n, errors.New(`no "data"`)
@@ -141,9 +141,9 @@ func (e gridEvent) push(n Notification) (Notification, error) {
 	return pushed, nil
 }
 
-// greetEventGrid answers the handshake of Event Grid's own schema by giving the code back. The URL that comes with
-// the code is for people. CloudEvents have another handshake, which needs no body.
-func greetEventGrid(_ http.Header, body []byte) *greeting {
+// handshakeEventGrid answers the handshake of Event Grid's own schema with its code. The URL in it is for people.
+// CloudEvents have another handshake, which needs no body.
+func handshakeEventGrid(_ http.Header, body []byte) *handshake {
 	elements, err := gridElements(body)
 	if err != nil || len(elements) != 1 {
 		return nil
@@ -158,5 +158,5 @@ func greetEventGrid(_ http.Header, body []byte) *greeting {
 	if err := unmarshalStrict(e.Data, &d); err != nil || d.Code == "" {
 		return nil
 	}
-	return &greeting{reason: string(ActionPing), body: map[string]string{"validationResponse": d.Code}}
+	return &handshake{reason: string(ActionPing), body: map[string]string{"validationResponse": d.Code}}
 }

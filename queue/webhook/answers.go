@@ -2,17 +2,17 @@ package webhook
 
 import "net/http"
 
-// Answers is a sender's row in the table of statuses. The same 400 is right for one and fatal for another, so the
-// row says what the sender makes of it.
+// Answers are the statuses for a sender. A 400 is right for one and fatal for another, so they say how the sender
+// reacts.
 type Answers struct {
-	// Ignored is for a request with nothing wanted in it.
+	// Ignored is for a request without a wanted event.
 	Ignored int
-	// Refused is for a body that cannot be read, or an event that cannot be true: a 4xx where the sender shows it to
-	// somebody and goes on, 200 where it would repeat it for ever or switch the hook off. It is recorded either way.
+	// Refused is for a body that cannot be read, or an invalid event: a 4xx if the sender shows it to somebody and
+	// continues, 200 if it would repeat the request for ever or disable the hook. It is recorded either way.
 	Refused int
-	// Busy is for a moment in which nothing can be stored.
+	// Busy is for when nothing can be stored now.
 	Busy int
-	// Retries says what the sender repeats, Loses what it drops, Disables what makes it give the hook up.
+	// Retries says what the sender repeats, Loses what it drops, Disables what makes it disable the hook.
 	Retries, Loses, Disables string
 }
 
@@ -28,7 +28,7 @@ func (a Answers) withDefaults() Answers {
 	return a
 }
 
-// tooLarge is Refused in the more exact word, where the sender can bear a word at all.
+// tooLarge is 413 instead of Refused, if that is a 4xx.
 func (a Answers) tooLarge() int {
 	if a.Refused >= http.StatusBadRequest {
 		return http.StatusRequestEntityTooLarge
@@ -36,8 +36,8 @@ func (a Answers) tooLarge() int {
 	return a.Refused
 }
 
-// greeting is the answer to a handshake.
-type greeting struct {
+// handshake is the answer to a handshake.
+type handshake struct {
 	reason string // as counted
 	body   any    // JSON
 }

@@ -12,12 +12,12 @@ import (
 
 const jfrogHeader = "X-JFrog-Event-Auth"
 
-// artifactory puts either the secret itself or a signature into one and the same header, as its webhook was told. So
-// does its receiver, and only that is accepted: who has seen a signed request must not get in with what stood there.
+// artifactory sends either the secret itself or a signature, in the same header, as its webhook is configured. The receiver
+// accepts only the configured one: a signature that somebody has seen must not pass for the secret.
 func artifactory() Format {
 	return Format{
 		Name: "artifactory", Sender: "JFrog Artifactory", Methods: []Method{MethodHMACSHA256, MethodHeader},
-		signature: signatureStyle{header: jfrogHeader}, header: jfrogHeader,
+		signature: signatureFormat{header: jfrogHeader}, header: jfrogHeader,
 		KeyIsPrefix: true, contentTypes: []string{"application/json"}, parse: parseArtifactory,
 		Answers: Answers{
 			Retries: "a few times; how often and when is not documented",
@@ -26,7 +26,7 @@ func artifactory() Format {
 	}
 }
 
-// artifactoryEvent has its fields in data, or in older versions beside the type.
+// artifactoryEvent has its fields in data, or in older versions at the top.
 type artifactoryEvent struct {
 	Domain    string           `json:"domain"`
 	EventType string           `json:"event_type"`
@@ -40,11 +40,11 @@ type artifactoryData struct {
 	Path    string `json:"path"`
 	SHA256  string `json:"sha256"`
 	Tag     string `json:"tag"`
-	// Image is looked at only to see that the fields are those of an image: it lacks all but the last part of the path.
+	// Image only shows that the fields are those of an image: it has just the last part of the path.
 	Image string `json:"image_name"`
 }
 
-// sampleChecksum is what the button "Test" sends.
+// sampleChecksum is sent by the button "Test".
 const sampleChecksum = "sample_checksum"
 
 func parseArtifactory(_ http.Header, body []byte) ([]Notification, error) {
@@ -62,7 +62,7 @@ func parseArtifactory(_ http.Header, body []byte) ([]Notification, error) {
 	n := Notification{Action: artifactoryAction(e.EventType)}
 	switch {
 	case e.Domain != "docker" && (e.Domain != "" || data.Image == ""):
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	case data.SHA256 == sampleChecksum:
 		n.Action = ActionPing
 	case n.Action == ActionPush:
@@ -115,7 +115,7 @@ func (n *Notification) readArtifactory(data artifactoryData) error {
 	return nil
 }
 
-// hostOf is the host of a URL that a sender names as its own. What is no URL is left as it is: it will match no host.
+// hostOf returns the host of a URL that a sender names as its own. It returns other text unchanged, which matches no host.
 func hostOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {

@@ -21,10 +21,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Method is how a sender shows who it is.
+// Method is how a sender authenticates itself.
 type Method string
 
-// The methods. Which of them a sender can do is in its [Format].
+// The methods. A [Format] says which of them its sender supports.
 const (
 	MethodHeader     Method = "header"      // a header whose whole value is the secret
 	MethodBearer     Method = "bearer"      // Authorization: Bearer SECRET
@@ -35,17 +35,16 @@ const (
 	MethodOIDC       Method = "oidc" // a token of an identity provider
 )
 
-// Auth says what a request must carry.
+// Auth says how requests are authenticated.
 type Auth struct {
-	// Method defaults to the first that the format has.
+	// Method defaults to the first of the format.
 	Method Method
 	// Header is the name of the header that carries the secret or the signature; default that of the method, or the
 	// sender's own.
 	Header string
-	// Prefix stands before the hexadecimal digits of a signature; default the sender's own.
+	// Prefix precedes the hexadecimal digits of a signature; default the sender's own.
 	Prefix string
-	// Secrets are all that are valid now, two while one is changed; see [Handler.SetSecrets]. With fewer than 16
-	// characters they are refused.
+	// Secrets are all valid, two while one is rotated; see [Handler.SetSecrets]. They have at least 16 characters.
 	Secrets []string
 	// Tokens verifies the tokens of [MethodOIDC], which has no secrets.
 	Tokens TokenVerifier
@@ -53,19 +52,19 @@ type Auth struct {
 	Insecure bool
 }
 
-// TokenVerifier checks a whole Authorization header. Denied says that the token is not good, Unavailable that nobody
-// can say now.
+// TokenVerifier checks an Authorization header. The error is Denied if the token is not valid, and Unavailable if that
+// cannot be found out now.
 type TokenVerifier interface {
 	Verify(ctx context.Context, authorization string) error
 }
 
-// signatureStyle is where a sender puts its signature, and how it writes it.
-type signatureStyle struct{ header, prefix string }
+// signatureFormat is where a sender puts its signature, and how it writes it.
+type signatureFormat struct{ header, prefix string }
 
 const minSecret = 16
 
-// authenticator checks requests. It compares hashes, so neither content nor length of a secret shows in the time it
-// takes. Its secrets can change while requests are checked.
+// authenticator authenticates requests. It compares hashes in constant time, which hides content and length of a secret.
+// Its secrets may change while requests are checked.
 type authenticator struct {
 	method   Method
 	header   string
@@ -87,7 +86,7 @@ func newAuthenticator(a Auth, f Format) (*authenticator, error) {
 		out.method = f.Methods[0]
 	}
 	if !slices.Contains(f.Methods, out.method) {
-		return nil, fmt.Errorf("auth: %s cannot do %q: want one of %v", f.Name, out.method, f.Methods)
+		return nil, fmt.Errorf("auth: %s does not support %q: want one of %v", f.Name, out.method, f.Methods)
 	}
 	out.header = a.Header
 	switch {
@@ -130,10 +129,10 @@ func (a *authenticator) set(all []string) error {
 	return nil
 }
 
-// check refuses what can be guessed, and what can never be presented.
+// check refuses secrets that can be guessed, or cannot be sent.
 func (a *authenticator) check(s string) error {
 	bare := s
-	switch a.method { // what stands before the separator is no secret
+	switch a.method { // what precedes the separator is not secret
 	case MethodHeader:
 		if scheme, rest, ok := strings.Cut(s, " "); ok && scheme != "" {
 			bare = rest
@@ -157,7 +156,7 @@ func unsafeInPath(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '_'
 }
 
-// presentation is what a request with this secret carries.
+// presentation returns what a request with this secret carries.
 func (a *authenticator) presentation(s string) string {
 	switch a.method {
 	case MethodBearer:
@@ -169,8 +168,8 @@ func (a *authenticator) presentation(s string) string {
 	}
 }
 
-// decoy does the same work for receivers that do not exist, and accepts nothing.
-func decoy() *authenticator {
+// dummy is for receivers that do not exist. It takes as long as others, and accepts nothing.
+func dummy() *authenticator {
 	unknown := &secrets{hashes: make([][sha256.Size]byte, 1)}
 	_, _ = rand.Read(unknown.hashes[0][:]) // never fails
 	a := &authenticator{method: MethodHeader, header: "Authorization"}
@@ -178,7 +177,7 @@ func decoy() *authenticator {
 	return a
 }
 
-// SignsBody reports whether the sender signs its bodies, and so nothing of its headers.
+// SignsBody reports whether the sender signs bodies, and so no headers.
 func (m Method) SignsBody() bool { return m == MethodHMACSHA256 || m == MethodHMACSHA1 }
 
 // signsBody is [Method.SignsBody] of the method, or of the format's default where none is configured.
@@ -191,8 +190,8 @@ func (a Auth) signsBody(format string) bool {
 
 func (a *authenticator) signs() bool { return a.method.SignsBody() }
 
-// admits looks at a request before its body is read. A signature is only looked for: [authenticator.signed] checks it.
-// The error is nil, Denied, or Unavailable.
+// admits checks a request before its body is read. A signature must be there; [authenticator.signed] verifies it. The
+// error is nil, Denied or Unavailable.
 func (a *authenticator) admits(r *http.Request) error {
 	switch {
 	case a.insecure:
@@ -211,7 +210,7 @@ func (a *authenticator) admits(r *http.Request) error {
 	}
 }
 
-// single is the header's value if it is there once.
+// single returns the value of the header if there is exactly one.
 func (a *authenticator) single(h http.Header) string {
 	if values := h[a.header]; len(values) == 1 {
 		return values[0]
@@ -249,7 +248,7 @@ func (a *authenticator) sum() func() hash.Hash {
 	return sha256.New
 }
 
-// digits is the signature that a request carries.
+// digits returns the signature of a request.
 func (a *authenticator) digits(h http.Header) ([]byte, error) {
 	text, ok := strings.CutPrefix(a.single(h), a.prefix)
 	raw, err := hex.DecodeString(text)
@@ -260,7 +259,7 @@ func (a *authenticator) digits(h http.Header) ([]byte, error) {
 	return raw, nil
 }
 
-// signed checks the signature of a body, if that is the method.
+// signed verifies the signature of a body, if that is the method.
 func (a *authenticator) signed(h http.Header, body []byte) error {
 	if !a.signs() || a.insecure {
 		return nil

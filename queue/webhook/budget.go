@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// budget bounds the bytes of all bodies that are in memory at once.
+// budget bounds the bytes of all bodies in memory.
 type budget struct {
 	most int64
 	used atomic.Int64
@@ -15,7 +15,7 @@ type budget struct {
 
 var errBudget = errors.New("too many large requests at once")
 
-func (b *budget) take(n int64) bool {
+func (b *budget) acquire(n int64) bool {
 	if b.used.Add(n) <= b.most {
 		return true
 	}
@@ -23,17 +23,17 @@ func (b *budget) take(n int64) bool {
 	return false
 }
 
-func (b *budget) give(n int64) { b.used.Add(-n) }
+func (b *budget) release(n int64) { b.used.Add(-n) }
 
-// firstStep is what a request takes before a byte of its body has come.
-const firstStep = 4 << 10
+// initialStep is acquired before the first byte of a body arrives.
+const initialStep = 4 << 10
 
-// read reads a body whole. It takes from the budget as the body arrives, not what was announced, so that a sender that
-// sends nothing holds next to nothing. held is to be given back in any case.
+// read reads a whole body. It acquires bytes as they arrive, not what was announced, so that a sender that sends nothing
+// holds next to nothing. The caller releases held in any case.
 func (b *budget) read(r io.Reader) (body []byte, held int64, err error) {
 	var all bytes.Buffer
-	for step := int64(firstStep); ; step = held {
-		if !b.take(step) {
+	for step := int64(initialStep); ; step = held {
+		if !b.acquire(step) {
 			return nil, held, errBudget
 		}
 		held += step

@@ -19,7 +19,7 @@ func cdevents() Format {
 	return f
 }
 
-// cdEvent is what is read of an event. Its content names documents by URL, which are never fetched.
+// cdEvent is an event. Its content names documents by URL, which are never fetched.
 type cdEvent struct {
 	Context *struct {
 		ID        string `json:"id"`
@@ -53,7 +53,7 @@ func parseCDEvents(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// readEnclosed takes an event out of its envelope.
+// readEnclosed reads an event in an envelope.
 func readEnclosed(envelope cloudEvent) (Notification, error) {
 	var e cdEvent
 	if err := envelope.decode(&e); err != nil {
@@ -82,8 +82,7 @@ func (e cdEvent) notification() (Notification, error) {
 	return n, err
 }
 
-// cdAction reads a type such as dev.cdevents.artifact.published.0.3.0. An artifact that is packaged is not yet in a
-// registry.
+// cdAction reads a type such as dev.cdevents.artifact.published.0.3.0. A packaged artifact is not in a registry yet.
 func cdAction(name string) (Action, error) {
 	rest, ok := strings.CutPrefix(name, "dev.cdevents")
 	if !ok {
@@ -105,7 +104,7 @@ func cdAction(name string) (Action, error) {
 }
 
 // readPurl reads pkg:oci/app@sha256:…?repository_url=registry.example.com/team/app&tag=1.4.2. The name is the last part
-// of the path, which stands in the qualifier whole.
+// of the path, which is complete in the qualifier.
 func (n *Notification) readPurl(text string) error {
 	if text == "" {
 		return errors.New(`no "subject.id"`)
@@ -120,7 +119,7 @@ func (n *Notification) readPurl(text string) error {
 	case packageurl.TypeDocker:
 		return fail("name images as pkg:oci, with a repository_url")
 	default:
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	qualifiers := purl.Qualifiers.Map()

@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// cloudEvent is what is read of an event of CloudEvents 1.0, in whichever of the three modes of its HTTP binding it
-// came: binary (attributes in the header, the data is the body), structured, and a batch of structured ones.
+// cloudEvent is a CloudEvent 1.0, in any of the three modes of the HTTP binding: binary (attributes in the header, the
+// data is the body), structured, and a batch of structured ones.
 type cloudEvent struct {
 	SpecVersion string         `json:"specversion"`
 	ID          string         `json:"id"`
@@ -31,12 +31,12 @@ const (
 	batchType      = "application/cloudevents-batch+json"
 )
 
-// cloudEventTypes are those of the three modes; data that is not JSON is none of an image.
+// cloudEventTypes are those of the three modes; data of an image is JSON.
 var cloudEventTypes = []string{"application/json", structuredType, batchType}
 
-// readCloudEvents takes the mode from the content type, as the binding says. Where that does not tell, attributes in
-// the header mean binary, and without any the body is looked at: it may have come from NATS, or from a file. An event
-// of a batch that cannot be read is a notification that says so, any other is an error.
+// readCloudEvents finds the mode in the content type, as the binding says. Otherwise attributes in the header mean binary,
+// and without any the body decides: it may come from NATS or from a file. An unreadable event of a batch is a notification
+// with an error, any other is an error.
 func readCloudEvents(h http.Header, body []byte, read func(cloudEvent) (Notification, error)) ([]Notification, error) {
 	contentType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	binary := isBinary(h)
@@ -96,8 +96,7 @@ func isBinary(h http.Header) bool {
 
 func hasCloudEventHeader(h http.Header) bool { return len(h["Ce-Type"])+len(h["Ce-Specversion"]) > 0 }
 
-// binaryCloudEvent reads the attributes from the header. One that is there twice is refused: which of them counts is
-// up to the reader.
+// binaryCloudEvent reads the attributes from the header. It refuses duplicates, of which programs choose differently.
 func binaryCloudEvent(h http.Header, body []byte) (cloudEvent, error) {
 	e := cloudEvent{Data: body}
 	for _, attribute := range []struct {
@@ -144,7 +143,7 @@ func (e cloudEvent) check() error {
 	return nil
 }
 
-// key is the identity of an event: an id alone is that of its source only.
+// key identifies an event: ids are unique only for a source.
 func (e cloudEvent) key() string { return e.ID + " " + e.Source }
 
 func (e cloudEvent) decode(into any) error {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// cloudevents is for senders that one writes oneself: CloudEvents has no schema for images, so this is ours.
+// cloudevents is for custom senders: CloudEvents has no schema for images, so this one is ours.
 func cloudevents() Format {
 	return Format{
 		Name: "cloudevents", Sender: "CloudEvents 1.0",
@@ -77,8 +77,8 @@ func (n *Notification) readImage(e cloudEvent) error {
 	return nil
 }
 
-// bareHost takes the scheme and a last slash off what people write for a registry. Whatever else is there stays, and
-// is no host that was configured.
+// bareHost removes the scheme and a trailing slash from the name of a registry. What else remains matches no configured
+// host.
 func bareHost(text string) string {
 	for _, scheme := range []string{"https://", "http://"} {
 		text = strings.TrimPrefix(text, scheme)

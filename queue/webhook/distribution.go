@@ -22,7 +22,7 @@ func distribution() Format {
 	}
 }
 
-// gitlab is the registry of a GitLab that one runs oneself; GitLab's project webhooks say nothing of images.
+// gitlab is the registry of a self-managed GitLab; GitLab's project webhooks do not report images.
 func gitlab() Format {
 	f := distribution()
 	f.Name, f.Sender = "gitlab", "GitLab container registry"
@@ -31,14 +31,14 @@ func gitlab() Format {
 	return f
 }
 
-// distributionTypes are those of current and old registries, and of people with curl.
+// distributionTypes are those of current and old registries, and of curl.
 var distributionTypes = []string{
 	"application/vnd.docker.distribution.events.v2+json",
 	"application/vnd.docker.distribution.events.v1+json",
 	"application/json",
 }
 
-// distributionEvent is the part that is read of an event of CNCF Distribution, and of registries made from it.
+// distributionEvent is an event of CNCF Distribution, and of registries based on it.
 type distributionEvent struct {
 	ID        string `json:"id"`
 	Timestamp string `json:"timestamp"`
@@ -61,7 +61,7 @@ type distributionEvent struct {
 }
 
 func parseDistribution(_ http.Header, body []byte) ([]Notification, error) {
-	elements, rest, err := takeOut(body, "events")
+	elements, rest, err := extractArray(body, "events")
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (e distributionEvent) notification() Notification {
 	if n.MediaType == "application/octet-stream" {
 		n.Action = actionBlob
 	}
-	// Only there if the registry was told to include them. Of an index they are its children.
+	// Only if the registry is configured to include them. Those of an index are its children.
 	for _, r := range e.Target.References {
 		switch {
 		case !pratique.IsManifestType(n.MediaType):

@@ -20,9 +20,8 @@ func dockerhub() Format {
 	}
 }
 
-// parseDockerHub reads a push, the only event that there is. The payload names neither registry nor digest, and has
-// no id: a push of an image for several platforms gives several calls that are the same. Its callback_url is for a
-// use long given up, and never called.
+// parseDockerHub reads a push, the only kind of event. The payload has no registry, digest or id: the push of a multi-platform
+// image causes several equal requests. Its callback_url is obsolete, and never called.
 func parseDockerHub(_ http.Header, body []byte) ([]Notification, error) {
 	var p struct {
 		Push struct {
@@ -47,7 +46,7 @@ func parseDockerHub(_ http.Header, body []byte) ([]Notification, error) {
 	n := Notification{
 		Action: ActionPush, Repository: p.Repository.Name, Tag: p.Push.Tag, Actor: p.Push.Pusher, At: parseUnix(p.Push.PushedAt),
 	}
-	// It is the type of the manifest in some calls, and that of its configuration in others.
+	// It is the type of the manifest in some requests, and that of its configuration in others.
 	if t := p.Push.MediaType; pratique.IsManifestType(t) || pratique.IsIndexType(t) {
 		n.MediaType = t
 	} else {

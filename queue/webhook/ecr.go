@@ -22,8 +22,8 @@ func ecr() Format {
 	}
 }
 
-// ecrEvent is an event as EventBridge has it, or the CloudEvent that a common input transformer makes of it, which has
-// "specversion". Events of other services may come through the same destination: what is in detail depends on them.
+// ecrEvent is an event of EventBridge, or the CloudEvent that a common input transformer makes of it, with "specversion".
+// Events of other services may use the same destination; the content of detail depends on the service.
 type ecrEvent struct {
 	ID         string         `json:"id"`
 	DetailType string         `json:"detail-type"`
@@ -88,12 +88,12 @@ func (e *ecrEvent) image(n *Notification) error {
 		return nil
 	}
 	n.Action, n.Repository, n.Tag, n.Digest, n.MediaType = ActionPush, d.Repository, d.Tag, d.Digest, d.MediaType
-	// "artifact-media-type" is the type of the configuration, or the artifact type if there is one, which a runnable image
-	// may have, too: it decides nothing.
+	// "artifact-media-type" is not used: it is the type of the configuration, or the artifact type, which a runnable image
+	// may have too.
 	return n.inECR(e.Account, e.Region)
 }
 
-// transformed reads the CloudEvent. It has lost the result of the push, so the rule must let through successes only.
+// transformed reads the CloudEvent. It lacks the result of the push, so the rule must select successful ones.
 func (e *ecrEvent) transformed(n *Notification) error {
 	switch e.Type {
 	case "":
@@ -129,7 +129,7 @@ func (e *ecrEvent) transformed(n *Notification) error {
 	return n.inECR(part[4], part[3])
 }
 
-// inECR sets the host, which no event names: the usual one first, then its other endpoints, which are the same registry.
+// inECR sets the host, which no event names: the usual one, then other endpoints of the same registry.
 func (n *Notification) inECR(account, region string) error {
 	switch {
 	case account == "" || region == "":
@@ -147,10 +147,10 @@ func (n *Notification) inECR(account, region string) error {
 	return nil
 }
 
-// partition is a part of AWS with regions and domains of its own; dualStack is empty where there are no such endpoints.
+// partition is a partition of AWS, with its own regions and domains; dualStack is empty if there are no such endpoints.
 type partition struct{ regions, suffix, dualStack string }
 
-// partitionOf goes by the beginning of the region's name.
+// partitionOf returns the partition of a region, by the prefix of its name.
 func partitionOf(region string) partition {
 	for _, p := range []partition{
 		{"cn-", "amazonaws.com.cn", "on.amazonwebservices.com.cn"},

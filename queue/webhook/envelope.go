@@ -11,12 +11,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxElements is far above [Limits.Events]: it bounds what is made of an envelope before its events are counted.
+// maxElements bounds what is decoded of an envelope before its events are counted. It is far above [Limits.Events].
 const maxElements = 20_000
 
-// splitArray returns the elements of an array, which share its bytes, to be read one by one with [json.Unmarshal]: what
-// is wrong in one of them does not keep the others from being read. Depth, tokens and UTF-8 are checked for all of
-// them, duplicate names only where an element is read.
+// splitArray returns the elements of an array, to be decoded one by one with [json.Unmarshal], so that an error in one does
+// not affect the others. They share its bytes. Depth, tokens and UTF-8 are checked here, duplicate names when an element
+// is decoded.
 func splitArray(array []byte) ([]jsontext.Value, error) {
 	if err := checkTokens(array, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func splitArray(array []byte) ([]jsontext.Value, error) {
 	return splitChecked(array)
 }
 
-// splitChecked is splitArray for what [checkTokens] has been through.
+// splitChecked is splitArray after [checkTokens].
 func splitChecked(array []byte) ([]jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(array), jsontext.AllowDuplicateNames(true))
 	if token, err := d.ReadToken(); err != nil || token.Kind() != '[' {
@@ -39,7 +39,7 @@ func splitChecked(array []byte) ([]jsontext.Value, error) {
 		if len(all) == maxElements {
 			return nil, errors.New("a list of more than 20,000 elements")
 		}
-		all = append(all, behind(array, d, value))
+		all = append(all, lastValue(array, d, value))
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err
@@ -50,9 +50,9 @@ func splitChecked(array []byte) ([]jsontext.Value, error) {
 	return all, nil
 }
 
-// takeOut takes the array at a path of names out of a body. It returns the elements, as [splitArray] does, and the body
-// with null in place of the array, to be read strictly. The elements are nil if there is no array.
-func takeOut(body []byte, path ...string) (elements []jsontext.Value, rest []byte, err error) {
+// extractArray removes the array at a path of names from a body. It returns its elements, as [splitArray] does, and the
+// body with null instead of the array, to be decoded strictly. The elements are nil if there is no array.
+func extractArray(body []byte, path ...string) (elements []jsontext.Value, rest []byte, err error) {
 	if err := checkTokens(body, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, nil, err
 	}
@@ -78,17 +78,17 @@ func takeOut(body []byte, path ...string) (elements []jsontext.Value, rest []byt
 	}
 }
 
-// behind is the value that was just read, as a part of the text: the decoder will use its own bytes again.
-func behind(text []byte, d *jsontext.Decoder, value jsontext.Value) jsontext.Value {
+// lastValue returns the value just read as a part of the text: the decoder reuses its own bytes.
+func lastValue(text []byte, d *jsontext.Decoder, value jsontext.Value) jsontext.Value {
 	end := int(d.InputOffset())
 	return text[end-len(value) : end : end]
 }
 
-// unreadable is an element that cannot be read for that reason, with its id if that can be.
+// unreadable returns the notification of an element that cannot be read, with its id if that can.
 func unreadable(element jsontext.Value, err error) Notification {
 	var id struct {
 		ID string `json:"id"`
 	}
-	_ = json.Unmarshal(element, &id, jsontext.AllowDuplicateNames(true)) // for people, who need not have it
+	_ = json.Unmarshal(element, &id, jsontext.AllowDuplicateNames(true)) // best effort
 	return Notification{ID: id.ID, Err: err}
 }

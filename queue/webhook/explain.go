@@ -11,24 +11,23 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// NoRegistry stands for the registry where neither receiver nor sender names one, in what [Explain] returns.
+// NoRegistry is the registry in results of [Explain] if neither receiver nor sender names one.
 const NoRegistry = "registry.invalid"
 
-// Explained is what would become of one notification, or of a request that is refused as a whole: exactly one of Event,
-// Ignored and Dropped is set.
+// Explained is the result for one notification, or for a request that is refused as a whole: exactly one of Event, Ignored
+// and Dropped is set.
 type Explained struct {
 	Notification Notification
 	Event        *pratique.Event
-	// Ignored is the reason by which it is counted, Dropped that by which it is recorded, or the status with which the
-	// request is refused, with Detail for people.
+	// Ignored is the reason why it is ignored. Dropped is the reason why it is dropped, or the status of a refused request,
+	// and Detail the text for people.
 	Ignored, Dropped, Detail string
 }
 
-// Explain reads a request as the receiver would, with the default [Limits], and says what would become of each
-// notification, without asking who sent it and without storing anything. An empty method and a header without a
-// content type are what the sender would use. A receiver without a registry takes every host for its own. Greeted says
-// that the sender only wants to know whether somebody is there. Errors are Invalid: the receiver cannot be, or the body
-// cannot be read.
+// Explain reads a request as the receiver would, with the default [Limits], without authentication and without storing
+// anything. An empty method and a missing content type stand for those of the sender. A receiver without a registry
+// accepts every host. greeted reports a handshake. Errors are Invalid: the receiver is not valid, or the body cannot be
+// read.
 func Explain(r Receiver, method string, h http.Header, body []byte) (all []Explained, greeted bool, err error) {
 	const op = "read notification"
 	signs := !r.Auth.Insecure && r.Auth.signsBody(r.Format)
@@ -51,7 +50,7 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	if refused := rec.refused(method, h, body); refused != nil {
 		return []Explained{*refused}, false, nil
 	}
-	if rec.greeting(h, body) != nil {
+	if rec.handshake(h, body) != nil {
 		return nil, true, nil
 	}
 	if why := rec.uncovered(h); why != "" {
@@ -73,7 +72,7 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	return all, false, nil
 }
 
-// refused is what is wrong with a request as a whole, or nil. What is not given is taken for right.
+// refused returns why a request is refused as a whole, or nil. It fills in what is missing.
 func (r *receiver) refused(method string, h http.Header, body []byte) *Explained {
 	request := &http.Request{Method: cmp.Or(method, http.MethodPost), Header: h.Clone()}
 	if request.Header == nil {

@@ -10,18 +10,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// signatureTag counts what is a signature by its tag.
+// signatureTag is the reason of signatures, by their tag.
 const signatureTag = "signature-tag"
 
-// ignore says why a notification is none of our business, or "". The answers are a closed list. By what a manifest is
-// said to be, only that is ignored which the resolver would ignore, too.
+// ignore returns why a notification is ignored, or "", from a closed list. By the reported types of a manifest it ignores
+// only what the resolver would ignore too.
 func (r *receiver) ignore(n Notification) string {
 	if n.Err != nil {
-		return "" // whatever it was, somebody has to know
+		return "" // it is recorded as a drop
 	}
 	switch n.Action {
 	case ActionPush:
-	case ActionPull, ActionMount, ActionDelete, ActionScan, ActionPing, ActionAlien, actionBlob:
+	case ActionPull, ActionMount, ActionDelete, ActionScan, ActionPing, ActionNotImage, actionBlob:
 		return string(n.Action)
 	default:
 		return string(ActionOther)
@@ -41,8 +41,7 @@ func (r *receiver) ignore(n Notification) string {
 	return ""
 }
 
-// event checks a notification and makes its event, still without an id. The first result is the reason for a drop,
-// or "".
+// event checks a notification and returns its event, without an id. The first result is the reason for a drop, or "".
 func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event, error) {
 	var event pratique.Event
 	if n.Err != nil {
@@ -75,11 +74,11 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 	return "", pratique.Event{
 		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Priority: pratique.PriorityPush,
 		TagUnknown: n.TagUnknown && n.Tag == "",
-		OccurredAt: writable(n.At), ReceivedAt: now.UTC(),
+		OccurredAt: representable(n.At), ReceivedAt: now.UTC(),
 	}, nil
 }
 
-// delivery is the sender's id as it is kept. A long one is not cut: two that begin alike would become one.
+// delivery returns the sender's id as it is stored. A long one is hashed: cut, two with a common start would be one.
 func delivery(id string) string {
 	if len(id) > maxPlain {
 		return pratique.DigestOf([]byte(id)).String()
@@ -87,7 +86,7 @@ func delivery(id string) string {
 	return plain(id)
 }
 
-// named reports whether the payload's word for the registry means the configured one.
+// named reports whether the payload's name of the registry means the configured one.
 func (r *receiver) named(host string) bool {
 	if host == "" {
 		return !r.format.HostNamed
@@ -95,7 +94,7 @@ func (r *receiver) named(host string) bool {
 	return r.hosts[strings.ToLower(host)]
 }
 
-// path is the repository in the registry: the sender's name for it, behind the prefix that its key stands for.
+// path returns the repository in the registry: the prefix of the sender's key, then the sender's name.
 func (r *receiver) path(n Notification) (string, bool) {
 	if n.Key == "" {
 		return n.Repository, true
@@ -117,7 +116,7 @@ func (r *receiver) allows(repository string) bool {
 	return len(r.Repositories) == 0 || pratique.MatchAny(r.Repositories, repository)
 }
 
-// plain keeps control characters and length out of what ends in commits and pages.
+// plain removes control characters from foreign text, and bounds it.
 func plain(s string) string {
 	return pratique.Excerpt(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Notification is what a sender said, in one shape for all formats and not yet checked.
+// Notification is what a sender reported, in one form for all formats, unchecked.
 type Notification struct {
 	// ID is the sender's own id, which survives its retries; empty if it gives none.
 	ID string
@@ -27,71 +27,70 @@ type Notification struct {
 	Tag        string
 	// Digest is the manifest's, or empty: then the registry is asked what the tag names.
 	Digest string
-	// TagUnknown says that there is no Tag because the sender does not tell it: then the registry is asked which tags name
-	// the digest.
+	// TagUnknown is set if the sender does not report tags: then the registry is asked which tags name the digest.
 	TagUnknown bool
-	// MediaType is the manifest's type, ConfigType its configuration's, Layers those of its layers. Each is empty where the
-	// sender does not tell; what is told decides.
+	// MediaType is the type of the manifest, ConfigType that of its configuration, Layers those of its layers. Each is
+	// empty if the sender does not report it.
 	MediaType  string
 	ConfigType string
 	Layers     []string
 	Actor      string
-	// At is the sender's time; zero if it gave none that can be read.
+	// At is the sender's time, zero if there is none that can be read.
 	At time.Time
-	// Subscription is what the sender says it delivers for (Pub/Sub): compared with [Receiver.Subscription].
+	// Subscription is the one that the message was delivered for (Pub/Sub): compared with [Receiver.Subscription].
 	Subscription string
-	// Err is why this one cannot be read; the others of the body can. Nothing but the ID may be set beside it.
+	// Err is why this notification of the body cannot be read. Only the ID may be set with it.
 	Err error
 }
 
-// Action is what a sender says has happened.
+// Action is what happened, as the sender reports it.
 type Action string
 
 // The actions. Any other word is counted as "action".
 const (
-	ActionPush   Action = "push"
-	ActionPull   Action = "pull"
-	ActionMount  Action = "mount"
-	ActionDelete Action = "delete"
-	ActionScan   Action = "scan"   // the registry's own scanner has finished
-	ActionOther  Action = "action" // quota, replication, charts and whatever else comes on the same hook
-	ActionPing   Action = "ping"   // the sender tries whether somebody is there
-	ActionAlien  Action = "not-a-container"
-	actionBlob   Action = "blob"
+	ActionPush     Action = "push"
+	ActionPull     Action = "pull"
+	ActionMount    Action = "mount"
+	ActionDelete   Action = "delete"
+	ActionScan     Action = "scan"   // by the registry's own scanner
+	ActionOther    Action = "action" // quota, replication, charts and others
+	ActionPing     Action = "ping"   // a test by the sender
+	ActionNotImage Action = "not-a-container"
+	actionBlob     Action = "blob"
 )
 
-// Format is how to read one kind of sender, and how to answer it: a row of the table.
+// Format describes how to read one kind of sender, and how to answer it.
 type Format struct {
 	Name string
 	// Sender is the product's name, for people.
 	Sender string
-	// Methods are what the sender can do to show who it is; the first is the default.
+	// Methods are those that the sender supports; the first is the default.
 	Methods []Method
 	// Answers are the statuses that this sender understands.
 	Answers Answers
-	// HostNamed says that every push names the registry, so that one without is wrong. Otherwise a name is compared
-	// if there is one.
+	// HostNamed is set if every push names the registry, so that one without is invalid. Otherwise a name is compared if
+	// there is one.
 	HostNamed bool
-	// KeyIsPrefix says that the sender's key is the first part of the path where no prefixes are configured.
+	// KeyIsPrefix is set if the sender's key is the first part of the path when no prefixes are configured.
 	KeyIsPrefix bool
-	// Digestless says that the sender does not tell the digest of a tag.
+	// Digestless is set if the sender does not report the digest of a tag.
 	Digestless bool
 
 	contentTypes []string
-	// untyped says that the sender may leave the content type out.
+	// untyped is set if the sender may omit the content type.
 	untyped bool
 	maxBody int64 // 0 means [Limits.Body]
 	// parse is pure. It returns every notification of the body, wanted or not.
 	parse func(h http.Header, body []byte) ([]Notification, error)
-	// greet answers a request that asks for more than a status; nil if the sender has none such. It is pure too.
-	greet func(h http.Header, body []byte) *greeting
-	// binaryMode says that the headers may hold the attributes of a CloudEvent.
+	// handshake answers a request that needs more than a status; nil if there is none. It is pure.
+	handshake func(h http.Header, body []byte) *handshake
+	// binaryMode is set if the headers may hold the attributes of a CloudEvent.
 	binaryMode bool
 	// webhookOptions answers OPTIONS as the CloudEvents specification asks (abuse protection).
 	webhookOptions bool
-	signature      signatureStyle
-	// unsigned are the headers that are read although a signature of the body does not cover them: the sender's id of a
-	// delivery, and what at most has a notification ignored. Nothing that is stored follows from others.
+	signature      signatureFormat
+	// unsigned are the headers that are read although a signature of the body does not cover them: the id of a delivery,
+	// and those that can at most cause a notification to be ignored.
 	unsigned []string
 	// header is where [MethodHeader] has the secret; empty means Authorization.
 	header string
@@ -128,12 +127,12 @@ func Parse(name string, h http.Header, body []byte) ([]Notification, error) {
 		return nil, fmt.Errorf("there is no webhook format %q", name)
 	}
 	if f.parse == nil {
-		return nil, fmt.Errorf("what a %s body means is in the expressions of its receiver", name)
+		return nil, fmt.Errorf("a %s body is read by the expressions of its receiver", name)
 	}
 	return f.parse(h, body)
 }
 
-// covered are the headers of a request whose signature covers the body alone, as far as they may be read.
+// covered returns the headers that may be read of a request whose signature covers the body alone.
 func (f Format) covered(h http.Header) http.Header {
 	kept := http.Header{}
 	for _, name := range append([]string{"Content-Type"}, f.unsigned...) {
@@ -146,7 +145,7 @@ func (f Format) covered(h http.Header) http.Header {
 }
 
 // takes reports whether a content type is among the format's; "+json" there means every type that ends so.
-func (f Format) takes(contentType string) bool {
+func (f Format) accepts(contentType string) bool {
 	if contentType == "" {
 		return f.untyped
 	}

@@ -12,7 +12,7 @@ import (
 func gar() Format {
 	return Format{
 		Name: "gar", Sender: "Google Artifact Registry through Pub/Sub", Methods: []Method{MethodOIDC}, HostNamed: true,
-		// Without its wrapper a message has the content type of its attributes, that is none.
+		// An unwrapped message has the content type of its attributes, which is none.
 		contentTypes: []string{"application/json", "application/octet-stream"}, untyped: true, parse: parseGAR,
 		Answers: Answers{
 			Refused: http.StatusOK,
@@ -22,14 +22,14 @@ func gar() Format {
 	}
 }
 
-// garNotification is what the registry publishes.
+// garNotification is the message that the registry publishes.
 type garNotification struct {
 	Action string `json:"action"`
 	Digest string `json:"digest"`
 	Tag    string `json:"tag"`
 }
 
-// parseGAR reads a message with the wrapper of Pub/Sub or without. Either has its own place for id and time.
+// parseGAR reads a wrapped or unwrapped message of Pub/Sub. Each has its own place for id and time.
 func parseGAR(h http.Header, body []byte) ([]Notification, error) {
 	var p struct {
 		Message *struct {
@@ -87,7 +87,7 @@ func parseGAR(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// describe reads the two references, of which either may be missing. They must be of one repository.
+// describe reads the two references, each of which may be missing. They must have the same repository.
 func (g garNotification) describe(n *Notification) error {
 	for _, text := range []string{g.Digest, g.Tag} {
 		if text == "" {

@@ -11,7 +11,7 @@ import (
 func ghcr() Format {
 	return Format{
 		Name: "ghcr", Sender: "GitHub Container Registry", Methods: []Method{MethodHMACSHA256},
-		signature:    signatureStyle{header: "X-Hub-Signature-256", prefix: "sha256="},
+		signature:    signatureFormat{header: "X-Hub-Signature-256", prefix: "sha256="},
 		unsigned:     []string{"X-GitHub-Event", "X-GitHub-Delivery"},
 		contentTypes: []string{"application/json"}, parse: parseGHCR,
 		Answers: Answers{
@@ -21,8 +21,7 @@ func ghcr() Format {
 	}
 }
 
-// ghcrPackage is the part that is read of a package, which is under one name from repositories and under another
-// from GitHub Apps.
+// ghcrPackage is a package. Repositories and GitHub Apps send it under different names.
 type ghcrPackage struct {
 	Name  string `json:"name"`
 	Type  string `json:"package_type"`
@@ -56,8 +55,8 @@ type ghcrBlob struct {
 	MediaType string `json:"media_type"`
 }
 
-// parseGHCR looks at X-GitHub-Event first: other events than those of packages have other bodies. A body without that
-// header comes from a file.
+// parseGHCR reads X-GitHub-Event first: events other than those of packages have other bodies. A body from a file has no
+// such header.
 func parseGHCR(h http.Header, body []byte) ([]Notification, error) {
 	id := h.Get("X-GitHub-Delivery") // the same for a redelivery
 	switch event := h.Get("X-GitHub-Event"); event {
@@ -87,7 +86,7 @@ func parseGHCR(h http.Header, body []byte) ([]Notification, error) {
 	}
 	n := Notification{ID: id, Action: ghcrAction(p.Action), Actor: p.Sender.Login}
 	if !pkg.container() {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	}
 	if n.Action != ActionPush {
 		return []Notification{n}, nil
@@ -100,7 +99,7 @@ func parseGHCR(h http.Header, body []byte) ([]Notification, error) {
 
 func ghcrAction(word string) Action {
 	switch word {
-	case "published", "updated": // updated is another tag for a version that is there
+	case "published", "updated": // updated is another tag for an existing version
 		return ActionPush
 	case "deleted":
 		return ActionDelete
@@ -119,14 +118,13 @@ func (p *ghcrPackage) container() bool {
 	return false
 }
 
-// describe says what was pushed. The registry knows names in lower case only, GitHub writes owners as they spell
-// themselves.
+// describe returns what was pushed. Names in the registry are lower case, GitHub writes owners as they spell themselves.
 func (p *ghcrPackage) describe(n *Notification) error {
 	v := &p.Version
 	n.Tag = v.Metadata.Tag.Name
 	switch {
 	case v.URL != "":
-		ref, err := splitReference(strings.TrimSuffix(v.URL, ":")) // it ends so for want of a tag
+		ref, err := splitReference(strings.TrimSuffix(v.URL, ":")) // it ends so without a tag
 		if err != nil {
 			return err
 		}
@@ -151,8 +149,8 @@ func (p *ghcrPackage) describe(n *Notification) error {
 	return nil
 }
 
-// agreed is the digest if all that is said is the same, and a digest. Otherwise there is none, and the registry is
-// asked: GitHub's own examples contradict themselves.
+// agreed returns the digest if all texts agree on one. Otherwise the registry is asked: GitHub's own examples contradict
+// themselves.
 func agreed(all ...string) string {
 	var out string
 	for _, s := range all {

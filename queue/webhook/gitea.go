@@ -12,7 +12,7 @@ func gitea() Format {
 	return Format{
 		Name: "gitea", Sender: "Gitea and Forgejo",
 		Methods:    []Method{MethodHMACSHA256, MethodHeader, MethodBearer, MethodBasic},
-		signature:  signatureStyle{header: "X-Gitea-Signature"},
+		signature:  signatureFormat{header: "X-Gitea-Signature"},
 		unsigned:   []string{"X-Gitea-Event", "X-Gitea-Delivery", "X-Forgejo-Event", "X-Forgejo-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseGitea,
 		Answers: Answers{
@@ -39,7 +39,7 @@ type giteaEvent struct {
 	} `json:"sender"`
 }
 
-// parseGitea believes the header about the event, but only to ignore it: no signature covers headers.
+// parseGitea uses the header only to ignore an event: no signature covers headers.
 func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	var e giteaEvent
 	if err := unmarshalStrict(body, &e); err != nil {
@@ -55,7 +55,7 @@ func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	case e.Package == nil:
 		return nil, errors.New(`no "package"`)
 	case e.Package.Type != "container":
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 	case n.Action != ActionPush:
 	case e.Package.Owner.Login == "":
 		return nil, errors.New(`no "package.owner.login"`)
@@ -64,8 +64,7 @@ func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	case e.Package.Version == "":
 		return nil, errors.New(`no "package.version"`)
 	default:
-		// The owner is written as people write it, its registry has it in lower case. The name in the URL is escaped, the
-		// one here is not.
+		// The registry has the owner in lower case. The name is escaped in the URL, and here it is not.
 		n.Host, n.At = hostOf(e.Package.URL), parseTime(e.Package.CreatedAt)
 		n.Repository = strings.ToLower(e.Package.Owner.Login + "/" + e.Package.Name)
 		n.setReference(e.Package.Version)
@@ -73,7 +72,7 @@ func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// giteaAction: a tag that is pushed again is deleted and created.
+// giteaAction maps the action: a tag that is pushed again is deleted and created.
 func giteaAction(word string) Action {
 	switch word {
 	case "created":

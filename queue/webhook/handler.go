@@ -16,10 +16,10 @@ import (
 type Handler struct {
 	config    Config
 	receivers map[string]*receiver
-	decoy     *authenticator
-	// Bodies of senders that sign have to be read before anybody knows who sent them. They have a budget of their own,
-	// so that strangers cannot keep out those who have shown who they are.
-	proved, unproved *budget
+	dummy     *authenticator
+	// Bodies of senders that sign are read before their sender is authenticated. They have a budget of their own, so
+	// that strangers cannot keep authenticated senders out.
+	authenticated, unauthenticated *budget
 }
 
 // New checks the configuration. Errors name the receiver and are Invalid.
@@ -29,7 +29,7 @@ func New(c Config) (*Handler, error) {
 	if c.Publisher == nil {
 		return nil, pratique.Errorf(pratique.Internal, op, "no publisher")
 	}
-	h := &Handler{config: c, receivers: map[string]*receiver{}, decoy: decoy(), proved: &budget{most: c.Limits.Memory}, unproved: &budget{most: c.Limits.Memory}}
+	h := &Handler{config: c, receivers: map[string]*receiver{}, dummy: dummy(), authenticated: &budget{most: c.Limits.Memory}, unauthenticated: &budget{most: c.Limits.Memory}}
 	for _, r := range c.Receivers {
 		checked, err := newReceiver(r, c.Limits.Concurrent)
 		if err != nil {
@@ -43,8 +43,8 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// SetSecrets replaces the secrets of a receiver, all of which are valid from now on. Secrets that are refused change
-// nothing; the error is Invalid.
+// SetSecrets replaces the secrets of a receiver; all of them are valid. If one is refused nothing changes, and the error
+// is Invalid.
 func (h *Handler) SetSecrets(name string, all []string) error {
 	const op = "change secrets"
 	rec, known := h.receivers[name]
@@ -59,9 +59,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	w.Header().Set("Referrer-Policy", "no-referrer") // the URL may hold a secret
 	rec, known := h.receivers[r.PathValue("name")]
-	// A secret in the URL of a receiver that takes it elsewhere is another path, which there is not.
+	// A secret in the URL of a receiver that expects it elsewhere is a path that does not exist.
 	if !known || rec.Closed || (r.PathValue("secret") != "") != rec.secretInURL() {
-		_ = h.decoy.match(h.decoy.single(r.Header)) // takes the same time
+		_ = h.dummy.match(h.dummy.single(r.Header)) // for constant time
 		h.config.OnRefused(refusal(r, "", http.StatusNotFound, noSuchWebhook))
 		refuse(w, http.StatusNotFound, noSuchWebhook)
 		return
@@ -85,12 +85,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) i
 	if status, detail := rec.admit(r); status != 0 {
 		return h.refuse(w, r, rec, status, detail)
 	}
-	budget := h.proved
+	budget := h.authenticated
 	if rec.auth.signs() {
-		budget = h.unproved
+		budget = h.unauthenticated
 	}
 	body, held, err := h.read(w, r, rec, budget)
-	defer budget.give(held)
+	defer budget.release(held)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -113,18 +113,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) i
 	if why := rec.uncovered(r.Header); why != "" {
 		return h.refuse(w, r, rec, http.StatusBadRequest, why)
 	}
-	return h.admitted(w, r, rec, body)
+	return h.handle(w, r, rec, body)
 }
 
-// admitted goes on with a request whose sender is known.
-func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver, body []byte) int {
+// handle handles a request whose sender is authenticated.
+func (h *Handler) handle(w http.ResponseWriter, r *http.Request, rec *receiver, body []byte) int {
 	select {
 	case rec.slots <- struct{}{}:
 		defer func() { <-rec.slots }()
 	default:
 		return h.busy(w, r, rec, "too many requests at once")
 	}
-	if g := rec.greeting(r.Header, body); g != nil {
+	if g := rec.handshake(r.Header, body); g != nil {
 		h.config.Count(rec.Name, "ignored:"+g.reason, 1)
 		return reply(w, http.StatusOK, g.body)
 	}
@@ -132,11 +132,11 @@ func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, rec *receiver
 	return h.answer(w, r, rec, out, err, rec.format.Answers.Refused)
 }
 
-// deny answers a sender that did not show who it is, or whose word cannot be checked now.
+// deny answers a sender that is not authenticated, or whose token cannot be checked now.
 func (h *Handler) deny(w http.ResponseWriter, r *http.Request, rec *receiver, err error) int {
 	detail := err.Error()
 	if rec.auth.method == MethodOIDC {
-		// Whoever has some token of the same issuer must not learn what would make a good one.
+		// Someone with another token of the issuer must not learn what a valid one would need.
 		h.config.OnError(rec.Name, err)
 		detail = "the token is missing, or not one of the configured sender"
 	}
@@ -153,26 +153,26 @@ func (h *Handler) deny(w http.ResponseWriter, r *http.Request, rec *receiver, er
 	return h.refuse(w, r, rec, http.StatusUnauthorized, detail)
 }
 
-// admit looks at everything but the sender and the body. Status 0 admits.
+// admit checks everything but the sender and the body. Status 0 admits the request.
 func (r *receiver) admit(req *http.Request) (int, string) {
 	switch {
 	case req.Method != http.MethodPost:
 		return http.StatusMethodNotAllowed, "use POST"
 	case req.Header.Get("Content-Encoding") != "":
 		return http.StatusUnsupportedMediaType, "send the body without a content encoding"
-	case !r.format.takes(req.Header.Get("Content-Type")):
-		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is none of %s: %v", r.Format, r.format.contentTypes)
+	case !r.format.accepts(req.Header.Get("Content-Type")):
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is not one of %s: %v", r.Format, r.format.contentTypes)
 	}
 	return 0, ""
 }
 
-// read also returns what it took from the budget, which is to be given back in any case.
+// read also returns the bytes held in the budget, which the caller releases in any case.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver, budget *budget) (body []byte, held int64, err error) {
 	most := h.config.bodyLimit(rec.format)
 	if r.ContentLength > most {
-		return nil, 0, &http.MaxBytesError{Limit: most} // before a byte of it is read
+		return nil, 0, &http.MaxBytesError{Limit: most} // before any byte is read
 	}
-	// The server takes the deadline away when the body has been read: it does not bound the storing.
+	// The server resets the deadline when the body has been read, so it does not bound the storing.
 	deadline := time.Now().Add(h.config.Limits.Read) // the connection's clock, not ours
 	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, 0, err
@@ -180,7 +180,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver, bu
 	return budget.read(http.MaxBytesReader(w, r.Body, most))
 }
 
-// answer gives the status that the sender understands; refused is that for a request with something wrong in it.
+// answer answers with the status that the sender understands; refused is the one for a request with errors.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, out Outcome, err error, refused int) int {
 	status := rec.format.Answers.Ignored
 	switch {
@@ -189,7 +189,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, 
 		return h.busy(w, r, rec, "the events could not be stored now")
 	case out.Accepted > 0:
 		status = http.StatusAccepted
-	case out.refused() && out.Ignored[ReasonRepeat] == 0: // with repeats in it, it was answered with 202 before
+	case out.refused() && out.Ignored[ReasonRepeat] == 0: // with duplicates it was answered with 202 before
 		status = refused
 	}
 	return reply(w, status, out)
@@ -198,11 +198,11 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, 
 func reply(w http.ResponseWriter, status int, body any) int {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the sender may be gone; the status was what mattered
+	_ = json.NewEncoder(w).Encode(body) // the sender may be gone; only the status matters
 	return status
 }
 
-// busy asks the sender to come again.
+// busy asks the sender to try again.
 func (h *Handler) busy(w http.ResponseWriter, r *http.Request, rec *receiver, detail string) int {
 	w.Header().Set("Retry-After", "2")
 	return h.refuse(w, r, rec, rec.format.Answers.Busy, detail)
@@ -218,7 +218,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rec *receiver, 
 	return status
 }
 
-// refusal describes a refused request for the log. Its URL is not told: it may hold a secret.
+// refusal describes a refused request for the log, without its URL, which may hold a secret.
 func refusal(r *http.Request, receiver string, status int, detail string) Refused {
 	return Refused{Receiver: receiver, Sender: senderOf(r), Status: status, Detail: detail}
 }
@@ -227,7 +227,7 @@ func senderOf(r *http.Request) Sender {
 	return Sender{Remote: plain(r.RemoteAddr), Forwarded: plain(r.Header.Get("X-Forwarded-For"))}
 }
 
-// refuse answers with problem+json (RFC 9457) and closes the connection, so that an unread body is not read.
+// refuse answers with problem+json (RFC 9457) and closes the connection, so that the rest of the body is not read.
 func refuse(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Connection", "close")
@@ -235,8 +235,8 @@ func refuse(w http.ResponseWriter, status int, detail string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
 }
 
-// allowOrigin answers the abuse protection of CloudEvents over HTTP: whoever knows the URL may send. The callback that
-// the request may name is never called.
+// allowOrigin answers the handshake of CloudEvents over HTTP (abuse protection): everybody who knows the URL may send.
+// A callback that the request names is never called.
 func allowOrigin(w http.ResponseWriter, r *http.Request) int {
 	if origin := r.Header.Get("WebHook-Request-Origin"); origin != "" {
 		w.Header().Set("WebHook-Allowed-Origin", plain(origin))

@@ -23,7 +23,7 @@ func harbor() Format {
 	}
 }
 
-// harborEvent is either of the two payload formats that a policy can have. Both have the same data.
+// harborEvent is an event in either of the two payload formats of a policy. Both have the same data.
 type harborEvent struct {
 	SpecVersion string         `json:"specversion"` // of CloudEvents only
 	ID          string         `json:"id"`
@@ -42,11 +42,11 @@ type harborData struct {
 }
 
 func parseHarbor(_ http.Header, body []byte) ([]Notification, error) {
-	resources, body, err := takeOut(body, "event_data", "resources")
+	resources, body, err := extractArray(body, "event_data", "resources")
 	if err != nil {
 		return nil, err
 	}
-	ofCloudEvent, body, err := takeOut(body, "data", "resources")
+	ofCloudEvent, body, err := extractArray(body, "data", "resources")
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func parseHarbor(_ http.Header, body []byte) ([]Notification, error) {
 	return out, nil
 }
 
-// harborAction knows the words of both formats.
+// harborAction maps the types of both formats.
 func harborAction(word string) Action {
 	switch word {
 	case "PUSH_ARTIFACT", "harbor.artifact.pushed":
@@ -111,7 +111,7 @@ func (n *Notification) readResource(resource jsontext.Value, repository string) 
 		return err
 	}
 	n.Repository, n.Tag, n.Digest = repository, r.Tag, r.Digest
-	// What was pushed by digest has that in place of a tag, and so has, in some versions, what was pushed with one.
+	// A push by digest has the digest as its tag; in some versions so has a push with a tag.
 	if strings.Contains(n.Tag, ":") {
 		if n.Digest != "" && n.Digest != n.Tag {
 			return fmt.Errorf("two digests, %q and %q", pratique.Clip(n.Digest), pratique.Clip(n.Tag))

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// nexus says neither the digest nor the registry. One push is up to 26 requests.
+// nexus reports neither the digest nor the registry. One push causes up to 26 requests.
 func nexus() Format {
 	return Format{
 		Name: "nexus", Sender: "Sonatype Nexus Repository 3", Methods: []Method{MethodHMACSHA1},
-		signature:  signatureStyle{header: "X-Nexus-Webhook-Signature"},
+		signature:  signatureFormat{header: "X-Nexus-Webhook-Signature"},
 		unsigned:   []string{"X-Nexus-Webhook-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseNexus,
 		Answers: Answers{
@@ -21,8 +21,8 @@ func nexus() Format {
 	}
 }
 
-// nexusEvent has a component or an asset, as its webhook was told; those about whole repositories and the audit log
-// come from other webhooks that have the same form.
+// nexusEvent has a component or an asset, as the webhook is configured. Webhooks about repositories and the audit log have
+// the same form.
 type nexusEvent struct {
 	Timestamp  string          `json:"timestamp"`
 	Initiator  string          `json:"initiator"`
@@ -74,8 +74,8 @@ func parseNexus(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// nexusAction: a tag that is pushed again is an update. So is, in some versions, a pull; the registry is then asked for
-// the digest, which is known.
+// nexusAction maps the action: a tag that is pushed again is an update. In some versions so is a pull; then the registry is
+// asked for the digest, which is known.
 func nexusAction(word string) Action {
 	switch word {
 	case "CREATED", "UPDATED":
@@ -88,7 +88,7 @@ func nexusAction(word string) Action {
 
 func (n *Notification) readComponent(c nexusComponent) error {
 	if c.Format != "docker" {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	n.Repository = c.Name
@@ -106,7 +106,7 @@ func (n *Notification) readComponent(c nexusComponent) error {
 // readAsset reads a name such as v2/team/app/manifests/1.4.2.
 func (n *Notification) readAsset(a nexusAsset) error {
 	if a.Format != "docker" {
-		n.Action = ActionAlien
+		n.Action = ActionNotImage
 		return nil
 	}
 	if a.Name == "" {
@@ -127,7 +127,7 @@ func (n *Notification) readAsset(a nexusAsset) error {
 	return nil
 }
 
-// setReference takes a tag or a digest: no tag has a colon.
+// setReference sets a tag or a digest: no tag has a colon.
 func (n *Notification) setReference(text string) {
 	if strings.Contains(text, ":") {
 		n.Digest = text
@@ -136,7 +136,7 @@ func (n *Notification) setReference(text string) {
 	n.Tag = text
 }
 
-// nexusActor takes the address off USER/ADDRESS.
+// nexusActor removes the address from USER/ADDRESS.
 func nexusActor(initiator string) string {
 	if i := strings.LastIndexByte(initiator, '/'); i >= 0 {
 		return initiator[:i]
@@ -150,5 +150,5 @@ func nexusTime(text string) time.Time {
 	if err != nil {
 		return parseTime(text)
 	}
-	return writable(at)
+	return representable(at)
 }

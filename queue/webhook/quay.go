@@ -24,8 +24,7 @@ func quay() Format {
 	}
 }
 
-// quayEvent has the fields of a push, and those by which the other events are known that a hook can have. The payload
-// says of no event what it is.
+// quayEvent has the fields of a push, and those that identify other events. The payload has no type.
 type quayEvent struct {
 	Repository    string         `json:"repository"`
 	DockerURL     string         `json:"docker_url"`
@@ -81,7 +80,7 @@ func (e quayEvent) pushes() ([]Notification, error) {
 	return out, nil
 }
 
-// quayTags splits a list of tags, or what stood there long ago: the tags with the ids of their images.
+// quayTags reads a list of tags, or its old form: the tags with the ids of their images.
 func quayTags(value jsontext.Value) ([]jsontext.Value, error) {
 	switch value.Kind() {
 	case '[':

@@ -9,7 +9,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Outcome is what became of one request. It is the body of a 2xx, for people: senders look at the status only.
+// Outcome is the result of one request. It is the body of a 2xx, for people: senders only read the status.
 type Outcome struct {
 	Accepted int            `json:"accepted"`
 	Ignored  map[string]int `json:"ignored,omitempty"`
@@ -22,8 +22,8 @@ type Dropped struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// refused reports whether something was wrong. A repository that is not among those allowed is no fault: one hook
-// often serves more than one user.
+// refused reports whether something was wrong. A repository that is not allowed is not: one hook often serves several
+// users.
 func (o Outcome) refused() bool {
 	for _, d := range o.Dropped {
 		if d.Reason != ReasonRepository {
@@ -33,12 +33,12 @@ func (o Outcome) refused() bool {
 	return false
 }
 
-// ReasonRepeat is the reason of ignored pushes that repeat what is known already.
+// ReasonRepeat is the reason of ignored pushes that are duplicates.
 const ReasonRepeat = "duplicate"
 
-// Receive takes in one body of a receiver, whatever way it came: it is for transports other than HTTP, which have
-// authenticated the sender themselves. With a nil error every wanted event is stored durably; Unavailable says that
-// it has to come again. A receiver that does not exist is NotFound.
+// Receive receives one body by another transport than HTTP, which has authenticated the sender. If the error is nil,
+// every wanted event is stored durably; if it is Unavailable, the body has to be sent again. A receiver that does not
+// exist is NotFound.
 func (h *Handler) Receive(ctx context.Context, name string, header http.Header, body []byte) (Outcome, error) {
 	rec, known := h.receivers[name]
 	if !known {
@@ -55,8 +55,8 @@ func tooLarge(most int64) Drop {
 }
 
 func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, header http.Header, body []byte) (Outcome, error) {
-	// What has arrived is stored although the sender may hang up, or the server stop: both end the request's
-	// context, and the sender would have to come again for nothing.
+	// What has arrived is stored even if the sender hangs up or the server stops. Both cancel the request's context,
+	// and the sender would have to send it again for nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Limits.Publish)
 	defer cancel()
 	notifications, err := rec.read(header, body)
@@ -86,8 +86,8 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, heade
 	return out, err
 }
 
-// read parses a body. A parser that panics has a fault of ours in it, and must neither end the process nor make the
-// sender repeat the body for ever without a word.
+// read parses a body. A panic is a bug of a parser, and must neither end the process nor make the sender repeat the body
+// for ever.
 func (r *receiver) read(header http.Header, body []byte) (all []Notification, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -100,8 +100,8 @@ func (r *receiver) read(header http.Header, body []byte) (all []Notification, er
 	return r.parse(header, body)
 }
 
-// uncovered says why a request cannot be read although its body is signed, or "": type, id, source and time of a binary
-// CloudEvent are in the header, and whoever saw one request could send its body again with others.
+// uncovered returns why a request with a signed body cannot be read, or "": type, id, source and time of a binary
+// CloudEvent are in the header, and someone who saw one request could replay its body with others.
 func (r *receiver) uncovered(header http.Header) string {
 	if !r.bodyOnly || !r.format.binaryMode || !isBinary(header) {
 		return ""
@@ -110,7 +110,7 @@ func (r *receiver) uncovered(header http.Header) string {
 		"send it in structured mode (" + structuredType + "), or in a batch"
 }
 
-// record writes down the drops of one request and counts.
+// record records the drops of one request, and counts.
 func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignored map[string]int, drops []Drop) (Outcome, error) {
 	out := Outcome{Ignored: ignored}
 	if len(drops) > 0 {
@@ -128,9 +128,9 @@ func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignore
 	return out, nil
 }
 
-// greeting is the answer to a handshake, nil if the body is none.
-func (r *receiver) greeting(header http.Header, body []byte) (g *greeting) {
-	if r.format.greet == nil {
+// handshake returns the answer to a handshake, nil if the body is none.
+func (r *receiver) handshake(header http.Header, body []byte) (g *handshake) {
+	if r.format.handshake == nil {
 		return nil
 	}
 	defer func() {
@@ -138,17 +138,17 @@ func (r *receiver) greeting(header http.Header, body []byte) (g *greeting) {
 			g = nil
 		}
 	}()
-	return r.format.greet(header, body)
+	return r.format.handshake(header, body)
 }
 
-// sort divides an envelope into events to store, what to drop, and counts of what to ignore. It tells of the pushes among
-// the last, once for each reason, but not of signatures: each image of ours brings some.
-func (r *receiver) sort(all []Notification, now time.Time, tell func(Ignored)) (events []pratique.Event, drops []Drop, ignored map[string]int) {
+// sort divides an envelope into events to store, drops, and counts of what to ignore. It reports ignored pushes, once for
+// each reason, but not signatures, since each image of ours has some.
+func (r *receiver) sort(all []Notification, now time.Time, report func(Ignored)) (events []pratique.Event, drops []Drop, ignored map[string]int) {
 	ignored = map[string]int{}
-	told := map[string]*Ignored{}
+	reported := map[string]*Ignored{}
 	defer func() {
-		for _, i := range told {
-			tell(*i)
+		for _, i := range reported {
+			report(*i)
 		}
 	}()
 	for _, n := range all {
@@ -156,10 +156,10 @@ func (r *receiver) sort(all []Notification, now time.Time, tell func(Ignored)) (
 			ignored[why]++
 			switch {
 			case n.Action != ActionPush || why == signatureTag:
-			case told[why] == nil:
-				told[why] = &Ignored{Receiver: r.Name, Reason: why, Image: named(n), N: 1}
+			case reported[why] == nil:
+				reported[why] = &Ignored{Receiver: r.Name, Reason: why, Image: named(n), N: 1}
 			default:
-				told[why].N++
+				reported[why].N++
 			}
 			continue
 		}
@@ -173,7 +173,7 @@ func (r *receiver) sort(all []Notification, now time.Time, tell func(Ignored)) (
 	return events, drops, ignored
 }
 
-// named is the image as the sender names it, for people.
+// named returns the image as the sender names it, for people.
 func named(n Notification) string {
 	text := n.Repository
 	if n.Tag != "" {

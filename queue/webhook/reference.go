@@ -8,13 +8,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// reference is an image as senders write it: host/path, host/path:tag, host/path@digest or host/path:tag@digest. The
-// parts are not checked against their grammars; that is done for all formats alike when the event is made.
+// reference is an image as senders write it: host/path, host/path:tag, host/path@digest or host/path:tag@digest. Its
+// parts are validated later, for all formats alike.
 type reference struct{ host, path, tag, digest string }
 
-// splitReference takes the text apart at the one place where each mark can stand. Everything up to the first slash is
-// the host, whether or not it looks like one: there is no default host, which two programs would read differently. A
-// scheme, a second "@", a mark with nothing behind it, and spaces or control characters are refused.
+// splitReference splits a reference. Everything up to the first slash is the host, whether or not it looks like one: there
+// is no default host, on which programs disagree. It refuses a scheme, a second "@", empty parts, spaces and control
+// characters.
 func splitReference(text string) (reference, error) {
 	fail := func(why string) (reference, error) {
 		return reference{}, fmt.Errorf("reference %q: %s", pratique.Clip(text), why)

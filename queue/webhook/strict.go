@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// What a body may be made of. A token is a brace, a bracket, a name or a value: the shortest ones take two bytes, and
-// become many more in memory.
+// Bounds of a body. A token is a brace, a bracket, a name or a value. The shortest have two bytes, and need many more in
+// memory.
 const (
 	maxDepth  = 32
 	maxTokens = 200_000
@@ -26,9 +26,8 @@ func Decode(body []byte) (any, error) {
 	return v, err
 }
 
-// unmarshalStrict decodes exactly one JSON value. Duplicate names, names in another case and bytes that are not
-// UTF-8 are refused or not matched, so nobody else can read another value from the same bytes; so are nesting
-// deeper than any sender's, and more tokens.
+// unmarshalStrict decodes exactly one JSON value. It refuses or does not match duplicate names, names in another case and
+// invalid UTF-8, so that no other program reads another value from the same bytes. It bounds nesting and tokens.
 func unmarshalStrict(body []byte, into any) error {
 	if err := checkTokens(body); err != nil {
 		return err
@@ -36,7 +35,7 @@ func unmarshalStrict(body []byte, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// checkTokens goes through a body without keeping anything of it.
+// checkTokens checks a body without allocating for it.
 func checkTokens(body []byte, options ...jsontext.Options) error {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), options...) // a buffer is read in place
 	for n := 0; ; n++ {
@@ -53,28 +52,27 @@ func checkTokens(body []byte, options ...jsontext.Options) error {
 	}
 }
 
-// parseTime reads RFC 3339. A time that cannot be read is none: it is a remark, and the push is not less real
-// without it.
+// parseTime reads RFC 3339. A time that cannot be read is zero: the push counts without it.
 func parseTime(text string) time.Time {
 	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return time.Time{}
 	}
-	return writable(at)
+	return representable(at)
 }
 
-// parseUnix reads seconds since 1970, which some write as 1.4e+09. Anything else is no time.
+// parseUnix reads seconds since 1970, which some write as 1.4e+09. Anything else is zero.
 func parseUnix(number jsontext.Value) time.Time {
 	seconds, err := strconv.ParseFloat(string(number), 64)
 	if err != nil || seconds <= 0 || seconds > 1<<40 {
 		return time.Time{}
 	}
-	return writable(time.Unix(int64(seconds), 0))
+	return representable(time.Unix(int64(seconds), 0))
 }
 
-// writable is the time in UTC, if that can be written as RFC 3339 again, which has years of four digits: an event
-// that cannot be stored would come again for ever.
-func writable(at time.Time) time.Time {
+// representable returns the time in UTC, or zero if RFC 3339, whose years have four digits, cannot represent it: an event
+// that cannot be stored would be sent again for ever.
+func representable(at time.Time) time.Time {
 	if at = at.UTC(); at.Year() < 0 || at.Year() > 9999 {
 		return time.Time{}
 	}

@@ -11,15 +11,15 @@
 //
 //   - Method, credentials, content type and content encoding are matters of set-up. They are answered with an
 //     honest 4xx, also to CNCF Distribution, which repeats such a request for ever and keeps all later events
-//     behind it: loud, and nothing is lost while somebody mends the set-up. A wrong secret in a URL is 404.
+//     behind it: that is noticed, and nothing is lost until the set-up is fixed. A wrong secret in a URL is 404.
 //   - What may be wrong with a single event (a body that is too large or not readable, a forged host, a name
 //     outside the grammar) is answered with the status in the sender's row, see [Answers], and handed to
-//     [Config.OnDropped] first. If that record fails the sender is asked to come again. The good events beside it
-//     are stored all the same, and then the answer is 202.
-//   - A repository that is not among those allowed is answered with 200: one hook often serves others, too.
+//     [Config.OnDropped] first. If that fails the sender is asked to try again. The valid events of the request are
+//     stored all the same, and then the answer is 202.
+//   - A repository that is not allowed is answered with 200: one hook often serves several users.
 //   - Nothing could be stored, or too many requests at once: 503 with Retry-After, 429 where the sender wants that.
 //   - 202 means that every wanted event of the request is stored. 200 means that there was none, or that all were
-//     repeats of what is known.
+//     duplicates.
 //
 // Ignored without a record but counted: pulls, mounts, deletes, blobs, scans, signatures and attestations by tag or
 // by what is in them, and manifests pushed without a tag. The last are the children of an index, which comes with
@@ -62,58 +62,57 @@ type Receiver struct {
 	// Subscription is what the sender must name; empty takes any. Only Pub/Sub names one:
 	// projects/PROJECT/subscriptions/NAME.
 	Subscription string
-	// Closed serves no HTTP: the events come another way, see [Handler.Receive]. Auth is not looked at.
+	// Closed serves no HTTP: the events arrive by [Handler.Receive]. Auth is not used.
 	Closed bool
 	Auth   Auth
 	// Parse reads bodies of the generic format, and must be nil for all others.
 	Parse func(h http.Header, body []byte) ([]Notification, error)
 }
 
-// Publisher stores the events of one request durably, all or none, and gives each its id. It returns how many were
-// news; the others are duplicates.
+// Publisher stores the events of one request durably, all or none, and gives each its id. It returns how many were new;
+// the others are duplicates.
 type Publisher interface {
 	Publish(ctx context.Context, events []pratique.Event) (stored int, err error)
 }
 
-// Drop is something that was refused after authentication although its sender may not send it again.
+// Drop is a notification that is not stored although its sender may not send it again.
 type Drop struct {
 	// Reason is one of a closed list: body-too-large, unreadable, too-many-events, host, repository, reference,
 	// subscription.
 	Reason string
-	// Detail is for people; it may quote the payload, clipped.
+	// Detail is for people; it may quote the payload, in part.
 	Detail string
 	// SenderID is the sender's id of the event, where there is one.
 	SenderID string
 }
 
-// ReasonRepository is the reason of drops that are nobody's fault: one hook often serves others, too.
+// ReasonRepository is the reason of drops that are no error: one hook often serves several users.
 const ReasonRepository = "repository"
 
-// Refusal is all that was dropped of one request, and its body; a body that was too large is not there.
+// Refusal is what was dropped of one request, and its body unless that was too large.
 type Refusal struct {
 	Receiver string
 	Drops    []Drop
 	Body     []byte
 }
 
-// Sender is where a request came from; empty for what came by another way than HTTP.
+// Sender is where an HTTP request came from.
 type Sender struct {
-	// Remote is the address that the request came from; Forwarded is what a proxy in front says of it, if there is one. Anybody
-	// can write that.
+	// Remote is the address of the connection; Forwarded is what a proxy in front says of it, which anybody can forge.
 	Remote, Forwarded string
 }
 
-// Refused is a request that was refused as a whole. Its texts are of the sender, printable and short.
+// Refused is a request that was refused as a whole. Its texts come from the sender; they are printable and short.
 type Refused struct {
-	// Receiver is empty where there is none of the name in the URL.
+	// Receiver is empty if the URL names none.
 	Receiver string
 	Sender
 	Status int
-	// Detail is what the sender was told; of a secret that is missing or wrong it says which header is meant.
+	// Detail is what the answer says; for a missing or wrong secret it names the header.
 	Detail string
 }
 
-// Ignored is a push, or several of one request, that led to nothing.
+// Ignored is a push, or several of one request, that had no effect.
 type Ignored struct {
 	Receiver, Reason string
 	Sender
@@ -125,7 +124,7 @@ type Ignored struct {
 // Limits bounds what a request may cost. Every zero value means its default.
 type Limits struct {
 	Body       int64         // bytes, default 2 MiB; some senders need more and have it
-	Memory     int64         // bytes of all bodies at once, default 64 MiB; as much again for those not yet known to be a sender's
+	Memory     int64         // bytes of all bodies at once, default 64 MiB; as much again before authentication
 	Events     int           // per envelope, default 1000
 	Concurrent int           // requests per receiver whose events are being stored, default 512
 	Read       time.Duration // to read a body, default 10 s
@@ -139,19 +138,20 @@ type Config struct {
 	Limits    Limits
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// Count hears how many events, or requests, of a receiver had an outcome: "accepted", "ignored:<why>",
+	// Count is called with how many events, or requests, of a receiver had an outcome: "accepted", "ignored:<why>",
 	// "dropped:<reason>", "refused:<status>". The values are a closed list. It may be nil.
 	Count func(receiver, outcome string, n int)
-	// Observe hears of each answered request. It may be nil.
+	// Observe is called for each answered request. It may be nil.
 	Observe func(receiver string, status int, took time.Duration)
-	// OnRefused hears of each request that was refused as a whole, with what the sender was told. It may be nil.
+	// OnRefused is called for each request that was refused as a whole. It may be nil.
 	OnRefused func(r Refused)
-	// OnIgnored hears of pushes that led to nothing: repeats, and those that are none of an image under a tag. It may be nil.
+	// OnIgnored is called for pushes without effect: duplicates, and those that are not of an image under a tag. It may be
+	// nil.
 	OnIgnored func(i Ignored)
-	// OnDropped records what was dropped of a request. When it fails the sender is asked to come again. It may be nil.
+	// OnDropped records what was dropped of a request. If it fails the sender is asked to try again. It may be nil.
 	OnDropped func(ctx context.Context, r Refusal) error
-	// OnError hears what a sender is not told: why something could not be stored, what was wrong with a token. It may
-	// be nil.
+	// OnError is called with errors that a sender is not told: why something could not be stored, what was wrong with a
+	// token. It may be nil.
 	OnError func(receiver string, err error)
 }
 
@@ -198,7 +198,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// bodyLimit is how large a body of that format may be.
+// bodyLimit returns how large a body of the format may be.
 func (c Config) bodyLimit(f Format) int64 { return max(c.Limits.Body, f.maxBody) }
 
 // receiver is a checked Receiver.
@@ -209,7 +209,7 @@ type receiver struct {
 	hosts  map[string]bool
 	auth   *authenticator
 	slots  chan struct{}
-	// bodyOnly says that the sender's signature covers the body, and no header.
+	// bodyOnly is set if the sender's signature covers the body, and no header.
 	bodyOnly bool
 }
 

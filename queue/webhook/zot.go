@@ -9,7 +9,7 @@ import (
 )
 
 // zot sends CloudEvents: binary over HTTP, structured over NATS. It sends the whole manifest with them, as a string in
-// JSON, so signatures and other artifacts are recognised here and a body can be large.
+// JSON, so signatures and other artifacts are recognized here and a body can be large.
 func zot() Format {
 	return Format{
 		Name: "zot", Sender: "zot", Methods: []Method{MethodBearer, MethodBasic, MethodHeader},
@@ -43,8 +43,8 @@ func parseZot(h http.Header, body []byte) ([]Notification, error) {
 	})
 }
 
-// zotAction reads the end of a type: what is before it, zotregistry, can be configured. A manifest that failed its lint
-// was not stored.
+// zotAction reads the end of a type: the prefix, zotregistry, can be configured. A manifest that failed its lint was not
+// stored.
 func zotAction(name string) Action {
 	switch {
 	case strings.HasSuffix(name, ".image.updated"):
@@ -75,14 +75,14 @@ func (n *Notification) readZot(e cloudEvent) error {
 		return errors.New(`"reference" and "digest" are two digests`)
 	}
 	n.Repository, n.Digest, n.MediaType, n.Actor = image.Name, image.Digest, image.MediaType, image.Actor.Name
-	// What the manifest says may make the event be ignored, so it must be the manifest of this digest.
+	// The manifest may cause the event to be ignored, so it must have this digest.
 	if id, err := pratique.ParseContentID(image.Digest); err == nil && id.Of([]byte(image.Manifest)) {
 		n.readManifest([]byte(image.Manifest))
 	}
 	return nil
 }
 
-// manifest is the part of an OCI manifest that tells what it is. An index has none of it.
+// manifest has the fields of an OCI manifest that say what it is. An index has none of them.
 type manifest struct {
 	Config struct {
 		MediaType string `json:"mediaType"`
@@ -92,8 +92,8 @@ type manifest struct {
 	} `json:"layers"`
 }
 
-// readManifest notes what a manifest is, if it can be read. An artifact type, or a subject, makes nothing else of an
-// image or an index, which can be run all the same.
+// readManifest sets the types of a manifest, if it can be read. An image or an index with an artifact type or a subject can
+// be run all the same.
 func (n *Notification) readManifest(text []byte) {
 	var m manifest
 	if err := unmarshalStrict(text, &m); err != nil {

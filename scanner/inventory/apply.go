@@ -40,7 +40,7 @@ func (p *Projection) Apply(ctx context.Context, entries []pratique.Entry) error 
 			return err
 		}
 		if err := docs.load(ctx); err != nil {
-			return boltfile.Kinded("apply facts", "", err)
+			return boltfile.WithKind("apply facts", "", err)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func benchmarkWebhooks(b *testing.B, rate int) float64 {
 	intake := &pipeline.Intake{Recorder: pipeline.Recorder{Process: pipeline.Process{Now: time.Now}}, Batches: broker}
 	ctx, cancel := context.WithCancel(b.Context())
 	var forwarder sync.WaitGroup
-	forwarder.Go(func() { _ = box.Run(ctx, outbox.Line{Forward: intake.Publish}) })
+	forwarder.Go(func() { _ = box.Run(ctx, outbox.Downstream{Forward: intake.Publish}) })
 	defer forwarder.Wait()
 	defer cancel()
 	var next atomic.Int64

@@ -100,7 +100,7 @@ func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 	events := &pipeline.Intake{Recorder: pipeline.Recorder{Process: pipeline.Process{Now: time.Now}}, Batches: broker}
 	ctx, cancel := context.WithCancel(t.Context())
 	var forwarder sync.WaitGroup
-	forwarder.Go(func() { _ = in.box.Run(ctx, outbox.Line{Forward: events.Publish}) })
+	forwarder.Go(func() { _ = in.box.Run(ctx, outbox.Downstream{Forward: events.Publish}) })
 	t.Cleanup(func() { cancel(); forwarder.Wait() })
 
 	var tags []string
@@ -184,7 +184,7 @@ func TestFullOutboxAsksToComeAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var forwarder sync.WaitGroup
 	forwarder.Go(func() {
-		_ = in.box.Run(ctx, outbox.Line{Forward: func(context.Context, []pratique.Event) error { return nil }})
+		_ = in.box.Run(ctx, outbox.Downstream{Forward: func(context.Context, []pratique.Event) error { return nil }})
 	})
 	defer forwarder.Wait()
 	defer cancel()

@@ -312,7 +312,7 @@ func TestWebhookTest(t *testing.T) {
 	program{}.run(t, "webhook", "test", "-f", "ghcr", file("ping.http", captured)).want(t, 1, "ping")
 	mixed := strings.Replace(push, `{"events":[`, `{"events":[{"id":7},`, 1)
 	program{}.run(t, "webhook", "test", "-f", "distribution", file("mixed.json", mixed)).want(t, 0, "refused  unreadable: event 1: ", "push     registry.example.com/team/app:1.0@sha256:")
-	program{}.run(t, "webhook", "test", "-f", "distribution", "-H", "Content-Type: text/html", file("html.json", push)).want(t, 1, "refused  415: the content type is none of distribution")
+	program{}.run(t, "webhook", "test", "-f", "distribution", "-H", "Content-Type: text/html", file("html.json", push)).want(t, 1, "refused  415: the content type is not one of distribution")
 	large := file("large.json", push+strings.Repeat(" ", 2<<20))
 	program{}.run(t, "webhook", "test", "-f", "distribution", large).want(t, 1, "refused  body-too-large: more than 2097152 bytes")
 	many := file("many.json", `{"events":[`+strings.Repeat(`{},`, 1000)+`{}]}`)

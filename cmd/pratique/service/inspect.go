@@ -163,7 +163,7 @@ func (i *Inspect) work() queue.Work {
 	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, func(w pipeline.Work) time.Duration {
 		return i.registry.Paused(repositoryOf(w))
 	})
-	work.MaxDeaths = cmp.Or(i.options.Crashes, mostCrashes)
+	work.MaxCrashes = cmp.Or(i.options.Crashes, mostCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work
 }
@@ -173,7 +173,7 @@ func (i *Inspect) work() queue.Work {
 func oneAgain(handle func(context.Context, []byte) error) func(context.Context, queue.Job) error {
 	again := make(chan struct{}, 1)
 	return func(ctx context.Context, job queue.Job) error {
-		if job.Deaths == 0 {
+		if job.Crashes == 0 {
 			return handle(ctx, job.Body)
 		}
 		select {

@@ -39,7 +39,7 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 	r := &Receive{Shared: s, receivers: conf.Receivers, registry: registries}
 	var err error
 	r.outbox, err = outbox.Open(outbox.Config{
-		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now, Trouble: s.trouble(ctx, "outbox"),
+		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now, OnError: s.logErrors(ctx, "outbox"),
 	})
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 		return nil, err
 	}
 	r.interval = sweeping.Interval
-	sweeping.Now, sweeping.Trouble = s.now, s.trouble(ctx, "reconcile")
+	sweeping.Now, sweeping.OnError = s.now, s.logErrors(ctx, "reconcile")
 	// A lost attestation is work for the line, whatever the outbox knows of the tag.
 	sweeping.Attested, sweeping.Restore = attested, s.intake(pratique.RoleReceive).Submit
 	r.reconciler, err = reconcile.New(sweeping, registries, r.outbox, r.outbox)
@@ -79,7 +79,7 @@ func (r *Receive) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error {
 		// Where the outbox puts what was acknowledged, and whom it asks what a tag names.
-		return r.outbox.Run(ctx, outbox.Line{Forward: r.intake(pratique.RoleReceive).Publish, Resolve: r.registry.Digest})
+		return r.outbox.Run(ctx, outbox.Downstream{Forward: r.intake(pratique.RoleReceive).Publish, Resolve: r.registry.Digest})
 	})
 	all.Go(func() error { return r.listenFeeds(ctx) })
 	all.Go(func() error { return r.rotateSecrets(ctx) })
@@ -102,7 +102,7 @@ func (r *Receive) listenFeeds(ctx context.Context) error {
 		}
 		c := feed.Config{
 			Name: sender.Name, URL: sender.NATS.URL, Subject: sender.NATS.Subject, Stream: sender.NATS.Stream, Username: sender.NATS.Username,
-			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(), Trouble: r.trouble(ctx, "feed"),
+			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(), OnError: r.logErrors(ctx, "feed"),
 		}
 		feeds.Go(func() error {
 			return feed.Run(ctx, c, func(ctx context.Context, h http.Header, body []byte) error {

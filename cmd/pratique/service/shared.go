@@ -105,7 +105,7 @@ func (s *Shared) openQueue(ctx context.Context, conf config.Queue) error {
 		return err
 	}
 	own := s.options.Queue
-	own.LedgerBytes, own.Trouble = ledgerSize, s.trouble(ctx, "queue")
+	own.LedgerBytes, own.OnError = ledgerSize, s.logErrors(ctx, "queue")
 	s.Broker = queue.New(js, own)
 	if err := s.Broker.Setup(ctx); err != nil {
 		return err
@@ -136,8 +136,8 @@ func (s *Shared) intake(role pratique.Role) *pipeline.Intake {
 	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.Broker}
 }
 
-// trouble logs what is tried again by itself.
-func (s *Shared) trouble(ctx context.Context, part string) func(error) {
+// logErrors logs what is tried again by itself.
+func (s *Shared) logErrors(ctx context.Context, part string) func(error) {
 	return func(err error) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, part, slog.String("error", err.Error()))
 	}

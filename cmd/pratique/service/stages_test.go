@@ -22,13 +22,13 @@ func TestOneAgain(t *testing.T) {
 		return nil
 	})
 	long := make(chan error, 1)
-	go func() { long <- handle(t.Context(), queue.Job{Body: []byte("long"), Deaths: 1}) }()
+	go func() { long <- handle(t.Context(), queue.Job{Body: []byte("long"), Crashes: 1}) }()
 	select {
 	case <-begun:
 	case <-time.After(10 * time.Second):
 		t.Fatal("it does not begin")
 	}
-	if err := handle(t.Context(), queue.Job{Deaths: 1}); pratique.KindOf(err) != pratique.Unavailable {
+	if err := handle(t.Context(), queue.Job{Crashes: 1}); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("another that a process died of: %v", err)
 	}
 	if err := handle(t.Context(), queue.Job{}); err != nil {
@@ -38,7 +38,7 @@ func TestOneAgain(t *testing.T) {
 	if err := <-long; err != nil {
 		t.Error(err)
 	}
-	if err := handle(t.Context(), queue.Job{Deaths: 1}); err != nil {
+	if err := handle(t.Context(), queue.Job{Crashes: 1}); err != nil {
 		t.Errorf("the next: %v", err)
 	}
 }

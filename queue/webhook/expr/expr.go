@@ -1,8 +1,8 @@
 // Package expr reads the events of a sender that has no format of its own here: the configuration says in CEL,
 // the Common Expression Language, where a payload has its repository, tag and digest.
 //
-// The expressions are the operator's, the payload may be anybody's. So an evaluation is bounded in cost, time,
-// and in what it may give back, and what it cannot read is an error and never an empty value.
+// The expressions come from the operator, the payload may come from anybody. So an evaluation is bounded in cost,
+// time and results, and what it cannot read is an error and never an empty value.
 package expr
 
 import (
@@ -48,12 +48,12 @@ type Config struct {
 	BodyOnly bool
 }
 
-// Item is what the expressions say of one element of Events.
+// Item is the result of the expressions for one element of Events.
 type Item struct {
-	// Wanted is the answer of When. The other fields of an item that is not wanted are not read.
+	// Wanted is the result of When. The other fields of an unwanted item are not read.
 	Wanted bool
-	// Repository is never empty in a wanted item, and one of Tag and Digest is not. Nothing else is checked:
-	// they are the payload's words, 4 KiB at most each.
+	// Repository is not empty in a wanted item, and one of Tag and Digest is not. Nothing else is checked: they
+	// are foreign texts of at most 4 KiB.
 	Host, Repository, Tag, Digest, MediaType, Actor, ID string
 	// Time is UTC, and zero if there is none.
 	Time time.Time
@@ -235,7 +235,7 @@ func (p *Program) item(b *budget, variables map[string]any) (Item, error) {
 	return item, err
 }
 
-// evalError gives an error of an evaluation its kind; what is not a limit is the payload's fault.
+// evalError gives an error of an evaluation its kind: a limit was reached, or the payload is invalid.
 func evalError(err error) error {
 	kind := pratique.KindOf(err)
 	if kind != pratique.Exhausted {
@@ -244,8 +244,8 @@ func evalError(err error) error {
 	return pratique.Wrap(kind, "evaluate expressions", "", err)
 }
 
-// firsts gives the expressions the headers, without those that carry credentials: an id or an actor is stored
-// and shown.
+// firsts returns the headers for the expressions, without those that carry credentials, since an id or an actor is
+// stored and shown.
 func firsts(header http.Header) map[string]string {
 	out := make(map[string]string, len(header))
 	for name, values := range header {

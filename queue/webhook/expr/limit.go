@@ -42,8 +42,8 @@ func limits() []cel.ProgramOption {
 	}
 }
 
-// estimator charges every function by the bytes of the strings that it gets and gives, since CEL takes the
-// functions of libraries, and all functions on values whose types it does not know beforehand, for single steps.
+// estimator charges every function by the bytes of its string arguments and results. CEL counts functions of
+// libraries, and all functions on values of unknown types, as single steps.
 type estimator struct{}
 
 // CallCost implements [interpreter.ActualCostEstimator].
@@ -81,12 +81,12 @@ func length(v ref.Val) uint64 {
 	return 0
 }
 
-// boundedReplace is the call of replace that knows how long its result becomes before it makes it. It has to take the
-// place of both ways in which the library evaluates: one that it leaves to what it wraps has no bound.
+// boundedReplace is a call of replace that computes the length of its result first. It implements both ways in which
+// the library evaluates, since the wrapped call has no bound.
 type boundedReplace struct{ interpreter.InterpretableCall }
 
-// boundCalls takes care of the two functions whose results may be far longer than what they are made of. Join
-// gives a string once for every time that a list names it, and nobody needs it to read a payload.
+// boundCalls bounds the two functions whose results may be far longer than their arguments: replace, and join, which
+// is refused, since reading a payload does not need it.
 func boundCalls(i interpreter.Interpretable) (interpreter.Interpretable, error) {
 	call, ok := i.(interpreter.InterpretableCall)
 	switch {
@@ -138,7 +138,7 @@ func (r boundedReplace) replace(value func(interpreter.InterpretableV2) ref.Val)
 	return types.String(strings.Replace(texts[0], texts[1], texts[2], times))
 }
 
-// budget is what is left for the expressions of one request.
+// budget is the remaining budget for the expressions of one request.
 type budget struct {
 	ctx  context.Context
 	left uint64
@@ -149,7 +149,7 @@ func newBudget() (*budget, context.CancelFunc) {
 	return &budget{ctx: ctx, left: maxTotal}, cancel
 }
 
-// eval gives an expression's value; nil if that is null or an optional that is empty.
+// eval returns the value of an expression; nil if it is null or an empty optional.
 func (b *budget) eval(e *expression, variables map[string]any) (ref.Val, error) {
 	if b.ctx.Err() != nil {
 		return nil, pratique.Errorf(pratique.Exhausted, e.name, "the expressions of one request took more than %s", maxTime)

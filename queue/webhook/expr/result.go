@@ -44,7 +44,7 @@ func (b *budget) bool(e *expression, variables map[string]any) (bool, error) {
 	return bool(answer), nil
 }
 
-// string gives the empty string for null and for an optional that is empty.
+// string returns the empty string for null and for an empty optional.
 func (b *budget) string(e *expression, variables map[string]any) (string, error) {
 	value, err := b.eval(e, variables)
 	if err != nil || value == nil {
@@ -60,7 +60,7 @@ func (b *budget) string(e *expression, variables map[string]any) (string, error)
 	return string(text), nil
 }
 
-// time gives the zero time for null, the empty string and an optional that is empty.
+// time returns the zero time for null, the empty string and an empty optional.
 func (b *budget) time(e *expression, variables map[string]any) (time.Time, error) {
 	value, err := b.eval(e, variables)
 	if err != nil || value == nil {
@@ -89,8 +89,8 @@ func (b *budget) time(e *expression, variables map[string]any) (time.Time, error
 	}
 }
 
-// seconds refuses what is before 1970 or after the year 9999, which are milliseconds or nonsense. A fraction
-// is kept to the microsecond, which is what a float64 has.
+// seconds refuses times before 1970 or after the year 9999, for example milliseconds. It keeps a fraction to the
+// microsecond, the precision of a float64.
 func seconds(e *expression, s float64) (time.Time, error) {
 	const end = 253402300800
 	if !(s >= 0 && s < end) {

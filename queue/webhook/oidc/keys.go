@@ -24,30 +24,30 @@ const (
 	fetchTimeout = 5 * time.Second
 	// maxKeysBytes and maxKeys bound what the issuer may answer. Google has 3 keys in 2 KiB, Entra 10 in 20.
 	maxKeysBytes, maxKeys = 1 << 20, 200
-	// refresh is the age at which keys are read again, so that one that was withdrawn goes.
+	// refresh is the age at which keys are fetched again, so that a withdrawn one is dropped.
 	refresh = time.Hour
-	// keep is how long keys are used although the issuer does not answer any more.
+	// keep is how long keys are used while the issuer does not answer.
 	keep = 24 * time.Hour
-	// pause is the time between two fetches: a sender of wrong tokens must not make us hammer the issuer.
+	// pause is the time between two fetches, so that a sender of invalid tokens cannot make us flood the issuer.
 	pause = 30 * time.Second
-	// pauseFailed is the time after a fetch that failed, when nothing can be accepted anyhow.
+	// pauseFailed is the time after a failed fetch.
 	pauseFailed = 5 * time.Second
 	// minRSA is the least size of an RSA key, in bits.
 	minRSA = 2048
 )
 
-// algorithms are those whose keys are public: with HS256 the public key would be a secret that all know.
+// algorithms are those with public keys: with HS256 the public key would be the secret.
 func algorithms() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
 }
 
-// keySet caches the issuer's keys. go-oidc's own reads them again for every token that it cannot verify, with
-// no bound on bytes.
+// keySet caches the issuer's keys. go-oidc's own fetches them again for every token that it cannot verify, without a
+// bound on bytes.
 type keySet struct {
 	url    string
 	client *http.Client
 	now    func() time.Time
-	// gate holds one token while nobody fetches.
+	// gate is a semaphore for fetching.
 	gate chan struct{}
 
 	mu sync.Mutex
@@ -68,7 +68,7 @@ func newKeySet(url string, client *http.Client, now func() time.Time) *keySet {
 	return &keySet{url: url, client: &own, now: now, gate: gate}
 }
 
-// callKeys is the key set of one call of Verify. It keeps why the keys could not be had.
+// callKeys is the key set of one call of Verify. It keeps the error of a fetch.
 type callKeys struct {
 	set *keySet
 	err error
@@ -98,7 +98,7 @@ func (c *callKeys) VerifySignature(ctx context.Context, raw string) ([]byte, err
 	return jws.Verify(key)
 }
 
-// key returns the key with that id. An error means that it is not known whether there is one.
+// key returns the key with an id. An error means that it is unknown whether there is one.
 func (s *keySet) key(ctx context.Context, kid string) (jose.JSONWebKey, bool, error) {
 	if key, known, fresh := s.cached(kid); known {
 		if fresh {
@@ -124,7 +124,7 @@ func (s *keySet) key(ctx context.Context, kid string) (jose.JSONWebKey, bool, er
 	return s.answer(kid)
 }
 
-// cached looks a key up. It is not fresh if the keys are due to be read again.
+// cached looks up a key. It is not fresh if the keys are due to be fetched again.
 func (s *keySet) cached(kid string) (key jose.JSONWebKey, known, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *keySet) cached(kid string) (key jose.JSONWebKey, known, fresh bool) {
 	return key, known, age < refresh
 }
 
-// answer says what is known of a key after its caller had the turn to ask.
+// answer returns what is known of a key after a fetch was possible.
 func (s *keySet) answer(kid string) (jose.JSONWebKey, bool, error) {
 	key, known, _ := s.cached(kid)
 	if known {
@@ -147,12 +147,12 @@ func (s *keySet) answer(kid string) (jose.JSONWebKey, bool, error) {
 	if s.failed != nil {
 		return key, false, s.failed
 	}
-	// The issuer has answered within the pause and has no such key. Issuers publish a key well before they
-	// sign with it, so this is a wrong token and not one that came too early.
+	// The issuer has answered within the pause, without such a key. Issuers publish a key well before they sign with
+	// it, so the token is invalid.
 	return key, false, nil
 }
 
-// ask reads the keys unless that was just done. The caller holds the gate.
+// ask fetches the keys unless that was just done. The caller holds the gate.
 func (s *keySet) ask(ctx context.Context) {
 	s.mu.Lock()
 	since, wait := s.now().Sub(s.asked), pause
@@ -164,7 +164,7 @@ func (s *keySet) ask(ctx context.Context) {
 		return
 	}
 	started := s.now()
-	// A sender that hangs up must not make the fetch fail for those who wait for it.
+	// A sender that hangs up must not make the fetch fail for others that wait for it.
 	keys, err := s.fetch(context.WithoutCancel(ctx))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package oidc verifies the ID tokens by which a sender such as Google Pub/Sub or Azure Event Grid says who it
-// is: a JWT of a public issuer in the Authorization header.
+// Package oidc verifies the ID tokens with which senders such as Google Pub/Sub or Azure Event Grid authenticate
+// themselves: a JWT of a public issuer in the Authorization header.
 //
-// A public issuer gives tokens to anybody, so a good signature of the right issuer proves nothing. A token is
-// accepted only if its audience is ours and it names the one account that was configured.
+// A public issuer gives tokens to anybody, so a valid signature of the issuer proves nothing. A token is accepted only
+// if its audience is ours and it names the configured account.
 package oidc
 
 import (
@@ -66,8 +66,8 @@ type Verifier struct {
 	keys   *keySet
 }
 
-// New checks the configuration; errors are Invalid. It fetches nothing: the keys are read when the first token
-// comes, so the service starts while the issuer is away.
+// New checks the configuration; errors are Invalid. The keys are fetched for the first token, so the service starts
+// while the issuer is down.
 func New(c Config) (*Verifier, error) {
 	if c.Issuer == "" || c.Issuer == googleAlias {
 		c.Issuer = googleIssuer
@@ -145,7 +145,7 @@ func (v *Verifier) Verify(ctx context.Context, authorization string) error {
 	return denied(v.holder(token))
 }
 
-// bearer takes the token out of the header.
+// bearer returns the token in the header.
 func bearer(authorization string) (string, error) {
 	if len(authorization) > maxHeader {
 		return "", fmt.Errorf("the header has %d bytes, more than %d", len(authorization), maxHeader)
@@ -162,8 +162,8 @@ func bearer(authorization string) (string, error) {
 	return token, nil
 }
 
-// ours refuses what cannot become valid whatever the keys are. A token of another issuer or with another
-// algorithm is no reason to ask our issuer for its keys.
+// ours refuses tokens that cannot be valid with any key, of another issuer or with another algorithm, before the keys
+// are fetched.
 func (v *Verifier) ours(raw string) error {
 	jws, err := jose.ParseSignedCompact(raw, algorithms())
 	if err != nil {
@@ -181,7 +181,7 @@ func (v *Verifier) ours(raw string) error {
 	return nil
 }
 
-// holder checks whom a token with a valid signature, issuer, audience and lifetime belongs to.
+// holder checks the account of a token with valid signature, issuer, audience and lifetime.
 func (v *Verifier) holder(token *coreos.IDToken) error {
 	if token.IssuedAt.IsZero() || token.IssuedAt.Unix() == 0 {
 		return fmt.Errorf("iat is missing")
@@ -209,7 +209,7 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 	return nil
 }
 
-// denied makes the refusal of a wrong token. The text may quote its claims, so its length is bounded.
+// denied returns the error for an invalid token. It may quote claims, so its length is bounded.
 func denied(err error) error {
 	if err == nil {
 		return nil

@@ -137,7 +137,7 @@ func Open(cfg Config, now func() time.Time) (*Store, error) {
 		return nil, pratique.Errorf(pratique.Invalid, cfg.Kind.op("open"), "a directory is required")
 	}
 	var err error
-	if s.lock, err = dirlock.Take(cfg.Dir); err != nil {
+	if s.lock, err = dirlock.Lock(cfg.Dir); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, cfg.Kind.op("open"), cfg.Dir, err)
 	}
 	if err := s.load(); err != nil {

@@ -10,42 +10,42 @@ import (
 )
 
 const (
-	// A request is tried so often, while the registry's other repositories wait: for about a minute if there is no
-	// answer, less if there was none for the tag before either, and for much longer if one is told to wait.
+	// How often a request is tried, while the registry's other repositories wait: for about a minute if there is no answer,
+	// less if there was none for the tag before, and longer if the registry asks to wait.
 	maxTries       = 7
 	maxBrokenTries = 2
 	maxSlowTries   = 10
 
-	// The bounds of the wait that a registry asks for. Some count by the day.
-	minAsked = time.Second
-	maxAsked = 24 * time.Hour
-	// The first wait without advice, by what went wrong; each is twice the one before.
+	// Bounds of the wait that a registry asks for. Some have limits by the day.
+	minRetryAfter = time.Second
+	maxRetryAfter = 24 * time.Hour
+	// The first wait if the registry asks for none; it doubles.
 	firstUnavailable = time.Second
 	firstLimited     = 10 * time.Second
 	maxBackoff       = 5 * time.Minute
 )
 
-// passing reports whether the same request may do better later. Being denied may pass too, but not by itself.
-func passing(err error) bool {
+// transient reports whether the same request may succeed later. A denial may end too, but not by itself.
+func transient(err error) bool {
 	kind := pratique.KindOf(err)
 	return !kind.Permanent() && kind != pratique.Denied
 }
 
-// slow reports whether what is in the way has to do with no one tag: a limit, or our own store.
-func slow(err error) bool {
+// concernsAllTags reports whether an error does not concern one tag: a rate limit, or our own store.
+func concernsAllTags(err error) bool {
 	var own *storeError
 	return pratique.KindOf(err) == pratique.RateLimited || backoff.RetryAfter(err) > 0 || errors.As(err, &own)
 }
 
-// storeError is an error of our own side.
+// storeError is an error of our own store.
 type storeError struct{ err error }
 
 func (e *storeError) Error() string { return e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
 
-func (s *sweep) mostTries(err error) int {
+func (s *sweep) maxTriesOf(err error) int {
 	switch {
-	case slow(err):
+	case concernsAllTags(err):
 		return maxSlowTries
 	case s.broken > 0:
 		return maxBrokenTries
@@ -53,8 +53,8 @@ func (s *sweep) mostTries(err error) int {
 	return maxTries
 }
 
-// patiently calls try until it succeeds, fails for good, or has failed too often. Meanwhile nobody asks the registry.
-func (s *sweep) patiently(ctx context.Context, try func() error) error {
+// retry calls try until it succeeds, fails for good, or has failed too often. Meanwhile the registry gets no other request.
+func (s *sweep) retry(ctx context.Context, try func() error) error {
 	for tries := 1; ; tries++ {
 		err := try()
 		if ctx.Err() != nil {
@@ -63,7 +63,7 @@ func (s *sweep) patiently(ctx context.Context, try func() error) error {
 		if err == nil && tries > 1 {
 			s.reconciler.update(s.e, func(status *Status) { status.Error = "" })
 		}
-		if err == nil || !passing(err) || tries >= s.mostTries(err) {
+		if err == nil || !transient(err) || tries >= s.maxTriesOf(err) {
 			return err
 		}
 		if err := s.wait(ctx, pause(err, tries, backoff.Random()), err); err != nil {
@@ -72,10 +72,10 @@ func (s *sweep) patiently(ctx context.Context, try func() error) error {
 	}
 }
 
-// pause is how long to wait after an error: as long as the registry says, else longer each time.
+// pause returns how long to wait after an error: as long as the registry asks, otherwise longer each time.
 func pause(err error, tries int, random float64) time.Duration {
 	if asked := backoff.RetryAfter(err); asked > 0 {
-		wait := min(max(asked, minAsked), maxAsked)
+		wait := min(max(asked, minRetryAfter), maxRetryAfter)
 		return backoff.Later(wait, wait/10, random)
 	}
 	first := firstUnavailable
@@ -99,7 +99,7 @@ func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	return nil
 }
 
-// spend takes one request from the budget of the registry, as soon as there is one.
+// spend waits for the budget of the registry and takes one request from it.
 func (s *sweep) spend(ctx context.Context) error {
 	if err := s.budget.Wait(ctx); err != nil {
 		return pratique.Wrap(pratique.Unavailable, "wait for the registry's turn", s.name, err)

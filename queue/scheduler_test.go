@@ -20,33 +20,33 @@ func TestLimitsOfPriorities(t *testing.T) {
 		{4, map[pratique.Priority]int{pratique.PriorityManual: 1, pratique.PriorityRescan: 9}, []int{4, 1, 4}},
 		{0, nil, []int{1, 1, 1}},
 	} {
-		if got := newTurns(test.workers, test.limits).limits; !slices.Equal(got, test.want) {
+		if got := newScheduler(test.workers, test.limits).limits; !slices.Equal(got, test.want) {
 			t.Errorf("%d workers, %v: %v, want %v", test.workers, test.limits, got, test.want)
 		}
 	}
 }
 
-// TestTurns: the most urgent priority goes first, but for one turn in 16, which the others take by turns.
-func TestTurns(t *testing.T) {
+// TestScheduler: the most urgent priority goes first, but for one job in 16, for which the others alternate.
+func TestScheduler(t *testing.T) {
 	t.Parallel()
-	turns := newTurns(4, nil)
+	s := newScheduler(4, nil)
 	first := make([]int, 3)
 	for range 320 { // all priorities are always full
-		priority := turns.order()[0]
+		priority := s.order()[0]
 		first[priority]++
-		turns.take(priority)
-		turns.done(priority)
+		s.started(priority)
+		s.finished(priority)
 	}
 	if want := []int{300, 10, 10}; !slices.Equal(first, want) {
-		t.Errorf("turns of the priorities %v, want %v", first, want)
+		t.Errorf("jobs of the priorities %v, want %v", first, want)
 	}
-	turns.take(2)
-	turns.take(2)
-	if got := turns.order(); slices.Contains(got, 2) {
+	s.started(2)
+	s.started(2)
+	if got := s.order(); slices.Contains(got, 2) {
 		t.Errorf("priority 2 is at its limit and is asked all the same: %v", got)
 	}
-	turns.done(2)
-	if got := turns.order(); !slices.Contains(got, 2) {
+	s.finished(2)
+	if got := s.order(); !slices.Contains(got, 2) {
 		t.Errorf("priority 2 is below its limit and is not asked: %v", got)
 	}
 }

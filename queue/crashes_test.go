@@ -13,37 +13,37 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// attempt is what a handler or Failed saw.
-type attempt struct {
-	attempt, deaths int
+// outcome is what Failed was called with.
+type outcome struct {
+	number, crashes int
 	kind            pratique.Kind
 	final           bool
 }
 
-func TestDeathsEndBeforeTheThirdStart(t *testing.T) {
+func TestCrashesEndBeforeTheThirdAttempt(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Millisecond})
 	publish(t, b, pratique.PriorityPush, "deadly")
 	var runs atomic.Int32
-	failures := make(chan attempt, 100)
+	failures := make(chan outcome, 100)
 	last := make(chan error, 1)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxCrashes: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
-			if n := int(runs.Add(1)); job.Deaths != n-1 {
-				t.Errorf("start %d knows of %d deaths", n, job.Deaths)
+			if n := int(runs.Add(1)); job.Crashes != n-1 {
+				t.Errorf("attempt %d knows of %d crashes", n, job.Crashes)
 			}
 			return pratique.Errorf(pratique.Died, "run inspector", "it used too much memory: number %d %s", job.Attempt, strings.Repeat("é", 2000))
 		},
 		Failed: func(_ context.Context, job queue.Job, err error, final bool) error {
-			failures <- attempt{job.Attempt, job.Deaths, pratique.KindOf(err), final}
+			failures <- outcome{job.Attempt, job.Crashes, pratique.KindOf(err), final}
 			if final {
 				last <- err
 			}
 			return nil
 		},
 	})
-	for _, want := range []attempt{{1, 0, pratique.Died, false}, {2, 1, pratique.Died, false}, {2, 0, pratique.Died, true}} {
+	for _, want := range []outcome{{1, 0, pratique.Died, false}, {2, 1, pratique.Died, false}, {2, 0, pratique.Died, true}} {
 		if got := receive(t, failures); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -57,21 +57,21 @@ func TestDeathsEndBeforeTheThirdStart(t *testing.T) {
 	}
 }
 
-// What is no death does not count as one, and what waits counts as nothing.
-func TestOtherFailuresAreNoDeaths(t *testing.T) {
+// Other failures are no crashes, and waiting for something else is not counted.
+func TestOtherFailuresAreNoCrashes(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Millisecond, MaxAttempts: 5})
 	publish(t, b, pratique.PriorityPush, "odd")
 	errs := []error{
-		pratique.Errorf(pratique.Unavailable, "x", "away"), errors.New("a bug"), pratique.Errorf(pratique.Died, "x", "first death"),
+		pratique.Errorf(pratique.Unavailable, "x", "away"), errors.New("a bug"), pratique.Errorf(pratique.Died, "x", "first crash"),
 		pratique.Errorf(pratique.Unavailable, "x", "away"), pratique.Errorf(pratique.Internal, "x", "a bug"), nil,
 	}
 	var runs atomic.Int32
-	deaths := make(chan string, 100)
+	crashes := make(chan string, 100)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxCrashes: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
-			deaths <- fmt.Sprint(job.Deaths)
+			crashes <- fmt.Sprint(job.Crashes)
 			return errs[runs.Add(1)-1]
 		},
 		Failed: func(_ context.Context, _ queue.Job, err error, final bool) error {
@@ -82,15 +82,15 @@ func TestOtherFailuresAreNoDeaths(t *testing.T) {
 		},
 	})
 	for i, want := range []string{"0", "0", "0", "1", "1", "1"} {
-		if got := receive(t, deaths); got != want {
-			t.Errorf("start %d knows of %s deaths, want %s", i+1, got, want)
+		if got := receive(t, crashes); got != want {
+			t.Errorf("attempt %d knows of %s crashes, want %s", i+1, got, want)
 		}
 	}
 	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
 }
 
-// TestDeathsOfTheWholeService kills the process once with a child's death on record, and once without a word.
-func TestDeathsOfTheWholeService(t *testing.T) {
+// TestCrashesOfTheService kills the process once with a child's crash on record, and once without.
+func TestCrashesOfTheService(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, b, _ := start(t, dir, crashConfig)
@@ -102,7 +102,7 @@ func TestDeathsOfTheWholeService(t *testing.T) {
 	_, b, _ = start(t, dir, crashConfig)
 	last := make(chan error, 1)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, MaxDeaths: 2,
+		Stage: pratique.StageInspect, MaxCrashes: 2,
 		Handle: func(_ context.Context, job queue.Job) error {
 			t.Errorf("started again, attempt %d", job.Attempt)
 			return nil
